@@ -1,0 +1,153 @@
+"""A chart that stays: every new figure is drawn into the same DOM node by ``Plotly.react``.
+
+``st.plotly_chart`` mounts a new chart whenever the data change, which loses zoom and 3-D camera; live views use
+this instead. The figure is a plain dictionary with numpy arrays in it: no ``plotly.graph_objects``, which would
+cost tens of milliseconds a figure. Colours and fonts come from Streamlit's theme (light or dark), so a figure only
+names the colours that carry meaning.
+
+    ensure_plotly_js(Path(__file__).parent)  # once, in the main script
+    live_plot({"data": [...], "layout": {...}}, key="data-space", height=360, alt="Real and fake points")
+
+A chart that is scrolled out of sight draws its first figure, then the newest one when it comes back.
+"""
+
+import base64
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from plotly.offline import get_plotlyjs, get_plotlyjs_version
+
+__all__ = ["Click", "Result", "encode", "ensure_plotly_js", "live_plot"]
+
+_HERE = Path(__file__).parent
+_PLOTLY_JS = "plotly.min.js"
+_SHORT = 32  # Plotly wants plain lists in a few places (ranges, domains): arrays this short are sent as such
+_TYPED = {"f4": "f4", "f8": "f4", "i1": "i1", "i2": "i2", "i4": "i4", "u1": "u1", "u2": "u2", "u4": "u4"}
+
+_component = st.components.v2.component(
+    "live_plot",
+    html='<div class="live-plot"></div>',
+    css=(_HERE / "live_plot.css").read_text(encoding="utf-8"),
+    js=(_HERE / "live_plot.js").read_text(encoding="utf-8"),
+    isolate_styles=False,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Click:
+    """A point the user clicked: trace number, point number, its coordinates and its ``customdata``."""
+
+    curve: int
+    index: int
+    x: Any = None
+    y: Any = None
+    z: Any = None
+    customdata: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What the user did since the last run: ``click`` is None when nothing was clicked."""
+
+    click: Click | None = None
+
+
+def live_plot(
+    figure: Mapping[str, Any],
+    *,
+    key: str,
+    height: int,
+    alt: str,
+    linked_cameras: bool = True,
+    clicks: bool = False,
+) -> Result:
+    """Draw a figure in place of the last one of this key.
+
+    Args:
+        figure: Plotly's ``{"data": [...], "layout": {...}}``; arrays are numpy. ``layout["meta"]["step"]`` becomes
+            the node's ``data-step``. Zoom and camera are kept while ``layout["uirevision"]`` (default: ``key``)
+            stays the same: change it to show something else in its own default view.
+        key: The chart's identity on the page, constant over updates.
+        height: Height in pixels; the width follows the column.
+        alt: What the chart shows, in words, for screen readers.
+        linked_cameras: Turning one 3-D scene of the figure turns the others.
+        clicks: Report clicks on points. Each one reruns the script, or the fragment around the chart.
+    """
+    layout = {"uirevision": key, **figure.get("layout", {})}
+    result = _component(
+        key=key,
+        height=height,
+        data={
+            "figure": {"data": encode(figure["data"]), "layout": encode(layout, typed=False)},
+            "key": key,
+            "height": height,
+            "alt": alt,
+            "linked_cameras": linked_cameras,
+            "clicks": clicks,
+            "plotly_url": f"app/static/{_PLOTLY_JS}?v={get_plotlyjs_version()}",
+        },
+        on_click_change=_ignore,
+    )
+    click = result.get("click")
+    return Result(click=Click(**click) if click else None)
+
+
+def encode(value: Any, *, typed: bool = True) -> Any:
+    """A figure as JSON: arrays become Plotly's typed arrays (float64 as float32), NaN and ±inf become null.
+
+    Args:
+        value: Nested dictionaries and lists with numpy arrays and numbers in them.
+        typed: False sends every array as a list, as a layout needs.
+    """
+    if isinstance(value, Mapping):
+        return {name: encode(item, typed=typed) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [encode(item, typed=typed) for item in value]
+    if isinstance(value, np.ndarray):
+        return _encode_array(value) if typed and value.size >= _SHORT else encode(value.tolist())
+    if isinstance(value, np.generic):
+        return encode(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _encode_array(array: np.ndarray) -> Any:
+    kind = array.dtype.str[1:]
+    if kind in ("i8", "u8"):  # Plotly.js has no 64-bit integers
+        kind = "i4" if np.abs(array).max() < 2**31 else "f8"
+    dtype = _TYPED.get(kind)
+    if dtype is None or array.ndim > 3:
+        return encode(array.tolist())
+    array = np.ascontiguousarray(array, dtype=f"<{dtype}")
+    typed = {"dtype": dtype, "bdata": base64.b64encode(array).decode("ascii")}
+    return typed if array.ndim == 1 else {**typed, "shape": ", ".join(map(str, array.shape))}
+
+
+def ensure_plotly_js(folder: Path) -> Path:
+    """Write plotly.min.js where Streamlit serves it from, unless this version is already there.
+
+    Args:
+        folder: The folder of the main script: Streamlit serves its ``static/`` as ``app/static/``
+            (with ``server.enableStaticServing=true``).
+    """
+    path = folder / "static" / _PLOTLY_JS
+    if path.is_file():
+        with path.open(encoding="utf-8") as file:
+            if f"v{get_plotlyjs_version()}\n" in file.read(100):
+                return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+        file.write(get_plotlyjs())
+    Path(file.name).chmod(0o644)
+    Path(file.name).replace(path)  # atomic: a reader sees the old file or the whole new one
+    return path
+
+
+def _ignore() -> None:
+    """Streamlit reports an event only when it has a callback."""

@@ -1,0 +1,362 @@
+"""The command line: `python -m mvm COMMAND`. Exit status 0, 2 (bad use: one line) or 1 (failed: the reason)."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import time
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from mvm.config import RECIPES, Config, ConfigError
+from mvm.runs import Run, RunError, all_runs, locked
+
+TABLE = ("w2_ratio", "distance_mean", "precision", "recall", "coverage", "geodesic_spearman")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message} (--help lists the options)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser(arguments).parse_args(arguments)
+    try:
+        options.command(options)
+    except (ConfigError, RunError) as error:
+        return _fail(str(error), 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted; all that was saved is kept", 130)
+    except OSError as error:
+        return _fail(f"{error.filename or 'files'}: {error.strerror or error}; all that was saved is kept", 1)
+    except RuntimeError as error:
+        return _fail(_runtime_reason(error), 1)
+    return 0
+
+
+def _parser(arguments: list[str]) -> Parser:
+    parser = Parser(prog="mvm", description="Manifold matching via deep metric learning: train, watch, score.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function: typing.Callable, text: str, *, run: bool = True) -> Parser:
+        added = commands.add_parser(name, help=text, description=text, formatter_class=_Help)
+        added.set_defaults(command=function)
+        if run:
+            added.add_argument("run", metavar="RUN", help="name of a run, or its folder")
+        return added
+
+    train = command("train", train_command, "train variants side by side; a run folder keeps everything", run=False)
+    train.add_argument("--name", help="name of the run; one is made when left out")
+    train.add_argument("--run", metavar="DIR", help="a run folder: continue it, or make it here")
+    train.add_argument("--queue", action="store_true", help="wait for a free device slot, as the app's trainings do")
+    add_fields(train, Config, defaults=Config.make(recipe=_recipe(arguments)))
+    score = command("score", score_command, "score every variant, each score beside its real-vs-real floor")
+    score.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
+    score.add_argument("-n", type=int, default=2000, help="points of each sample (default 2000)")
+    score.add_argument("--repeat", type=int, default=0, help="another held-out sample for another number")
+    runs = command("runs", runs_command, "list the runs", run=False)
+    for listing in (score, runs):
+        listing.add_argument("--json", action="store_true", help="print JSON")
+    command("pause", pause_command, "pause a running training")
+    command("resume", resume_command, "continue a paused training, or train on where a stopped or killed one was saved")
+    command("stop", stop_command, "save a running training and end it")
+    sample = command("sample", sample_command, "generate points: FILE.npy for one variant, a folder for all")
+    sample.add_argument("-n", type=int, default=1000, help="how many (default 1000)")
+    sample.add_argument("--out", required=True, metavar="FILE.npy|DIR", help="where to")
+    sample.add_argument("--variant", help="which variant goes into a file (default: the last)")
+    sample.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
+    sample.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
+    return parser
+
+
+# -- commands ----------------------------------------------------------------------------------------------------------
+
+
+def train_command(options: argparse.Namespace) -> None:
+    """Make a run, or open the one in --run, and train it here."""
+    given = given_fields(options, Config)
+    path = Path(options.run) if options.run else None
+    if path and (path / "config.json").exists():
+        if given:
+            raise ConfigError(f"--run {path} has its config already; leave out {', '.join('--' + name for name in given)}")
+        run = Run(path)
+    else:
+        run = Run.create(Config.make(**nested(given)), name=options.name, path=path)
+    train_here(run, queue=options.queue)
+
+
+def resume_command(options: argparse.Namespace) -> None:
+    """Wake a paused trainer, or become the trainer of a run that has none."""
+    run = Run.named(options.run)
+    if run.alive():
+        run.ask(pause_at=None)
+        print(f"{run.name}: continues")
+        return
+    if run.status().state == "finished":
+        raise RunError(f"run: {run.name} is finished at step {run.config.steps}; there is nothing to resume")
+    train_here(run)
+
+
+def pause_command(options: argparse.Namespace) -> None:
+    """Ask the trainer to pause, and wait until it has."""
+    run = _living(options.run)
+    run.ask(pause_at=0)
+    _await(run, "paused")
+
+
+def stop_command(options: argparse.Namespace) -> None:
+    """Ask the trainer to save and leave, and wait until it has."""
+    run = _living(options.run)
+    run.ask(stop=True)
+    _await(run, "stopped", "finished", "diverged", "interrupted")
+
+
+def score_command(options: argparse.Namespace) -> None:
+    """Print the scores of a run."""
+    from mvm.evaluation import score_run
+
+    if options.n < 16:
+        raise ConfigError(f"-n: at least 16 points are needed for scores, got {options.n}")
+    rows = score_run(Run.named(options.run), n=options.n, best=options.best, repeat=options.repeat)
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return
+    print(f"{'variant':28} {'seed':>6} " + " ".join(f"{key:>18}" for key in TABLE))
+    for row in rows:
+        values = " ".join(f"{'-' if row[key] is None else format(row[key], '.3f'):>18}" for key in TABLE)
+        print(f"{row['variant']:28} {row['seed']:>6} {values}")
+
+
+def runs_command(options: argparse.Namespace) -> None:
+    """List every run with what it is doing."""
+    rows = []
+    for run in all_runs():
+        status = run.status()
+        row = {"name": run.name, "status": status.state, "step": status.step, "steps": status.steps}
+        row |= {"data": run.config.data, "method": run.config.method, "variants": list(run.config.variants)}
+        rows.append(row | {"seeds": list(run.config.seeds), "seconds": status.seconds, "reason": status.reason})
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    elif not rows:
+        print("no runs yet; `python -m mvm train --data circle` makes one")
+    else:
+        print(f"{'name':32} {'status':12} {'step':>15}  {'data':20} variants")
+        for row in rows:
+            progress = f"{row['step']}/{row['steps']}"
+            print(f"{row['name']:32} {row['status']:12} {progress:>15}  {row['data']:20} {' '.join(row['variants'])}")
+
+
+def sample_command(options: argparse.Namespace) -> None:
+    """Write generated points, in the data's own units."""
+    from mvm.evaluation import sample_run
+    from mvm.runs import write_array
+
+    run, out = Run.named(options.run), Path(options.out)
+    if options.n < 1:
+        raise ConfigError(f"-n: at least one point, got {options.n}")
+    members = run.config.members
+    variant = options.variant or members[-1][0]
+    if variant not in run.config.variants:
+        raise ConfigError(f"variant: {run.name} has no {variant!r}; it has {', '.join(run.config.variants)}")
+    points = sample_run(run, options.n, seed=options.seed, best=options.best).numpy()
+    if out.suffix == ".npy":
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_array(out, points[[name for name, _ in members].index(variant)])
+        print(f"{out}: {options.n} points of {variant}")
+        return
+    if out.suffix:
+        raise ConfigError(f"out: {out} must end in .npy, or be a folder")
+    out.mkdir(parents=True, exist_ok=True)
+    for (name, seed), cloud in zip(members, points, strict=True):
+        write_array(out / f"{name}-seed{seed}.npy", cloud)
+    print(f"{out}: {options.n} points of each of {len(members)} generators")
+
+
+def train_here(run: Run, *, queue: bool = False) -> None:
+    """Train a run in this process to its end, with a progress bar.
+
+    Raises:
+        RunBusy: another trainer holds it.
+    """
+    from mvm.slots import slot
+
+    with locked(run.path / "lock"), contextlib.ExitStack() as held:
+        log = run.path / "scalars.jsonl"
+        with _failures_recorded(run):
+            if queue:
+                from mvm.runs import append_line
+
+                waiting = {"step": 0, "event": "queued", "time": time.time()}
+                got = held.enter_context(
+                    slot(give_up=lambda: run.control().stop, on_wait=lambda: append_line(log, waiting))
+                )
+                if not got:
+                    append_line(log, {"step": 0, "event": "stopped", "time": time.time()})
+                    return
+            _train(run)
+
+
+def _train(run: Run) -> None:
+    from tqdm import tqdm
+
+    from mvm.recorder import Stopped, train
+
+    print(f"{run.name}: {len(run.config.members)} networks on {run.config.data}, in {run.path}")
+    with tqdm(total=run.config.steps, unit="step", disable=None if sys.stderr.isatty() else True) as bar:
+        try:
+            for step in train(run):
+                bar.update(step.number - bar.n)
+        except Stopped as reason:
+            print(reason)
+            return
+    print(f"{run.name}: finished; `python -m mvm score {run.name}`")
+
+
+@contextlib.contextmanager
+def _failures_recorded(run: Run) -> Iterator[None]:
+    """Leave the reason in the run, if its disk still takes a line."""
+    from mvm.runs import append_line
+
+    try:
+        yield
+    except (ConfigError, RunError, OSError, RuntimeError) as error:
+        reason = _runtime_reason(error) if isinstance(error, RuntimeError) else str(error)
+        with contextlib.suppress(OSError):
+            step = run.records.poll().step
+            append_line(run.path / "scalars.jsonl", {"step": step, "event": "failed", "time": time.time(), "reason": reason})
+        raise
+
+
+def _living(name: str) -> Run:
+    run = Run.named(name)
+    if not run.alive():
+        raise RunError(f"run: {run.name} is not being trained (it is {run.status().state})")
+    return run
+
+
+def _await(run: Run, *states: str) -> None:
+    for _ in range(600):
+        status = run.status()
+        if status.state in states or not status.alive:
+            print(f"{run.name}: {status.state} at step {status.step}")
+            return
+        time.sleep(0.05)
+    raise RunError(f"run: {run.name} did not answer within 30 s; is its machine another one?")
+
+
+def _runtime_reason(error: RuntimeError) -> str:
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "out of memory" in text:
+        return "out of memory on the device; use a smaller --batch, fewer --variants or --seeds, or --device cpu"
+    return text
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"mvm: {message}", file=sys.stderr)
+    return status
+
+
+# -- flags from the config model ---------------------------------------------------------------------------------------
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Defaults in the help text, but not for the flags that have none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help
+
+
+def add_fields(parser: argparse.ArgumentParser, model: type[BaseModel], *, defaults: BaseModel, prefix: str = "") -> None:
+    """One flag per field of a config model, nested ones as --parent.field; values are checked by the model."""
+    group = parser.add_argument_group((model.__doc__ or model.__name__).strip().splitlines()[0])
+    for name, field in model.model_fields.items():
+        value = getattr(defaults, name)
+        if isinstance(value, BaseModel):
+            add_fields(parser, type(value), defaults=value, prefix=f"{prefix}{name}.")
+        elif name != "schema_version":
+            flag = "--" + f"{prefix}{name}".replace("_", "-")
+            text = f"{field.description}{_bounds(field)}; default: {_shown(value)}".replace("%", "%%")
+            group.add_argument(flag, dest=f"config.{prefix}{name}", help=text, metavar=_metavar(field), **_arity(value))
+
+
+def given_fields(options: argparse.Namespace, model: type[BaseModel]) -> dict[str, Any]:
+    """The config fields that were given as flags, by dotted name; a dictionary's words are paired."""
+    given = {}
+    for key, value in vars(options).items():
+        if not key.startswith("config.") or value is None:
+            continue
+        name = key.removeprefix("config.")
+        if name == "settings":
+            if len(value) % 2:
+                raise ConfigError(f"settings: give pairs of NAME VALUE, got {' '.join(value)}")
+            value = dict(zip(value[::2], value[1::2], strict=True))
+        given[name] = value
+    return given
+
+
+def nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """{"a.b": 1} to {"a": {"b": 1}}."""
+    result: dict[str, Any] = {}
+    for dotted, value in flat.items():
+        *parents, last = dotted.split(".")
+        target = result
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[last] = value
+    return result
+
+
+def _recipe(arguments: list[str]) -> str:
+    """The recipe asked for, so that --help shows the defaults it gives."""
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word == "--recipe" and following in RECIPES:
+            return following
+        if word.startswith("--recipe=") and word.removeprefix("--recipe=") in RECIPES:
+            return word.removeprefix("--recipe=")
+    return "stabilised"
+
+
+def _arity(value: Any) -> dict[str, Any]:
+    return {"nargs": "+"} if isinstance(value, tuple | dict) else {}
+
+
+def _metavar(field: FieldInfo) -> str:
+    literals = typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else ()
+    if literals:
+        return "|".join(map(str, literals))
+    kinds = {int: "N", float: "X", bool: "true|false"}
+    return kinds.get(field.annotation, "N" if int in _members(field.annotation) else "VALUE")
+
+
+def _members(annotation: Any) -> tuple:
+    is_union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
+    return typing.get_args(annotation) if is_union else ()
+
+
+def _bounds(field: FieldInfo) -> str:
+    low = next((getattr(m, key) for m in field.metadata for key in ("ge", "gt") if hasattr(m, key)), None)
+    high = next((getattr(m, key) for m in field.metadata for key in ("le", "lt") if hasattr(m, key)), None)
+    return "" if low is None or high is None else f" ({low} to {high})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return " ".join(map(str, value))
+    return "none" if value is None or value == {} else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""Point clouds to train on: toy manifolds with ground truth, and a person's own CSV or NPY file.
+
+    x_train = (x − mean) / scale          invertible: what the generator makes is mapped back before it is scored
+
+A toy manifold is scaled by one number, so that its geometry is kept; columns of an own file, which may have unlike units,
+each by their own.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvm.config import Config, ConfigError
+from toy_manifolds import MANIFOLDS, embedded, manifold
+from toy_manifolds.base import Manifold
+
+__all__ = ["MIN_POINTS", "Evaluation", "PointData", "load_points", "read_points"]
+
+MIN_POINTS = 64
+MAX_BYTES = 2**31
+TRAIN_SEED, VIEW_SEED, REAL_SEED, FLOOR_SEED = 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Held-out real points for scoring, in the data's own units.
+
+    Attributes:
+        real: `(n, D)`.
+        floor: `(n, D)`, an independent second sample: real against floor is the best any score can be.
+        coordinates: intrinsic coordinates of `real`, `(n, k)`, or None without ground truth.
+    """
+
+    real: Tensor
+    floor: Tensor
+    coordinates: Tensor | None
+
+
+@dataclass(frozen=True)
+class PointData:
+    """A data set of points.
+
+    Attributes:
+        train: standardised training points `(N, D)`, float32.
+        view: standardised real points that every snapshot shows, `(n, D)`.
+        mean, scale: `(D,)`; `restore(train)` is in the data's own units.
+        manifold: the ground truth, or None for a person's own points.
+        held_out: own points kept from training for scores, in own units, or None for a toy manifold.
+    """
+
+    train: Tensor
+    view: Tensor
+    mean: Tensor
+    scale: Tensor
+    manifold: Manifold | None = None
+    held_out: Tensor | None = None
+
+    @property
+    def dim(self) -> int:
+        """D, the dimension of one point."""
+        return self.train.shape[-1]
+
+    def standardise(self, points: Tensor) -> Tensor:
+        """Own units to training units."""
+        return (points - self.mean) / self.scale
+
+    def restore(self, points: Tensor) -> Tensor:
+        """Training units to own units."""
+        return points * self.scale + self.mean
+
+    def evaluation(self, n: int, *, repeat: int = 0) -> Evaluation:
+        """Two independent real samples of at most `n` points, none of them trained on.
+
+        Args:
+            n: points wanted in each sample; an own file may hold fewer.
+            repeat: another pair of samples for another number (toy manifolds; an own file has one split, shuffled).
+        """
+        if self.manifold is not None:
+            real = self.manifold.sample(n, _generator(REAL_SEED + 10 * repeat))
+            floor = self.manifold.sample(n, _generator(FLOOR_SEED + 10 * repeat))
+            return Evaluation(real.points, floor.points, real.coordinates)
+        shuffled = self.held_out[torch.randperm(len(self.held_out), generator=_generator(REAL_SEED + 10 * repeat))]
+        half = min(n, len(shuffled) // 2)
+        return Evaluation(shuffled[:half], shuffled[half : 2 * half], None)
+
+
+def load_points(config: Config, *, own: Path | None = None) -> PointData:
+    """The data set that a config names.
+
+    Args:
+        config: `data`, `settings`, `ambient_dim`, `points` and `view_points` are read.
+        own: read this file in place of `config.data` (a run keeps a copy of a person's own points).
+
+    Raises:
+        ConfigError: unknown manifold or setting, or a file that cannot be trained on; one line.
+    """
+    if own is None and config.data in MANIFOLDS:
+        truth = _manifold(config)
+        points = truth.sample(config.points, _generator(TRAIN_SEED)).points
+        view = truth.sample(config.view_points, _generator(VIEW_SEED)).points
+        mean = points.mean(0)
+        scale = (points - mean).square().mean().sqrt().expand(truth.ambient_dim).clone()
+        return PointData((points - mean) / scale, (view - mean) / scale, mean, scale, truth)
+    if config.settings or config.ambient_dim:
+        raise ConfigError(f"settings, ambient_dim: only toy manifolds have them, not the file {config.data}")
+    points = read_points(Path(own or config.data))
+    order = torch.randperm(len(points), generator=_generator(TRAIN_SEED))
+    held = min(4000, len(points) // 5)
+    train, held_out = points[order[held:]], points[order[:held]]
+    mean, scale = train.mean(0), train.std(0)
+    scale = torch.where(scale > 0, scale, 1.0)
+    train = (train - mean) / scale
+    return PointData(train, train[: config.view_points], mean, scale, None, held_out)
+
+
+def read_points(path: Path) -> Tensor:
+    """Points of a CSV or NPY file, `(N, D)` float32, checked.
+
+    Raises:
+        ConfigError: what is wrong with which file, and where; one line.
+    """
+    known = f"a toy manifold ({', '.join(MANIFOLDS)}) or a file ending in .csv or .npy"
+    if path.suffix.lower() not in (".csv", ".npy"):
+        raise ConfigError(f"data: unknown {str(path)!r}; give {known}")
+    if not path.is_file():
+        raise ConfigError(f"data: no file {path}")
+    if path.stat().st_size > MAX_BYTES:
+        raise ConfigError(f"data: {path} is larger than {MAX_BYTES >> 30} GiB; give a sample of its points")
+    array = _read_npy(path) if path.suffix.lower() == ".npy" else _read_csv(path)
+    return check_points(array, path.name)
+
+
+def check_points(array: np.ndarray, name: str) -> Tensor:
+    """A `(N, D)` float32 tensor from an array that may not be one.
+
+    Raises:
+        ConfigError: not two-dimensional, too few points or columns, NaN, infinite or all equal; one line.
+    """
+    if array.dtype.kind not in "fiub":
+        raise ConfigError(f"data: {name} holds {array.dtype} values; points must be numbers")
+    if array.ndim != 2:
+        raise ConfigError(f"data: {name} has shape {array.shape}; points must be rows of one two-dimensional table")
+    if array.shape[1] < 2:
+        raise ConfigError(f"data: {name} has {array.shape[1]} column; a point needs at least 2")
+    if len(array) < MIN_POINTS:
+        raise ConfigError(f"data: {name} has {len(array)} points; at least {MIN_POINTS} are needed")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        row, column = np.argwhere(~np.isfinite(array))[0]
+        raise ConfigError(f"data: {name} has {array[row, column]} in point {row + 1}, column {column + 1}; remove or mend it")
+    if (array == array[0]).all():
+        raise ConfigError(f"data: every point of {name} is the same")
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except ValueError as error:
+        reason = "it holds pickled objects, which are not opened" if "pickle" in str(error).lower() else error
+        raise ConfigError(f"data: {path.name} is no plain .npy array: {reason}") from None
+    except (EOFError, OSError) as error:
+        raise ConfigError(f"data: {path.name} is no complete .npy file: {error}") from None
+
+
+def _read_csv(path: Path) -> np.ndarray:
+    """Rows of numbers, with or without one header line, split at comma, semicolon, tab or blanks."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"data: {path.name} is not a UTF-8 text file") from None
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise ConfigError(f"data: {path.name} is empty")
+    delimiter = next((d for d in ",;\t" if d in lines[0][1]), None)
+    split = (lambda line: next(csv.reader([line], delimiter=delimiter))) if delimiter else str.split
+    first = split(lines[0][1])
+    header = not any(_is_number(cell) for cell in first)
+    rows = []
+    for number, line in lines[header:]:
+        cells = split(line)
+        if len(cells) != len(first):
+            raise ConfigError(f"data: {path.name} line {number} has {len(cells)} cells, line {lines[0][0]} has {len(first)}")
+        try:
+            rows.append([float(cell) for cell in cells])
+        except ValueError:
+            column, cell = next((c, cell) for c, cell in enumerate(cells, 1) if not _is_number(cell))
+            raise ConfigError(f"data: {path.name} line {number}, column {column}: {cell!r} is not a number") from None
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(first))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _manifold(config: Config) -> Manifold:
+    try:
+        truth = manifold(config.data, **config.settings)
+        return embedded(truth, config.ambient_dim) if config.ambient_dim else truth
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)

@@ -1,0 +1,151 @@
+"""Losses that teach the metric network (paper, section 3.3).
+
+With embeddings of anchors a, positives p (both real) and negatives n (fake), and d the Euclidean distance:
+
+    triplet             L_tri = relu(d²(a, p) − d²(a, n) + α)                                   (Def. 3.5)
+    direction_triplet   L_apn = relu(d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a))              (Eq. 2)
+    softplus_triplet    softplus(d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a))                  (published StyleGAN2 variant)
+
+Every loss takes `(..., B, n)` three times and returns the batch mean per variant, `(...)`. `pml:NAME` names any loss of
+pytorch-metric-learning, with any of its miners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["METRIC_LOSSES", "PytorchMetricLearningLoss", "metric_loss"]
+
+MetricLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def _violation(anchor: Tensor, positive: Tensor, negative: Tensor, *, alpha: float) -> Tensor:
+    """d²(a, p) − d²(a, n) + α, per triplet: `(..., B)`."""
+    return (anchor - positive).square().sum(-1) - (anchor - negative).square().sum(-1) + alpha
+
+
+def _direction(anchor: Tensor, positive: Tensor, negative: Tensor, *, gamma: float, summed: bool) -> Tensor:
+    """γ cos(n − a, p − a), per triplet: `(..., B)`; summed over the batch as in the published code if asked."""
+    if gamma == 0:
+        return anchor.new_zeros(())
+    cosine = F.cosine_similarity(negative - anchor, positive - anchor, dim=-1, eps=1e-6)
+    return gamma * (cosine.sum(-1, keepdim=True) if summed else cosine)
+
+
+def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, *, alpha: float, **_: object) -> Tensor:
+    """Hinge triplet loss (Def. 3.5).
+
+    Args:
+        anchor, positive, negative: embeddings `(..., B, n)`.
+        alpha: margin α in squared embedding units.
+
+    Returns:
+        Batch mean per variant, `(...)`.
+    """
+    return _violation(anchor, positive, negative, alpha=alpha).relu().mean(-1)
+
+
+def direction_triplet(
+    anchor: Tensor, positive: Tensor, negative: Tensor, *, alpha: float, gamma: float, summed: bool = False
+) -> Tensor:
+    """Direction-regularised hinge triplet loss (Eq. 2).
+
+    Args:
+        anchor, positive, negative: embeddings `(..., B, n)`.
+        alpha: margin α in squared embedding units.
+        gamma: direction weight γ.
+        summed: sum the cosines over the batch (published code: effective γ is γ·B) instead of one per triplet.
+
+    Returns:
+        Batch mean per variant, `(...)`.
+    """
+    inside = _violation(anchor, positive, negative, alpha=alpha)
+    inside = inside - _direction(anchor, positive, negative, gamma=gamma, summed=summed)
+    return inside.relu().mean(-1)
+
+
+def softplus_triplet(
+    anchor: Tensor, positive: Tensor, negative: Tensor, *, alpha: float, gamma: float, summed: bool = False
+) -> Tensor:
+    """Smooth form of `direction_triplet`: never exactly zero, so that every triplet keeps a gradient.
+
+    The published StyleGAN2 variant uses it with margin 3, γ = 0.1 and unit-length embeddings. Arguments and result
+    as in `direction_triplet`.
+    """
+    inside = _violation(anchor, positive, negative, alpha=alpha)
+    inside = inside - _direction(anchor, positive, negative, gamma=gamma, summed=summed)
+    return F.softplus(inside).mean(-1)
+
+
+class PytorchMetricLearningLoss:
+    """Any loss (and miner) of pytorch-metric-learning as a metric loss.
+
+    Reals are label 0 and fakes label 1; only real points are anchors, as in the paper. The library knows no variants, so
+    they are taken one after the other.
+
+    Args:
+        loss: class name in `pytorch_metric_learning.losses`, such as "TripletMarginLoss".
+        miner: class name in `pytorch_metric_learning.miners`, or None for every tuple the loss takes by itself.
+
+    Raises:
+        ValueError: unknown class, or one that needs settings or class proxies of its own.
+    """
+
+    def __init__(self, loss: str, miner: str | None = None) -> None:
+        from pytorch_metric_learning import losses, miners
+
+        self.loss = self._make(losses, loss, "loss")
+        self.miner = self._make(miners, miner, "miner") if miner else None
+
+    @staticmethod
+    def _make(module: object, name: str, kind: str) -> Callable:
+        known = sorted(n for n in vars(module) if n.endswith(("Loss", "Miner")) and not n.startswith("Base"))
+        if name not in known:
+            raise ValueError(f"metric loss: no {kind} {name!r} in pytorch-metric-learning; known: {', '.join(known)}")
+        try:
+            return getattr(module, name)()
+        except TypeError as error:
+            raise ValueError(f"metric loss: pytorch-metric-learning's {name} needs settings ({error})") from None
+
+    def __call__(self, anchor: Tensor, positive: Tensor, negative: Tensor, **_: object) -> Tensor:
+        """Arguments and result as in `direction_triplet`; the loss's own settings apply, not α and γ."""
+        leading = anchor.shape[:-2]
+        flat = [e.reshape(-1, *e.shape[-2:]) for e in (anchor, positive, negative)]
+        return torch.stack([self._one(*variant) for variant in zip(*flat, strict=True)]).reshape(leading)
+
+    def _one(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        real = torch.zeros(len(anchor), dtype=torch.long, device=anchor.device)
+        reference = torch.cat([positive, negative])
+        labels = torch.cat([real, torch.ones_like(real)])
+        tuples = self.miner(anchor, real, reference, labels) if self.miner else None
+        return self.loss(anchor, real, tuples, ref_emb=reference, ref_labels=labels)
+
+
+METRIC_LOSSES: dict[str, Callable[..., Tensor]] = {
+    "direction_triplet": direction_triplet,
+    "triplet": triplet,
+    "softplus_triplet": softplus_triplet,
+}
+
+
+def metric_loss(name: str, miner: str | None = None) -> Callable[..., Tensor]:
+    """The metric loss called `name`: an entry of `METRIC_LOSSES`, or `pml:NAME` from pytorch-metric-learning.
+
+    Args:
+        name: registry name, or "pml:" and a class name.
+        miner: class name of a pytorch-metric-learning miner; only with "pml:".
+
+    Raises:
+        ValueError: unknown name, or a miner without a loss that can use it.
+    """
+    if name.startswith("pml:"):
+        return PytorchMetricLearningLoss(name.removeprefix("pml:"), miner)
+    if name not in METRIC_LOSSES:
+        raise ValueError(f"metric loss: unknown {name!r}; known: {', '.join(METRIC_LOSSES)}, pml:NAME")
+    if miner:
+        raise ValueError(f"metric loss: miner {miner!r} needs a loss of pytorch-metric-learning (pml:NAME), not {name!r}")
+    return METRIC_LOSSES[name]

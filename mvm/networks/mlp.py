@@ -1,0 +1,72 @@
+"""Multilayer perceptrons with a variant axis: V independent networks evaluated as one.
+
+    x ← φ(x W_v + b_v)          x: (V, B, in),  W: (V, in, out),  b: (V, 1, out)
+
+One batched matrix product per layer serves every variant, and the gradient of a loss summed over V is the gradient of
+each variant's own loss.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["ACTIVATIONS", "StackedMLP"]
+
+ACTIVATIONS = {"relu": F.relu, "leaky_relu": lambda x: F.leaky_relu(x, 0.2), "silu": F.silu}
+
+
+class StackedMLP(nn.Module):
+    """V perceptrons `sizes[0] -> ... -> sizes[-1]`, activation between layers, none at the end.
+
+    Args:
+        sizes: layer widths, input and output included.
+        generators: one random generator per distinct initialisation (per seed), on any device; weights and biases
+            are drawn from U(−1/√in, 1/√in), so equal seeds start from equal weights.
+        copies: how many variants share each initialisation; V = copies · len(generators), seeds vary fastest.
+        activation: name in `ACTIVATIONS`.
+        unit_length: scale each output to Euclidean length 1.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        generators: Sequence[torch.Generator],
+        *,
+        copies: int = 1,
+        activation: str = "relu",
+        unit_length: bool = False,
+    ) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[activation]
+        self.unit_length = unit_length
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+            bound = inputs**-0.5
+            drawn = torch.stack(
+                [(torch.rand(inputs + 1, outputs, generator=g, device=g.device) * 2 - 1) * bound for g in generators]
+            ).repeat(copies, 1, 1)
+            self.weights.append(nn.Parameter(drawn[:, :-1].contiguous()))
+            self.biases.append(nn.Parameter(drawn[:, -1:].contiguous()))
+
+    def member(self, index: int) -> StackedMLP:
+        """The one network at `index` of the variant axis, sharing memory with this one (V = 1)."""
+        single = copy.deepcopy(self, {id(p): p for p in self.parameters()})
+        for stack in (single.weights, single.biases):
+            for layer, parameter in enumerate(stack):
+                stack[layer] = nn.Parameter(parameter.detach()[index : index + 1], requires_grad=False)
+        return single
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(V, B, in)` to `(V, B, out)`."""
+        last = len(self.weights) - 1
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.baddbmm(bias, x, weight)
+            if layer < last:
+                x = self.activation(x)
+        return F.normalize(x, dim=-1) if self.unit_length else x

@@ -1,0 +1,321 @@
+"""Drive a training and put all that it does into its run directory.
+
+    train(run)     lock, resume if there is a checkpoint, then for every step: record, show, save, obey
+
+What is written at which step depends on the config alone, never on a clock (but for the live view), and the draws of a step
+depend on the step alone. So a run that was killed at any moment continues from its last checkpoint to the very bits it
+would have had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from mvm.config import Config
+from mvm.descriptors import DESCRIPTORS, two_diameter
+from mvm.methods.base import stream
+from mvm.runs import Control, Run, append_line, write_atomic, write_tensors
+from mvm.spectrum import eigenvalues
+from mvm.training import Experiment, Step, fit
+
+__all__ = ["Recorder", "Stopped", "train", "view_noise"]
+
+LIVE_EVERY = 0.2  # seconds between live views, and at most a tenth of the time goes into them
+POLL = 0.05  # seconds between looks at control.json
+SPECTRUM_POINTS = 256
+SPECTRUM_SIZE = 10
+SCORES = 10  # quick scores over a run, of QUICK points; W2 of these finds the best generator
+QUICK = 512
+GRID = 21  # lines each way of the generator's warped grid
+HUGE = 1e3  # standardised coordinates beyond this are a divergence
+COLLAPSED, SPREAD = 0.05, 0.10  # share of the reals' 2-diameter, in data space
+
+
+class Stopped(Exception):
+    """The person asked the trainer to stop, or every variant diverged; all is saved."""
+
+
+def train(run: Run) -> Iterator[Step]:
+    """Train a run to its end in this process, yielding every step after it was recorded.
+
+    The caller holds the run's lock.
+
+    Raises:
+        ConfigError: data, device or checkpoint cannot be used.
+        Stopped: before the last step.
+    """
+    torch.set_num_threads(run.config.threads)
+    torch.set_flush_denormal(True)
+    experiment = Experiment(run.config, run.data)
+    recorder = Recorder(run, experiment)
+    recorder.start()
+    for step in fit(experiment):
+        recorder(step)
+        yield step
+    recorder.finish()
+
+
+def view_noise(config: Config, n: int, *, repeat: int = 0) -> Tensor:
+    """The fixed generator inputs `(n, m)` that every view and score of a run uses."""
+    return torch.randn(n, config.network.noise_dim, generator=torch.Generator().manual_seed(stream(repeat, -2)))
+
+
+class Recorder:
+    """Writes one experiment's records, views and checkpoints, and obeys its control file.
+
+    Args:
+        run: where to write.
+        experiment: what is trained; a checkpoint of the run is loaded into it by `start`.
+    """
+
+    def __init__(self, run: Run, experiment: Experiment) -> None:
+        self.run, self.experiment, self.config = run, experiment, run.config
+        self.member_count = len(run.config.members)
+        like = experiment.noise_like
+        self.real = experiment.data.view.to(like)
+        self.noise = view_noise(run.config, len(self.real)).to(like)
+        self.grid = _grid(run.config.network.noise_dim).to(like)
+        self.real_spread = two_diameter(self.real)
+        self.record_every = run.config.every(run.config.records)
+        self.snapshot_every = run.config.every(run.config.snapshots)
+        self.checkpoint_every = run.config.every(run.config.checkpoints)
+        self.score_every = run.config.every(SCORES)
+        self.serial = 0
+        self.replay: list[dict] = []
+        self.state = ["ok"] * self.member_count
+        self.best: dict[str, Tensor] | None = None
+        self.seconds, self.clock = 0.0, time.perf_counter()
+        self.shown, self.show_cost, self.polled = 0.0, 0.0, 0.0
+        self._reference = None
+
+    # -- beginning and end -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Continue from the last checkpoint if there is one, else record the untrained state."""
+        run = self.run
+        (run.path / "snapshots").mkdir(exist_ok=True)
+        resumed = (run.path / "checkpoint.safetensors").exists()
+        if resumed:
+            self.experiment.load(run.checkpoint())
+            self._rewind()
+        wishes = run.control()
+        run.ask(pause_at=None, stop=False)
+        device = torch.cuda.get_device_name() if self.experiment.device.type == "cuda" else "CPU"
+        self.event("resumed" if resumed else "started", device=device, time=time.time(), pid=os.getpid())
+        if wishes.serial > self.serial:
+            self._reweight(wishes.weights, wishes.serial)
+        self.clock = time.perf_counter()
+        if not resumed:
+            self._record(None)
+            self._snapshot()
+            self.save()
+
+    def _rewind(self) -> None:
+        """Cut scalars.jsonl back to the checkpoint's step; keep later changes of weights to make them again."""
+        step, records = self.experiment.step, self.run.records.poll()
+        self.replay = [e for e in records.events if e["event"] == "weights" and e["step"] > step]
+        kept = [e for e in records.events if e["step"] <= step or "time" in e]
+        for event in kept:
+            if event["event"] == "weights":
+                self.serial = event["serial"]
+            elif "member" in event:
+                self.state[event["member"]] = event["event"]
+        scalars = [r for r in records.scalars if r["step"] <= step]
+        scores = [r for r in records.scores if r["step"] <= step]
+        self.seconds = scalars[-1]["seconds"] if scalars else 0.0
+        path = self.run.path / "scalars.jsonl"
+        rewritten = path.with_name(".scalars.rewound")
+        rewritten.unlink(missing_ok=True)
+        rewritten.touch()
+        for record in sorted(kept + scalars + scores, key=lambda r: r["step"]):
+            append_line(rewritten, record)
+        rewritten.replace(path)
+        with contextlib.suppress(ValueError):
+            self.best = self.run.checkpoint(best=True)
+
+    def finish(self) -> None:
+        """Save the end, score it with all points, and say so."""
+        self.save()
+        if not (self.run.path / "scores.json").exists():
+            self._write_scores()
+        self.event("finished", time=time.time())
+
+    def _write_scores(self) -> None:
+        from mvm.evaluation import score_run
+
+        rows = score_run(self.run, experiment=self.experiment)
+        write_atomic(self.run.path / "scores.json", json.dumps(rows).encode())
+
+    # -- every step ------------------------------------------------------------------------------------------------
+
+    def __call__(self, step: Step) -> None:
+        """Record, show, score, save and obey, each when its step or moment has come."""
+        n, last = step.number, step.number == self.config.steps
+        if n % self.record_every == 0 or last:
+            self._record(step)
+        if n % self.snapshot_every == 0 or last:
+            self._snapshot()
+        elif time.perf_counter() - self.shown > max(LIVE_EVERY, 10 * self.show_cost):
+            self._snapshot(live=True)
+        if n % self.score_every == 0 or last:
+            self._score()
+        if n % self.checkpoint_every == 0:
+            self.save()
+        for change in [c for c in self.replay if c["step"] == n]:
+            self._reweight(change["weights"], change["serial"])
+        if time.perf_counter() - self.polled > POLL:
+            self._obey(n, last)
+
+    def _obey(self, step: int, last: bool) -> None:
+        control = self._wishes()
+        if last or control.pause_at is None or step < control.pause_at:
+            return
+        self._snapshot(live=True)
+        self.save()
+        self.seconds += time.perf_counter() - self.clock
+        self.event("paused", time=time.time())
+        while control.pause_at is not None and step >= control.pause_at:
+            time.sleep(POLL)
+            control = self._wishes()
+        self.clock = time.perf_counter()
+        self.event("continued", time=time.time())
+
+    def _wishes(self) -> Control:
+        """Read control.json; apply new weights; leave if asked to."""
+        self.polled = time.perf_counter()
+        control = self.run.control()
+        if control.serial > self.serial:
+            self._reweight(control.weights, control.serial)
+        if control.stop:
+            self._snapshot(live=True)
+            self.save()
+            self.event("stopped", time=time.time())
+            raise Stopped(f"{self.run.name} stopped at step {self.experiment.step}; `python -m mvm resume` continues it")
+        return control
+
+    def _reweight(self, weights: dict[str, float], serial: int) -> None:
+        known = {f"weights.{name}": value for name, value in weights.items() if name in DESCRIPTORS}
+        self.experiment.method.reweight(self.config.with_changes(known))
+        self.serial = serial
+        self.event("weights", weights=weights, serial=serial)
+
+    # -- what is written -------------------------------------------------------------------------------------------
+
+    def event(self, event: str, **details: object) -> None:
+        """Append one event at the present step."""
+        append_line(self._log, {"step": self.experiment.step, "event": event, **details})
+
+    @property
+    def _log(self) -> os.PathLike:
+        return self.run.path / "scalars.jsonl"
+
+    @torch.no_grad()
+    def _embed(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Fakes of the averaged generator, and embeddings of n real and n fake points: `(V, n, ·)` each."""
+        fake = self.experiment.generate(self.noise[:n])
+        metric = self.experiment.metric
+        return fake, metric(self.real[:n].expand(self.member_count, -1, -1)), metric(fake)
+
+    @torch.no_grad()
+    def _record(self, step: Step | None) -> None:
+        """Losses of this step, and the three distances of the paper's Fig. 7 on the fixed view points."""
+        fake, real_embedding, fake_embedding = self._embed(SPECTRUM_POINTS)
+        names = {"d_c": "centroid", "d_g": "diameter", "d_H": "hausdorff"}
+        gaps = {short: DESCRIPTORS[name].gap(real_embedding, fake_embedding) for short, name in names.items()}
+        losses = {} if step is None else {"generator_loss": step.generator_loss, "metric_loss": step.metric_loss}
+        terms = {} if step is None else step.terms
+        seconds = self.seconds + time.perf_counter() - self.clock
+        append_line(self._log, {"step": self.experiment.step, "seconds": seconds, **losses, **terms, **gaps})
+        if step is not None:
+            self._watch(fake)
+
+    def _watch(self, fake: Tensor) -> None:
+        """Mark divergence and collapse when they begin, per member, and leave when all have diverged."""
+        finite = fake.isfinite().all(-1).all(-1) & (fake.abs().amax((-2, -1)) < HUGE)
+        spread = (two_diameter(fake) / self.real_spread).tolist()
+        for member, (variant, seed) in enumerate(self.config.members):
+            now = before = self.state[member]
+            if not finite[member]:
+                now = "diverged"
+            elif before == "diverged" or spread[member] > SPREAD:
+                now = "recovered" if before in ("collapsed", "diverged") else "spread" if before == "ok" else before
+            elif spread[member] < COLLAPSED and before in ("spread", "recovered"):
+                now = "collapsed"
+            if now != before:
+                self.state[member] = now
+                if now != "spread":
+                    self.event("member", member=member, variant=variant, seed=seed, what=now)
+        if not finite.any():
+            self.save()
+            self.event("diverged", time=time.time(), reason="every variant diverged")
+            raise Stopped(f"{self.run.name} diverged at step {self.experiment.step}; the best generators are kept")
+
+    @torch.no_grad()
+    def _snapshot(self, *, live: bool = False) -> None:
+        began = time.perf_counter()
+        fake, real_embedding, fake_embedding = self._embed(len(self.real))
+        spectrum = {
+            f"spectrum_{form}": eigenvalues(real_embedding[:, :SPECTRUM_POINTS], k=SPECTRUM_SIZE, form=form)
+            for form in ("distance", "mds")
+        }
+        restore = self.experiment.data.restore
+        tensors = {
+            "step": torch.tensor(self.experiment.step),
+            "real": restore(self.real.cpu().float()),
+            "fake": restore(fake.cpu().float()),
+            "grid": restore(self.experiment.generate(self.grid).cpu().float()).unflatten(1, (GRID, GRID)),
+            "real_embedding": real_embedding.float(),
+            "fake_embedding": fake_embedding.float(),
+            **{name: value.float() for name, value in spectrum.items()},
+        }
+        path = self.run.path / "live.safetensors" if live else self.run.snapshot_path(self.experiment.step)
+        write_tensors(path, tensors)
+        self.shown = time.perf_counter()
+        self.show_cost = self.shown - began
+
+    @torch.no_grad()
+    def _score(self) -> None:
+        """Quick scores of every member, and the best generator so far by them."""
+        from mvm.evaluation import reference
+
+        if self._reference is None:
+            self._reference = reference(self.experiment.data, QUICK)
+        points = self.experiment.generate(view_noise(self.config, self._reference.size).to(self.noise))
+        restored = self.experiment.data.restore(points.cpu().float())
+        rows = [self._reference.score(fake) for fake in restored]
+        append_line(self._log, {"step": self.experiment.step, "scores": rows})
+        self._keep_best(torch.tensor([row["w2"] if row["w2"] is not None else torch.inf for row in rows]))
+
+    def _keep_best(self, w2: Tensor) -> None:
+        average = {name: t for name, t in self.experiment.tensors().items() if name.startswith("average.")}
+        if self.best is None:
+            self.best = {"step": torch.zeros(self.member_count, dtype=torch.long), "w2": torch.full_like(w2, torch.inf)}
+            self.best |= {name: tensor.clone().cpu() for name, tensor in average.items()}
+        better = w2 < self.best["w2"]
+        if better.any():
+            self.best["w2"][better] = w2[better]
+            self.best["step"][better] = self.experiment.step
+            for name, tensor in average.items():
+                self.best[name][better] = tensor.detach().cpu()[better]
+            write_tensors(self.run.path / "best.safetensors", self.best)
+
+    def save(self) -> None:
+        """Everything that an exact continuation needs."""
+        write_tensors(self.run.path / "checkpoint.safetensors", self.experiment.tensors())
+
+
+def _grid(noise_dim: int) -> Tensor:
+    """A square of generator inputs in the first two noise dimensions, `(GRID², m)`, to draw how f_θ warps space."""
+    side = torch.linspace(-2, 2, GRID)
+    grid = torch.zeros(GRID, GRID, noise_dim)
+    grid[..., 0] = side[:, None]
+    if noise_dim > 1:
+        grid[..., 1] = side
+    return grid.flatten(0, 1)

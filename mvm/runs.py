@@ -1,0 +1,505 @@
+"""Run directories: the only truth about an experiment.
+
+    checkpoints/<run>/config.json                      written once
+                      data.npy                         a person's own points, copied in, so that the run is complete
+                      scalars.jsonl                    one line per record or event, appended in one write
+                      snapshots/00001000.safetensors   what the screen shows of a step
+                      live.safetensors                 the newest such view, for slow runs between two snapshots
+                      frames/00001000.npy              UMAP coordinates (mvm.projection)
+                      checkpoint.safetensors           resume is exact; best.safetensors: best generator per variant
+                      control.json                     what a person asks of the trainer
+                      lock                             held by the living trainer
+                      trainer.log                      what a detached trainer printed
+
+Whole files are written beside their place and renamed into it: a reader sees the old one or the new one. No pickle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from mvm.config import SCHEMA, Config, ConfigError, one_line
+from mvm.data.points import PointData, load_points
+
+__all__ = ["Control", "Records", "Run", "RunBusy", "RunError", "Status", "all_runs", "checkpoints", "launch"]
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+
+
+class RunError(ValueError):
+    """A run that cannot be used as asked; the message is one line: what, which, what to do."""
+
+
+class RunBusy(RunError):
+    """Another trainer holds the run's lock."""
+
+
+def checkpoints() -> Path:
+    """The folder of all runs: $MVM_CHECKPOINTS, or checkpoints/ in the repository."""
+    return Path(os.environ.get("MVM_CHECKPOINTS") or Path(__file__).parents[1] / "checkpoints")
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a run is doing.
+
+    Attributes:
+        state: running, paused, queued, finished, stopped, diverged, failed, interrupted (killed) or new.
+        step, steps: done and wanted.
+        seconds: training time so far.
+        rate: steps per second lately, None before there are two records.
+        reason: why it failed, or None.
+    """
+
+    state: str
+    step: int
+    steps: int
+    seconds: float = 0.0
+    rate: float | None = None
+    reason: str | None = None
+
+    @property
+    def alive(self) -> bool:
+        """A trainer process holds the run."""
+        return self.state in ("running", "paused", "queued")
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time until the last step at the present rate."""
+        return (self.steps - self.step) / self.rate if self.rate else None
+
+
+@dataclass(frozen=True)
+class Control:
+    """What a person asks of the trainer; each field is the wish that holds now.
+
+    Attributes:
+        pause_at: pause once this many steps are done; None: run on.
+        stop: save and leave.
+        weights: new descriptor weights by name.
+        serial: rises with each change of weights, so that a resumed trainer applies each change once.
+    """
+
+    pause_at: int | None = None
+    stop: bool = False
+    weights: dict[str, float] = field(default_factory=dict)
+    serial: int = 0
+
+
+@dataclass
+class Records:
+    """Everything in scalars.jsonl so far; `poll` reads only what was appended since.
+
+    Attributes:
+        scalars: one dict per record: step, seconds, and lists with one value per member of the variant axis.
+        scores: records that hold scores.
+        events: what happened, with the step at which it happened.
+    """
+
+    path: Path
+    scalars: list[dict] = field(default_factory=list)
+    scores: list[dict] = field(default_factory=list)
+    events: list[dict] = field(default_factory=list)
+    offset: int = 0
+    inode: int = 0
+
+    def poll(self) -> Records:
+        """Read on to the last complete line; start anew if a resumed trainer replaced the file."""
+        try:
+            with self.path.open("rb") as file:
+                stat = os.fstat(file.fileno())
+                if stat.st_ino != self.inode or stat.st_size < self.offset:
+                    self.scalars, self.scores, self.events, self.offset = [], [], [], 0
+                    self.inode = stat.st_ino
+                file.seek(self.offset)
+                tail = file.read()
+        except FileNotFoundError:
+            return self
+        complete = tail[: tail.rfind(b"\n") + 1]
+        self.offset += len(complete)
+        for line in complete.splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                record = json.loads(line)
+                kind = "event" if "event" in record else "scores" if "scores" in record else "scalars"
+                {"event": self.events, "scores": self.scores, "scalars": self.scalars}[kind].append(record)
+        return self
+
+    @property
+    def step(self) -> int:
+        """The newest step that any record speaks of."""
+        return max((records[-1]["step"] for records in (self.scalars, self.events) if records), default=0)
+
+
+class Run:
+    """One run directory.
+
+    Args:
+        path: an existing run directory.
+
+    Raises:
+        RunError: there is no run, its config cannot be read, or it is of a newer schema.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.name = self.path.name
+        try:
+            values = json.loads((self.path / "config.json").read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            raise RunError(f"run: no run {self.name!r} in {self.path.parent}; `python -m mvm runs` lists them") from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise RunError(f"run: {self.name}'s config.json cannot be read: {error}") from None
+        version = values.get("schema_version", 0) if isinstance(values, dict) else 0
+        if version > SCHEMA:
+            raise RunError(f"run: {self.name} has schema {version}, this program knows up to {SCHEMA}; update it")
+        try:
+            self.config = Config.model_validate(values)
+        except ValidationError as error:
+            raise RunError(f"run: {self.name}'s config.json is not valid: {one_line(error)}") from None
+        self.records = Records(self.path / "scalars.jsonl")
+
+    @classmethod
+    def create(cls, config: Config, *, name: str | None = None, path: Path | None = None) -> Run:
+        """A new run directory; the data it needs is checked, and own points are copied, before anything else.
+
+        Args:
+            config: the experiment.
+            name: folder name under `checkpoints()`; one is made from data, method and date when None.
+            path: the whole folder, in place of a name.
+
+        Raises:
+            ConfigError: the data cannot be trained on.
+            RunError: bad or taken name, or a folder that cannot be written.
+        """
+        data = load_points(config)
+        target = path or checkpoints() / (check_name(name) if name else _fresh_name(config))
+        check_name(target.name)
+        try:
+            target.mkdir(parents=True)
+            if data.manifold is None:
+                source = torch.cat([data.restore(data.train), data.held_out])
+                write_array(target / "data.npy", source.numpy())
+            write_atomic(target / "config.json", config.model_dump_json(indent=1).encode())
+        except FileExistsError:
+            raise RunError(f"run: {target.name!r} exists in {target.parent}; give another --name, or resume it") from None
+        except OSError as error:
+            raise RunError(f"run: cannot write {target}: {error.strerror or error}") from None
+        return cls(target)
+
+    @classmethod
+    def named(cls, name: str) -> Run:
+        """The run of this name under `checkpoints()`, or at this path.
+
+        Raises:
+            RunError: as for `Run`.
+        """
+        is_path = os.sep in name.rstrip(os.sep)
+        return cls(Path(name) if is_path else checkpoints() / check_name(name.rstrip(os.sep)))
+
+    @cached_property
+    def data(self) -> PointData:
+        """The run's data set."""
+        own = self.path / "data.npy"
+        return load_points(self.config, own=own if own.exists() else None)
+
+    # -- what it is doing ------------------------------------------------------------------------------------------
+
+    def alive(self) -> bool:
+        """Whether a trainer holds the lock."""
+        return lock_is_held(self.path / "lock")
+
+    def status(self) -> Status:
+        """State, progress and speed, from the lock and the records alone."""
+        alive = self.alive()  # before the records: a trainer that leaves in between has written its last event
+        records = self.records.poll()
+        last = next((e for e in reversed(records.events) if e["event"] in STATE_OF_EVENT), None)
+        state = STATE_OF_EVENT[last["event"]] if last else "new"
+        if alive and state not in ("running", "paused", "queued"):
+            state = "running"
+        if not alive and state in ("running", "paused", "queued"):
+            state = "interrupted"
+        recent = records.scalars[-8:]
+        first, now = (recent[0], recent[-1]) if len(recent) > 1 else (None, None)
+        passed = now["seconds"] - first["seconds"] if now else 0
+        return Status(
+            state,
+            records.step,
+            self.config.steps,
+            records.scalars[-1]["seconds"] if records.scalars else 0.0,
+            (now["step"] - first["step"]) / passed if passed > 0 else None,
+            last.get("reason") if last else None,
+        )
+
+    # -- control ---------------------------------------------------------------------------------------------------
+
+    def control(self) -> Control:
+        """The wishes that hold now; an unreadable file holds none."""
+        try:
+            return Control(**json.loads((self.path / "control.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return Control()
+
+    def ask(self, **wishes: Any) -> Control:
+        """Change some wishes; the trainer meets them within a step, or 50 ms when it is paused.
+
+        Args:
+            wishes: fields of `Control`; `weights` are merged with earlier ones.
+        """
+        with locked(self.path / "control.lock", wait=5):
+            now = self.control()
+            if "weights" in wishes:
+                wishes = wishes | {"weights": now.weights | wishes["weights"], "serial": now.serial + 1}
+            wanted = Control(**{**now.__dict__, **wishes})
+            write_atomic(self.path / "control.json", json.dumps(wanted.__dict__).encode())
+        return wanted
+
+    # -- what it has saved -----------------------------------------------------------------------------------------
+
+    def snapshot_steps(self) -> list[int]:
+        """Steps with a snapshot, ascending."""
+        with contextlib.suppress(FileNotFoundError):
+            names = os.listdir(self.path / "snapshots")
+            return sorted(int(name.split(".")[0]) for name in names if name.endswith(".safetensors"))
+        return []
+
+    def snapshot_path(self, step: int) -> Path:
+        """Where the snapshot of a step lies."""
+        return self.path / "snapshots" / f"{step:08d}.safetensors"
+
+    def snapshot(self, step: int) -> dict[str, np.ndarray] | None:
+        """Arrays of one snapshot, None if it is not there or not readable."""
+        return read_arrays(self.snapshot_path(step))
+
+    def live(self) -> dict[str, np.ndarray] | None:
+        """The newest view of the training, between two snapshots of a slow run."""
+        return read_arrays(self.path / "live.safetensors")
+
+    def checkpoint(self, *, best: bool = False) -> dict[str, Tensor]:
+        """Tensors of the last checkpoint, or of the best generators.
+
+        Raises:
+            RunError: there is none yet, or it is damaged.
+        """
+        name = "best.safetensors" if best else "checkpoint.safetensors"
+        try:
+            return read_tensors(self.path / name)
+        except FileNotFoundError:
+            raise RunError(f"run: {self.name} has no {name} yet; train it first") from None
+        except Exception as error:
+            raise RunError(f"run: {self.name}'s {name} is damaged: {error}") from None
+
+    def delete(self) -> None:
+        """Remove the whole run.
+
+        Raises:
+            RunBusy: it is being trained.
+        """
+        if self.alive():
+            raise RunBusy(f"run: {self.name} is being trained; stop it first")
+        shutil.rmtree(self.path)
+
+
+STATE_OF_EVENT = {
+    "queued": "queued",
+    "started": "running",
+    "resumed": "running",
+    "paused": "paused",
+    "continued": "running",
+    "finished": "finished",
+    "stopped": "stopped",
+    "diverged": "diverged",
+    "failed": "failed",
+}
+
+
+def all_runs() -> Iterator[Run]:
+    """Every readable run under `checkpoints()`, newest first; others are passed over."""
+    with contextlib.suppress(FileNotFoundError):
+        paths = sorted(checkpoints().glob("*/config.json"), key=lambda p: -p.stat().st_mtime)
+        for path in paths:
+            with contextlib.suppress(RunError):
+                yield Run(path.parent)
+
+
+def launch(run: Run) -> None:
+    """Train the run in a process of its own that outlives this one; it waits for a free device slot.
+
+    Raises:
+        RunBusy: it is being trained already.
+    """
+    if run.alive():
+        raise RunBusy(f"run: {run.name} is being trained already")
+    command = [sys.executable, "-m", "mvm", "train", "--run", str(run.path.absolute()), "--queue"]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    with (run.path / "trainer.log").open("ab") as log:
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
+        )
+
+
+def check_name(name: str) -> str:
+    """The name itself, if it can be a folder's.
+
+    Raises:
+        RunError: it has a slash or another character that a run's name may not have.
+    """
+    if not NAME.fullmatch(name):
+        raise RunError(f"name: {name!r} cannot name a run; use letters, digits and . _ + -, at most 100")
+    return name
+
+
+def _fresh_name(config: Config) -> str:
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(config.data).stem).strip("-") or "points"
+    return f"{stem}-{time.strftime('%m%d-%H%M%S')}-{os.urandom(2).hex()}"
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace a whole file: a reader, or a crash at any moment, finds the old content or the new."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """An array as .npy, atomically."""
+    import io
+
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_atomic(path, buffer.getvalue())
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Tensors as safetensors, atomically."""
+    from safetensors.torch import save
+
+    write_atomic(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file, on the CPU."""
+    from safetensors.torch import load
+
+    return load(path.read_bytes())
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
+    """Arrays of a safetensors file; None if it is not there or damaged."""
+    try:
+        return {name: tensor.numpy() for name, tensor in read_tensors(path).items()}
+    except Exception:
+        return None
+
+
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """One JSON line, appended in a single write; non-finite numbers become null."""
+    line = json.dumps(_plain(record), allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        written = os.write(descriptor, line)
+        if written < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(descriptor)
+
+
+def _plain(value: Any) -> Any:
+    """JSON values: tensors to lists of as many digits as float32 has, non-finite numbers to None."""
+    if isinstance(value, Tensor):
+        return _plain([float(f"{number:.8g}") for number in value.tolist()])
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+# -- locks -------------------------------------------------------------------------------------------------------------
+
+# POSIX locks do not exclude threads of their own process, and closing any descriptor of the file drops them
+_held: set[Path] = set()
+_holding = threading.Lock()
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: float = 0.5) -> Iterator[None]:
+    """Hold an exclusive lock on a file; the kernel drops it when the process ends, however it ends.
+
+    Args:
+        path: the lock's file, made if need be.
+        wait: seconds to try before giving up.
+
+    Raises:
+        RunBusy: someone else holds it.
+    """
+    path = path.absolute()
+    give_up = time.monotonic() + wait
+    with path.open("a+b") as file:
+        while not _try_lock(file, path):
+            if time.monotonic() > give_up:
+                raise RunBusy(f"run: {path.parent.name} is being trained by another process; stop it first")
+            time.sleep(0.02)
+        try:
+            yield
+        finally:
+            _held.discard(path)
+
+
+def _try_lock(file: IO[bytes], path: Path) -> bool:
+    with _holding:
+        if path in _held:
+            return False
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            return False
+        _held.add(path)
+        return True
+
+
+def lock_is_held(path: Path) -> bool:
+    """Whether any living process holds the lock; looking does not disturb it for longer than an instant."""
+    path = path.absolute()
+    if path in _held:
+        return True
+    try:
+        with path.open("rb") as file:
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EAGAIN)
+    return False

@@ -1,0 +1,70 @@
+"""A queue for training processes without a daemon: the queue is a folder of locks.
+
+Each waiting process holds a ticket; the holder of the oldest living ticket takes the first free slot of its device. A process that
+dies, however it dies, drops its locks, so the queue can not be stuck.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mvm.runs import RunBusy, checkpoints, lock_is_held, locked
+
+__all__ = ["slot", "slot_count"]
+
+
+def slot_count() -> int:
+    """Trainings at once from the queue: $MVM_SLOTS, or one per GPU, or one less than the CPU cores."""
+    if wanted := os.environ.get("MVM_SLOTS"):
+        return max(1, int(wanted))
+    gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    return gpus or max(1, (os.cpu_count() or 1) - 1)
+
+
+@contextlib.contextmanager
+def slot(*, give_up: Callable[[], bool], on_wait: Callable[[], None]) -> Iterator[bool]:
+    """Wait for a device slot and hold it.
+
+    Args:
+        give_up: asked while waiting; true leaves the queue.
+        on_wait: called once if there is something to wait for.
+
+    Yields:
+        True with a slot held, False if `give_up` said so.
+    """
+    folder = checkpoints() / ".slots"
+    folder.mkdir(parents=True, exist_ok=True)
+    ticket = folder / f"{time.time_ns():020d}-{os.getpid()}.ticket"
+    told = False
+    with contextlib.ExitStack() as held:
+        held.callback(ticket.unlink, missing_ok=True)
+        held.enter_context(locked(ticket))
+        while not (got := _is_first(ticket) and _take_slot(held, folder)) and not give_up():
+            if not told:
+                on_wait()
+                told = True
+            time.sleep(0.1)
+        ticket.unlink(missing_ok=True)
+        yield got
+
+
+def _take_slot(held: contextlib.ExitStack, folder: Path) -> bool:
+    for number in range(slot_count()):
+        with contextlib.suppress(RunBusy):
+            held.enter_context(locked(folder / f"slot-{number}.lock", wait=0))
+            return True
+    return False
+
+
+def _is_first(ticket: Path) -> bool:
+    for other in sorted(ticket.parent.glob("*.ticket")):
+        if other == ticket:
+            return True
+        if lock_is_held(other):
+            return False
+        other.unlink(missing_ok=True)
+    return True

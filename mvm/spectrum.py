@@ -1,0 +1,158 @@
+"""Spectrum of a set of embeddings: over how many directions do its distances spread (Figure 5 of the paper)?
+
+    distance    λ(D / mean D)           D[i, j] = ‖e_i − e_j‖, mean over all n² entries; by magnitude, signed
+    mds         λ(B) / Σ λ(B)           B = −½ J D² J, J = I − 11ᵀ/n (classical MDS); descending, sum 1
+
+B is the Gram matrix of the centred embeddings, B = E_c E_cᵀ, so that its nonzero eigenvalues are those of the
+small E_cᵀ E_c: the `mds` spectrum is exact at O(n·dim²) and needs no n x n matrix. A Euclidean distance
+matrix has one positive eigenvalue: the `distance` spectrum is one positive value, then negative ones.
+
+    uniformity  H(p) / log k            p: the k leading magnitudes made to sum to 1, H: Shannon entropy
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mvm.distances import pairwise
+
+__all__ = [
+    "SPECTRUM_FORMS",
+    "Spectrum",
+    "distance_spectrum",
+    "eigenpairs",
+    "eigenvalues",
+    "mds_spectrum",
+    "uniformity",
+]
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Leading eigenvalues and, on request, eigenvectors.
+
+    Attributes:
+        values: `(..., k)`; zeros where there are fewer than k eigenvalues.
+        vectors: `(..., n, k)`, unit columns in the order of `values`, signed so that the entry of largest
+            magnitude is positive; zero columns past the last eigenvalue. None when only values were asked.
+    """
+
+    values: Tensor
+    vectors: Tensor | None = None
+
+
+def distance_spectrum(embeddings: Tensor, *, k: int = 10, vectors: bool = False) -> Spectrum:
+    """The k eigenvalues of D / mean(D) of largest magnitude, signs kept.
+
+    Args:
+        embeddings: `(..., n, dim)`, at least float32.
+        k: how many.
+        vectors: also return the eigenvectors.
+    """
+    matrix = pairwise(embeddings)
+    mean = matrix.mean((-2, -1), keepdim=True)
+    matrix = matrix / mean.where(mean > 0, 1)
+    if vectors:
+        values, columns = torch.linalg.eigh(matrix)
+    else:
+        values, columns = torch.linalg.eigvalsh(matrix), None
+    order = values.abs().argsort(dim=-1, descending=True, stable=True)[..., :k]
+    if columns is not None:
+        columns = columns.gather(-1, order.unsqueeze(-2).expand(*columns.shape[:-1], -1))
+    return _padded(values.gather(-1, order), columns, k)
+
+
+def mds_spectrum(embeddings: Tensor, *, k: int = 10, vectors: bool = False) -> Spectrum:
+    """The k largest eigenvalues of −½ J D² J as shares of their sum: the shares of variance of PCA.
+
+    Args:
+        embeddings: `(..., n, dim)`, at least float32.
+        k: how many.
+        vectors: also return the eigenvectors, the principal components of the points.
+    """
+    centred = embeddings - embeddings.mean(-2, keepdim=True)
+    if vectors:
+        columns, singular, _ = torch.linalg.svd(centred, full_matrices=False)
+        values = singular.square()
+        columns = columns[..., :k]
+    else:
+        n, dim = centred.shape[-2:]
+        gram = centred.mT @ centred if dim <= n else centred @ centred.mT
+        values, columns = torch.linalg.eigvalsh(gram).flip(-1).clamp_min(0), None
+    total = values.sum(-1, keepdim=True)
+    return _padded((values / total.where(total > 0, 1))[..., :k], columns, k)
+
+
+SPECTRUM_FORMS: dict[str, Callable[..., Spectrum]] = {"distance": distance_spectrum, "mds": mds_spectrum}
+
+
+def eigenvalues(embeddings: Tensor, *, k: int = 10, form: str = "distance") -> Tensor:
+    """The k leading eigenvalues of a set of embeddings.
+
+    Embeddings that are all equal have an all-zero spectrum; a variant with a non-finite embedding gets NaN
+    and leaves the other variants alone.
+
+    Args:
+        embeddings: `(..., n, dim)`; leading dimensions are independent variants. Half precision is lifted.
+        k: how many.
+        form: a name in `SPECTRUM_FORMS`.
+
+    Returns:
+        `(..., k)`, zeros where there are fewer than k eigenvalues.
+
+    Raises:
+        ValueError: unknown form, or k < 1.
+    """
+    return _spectrum(embeddings, k, form, vectors=False).values
+
+
+def eigenpairs(embeddings: Tensor, *, k: int = 10, form: str = "distance") -> Spectrum:
+    """Like `eigenvalues`, with the eigenvectors: column i says where on the points eigenvalue i lives."""
+    return _spectrum(embeddings, k, form, vectors=True)
+
+
+def uniformity(shares: Tensor) -> Tensor:
+    """Normalised Shannon entropy of k leading eigenvalues: 1 when all are equal, 0 when one holds everything.
+
+    Args:
+        shares: `(..., k)`; signed values count by magnitude, and they need not sum to 1.
+
+    Returns:
+        `(...)` in [0, 1]; 0 for an all-zero (collapsed) spectrum, 1 for k = 1, NaN for a NaN spectrum.
+    """
+    shares = shares.abs()
+    total = shares.sum(-1, keepdim=True)
+    if shares.shape[-1] == 1:
+        return (total / total.where(total != 0, 1)).squeeze(-1)
+    p = shares / total.where(total != 0, 1)
+    return -torch.xlogy(p, p).sum(-1) / math.log(shares.shape[-1])
+
+
+def _spectrum(embeddings: Tensor, k: int, form: str, *, vectors: bool) -> Spectrum:
+    if form not in SPECTRUM_FORMS:
+        raise ValueError(f"unknown spectrum form {form!r}: choose one of {', '.join(SPECTRUM_FORMS)}")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if torch.finfo(embeddings.dtype).bits < 32:
+        embeddings = embeddings.float()
+    finite = embeddings.isfinite().all(-1).all(-1)[..., None]
+    spectrum = SPECTRUM_FORMS[form](embeddings.where(finite[..., None], 0), k=k, vectors=vectors)
+    values = spectrum.values.where(finite, torch.nan)
+    if spectrum.vectors is None:
+        return Spectrum(values)
+    return Spectrum(values, spectrum.vectors.where(finite[..., None], torch.nan))
+
+
+def _padded(values: Tensor, columns: Tensor | None, k: int) -> Spectrum:
+    missing = k - values.shape[-1]
+    values = torch.nn.functional.pad(values, (0, missing))
+    if columns is None:
+        return Spectrum(values)
+    peak = columns.gather(-2, columns.abs().argmax(-2, keepdim=True))
+    columns = columns * torch.where(peak < 0, -1, 1).to(columns.dtype)
+    return Spectrum(values, torch.nn.functional.pad(columns, (0, missing)))

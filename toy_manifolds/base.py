@@ -1,0 +1,151 @@
+"""Ground truth: a manifold M in R^D that is known exactly.
+
+    sample    x = embed(c) + noise · z,   c uniform in volume on M,   z ~ N(0, I)
+    project   c(x) = argmin_c ‖x − embed(c)‖
+    distance  d(x, M) = ‖x − embed(project(x))‖, zero on the manifold only
+    geodesic  d(u, v) = length of the shortest path from u to v that stays in M
+
+Settings are pydantic fields with bounds and help: the app turns them into sliders, the command line into flags.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
+from torch import Tensor
+
+__all__ = ["Embedded", "Manifold", "Sample", "embedded", "in_float64"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Points and where they lie: `points` (n, ambient_dim), `coordinates` (n, k), both of torch's default dtype."""
+
+    points: Tensor
+    coordinates: Tensor
+
+
+def in_float64(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Make a method compute in float64 and answer in the dtype of its first tensor."""
+
+    @functools.wraps(function)
+    def wrapper(self, first: Tensor, *others: Tensor) -> Tensor:
+        return function(self, first.double(), *(other.double() for other in others)).to(first.dtype)
+
+    return wrapper
+
+
+class Manifold(BaseModel):
+    """A set of known geometry. A new one defines `draw`, `embed`, `project` and `geodesic`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    title: ClassVar[str]
+    intrinsic_dim: ClassVar[int]
+    ambient_dim: ClassVar[int]
+
+    noise: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Standard deviation of isotropic Gaussian noise added to each sampled point, "
+        "in units of the coordinates",
+    )
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Sample:
+        """Draw `n` points, uniform in volume unless the class says otherwise, on the generator's device."""
+        coordinates = self.draw(n, generator).to(torch.get_default_dtype())
+        points = self.embed(coordinates.double()).to(coordinates.dtype)
+        if self.noise:
+            shake = torch.randn(points.shape, generator=generator, device=points.device, dtype=points.dtype)
+            points = points + self.noise * shake
+        return Sample(points=points, coordinates=coordinates)
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Intrinsic coordinates of `n` random points, (n, k) float64."""
+        raise NotImplementedError
+
+    def embed(self, coordinates: Tensor) -> Tensor:
+        """The points at these intrinsic coordinates, (..., k) -> (..., ambient_dim)."""
+        raise NotImplementedError
+
+    def project(self, points: Tensor) -> Tensor:
+        """Coordinates of a nearest point of the manifold, (n, ambient_dim) -> (n, k)."""
+        raise NotImplementedError
+
+    @in_float64
+    def distance(self, points: Tensor) -> Tensor:
+        """Euclidean distance to the manifold, (n, ambient_dim) -> (n,). NaN in, NaN out, row by row."""
+        return torch.linalg.vector_norm(points - self.embed(self.project(points)), dim=-1)
+
+    def geodesic(self, u: Tensor, v: Tensor) -> Tensor:
+        """Length of the shortest path in the manifold between paired coordinates, (n, k), (n, k) -> (n,).
+
+        It is inf between two components.
+        """
+        raise NotImplementedError
+
+
+def uniform(n: int, generator: torch.Generator | None) -> Tensor:
+    """`n` uniform numbers of [0, 1) in float64, on the generator's device."""
+    device = "cpu" if generator is None else generator.device
+    return torch.rand(n, generator=generator, device=device, dtype=torch.float64)
+
+
+class Embedded(Manifold):
+    """x = Q y: a manifold y placed in a higher dimension by a seeded isometry Q, (D, d) with QᵀQ = I.
+
+    Coordinates, geodesics and settings are those of `manifold`; the noise fills all D dimensions.
+    """
+
+    manifold: SerializeAsAny[Manifold] = Field(description="The manifold to place")
+    ambient_dim: int = Field(ge=1, le=1_000_000, description="Dimension of the space it is placed in")
+    seed: int = Field(default=0, ge=0, description="Seed of the isometry")
+
+    @property
+    def title(self) -> str:
+        return f"{self.manifold.title} in {self.ambient_dim} dimensions"
+
+    @property
+    def intrinsic_dim(self) -> int:
+        return self.manifold.intrinsic_dim
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        return self.manifold.draw(n, generator)
+
+    def embed(self, coordinates: Tensor) -> Tensor:
+        points = self.manifold.embed(coordinates)
+        return points @ self._frame(points).T
+
+    @in_float64
+    def project(self, points: Tensor) -> Tensor:
+        return self.manifold.project(points @ self._frame(points))
+
+    def geodesic(self, u: Tensor, v: Tensor) -> Tensor:
+        return self.manifold.geodesic(u, v)
+
+    def _frame(self, like: Tensor) -> Tensor:
+        return orthonormal_frame(self.ambient_dim, self.manifold.ambient_dim, self.seed).to(like)
+
+
+@functools.lru_cache(maxsize=32)
+def orthonormal_frame(rows: int, columns: int, seed: int) -> Tensor:
+    """Random orthonormal columns, (rows, columns) float64, by QR of a Gaussian matrix."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.linalg.qr(torch.randn(rows, columns, generator=generator, dtype=torch.float64)).Q
+
+
+def embedded(manifold: Manifold, ambient_dim: int, seed: int = 0) -> Embedded:
+    """Place `manifold` in `ambient_dim` dimensions by a random isometry (no translation).
+
+    Raises:
+        ValueError: `ambient_dim` is smaller than the manifold's own.
+    """
+    if ambient_dim < manifold.ambient_dim:
+        raise ValueError(
+            f"ambient_dim={ambient_dim}: {manifold.title} needs at least {manifold.ambient_dim} dimensions"
+        )
+    return Embedded(manifold=manifold, ambient_dim=ambient_dim, seed=seed, noise=manifold.noise)
