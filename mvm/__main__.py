@@ -91,7 +91,9 @@ def train_command(options: argparse.Namespace) -> None:
     path = Path(options.run) if options.run else None
     if path and (path / "config.json").exists():
         if given:
-            raise ConfigError(f"--run {path} has its config already; leave out {', '.join('--' + name for name in given)}")
+            raise ConfigError(
+                f"--run {path} has its config already; leave out {', '.join('--' + name for name in given)}"
+            )
         run = Run(path)
     else:
         run = Run.create(Config.make(**nested(given)), name=options.name, path=path)
@@ -236,7 +238,9 @@ def _failures_recorded(run: Run) -> Iterator[None]:
         reason = _runtime_reason(error) if isinstance(error, RuntimeError) else str(error)
         with contextlib.suppress(OSError):
             step = run.records.poll().step
-            append_line(run.path / "scalars.jsonl", {"step": step, "event": "failed", "time": time.time(), "reason": reason})
+            append_line(
+                run.path / "scalars.jsonl", {"step": step, "event": "failed", "time": time.time(), "reason": reason}
+            )
         raise
 
 
@@ -279,7 +283,9 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return action.help
 
 
-def add_fields(parser: argparse.ArgumentParser, model: type[BaseModel], *, defaults: BaseModel, prefix: str = "") -> None:
+def add_fields(
+    parser: argparse.ArgumentParser, model: type[BaseModel], *, defaults: BaseModel, prefix: str = ""
+) -> None:
     """One flag per field of a config model, nested ones as --parent.field; values are checked by the model."""
     group = parser.add_argument_group((model.__doc__ or model.__name__).strip().splitlines()[0])
     for name, field in model.model_fields.items():

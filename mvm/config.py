@@ -1,18 +1,37 @@
 """One source for command-line flags, sliders, help texts and the JSON beside a checkpoint.
 
-Every field has bounds and one line of help; `python -m mvm train --help` and the Lab's controls are both made from them.
-A recipe is a set of defaults: `Config.of_recipe("paper")`.
+Every field has bounds and one line of help; `python -m mvm train --help` and the Lab's controls are made from them.
+A recipe is a set of defaults: `Config.make(recipe="paper")`.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+)
 
 from mvm.descriptors import DESCRIPTORS
+from mvm.metric_losses import metric_loss
 
-__all__ = ["RECIPES", "SCHEMA", "Config", "ConfigError", "MvMSettings", "NetworkSettings", "OptimiserSettings", "Weights"]
+__all__ = [
+    "RECIPES",
+    "SCHEMA",
+    "Config",
+    "ConfigError",
+    "MvMSettings",
+    "NetworkSettings",
+    "OptimiserSettings",
+    "Weights",
+]
 
 SCHEMA = 1
 ALIASES = {"both": "centroid+diameter"}
@@ -84,7 +103,10 @@ class MvMSettings(Settings):
         1.0, ge=0, le=100, description="weight of the penalty on the metric's slope beyond 1; 0 is none (the paper)"
     )
     lipschitz_share: float = Field(
-        0.25, gt=0, le=1, description="share of the batch on which the slope is measured: it costs a double backward pass"
+        0.25,
+        gt=0,
+        le=1,
+        description="share of the batch on which the slope is measured: it costs a double backward",
     )
     fresh_batches: bool = Field(
         False,
@@ -94,6 +116,19 @@ class MvMSettings(Settings):
     cooperative: bool = Field(
         False, description="the metric also descends L_MM, as in the published code (its gradients are not cleared)"
     )
+
+    @field_validator("metric_loss")
+    @classmethod
+    def _known_loss(cls, name: str) -> str:
+        metric_loss(name)
+        return name
+
+    @field_validator("miner")
+    @classmethod
+    def _known_miner(cls, miner: str | None, info: ValidationInfo) -> str | None:
+        if "metric_loss" in info.data:
+            metric_loss(info.data["metric_loss"], miner)
+        return miner
 
 
 def _tuple(value: Any) -> Any:
@@ -119,7 +154,9 @@ class Config(Settings):
         description="descriptor sets to train side by side: names joined by +, or both for centroid+diameter",
     )
     seeds: Annotated[tuple[int, ...], BeforeValidator(_tuple)] = Field(
-        (0,), min_length=1, description="each variant is trained once per seed, on that seed's batches, noise and weights"
+        (0,),
+        min_length=1,
+        description="each variant is trained once per seed, on that seed's batches, noise and weights",
     )
     steps: int = Field(4000, ge=1, le=10_000_000, description="training steps")
     batch: int = Field(256, ge=2, le=65_536, description="points per batch")
@@ -169,12 +206,13 @@ class Config(Settings):
         """A valid config, or a `ConfigError` of one line. A recipe's defaults lie under the given values."""
         try:
             recipe = values.get("recipe", "stabilised")
-            return cls.model_validate(_merge(RECIPES.get(recipe, {}), values))
+            defaults = RECIPES.get(recipe, {}) if isinstance(recipe, str) else {}
+            return cls.model_validate(_merge(defaults, values))
         except ValidationError as error:
             raise ConfigError(one_line(error)) from None
 
     def with_changes(self, changes: dict[str, Any]) -> Config:
-        """A copy with dotted fields replaced, such as {"weights.diameter": 0}; `ConfigError` where that is not valid."""
+        """A copy with dotted fields replaced, such as {"weights.diameter": 0}; else `ConfigError`."""
         values = self.model_dump()
         for dotted, value in changes.items():
             *parents, last = dotted.split(".")

@@ -4,7 +4,7 @@ With embeddings of anchors a, positives p (both real) and negatives n (fake), an
 
     triplet             L_tri = relu(d²(a, p) − d²(a, n) + α)                                   (Def. 3.5)
     direction_triplet   L_apn = relu(d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a))              (Eq. 2)
-    softplus_triplet    softplus(d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a))                  (published StyleGAN2 variant)
+    softplus_triplet    softplus(d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a))      (published StyleGAN2 variant)
 
 Every loss takes `(..., B, n)` three times and returns the batch mean per variant, `(...)`. `pml:NAME` names any loss of
 pytorch-metric-learning, with any of its miners.
@@ -84,21 +84,22 @@ def softplus_triplet(
 class PytorchMetricLearningLoss:
     """Any loss (and miner) of pytorch-metric-learning as a metric loss.
 
-    Reals are label 0 and fakes label 1; only real points are anchors, as in the paper. The library knows no variants, so
-    they are taken one after the other.
+    Reals are label 0 and fakes label 1; only real points are anchors, as in the paper. The library knows no variants,
+    so they are taken one after the other.
 
     Args:
         loss: class name in `pytorch_metric_learning.losses`, such as "TripletMarginLoss".
         miner: class name in `pytorch_metric_learning.miners`, or None for every tuple the loss takes by itself.
 
     Raises:
-        ValueError: unknown class, or one that needs settings or class proxies of its own.
+        ValueError: unknown class, or one that needs settings or class proxies of its own, or takes no reference points.
     """
 
     def __init__(self, loss: str, miner: str | None = None) -> None:
         from pytorch_metric_learning import losses, miners
 
         self.loss = self._make(losses, loss, "loss")
+        self._check_references(self._make(losses, loss, "loss"), loss)
         self.miner = self._make(miners, miner, "miner") if miner else None
 
     @staticmethod
@@ -108,8 +109,19 @@ class PytorchMetricLearningLoss:
             raise ValueError(f"metric loss: no {kind} {name!r} in pytorch-metric-learning; known: {', '.join(known)}")
         try:
             return getattr(module, name)()
-        except TypeError as error:
+        except (TypeError, KeyError) as error:
             raise ValueError(f"metric loss: pytorch-metric-learning's {name} needs settings ({error})") from None
+
+    @staticmethod
+    def _check_references(loss: Callable, name: str) -> None:
+        """Some of the library's losses compare a batch only with itself: say so now, not at the first step."""
+        points, labels = torch.eye(4), torch.tensor([0, 0, 1, 1])
+        try:
+            loss(points[:2], labels[:2], ref_emb=points, ref_labels=labels)
+        except (ValueError, IndexError) as error:
+            raise ValueError(
+                f"metric loss: pytorch-metric-learning's {name} cannot compare anchors with other points ({error})"
+            ) from None
 
     def __call__(self, anchor: Tensor, positive: Tensor, negative: Tensor, **_: object) -> Tensor:
         """Arguments and result as in `direction_triplet`; the loss's own settings apply, not α and γ."""
@@ -147,5 +159,7 @@ def metric_loss(name: str, miner: str | None = None) -> Callable[..., Tensor]:
     if name not in METRIC_LOSSES:
         raise ValueError(f"metric loss: unknown {name!r}; known: {', '.join(METRIC_LOSSES)}, pml:NAME")
     if miner:
-        raise ValueError(f"metric loss: miner {miner!r} needs a loss of pytorch-metric-learning (pml:NAME), not {name!r}")
+        raise ValueError(
+            f"metric loss: miner {miner!r} needs a loss of pytorch-metric-learning (pml:NAME), not {name!r}"
+        )
     return METRIC_LOSSES[name]

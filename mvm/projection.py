@@ -322,8 +322,7 @@ def _nearest_frames(run: str, step: int, shape: tuple[int, ...]) -> list[np.ndar
         if frame is None or len(frame) != variants:
             continue
         starts = [
-            rows if start is None and _can_start(rows, m) else start
-            for start, rows in zip(starts, frame, strict=True)
+            rows if start is None and _can_start(rows, m) else start for start, rows in zip(starts, frame, strict=True)
         ]
         if all(start is not None for start in starts):
             break
@@ -333,9 +332,7 @@ def _nearest_frames(run: str, step: int, shape: tuple[int, ...]) -> list[np.ndar
 def _steps(folder: Path, suffix: str) -> list[int]:
     if not folder.is_dir():
         return []
-    return sorted(
-        int(path.stem) for path in folder.iterdir() if path.suffix == suffix and path.stem.isdigit()
-    )
+    return sorted(int(path.stem) for path in folder.iterdir() if path.suffix == suffix and path.stem.isdigit())
 
 
 def _distinct(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

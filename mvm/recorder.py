@@ -2,9 +2,9 @@
 
     train(run)     lock, resume if there is a checkpoint, then for every step: record, show, save, obey
 
-What is written at which step depends on the config alone, never on a clock (but for the live view), and the draws of a step
-depend on the step alone. So a run that was killed at any moment continues from its last checkpoint to the very bits it
-would have had.
+What is written at which step depends on the config alone, never on a clock (but for the live view), and the draws of a
+step depend on the step alone. So a run that was killed at any moment continues from its last checkpoint to the very
+bits it would have had.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ QUICK = 512
 GRID = 21  # lines each way of the generator's warped grid
 HUGE = 1e3  # standardised coordinates beyond this are a divergence
 COLLAPSED, SPREAD = 0.05, 0.10  # share of the reals' 2-diameter, in data space
+STATES = ("ok", "spread", "collapsed", "recovered", "diverged")  # of a member; ok: it has not spread yet
 
 
 class Stopped(Exception):
@@ -88,7 +89,7 @@ class Recorder:
         self.checkpoint_every = run.config.every(run.config.checkpoints)
         self.score_every = run.config.every(SCORES)
         self.serial = 0
-        self.replay: list[dict] = []
+        self.pause_at: int | None = None
         self.state = ["ok"] * self.member_count
         self.best: dict[str, Tensor] | None = None
         self.seconds, self.clock = 0.0, time.perf_counter()
@@ -103,30 +104,26 @@ class Recorder:
         (run.path / "snapshots").mkdir(exist_ok=True)
         resumed = (run.path / "checkpoint.safetensors").exists()
         if resumed:
-            self.experiment.load(run.checkpoint())
-            self._rewind()
-        wishes = run.control()
-        run.ask(pause_at=None, stop=False)
+            tensors = run.checkpoint()
+            self.experiment.load(tensors)
+            self.state = [STATES[code] for code in tensors["state"].tolist()]
+        records = run.records.poll()
+        if resumed or records.scalars or records.events:
+            self._rewind(self.experiment.step if resumed else -1)
         device = torch.cuda.get_device_name() if self.experiment.device.type == "cuda" else "CPU"
         self.event("resumed" if resumed else "started", device=device, time=time.time(), pid=os.getpid())
-        if wishes.serial > self.serial:
-            self._reweight(wishes.weights, wishes.serial)
         self.clock = time.perf_counter()
         if not resumed:
             self._record(None)
             self._snapshot()
             self.save()
+        self._wishes()
 
-    def _rewind(self) -> None:
-        """Cut scalars.jsonl back to the checkpoint's step; keep later changes of weights to make them again."""
-        step, records = self.experiment.step, self.run.records.poll()
-        self.replay = [e for e in records.events if e["event"] == "weights" and e["step"] > step]
+    def _rewind(self, step: int) -> None:
+        """Cut scalars.jsonl back to the checkpoint's step; what happened to the trainers stays on record."""
+        records = self.run.records.poll()
         kept = [e for e in records.events if e["step"] <= step or "time" in e]
-        for event in kept:
-            if event["event"] == "weights":
-                self.serial = event["serial"]
-            elif "member" in event:
-                self.state[event["member"]] = event["event"]
+        self.serial = max((e["serial"] for e in kept if e["event"] == "weights"), default=0)
         scalars = [r for r in records.scalars if r["step"] <= step]
         scores = [r for r in records.scores if r["step"] <= step]
         self.seconds = scalars[-1]["seconds"] if scalars else 0.0
@@ -168,9 +165,7 @@ class Recorder:
             self._score()
         if n % self.checkpoint_every == 0:
             self.save()
-        for change in [c for c in self.replay if c["step"] == n]:
-            self._reweight(change["weights"], change["serial"])
-        if time.perf_counter() - self.polled > POLL:
+        if time.perf_counter() - self.polled > POLL or (self.pause_at is not None and n >= self.pause_at):
             self._obey(n, last)
 
     def _obey(self, step: int, last: bool) -> None:
@@ -191,19 +186,25 @@ class Recorder:
         """Read control.json; apply new weights; leave if asked to."""
         self.polled = time.perf_counter()
         control = self.run.control()
+        self.pause_at = control.pause_at
         if control.serial > self.serial:
             self._reweight(control.weights, control.serial)
         if control.stop:
             self._snapshot(live=True)
             self.save()
             self.event("stopped", time=time.time())
-            raise Stopped(f"{self.run.name} stopped at step {self.experiment.step}; `python -m mvm resume` continues it")
+            self.run.ask(stop=False)
+            raise Stopped(
+                f"{self.run.name} stopped at step {self.experiment.step}; `python -m mvm resume` continues it"
+            )
         return control
 
     def _reweight(self, weights: dict[str, float], serial: int) -> None:
+        """Take new weights, and save them before they go on record: no change lies past the last checkpoint."""
         known = {f"weights.{name}": value for name, value in weights.items() if name in DESCRIPTORS}
         self.experiment.method.reweight(self.config.with_changes(known))
         self.serial = serial
+        self.save()
         self.event("weights", weights=weights, serial=serial)
 
     # -- what is written -------------------------------------------------------------------------------------------
@@ -308,7 +309,8 @@ class Recorder:
 
     def save(self) -> None:
         """Everything that an exact continuation needs."""
-        write_tensors(self.run.path / "checkpoint.safetensors", self.experiment.tensors())
+        state = torch.tensor([STATES.index(state) for state in self.state])
+        write_tensors(self.run.path / "checkpoint.safetensors", self.experiment.tensors() | {"state": state})
 
 
 def _grid(noise_dim: int) -> Tensor:

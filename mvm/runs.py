@@ -39,7 +39,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from mvm.config import SCHEMA, Config, ConfigError, one_line
+from mvm.config import SCHEMA, Config, one_line
 from mvm.data.points import PointData, load_points
 
 __all__ = ["Control", "Records", "Run", "RunBusy", "RunError", "Status", "all_runs", "checkpoints", "launch"]
@@ -65,7 +65,7 @@ class Status:
     """What a run is doing.
 
     Attributes:
-        state: running, paused, queued, finished, stopped, diverged, failed, interrupted (killed) or new.
+        state: starting, queued, running, paused, finished, stopped, diverged, failed, interrupted (killed) or new.
         step, steps: done and wanted.
         seconds: training time so far.
         rate: steps per second lately, None before there are two records.
@@ -81,8 +81,8 @@ class Status:
 
     @property
     def alive(self) -> bool:
-        """A trainer process holds the run."""
-        return self.state in ("running", "paused", "queued")
+        """A trainer process holds the run, or is about to."""
+        return self.state in ALIVE
 
     @property
     def seconds_left(self) -> float | None:
@@ -167,7 +167,9 @@ class Run:
         try:
             values = json.loads((self.path / "config.json").read_text())
         except (FileNotFoundError, NotADirectoryError):
-            raise RunError(f"run: no run {self.name!r} in {self.path.parent}; `python -m mvm runs` lists them") from None
+            raise RunError(
+                f"run: no run {self.name!r} in {self.path.parent}; `python -m mvm runs` lists them"
+            ) from None
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise RunError(f"run: {self.name}'s config.json cannot be read: {error}") from None
         version = values.get("schema_version", 0) if isinstance(values, dict) else 0
@@ -202,7 +204,9 @@ class Run:
                 write_array(target / "data.npy", source.numpy())
             write_atomic(target / "config.json", config.model_dump_json(indent=1).encode())
         except FileExistsError:
-            raise RunError(f"run: {target.name!r} exists in {target.parent}; give another --name, or resume it") from None
+            raise RunError(
+                f"run: {target.name!r} exists in {target.parent}; give another --name, or resume it"
+            ) from None
         except OSError as error:
             raise RunError(f"run: cannot write {target}: {error.strerror or error}") from None
         return cls(target)
@@ -235,9 +239,9 @@ class Run:
         records = self.records.poll()
         last = next((e for e in reversed(records.events) if e["event"] in STATE_OF_EVENT), None)
         state = STATE_OF_EVENT[last["event"]] if last else "new"
-        if alive and state not in ("running", "paused", "queued"):
-            state = "running"
-        if not alive and state in ("running", "paused", "queued"):
+        if alive and state not in ALIVE:
+            state = "starting"
+        if not alive and state in ALIVE and not (state == "starting" and time.time() - last["time"] < STARTING):
             state = "interrupted"
         recent = records.scalars[-8:]
         first, now = (recent[0], recent[-1]) if len(recent) > 1 else (None, None)
@@ -279,7 +283,7 @@ class Run:
     def snapshot_steps(self) -> list[int]:
         """Steps with a snapshot, ascending."""
         with contextlib.suppress(FileNotFoundError):
-            names = os.listdir(self.path / "snapshots")
+            names = [path.name for path in (self.path / "snapshots").iterdir()]
             return sorted(int(name.split(".")[0]) for name in names if name.endswith(".safetensors"))
         return []
 
@@ -309,6 +313,13 @@ class Run:
         except Exception as error:
             raise RunError(f"run: {self.name}'s {name} is damaged: {error}") from None
 
+    def scores(self) -> list[dict] | None:
+        """Final scores, one dict per member; None before the run is finished."""
+        try:
+            return json.loads((self.path / "scores.json").read_text())
+        except (OSError, ValueError):
+            return None
+
     def delete(self) -> None:
         """Remove the whole run.
 
@@ -320,7 +331,10 @@ class Run:
         shutil.rmtree(self.path)
 
 
+ALIVE = ("starting", "queued", "running", "paused")
+STARTING = 30  # seconds that a launched process may take to get hold of its run
 STATE_OF_EVENT = {
+    "launched": "starting",
     "queued": "queued",
     "started": "running",
     "resumed": "running",
@@ -350,6 +364,7 @@ def launch(run: Run) -> None:
     """
     if run.alive():
         raise RunBusy(f"run: {run.name} is being trained already")
+    append_line(run.path / "scalars.jsonl", {"step": run.status().step, "event": "launched", "time": time.time()})
     command = [sys.executable, "-m", "mvm", "train", "--run", str(run.path.absolute()), "--queue"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     with (run.path / "trainer.log").open("ab") as log:

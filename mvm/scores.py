@@ -76,16 +76,12 @@ class Score:
 
 SCORES: dict[str, Score] = {
     "w2": Score("W₂", "exact 2-Wasserstein distance between fake and real points", "lower", "w2_floor"),
-    "w2_ratio": Score(
-        "W₂ / floor", "W₂ in units of its floor: 1 is as near as a second real sample", "floor"
-    ),
+    "w2_ratio": Score("W₂ / floor", "W₂ in units of its floor: 1 is as near as a second real sample", "floor"),
     "sliced_w2": Score(
         "sliced W₂", f"2-Wasserstein distance over {PROJECTIONS} fixed directions", "lower", "sliced_w2_floor"
     ),
     "sliced_w2_ratio": Score("sliced W₂ / floor", "sliced W₂ in units of its floor", "floor"),
-    "mmd": Score(
-        "MMD²", "unbiased squared maximum mean discrepancy, five Gaussian kernels", "lower", "mmd_floor"
-    ),
+    "mmd": Score("MMD²", "unbiased squared maximum mean discrepancy, five Gaussian kernels", "lower", "mmd_floor"),
     "c2st": Score(
         "C2ST",
         "accuracy of a 1-nearest-neighbour classifier, real or fake: .5 cannot tell, 0 copies the reals",
@@ -104,9 +100,7 @@ SCORES: dict[str, Score] = {
     "precision": Score(
         "precision", "share of fakes that lie within the reals' neighbourhoods", "higher", "precision_floor"
     ),
-    "recall": Score(
-        "recall", "share of reals that lie within the fakes' neighbourhoods", "higher", "recall_floor"
-    ),
+    "recall": Score("recall", "share of reals that lie within the fakes' neighbourhoods", "higher", "recall_floor"),
     "density": Score(
         "density",
         "how many real neighbourhoods hold a fake, over k: above its floor the fakes crowd the modes",
@@ -119,9 +113,7 @@ SCORES: dict[str, Score] = {
         "floor",
         "coverage_floor",
     ),
-    "chamfer": Score(
-        "chamfer", "mean distance of a real point to its nearest fake", "lower", "chamfer_floor"
-    ),
+    "chamfer": Score("chamfer", "mean distance of a real point to its nearest fake", "lower", "chamfer_floor"),
     "ks_max": Score(
         "KS",
         "largest Kolmogorov–Smirnov statistic over the intrinsic coordinates: missing or crowded arcs",
@@ -131,9 +123,7 @@ SCORES: dict[str, Score] = {
     "geodesic_spearman": Score(
         "geodesic ρ", "Spearman correlation of the learned distance with the true geodesic", "higher"
     ),
-    "geodesic_spearman_initial": Score(
-        "geodesic ρ, untrained", "the same for the metric before training", "higher"
-    ),
+    "geodesic_spearman_initial": Score("geodesic ρ, untrained", "the same for the metric before training", "higher"),
     "geodesic_spearman_euclidean": Score(
         "geodesic ρ, Euclidean",
         "the same for the plain Euclidean distance: what a learned metric must beat",
@@ -215,9 +205,7 @@ class Reference:
         self._real_kernel = _mean_kernel(self._real.within, self._bandwidth, self.size)
         self._coordinates = self._project(self._real.points)
         measured = self._measure(floor_sample)
-        self.floors = {
-            score.floor: measured.get(name) for name, score in SCORES.items() if score.floor is not None
-        }
+        self.floors = {score.floor: measured.get(name) for name, score in SCORES.items() if score.floor is not None}
 
     def score(
         self,
@@ -272,8 +260,7 @@ class Reference:
         }
         if self._bandwidth > 0:
             kernels = [
-                _mean_kernel(d, self._bandwidth, diagonal)
-                for d, diagonal in ((fake.within, self.size), (across, 0))
+                _mean_kernel(d, self._bandwidth, diagonal) for d, diagonal in ((fake.within, self.size), (across, 0))
             ]
             scores["mmd"] = self._real_kernel + kernels[0] - 2 * kernels[1]
         if self.manifold is not None:

@@ -1,7 +1,7 @@
 """A queue for training processes without a daemon: the queue is a folder of locks.
 
-Each waiting process holds a ticket; the holder of the oldest living ticket takes the first free slot of its device. A process that
-dies, however it dies, drops its locks, so the queue can not be stuck.
+Each waiting process holds a ticket; the holder of the oldest living ticket takes the first free slot. A process that
+dies, however it dies, drops its locks, so the queue cannot be stuck.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The training loop: Algorithm 1 of the paper, as a generator that its caller drives.
 
-    for step in fit(experiment):      # yields after both optimiser steps
-        ...                           # records, snapshots, checkpoints, early stop: the caller's business
+for step in fit(experiment):      # yields after both optimiser steps
+    ...                           # records, snapshots, checkpoints, early stop: the caller's business
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ class Experiment:
             "generator": torch.optim.Adam(
                 self.generator.parameters(), opt.generator_lr, opt.generator_betas, opt.generator_eps, **adam
             ),
-            "metric": torch.optim.Adam(self.metric.parameters(), opt.metric_lr, opt.metric_betas, opt.metric_eps, **adam),
+            "metric": torch.optim.Adam(
+                self.metric.parameters(), opt.metric_lr, opt.metric_betas, opt.metric_eps, **adam
+            ),
         }
         self.method = METHODS[config.method](config, self.generator, self.metric)
         self.method.weights = self.method.weights.to(device=self.device, dtype=dtype)
@@ -146,20 +148,26 @@ class Experiment:
         Raises:
             ConfigError: a tensor is missing or has another shape: the checkpoint belongs to another config.
         """
+
+        def take(own: Tensor, name: str) -> None:
+            if tensors[name].shape != own.shape:  # copy_ would broadcast one variant over many
+                raise RuntimeError(f"{name} is {tuple(tensors[name].shape)}, not {tuple(own.shape)}")
+            own.copy_(tensors[name])
+
         try:
             self.step = int(tensors["step"])
-            self.method.weights.copy_(tensors["weights"])
+            take(self.method.weights, "weights")
             for player, network in (("generator", self.generator), ("metric", self.metric)):
                 state = {}
                 for i, (name, parameter) in enumerate(network.named_parameters()):
-                    parameter.copy_(tensors[f"{player}.{name}"])
+                    take(parameter, f"{player}.{name}")
                     if self.step:
                         moments = ("step", "exp_avg", "exp_avg_sq")
                         state[i] = {m: tensors[f"{player}.{name}.{m}"].clone() for m in moments}
                 optimiser = self.optimisers[player]
                 optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
             for (name, _), average in zip(self.generator.named_parameters(), self.average, strict=True):
-                average.copy_(tensors[f"average.{name}"])
+                take(average, f"average.{name}")
         except (KeyError, RuntimeError) as error:
             raise ConfigError(f"checkpoint does not fit its config: {error}") from None
 

@@ -65,9 +65,7 @@ def test_the_next_frame_stays_where_the_last_one_was():
 
 def test_alignment_is_orthogonal_procrustes():
     onto, turned = normal(30, 2), normal(30, 2, seed=1) @ np.diag([2.0, 1.0]) + 5
-    expected = (turned - turned.mean(0)) @ orthogonal_procrustes(
-        turned - turned.mean(0), onto - onto.mean(0)
-    )[0]
+    expected = (turned - turned.mean(0)) @ orthogonal_procrustes(turned - turned.mean(0), onto - onto.mean(0))[0]
     np.testing.assert_allclose(projection._aligned(turned, onto), expected + onto.mean(0), atol=1e-12)
     mirrored = onto[:, ::-1] * [1, -1] + 3  # a rotation by 90°, shifted: undone exactly
     np.testing.assert_allclose(projection._aligned(mirrored, onto), onto, atol=1e-12)
@@ -79,9 +77,7 @@ def test_alignment_is_orthogonal_procrustes():
 def test_neighbours_are_exact():
     x = normal(50, 3) + 100  # far from the origin, where squares cancel
     index, distance = projection._nearest(x, 8)
-    expected_distance, expected_index = (
-        NearestNeighbors(n_neighbors=8, algorithm="brute").fit(x).kneighbors(x)
-    )
+    expected_distance, expected_index = NearestNeighbors(n_neighbors=8, algorithm="brute").fit(x).kneighbors(x)
     np.testing.assert_array_equal(index[:, 0], np.arange(50))
     np.testing.assert_array_equal(index, expected_index)
     np.testing.assert_allclose(distance, expected_distance, rtol=1e-5, atol=1e-5)

@@ -103,9 +103,7 @@ def test_sliced_w2_is_that_of_pot(clouds, scores):
     directions = torch.randn(128, clouds[1].shape[1], generator=generator, dtype=torch.float64)
     directions = (directions / directions.norm(dim=-1, keepdim=True)).T.numpy()
     for value, other in pairs(scores, "sliced_w2"):
-        expected = ot.sliced_wasserstein_distance(
-            clouds[1].numpy(), clouds[other].numpy(), projections=directions
-        )
+        expected = ot.sliced_wasserstein_distance(clouds[1].numpy(), clouds[other].numpy(), projections=directions)
         close(value, expected)
     close(scores["sliced_w2_ratio"], scores["sliced_w2"] / scores["sliced_w2_floor"])
 
@@ -121,9 +119,7 @@ def test_mmd_is_the_naive_double_loop(clouds, scores):
 
     for value, other in pairs(scores, "mmd"):
         y = clouds[other].numpy()
-        within = [
-            np.mean([kappa(a[i], a[j]) for i in range(N) for j in range(N) if i != j]) for a in (real, y)
-        ]
+        within = [np.mean([kappa(a[i], a[j]) for i in range(N) for j in range(N) if i != j]) for a in (real, y)]
         across = np.mean([kappa(a, b) for a in real for b in y])
         close(value, sum(within) - 2 * across, atol=1e-12, rtol=1e-9)
 
@@ -237,9 +233,7 @@ def test_what_has_no_meaning_is_none(clouds, scores):
     assert {key for key, value in dots.items() if value is None} == {
         key for key in ground_truth if not key.startswith("distance")
     }
-    untrained = score_points(
-        circle(N, 0)[0], circle(N, 1)[0], circle(N, 2)[0], manifold=Circle(), embed=torch.sin
-    )
+    untrained = score_points(circle(N, 0)[0], circle(N, 1)[0], circle(N, 2)[0], manifold=Circle(), embed=torch.sin)
     assert {key for key, value in untrained.items() if value is None} == {"geodesic_spearman_initial"}
 
 

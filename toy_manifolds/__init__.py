@@ -1,8 +1,8 @@
 """Toy manifolds: sets that are known exactly, to see what a generative model has found.
 
-    >>> roll = manifold("swiss_roll", noise=0.1)
-    >>> sample = roll.sample(1000)
-    >>> roll.distance(sample.points)
+>>> roll = manifold("swiss_roll", noise=0.1)
+>>> sample = roll.sample(1000)
+>>> roll.distance(sample.points)
 """
 
 import difflib
@@ -61,7 +61,8 @@ def manifold(name: str, **settings: float) -> Manifold:
         return kind(**settings)
     except ValidationError as error:
         first = error.errors()[0]
-    setting, known = first["loc"][0], ", ".join(kind.model_fields)
-    if first["type"] == "extra_forbidden":
-        raise ValueError(f"{name} has no setting {setting!r}; its settings are: {known}")
-    raise ValueError(f"{name}: {setting}={first['input']!r} is out of place: {first['msg'].lower()}")
+    setting, value, fields = first["loc"][0], first["input"], kind.model_fields
+    if setting not in fields:
+        raise ValueError(f"{name} has no setting {setting!r}; its settings are: {', '.join(fields)}")
+    low, high = (getattr(bound, key) for key, bound in zip(("ge", "le"), fields[setting].metadata, strict=True))
+    raise ValueError(f"{name}: {setting}={value!r} must be a number from {low} to {high}")

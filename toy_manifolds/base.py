@@ -102,8 +102,8 @@ class Embedded(Manifold):
     """
 
     manifold: SerializeAsAny[Manifold] = Field(description="The manifold to place")
-    ambient_dim: int = Field(ge=1, le=1_000_000, description="Dimension of the space it is placed in")
-    seed: int = Field(default=0, ge=0, description="Seed of the isometry")
+    ambient_dim: int = Field(description="Dimension of the space it is placed in")
+    seed: int = Field(default=0, description="Seed of the isometry")
 
     @property
     def title(self) -> str:

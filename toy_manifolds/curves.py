@@ -4,8 +4,8 @@
     uniform      t = s⁻¹(U · s(end))
     geodesic     |s(t) − s(t′)|, or the other way round if that is shorter and the curve is closed
 
-A curve is its formula `at(t)`; everything else follows. Its coordinate is the natural parameter t, (n, 1). Sets made of
-circle arcs have the coordinates (angle from the start of the arc, component).
+A curve is its formula `at(t)` and the derivative `tangent(t)`; everything else follows. Its coordinate is the natural
+parameter t, (n, 1). Sets made of circle arcs have the coordinates (angle from the start of the arc, component).
 """
 
 import functools
@@ -15,7 +15,6 @@ from typing import ClassVar, NamedTuple
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.func import jvp
 
 from toy_manifolds.base import Manifold, in_float64, uniform
 from toy_manifolds.nearest import nearest_parameter
@@ -51,6 +50,10 @@ class Curve(Manifold):
         """The curve's formula, (...) -> (..., ambient_dim)."""
         raise NotImplementedError
 
+    def tangent(self, t: Tensor) -> Tensor:
+        """Its derivative c′(t), (...) -> (..., ambient_dim)."""
+        raise NotImplementedError
+
     def weight(self, t: Tensor) -> Tensor:
         """Density of the samples with respect to arc length, up to a factor, (...) -> (...)."""
         return torch.ones_like(t)
@@ -68,10 +71,6 @@ class Curve(Manifold):
             t = low + (t - low) % (high - low)
         i = ((t - low) * ((len(knots) - 1) / (high - low))).nan_to_num(0).long().clamp(0, len(knots) - 2)
         return length[i] + _integral(self.speed, knots[i], t)
-
-    def tangent(self, t: Tensor) -> Tensor:
-        """c′(t), (...) -> (..., ambient_dim)."""
-        return jvp(self.at, (t,), (torch.ones_like(t),))[1]
 
     def speed(self, t: Tensor) -> Tensor:
         """‖c′(t)‖, (...) -> (...)."""
@@ -145,6 +144,9 @@ class Circle(Curve):
     def at(self, t: Tensor) -> Tensor:
         return self.radius * _plane(t.cos(), t.sin())
 
+    def tangent(self, t: Tensor) -> Tensor:
+        return self.radius * _plane(-t.sin(), t.cos())
+
     @in_float64
     def project(self, points: Tensor) -> Tensor:
         return torch.atan2(points[:, 1:], points[:, :1]) % math.tau
@@ -173,6 +175,9 @@ class Ellipse(Curve):
     def at(self, t: Tensor) -> Tensor:
         return _plane(self.semi_axis_x * t.cos(), self.semi_axis_y * t.sin())
 
+    def tangent(self, t: Tensor) -> Tensor:
+        return _plane(-self.semi_axis_x * t.sin(), self.semi_axis_y * t.cos())
+
 
 class FigureEight(Curve):
     """Bernoulli's lemniscate c(t) = a (cos t, sin t cos t) / (1 + sin² t), which crosses itself at t = ±π/2.
@@ -190,8 +195,15 @@ class FigureEight(Curve):
         return -math.pi / 2, 3 * math.pi / 2
 
     def at(self, t: Tensor) -> Tensor:
-        x = self.half_width * t.cos() / (1 + t.sin().square())
-        return _plane(x, x * t.sin())
+        sin = t.sin()
+        x = self.half_width * t.cos() / (1 + sin.square())
+        return _plane(x, x * sin)
+
+    def tangent(self, t: Tensor) -> Tensor:
+        sin = t.sin()
+        square = sin.square()
+        scale = self.half_width / (1 + square).square()
+        return scale[..., None] * _plane(-sin * (3 - square), 1 - 3 * square)
 
     @in_float64
     def geodesic(self, u: Tensor, v: Tensor) -> Tensor:
@@ -219,6 +231,9 @@ class Spiral(Curve):
     def at(self, t: Tensor) -> Tensor:
         return self.pitch / math.tau * t[..., None] * _plane(t.cos(), t.sin())
 
+    def tangent(self, t: Tensor) -> Tensor:
+        return self.pitch / math.tau * _plane(t.cos() - t * t.sin(), t.sin() + t * t.cos())
+
 
 class Helix(Curve):
     """c(t) = (r cos t, r sin t, p t / 2π)."""
@@ -236,6 +251,10 @@ class Helix(Curve):
 
     def at(self, t: Tensor) -> Tensor:
         return torch.stack([self.radius * t.cos(), self.radius * t.sin(), self.pitch / math.tau * t], dim=-1)
+
+    def tangent(self, t: Tensor) -> Tensor:
+        rise = torch.full_like(t, self.pitch / math.tau)
+        return torch.stack([-self.radius * t.sin(), self.radius * t.cos(), rise], dim=-1)
 
 
 class Arc(NamedTuple):
@@ -293,8 +312,7 @@ class Arcs(Manifold):
 
     def _table(self, like: Tensor) -> tuple[Tensor, ...]:
         return tuple(
-            torch.tensor(column, dtype=like.dtype, device=like.device)
-            for column in zip(*self.arcs, strict=True)
+            torch.tensor(column, dtype=like.dtype, device=like.device) for column in zip(*self.arcs, strict=True)
         )
 
 

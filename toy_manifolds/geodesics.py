@@ -43,41 +43,41 @@ def shortest_length(
         surface: the parametrisation X, (..., 2) -> (..., D), elementwise.
         start: first node of each path, (n, 2) float64.
         ends: last nodes, one per class of paths, (classes, n, 2).
-        bulges: for each class, where to push the middle of the first guess, (classes, n, 2).
+        bulges: how far to push the middle of each first guess off the straight line, (classes, n, 2).
         bounds: lower and upper limit of the parameters, (2,) each, for a surface with a boundary.
-        segments: N of the search over all classes, and of the refinement of the best.
-        iterations: Newton steps of either.
+        segments: N of the search over all classes, and of the refinement of the best, a multiple of it.
+        iterations: Newton steps of either, at most.
         chunk: pairs at a time, to bound memory.
 
     Returns:
         (n,) lengths.
     """
-    if len(start) > chunk:
-        bulges = torch.zeros_like(ends) if bulges is None else bulges
-        parts = zip(start.split(chunk), ends.split(chunk, 1), bulges.split(chunk, 1), strict=True)
-        lengths = [
-            shortest_length(
-                surface, s, e, bulges=b, bounds=bounds, segments=segments, iterations=iterations, chunk=chunk
-            )
-            for s, e, b in parts
-        ]
-        return torch.cat(lengths)
+    bulges = torch.zeros_like(ends) if bulges is None else bulges
+    parts = zip(start.split(chunk), ends.split(chunk, 1), bulges.split(chunk, 1), strict=True)
+    return torch.cat([_search(surface, *part, bounds, segments, iterations) for part in parts])
+
+
+def _search(
+    surface: Surface,
+    start: Tensor,
+    ends: Tensor,
+    bulges: Tensor,
+    bounds: Bounds | None,
+    segments: tuple[int, int],
+    iterations: tuple[int, int],
+) -> Tensor:
     s = torch.linspace(0, 1, segments[0] + 1, dtype=start.dtype, device=start.device)[:, None]
-    paths = start[:, None] + s * (ends - start)[:, :, None]
-    if bulges is not None:
-        paths = paths + torch.sin(torch.pi * s) * bulges[:, :, None]
+    paths = start[:, None] + s * (ends - start)[:, :, None] + torch.sin(torch.pi * s) * bulges[:, :, None]
     paths = _relax(surface, paths.flatten(0, 1), bounds, iterations[0], 1e-6)
-    best = _length(surface, paths).view(ends.shape[:2]).argmin(0)
-    paths = paths.view(*ends.shape[:2], -1, 2)[best, torch.arange(len(start), device=start.device)]
+    best = _length(surface, paths).unflatten(0, ends.shape[:2]).argmin(0)
+    paths = paths.unflatten(0, ends.shape[:2])[best, torch.arange(len(start), device=start.device)]
     paths = _subdivide(paths, segments[1] // segments[0])
     return _length(surface, _relax(surface, paths, bounds, iterations[1], 1e-10))
 
 
 def _length(surface: Surface, paths: Tensor) -> Tensor:
     points = surface(paths)
-    fine, coarse = (
-        torch.linalg.vector_norm(points[:, ::step].diff(dim=1), dim=-1).sum(-1) for step in (1, 2)
-    )
+    fine, coarse = (torch.linalg.vector_norm(points[:, ::step].diff(dim=1), dim=-1).sum(-1) for step in (1, 2))
     return (4 * fine - coarse) / 3
 
 
@@ -91,9 +91,7 @@ def _energy(points: Tensor) -> Tensor:
     return (points.shape[1] - 1) / 2 * points.diff(dim=1).square().sum((-2, -1))
 
 
-def _relax(
-    surface: Surface, paths: Tensor, bounds: Bounds | None, iterations: int, tolerance: float
-) -> Tensor:
+def _relax(surface: Surface, paths: Tensor, bounds: Bounds | None, iterations: int, tolerance: float) -> Tensor:
     """Levenberg-Marquardt: each path has its own damping, and takes a step only if that lowers its energy.
 
     A path is done when a step lowers its energy by less than `tolerance`, relative, or when no step lowers it.
@@ -107,8 +105,10 @@ def _relax(
         trial = old.clone()
         trial[:, 1:-1] += _step(surface, old, bounds, damping[moving])
         trial = trial if bounds is None else trial.clamp(*bounds)
-        after = _energy(surface(trial))
-        lower = after < before
+        points = surface(_subdivide(trial, 2))
+        after = _energy(points[:, ::2])
+        # A chord that leaps (2π in an angle costs nothing!) is not a path: the middle of its parameters gives it away.
+        lower = (after < before) & (_energy(points) < 1.5 * after)
         paths[moving] = torch.where(lower[:, None, None], trial, old)
         energy[moving] = torch.where(lower, after, before)
         damping[moving] *= torch.where(lower, 0.1, 5.0)

@@ -42,9 +42,7 @@ def nearest_parameter(
     return low + (t - low) % (high - low) if closed else t
 
 
-def _nearest(
-    foot: Family, tangent: Family, points: Tensor, knots: Tensor, closed: bool, candidates: int
-) -> Tensor:
+def _nearest(foot: Family, tangent: Family, points: Tensor, knots: Tensor, closed: bool, candidates: int) -> Tensor:
     x = points[:, None]
     squared = _squared(foot(knots[None], x), x)
     before, after = squared.roll(1, -1), squared.roll(-1, -1)

@@ -98,7 +98,7 @@ async function draw(chart) {
   if (chart.drawing || chart.held || outOfSight || width === 0) return;
   chart.drawing = true;
   try {
-    const Plotly = await library(message.plotly_url);
+    const Plotly = window.Plotly ?? (await library(message.plotly_url)); // no pause: the budget counts this draw
     const { data, layout } = message.figure;
     if (chart.updates === 0) node.replaceChildren();
     await Plotly.react(node, data, completed(chart, layout), (chart.config ??= config(chart)));
@@ -109,7 +109,7 @@ async function draw(chart) {
   } catch (error) {
     console.error(`live_plot ${message.key}:`, error);
     chart.drawn = message; // not again: wait for the next figure
-    if (chart.updates === 0) node.textContent = `This chart could not be drawn: ${error.message}`;
+    if (chart.updates === 0) node.textContent = error.message;
   } finally {
     chart.drawing = false;
     if (chart.drawn !== chart.message || chart.width !== width) schedule(chart);
@@ -125,7 +125,7 @@ function library(url) {
     script.onload = () => resolve(window.Plotly);
     script.onerror = () => {
       setTimeout(() => (loading = null), RETRY_MS);
-      reject(new Error(`${url} is not served (server.enableStaticServing, ensure_plotly_js).`));
+      reject(new Error(`The chart library did not load: reload the page. (Is ${url} served?)`));
     };
     document.head.append(script);
   });
@@ -166,7 +166,7 @@ const PAPER = { text: "#111111", surface: "#ffffff", paper: "#ffffff", font: "Ar
 
 // Only opaque colours: WebGL scenes ignore the alpha of a line.
 function template({ text, surface, font, paper = "rgba(0,0,0,0)" }) {
-  const [muted, line, grid] = [0.75, 0.35, 0.13].map((share) => mix(text, surface, share));
+  const [muted, line, thin, grid] = [0.75, 0.35, 0.24, 0.13].map((share) => mix(text, surface, share));
   const axis = {
     color: muted,
     gridcolor: grid,
@@ -179,6 +179,8 @@ function template({ text, surface, font, paper = "rgba(0,0,0,0)" }) {
   };
   const axis3d = {
     ...axis,
+    gridcolor: thin,
+    zerolinecolor: thin,
     title: { font: { size: 12, color: muted } },
     tickfont: { size: 10, color: muted },
     nticks: 5,
@@ -200,6 +202,7 @@ function template({ text, surface, font, paper = "rgba(0,0,0,0)" }) {
         xaxis: axis3d,
         yaxis: axis3d,
         zaxis: axis3d,
+        camera: { eye: { x: 1.35, y: 1.35, z: 1.05 }, center: { x: 0, y: 0, z: -0.12 } }, // the labels fit in
         dragmode: "orbit",
       },
       coloraxis: { colorbar },
@@ -219,7 +222,7 @@ function mix(ink, ground, share) {
 }
 
 function channels(colour) {
-  const context = document.createElement("canvas").getContext("2d");
+  const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   context.fillStyle = colour;
   return [1, 3, 5].map((at) => parseInt(context.fillStyle.slice(at, at + 2), 16)); // it reads as #rrggbb
 }
@@ -233,6 +236,8 @@ function config({ node, message }) {
   });
   return {
     displaylogo: false,
+    showSendToCloud: false, // nothing leaves this machine
+    plotlyServerURL: "",
     displayModeBar: "hover",
     scrollZoom: "gl3d",
     modeBarButtonsToRemove: ["toImage", "select2d", "lasso2d", "autoScale2d", "resetCameraLastSave3d"],

@@ -2,8 +2,8 @@
 
     x_train = (x − mean) / scale          invertible: what the generator makes is mapped back before it is scored
 
-A toy manifold is scaled by one number, so that its geometry is kept; columns of an own file, which may have unlike units,
-each by their own.
+A toy manifold is scaled by one number, so that its geometry is kept; each column of an own file, which may
+have unlike units, by its own.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def load_points(config: Config, *, own: Path | None = None) -> PointData:
     order = torch.randperm(len(points), generator=_generator(TRAIN_SEED))
     held = min(4000, len(points) // 5)
     train, held_out = points[order[held:]], points[order[:held]]
-    mean, scale = train.mean(0), train.std(0)
+    exact = train.double()  # so that a constant column has no spread at all, and is left unscaled
+    mean, scale = exact.mean(0).float(), exact.std(0).float()
     scale = torch.where(scale > 0, scale, 1.0)
     train = (train - mean) / scale
     return PointData(train, train[: config.view_points], mean, scale, None, held_out)
@@ -154,7 +155,9 @@ def check_points(array: np.ndarray, name: str) -> Tensor:
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
         row, column = np.argwhere(~np.isfinite(array))[0]
-        raise ConfigError(f"data: {name} has {array[row, column]} in point {row + 1}, column {column + 1}; remove or mend it")
+        raise ConfigError(
+            f"data: {name} has {array[row, column]} in point {row + 1}, column {column + 1}; remove or mend it"
+        )
     if (array == array[0]).all():
         raise ConfigError(f"data: every point of {name} is the same")
     return torch.from_numpy(np.ascontiguousarray(array))
@@ -162,11 +165,12 @@ def check_points(array: np.ndarray, name: str) -> Tensor:
 
 def _read_npy(path: Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
     except ValueError as error:
         reason = "it holds pickled objects, which are not opened" if "pickle" in str(error).lower() else error
         raise ConfigError(f"data: {path.name} is no plain .npy array: {reason}") from None
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, MemoryError) as error:
         raise ConfigError(f"data: {path.name} is no complete .npy file: {error}") from None
 
 
@@ -180,14 +184,22 @@ def _read_csv(path: Path) -> np.ndarray:
     if not lines:
         raise ConfigError(f"data: {path.name} is empty")
     delimiter = next((d for d in ",;\t" if d in lines[0][1]), None)
-    split = (lambda line: next(csv.reader([line], delimiter=delimiter))) if delimiter else str.split
+
+    def split(line: str) -> list[str]:
+        try:
+            return next(csv.reader([line], delimiter=delimiter)) if delimiter else line.split()
+        except csv.Error as error:
+            raise ConfigError(f"data: {path.name} is no table of numbers: {error}") from None
+
     first = split(lines[0][1])
     header = not any(_is_number(cell) for cell in first)
     rows = []
     for number, line in lines[header:]:
         cells = split(line)
         if len(cells) != len(first):
-            raise ConfigError(f"data: {path.name} line {number} has {len(cells)} cells, line {lines[0][0]} has {len(first)}")
+            raise ConfigError(
+                f"data: {path.name} line {number} has {len(cells)} cells, line {lines[0][0]} has {len(first)}"
+            )
         try:
             rows.append([float(cell) for cell in cells])
         except ValueError:

@@ -4,9 +4,9 @@
     metric      L_apn = E relu(d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a))      (Eq. 2)
               + ρ E relu(‖∇_x ⟨u, g_w(x)⟩‖ − 1)²     u ~ N(0, I), x between an anchor and a negative
 
-Each player has an objective of its own; there is no value function they share. The last line is this lab's: E_u ‖∇⟨u, g⟩‖² is
-the squared Frobenius norm of g_w's Jacobian, so it bounds the metric's slope, without which the two players never settle.
-ρ = 0 is the paper.
+Each player has an objective of its own; there is no value function they share. The last line is this lab's:
+E_u ‖∇⟨u, g⟩‖² is the squared Frobenius norm of g_w's Jacobian, so it bounds the metric's slope, without which the two
+players never settle. ρ = 0 is the paper.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ class StackedMLP(nn.Module):
         self.unit_length = unit_length
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        for inputs, outputs in pairwise(sizes):
             bound = inputs**-0.5
             drawn = torch.stack(
                 [(torch.rand(inputs + 1, outputs, generator=g, device=g.device) * 2 - 1) * bound for g in generators]

@@ -1,0 +1,177 @@
+"""Widgets from the config model: bounds, help and defaults come from its fields, and each is bound to the URL."""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Any
+
+import streamlit as st
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from mvm.config import Weights, descriptors_of
+from mvm.descriptors import DESCRIPTORS
+from toy_manifolds import MANIFOLDS
+
+__all__ = ["descriptor_weights", "field_widget", "manifold_settings", "model_widgets", "variant_choice"]
+
+MAIN_DESCRIPTORS = ("centroid", "diameter")
+VARIANTS = ("centroid", "diameter", "both", *(name for name in DESCRIPTORS if name not in MAIN_DESCRIPTORS))
+WORDS = {"lr": "rate", "dim": "dimension", "eps": "ε", "betas": "β₁ β₂", "ema": "EMA", "alpha": "α", "gamma": "γ"}
+
+
+def field_widget(name: str, field: FieldInfo, *, value: Any, key: str) -> Any:
+    """One widget for one field; its value is a valid one but for what only the whole model can check.
+
+    Args:
+        name: the field's name, made into words.
+        field: its type, bounds and help.
+        value: the default.
+        key: widget key and URL parameter.
+    """
+    label = field.title or " ".join(WORDS.get(word, word) for word in name.split("_"))
+    label = label[0].upper() + label[1:] if label[0].isascii() else label
+    common = {"key": key, "help": field.description, "bind": "query-params"}
+    kind = field.annotation
+    if typing.get_origin(kind) is typing.Literal:
+        options = typing.get_args(kind)
+        return st.selectbox(label, options, index=options.index(value), **common)
+    if kind is bool:
+        return st.toggle(label, value=value, **common)
+    low, high = _bound(field, "ge", "gt"), _bound(field, "le", "lt")
+    if kind is int:
+        return st.number_input(label, min_value=low, max_value=high, value=value, step=_step(value), **common)
+    if kind is float:
+        smallest = float(low) if _has(field, "ge") else 1e-12
+        return st.number_input(
+            label, smallest, float(high), float(value), step=max(abs(value) / 10, 1e-4), format="%g", **common
+        )
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        text = st.text_input(label, value="" if value is None else str(value), placeholder="none", **common)
+        return text.strip() or None
+    if typing.get_origin(kind) is tuple:
+        text = st.text_input(label, value=" ".join(map(str, value)), **common)
+        return tuple(text.split())
+    return st.text_input(label, value=str(value), **common)
+
+
+def model_widgets(model: BaseModel, *, prefix: str, skip: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Widgets for every field of a settings model.
+
+    Args:
+        model: its values are the defaults.
+        prefix: before each key, so that recipes with other defaults have widgets of their own.
+        skip: fields that have a place elsewhere.
+    """
+    fields = type(model).model_fields
+    return {
+        name: field_widget(name, field, value=getattr(model, name), key=f"{prefix}{name}")
+        for name, field in fields.items()
+        if name not in skip
+    }
+
+
+def manifold_settings(name: str) -> dict[str, float]:
+    """Sliders for a toy manifold's own settings; only those that differ from its defaults are returned."""
+    chosen = {}
+    for setting, field in MANIFOLDS[name].model_fields.items():
+        low, high, default = _bound(field, "ge", "gt"), _bound(field, "le", "lt"), field.default
+        whole = field.annotation is int
+        number = int if whole else float
+        value = st.slider(
+            setting.replace("_", " ").capitalize(),
+            number(low),
+            number(high),
+            number(default),
+            step=1 if whole else _nice((high - low) / 100),
+            key=f"{name}.{setting}",
+            help=field.description,
+            bind="query-params",
+        )
+        if value != default:
+            chosen[setting] = value
+    return chosen
+
+
+def descriptor_weights(used: set[str], *, on_change: typing.Callable[[], None]) -> dict[str, float]:
+    """A toggle and a weight slider for each descriptor; centroid and 2-diameter are in sight, others folded away.
+
+    Args:
+        used: descriptors that some chosen variant contains; the others' widgets are greyed out.
+        on_change: called when any of them moves: a running training feels it.
+
+    Returns:
+        Weight by name; 0 where the toggle is off.
+    """
+    for name in MAIN_DESCRIPTORS:
+        _weight(name, used, on_change)
+    with st.expander("More descriptors"):
+        for name in DESCRIPTORS:
+            if name not in MAIN_DESCRIPTORS:
+                _weight(name, used, on_change)
+    return current_weights()
+
+
+def current_weights() -> dict[str, float]:
+    """Weights as the widgets stand now, callbacks included."""
+    state = st.session_state
+    return {name: state.get(f"w.{name}", 1.0) * bool(state.get(f"on.{name}", True)) for name in DESCRIPTORS}
+
+
+def variant_choice(default: tuple[str, ...], *, key: str, title_of: typing.Callable[[str], str]) -> tuple[str, ...]:
+    """Which descriptor sets are trained side by side; own combinations may be typed, such as centroid+covariance."""
+    options = list(dict.fromkeys([*VARIANTS, *default]))
+    return tuple(
+        st.multiselect(
+            "Variants, side by side",
+            options,
+            default=list(default),
+            format_func=title_of,
+            accept_new_options=True,
+            key=key,
+            help="One column each: networks with equal first weights, batches and noise that match other descriptors. "
+            "Type names joined by + for a set of your own, such as centroid+covariance.",
+            bind="query-params",
+        )
+    )
+
+
+def used_descriptors(variants: tuple[str, ...]) -> set[str]:
+    """Every descriptor that some variant contains."""
+    return {name for variant in variants for name in descriptors_of(variant)}
+
+
+def _weight(name: str, used: set[str], on_change: typing.Callable[[], None]) -> None:
+    descriptor, field = DESCRIPTORS[name], Weights.model_fields[name]
+    off = name not in used
+    note = " (in none of the chosen variants)" if off else ""
+    common = {"on_change": on_change, "disabled": off, "bind": "query-params"}
+    on = st.toggle(descriptor.title, True, key=f"on.{name}", help=descriptor.help + note, **common)
+    st.slider(
+        f"{descriptor.title} weight",
+        0.0,
+        field.metadata[1].le / 2,
+        1.0,
+        0.05,
+        key=f"w.{name}",
+        label_visibility="collapsed",
+        **common | {"disabled": off or not on},
+    )
+
+
+def _bound(field: FieldInfo, *kinds: str) -> Any:
+    return next((getattr(m, kind) for m in field.metadata for kind in kinds if hasattr(m, kind)), None)
+
+
+def _has(field: FieldInfo, kind: str) -> bool:
+    return any(hasattr(m, kind) for m in field.metadata)
+
+
+def _step(value: int) -> int:
+    return max(1, 10 ** (len(str(value)) - 1) // 2)
+
+
+def _nice(step: float) -> float:
+    """A round slider step not above the given one."""
+    return next(s for s in (1, 0.5, 0.1, 0.05, 0.01, 0.005, 0.001, 0.0001) if s <= step or s == 0.0001)

@@ -1,0 +1,33 @@
+"""A square to draw a point cloud on: every stroke leaves points behind, spread like a brush."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+
+__all__ = ["draw_points"]
+
+HERE = Path(__file__).parent
+
+_component = st.components.v2.component(
+    "draw_points",
+    html='<div class="draw-points"></div>',
+    css=(HERE / "draw_points.css").read_text(encoding="utf-8"),
+    js=(HERE / "draw_points.js").read_text(encoding="utf-8"),
+    isolate_styles=False,
+)
+
+
+def draw_points(*, key: str) -> np.ndarray | None:
+    """What has been drawn and handed over with "Use these points".
+
+    Args:
+        key: the widget's identity on the page.
+
+    Returns:
+        Points `(n, 2)`, x to the right and y up, the square being [-1, 1]²; None before anything was handed over.
+    """
+    points = _component(key=key, data={}, default={"points": None}, on_points_change=lambda: None).get("points")
+    return np.array(points, dtype=np.float32).reshape(-1, 2) if points else None

@@ -1,0 +1,346 @@
+"""Data to Plotly figures: pure functions that return plain dictionaries for `live_plot`.
+
+One figure is one row of the Lab and holds one subplot per variant, so that a row shares its scale, and a page needs few
+charts. Theme colours and fonts are the component's business; a figure names only the colours that carry meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from app.palette import FAKE, MARKS, QUIET, REAL, VARIANTS, rgba
+
+__all__ = ["cloud", "curves", "planar", "spectrum_history", "spectrum_now", "timeline", "title_of"]
+
+Figure = dict[str, Any]
+GAP = 0.03
+TITLES = {"both": "both", "centroid": "centroid only", "diameter": "2-diameter only"}
+
+
+def title_of(variant: str) -> str:
+    """What the screen calls a variant."""
+    return TITLES.get(variant, variant.replace("diameter", "2-diameter").replace("_", " "))
+
+
+def cloud(
+    real: np.ndarray,
+    fake: np.ndarray,
+    *,
+    titles: Sequence[str],
+    step: int,
+    grid: np.ndarray | None = None,
+    show_real: bool = True,
+    show_fake: bool = True,
+) -> Figure:
+    """Real and fake points in data space, one subplot per variant.
+
+    Args:
+        real: `(n, d)` with d 2 or 3, shared by all variants.
+        fake: `(variants, n, d)`.
+        titles: one per variant.
+        step: the training step shown.
+        grid: the generator's warped grid `(variants, lines, lines, d)`, or None.
+        show_real, show_fake: layers.
+    """
+    flat = real.shape[-1] == 2
+    traces: list[dict] = []
+    for column in range(len(titles)):
+        if grid is not None:
+            lines = np.concatenate([_lines(grid[column]), _lines(grid[column].swapaxes(0, 1))])
+            style = {"color": rgba(QUIET, 0.45), "width": 1 if flat else 2}
+            traces.append(_points(lines, column, "generator grid", mode="lines", line=style, connectgaps=False))
+        if show_real:
+            traces.append(_points(real, column, "real", marker=_marker(REAL, flat)))
+        if show_fake:
+            traces.append(_points(fake[column], column, "fake", marker=_marker(FAKE, flat)))
+    layout = _columns(titles, flat=flat, step=step)
+    span = _span(real)
+    for column in range(len(titles)):
+        if flat:
+            layout[_name("xaxis", column)] |= {"range": span[0]}
+            square = {"scaleanchor": _name("x", column), "constrain": "domain", "constraintoward": "top"}
+            layout[_name("yaxis", column)] |= {"range": span[1]} | square
+            layout[_name("xaxis", column)] |= {"constrain": "domain", "constraintoward": "left"}
+        else:
+            axes = {
+                f"{axis}axis": {"range": limits, "title": {"text": ""}}
+                for axis, limits in zip("xyz", span, strict=True)
+            }
+            layout[_name("scene", column)] |= axes | {"aspectmode": "cube"}
+    return {"data": _legend_once(traces), "layout": layout}
+
+
+def planar(frame: np.ndarray, *, titles: Sequence[str], step: int) -> Figure:
+    """UMAP coordinates, one subplot per variant: `(variants, 2n, 2)`, real rows first."""
+    half = frame.shape[1] // 2
+    traces = []
+    for column, points in enumerate(frame):
+        traces.append(_points(points[:half], column, "real", marker=_marker(REAL, True)))
+        traces.append(_points(points[half:], column, "fake", marker=_marker(FAKE, True)))
+    layout = _columns(titles, flat=True, step=step)
+    for column in range(len(titles)):
+        for axis in "xy":
+            layout[_name(f"{axis}axis", column)] |= {"showticklabels": False, "zeroline": False}
+        layout[_name("yaxis", column)] |= {"scaleanchor": _name("x", column)}
+    return {"data": _legend_once(traces), "layout": layout}
+
+
+def spectrum_now(
+    spectrum: np.ndarray, initial: np.ndarray, *, titles: Sequence[str], step: int, form: str, colours: Sequence[str]
+) -> Figure:
+    """The leading eigenvalues of the real embeddings now, beside those before training: `(variants, k)` each."""
+    traces = []
+    ranks = np.arange(1, spectrum.shape[-1] + 1)
+    for column in range(len(titles)):
+        before, now = np.abs(initial[column]), np.abs(spectrum[column])
+        traces.append(
+            {
+                "type": "bar",
+                "x": ranks,
+                "y": now,
+                "name": "now",
+                "marker": {"color": colours[column]},
+                "showlegend": False,
+            }
+            | _axes(column)
+        )
+        outline = {"color": QUIET, "width": 1.5, "dash": "dot"}
+        traces.append(
+            {
+                "type": "scatter",
+                "x": ranks,
+                "y": before,
+                "mode": "lines+markers",
+                "line": outline,
+                "marker": {"size": 4},
+            }
+            | {"name": "before training"}
+            | _axes(column)
+        )
+    layout = _columns(titles, flat=True, step=step)
+    for column in range(len(titles)):
+        layout[_name("xaxis", column)] |= {"title": {"text": "rank"}, "dtick": 1}
+        layout[_name("yaxis", column)] |= {"rangemode": "tozero"}
+    layout["yaxis"] |= {"title": {"text": SPECTRUM_LABEL[form]}}
+    return {"data": _legend_once(traces), "layout": layout}
+
+
+def spectrum_history(
+    steps: np.ndarray, history: np.ndarray, *, titles: Sequence[str], step: int, form: str, log: bool
+) -> Figure:
+    """The leading eigenvalues over training (the paper's Fig. 5): history is `(steps, variants, k)`."""
+    traces = []
+    ranks = history.shape[-1]
+    for column in range(len(titles)):
+        for rank in range(ranks):
+            shade = 1 - 0.75 * rank / max(1, ranks - 1)
+            line = {"color": rgba(VARIANTS[0], shade), "width": 1.5}
+            traces.append(
+                {"type": "scatter", "x": steps, "y": np.abs(history[:, column, rank]), "mode": "lines", "line": line}
+                | {"name": f"λ{rank + 1}", "showlegend": False}
+                | _axes(column)
+            )
+    layout = _columns(titles, flat=True, step=step, cursor=True)
+    for column in range(len(titles)):
+        layout[_name("xaxis", column)] |= {"title": {"text": "training step"}}
+        layout[_name("yaxis", column)] |= {"type": "log"} if log else {"rangemode": "tozero"}
+    layout["yaxis"] |= {"title": {"text": SPECTRUM_LABEL[form]}}
+    return {"data": traces, "layout": layout}
+
+
+SPECTRUM_LABEL = {"distance": "|eigenvalue| of D / mean D", "mds": "share of variance (MDS)"}
+GAPS = {"d_c": "d_c  centroid gap", "d_g": "d_g  2-diameter gap", "d_H": "d_H  Hausdorff"}
+
+
+def curves(
+    steps: np.ndarray,
+    gaps: dict[str, np.ndarray],
+    *,
+    titles: Sequence[str],
+    step: int,
+    log: bool,
+    colours: Sequence[str],
+) -> Figure:
+    """d_c, d_g and d_H over training, one subplot each: `{name: (steps, variants, seeds)}`; bands span the seeds."""
+    traces = []
+    for column, name in enumerate(GAPS):
+        values = gaps[name]
+        if log:
+            values = np.where(values > 0, values, np.nan)
+        for variant, title in enumerate(titles):
+            several = values.shape[-1] > 1
+            with np.errstate(all="ignore"):
+                middle = _median(values[:, variant])
+            if several:
+                low, high = np.nanmin(values[:, variant], -1), np.nanmax(values[:, variant], -1)
+                band = {
+                    "fill": "toself",
+                    "fillcolor": rgba(colours[variant], 0.15),
+                    "line": {"width": 0},
+                    "mode": "lines",
+                }
+                traces.append(
+                    {
+                        "type": "scatter",
+                        "x": np.concatenate([steps, steps[::-1]]),
+                        "y": np.concatenate([high, low[::-1]]),
+                    }
+                    | band
+                    | {"showlegend": False, "hoverinfo": "skip", "name": f"{title} seeds"}
+                    | _axes(column)
+                )
+            traces.append(
+                {"type": "scatter", "x": steps, "y": middle, "mode": "lines", "name": title}
+                | {"line": {"color": colours[variant], "width": 1.8}, "legendgroup": title, "showlegend": column == 0}
+                | _axes(column)
+            )
+    layout = _columns(list(GAPS.values()), flat=True, step=step, cursor=True)
+    for column in range(len(GAPS)):
+        layout[_name("xaxis", column)] |= {"title": {"text": "training step"}}
+        layout[_name("yaxis", column)] |= {"type": "log", "exponentformat": "power"} if log else {"rangemode": "tozero"}
+    layout["legend"] |= {"y": -0.28, "x": 0.5, "xanchor": "center", "yanchor": "top"}
+    layout["margin"] |= {"b": 70}
+    return {"data": traces, "layout": layout}
+
+
+def timeline(events: Sequence[dict], *, step: int, done: int, steps: int) -> Figure:
+    """A strip under the timeline slider: how far the training is, what is shown, and what happened when."""
+    traces: list[dict] = []
+    marks: dict[str, list[dict]] = {}
+    for event in events:
+        kind = event.get("what", event["event"])
+        if kind in MARKS:
+            marks.setdefault(kind, []).append(event)
+    for kind, happened in marks.items():
+        colour, symbol, words = MARKS[kind]
+        traces.append(
+            {"type": "scatter", "mode": "markers", "x": np.array([e["step"] for e in happened], dtype=np.float32)}
+            | {"y": np.full(len(happened), 0.5, dtype=np.float32), "name": words, "cliponaxis": False}
+            | {"marker": {"color": colour, "symbol": symbol, "size": 10}, "showlegend": False, "hoverinfo": "text"}
+            | {"hovertext": [f"step {e['step']}: {words} {_detail(e)}".strip() for e in happened]}
+        )
+    bar = {"type": "rect", "y0": 0.3, "y1": 0.7, "line": {"width": 0}, "layer": "below"}
+    shapes = [
+        bar | {"x0": 0, "x1": steps, "fillcolor": rgba(QUIET, 0.18)},
+        bar | {"x0": 0, "x1": done, "fillcolor": rgba(QUIET, 0.45)},
+        {"type": "line", "x0": step, "x1": step, "y0": 0, "y1": 1, "line": {"color": VARIANTS[0], "width": 2}},
+    ]
+    quiet = {"showgrid": False, "zeroline": False, "fixedrange": True, "showline": False, "ticks": ""}
+    layout = {
+        "xaxis": quiet | {"range": [0, steps], "showticklabels": False},
+        "yaxis": quiet | {"range": [0, 1], "showticklabels": False},
+        "shapes": shapes,
+        "margin": {"l": 8, "r": 8, "t": 0, "b": 0},
+        "meta": {"step": step},
+        "hovermode": "closest",
+    }
+    return {"data": traces or [{"type": "scatter", "x": [], "y": [], "showlegend": False}], "layout": layout}
+
+
+# -- parts -------------------------------------------------------------------------------------------------------------
+
+
+def _points(points: np.ndarray, column: int, name: str, **style: Any) -> dict:
+    points = np.asarray(points, dtype=np.float32)
+    kind = {"mode": "markers", "name": name, "legendgroup": name} | style
+    if points.shape[-1] == 2:
+        return {"type": "scattergl" if len(points) > 5000 else "scatter", "x": points[:, 0], "y": points[:, 1]} | (
+            {"hoverinfo": "skip"} | kind | _axes(column)
+        )
+    position = {axis: np.ascontiguousarray(points[:, i]) for i, axis in enumerate("xyz")}
+    return {"type": "scatter3d", "hoverinfo": "skip", "scene": _name("scene", column)} | position | kind
+
+
+def _marker(colour: str, flat: bool) -> dict:
+    return {"color": colour, "size": 4 if flat else 2.2, "opacity": 0.6 if flat else 0.75, "line": {"width": 0}}
+
+
+def _lines(grid: np.ndarray) -> np.ndarray:
+    """Lines `(m, n, d)` as one path with gaps, `(m·(n+1), d)`."""
+    gap = np.full((len(grid), 1, grid.shape[-1]), np.nan, dtype=np.float32)
+    return np.concatenate([grid, gap], axis=1).reshape(-1, grid.shape[-1])
+
+
+def _span(real: np.ndarray, margin: float = 0.35) -> list[list[float]]:
+    """Axis ranges with equal units around the real points; the fakes may wander out and come back."""
+    low, high = np.nanmin(real, 0), np.nanmax(real, 0)
+    centre, reach = (low + high) / 2, float((high - low).max()) / 2 * (1 + margin) or 1.0
+    return [[float(c - reach), float(c + reach)] for c in centre]
+
+
+def _columns(titles: Sequence[str], *, flat: bool, step: int, cursor: bool = False) -> dict:
+    """A row of subplots with one title each."""
+    n = len(titles)
+    width = (1 - GAP * (n - 1)) / n
+    layout: dict[str, Any] = {
+        "margin": {"l": 46, "r": 8, "t": 52, "b": 40},
+        "legend": {
+            "orientation": "h",
+            "x": 1,
+            "xanchor": "right",
+            "y": 1.1,
+            "yanchor": "bottom",
+            "itemsizing": "constant",
+        },
+        "meta": {"step": step},
+        "annotations": [],
+        "hovermode": "closest",
+        "bargap": 0.25,
+    }
+    for column, title in enumerate(titles):
+        domain = [column * (width + GAP), column * (width + GAP) + width]
+        if flat:
+            layout[_name("xaxis", column)] = {"domain": domain, "anchor": _name("y", column)}
+            layout[_name("yaxis", column)] = {"domain": [0, 1], "anchor": _name("x", column)}
+        else:
+            layout[_name("scene", column)] = {"domain": {"x": domain, "y": [0, 1]}, "dragmode": "orbit"}
+        text = {"text": title, "showarrow": False, "font": {"size": 13}}
+        place = {"x": domain[0], "xanchor": "left", "y": 1.01, "yanchor": "bottom", "xref": "paper", "yref": "paper"}
+        layout["annotations"].append(text | place)
+    if cursor:
+        mark = {
+            "type": "line",
+            "x0": step,
+            "x1": step,
+            "y0": 0,
+            "y1": 1,
+            "line": {"color": rgba(QUIET, 0.8), "width": 1},
+        }
+        layout["shapes"] = [mark | {"xref": _name("x", c), "yref": f"{_name('y', c)} domain"} for c in range(n)]
+    return layout
+
+
+def _axes(column: int) -> dict:
+    return {"xaxis": _name("x", column), "yaxis": _name("y", column)}
+
+
+def _name(base: str, column: int) -> str:
+    return base if column == 0 else f"{base}{column + 1}"
+
+
+def _legend_once(traces: list[dict]) -> list[dict]:
+    seen: set[str] = set()
+    for trace in traces:
+        trace["showlegend"] = trace.get("showlegend", True) and trace["name"] not in seen
+        trace.setdefault("legendgroup", trace["name"])
+        seen |= {trace["name"]} if trace["showlegend"] else set()
+    return traces
+
+
+def _median(values: np.ndarray) -> np.ndarray:
+    """Median over the last axis; NaN where nothing is finite, without a warning."""
+    finite = np.isfinite(values).any(-1)
+    result = np.full(len(values), np.nan)
+    result[finite] = np.nanmedian(values[finite], axis=-1)
+    return result
+
+
+def _detail(event: dict) -> str:
+    if "weights" in event:
+        return ", ".join(f"{name} = {value:g}" for name, value in event["weights"].items())
+    if "variant" in event:
+        return f"{title_of(event['variant'])}, seed {event['seed']}"
+    return event.get("reason", "")

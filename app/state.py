@@ -1,0 +1,124 @@
+"""What the app remembers: nothing that matters. Runs live on disk; this is caches, notices and the shown run's name."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+
+from mvm.config import Config, ConfigError
+from mvm.data.points import read_points
+from mvm.history import History
+from mvm.projection import Projector
+from mvm.runs import Run, RunError, all_runs, checkpoints, launch, write_array, write_atomic
+
+__all__ = [
+    "first_run",
+    "history",
+    "keep_drawing",
+    "keep_upload",
+    "notice",
+    "projector",
+    "runs",
+    "show_notices",
+    "start",
+]
+
+DEMO = "demo"
+
+
+@st.cache_resource
+def projector() -> Projector:
+    """The one UMAP worker of this app; it ends with the app."""
+    service = Projector()
+    service.request(checkpoints() / ".none", 0)  # no such run: it only wakes the worker
+    return service
+
+
+def runs() -> dict[str, Run]:
+    """Every run by name, newest first."""
+    return {run.name: run for run in all_runs()}
+
+
+def first_run() -> None:
+    """Where there is no run at all, begin one, so that the first screen is alive."""
+    try:
+        start(Config.make(data="circle"), name=DEMO)
+    except RunError as error:
+        if not (checkpoints() / DEMO / "config.json").exists():  # else another tab was quicker
+            notice(str(error))
+
+
+def start(config: Config, *, name: str | None = None, paused: bool = False) -> Run | None:
+    """Make a run and train it in the background; None, with a notice, if that cannot be."""
+    try:
+        run = Run.create(config, name=name)
+        if paused:
+            run.ask(pause_at=0)
+        launch(run)
+    except (ConfigError, RunError, OSError) as error:
+        notice(str(error))
+        return None
+    return run
+
+
+def history(run: Run) -> History:
+    """This session's reader of a run, brought up to date."""
+    readers = st.session_state.setdefault("_readers", {})
+    key = str(run.path)
+    if key not in readers:
+        while len(readers) > 8:
+            readers.pop(next(iter(readers)))
+        readers[key] = History(run)
+    return readers[key].refresh()
+
+
+def keep_upload(name: str, content: bytes) -> Path:
+    """Keep an uploaded file of points, after checking it; the same file twice is kept once.
+
+    Raises:
+        ConfigError: it cannot be trained on.
+    """
+    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(name).name)[-60:]
+    path = _kept() / f"{hashlib.sha256(content).hexdigest()[:8]}-{stem}"
+    if not path.exists():
+        write_atomic(path, content)
+    try:
+        read_points(path)
+    except ConfigError:
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def keep_drawing(points: np.ndarray) -> Path:
+    """Keep drawn points `(n, 2)` as a file that a run can be made from.
+
+    Raises:
+        ConfigError: too few, or all the same.
+    """
+    path = _kept() / f"drawing-{hashlib.sha256(points.tobytes()).hexdigest()[:8]}.npy"
+    write_array(path, points.astype(np.float32))
+    read_points(path)
+    return path
+
+
+def notice(text: str) -> None:
+    """Show one line at the top of the page at its next run."""
+    st.session_state["_notice"] = (text, time.time())
+
+
+def show_notices() -> None:
+    """The last notice, until its reader closes it or 20 s have passed."""
+    text, when = st.session_state.get("_notice", ("", 0))
+    if text and time.time() - when < 20:
+        st.error(text, icon=":material/error:")
+
+
+def _kept() -> Path:
+    folder = checkpoints() / ".uploads"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,101 @@
+"""What a run has saved so far, as arrays for a screen: every call reads only what is new on disk."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+import numpy as np
+
+from mvm.runs import Run
+
+__all__ = ["History"]
+
+GAPS = ("d_c", "d_g", "d_H")
+
+
+class History:
+    """A reader of one run that keeps what it has read.
+
+    Args:
+        run: the run; another process may be training it.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.steps: list[int] = []
+        self._spectra: dict[str, dict[int, np.ndarray]] = {"distance": {}, "mds": {}}
+        self._snapshots: dict[int, dict[str, np.ndarray]] = {}
+        self._live: tuple[int, dict[str, np.ndarray]] | None = None
+
+    def refresh(self) -> History:
+        """Look for new records and snapshots."""
+        self.run.records.poll()
+        self.steps = self.run.snapshot_steps()
+        return self
+
+    def at(self, step: int) -> dict[str, np.ndarray] | None:
+        """The last snapshot at or before a step."""
+        place = bisect_right(self.steps, step)
+        return self._snapshot(self.steps[max(0, place - 1)]) if self.steps else None
+
+    def newest(self) -> dict[str, np.ndarray] | None:
+        """The newest view: the last snapshot, or the live one if that is later."""
+        last = self.at(self.steps[-1]) if self.steps else None
+        try:
+            changed = (self.run.path / "live.safetensors").stat().st_mtime_ns
+        except OSError:
+            return last
+        if self._live is None or self._live[0] != changed:
+            live = self.run.live()
+            if live is None:
+                return last
+            self._live = (changed, live)
+        return self._live[1] if last is None or self._live[1]["step"] > last["step"] else last
+
+    def spectrum(self, form: str) -> tuple[np.ndarray, np.ndarray]:
+        """Steps `(s,)` and leading eigenvalues `(s, V, k)` of every snapshot."""
+        known = self._spectra[form]
+        for step in self.steps:
+            if step not in known:
+                values = _one_tensor(self.run, step, f"spectrum_{form}")
+                if values is not None:
+                    known[step] = values
+        steps = [step for step in self.steps if step in known]
+        values = np.stack([known[step] for step in steps]) if steps else np.zeros((0, len(self.run.config.members), 1))
+        return np.array(steps, dtype=np.float32), values
+
+    def gaps(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Steps `(s,)` and d_c, d_g, d_H of every record, `(s, variants, seeds)` each."""
+        scalars = self.run.records.scalars
+        shape = (len(scalars), len(self.run.config.variants), len(self.run.config.seeds))
+        steps = np.array([record["step"] for record in scalars], dtype=np.float32)
+        gaps = {name: np.array([record[name] for record in scalars], dtype=np.float32) for name in GAPS}
+        return steps, {name: values.reshape(shape) for name, values in gaps.items()}
+
+    def scores(self, step: int) -> dict | None:
+        """The last record of quick scores at or before a step."""
+        records = self.run.records.scores
+        place = bisect_right([record["step"] for record in records], step)
+        return records[place - 1] if place else None
+
+    def marks(self) -> list[dict]:
+        """Events worth a mark on the timeline, and each member's collapse, divergence or recovery."""
+        return [e for e in self.run.records.events if e["event"] not in ("launched", "queued", "started", "continued")]
+
+    def _snapshot(self, step: int) -> dict[str, np.ndarray] | None:
+        if step not in self._snapshots:
+            snapshot = self.run.snapshot(step)
+            if snapshot is None:
+                return None
+            self._snapshots = dict(list(self._snapshots.items())[-7:]) | {step: snapshot}
+        return self._snapshots[step]
+
+
+def _one_tensor(run: Run, step: int, name: str) -> np.ndarray | None:
+    from safetensors import safe_open
+
+    try:
+        with safe_open(run.snapshot_path(step), framework="numpy") as file:
+            return file.get_tensor(name)
+    except Exception:
+        return None
