@@ -13,7 +13,8 @@ from app.views.lab import lab
 st.set_page_config(page_title="MvM Lab", page_icon=":material/scatter_plot:", layout="wide")
 st.html(
     "<style>.stMainBlockContainer { padding-top: 2rem; padding-bottom: 3rem } "
-    "[data-testid=stSidebarHeader] { height: 2.4rem; margin: 0 } [data-testid=stHeader] { background: transparent }</style>"
+    "[data-testid=stSidebarHeader] { height: 2.4rem; margin: 0 } "
+    "[data-testid=stHeader] { background: transparent }</style>"
 )
 ensure_plotly_js(Path(__file__).parent)
 projector()  # warms up while the first training starts

@@ -11,15 +11,15 @@ REAL = "#009E73"
 FAKE = "#E69F00"
 VARIANTS = ("#0072B2", "#CC79A7", "#D55E00", "#56B4E9", "#7F7F7F", "#B8A800")
 QUIET = "#8A8F98"
-MARKS = {  # event or member state: colour, Plotly symbol, words
-    "collapsed": ("#D55E00", "triangle-down", "collapsed"),
-    "diverged": ("#C0392B", "x", "diverged"),
-    "recovered": ("#009E73", "triangle-up", "recovered"),
-    "weights": ("#0072B2", "diamond", "weights changed"),
-    "paused": (QUIET, "square", "paused"),
-    "resumed": ("#56B4E9", "circle", "resumed"),
-    "stopped": (QUIET, "square", "stopped"),
-    "failed": ("#C0392B", "x", "failed"),
+MARKS = {  # event, or what a member of the variant axis did: colour and words
+    "collapsed": ("#D55E00", "collapsed"),
+    "diverged": ("#C0392B", "diverged"),
+    "recovered": ("#009E73", "recovered"),
+    "weights": ("#0072B2", "weights changed"),
+    "paused": (QUIET, "paused"),
+    "resumed": ("#56B4E9", "resumed"),
+    "stopped": (QUIET, "stopped"),
+    "failed": ("#C0392B", "failed"),
 }
 
 

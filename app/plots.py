@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from app.palette import FAKE, MARKS, QUIET, REAL, VARIANTS, rgba
+from app.palette import FAKE, QUIET, REAL, VARIANTS, rgba
 
-__all__ = ["cloud", "curves", "planar", "spectrum_history", "spectrum_now", "timeline", "title_of"]
+__all__ = ["cloud", "curves", "planar", "spectrum_history", "spectrum_now", "title_of"]
 
 Figure = dict[str, Any]
 GAP = 0.03
@@ -206,40 +206,6 @@ def curves(
     return {"data": traces, "layout": layout}
 
 
-def timeline(events: Sequence[dict], *, step: int, done: int, steps: int) -> Figure:
-    """A strip under the timeline slider: how far the training is, what is shown, and what happened when."""
-    traces: list[dict] = []
-    marks: dict[str, list[dict]] = {}
-    for event in events:
-        kind = event.get("what", event["event"])
-        if kind in MARKS:
-            marks.setdefault(kind, []).append(event)
-    for kind, happened in marks.items():
-        colour, symbol, words = MARKS[kind]
-        traces.append(
-            {"type": "scatter", "mode": "markers", "x": np.array([e["step"] for e in happened], dtype=np.float32)}
-            | {"y": np.full(len(happened), 0.5, dtype=np.float32), "name": words, "cliponaxis": False}
-            | {"marker": {"color": colour, "symbol": symbol, "size": 10}, "showlegend": False, "hoverinfo": "text"}
-            | {"hovertext": [f"step {e['step']}: {words} {_detail(e)}".strip() for e in happened]}
-        )
-    bar = {"type": "rect", "y0": 0.3, "y1": 0.7, "line": {"width": 0}, "layer": "below"}
-    shapes = [
-        bar | {"x0": 0, "x1": steps, "fillcolor": rgba(QUIET, 0.18)},
-        bar | {"x0": 0, "x1": done, "fillcolor": rgba(QUIET, 0.45)},
-        {"type": "line", "x0": step, "x1": step, "y0": 0, "y1": 1, "line": {"color": VARIANTS[0], "width": 2}},
-    ]
-    quiet = {"showgrid": False, "zeroline": False, "fixedrange": True, "showline": False, "ticks": ""}
-    layout = {
-        "xaxis": quiet | {"range": [0, steps], "showticklabels": False},
-        "yaxis": quiet | {"range": [0, 1], "showticklabels": False},
-        "shapes": shapes,
-        "margin": {"l": 8, "r": 8, "t": 0, "b": 0},
-        "meta": {"step": step},
-        "hovermode": "closest",
-    }
-    return {"data": traces or [{"type": "scatter", "x": [], "y": [], "showlegend": False}], "layout": layout}
-
-
 # -- parts -------------------------------------------------------------------------------------------------------------
 
 
@@ -336,11 +302,3 @@ def _median(values: np.ndarray) -> np.ndarray:
     result = np.full(len(values), np.nan)
     result[finite] = np.nanmedian(values[finite], axis=-1)
     return result
-
-
-def _detail(event: dict) -> str:
-    if "weights" in event:
-        return ", ".join(f"{name} = {value:g}" for name, value in event["weights"].items())
-    if "variant" in event:
-        return f"{title_of(event['variant'])}, seed {event['seed']}"
-    return event.get("reason", "")

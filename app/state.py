@@ -39,8 +39,14 @@ def projector() -> Projector:
 
 
 def runs() -> dict[str, Run]:
-    """Every run by name, newest first."""
-    return {run.name: run for run in all_runs()}
+    """Every run by name, newest first; each is read from the disk once, and then only what was added."""
+    known = _known_runs()
+    return {run.name: known.setdefault(str(run.path), run) for run in all_runs(known)}
+
+
+@st.cache_resource
+def _known_runs() -> dict[str, Run]:
+    return {}
 
 
 def first_run() -> None:

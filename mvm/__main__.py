@@ -198,7 +198,9 @@ def train_here(run: Run, *, queue: bool = False) -> None:
     with locked(run.path / "lock"), contextlib.ExitStack() as held:
         log = run.path / "scalars.jsonl"
         with _failures_recorded(run):
-            if queue:
+            if not queue:  # `launch` has done it, and what was asked since then holds
+                run.forget_wishes()
+            else:
                 from mvm.runs import append_line
 
                 waiting = {"step": 0, "event": "queued", "time": time.time()}
@@ -207,6 +209,7 @@ def train_here(run: Run, *, queue: bool = False) -> None:
                 )
                 if not got:
                     append_line(log, {"step": 0, "event": "stopped", "time": time.time()})
+                    run.ask(stop=False)
                     return
             _train(run)
 

@@ -93,7 +93,7 @@ class MvMSettings(Settings):
 
     metric_loss: str = Field(
         "direction_triplet",
-        description="direction_triplet (Eq. 2), triplet, softplus_triplet, or pml:NAME for any of pytorch-metric-learning",
+        description="direction_triplet (Eq. 2), triplet, softplus_triplet, or pml:NAME from pytorch-metric-learning",
     )
     miner: str | None = Field(None, description="a miner of pytorch-metric-learning; with pml: losses only")
     alpha: float = Field(1.0, ge=0, le=100, description="α: margin of the triplet loss")
@@ -110,8 +110,8 @@ class MvMSettings(Settings):
     )
     fresh_batches: bool = Field(
         False,
-        description="draw anchors and positives anew, as in Algorithm 1, instead of using the generator step's real batch "
-        "and its neighbours in it, which costs less",
+        description="draw anchors and positives anew, as in Algorithm 1, instead of using the generator step's real "
+        "batch and its neighbours in it, which costs less",
     )
     cooperative: bool = Field(
         False, description="the metric also descends L_MM, as in the published code (its gradients are not cleared)"

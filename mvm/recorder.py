@@ -117,7 +117,7 @@ class Recorder:
             self._record(None)
             self._snapshot()
             self.save()
-        self._wishes()
+        self._obey(self.experiment.step, self.experiment.step == self.config.steps)
 
     def _rewind(self, step: int) -> None:
         """Cut scalars.jsonl back to the checkpoint's step; what happened to the trainers stays on record."""

@@ -28,7 +28,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -123,9 +123,14 @@ class Records:
     events: list[dict] = field(default_factory=list)
     offset: int = 0
     inode: int = 0
+    _reading: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def poll(self) -> Records:
         """Read on to the last complete line; start anew if a resumed trainer replaced the file."""
+        with self._reading:
+            return self._poll()
+
+    def _poll(self) -> Records:
         try:
             with self.path.open("rb") as file:
                 stat = os.fstat(file.fileno())
@@ -133,13 +138,13 @@ class Records:
                     self.scalars, self.scores, self.events, self.offset = [], [], [], 0
                     self.inode = stat.st_ino
                 file.seek(self.offset)
-                tail = file.read()
+                tail = file.read(stat.st_size - self.offset)
         except FileNotFoundError:
             return self
         complete = tail[: tail.rfind(b"\n") + 1]
         self.offset += len(complete)
         for line in complete.splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
+            with contextlib.suppress(ValueError):
                 record = json.loads(line)
                 kind = "event" if "event" in record else "scores" if "scores" in record else "scalars"
                 {"event": self.events, "scores": self.scores, "scalars": self.scalars}[kind].append(record)
@@ -173,7 +178,7 @@ class Run:
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise RunError(f"run: {self.name}'s config.json cannot be read: {error}") from None
         version = values.get("schema_version", 0) if isinstance(values, dict) else 0
-        if version > SCHEMA:
+        if isinstance(version, int) and version > SCHEMA:
             raise RunError(f"run: {self.name} has schema {version}, this program knows up to {SCHEMA}; update it")
         try:
             self.config = Config.model_validate(values)
@@ -208,6 +213,7 @@ class Run:
                 f"run: {target.name!r} exists in {target.parent}; give another --name, or resume it"
             ) from None
         except OSError as error:
+            shutil.rmtree(target, ignore_errors=True)  # a part of a run would only hold its name
             raise RunError(f"run: cannot write {target}: {error.strerror or error}") from None
         return cls(target)
 
@@ -269,7 +275,11 @@ class Run:
 
         Args:
             wishes: fields of `Control`; `weights` are merged with earlier ones.
+
+        Raises:
+            ConfigError: an unknown descriptor, or a weight out of bounds.
         """
+        self.config.with_changes({f"weights.{name}": value for name, value in wishes.get("weights", {}).items()})
         with locked(self.path / "control.lock", wait=5):
             now = self.control()
             if "weights" in wishes:
@@ -277,6 +287,11 @@ class Run:
             wanted = Control(**{**now.__dict__, **wishes})
             write_atomic(self.path / "control.json", json.dumps(wanted.__dict__).encode())
         return wanted
+
+    def forget_wishes(self) -> None:
+        """Before a trainer begins: what an earlier one was asked does not bind it. A new run may be asked to wait."""
+        resumed = (self.path / "checkpoint.safetensors").exists()
+        self.ask(stop=False, **({"pause_at": None} if resumed else {}))
 
     # -- what it has saved -----------------------------------------------------------------------------------------
 
@@ -347,13 +362,22 @@ STATE_OF_EVENT = {
 }
 
 
-def all_runs() -> Iterator[Run]:
-    """Every readable run under `checkpoints()`, newest first; others are passed over."""
+def all_runs(known: Mapping[str, Run] | None = None) -> Iterator[Run]:
+    """Every readable run under `checkpoints()`, newest first; others are passed over.
+
+    Args:
+        known: runs by path that need not be opened again.
+    """
     with contextlib.suppress(FileNotFoundError):
-        paths = sorted(checkpoints().glob("*/config.json"), key=lambda p: -p.stat().st_mtime)
-        for path in paths:
+        for path in sorted(checkpoints().glob("*/config.json"), key=_modified, reverse=True):
             with contextlib.suppress(RunError):
-                yield Run(path.parent)
+                yield (known or {}).get(str(path.parent)) or Run(path.parent)
+
+
+def _modified(path: Path) -> float:
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
 
 
 def launch(run: Run) -> None:
@@ -364,6 +388,7 @@ def launch(run: Run) -> None:
     """
     if run.alive():
         raise RunBusy(f"run: {run.name} is being trained already")
+    run.forget_wishes()
     append_line(run.path / "scalars.jsonl", {"step": run.status().step, "event": "launched", "time": time.time()})
     command = [sys.executable, "-m", "mvm", "train", "--run", str(run.path.absolute()), "--queue"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -396,9 +421,10 @@ def write_atomic(path: Path, content: bytes) -> None:
     """Replace a whole file: a reader, or a crash at any moment, finds the old content or the new."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-        temporary.replace(path)
+        with _named(path):
+            with temporary.open("wb") as file:
+                file.write(content)
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -440,11 +466,22 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
     line = json.dumps(_plain(record), allow_nan=False, separators=(",", ":")).encode() + b"\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        written = os.write(descriptor, line)
-        if written < len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with _named(path):
+            written = os.write(descriptor, line)
+            if written < len(line):  # the disk took a part: take it back, so that a later line begins a line
+                os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say which file could not be written: the system's error on a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _plain(value: Any) -> Any:

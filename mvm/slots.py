@@ -12,15 +12,21 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mvm.runs import RunBusy, checkpoints, lock_is_held, locked
+from mvm.runs import RunBusy, RunError, checkpoints, lock_is_held, locked
 
 __all__ = ["slot", "slot_count"]
 
 
 def slot_count() -> int:
-    """Trainings at once from the queue: $MVM_SLOTS, or one per GPU, or one less than the CPU cores."""
+    """Trainings at once from the queue: $MVM_SLOTS, or one per GPU, or one less than the CPU cores.
+
+    Raises:
+        RunError: $MVM_SLOTS is not a number.
+    """
     if wanted := os.environ.get("MVM_SLOTS"):
-        return max(1, int(wanted))
+        if not wanted.isdecimal() or not int(wanted):
+            raise RunError(f"MVM_SLOTS: {wanted!r} is not a number of slots; give 1 or more")
+        return int(wanted)
     gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
     return gpus or max(1, (os.cpu_count() or 1) - 1)
 

@@ -1,4 +1,4 @@
-"""Ground truth must be true: every manifold against the same contract, and against oracles that share no code with it."""
+"""Ground truth must be true: every manifold meets one contract, and agrees with oracles that share no code with it."""
 
 import inspect
 import math
@@ -17,7 +17,6 @@ from toy_manifolds.curves import Curve
 from toy_manifolds.geodesics import shortest_length
 
 CURVES = [name for name, kind in MANIFOLDS.items() if issubclass(kind, Curve)]
-SURFACES = ["swiss_roll", "s_curve", "sphere", "torus", "mobius_strip"]
 COORDINATES = {"concentric_circles": 2, "two_circles": 2, "moons": 2, "eight_gaussians": 1}  # the others: intrinsic_dim
 
 
@@ -96,15 +95,15 @@ def test_projections_lie_on_the_manifold(placed):
 
 
 def test_distance_is_that_to_the_nearest_of_many_samples(m):
-    known = m.embed(m.draw(300_000, seeded()))
+    known = m.embed(m.draw(200_000, seeded()))
     scale = 1.5 * known.abs().amax(0)
     x = (2 * torch.rand(300, m.ambient_dim, generator=seeded(1), dtype=torch.float64) - 1) * scale
-    nearest = torch.as_tensor(cKDTree(known.numpy()).query(x.numpy())[0])
-    gap = torch.as_tensor(cKDTree(known.numpy()).query(known[:2000].numpy(), k=6)[0][:, -1]).max()
-    excess = nearest**2 - m.distance(x) ** 2  # a sample within h of the foot is at most about √(d² + h²) away
+    tree = cKDTree(known.numpy())
+    nearest, gap = tree.query(x.numpy())[0], tree.query(known[:1000].numpy(), k=7)[0][:, -1].max()
+    excess = torch.as_tensor(nearest) - m.distance(x)
     assert excess.min() > -1e-9
-    assert excess.max() < 4 * gap**2 + 1e-9
-    assert excess.median() < gap**2 + 1e-9
+    assert excess.max() < 2 * gap + 1e-9  # some sample lies that near to the true foot
+    assert excess.median() < gap**2 + 1e-9  # the error of a foot is of second order, except at a boundary
 
 
 def test_distance_of_nan_is_nan_and_of_its_neighbours_is_not(placed):
@@ -115,9 +114,9 @@ def test_distance_of_nan_is_nan_and_of_its_neighbours_is_not(placed):
 
 
 def test_geodesic_is_a_metric(m):
-    u, v, w = m.draw(300, seeded()).split(100)
+    u, v, w = m.draw(150, seeded()).split(50)
     uv, vw, uw = m.geodesic(u, v), m.geodesic(v, w), m.geodesic(u, w)
-    assert uv.shape == (100,)
+    assert uv.shape == (50,)
     assert uv.dtype == torch.float64
     assert m.geodesic(u.float(), v.float()).dtype == torch.float32
     close(m.geodesic(v, u), uv, atol=1e-12, rtol=1e-5)
@@ -127,16 +126,16 @@ def test_geodesic_is_a_metric(m):
 
 
 def test_geodesic_of_near_points_is_their_chord(m):
-    u = m.draw(200, seeded())
-    v = m.project(m.embed(u) + 1e-4 * torch.randn(200, m.ambient_dim, generator=seeded(1), dtype=torch.float64))
+    u = m.draw(100, seeded())
+    v = m.project(m.embed(u) + 1e-4 * torch.randn(100, m.ambient_dim, generator=seeded(1), dtype=torch.float64))
     geodesic, straight = m.geodesic(u, v), chord(m, u, v)
     close(geodesic, straight, atol=1e-9, rtol=1e-4)
 
 
 def test_geodesic_is_infinite_exactly_between_components(name, m):
-    u, v = pairs(m, 200)
+    u, v = pairs(m, 80)
     component = {"eight_gaussians": 0}.get(name, 1)
-    apart = u[:, component] != v[:, component] if name in COORDINATES else torch.zeros(200, dtype=torch.bool)
+    apart = u[:, component] != v[:, component] if name in COORDINATES else torch.zeros(80, dtype=torch.bool)
     assert torch.equal(m.geodesic(u, v).isinf(), apart)
 
 
@@ -253,25 +252,27 @@ def test_curves_are_sampled_as_they_say(name):
         assert uniform > 0.01
 
 
-@pytest.mark.parametrize("name", SURFACES)
-def test_surfaces_are_sampled_by_area(name):
+@pytest.mark.parametrize(
+    ("name", "settings", "box"),
+    [
+        ("swiss_roll", {}, ((1.5 * math.pi, 4.5 * math.pi), (0, 21))),
+        ("s_curve", {}, ((-1.5 * math.pi, 1.5 * math.pi), (0, 2))),
+        ("sphere", {}, ((0, math.tau), (-math.pi / 2, math.pi / 2))),
+        ("torus", {}, ((0, math.tau), (0, math.tau))),
+        ("mobius_strip", {"half_width": 0.9}, ((0, math.tau), (-0.9, 0.9))),
+    ],
+)
+def test_surfaces_are_sampled_by_area(name, settings, box):
     """Chi-square over 8 x 8 cells of coordinates, their areas from ∫ √det JᵀJ with J by automatic differentiation."""
-    surface = manifold(name, **({"half_width": 0.9} if name == "mobius_strip" else {}))
-    sample = surface.draw(50_000, seeded(5))
-    box = {
-        "swiss_roll": ((1.5 * math.pi, 4.5 * math.pi), (0, 21)),
-        "s_curve": ((-1.5 * math.pi, 1.5 * math.pi), (0, 2)),
-        "sphere": ((0, math.tau), (-math.pi / 2, math.pi / 2)),
-        "torus": ((0, math.tau), (0, math.tau)),
-        "mobius_strip": ((0, math.tau), (-0.9, 0.9)),
-    }[name]
-    axes = [low + (high - low) * (torch.arange(320, dtype=torch.float64) + 0.5) / 320 for low, high in box]
-    grid = torch.cartesian_prod(*axes)
-    jacobian = torch.func.vmap(torch.func.jacfwd(surface.embed))(grid)
-    area = torch.linalg.det(jacobian.mT @ jacobian).sqrt().view(8, 40, 8, 40).sum((1, 3)).numpy()
-    counts = np.histogram2d(*sample.T.numpy(), bins=8, range=box)[0]
-    assert counts.sum() == len(sample)
-    assert stats.chisquare(counts.ravel(), len(sample) * (area / area.sum()).ravel()).pvalue > 0.01
+    surface = manifold(name, **settings)
+    axes = [low + (high - low) * (torch.arange(160, dtype=torch.float64) + 0.5) / 160 for low, high in box]
+    grid = torch.cartesian_prod(*axes).requires_grad_()
+    rows = [torch.autograd.grad(column.sum(), grid, retain_graph=True)[0] for column in surface.embed(grid).T]
+    jacobian = torch.stack(rows, dim=1)
+    area = torch.linalg.det(jacobian.mT @ jacobian).sqrt().view(8, 20, 8, 20).sum((1, 3)).numpy()
+    counts = np.histogram2d(*surface.draw(50_000, seeded(6)).T.numpy(), bins=8, range=box)[0]
+    assert counts.sum() == 50_000
+    assert stats.chisquare(counts.ravel(), 50_000 * (area / area.sum()).ravel()).pvalue > 0.01
 
 
 @pytest.mark.parametrize("name", ["concentric_circles", "two_circles", "moons"])
@@ -339,8 +340,9 @@ def test_curves_have_the_length_of_the_textbook(name, settings, length):
 @pytest.mark.parametrize("name", CURVES)
 def test_tangent_is_the_derivative(name):
     curve = manifold(name)
-    t = curve.draw(50, seeded())[:, 0]
-    close(curve.tangent(t), torch.func.jvp(curve.at, (t,), (torch.ones_like(t),))[1], atol=1e-12)
+    t = curve.draw(50, seeded())[:, 0].requires_grad_()
+    columns = [torch.autograd.grad(column.sum(), t, retain_graph=True)[0] for column in curve.at(t).T]
+    close(curve.tangent(t).detach(), torch.stack(columns, dim=-1), atol=1e-12)
 
 
 def graph_distances(points: np.ndarray, radius: float, sources: int) -> np.ndarray:
@@ -406,11 +408,12 @@ def test_sphere_geodesics_of_poles_and_quarters():
 
 
 def test_solver_finds_the_great_circles():
+    """Away from the poles, where longitude and latitude are no coordinates."""
     sphere = manifold("sphere", radius=1.5)
-    u, v = pairs(sphere, 150)
+    u, v = (torch.rand(200, 2, generator=seeded(seed), dtype=torch.float64) * 2 - 1 for seed in (0, 1))
     turn = v.new_tensor([math.tau, 0])
     found = shortest_length(sphere.embed, u, torch.stack([v - turn, v, v + turn]))
-    close(found, sphere.geodesic(u, v), atol=1e-9, rtol=1e-5)
+    close(found, sphere.geodesic(u, v), atol=0, rtol=1e-7)
 
 
 def test_torus_geodesics_known_by_symmetry():
@@ -433,7 +436,7 @@ def test_torus_geodesics_known_by_symmetry():
 
 def test_torus_geodesics_do_not_change_under_its_symmetries():
     torus = manifold("torus")
-    u, v = pairs(torus, 60)
+    u, v = pairs(torus, 30)
     shift, mirror = u.new_tensor([2.0, 0]), u.new_tensor([-1.0, -1])
     close(torus.geodesic(u + shift, v + shift), torus.geodesic(u, v), atol=0, rtol=1e-5)
     close(torus.geodesic(u * mirror, v * mirror), torus.geodesic(u, v), atol=0, rtol=1e-5)
@@ -441,7 +444,7 @@ def test_torus_geodesics_do_not_change_under_its_symmetries():
 
 def test_mobius_strip_is_glued_with_a_flip():
     strip = manifold("mobius_strip")
-    u, v = pairs(strip, 60)
+    u, v = pairs(strip, 30)
     turned = torch.stack([v[:, 0] + math.tau, -v[:, 1]], dim=-1)
     close(strip.embed(turned), strip.embed(v), atol=1e-12)
     close(strip.geodesic(u, turned), strip.geodesic(u, v), atol=0, rtol=1e-5)

@@ -175,7 +175,7 @@ class Torus(Surface):
         ends = start + torch.stack([turn, turn, other])
         bulges = torch.zeros_like(ends)
         bulges[0, :, 1], bulges[1, :, 1] = turn[:, 0].abs() / 2, -turn[:, 0].abs() / 2
-        return shortest_length(self.embed, start, ends, bulges=bulges)
+        return shortest_length(self.embed, start, ends, bulges=bulges, segments=(32, 64))
 
 
 class MobiusStrip(Surface):

@@ -100,7 +100,10 @@ async function draw(chart) {
   try {
     const Plotly = window.Plotly ?? (await library(message.plotly_url)); // no pause: the budget counts this draw
     const { data, layout } = message.figure;
-    if (chart.updates === 0) node.replaceChildren();
+    if (chart.updates === 0) {
+      Plotly.purge(node); // what a failed first drawing left
+      node.replaceChildren();
+    }
     await Plotly.react(node, data, completed(chart, layout), (chart.config ??= config(chart)));
     if (chart.updates === 0) listen(chart);
     chart.drawn = message;

@@ -22,6 +22,7 @@ from app.draw_points import draw_points
 from app.live_plot import live_plot
 from app.palette import VARIANTS
 from app.state import first_run, history, keep_drawing, keep_upload, notice, projector, runs, show_notices, start
+from app.timeline import timeline
 from mvm.config import RECIPES, Config, ConfigError
 from mvm.history import History
 from mvm.projection import read_frame
@@ -239,16 +240,16 @@ def transport(run: Run | None, config: Config | None) -> None:
             )
         size = st.session_state.get("step_size", STEP_SIZES[1])
         st.button(
-            f"Step {size}", icon=":material/skip_next:", help="go on by this many steps, then pause  (key S)", shortcut="S",
-            on_click=_step, args=(run, size), disabled=not alive or state == "queued",
+            f"Step {size}", icon=":material/skip_next:", help="go on by this many steps, then pause  (key S)",
+            shortcut="S", on_click=_step, args=(run, size), disabled=not alive or state == "queued",
         )  # fmt: skip
         st.button(
             "Stop", icon=":material/stop:", help="save and end; it can be resumed  (key X)", shortcut="X",
             on_click=_ask, args=(run,), kwargs={"stop": True, "pause_at": None}, disabled=not alive,
         )  # fmt: skip
         st.button(
-            "Reset", icon=":material/restart_alt:", help="stop, and begin the shown experiment anew at step 0, paused  (key B)",
-            on_click=_reset, args=(run,), disabled=run is None, shortcut="B",
+            "Reset", icon=":material/restart_alt:",
+            help="stop, and begin the shown experiment anew at step 0, paused  (key B)", on_click=_reset, args=(run,), disabled=run is None, shortcut="B",
         )  # fmt: skip
         with st.popover("View", icon=":material/tune:"):
             view_settings(run)
@@ -265,7 +266,8 @@ def view_settings(run: Run | None) -> None:
     st.toggle("Logarithmic gaps and spectra", True, key="log", **common)
     st.segmented_control(
         "Spectrum", ["distance", "mds"], default="distance", required=True, key="form", **common,
-        help="distance: eigenvalues of D / mean D, by magnitude. mds: of the double-centred −½ J D² J, as shares of variance",
+        help="distance: eigenvalues of D / mean D, by magnitude. "
+        "mds: those of the double-centred −½ J D² J, as shares of variance",
     )  # fmt: skip
     if run is not None and len(run.config.seeds) > 1:
         st.selectbox("Seed shown", run.config.seeds, key=f"seed.{run.name}")
@@ -280,7 +282,6 @@ def _train(config: Config) -> None:
     run = start(config)
     if run is not None:
         st.session_state["_show"] = run.name
-        st.session_state["follow"] = True
 
 
 def _wake(run: Run) -> None:
@@ -289,7 +290,6 @@ def _wake(run: Run) -> None:
             run.ask(pause_at=None)
         else:
             launch(run)
-        st.session_state["follow"] = True
     except (RunError, OSError) as error:
         notice(str(error))
 
@@ -300,7 +300,6 @@ def _pause(run: Run) -> None:
 
 def _step(run: Run, size: int) -> None:
     _ask(run, pause_at=run.status().step + size)
-    st.session_state["follow"] = True
 
 
 def _ask(run: Run, **wishes: object) -> None:
@@ -371,34 +370,11 @@ def status_line(run: Run, status: Status) -> None:
 
 def shown_view(run: Run, status: Status, seen: History) -> dict[str, np.ndarray] | None:
     """The timeline, and the view that it points at: the newest while it follows, else the chosen step's."""
-    st.session_state.setdefault("follow", True)
     newest = seen.newest()
-    done = int(newest["step"]) if newest else 0
-    key = f"step.{run.name}"
-    if st.session_state["follow"]:
-        st.session_state[key] = min(done, run.config.steps)
-    strip, live = st.columns([0.9, 0.1], vertical_alignment="center")
+    done = max(int(newest["step"]) if newest else 0, status.step)
     every = run.config.every(run.config.snapshots)
-    live.toggle("Live", key="follow", help="follow the newest step; move the slider to look at an earlier one")
-    with strip:
-        wanted = st.slider(
-            "Step shown", 0, run.config.steps, key=key, step=1 if run.config.steps < 10 * every else every,
-            label_visibility="collapsed", on_change=_look_back,
-        )  # fmt: skip
-    view = newest if st.session_state["follow"] or wanted >= done else seen.at(wanted)
-    with strip:
-        figure = plots.timeline(
-            seen.marks(), step=int(view["step"]) if view else 0, done=max(done, status.step), steps=run.config.steps
-        )
-        words = (
-            "; ".join(f"step {e['step']}: {e.get('what', e['event'])}" for e in seen.marks()[-8:]) or "nothing to mark"
-        )
-        live_plot(figure, key=f"timeline.{run.name}", height=26, alt=f"Timeline: {words}")
-    return view
-
-
-def _look_back() -> None:
-    st.session_state["follow"] = False
+    wanted = timeline(seen.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}")
+    return newest if wanted is None else seen.at(wanted)
 
 
 def columns_of(run: Run) -> tuple[list[int], list[str], list[str]]:
@@ -466,8 +442,8 @@ def gaps(seen: History, run: Run, step: int) -> None:
     heading("Gaps under the learned metric", f"median and range of {seeds} seeds" if seeds > 1 else "one seed")
     names = run.config.variants
     figure = plots.curves(
-        steps, values, titles=[plots.title_of(name) for name in names], step=step, log=st.session_state.get("log", True),
-        colours=[VARIANTS[i % len(VARIANTS)] for i in range(len(names))],
+        steps, values, titles=[plots.title_of(name) for name in names], step=step,
+        log=st.session_state.get("log", True), colours=[VARIANTS[i % len(VARIANTS)] for i in range(len(names))],
     )  # fmt: skip
     last = (
         {name: ", ".join(f"{x:.3g}" for x in array[-1, :, 0]) for name, array in values.items()} if len(steps) else {}

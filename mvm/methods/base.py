@@ -1,7 +1,8 @@
 """What every method shares: the three verbs, the loss they return, and the random draws they consume.
 
 The draws of step t for seed s are a function of (s, t) alone. So variants of one seed see the same real batches and the
-same noise, a resumed run continues bit for bit without any saved generator state, and a forked run meets the same batches.
+same noise, a resumed run continues bit for bit without any saved generator state, and a forked run meets the same
+batches.
 """
 
 from __future__ import annotations

@@ -60,9 +60,7 @@ def solid_figure(step: int) -> dict:
     for panel, name in enumerate(("scene", "scene2")):
         x, y, z = cloud(step, panel, 3).T
         marker = {"color": (GREEN, ORANGE)[panel], "size": 2.5}
-        data.append(
-            {"type": "scatter3d", "mode": "markers", "x": x, "y": y, "z": z, "scene": name, "marker": marker}
-        )
+        data.append({"type": "scatter3d", "mode": "markers", "x": x, "y": y, "z": z, "scene": name, "marker": marker})
         layout[name] = {"domain": {"x": [panel / 2, panel / 2 + 0.49]}, "aspectmode": "cube"}
     return {"data": data, "layout": layout}
 

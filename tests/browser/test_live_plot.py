@@ -125,6 +125,12 @@ def test_numbers_arrive(charts):
     np.testing.assert_array_equal(z, cloud(step, 1, 3)[:, 2].astype(np.float32))
 
 
+def test_nothing_is_sent_to_plotlys_cloud(charts):
+    titles = node(charts, "flat").locator(".modebar-btn").evaluate_all("all => all.map(b => b.dataset.title)")
+    assert {"Download as SVG", "Download as PNG"} <= set(titles)
+    assert not [title for title in titles if re.search("share|cloud", title, re.IGNORECASE)]
+
+
 def test_click_reports_the_point(charts):
     flat = node(charts, "flat")
     point = flat.locator(".trace.scatter").nth(1).locator("path.point").first.bounding_box()

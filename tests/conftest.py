@@ -1,0 +1,93 @@
+"""Fixtures of every test: runs go into a temporary folder, and commands are started as a user starts them."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; two test workers share the machine
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import trainers
+
+from mvm.__main__ import main
+from mvm.runs import Run
+
+SMALL = ["--network.width", "8", "--batch", "16", "--view-points", "16", "--variants", "centroid", "both"]
+
+
+class Result(NamedTuple):
+    """What a command has left: exit status and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of all runs."""
+    folder = tmp_path / "runs"
+    monkeypatch.setenv("MVM_CHECKPOINTS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Path:
+    """A person's own CSV: 200 points about a ring. It has no ground truth, so that its scores cost nothing."""
+    return write_cloud(tmp_path / "cloud.csv")
+
+
+@pytest.fixture
+def mvm(tmp_path: Path) -> Iterator[Callable[..., trainers.Command]]:
+    """Start a command in a process of its own; see `trainers.start`."""
+    started: list[trainers.Command] = []
+
+    def start(*arguments: str, **options) -> trainers.Command:
+        started.append(trainers.start(tmp_path / f"command{len(started)}", *arguments, **options))
+        return started[-1]
+
+    yield start
+    for command in started:
+        command.process.kill()
+        command.process.join()
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture) -> Callable[..., Result]:
+    """Run a command in this process, to its end."""
+
+    def run(*arguments: str) -> Result:
+        capsys.readouterr()
+        try:
+            status = main(list(arguments))
+        except SystemExit as leaving:
+            status = leaving.code
+        return Result(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def make(cli: Callable[..., Result], cloud: Path) -> Callable[..., Run]:
+    """Make a small run that is not trained yet: name, number of steps, further flags."""
+
+    def new(name: str, steps: int = 100, *flags: str) -> Run:
+        from mvm.__main__ import _parser, given_fields, nested
+        from mvm.config import Config
+
+        arguments = ["train", "--data", str(cloud), "--steps", str(steps), *SMALL, *flags]
+        return Run.create(Config.make(**nested(given_fields(_parser(arguments).parse_args(arguments), Config))), name=name)
+
+    return new
+
+
+def write_cloud(path: Path, n: int = 200) -> Path:
+    random = np.random.default_rng(0)
+    angle, radius = random.uniform(0, 2 * np.pi, n), random.normal(3, 0.1, n)
+    np.savetxt(path, np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1), delimiter=",")
+    return path

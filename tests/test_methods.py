@@ -1,0 +1,335 @@
+"""MvM's three verbs, member by member, against plain loops fed with the same draws."""
+
+import numpy as np
+import pytest
+import torch
+
+from mvm.config import Config, descriptors_of
+from mvm.methods.base import Draws, stream
+from mvm.methods.mvm import MvM
+from mvm.networks.mlp import StackedMLP
+
+BATCH, NOISE, DIM, EMBEDDING = 12, 3, 2, 4
+
+
+def points(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def config(*, variants=("centroid", "both", "covariance+hausdorff"), seeds=(0, 4), **mvm) -> Config:
+    return Config.make(
+        variants=variants,
+        seeds=seeds,
+        batch=BATCH,
+        weights={"diameter": 0.7, "hausdorff": 0.2, "covariance": 3.0},
+        mvm={"gamma": 0.3, "lipschitz": 0.0, "alpha": 2.0} | mvm,
+    )
+
+
+def method(settings: Config) -> MvM:
+    streams = [torch.Generator().manual_seed(seed) for seed in settings.seeds]
+    copies = len(settings.variants)
+    generator = StackedMLP([NOISE, 8, DIM], streams, copies=copies, activation="silu").double()
+    metric = StackedMLP([DIM, 8, EMBEDDING], streams, copies=copies, activation="silu").double()
+    with torch.no_grad():  # members of one seed must differ too, or a mixed-up variant axis would not show
+        for i, parameter in enumerate([*generator.parameters(), *metric.parameters()]):
+            parameter.add_(0.3 * points(*parameter.shape, seed=100 + i))
+            parameter.mul_(1.5)
+    built = MvM(settings, generator, metric)
+    built.weights = built.weights.double()
+    return built
+
+
+def draws(settings: Config, step: int = 3) -> Draws:
+    return Draws(points(50, DIM), settings.seeds, copies=len(settings.variants), noise_dim=NOISE).at(step)
+
+
+def gap(name: str, real: np.ndarray, fake: np.ndarray) -> float:
+    def two_diameter(e):
+        return np.sqrt(np.mean([[((a - b) ** 2).sum() for b in e] for a in e]))
+
+    def directed(x, y):
+        return max(min(np.linalg.norm(a - b) for b in y) for a in x)
+
+    return {
+        "centroid": lambda: np.linalg.norm(real.mean(0) - fake.mean(0)),
+        "diameter": lambda: abs(two_diameter(real) - two_diameter(fake)),
+        "hausdorff": lambda: max(directed(real, fake), directed(fake, real)),
+        "covariance": lambda: np.linalg.norm(np.cov(real.T, bias=True) - np.cov(fake.T, bias=True)),
+    }[name]()
+
+
+def manifold_matching(settings: Config, variant: str, real: torch.Tensor, fake: torch.Tensor) -> float:
+    real, fake = real.detach().numpy(), fake.detach().numpy()
+    return float(sum(getattr(settings.weights, name) * gap(name, real, fake) for name in descriptors_of(variant)))
+
+
+def equation_2(settings: Config, a: torch.Tensor, p: torch.Tensor, n: torch.Tensor) -> float:
+    a, p, n = (e.detach().numpy() for e in (a, p, n))
+    cosines = []
+    for x, y, z in zip(a, p, n, strict=True):
+        u, w = z - x, y - x
+        cosines.append(u @ w / (np.linalg.norm(u) * np.linalg.norm(w)))
+    total = 0.0
+    for x, y, z, cosine in zip(a, p, n, cosines, strict=True):
+        direction = sum(cosines) if settings.mvm.summed_cosines else cosine
+        inside = ((x - y) ** 2).sum() - ((x - z) ** 2).sum() + settings.mvm.alpha - settings.mvm.gamma * direction
+        total += max(0.0, inside)
+    return float(total / len(a))
+
+
+def test_generator_loss_is_equation_1_for_each_member():
+    settings = config()
+    built = method(settings)
+    loss = built.generator_loss(draws(settings))
+    assert loss.total.shape == (6,)
+    assert list(loss.terms) == ["centroid", "diameter", "hausdorff", "covariance"]
+    same = draws(settings)
+    real, noise = same.real(BATCH), same.noise(BATCH)
+    embedded, fake = built.metric(real), built.metric(built.generator(noise))
+    for v, (variant, _) in enumerate(settings.members):
+        expected = manifold_matching(settings, variant, embedded[v], fake[v])
+        torch.testing.assert_close(loss.total[v].item(), expected)
+        for name, values in loss.terms.items():
+            unweighted = float(gap(name, embedded[v].detach().numpy(), fake[v].detach().numpy()))
+            torch.testing.assert_close(values[v].item(), unweighted, atol=2e-6, rtol=1e-7)
+
+
+def test_generator_loss_moves_no_real_embedding():
+    """Only fakes are pulled: the gradient on the metric's weights is that with the reals' embeddings held."""
+    settings = config(variants=("both",), seeds=(0,))
+    built = method(settings)
+    same = draws(settings)
+    held, noise = built.metric(same.real(BATCH)).detach(), same.noise(BATCH)
+    expected = built._manifold_matching(held, built.metric(built.generator(noise))).total.sum()
+    expected = torch.autograd.grad(expected, list(built.metric.parameters()))
+    got = torch.autograd.grad(built.generator_loss(draws(settings)).total.sum(), list(built.metric.parameters()))
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("summed", [False, True])
+def test_critic_loss_on_fresh_batches_is_algorithm_1(summed):
+    settings = config(fresh_batches=True, summed_cosines=summed)
+    built, stream_of_step = method(settings), draws(settings)
+    built.generator_loss(stream_of_step)
+    loss = built.critic_loss(stream_of_step)
+    assert list(loss.terms) == ["triplet"]
+    same = draws(settings)
+    generator_real, _ = same.real(BATCH), same.noise(BATCH)
+    noise, anchor, positive = same.noise(BATCH), same.real(BATCH), same.real(BATCH)
+    assert not torch.equal(anchor, generator_real)
+    assert not torch.equal(anchor, positive)
+    a, p, n = built.metric(anchor), built.metric(positive), built.metric(built.generator(noise))
+    for v in range(6):
+        torch.testing.assert_close(loss.total[v].item(), equation_2(settings, a[v], p[v], n[v]))
+    torch.testing.assert_close(loss.terms["triplet"], loss.total)
+
+
+@pytest.mark.parametrize("summed", [False, True])
+def test_critic_loss_on_the_generators_batch_takes_its_neighbours_as_positives(summed):
+    settings = config(summed_cosines=summed)
+    built, stream_of_step = method(settings), draws(settings)
+    built.generator_loss(stream_of_step)
+    loss = built.critic_loss(stream_of_step)
+    same = draws(settings)
+    real, _ = same.real(BATCH), same.noise(BATCH)
+    a, n = built.metric(real), built.metric(built.generator(same.noise(BATCH)))
+    p = torch.stack([a[:, (i - 1) % BATCH] for i in range(BATCH)], dim=1)
+    for v in range(6):
+        torch.testing.assert_close(loss.total[v].item(), equation_2(settings, a[v], p[v], n[v]))
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_critic_loss_uses_the_updated_generator_and_leaves_it_alone(fresh):
+    settings = config(fresh_batches=fresh, lipschitz=1.0, cooperative=True)
+    built, stream_of_step = method(settings), draws(settings)
+    built.generator_loss(stream_of_step)
+    with torch.no_grad():
+        built.generator.biases[-1] += 1.0
+    loss = built.critic_loss(stream_of_step)
+    gradients = torch.autograd.grad(loss.total.sum(), list(built.generator.parameters()), allow_unused=True)
+    assert gradients == (None,) * len(gradients)
+
+    other, stream_of_step = method(settings), draws(settings)
+    with torch.no_grad():
+        other.generator.biases[-1] += 1.0
+    other.generator_loss(stream_of_step)
+    torch.testing.assert_close(loss.total, other.critic_loss(stream_of_step).total)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize(("share", "measured"), [(0.25, 3), (1.0, 12), (0.01, 1)])
+def test_slope_penalty_is_that_of_the_explicit_jacobian(fresh, share, measured):
+    settings = config(fresh_batches=fresh, lipschitz=5.0, lipschitz_share=share)
+    built, stream_of_step = method(settings), draws(settings)
+    built.generator_loss(stream_of_step)
+    loss = built.critic_loss(stream_of_step)
+    same = draws(settings)
+    anchor, _ = same.real(BATCH), same.noise(BATCH)
+    negative = built.generator(same.noise(BATCH)).detach()
+    if fresh:
+        anchor, _ = same.real(BATCH), same.real(BATCH)
+    between, u = same.uniform(measured, 1), same.normal(measured, EMBEDDING)
+    excesses = []
+    for v in range(6):
+        single, total = built.metric.member(v), 0.0
+        for i in range(measured):
+            x = (1 - between[v, i]) * anchor[v, i] + between[v, i] * negative[v, i]
+            jacobian = torch.func.jacrev(lambda y, network=single: network(y[None, None])[0, 0])(x)  # (n, D)
+            slope = (jacobian.T @ u[v, i]).square().sum().sqrt().item()
+            excesses.append(max(0.0, slope - 1))
+            total += excesses[-1] ** 2 / measured
+        torch.testing.assert_close(loss.terms["slope"][v].item(), total)
+    assert 0.0 in excesses or measured < 12  # both sides of the hinge are met
+    assert max(excesses) > 0
+    torch.testing.assert_close(loss.total, loss.terms["triplet"] + 5.0 * loss.terms["slope"])
+
+
+def test_slope_penalty_gradient():
+    """The double backward, against finite differences of the penalty in the metric's weights."""
+    settings = config(variants=("both",), seeds=(0,), lipschitz=5.0, lipschitz_share=1.0)
+    built = method(settings)
+    same = draws(settings)
+    anchor, negative = same.real(BATCH), 2 * same.real(BATCH)
+    weights = list(built.metric.parameters())
+
+    def penalty() -> torch.Tensor:
+        return built._slope_excess(anchor, negative, draws(settings, 8)).sum()
+
+    gradients = torch.autograd.grad(penalty(), weights, allow_unused=True)
+    assert gradients[3] is None  # the last bias has no slope
+    for weight, gradient in list(zip(weights, gradients, strict=True))[:3]:
+        for i in range(weight.numel()):
+            sides = []
+            for h in (1e-6, -1e-6):
+                with torch.no_grad():
+                    weight.view(-1)[i] += h
+                sides.append(penalty().item())
+                with torch.no_grad():
+                    weight.view(-1)[i] -= h
+            numeric = (sides[0] - sides[1]) / 2e-6
+            torch.testing.assert_close(gradient.reshape(-1)[i].item(), numeric, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_cooperative_adds_the_gradient_of_the_manifold_matching(fresh):
+    settings = config(fresh_batches=fresh)
+    built = method(settings)
+    weights = list(built.metric.parameters())
+
+    def critic_gradient(chosen: Config) -> list[torch.Tensor]:
+        built.settings, stream_of_step = chosen.mvm, draws(settings)
+        built.generator_loss(stream_of_step)
+        return torch.autograd.grad(built.critic_loss(stream_of_step).total.sum(), weights)
+
+    apart = critic_gradient(settings)
+    together = critic_gradient(settings.with_changes({"mvm.cooperative": True}))
+    same = draws(settings)
+    real, _, noise = same.real(BATCH), same.noise(BATCH), same.noise(BATCH)
+    real = same.real(BATCH) if fresh else real
+    matching = built._manifold_matching(built.metric(real), built.metric(built.generator(noise).detach()))
+    expected = torch.autograd.grad(matching.total.sum(), weights)
+    assert max(gradient.abs().max() for gradient in expected) > 0.1
+    torch.testing.assert_close(together, tuple(g + m for g, m in zip(apart, expected, strict=True)))
+
+
+def test_weights_lie_by_variant_and_descriptor():
+    built = method(config())
+    expected = [[1, 0, 0, 0]] * 2 + [[1, 0.7, 0, 0]] * 2 + [[0, 0, 0.2, 3]] * 2
+    torch.testing.assert_close(built.weights, torch.tensor(expected, dtype=torch.float64), rtol=1e-6, atol=0)
+
+
+def test_reweight_is_felt_in_place():
+    settings = config()
+    built = method(settings)
+    held = built.weights
+    changed = settings.with_changes({"weights.diameter": 2.5, "weights.hausdorff": 0})
+    built.reweight(changed)
+    assert built.weights is held
+    expected = [[1, 0, 0, 0]] * 2 + [[1, 2.5, 0, 0]] * 2 + [[0, 0, 0, 3]] * 2
+    torch.testing.assert_close(held, torch.tensor(expected, dtype=torch.float64))
+    torch.testing.assert_close(
+        built.generator_loss(draws(settings)).total, method(changed).generator_loss(draws(settings)).total
+    )
+
+
+def test_one_variants_weights_do_not_touch_anothers_gradient():
+    settings = config()
+    gradients = []
+    for chosen in (settings, settings.with_changes({"weights.diameter": 9.0})):
+        built = method(chosen)
+        parameters = list(built.generator.parameters())
+        gradients.append(torch.autograd.grad(built.generator_loss(draws(settings)).total.sum(), parameters))
+    for before, after in zip(*gradients, strict=True):
+        assert torch.equal(before[[0, 1, 4, 5]], after[[0, 1, 4, 5]])
+        assert not torch.equal(before[2:4], after[2:4])
+
+
+def test_pytorch_metric_learning_inside_the_method():
+    settings = config(metric_loss="pml:TripletMarginLoss", miner="BatchHardMiner", fresh_batches=True)
+    built, stream_of_step = method(settings), draws(settings)
+    built.generator_loss(stream_of_step)
+    loss = built.critic_loss(stream_of_step)
+    same = draws(settings)
+    same.real(BATCH), same.noise(BATCH)
+    noise, anchor, positive = same.noise(BATCH), same.real(BATCH), same.real(BATCH)
+    for v in range(6):
+        single = built.metric.member(v)
+        real, good = single(anchor[v : v + 1])[0], single(positive[v : v + 1])[0]
+        bad = single(built.generator(noise).detach()[v : v + 1])[0]
+        expected = built.metric_loss(real, good, bad)
+        torch.testing.assert_close(loss.total[v], expected)
+
+
+# The random draws that every method consumes.
+
+
+def test_stream_is_splitmix64():
+    """Its published first outputs for seed 0, and for seed 1234567; the low 32 bits."""
+    outputs = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    assert [stream(0, step) for step in range(3)] == [z & 0xFFFFFFFF for z in outputs]
+
+
+def test_streams_of_many_seeds_and_steps_are_distinct():
+    drawn = {stream(seed, step) for seed in range(20) for step in range(-1, 500)}
+    assert len(drawn) > 20 * 501 - 3  # 32 bits: about 0.01 collisions expected
+
+
+def test_variants_of_one_seed_see_the_same_and_seeds_see_another():
+    settings = config()  # seeds 0 4 0 4 0 4
+    same = draws(settings)
+    for drawn in (same.real(BATCH), same.noise(BATCH), same.uniform(BATCH, 1), same.normal(BATCH, 2)):
+        assert drawn.shape[:2] == (6, BATCH)
+        assert torch.equal(drawn[0], drawn[2])
+        assert torch.equal(drawn[1], drawn[5])
+        assert not torch.equal(drawn[0], drawn[1])
+
+
+def test_draws_are_a_function_of_seed_and_step_alone():
+    train = points(50, DIM)
+    together = Draws(train, [0, 4], copies=3, noise_dim=NOISE)
+    alone = Draws(train, [4], copies=1, noise_dim=NOISE)
+    together.at(2).real(5)
+    for step in (7, 3, 7):  # rewound, in any order
+        many, one = together.at(step), alone.at(step)
+        assert torch.equal(many.real(BATCH)[3], one.real(BATCH)[0])
+        assert torch.equal(many.noise(BATCH)[5], one.noise(BATCH)[0])
+    assert not torch.equal(alone.at(3).noise(BATCH), alone.at(4).noise(BATCH))
+
+
+def test_real_batches_are_uniform_rows_of_the_training_points():
+    train = torch.arange(10.0)[:, None].expand(10, 2).contiguous()
+    rows = Draws(train, [0], copies=1, noise_dim=NOISE).at(0).real(20_000)[0]
+    assert torch.equal(rows[:, 0], rows[:, 1])
+    shares = torch.bincount(rows[:, 0].long(), minlength=10) / 20_000
+    torch.testing.assert_close(shares, torch.full((10,), 0.1), atol=0.01, rtol=0)
+
+
+def test_noise_is_standard_gaussian_and_uniform_is_uniform():
+    same = Draws(points(10, DIM), [0], copies=1, noise_dim=20).at(0)
+    noise, uniform = same.noise(2000)[0], same.uniform(40_000)[0]
+    assert noise.shape == (2000, 20)
+    torch.testing.assert_close(noise.mean().item(), 0.0, atol=0.02, rtol=0)
+    torch.testing.assert_close(noise.T.cov(), torch.eye(20, dtype=torch.float64), atol=0.12, rtol=0)
+    torch.testing.assert_close(uniform.mean().item(), 0.5, atol=0.01, rtol=0)
+    torch.testing.assert_close(uniform.var().item(), 1 / 12, atol=0.003, rtol=0)

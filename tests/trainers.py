@@ -1,0 +1,142 @@
+"""Start `mvm` commands as a user would, in processes of their own, and kill them at chosen moments.
+
+Importing torch takes seconds, so a server that has imported it is forked for every command (`multiprocessing`'s
+forkserver): from `main` on, all is as in `python -m mvm`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from mvm.runs import Run
+
+__all__ = ["Command", "dies", "small_disk", "start", "until"]
+
+T = TypeVar("T")
+
+forked = multiprocessing.get_context("forkserver")
+forked.set_forkserver_preload(["mvm.__main__", "mvm.recorder", "mvm.evaluation", "torch._dynamo", "ot", "tqdm.auto"])
+
+
+def until(condition: Callable[[], T], *, deadline: float = 120) -> T:
+    """Poll until the condition holds, and return what it gave; the deadline is for broken code only."""
+    end = time.monotonic() + deadline
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+    return found
+
+
+class Command:
+    """A running `mvm` command."""
+
+    def __init__(self, process: multiprocessing.process.BaseProcess, folder: Path) -> None:
+        self.process, self.folder = process, folder
+
+    @property
+    def out(self) -> str:
+        """What it has printed."""
+        return (self.folder / "out").read_text()
+
+    @property
+    def err(self) -> str:
+        """What it has printed on stderr."""
+        return (self.folder / "err").read_text()
+
+    def wait(self) -> int:
+        """Its exit status, -9 if it was killed."""
+        self.process.join(120)
+        assert self.process.exitcode is not None, f"still running: {self.out}{self.err}"
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        """SIGKILL; it must still have been alive."""
+        self.process.kill()
+        assert self.wait() == -signal.SIGKILL, self.err
+
+    def kill_at(self, run: Run, step: int) -> None:
+        """SIGKILL as soon as a record of this step, or a later one, is there."""
+        until(lambda: run.records.poll().step >= step or self.process.exitcode is not None)
+        self.kill()
+
+
+def start(folder: Path, *arguments: str, before: Callable[[], None] | None = None, **environment: str) -> Command:
+    """Start `mvm ARGUMENTS`; `before` is called in its process first."""
+    folder.mkdir(parents=True)
+    process = forked.Process(target=_main, args=(folder, arguments, before, dict(os.environ) | environment))
+    process.start()
+    return Command(process, folder)
+
+
+def dies(call: str, nth: int, name: str = "") -> Callable[[], None]:
+    """For `before`: SIGKILL at the nth call of a kind, half way through it.
+
+    Args:
+        call: "open" a file to write it, "rename" it into its place, or "append" a line (half of it is written).
+        nth: which one, from 1.
+        name: counted are files with this in their name.
+    """
+    return partial(_arm, call, nth, name)
+
+
+def small_disk(size: int) -> Callable[[], None]:
+    """For `before`: no file can grow beyond this many bytes, as on a full disk."""
+    return partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size))
+
+
+def _main(
+    folder: Path, arguments: tuple[str, ...], before: Callable[[], None] | None, environment: dict[str, str]
+) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
+    from mvm.__main__ import main
+
+    if before is not None:
+        before()
+    sys.exit(main(list(arguments)))
+
+
+def _arm(call: str, nth: int, name: str) -> None:
+    seen = 0
+
+    def now(path: Path) -> bool:
+        nonlocal seen
+        seen += name in path.name
+        return name in path.name and seen == nth
+
+    real_open, real_replace, real_write = Path.open, Path.replace, os.write
+
+    def opened(path: Path, mode: str = "r", *rest, **more):
+        file = real_open(path, mode, *rest, **more)
+        if "w" in mode and now(path):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return file
+
+    def replaced(path: Path, target: Path) -> Path:
+        if now(Path(target)):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real_replace(path, target)
+
+    def written(descriptor: int, line: bytes) -> int:
+        if now(Path(os.readlink(f"/proc/self/fd/{descriptor}"))):
+            real_write(descriptor, line[: len(line) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real_write(descriptor, line)
+
+    if call == "append":
+        os.write = written
+    elif call == "open":
+        Path.open = opened
+    else:
+        Path.replace = replaced
