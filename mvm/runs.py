@@ -41,6 +41,7 @@ from torch import Tensor
 
 from mvm.config import SCHEMA, Config, one_line
 from mvm.data.points import PointData, load_points
+from mvm.spare import Spare
 
 __all__ = ["Control", "Records", "Run", "RunBusy", "RunError", "Status", "all_runs", "checkpoints", "launch"]
 
@@ -380,8 +381,12 @@ def _modified(path: Path) -> float:
     return 0.0
 
 
-def launch(run: Run) -> None:
+def launch(run: Run, *, spare: Spare | None = None) -> None:
     """Train the run in a process of its own that outlives this one; it waits for a free device slot.
+
+    Args:
+        run: a run that no one trains.
+        spare: a trainer in waiting, to save the time of a start.
 
     Raises:
         RunBusy: it is being trained already.
@@ -390,6 +395,8 @@ def launch(run: Run) -> None:
         raise RunBusy(f"run: {run.name} is being trained already")
     run.forget_wishes()
     append_line(run.path / "scalars.jsonl", {"step": run.status().step, "event": "launched", "time": time.time()})
+    if spare is not None and spare.train(run.path):
+        return
     command = [sys.executable, "-m", "mvm", "train", "--run", str(run.path.absolute()), "--queue"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     with (run.path / "trainer.log").open("ab") as log:
@@ -517,41 +524,45 @@ def locked(path: Path, *, wait: float = 0.5) -> Iterator[None]:
     """
     path = path.absolute()
     give_up = time.monotonic() + wait
-    with path.open("a+b") as file:
-        while not _try_lock(file, path):
-            if time.monotonic() > give_up:
-                raise RunBusy(f"run: {path.parent.name} is being trained by another process; stop it first")
-            time.sleep(0.02)
-        try:
-            yield
-        finally:
+    while (file := _try_lock(path)) is None:
+        if time.monotonic() > give_up:
+            raise RunBusy(f"run: {path.parent.name} is being trained by another process; stop it first")
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        with _holding:
+            file.close()
             _held.discard(path)
 
 
-def _try_lock(file: IO[bytes], path: Path) -> bool:
+def _try_lock(path: Path) -> IO[bytes] | None:
     with _holding:
         if path in _held:
-            return False
+            return None
+        file = path.open("a+b")
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            file.close()
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise
-            return False
+            return None
         _held.add(path)
-        return True
+        return file
 
 
 def lock_is_held(path: Path) -> bool:
     """Whether any living process holds the lock; looking does not disturb it for longer than an instant."""
     path = path.absolute()
-    if path in _held:
-        return True
-    try:
-        with path.open("rb") as file:
-            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    with _holding:
+        if path in _held:
+            return True
+        try:
+            with path.open("rb") as file:
+                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            return error.errno in (errno.EACCES, errno.EAGAIN)
         return False
-    except OSError as error:
-        return error.errno in (errno.EACCES, errno.EAGAIN)
-    return False

@@ -15,10 +15,8 @@ import pytest
 import trainers
 
 from mvm.__main__ import main
+from mvm.config import Config
 from mvm.runs import Run
-
-SMALL = ["--network.width", "8", "--batch", "16", "--view-points", "16", "--variants", "centroid", "both"]
-
 
 class Result(NamedTuple):
     """What a command has left: exit status and what it printed."""
@@ -73,20 +71,23 @@ def cli(capsys: pytest.CaptureFixture) -> Callable[..., Result]:
 
 
 @pytest.fixture
-def make(cli: Callable[..., Result], cloud: Path) -> Callable[..., Run]:
-    """Make a small run that is not trained yet: name, number of steps, further flags."""
+def make(cloud: Path) -> Callable[..., Run]:
+    """Make a small run of two variants that is not trained yet: name, steps, further fields of `Config`."""
 
-    def new(name: str, steps: int = 100, *flags: str) -> Run:
-        from mvm.__main__ import _parser, given_fields, nested
-        from mvm.config import Config
-
-        arguments = ["train", "--data", str(cloud), "--steps", str(steps), *SMALL, *flags]
-        return Run.create(Config.make(**nested(given_fields(_parser(arguments).parse_args(arguments), Config))), name=name)
+    def new(name: str, steps: int = 100, **fields) -> Run:
+        return Run.create(small_config(cloud, steps=steps, **fields), name=name)
 
     return new
 
 
+def small_config(cloud: Path, **fields) -> Config:
+    """A config that trains in an instant."""
+    small = {"variants": ("centroid", "both"), "network": {"width": 8}, "batch": 16, "view_points": 16}
+    return Config.make(**{"data": str(cloud), **small, **fields})
+
+
 def write_cloud(path: Path, n: int = 200) -> Path:
+    """A ring of n points with noise, as CSV."""
     random = np.random.default_rng(0)
     angle, radius = random.uniform(0, 2 * np.pi, n), random.normal(3, 0.1, n)
     np.savetxt(path, np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1), delimiter=",")

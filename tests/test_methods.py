@@ -69,7 +69,8 @@ def equation_2(settings: Config, a: torch.Tensor, p: torch.Tensor, n: torch.Tens
     cosines = []
     for x, y, z in zip(a, p, n, strict=True):
         u, w = z - x, y - x
-        cosines.append(u @ w / (np.linalg.norm(u) * np.linalg.norm(w)))
+        lengths = np.linalg.norm(u) * np.linalg.norm(w)
+        cosines.append(u @ w / lengths if lengths else 0.0)  # a batch may hold one point twice
     total = 0.0
     for x, y, z, cosine in zip(a, p, n, cosines, strict=True):
         direction = sum(cosines) if settings.mvm.summed_cosines else cosine

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -192,9 +191,10 @@ def serve(
 def _wait_until_healthy(server: Server) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.process.poll() is None:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            with urllib.request.urlopen(f"{server.url}/_stcore/health", timeout=1):
-                return
-        time.sleep(0.1)
+        try:
+            urllib.request.urlopen(f"{server.url}/_stcore/health", timeout=1).close()
+            return
+        except OSError:  # not listening yet, or not healthy
+            time.sleep(0.1)
     server.kill()
     pytest.fail(f"streamlit did not start in {START_SECONDS} s:\n{server.tail()}")
