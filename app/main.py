@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Timer
 
 import streamlit as st
 
 from app.live_plot import ensure_plotly_js
-from app.state import projector
+from app.state import WARM_AFTER, projector, spare
 from app.views.lab import lab
+
+
+@st.cache_resource
+def warm_up() -> None:
+    """Start, once, what takes seconds to import: the UMAP worker, and a little later a trainer in waiting."""
+    projector()
+    Timer(WARM_AFTER, spare().warm).start()
+
 
 st.set_page_config(page_title="MvM Lab", page_icon=":material/scatter_plot:", layout="wide")
 st.html(
@@ -17,6 +26,6 @@ st.html(
     "[data-testid=stHeader] { background: transparent }</style>"
 )
 ensure_plotly_js(Path(__file__).parent)
-projector()  # warms up while the first training starts
+warm_up()
 
 st.navigation([st.Page(lab, title="Lab", icon=":material/science:", default=True)], position="hidden").run()

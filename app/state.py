@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import streamlit as st
@@ -14,8 +15,10 @@ from mvm.data.points import read_points
 from mvm.history import History
 from mvm.projection import Projector
 from mvm.runs import Run, RunError, all_runs, checkpoints, launch, write_array, write_atomic
+from mvm.spare import Spare
 
 __all__ = [
+    "WARM_AFTER",
     "first_run",
     "history",
     "keep_drawing",
@@ -24,10 +27,13 @@ __all__ = [
     "projector",
     "runs",
     "show_notices",
+    "spare",
     "start",
+    "train",
 ]
 
 DEMO = "demo"
+WARM_AFTER = 5.0  # seconds: the run that was just started needs the processor first
 
 
 @st.cache_resource
@@ -36,6 +42,22 @@ def projector() -> Projector:
     service = Projector()
     service.request(checkpoints() / ".none", 0)  # no such run: it only wakes the worker
     return service
+
+
+@st.cache_resource
+def spare() -> Spare:
+    """The one trainer in waiting of this app."""
+    return Spare()
+
+
+def train(run: Run) -> None:
+    """Train a run in the background, and have the next trainer wait soon.
+
+    Raises:
+        RunError: it is being trained already.
+    """
+    launch(run, spare=spare())
+    Timer(WARM_AFTER, spare().warm).start()
 
 
 def runs() -> dict[str, Run]:
@@ -64,7 +86,7 @@ def start(config: Config, *, name: str | None = None, paused: bool = False) -> R
         run = Run.create(config, name=name)
         if paused:
             run.ask(pause_at=0)
-        launch(run)
+        train(run)
     except (ConfigError, RunError, OSError) as error:
         notice(str(error))
         return None

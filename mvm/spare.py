@@ -1,8 +1,8 @@
 """A trainer in waiting: a process that has imported everything, so that Train shows its first frame at once.
 
-Importing torch takes most of the time between a click and the first step. `python -m mvm.spare` does that ahead, then waits
-for one line on its standard input, a run's folder, and becomes that run's trainer. It outlives the one who started it from
-that moment on; before it, it ends with them.
+Importing torch takes most of the time between a click and the first step. `python -m mvm.spare` does that ahead, then
+waits for one line on its standard input, a run's folder, and becomes that run's trainer. It outlives who started
+it from that moment on; before it, it ends with them.
 """
 
 from __future__ import annotations

@@ -21,12 +21,12 @@ from app.controls import (
 from app.draw_points import draw_points
 from app.live_plot import live_plot
 from app.palette import VARIANTS
-from app.state import first_run, history, keep_drawing, keep_upload, notice, projector, runs, show_notices, start
+from app.state import first_run, history, keep_drawing, keep_upload, notice, projector, runs, show_notices, start, train
 from app.timeline import timeline
 from mvm.config import RECIPES, Config, ConfigError
 from mvm.history import History
 from mvm.projection import read_frame
-from mvm.runs import Run, RunError, Status, launch
+from mvm.runs import Run, RunError, Status
 from mvm.scores import SCORES
 from toy_manifolds import MANIFOLDS
 
@@ -249,7 +249,8 @@ def transport(run: Run | None, config: Config | None) -> None:
         )  # fmt: skip
         st.button(
             "Reset", icon=":material/restart_alt:",
-            help="stop, and begin the shown experiment anew at step 0, paused  (key B)", on_click=_reset, args=(run,), disabled=run is None, shortcut="B",
+            help="stop, and begin the shown experiment anew at step 0, paused  (key B)",
+            on_click=_reset, args=(run,), disabled=run is None, shortcut="B",
         )  # fmt: skip
         with st.popover("View", icon=":material/tune:"):
             view_settings(run)
@@ -289,7 +290,7 @@ def _wake(run: Run) -> None:
         if run.alive():
             run.ask(pause_at=None)
         else:
-            launch(run)
+            train(run)
     except (RunError, OSError) as error:
         notice(str(error))
 

@@ -1,0 +1,429 @@
+"""Trainings that are killed, paused, reweighted, fed garbage and starved of disk: nothing saved is lost or changed."""
+
+import os
+import shutil
+from itertools import count
+
+import pytest
+import torch
+from conftest import small_config, write_cloud
+from safetensors.torch import load_file
+from trainers import dies, small_disk, until
+
+from mvm.__main__ import main
+from mvm.recorder import Recorder, Stopped
+from mvm.runs import Control, Run, append_line
+from mvm.training import Experiment, fit
+
+STEPS = 400  # records every 10, checkpoints every 50, snapshots every 20, scores every 40 steps
+PLAN = {"steps": STEPS, "checkpoints": 8, "snapshots": 20}
+SAVED = ("checkpoint.safetensors", "best.safetensors", "scores.json")
+
+
+def train_to_the_end(run):
+    assert main(["train", "--run", str(run.path)]) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    return train_to_the_end(Run.create(small_config(write_cloud(folder / "cloud.csv"), **PLAN), path=folder / "run"))
+
+
+def history(run):
+    """All records but wall-clock times, and all events but those of the process."""
+    records = Run(run.path).records.poll()
+    scalars = [{key: value for key, value in record.items() if key != "seconds"} for record in records.scalars]
+    return scalars, records.scores, [event for event in records.events if "time" not in event]
+
+
+def assert_same(run, other):
+    """Weights, moments, averages, best generators, records, scores and snapshots: bit for bit."""
+    for best in (False, True):
+        ours, theirs = run.checkpoint(best=best), other.checkpoint(best=best)
+        assert ours.keys() == theirs.keys()
+        assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    assert history(run) == history(other)
+    assert run.snapshot_steps() == other.snapshot_steps()
+    files = [run.snapshot_path(step).relative_to(run.path) for step in run.snapshot_steps()]
+    differing = [str(file) for file in [*SAVED, *files] if (run.path / file).read_bytes() != (other.path / file).read_bytes()]
+    assert differing == []
+
+
+def names(run):
+    return [event["event"] for event in Run(run.path).records.poll().events]
+
+
+# -- killed ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_undisturbed_run_is_what_the_other_tests_compare_with(whole):
+    scalars, scores, events = history(whole)
+    assert [record["step"] for record in scalars] == list(range(0, STEPS + 1, 10))
+    assert [record["step"] for record in scores] == list(range(40, STEPS + 1, 40))
+    assert events == []
+    assert whole.snapshot_steps() == list(range(0, STEPS + 1, 20))
+    assert names(whole) == ["started", "finished"]
+    tensors = whole.checkpoint()
+    assert int(tensors["step"]) == STEPS
+    assert not torch.equal(tensors["average.weights.0"][0], tensors["average.weights.0"][1])
+    assert whole.status().state == "finished"
+
+
+def test_killed_from_outside_again_and_again(make, mvm, whole):
+    run = make("a", **PLAN)
+    mvm("train", "--run", str(run.path)).kill_at(run, 30)  # before any checkpoint but the first
+    assert run.status().state == "interrupted"
+    for step in (80, 170, 210, 350):
+        mvm("resume", "a").kill_at(run, step)
+        assert run.status().state == "interrupted"
+    last = mvm("resume", "a")
+    assert last.wait() == 0, last.err
+    assert_same(run, whole)
+    assert names(run) == ["started", *["resumed"] * 5, "finished"]
+
+
+def test_killed_in_the_midst_of_every_kind_of_write(make, mvm, whole):
+    run = make("a", **PLAN)
+    moments = [
+        dies("append", 1, "scalars"),  # the very first line
+        dies("rename", 1, "checkpoint.safetensors"),  # the untrained state is on record, but not saved
+        dies("open", 2, "checkpoint.safetensors"),
+        dies("append", 9, "scalars"),
+        dies("rename", 3, ".safetensors"),
+        dies("rename", 1, "best.safetensors"),
+        dies("rename", 1, "scalars.jsonl"),  # while records are cut back
+        dies("append", 1, "rewound"),
+        dies("open", 4, "snapshots/.." if False else "000001"),
+        dies("append", 20, "scalars"),
+        dies("rename", 1, "scores.json"),  # trained to the end, not yet finished
+    ]
+    for number, moment in enumerate(moments):
+        command = mvm("resume" if number else "train", *([] if number else ["--run"]), str(run.path), before=moment)
+        assert command.wait() == -9, (number, command.out, command.err)
+        assert run.status().state in ("interrupted", "new")
+    last = mvm("resume", "a")
+    assert last.wait() == 0, last.err
+    assert_same(run, whole)
+
+
+@pytest.fixture(scope="module")
+def reweighted(tmp_path_factory):
+    """A run whose weights were changed after step 130, between two checkpoints."""
+    folder = tmp_path_factory.mktemp("reweighted")
+    run = Run.create(small_config(write_cloud(folder / "cloud.csv"), **PLAN), path=folder / "run")
+    experiment = Experiment(run.config, run.data)
+    recorder = Recorder(run, experiment)
+    recorder.start()
+    for step in fit(experiment):
+        if step.number == 130:
+            run.ask(weights={"centroid": 0.25})
+            recorder.polled = 0
+        recorder(step)
+    recorder.finish()
+    return run
+
+
+def test_new_weights_count_from_their_step_on(whole, reweighted):
+    for older, newer in zip(history(whole)[0], history(reweighted)[0], strict=True):
+        assert (older == newer) == (newer["step"] <= 130)
+    event = {"step": 130, "event": "weights", "weights": {"centroid": 0.25}, "serial": 1}
+    assert history(reweighted)[2] == [event]
+    torch.testing.assert_close(reweighted.checkpoint()["weights"], torch.tensor([[0.25, 0.0], [0.25, 1.0]]))
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        [dies("append", 6, "scalars")],  # long after the change, before the next checkpoint
+        [dies("rename", 1, "checkpoint"), dies("append", 2, "scalars"), dies("append", 4, "scalars")],
+    ],
+    ids=["after the change", "within the change"],
+)
+def test_a_change_past_the_last_checkpoint_survives_a_kill(make, mvm, reweighted, moments):
+    run = make("a", **PLAN)
+    run.ask(pause_at=130)
+    first = mvm("train", "--run", str(run.path))
+    until(lambda: run.status().state == "paused")
+    first.kill()
+    run.ask(weights={"centroid": 0.25})  # the trainer is dead: the next one takes it, at the step of its checkpoint
+    for moment in moments:
+        killed = mvm("resume", "a", before=moment)
+        assert killed.wait() == -9, killed.out
+    last = mvm("resume", "a")
+    assert last.wait() == 0, last.err
+    assert_same(run, reweighted)
+
+
+# -- asked -------------------------------------------------------------------------------------------------------------
+
+
+def test_pause_step_continue_stop_resume(make, mvm, cli, whole):
+    run = make("a", **PLAN)
+    run.ask(pause_at=0)  # a new run may wait before its first step
+    trainer = mvm("train", "--run", str(run.path))
+
+    def paused_at(step):
+        until(lambda: run.status() and names(run)[-1] == "paused" and run.status().step == step)
+        assert run.status().state == "paused"
+        assert int(run.checkpoint()["step"]) == step
+        assert int(run.live()["step"]) == step
+
+    paused_at(0)
+    for step in (1, 2, 25):
+        run.ask(pause_at=step)
+        paused_at(step)
+    assert cli("resume", "a") == (0, "a: continues\n", "")
+    until(lambda: run.status().step > 25)
+    assert cli("pause", "a").out.startswith("a: paused at step ")
+    assert cli("stop", "a").out.startswith("a: stopped at step ")
+    assert trainer.wait() == 0
+    assert "`python -m mvm resume` continues it" in trainer.out
+    assert run.status().state == "stopped"
+    assert int(run.checkpoint()["step"]) == run.status().step
+    for command in ("pause", "stop"):
+        assert cli(command, "a") == (2, "", "mvm: run: a is not being trained (it is stopped)\n")
+    assert cli("resume", "a").status == 0
+    assert_same(run, whole)
+    assert names(run) == ["started", *["paused", "continued"] * 4, "paused", "stopped", "resumed", "finished"]
+    refused = cli("resume", "a")
+    assert refused == (2, "", f"mvm: run: a is finished at step {STEPS}; there is nothing to resume\n")
+
+
+def test_changes_made_while_nobody_trains_are_applied_once(make, mvm):
+    run = make("a", **PLAN)
+    run.ask(weights={"centroid": 3.0})  # before it ever ran
+    run.ask(pause_at=30)
+    first = mvm("train", "--run", str(run.path))
+    until(lambda: run.status().state == "paused")
+    run.ask(weights={"diameter": 2.0})  # while paused
+    until(lambda: names(run)[-1] == "weights")
+    first.kill()
+    run.ask(weights={"diameter": 4.0})  # while dead
+    run.ask(weights={"centroid": 5.0})
+    mvm("resume", "a").kill_at(run, 40)
+    changes = [(e["step"], e["serial"], e["weights"]) for e in Run(run.path).records.poll().events if "serial" in e]
+    expected = [(0, 1, {"centroid": 3.0}), (30, 2, {"centroid": 3.0, "diameter": 2.0})]
+    assert changes == [*expected, (30, 4, {"centroid": 5.0, "diameter": 4.0})]
+    assert mvm("resume", "a").wait() == 0
+    assert [e["serial"] for e in history(run)[2]] == [1, 2, 4]
+    torch.testing.assert_close(run.checkpoint()["weights"], torch.tensor([[5.0, 0.0], [5.0, 4.0]]))
+
+
+def test_readers_never_see_half_a_file(make, mvm):
+    run = make("a", 300, checkpoints=30, snapshots=30)
+    trainer = mvm("train", "--run", str(run.path))
+    seen = set()
+    for turn in count():
+        alive = trainer.process.is_alive()
+        if turn % 20 == 0 and alive:
+            run.ask(weights={"centroid": turn % 7})
+        for path in run.path.rglob("[!.]*.safetensors"):
+            assert load_file(path)["step"].numel() in (1, 2)
+            seen.add(path.name)
+        if (run.path / "control.json").exists():
+            assert Control(**__import__("json").loads((run.path / "control.json").read_text())) == run.control()
+        if not alive:
+            break
+    assert trainer.wait() == 0
+    assert {"checkpoint.safetensors", "best.safetensors", "00000000.safetensors", "00000300.safetensors"} <= seen
+    assert history(run)[2], "no change of weights came through"
+
+
+# -- diverged and collapsed --------------------------------------------------------------------------------------------
+
+
+def drive(run, *, at, change):
+    """Train here to the end; after the steps `at`, `change` the experiment first."""
+    experiment = Experiment(run.config, run.data)
+    recorder = Recorder(run, experiment)
+    recorder.start()
+    for step in fit(experiment):
+        if step.number in at:
+            change(experiment, step.number)
+        recorder(step)
+    recorder.finish()
+    return recorder
+
+
+@torch.no_grad()
+def poison(experiment, member):
+    for parameters in (experiment.generator.parameters(), experiment.average):
+        for parameter in parameters:
+            parameter[member] = torch.nan
+
+
+def test_one_diverges_and_the_other_does_not_notice(make):
+    clean, run = train_to_the_end(make("clean")), make("a")
+    drive(run, at=[33], change=lambda experiment, _: poison(experiment, 0))
+    assert run.status().state == "finished"
+    assert history(run)[2] == [
+        {"step": 40, "event": "member", "member": 0, "variant": "centroid", "seed": 0, "what": "diverged"}
+    ]
+    ours, theirs = run.snapshot(100), clean.snapshot(100)
+    assert not (ours["fake"][0] == ours["fake"][0]).any()
+    for name in ("fake", "real_embedding", "fake_embedding", "spectrum_distance"):
+        assert (ours[name][1] == theirs[name][1]).all(), name
+    best = run.checkpoint(best=True)
+    assert best["step"][0] <= 30
+    assert best["step"][1] == clean.checkpoint(best=True)["step"][1]
+    assert all(tensor.isfinite().all() for tensor in best.values())
+    for record in run.records.poll().scalars:
+        assert (record["d_c"][0] is None) == (record["step"] > 30)
+        assert record["d_c"][1] is not None
+    lost, kept = run.scores()
+    assert lost["w2"] is None
+    assert kept == clean.scores()[1]
+
+
+def test_all_diverge(make, cli):
+    run = make("a", 200, recipe="paper", optimiser={"generator_lr": 1.0, "ema": 0.0})
+    result = cli("train", "--run", str(run.path))
+    status = run.status()
+    assert (status.state, status.reason) == ("diverged", "every variant diverged")
+    assert status.step < 200
+    assert f"a diverged at step {status.step}; the best generators are kept" in result.out + result.err
+    assert [e["what"] for e in history(run)[2]] == ["diverged", "diverged"]
+    assert not Run(run.path).alive()
+    assert "diverged" in cli("runs").out
+
+
+def test_all_poisoned_stop_and_keep_the_best(make):
+    run = make("a")
+    with pytest.raises(Stopped, match="a diverged at step 40"):
+        drive(run, at=[33], change=lambda experiment, _: poison(experiment, slice(None)))
+    assert run.status().state == "diverged"
+    best = run.checkpoint(best=True)
+    assert (best["step"] <= 30).all()
+    assert (best["step"] > 0).all()
+    assert all(tensor.isfinite().all() for tensor in best.values())
+
+
+@torch.no_grad()
+def spread_to(experiment, member, share):
+    """Scale a generator's output so that its 2-diameter is this share of the reals'."""
+    recorder_noise = torch.randn(64, experiment.config.network.noise_dim, generator=torch.Generator().manual_seed(0))
+    fake = experiment.generate(recorder_noise)[member]
+    factor = share * torch.pdist(experiment.data.view).square().mean().sqrt() / torch.pdist(fake).square().mean().sqrt()
+    for parameters in (list(experiment.generator.parameters()), experiment.average):
+        named = dict(zip((name for name, _ in experiment.generator.named_parameters()), parameters, strict=True))
+        last = max(name for name in named if name.startswith("weights"))
+        named[last][member] *= factor
+
+
+def test_collapse_and_recovery_are_marked_once(make):
+    still = {"optimiser": {"generator_lr": 1e-9, "metric_lr": 1e-9, "ema": 0.0}}
+    run = make("a", **still)
+    shares = {5: 0.5, 25: 0.01, 45: 0.07, 65: 0.5, 85: 0.01}  # .07 is between the marks: still collapsed
+    drive(run, at=shares, change=lambda experiment, step: spread_to(experiment, 0, shares[step]))
+    events = [(e["step"], e["member"], e["what"]) for e in history(run)[2]]
+    assert events == [(30, 0, "collapsed"), (70, 0, "recovered"), (90, 0, "collapsed")]
+
+
+def test_a_resumed_trainer_knows_who_had_spread(make):
+    still = {"optimiser": {"generator_lr": 1e-9, "metric_lr": 1e-9, "ema": 0.0}}
+    run = make("a", **still)
+
+    def change(experiment, step):
+        spread_to(experiment, 0, shares[step])
+        poison(experiment, 1)
+        if step == 25:
+            run.ask(stop=True)
+
+    shares = {5: 0.5, 25: 0.07}  # not collapsed yet, and no longer spread enough to be seen as spread
+    with pytest.raises(Stopped):
+        drive(run, at=shares, change=change)
+    shares = {run.status().step + 3: 0.01}
+    drive(run, at=shares, change=change)
+    assert [(e["member"], e["what"]) for e in history(run)[2]] == [(1, "diverged"), (0, "collapsed")]
+
+
+# -- starved -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    """A run that was stopped after step 130."""
+    folder = tmp_path_factory.mktemp("half")
+    run = Run.create(small_config(write_cloud(folder / "cloud.csv"), **PLAN), path=folder / "run")
+    with pytest.raises(Stopped):
+        drive(run, at=[130], change=lambda experiment, step: run.ask(stop=True))
+    return run
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoint.safetensors", "snapshots/00000140.safetensors", "best.safetensors", "scores.json", "control.json"]
+)
+def test_a_full_disk_costs_nothing_that_was_saved(checkpoints, cli, half, whole, name):
+    run = Run(shutil.copytree(half.path, checkpoints / "a"))
+    before = int(run.checkpoint()["step"])
+    (run.path / "best.safetensors").unlink() if name == "best.safetensors" else None
+    full = (run.path / name).with_name(f".{(run.path / name).name}.{os.getpid()}")
+    full.symlink_to("/dev/full")  # the file beside its place, where a write begins
+    result = cli("resume", "a")
+    path = run.path / name
+    assert (result.status, result.err) == (1, f"mvm: {path}: No space left on device; all that was saved is kept\n")
+    status = run.status()
+    assert status.state == "failed"
+    assert "No space left" in status.reason
+    assert int(run.checkpoint()["step"]) >= before
+    assert all(run.snapshot(step) is not None for step in run.snapshot_steps())
+    assert not full.is_symlink()
+    if name != "best.safetensors":
+        assert cli("resume", "a").status == 0
+        assert_same(run, whole)
+        assert run.status().state == "finished"
+
+
+def test_a_full_disk_from_the_first_line_on(make, cli):
+    run = make("a")
+    (run.path / "scalars.jsonl").symlink_to("/dev/full")
+    result = cli("train", "--run", str(run.path))
+    expected = f"mvm: {run.path}/scalars.jsonl: No space left on device; all that was saved is kept\n"
+    assert (result.status, result.err) == (1, expected)
+    assert run.status().state == "new"
+    (run.path / "scalars.jsonl").unlink()
+    assert cli("resume", "a").status == 0
+
+
+def test_a_disk_that_fills_up_under_the_records(make, mvm, whole):
+    run = make("a", **PLAN)
+    filler = {"step": 0, "event": "note", "time": 0, "text": "x" * 60_000}
+    append_line(run.path / "scalars.jsonl", filler)
+    command = mvm("train", "--run", str(run.path), before=small_disk(64_000))
+    assert command.wait() == 1
+    line = f"mvm: {run.path}/scalars.jsonl: (No space left on device|File too large); all that was saved is kept\n"
+    assert __import__("re").fullmatch(line, command.err), command.err
+    assert (run.path / "scalars.jsonl").read_bytes().endswith(b"}\n")
+    assert 0 < run.status().step < STEPS
+    last = mvm("resume", "a")
+    assert last.wait() == 0, last.err
+    assert_same(run, whole)
+
+
+def test_a_damaged_checkpoint_is_said_to_be_damaged(checkpoints, cli, half):
+    run = Run(shutil.copytree(half.path, checkpoints / "a"))
+    path = run.path / "checkpoint.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    for command in (["resume", "a"], ["score", "a"], ["sample", "a", "--out", str(checkpoints / "x.npy")]):
+        result = cli(*command)
+        assert result.status == 2
+        assert result.err.startswith("mvm: run: a's checkpoint.safetensors is damaged")
+        assert result.err.count("\n") == 1
+    assert run.status().state == "failed"
+    assert "checkpoint.safetensors is damaged" in run.status().reason
+    assert not (checkpoints / "x.npy").exists()
+    path.write_bytes(content)
+    assert cli("sample", "a", "-n", "5", "--out", str(checkpoints / "x.npy")).status == 0
+
+
+def test_a_checkpoint_of_another_config_is_refused(make, cli, half):
+    run = make("a", network={"width": 16})
+    shutil.copy(half.path / "checkpoint.safetensors", run.path)
+    result = cli("resume", "a")
+    assert result.status == 2
+    assert result.err.startswith("mvm: checkpoint does not fit its config")
+    assert result.err.count("\n") == 1
