@@ -172,10 +172,8 @@ def curves(
             values = np.where(values > 0, values, np.nan)
         for variant, title in enumerate(titles):
             several = values.shape[-1] > 1
-            with np.errstate(all="ignore"):
-                middle = _median(values[:, variant])
+            low, middle, high = _over_seeds(values[:, variant])
             if several:
-                low, high = np.nanmin(values[:, variant], -1), np.nanmax(values[:, variant], -1)
                 band = {
                     "fill": "toself",
                     "fillcolor": rgba(colours[variant], 0.15),
@@ -213,9 +211,11 @@ def _points(points: np.ndarray, column: int, name: str, **style: Any) -> dict:
     points = np.asarray(points, dtype=np.float32)
     kind = {"mode": "markers", "name": name, "legendgroup": name} | style
     if points.shape[-1] == 2:
-        return {"type": "scattergl" if len(points) > 5000 else "scatter", "x": points[:, 0], "y": points[:, 1]} | (
-            {"hoverinfo": "skip"} | kind | _axes(column)
-        )
+        return {
+            "type": "scattergl" if kind["mode"] == "markers" else "scatter",
+            "x": points[:, 0],
+            "y": points[:, 1],
+        } | ({"hoverinfo": "skip"} | kind | _axes(column))
     position = {axis: np.ascontiguousarray(points[:, i]) for i, axis in enumerate("xyz")}
     return {"type": "scatter3d", "hoverinfo": "skip", "scene": _name("scene", column)} | position | kind
 
@@ -296,9 +296,9 @@ def _legend_once(traces: list[dict]) -> list[dict]:
     return traces
 
 
-def _median(values: np.ndarray) -> np.ndarray:
-    """Median over the last axis; NaN where nothing is finite, without a warning."""
+def _over_seeds(values: np.ndarray) -> np.ndarray:
+    """Least, median and greatest of the finite values in each row `(3, rows)`; NaN where there is none."""
+    result = np.full((3, len(values)), np.nan)
     finite = np.isfinite(values).any(-1)
-    result = np.full(len(values), np.nan)
-    result[finite] = np.nanmedian(values[finite], axis=-1)
+    result[:, finite] = np.nanquantile(values[finite], [0, 0.5, 1], axis=-1)
     return result

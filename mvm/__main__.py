@@ -10,6 +10,7 @@ import time
 import types
 import typing
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -109,6 +110,7 @@ def resume_command(options: argparse.Namespace) -> None:
         return
     if run.status().state == "finished":
         raise RunError(f"run: {run.name} is finished at step {run.config.steps}; there is nothing to resume")
+    run.ask(pause_at=None)  # a new run may have been asked to wait
     train_here(run)
 
 
@@ -330,7 +332,7 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
 
 def _recipe(arguments: list[str]) -> str:
     """The recipe asked for, so that --help shows the defaults it gives."""
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in pairwise([*arguments, ""]):
         if word == "--recipe" and following in RECIPES:
             return following
         if word.startswith("--recipe=") and word.removeprefix("--recipe=") in RECIPES:

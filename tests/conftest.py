@@ -18,6 +18,7 @@ from mvm.__main__ import main
 from mvm.config import Config
 from mvm.runs import Run
 
+
 class Result(NamedTuple):
     """What a command has left: exit status and what it printed."""
 
@@ -82,7 +83,7 @@ def make(cloud: Path) -> Callable[..., Run]:
 
 def small_config(cloud: Path, **fields) -> Config:
     """A config that trains in an instant."""
-    small = {"variants": ("centroid", "both"), "network": {"width": 8}, "batch": 16, "view_points": 16}
+    small = {"variants": ("centroid", "both"), "network": {"width": 8, "depth": 2}, "batch": 16, "view_points": 16}
     return Config.make(**{"data": str(cloud), **small, **fields})
 
 

@@ -15,7 +15,18 @@ from trainers import until
 
 from mvm import runs
 from mvm.config import ConfigError
-from mvm.runs import Control, Records, Run, RunBusy, RunError, all_runs, append_line, locked, write_atomic, write_tensors
+from mvm.runs import (
+    Control,
+    Records,
+    Run,
+    RunBusy,
+    RunError,
+    all_runs,
+    append_line,
+    locked,
+    write_atomic,
+    write_tensors,
+)
 
 
 def log(run):

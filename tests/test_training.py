@@ -25,8 +25,11 @@ def cloud(n: int = 100, dim: int = 2, seed: int = 0) -> PointData:
 
 
 def config(**values) -> Config:
-    """Small, and with an ε above the rounding noise: every loss is blind to the metric's last bias, whose gradient is zero
-    but for its last digits, and Adam would make steps of those."""
+    """Small, and with an ε above the rounding noise.
+
+    Every loss is blind to the metric's last bias: its gradient is zero but for the last digits, and with the usual ε
+    Adam makes steps of those.
+    """
     small = {
         "device": "cpu",
         "steps": 6,
@@ -85,7 +88,8 @@ def matching_loss(settings: Config, variant: str, real: Tensor, fake: Tensor) ->
 
 def metric_loss(settings: Config, g: nn.Module, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     a, p, n = g(anchor), g(positive), g(negative)
-    cosine = torch.stack([torch.cosine_similarity(z - x, y - x, dim=0, eps=1e-6) for x, y, z in zip(a, p, n)])  # noqa: B905
+    triplets = zip(a, p, n, strict=True)
+    cosine = torch.stack([torch.cosine_similarity(z - x, y - x, dim=0, eps=1e-6) for x, y, z in triplets])
     cosine = cosine.sum() if settings.mvm.summed_cosines else cosine
     near, far = (a - p).square().sum(1), (a - n).square().sum(1)
     return torch.relu(near - far + settings.mvm.alpha - settings.mvm.gamma * cosine).mean()
@@ -140,7 +144,7 @@ def algorithm_1(settings: Config, member: int) -> tuple[nn.Module, nn.Module, li
         config(),
         config(recipe="paper"),
         config(recipe="published", variants=("centroid", "centroid+distance_matrix")),
-        config(mvm={"gamma": 0.5, "lipschitz": 3.0, "cooperative": True}, weights={"diameter": 0.3}),
+        config(mvm={"gamma": 0.5, "lipschitz": 3.0, "cooperative": True}, weights={"diameter": 0.25}),
     ],
     ids=["stabilised", "paper", "published", "everything"],
 )
@@ -269,10 +273,10 @@ def test_load_rewinds_a_training_that_went_on():
     experiment = Experiment(settings, cloud())
     experiment.advance()
     kept = {name: value.clone() for name, value in experiment.tensors().items()}
-    straight = [step for step in fit(experiment)]
+    straight = list(fit(experiment))
     experiment.load(kept)
     assert experiment.step == 1
-    again = [step for step in fit(experiment)]
+    again = list(fit(experiment))
     for one, other in zip(straight, again, strict=True):
         assert one.number == other.number
         assert torch.equal(one.generator_loss, other.generator_loss)

@@ -132,6 +132,7 @@ class Embedded(Manifold):
 
 
 @functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what is kept must serve autograd too
 def orthonormal_frame(rows: int, columns: int, seed: int) -> Tensor:
     """Random orthonormal columns, (rows, columns) float64, by QR of a Gaussian matrix."""
     generator = torch.Generator().manual_seed(seed)

@@ -108,6 +108,7 @@ class _Tables(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve autograd too
 def _tables(curve: Curve, intervals: int = 4096) -> _Tables:
     """Cumulated length and sampling mass at equally spaced parameters, (intervals + 1,) each, float64."""
     knots = torch.linspace(*curve.interval, intervals + 1, dtype=torch.float64)

@@ -105,12 +105,14 @@ class Checkerboard(Manifold):
 
 
 @functools.cache
+@torch.inference_mode(False)  # what is kept must serve autograd too
 def _black_squares() -> Tensor:
     """Lower left corners of the black squares of side 1, (8, 2)."""
     return torch.tensor([(i - 2.0, j - 2.0) for i in range(4) for j in range(4) if (i + j) % 2 == 0])
 
 
 @functools.cache
+@torch.inference_mode(False)  # what is kept must serve autograd too
 def _corner_graph() -> tuple[Tensor, Tensor, Tensor]:
     """Inner corners (9, 2), which square has which corner (8, 9), and shortest path lengths (9, 9), for side 1."""
     squares = _black_squares().double()

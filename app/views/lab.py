@@ -104,7 +104,9 @@ def setup() -> Config | None:
         return None
     st.markdown("##### Training")
     values = {
-        "steps": st.number_input("Steps", 10, 1_000_000, base.steps, 500, key="steps", bind="query-params"),
+        "steps": st.number_input(
+            "Steps", 10, 1_000_000, base.steps, 500, key="steps", bind="query-params", help="training steps"
+        ),
         "batch": st.select_slider(
             "Batch", [2**k for k in range(4, 13)], base.batch, key="batch", bind="query-params", help="points per batch"
         ),
@@ -264,7 +266,8 @@ def view_settings(run: Run | None) -> None:
         "Layers", ["real", "fake", "grid"], selection_mode="multi", default=["real", "fake", "grid"], key="layers",
         help="grid: a square of the generator's first two inputs, as the generator bends it into data space", **common,
     )  # fmt: skip
-    st.toggle("Logarithmic gaps and spectra", True, key="log", **common)
+    help_log = "small gaps and eigenvalues can only be told apart on a logarithmic axis"
+    st.toggle("Logarithmic gaps and spectra", True, key="log", help=help_log, **common)
     st.segmented_control(
         "Spectrum", ["distance", "mds"], default="distance", required=True, key="form", **common,
         help="distance: eigenvalues of D / mean D, by magnitude. "

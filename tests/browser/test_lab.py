@@ -1,0 +1,224 @@
+"""The Lab as a person meets it: press Train, watch, turn the camera, move a slider, kill things, come back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mvm.runs import Run
+
+MAIN = Path(__file__).parents[2] / "app" / "main.py"
+CAMERA = "node => node._fullLayout.scene._scene.getCamera().eye"
+PATIENCE = 60_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All runs of this module: the demo is the first."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def lab(serve, folder: Path):
+    """One app for the module; trainings run two at a time."""
+    server = serve(MAIN, {"MVM_CHECKPOINTS": str(folder), "MVM_SLOTS": "2"})
+    yield server
+    server.stop()
+    for run in folder.glob("*/config.json"):
+        kill_trainer(Run(run.parent))
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 60) -> object:
+    """Poll until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    pytest.fail(f"waited {seconds} s in vain for {what}")
+
+
+def kill_trainer(run: Run) -> None:
+    """SIGKILL to the process that trains this run, if one does."""
+    while run.alive():
+        started = [e for e in run.records.poll().events if "pid" in e]
+        if started:
+            os.kill(started[-1]["pid"], signal.SIGKILL)
+            until(lambda: not run.alive(), "the trainer's death")
+        time.sleep(0.05)
+
+
+def train(page, folder: Path) -> Run:
+    """Press Train and wait for the new run's first picture."""
+    known = set(folder.glob("*/config.json"))
+    page.get_by_role("button", name="Train").click()
+    (config,) = until(lambda: set(folder.glob("*/config.json")) - known, "a new run")
+    run = Run(config.parent)
+    chart(page, run).wait_for(state="attached", timeout=PATIENCE)
+    return run
+
+
+def chart(page, run: Run, row: str = "clouds"):
+    """A drawn chart of a run."""
+    return page.locator(f"[data-live-plot='{row}.{run.name}'][data-updates]")
+
+
+def number(locator, name: str) -> int:
+    return int(locator.get_attribute(f"data-{name}"))
+
+
+def test_the_first_screen_trains_a_demo(page, lab, folder: Path) -> None:
+    page.goto(lab.url)
+    demo = until(lambda: [Run(p.parent) for p in folder.glob("demo/config.json")], "the demo")[0]
+    drawn = chart(page, demo)
+    drawn.wait_for(state="attached", timeout=PATIENCE)
+    first = number(drawn, "step")
+    until(lambda: number(drawn, "step") > first, "a later step")
+    page.get_by_text("training", exact=True).first.wait_for(timeout=PATIENCE)
+    page.get_by_role("button", name="Stop").click()
+    until(lambda: not demo.alive(), "the demo's end")
+    page.get_by_role("button", name="Resume").wait_for(timeout=PATIENCE)
+
+
+def test_camera_and_node_survive_a_training(page, lab, folder: Path) -> None:
+    """The DOM node is the same after many updates, and the camera stays where it was dragged."""
+    page.goto(f"{lab.url}/?data=Sphere&steps=20000&variants=both")
+    began = time.monotonic()
+    run = train(page, folder)
+    first = time.monotonic() - began
+    drawn = chart(page, run)
+    drawn.evaluate("node => node.mine = 42")
+    box = drawn.bounding_box()
+    before = drawn.evaluate(CAMERA)
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.6, steps=8)
+    page.mouse.up()
+    turned = drawn.evaluate(CAMERA)
+    assert abs(turned["x"] - before["x"]) > 0.05
+    updates, start = number(drawn, "updates"), time.monotonic()
+    until(lambda: number(drawn, "updates") >= updates + 12, "twelve more updates")
+    rate = 12 / (time.monotonic() - start)
+    print(f"\nlab: first frame {first:.1f} s after Train, {rate:.1f} updates/s (3-D)")
+    assert drawn.evaluate("node => node.mine") == 42
+    assert drawn.evaluate(CAMERA) == turned
+    kill_trainer(run)
+
+
+def test_a_slider_reaches_the_training(page, lab, folder: Path) -> None:
+    """A moved weight comes back as an event of the running training, and as a mark on the timeline."""
+    page.goto(f"{lab.url}/?steps=20000&variants=both")
+    run = train(page, folder)
+    page.get_by_role("slider", name="2-diameter weight").focus()
+    began = time.monotonic()
+    page.keyboard.press("ArrowRight")
+    event = until(lambda: [e for e in run.records.poll().events if e["event"] == "weights"], "the change")[0]
+    print(f"\nlab: a weight reached the training after {time.monotonic() - began:.2f} s, at step {event['step']}")
+    assert event["weights"]["diameter"] == pytest.approx(1.05)
+    page.locator(".timeline .mark").first.wait_for(state="attached", timeout=PATIENCE)
+    page.get_by_role("button", name="Pause").click()
+    until(lambda: run.status().state == "paused", "the pause")
+    page.get_by_role("button", name="Continue").wait_for(timeout=PATIENCE)
+    at = run.status().step
+    page.keyboard.press("s")
+    until(lambda: run.status().state == "paused" and run.status().step >= at + 10, "ten steps more")
+    kill_trainer(run)
+
+
+def test_scrubbing_while_it_trains(page, lab, folder: Path) -> None:
+    """Looking back at an early step holds while the training goes on; Live follows again."""
+    page.goto(f"{lab.url}/?steps=20000&variants=both")
+    run = train(page, folder)
+    drawn = chart(page, run)
+    until(lambda: number(drawn, "step") > 300, "some steps")
+    handle = page.get_by_role("slider", name="Step shown")
+    handle.focus()
+    page.keyboard.press("Home")
+    until(lambda: number(drawn, "step") == 0, "step 0")
+    seen = run.status().step
+    until(lambda: run.records.poll().step > seen + 100, "more training")
+    assert number(drawn, "step") == 0
+    page.get_by_role("button", name="Live").click()
+    until(lambda: number(drawn, "step") > seen, "the newest step")
+    kill_trainer(run)
+
+
+def test_a_killed_trainer_is_seen_and_resumed(page, lab, folder: Path) -> None:
+    page.goto(f"{lab.url}/?steps=2000&variants=both&network.width=16&batch=64")
+    run = train(page, folder)
+    until(lambda: run.records.poll().step > 150, "some steps")
+    kill_trainer(run)
+    page.get_by_text("ended without a word").wait_for(timeout=PATIENCE)
+    page.get_by_role("button", name="Resume").click()
+    until(lambda: run.status().state in ("running", "finished"), "the training to go on")
+    until(lambda: run.status().state == "finished", "the end", 180)
+    page.get_by_text("finished", exact=True).first.wait_for(timeout=PATIENCE)
+    projected = chart(page, run, "umap")
+    projected.scroll_into_view_if_needed()
+    until(lambda: number(projected, "step") == 2000, "the last UMAP frame", 120)
+    frame = np.load(run.path / "frames" / "00002000.npy")
+    assert frame.shape == (1, 2 * run.config.view_points, 2)
+
+
+def test_the_app_comes_back_to_a_living_training(page, serve, tmp_path: Path) -> None:
+    """The app dies, the training does not; a new app shows it."""
+    environment = {"MVM_CHECKPOINTS": str(tmp_path)}
+    first = serve(MAIN, environment)
+    page.goto(f"{first.url}/?steps=20000&variants=both")
+    demo = until(lambda: [Run(p.parent) for p in tmp_path.glob("demo/config.json")], "the demo")[0]
+    until(lambda: demo.status().state == "running", "the demo's training")
+    first.kill()
+    seen = demo.status().step
+    second = serve(MAIN, environment)
+    page.goto(second.url)
+    drawn = chart(page, demo)
+    drawn.wait_for(state="attached", timeout=PATIENCE)
+    until(lambda: number(drawn, "step") > seen, "a later step")
+    kill_trainer(demo)
+
+
+def test_points_drawn_by_hand_are_trained_on(page, lab, folder: Path) -> None:
+    page.goto(f"{lab.url}/?source=Draw&steps=100&variants=both&network.width=16")
+    canvas = page.locator(".draw-points canvas")
+    canvas.wait_for(timeout=PATIENCE)
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    for turn in np.linspace(0, 2 * np.pi, 24):
+        x, y = (
+            box[side] + box[size] * (0.5 + 0.35 * f(turn))
+            for side, size, f in (("x", "width", np.cos), ("y", "height", np.sin))
+        )
+        if turn == 0:
+            page.mouse.move(x, y)
+            page.mouse.down()
+        page.mouse.move(x, y, steps=4)
+    page.mouse.up()
+    page.get_by_role("button", name="Use these points").click()
+    page.locator("button:not([disabled])").get_by_text("Train").wait_for(timeout=PATIENCE)
+    run = train(page, folder)
+    points = np.load(run.path / "data.npy")
+    assert np.linalg.norm(points, axis=1) == pytest.approx(0.7, abs=0.2)
+
+
+def test_two_trainings_and_a_third_in_the_queue(page, lab, folder: Path) -> None:
+    page.goto(f"{lab.url}/?steps=20000&variants=both&network.width=8&batch=16")
+    first = train(page, folder)
+    second = train(page, folder)
+    page.get_by_role("button", name="Train").click()
+    third = until(
+        lambda: [r for r in map(Run, [p.parent for p in folder.glob("*/config.json")]) if r.status().state == "queued"],
+        "a queue",
+    )[0]
+    page.get_by_text("queued").first.wait_for(timeout=PATIENCE)
+    kill_trainer(first)
+    until(lambda: third.status().state == "running", "the third to start")
+    for run in (second, third):
+        kill_trainer(run)
+    assert json.loads((third.path / "config.json").read_text())["steps"] == 20000

@@ -1,0 +1,259 @@
+"""The Lab's page without a browser: what it says in each state of a run, and what its controls do."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streamlit as st
+from conftest import small_config
+from streamlit.testing.v1 import AppTest
+
+from mvm.config import Config
+from mvm.descriptors import DESCRIPTORS
+from mvm.runs import Run, append_line
+from toy_manifolds import MANIFOLDS
+
+MAIN = str(Path(__file__).parents[1] / "app" / "main.py")
+
+
+@pytest.fixture(autouse=True)
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Trainings and the UMAP worker are not started; the runs that would be are listed."""
+    started: list[str] = []
+    monkeypatch.setattr("mvm.projection.Projector.request", lambda *_, **__: True)
+    monkeypatch.setattr("mvm.spare.Spare.warm", lambda _: None)
+
+    def launch(run: Run, **_: object) -> None:
+        started.append(run.name)
+        append_line(run.path / "scalars.jsonl", {"step": 0, "event": "launched", "time": time.time()})
+
+    monkeypatch.setattr("app.state.launch", launch)
+    st.cache_resource.clear()
+    return started
+
+
+def page(**query: str) -> AppTest:
+    """The page, opened with this in its URL."""
+    app = AppTest.from_file(MAIN, default_timeout=60)
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def words(app: AppTest) -> str:
+    """Everything that the page says."""
+    assert not app.exception, app.exception
+    return "\n".join(element.value for kind in ("markdown", "error", "warning", "info") for element in app.get(kind))
+
+
+def button(app: AppTest, label: str):
+    return next(b for b in app.button if b.label.startswith(label))
+
+
+@pytest.fixture
+def finished(cli, cloud: Path) -> Run:
+    """A run of 30 steps on own points, trained to its end."""
+    assert cli("train", "--data", str(cloud), "--steps", "30", "--name", "ring", "--network.width", "8",
+               "--batch", "16", "--view-points", "32", "--variants", "centroid", "both").status == 0  # fmt: skip
+    return Run.named("ring")
+
+
+def test_the_first_screen_is_never_empty(no_processes: list[str]) -> None:
+    """Where there is no run, a demo is begun; the page says that it is starting."""
+    app = page()
+    assert no_processes == ["demo"]
+    assert "starting" in words(app)
+    assert Run.named("demo").config.data == "circle"
+
+
+def test_a_finished_run_is_shown_with_its_scores(finished: Run) -> None:
+    app = page()
+    text = words(app)
+    assert "finished" in text
+    assert "step **30** of 30" in text
+    table = app.dataframe[0].value
+    assert {"centroid only", "both", "floor"} <= set(table.columns)
+    scored = json.loads((finished.path / "scores.json").read_text())
+    assert table.loc["W₂ / floor", "both"] == f"{scored[1]['w2_ratio']:.3f}"
+    assert table.loc["W₂ / floor", "floor"] == "1.000"
+    assert "off-manifold" not in table.index, "own points have no ground truth, so no distance to it"
+    assert button(app, "Resume").disabled
+    assert button(app, "Stop").disabled
+
+
+@pytest.mark.parametrize(
+    ("event", "says", "resumable"),
+    [
+        ({"event": "resumed", "time": 0}, "ended without a word", True),
+        ({"event": "stopped", "time": 0}, "stopped", True),
+        ({"event": "failed", "time": 0, "reason": "No space left on device"}, "No space left on device", True),
+        ({"event": "diverged", "time": 0, "reason": "every variant diverged"}, "every variant diverged", False),
+    ],
+)
+def test_a_run_without_a_trainer_says_why(finished: Run, event: dict, says: str, resumable: bool) -> None:
+    append_line(finished.path / "scalars.jsonl", {"step": 20, **event})
+    app = page()
+    assert says in words(app)
+    assert button(app, "Resume").disabled is not resumable
+
+
+def test_resume_starts_the_trainer_again(finished: Run, no_processes: list[str]) -> None:
+    append_line(finished.path / "scalars.jsonl", {"step": 20, "event": "resumed", "time": 0})
+    app = page()
+    button(app, "Resume").click().run()
+    assert no_processes == ["ring"]
+    assert "starting" in words(app)
+
+
+def test_train_makes_the_run_that_the_controls_describe(finished: Run, no_processes: list[str]) -> None:
+    app = page()
+    app.selectbox(key="data").set_value("torus").run()
+    app.slider(key="torus.tube").set_value(0.4)
+    app.number_input(key="steps").set_value(700)
+    app.number_input(key="mvm.gamma").set_value(0.05)
+    app.slider(key="seeds").set_value(2)
+    app.slider(key="w.diameter").set_value(1.5)
+    app.toggle(key="on.centroid").set_value(False).run()
+    button(app, "Train").click().run()
+    (name,) = no_processes
+    config = Run.named(name).config
+    assert (config.data, config.settings, config.steps, config.seeds) == ("torus", {"tube": 0.4}, 700, (0, 1))
+    assert (config.mvm.gamma, config.weights.diameter, config.weights.centroid) == (0.05, 1.5, 0.0)
+    assert app.selectbox(key="run").value == name, "the new run is shown"
+
+
+def test_the_url_carries_the_setting(finished: Run, no_processes: list[str]) -> None:
+    """A link reproduces a view: data, its settings, recipe, steps and weights come from the URL."""
+    app = page(**{"data": "Sphere", "sphere.radius": "2.0", "steps": "1500", "w.centroid": "2.0", "run": "ring"})
+    assert app.selectbox(key="run").value == "ring"
+    button(app, "Train").click().run()
+    config = Run.named(no_processes[0]).config
+    assert (config.data, config.settings, config.steps, config.weights.centroid) == (
+        "sphere",
+        {"radius": 2.0},
+        1500,
+        2.0,
+    )
+
+
+@pytest.mark.parametrize("recipe", ["stabilised", "paper", "published"])
+def test_a_recipe_sets_every_control(finished: Run, no_processes: list[str], recipe: str) -> None:
+    app = page(recipe=recipe)
+    button(app, "Train").click().run()
+    made, wanted = Run.named(no_processes[0]).config, Config.make(recipe=recipe)
+    assert (made.mvm, made.optimiser, made.variants) == (wanted.mvm, wanted.optimiser, wanted.variants)
+
+
+@pytest.mark.parametrize("name", MANIFOLDS)
+def test_every_manifold_can_be_set_up(finished: Run, no_processes: list[str], name: str) -> None:
+    app = page(data=MANIFOLDS[name].title)
+    assert not app.exception
+    button(app, "Train").click().run()
+    assert Run.named(no_processes[0]).config.data == name
+
+
+def test_every_descriptor_has_a_toggle_and_a_slider(finished: Run) -> None:
+    app = page()
+    for name, descriptor in DESCRIPTORS.items():
+        assert app.toggle(key=f"on.{name}").label == descriptor.title
+        assert app.slider(key=f"w.{name}").help is not None or descriptor.help
+
+
+def test_every_control_has_help(finished: Run) -> None:
+    app = page()
+    controls = [w for kind in ("number_input", "selectbox", "slider", "text_input", "toggle") for w in app.get(kind)]
+    lacking = [w.label for w in controls if not w.help and not w.label.endswith("weight")]
+    assert not lacking
+
+
+def test_a_bad_combination_is_explained_and_cannot_be_trained(finished: Run) -> None:
+    app = page(variants="centroid+nonsense")
+    assert "unknown descriptor 'nonsense'" in words(app)
+    assert button(app, "Train").disabled
+
+
+def test_a_bad_miner_is_explained(finished: Run) -> None:
+    app = page(**{"mvm.metric_loss": "pml:NoSuchLoss"})
+    assert "NoSuchLoss" in words(app)
+    assert button(app, "Train").disabled
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("few.csv", b"1,2\n3,4\n", "at least 64"),
+        ("nan.csv", b"\n".join(b"%d,nan" % i for i in range(99)), "nan"),
+        ("words.csv", b"x,y\n" + b"1,2\n" * 70 + b"1,abc\n", "abc"),
+        ("ragged.csv", b"1,2\n" * 70 + b"1,2,3\n", "line 71"),
+        ("one.csv", b"1\n2\n" * 70, "column"),
+        ("broken.npy", b"\x93NUMPY", "broken.npy"),
+    ],
+)
+def test_a_bad_upload_gets_one_clear_line(finished: Run, name: str, content: bytes, says: str) -> None:
+    app = page(source="Own file")
+    app.file_uploader[0].set_value((name, content, "text/csv")).run()
+    (error,) = [e.value for e in app.error]
+    assert says in error
+    assert "\n" not in error
+    assert button(app, "Train").disabled
+
+
+def test_an_upload_is_trained_on(finished: Run, no_processes: list[str], cloud: Path) -> None:
+    app = page(source="Own file")
+    app.file_uploader[0].set_value(("mine.csv", cloud.read_bytes(), "text/csv")).run()
+    button(app, "Train").click().run()
+    assert not app.error
+    np.testing.assert_equal(len(np.load(Run.named(no_processes[0]).path / "data.npy")), 200)
+
+
+def test_a_slider_reaches_the_running_training(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moving a weight while the shown run lives writes the wish that its trainer meets."""
+    append_line(finished.path / "scalars.jsonl", {"step": 20, "event": "resumed", "time": time.time()})
+    monkeypatch.setattr(Run, "alive", lambda _: True)
+    app = page()
+    app.slider(key="w.diameter").set_value(0.25).run()
+    assert finished.control().weights["diameter"] == 0.25
+    app.toggle(key="on.diameter").set_value(False).run()
+    assert finished.control().weights["diameter"] == 0.0
+    button(app, "Pause").click().run()
+    assert finished.control().pause_at == 0
+    button(app, "Stop").click().run()
+    assert finished.control().stop
+
+
+def test_step_and_reset(finished: Run, monkeypatch: pytest.MonkeyPatch, no_processes: list[str]) -> None:
+    append_line(finished.path / "scalars.jsonl", {"step": 20, "event": "paused", "time": time.time()})
+    monkeypatch.setattr(Run, "alive", lambda run: run.name == "ring")
+    app = page()
+    button(app, "Step").click().run()
+    assert finished.control().pause_at == 30 + 10
+    button(app, "Reset").click().run()
+    (name,) = no_processes
+    assert finished.control().stop
+    anew = Run.named(name)
+    assert anew.control().pause_at == 0
+    assert anew.config.model_copy(update={"data": finished.config.data}) == finished.config
+
+
+def test_a_read_only_folder_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("MVM_CHECKPOINTS", str(tmp_path / "file" / "runs"))
+    app = page()
+    (error,) = [e.value for e in app.error]
+    assert "cannot write" in error
+    assert button(app, "Train")
+
+
+def test_more_variants_than_columns(cli, cloud: Path) -> None:
+    """Six variants and two seeds: four columns are shown, the rest can be chosen."""
+    many = ("centroid", "diameter", "both", "covariance", "hausdorff", "p_diameter")
+    run = Run.create(small_config(cloud, variants=many, seeds=(0, 1), steps=10, view_points=64), name="many")
+    assert cli("train", "--run", str(run.path)).status == 0
+    app = page()
+    assert not app.exception
+    assert app.multiselect(key="columns.many").value == list(many[:4])
+    assert app.selectbox(key="seed.many").options == ["0", "1"]

@@ -1,0 +1,346 @@
+"""`python -m mvm` as its users call it: from a CSV to scores and samples, and one clear line for every mistake."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from mvm.config import Config
+from mvm.runs import Run, append_line
+from mvm.scores import SCORE_KEYS
+
+SMALL = "--network.width 8 --network.depth 2 --batch 16 --view-points 16".split()
+TRUTH = {key for key in SCORE_KEYS if key.startswith(("distance", "ks", "geodesic"))}
+
+
+def flags(text, **names):
+    return [word.format(**names) for word in text.split()]
+
+
+# -- what it is for ----------------------------------------------------------------------------------------------------
+
+
+def test_from_a_csv_to_scores_and_samples(cli, cloud, tmp_path):
+    arguments = flags("train --name a --steps 40 --variants centroid both --seeds 0 7 --data {cloud}", cloud=cloud)
+    trained = cli(*arguments, *SMALL)
+    assert (trained.status, trained.err) == (0, "")
+    assert trained.out.splitlines()[-1] == "a: finished; `python -m mvm score a`"
+    points = np.loadtxt(cloud, delimiter=",")
+    cloud.unlink()  # the run has its own copy
+
+    scored = cli("score", "a", "--json")
+    assert (scored.status, scored.err) == (0, "")
+    rows = json.loads(scored.out)
+    members = [("centroid", 0), ("centroid", 7), ("both", 0), ("both", 7)]
+    assert [(row["variant"], row["seed"]) for row in rows] == members
+    assert rows == Run.named("a").scores()
+    for row in rows:
+        assert set(row) == {"variant", "seed", "step", "n", *SCORE_KEYS}
+        assert {key for key, value in row.items() if value is None} == TRUTH
+        assert (row["step"], row["n"]) == (40, 20)
+    assert json.loads(cli("score", "a", "--json", "--repeat", "1").out)[0]["w2_floor"] != rows[0]["w2_floor"]
+    assert {row["step"] for row in json.loads(cli("score", "a", "--json", "--best").out)} == {40}
+    table = cli("score", "a").out.splitlines()
+    assert len(table) == 5
+    assert table[-1].split()[:2] == ["both", "7"]
+
+    (listed,) = json.loads(cli("runs", "--json").out)
+    expected = {
+        "name": "a",
+        "status": "finished",
+        "step": 40,
+        "steps": 40,
+        "variants": ["centroid", "both"],
+        "reason": None,
+    }
+    assert expected.items() <= listed.items()
+    assert re.search(r"^a +finished +40/40 .*centroid both$", cli("runs").out, re.MULTILINE)
+
+    one, folder = tmp_path / "deep" / "one.npy", tmp_path / "all"
+    assert cli("sample", "a", "-n", "50", "--out", str(one)).out == f"{one}: 50 points of both\n"
+    assert cli("sample", "a", "-n", "50", "--out", str(folder)).status == 0
+    assert {path.name for path in folder.iterdir()} == {f"{name}-seed{seed}.npy" for name, seed in members}
+    fake = np.load(one)
+    assert fake.shape == (50, 2)
+    assert fake.dtype == np.float32
+    np.testing.assert_array_equal(fake, np.load(folder / "both-seed0.npy"))
+    assert not np.array_equal(fake, np.load(folder / "both-seed7.npy"))
+    assert np.abs(fake).max() < 10 * np.abs(points).max()  # in the data's own units
+    cli("sample", "a", "-n", "50", "--out", str(one), "--variant", "centroid")
+    np.testing.assert_array_equal(np.load(one), np.load(folder / "centroid-seed0.npy"))
+    cli("sample", "a", "-n", "50", "--out", str(one), "--seed", "1")
+    assert not np.array_equal(np.load(one), fake)
+
+
+def test_an_own_npy_can_go_and_the_run_goes_on(cli, tmp_path):
+    points = np.random.default_rng(1).normal(size=(100, 3)) * [1, 10, 0] + [5, 0, 2]  # one column never changes
+    source = tmp_path / "points.npy"
+    np.save(source, points)
+    config = Config.make(data=str(source), steps=30, network={"width": 8}, batch=16, view_points=16)
+    run = Run.create(config, name="a")
+    source.unlink()
+    assert cli("resume", "a").status == 0
+    assert run.status().state == "finished"
+    fake = run.snapshot(30)["fake"]
+    assert fake.shape == (3, 16, 3)
+    torch.testing.assert_close(run.data.mean, torch.tensor([5.0, 0.0, 2.0]), atol=4, rtol=0)
+
+
+def test_a_toy_manifold_has_ground_truth(cli, checkpoints):
+    arguments = flags("train --name a --data circle --settings noise 0.05 --ambient-dim 3 --points 500 --steps 10")
+    assert cli(*arguments, *SMALL, "--variants", "both").status == 0
+    run = Run(checkpoints / "a")
+    assert run.config.settings == {"noise": 0.05}
+    assert run.snapshot(10)["fake"].shape == (1, 16, 3)
+    assert run.data.manifold.distance(run.data.restore(run.data.view)).max() > 0
+    (row,) = json.loads(cli("score", "a", "-n", "64", "--json").out)
+    assert row["n"] == 64
+    assert [key for key in SCORE_KEYS if row[key] is None] == []
+    assert row["distance_mean_floor"] > 0
+
+
+@pytest.mark.parametrize("recipe", ["stabilised", "paper", "published"])
+def test_every_recipe_trains(cli, cloud, checkpoints, recipe):
+    arguments = flags(
+        "train --name a --data {cloud} --steps 20 --mvm.alpha 2 --recipe {recipe}", cloud=cloud, recipe=recipe
+    )
+    assert cli(*arguments, *SMALL).status == 0
+    config = Run(checkpoints / "a").config
+    assert config == Config.make(
+        recipe=recipe,
+        data=str(cloud),
+        steps=20,
+        mvm={"alpha": 2},
+        network={"width": 8, "depth": 2},
+        batch=16,
+        view_points=16,
+    )
+    assert (config.mvm.gamma == 0.01) == (recipe != "stabilised")
+    record = Run(checkpoints / "a").records.poll().scalars[-1]
+    assert record["step"] == 20
+    assert all(value is not None for value in record["generator_loss"])
+
+
+def test_help_shows_every_setting_with_its_bounds(cli):
+    result = cli("train", "--help")
+    assert (result.status, result.err) == (0, "")
+    text = " ".join(result.out.split())
+    for name in Config().flat():
+        shown = "--" + name.replace("_", "-") + " " in text
+        assert shown == (name != "schema_version"), name
+    assert "α: margin of the triplet loss (0 to 100); default: 1.0" in text
+    assert "default: centroid diameter both" in text
+    published = " ".join(cli("train", "--recipe", "published", "--help").out.split())
+    assert "default: centroid distance_matrix centroid+distance_matrix" in published
+    for command in ("train", "score", "runs", "pause", "resume", "stop", "sample"):
+        assert command in cli("--help").out
+        assert cli(command, "--help").status == 0
+
+
+def test_every_field_can_be_given_as_a_flag(cli, cloud, checkpoints):
+    given = flags(
+        "--name a --data {cloud} --variants diameter --seeds 3 --steps 10 --batch 8 --weights.diameter 0.5"
+        " --mvm.fresh-batches true --network.activation silu --optimiser.generator-betas 0.1 0.8 --device cpu",
+        cloud=cloud,
+    )
+    assert cli("train", *given).status == 0
+    config = Run(checkpoints / "a").config
+    assert (config.variants, config.seeds, config.batch, config.weights.diameter) == (("diameter",), (3,), 8, 0.5)
+    assert (config.mvm.fresh_batches, config.network.activation) == (True, "silu")
+    assert (config.optimiser.generator_betas, config.device) == ((0.1, 0.8), "cpu")
+
+
+# -- mistakes ----------------------------------------------------------------------------------------------------------
+
+
+MISTAKES = {
+    "no command": ("", "COMMAND"),
+    "unknown command": ("fly", "fly"),
+    "unknown manifold": ("train --data cirle", "unknown 'cirle'"),
+    "unknown setting": ("train --settings wobble 1", "wobble"),
+    "setting without value": ("train --settings noise", "pairs of NAME VALUE"),
+    "setting that is no number": ("train --settings noise much", "settings.noise: .*'much'"),
+    "setting out of bounds": ("train --settings noise -1", "noise"),
+    "settings for a file": ("train --data {cloud} --settings noise 1", "only toy manifolds"),
+    "too few dimensions": ("train --data sphere --ambient-dim 2", "2"),
+    "out of range": ("train --steps 0", r"steps: .* \(got '0'\)"),
+    "not a number": ("train --steps many", "steps: .*'many'"),
+    "unknown flag": ("train --speed 3", "--speed"),
+    "unknown nested flag": ("train --mvm.beta 3", "--mvm.beta"),
+    "unknown choice": ("train --network.activation tanh", "network.activation: .*'tanh'"),
+    "unknown variant": (
+        "train --variants centroid bogus",
+        "variants: unknown descriptor 'bogus'; known: both, centroid",
+    ),
+    "variant named twice": ("train --variants both both", "variants: each variant may be named once"),
+    "unknown metric loss": ("train --mvm.metric-loss bogus", "'bogus'"),
+    "unknown loss of the library": ("train --mvm.metric-loss pml:Bogus", "'Bogus'"),
+    "unknown recipe": ("train --recipe cake", "recipe: .*'cake'"),
+    "negative seed": ("train --seeds -1", "-1"),
+    "slash in name": ("train --name a/b", "name: 'a/b' cannot name a run"),
+    "dots as name": ("train --name ..", "name: '..' cannot name a run"),
+    "existing name": ("train --name old", "'old' exists in .*; give another --name"),
+    "settings for an existing folder": ("train --run {old} --steps 5", "has its config already; leave out --steps"),
+    "no CUDA": ("train --name gpu --points 64 --device cuda", "device: 'cuda' was asked for"),
+    "no such file": ("train --data {tmp}/none.csv", "no file .*none.csv"),
+    "unknown format": ("train --data {tmp}/points.xlsx", "points.xlsx"),
+    "NaN in a CSV": ("train --data {tmp}/nan.csv", "nan.csv has nan in point 3, column 2"),
+    "infinity in a NPY": ("train --data {tmp}/inf.npy", "inf.npy has inf in point 1, column 1"),
+    "pickled NPY": ("train --data {tmp}/pickled.npy", "pickled.npy is no plain .npy array: .*pickled"),
+    "truncated NPY": ("train --data {tmp}/cut.npy", "cut.npy"),
+    "text as NPY": ("train --data {tmp}/text.npy", "text.npy"),
+    "three-dimensional NPY": ("train --data {tmp}/cube.npy", r"cube.npy has shape \(70, 2, 2\)"),
+    "too few points": ("train --data {tmp}/few.csv", "few.csv has 63 points; at least 64"),
+    "one column": ("train --data {tmp}/column.csv", "column.csv has 1 column"),
+    "ragged CSV": ("train --data {tmp}/ragged.csv", "ragged.csv line 41 has 3 cells, line 1 has 2"),
+    "words in a CSV": ("train --data {tmp}/words.csv", "words.csv line 9, column 1: 'seven' is not a number"),
+    "empty CSV": ("train --data {tmp}/empty.csv", "empty.csv is empty"),
+    "binary CSV": ("train --data {tmp}/binary.csv", "binary.csv is not a UTF-8"),
+    "constant CSV": ("train --data {tmp}/constant.csv", "every point of constant.csv is the same"),
+    "missing run": ("score none", "no run 'none' in .*; `python -m mvm runs` lists them"),
+    "missing run by path": ("score {tmp}/none", "no run 'none'"),
+    "dots as run": ("score ..", "'..' cannot name a run"),
+    "no checkpoint yet": ("score old", "old has no checkpoint.safetensors yet; train it first"),
+    "newer schema": ("resume newer", "newer has schema 99, this program knows up to 1; update it"),
+    "odd schema": ("resume odd", "odd's config.json is not valid: schema_version"),
+    "damaged config": ("resume damaged", "damaged's config.json cannot be read"),
+    "config of another program": (
+        "resume foreign",
+        "foreign's config.json is not valid: unknown setting 'learning_rate'",
+    ),
+    "too few points to score": ("score done -n 5", "-n: at least 16 points .* got 5"),
+    "no points to sample": ("sample done -n 0 --out {tmp}/x.npy", "-n: at least one point, got 0"),
+    "unknown suffix": ("sample done --out {tmp}/x.txt", "x.txt must end in .npy"),
+    "variant that it lacks": (
+        "sample done --out {tmp}/x.npy --variant diameter",
+        "done has no 'diameter'; it has both",
+    ),
+    "nowhere to write": ("sample done", "--out"),
+    "finished": ("resume done", "done is finished at step 10; there is nothing to resume"),
+    "pause of a dead run": ("pause done", r"done is not being trained \(it is finished\)"),
+    "stop of a dead run": ("stop old", r"old is not being trained \(it is new\)"),
+}
+
+
+@pytest.fixture(scope="module")
+def litter(tmp_path_factory):
+    """Files that cannot be trained on."""
+    folder = tmp_path_factory.mktemp("litter")
+    rows = [f"{i},{i * i}" for i in range(100)]
+
+    def csv(name, rows):
+        (folder / f"{name}.csv").write_text("\n".join(rows))
+
+    csv("nan", [*rows[:2], "3,nan", *rows[3:]])
+    csv("few", rows[:63])
+    csv("column", [row.split(",")[0] for row in rows])
+    csv("ragged", [*rows[:40], "1,2,3", *rows[41:]])
+    csv("words", ["x,y", *rows[:7], "seven,8", *rows[8:]])
+    csv("empty", ["", " "])
+    csv("constant", ["1,2"] * 100)
+    (folder / "binary.csv").write_bytes(b"\xff\xfe1,2\n")
+    np.save(folder / "inf.npy", np.full((100, 2), np.inf))
+    np.save(folder / "cube.npy", np.zeros((70, 2, 2)))
+    np.save(folder / "pickled.npy", np.array([{"a": 1}] * 100, dtype=object), allow_pickle=True)
+    np.save(folder / "cut.npy", np.random.default_rng(0).normal(size=(100, 2)))
+    (folder / "cut.npy").write_bytes((folder / "cut.npy").read_bytes()[:500])
+    (folder / "text.npy").write_text("1,2\n" * 100)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder of runs: new, trained, and such that cannot be opened."""
+    from conftest import small_config, write_cloud
+
+    from mvm.__main__ import main
+
+    folder = tmp_path_factory.mktemp("runs")
+    config = small_config(write_cloud(folder / "cloud.csv"), steps=10, variants=("both",))
+    Run.create(config, path=folder / "old")
+    done = Run.create(config, path=folder / "done")
+    assert main(["train", "--run", str(done.path)]) == 0
+    values = json.loads(config.model_dump_json())
+    odd = {
+        "newer": json.dumps(values | {"schema_version": 99}),
+        "odd": json.dumps(values | {"schema_version": "new"}),
+        "damaged": json.dumps(values)[:100],
+        "foreign": json.dumps({"learning_rate": 0.1}),
+    }
+    for name, text in odd.items():
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_answered_by_one_line(cli, cloud, litter, runs, monkeypatch, mistake):
+    monkeypatch.setenv("MVM_CHECKPOINTS", str(runs))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    command, line = MISTAKES[mistake]
+    before = {path.name for path in runs.iterdir()}
+    result = cli(*flags(command, cloud=cloud, tmp=litter, old=runs / "old"))
+    assert result.status == 2
+    assert re.fullmatch(rf"mvm.*: .*{line}.*\n", result.err), result.err
+    assert {path.name for path in runs.iterdir()} - before <= {"gpu"}
+    assert not list(litter.glob("x.*"))
+    assert json.loads((runs / "old" / "config.json").read_text())["steps"] == 10
+
+
+def test_a_run_that_cannot_be_trained_says_so_in_the_list(cli, cloud, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert cli("train", "--name", "gpu", "--data", str(cloud), "--device", "cuda").status == 2
+    (listed,) = json.loads(cli("runs", "--json").out)
+    assert listed["status"] == "failed"
+    assert listed["reason"].startswith("device: 'cuda' was asked for")
+
+
+def test_the_list_passes_over_what_it_cannot_open(cli, runs, monkeypatch):
+    monkeypatch.setenv("MVM_CHECKPOINTS", str(runs))
+    listed = {row["name"]: row["status"] for row in json.loads(cli("runs", "--json").out)}
+    assert {"old": "new", "done": "finished"}.items() <= listed.items()
+    assert not {"newer", "odd", "damaged", "foreign"} & set(listed)
+
+
+def test_the_list_tells_why_a_run_failed(cli, make):
+    run = make("a")
+    append_line(run.path / "scalars.jsonl", {"step": 30, "event": "failed", "reason": "out of paper"})
+    (listed,) = json.loads(cli("runs", "--json").out)
+    assert (listed["status"], listed["step"], listed["reason"]) == ("failed", 30, "out of paper")
+
+
+def test_no_runs_yet(cli):
+    assert cli("runs", "--json").out == "[]\n"
+    assert cli("runs").out.startswith("no runs yet")
+
+
+@pytest.mark.parametrize("folder", ["{cloud}", "{cloud}/deeper", "/proc/none"])
+def test_a_folder_that_cannot_be_written_to(cli, cloud, monkeypatch, folder):
+    monkeypatch.setenv("MVM_CHECKPOINTS", folder.format(cloud=cloud))
+    result = cli("train", "--name", "a", "--data", str(cloud))
+    assert result.status == 2
+    assert re.fullmatch(rf"mvm: run: cannot write {folder.format(cloud=cloud)}/a: .+\n", result.err)
+    assert cli("runs").out.startswith("no runs yet")
+
+
+def test_a_sample_that_cannot_be_written(cli, runs, monkeypatch, tmp_path):
+    monkeypatch.setenv("MVM_CHECKPOINTS", str(runs))
+    (tmp_path / "file").write_text("mine")
+    result = cli("sample", "done", "-n", "5", "--out", str(tmp_path / "file" / "x.npy"))
+    assert result.status == 1
+    assert re.fullmatch(
+        rf"mvm: {tmp_path}/file.*: (File exists|Not a directory); all that was saved is kept\n", result.err
+    )
+    assert cli("sample", "done", "-n", "5", "--out", str(tmp_path / "file")).status == 1
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_program_itself():
+    command = [sys.executable, "-m", "mvm", "train", "--data", "cirle"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert re.fullmatch(r"mvm: .*'cirle'.*\n", result.stderr)

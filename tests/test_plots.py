@@ -1,0 +1,116 @@
+"""Figures are plain dictionaries: Plotly itself is the oracle of their validity, the data of their contents."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from app import plots
+from app.live_plot import encode
+from app.palette import FAKE, REAL, VARIANTS
+
+RANDOM = np.random.default_rng(0)
+TITLES = ["centroid only", "2-diameter only", "both"]
+
+
+def drawn(figure: dict) -> go.Figure:
+    """The figure as Plotly reads it; it refuses what is not in its schema."""
+    return go.Figure(figure)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("variants", [1, 3, 4])
+def test_cloud(dim: int, variants: int) -> None:
+    """Every variant's column holds its own fakes, and every column all reals, in the palette's colours."""
+    real, fake = RANDOM.normal(size=(40, dim)), RANDOM.normal(size=(variants, 50, dim))
+    grid = RANDOM.normal(size=(variants, 5, 5, dim))
+    figure = drawn(plots.cloud(real, fake, titles=TITLES[:1] * variants, step=7, grid=grid))
+    fakes = [trace for trace in figure.data if trace.name == "fake"]
+    reals = [trace for trace in figure.data if trace.name == "real"]
+    assert len(fakes) == len(reals) == variants
+    for trace, points in zip(fakes, fake, strict=True):
+        np.testing.assert_allclose(np.stack([trace.x, trace.y], 1), points[:, :2], rtol=1e-6)
+        assert trace.marker.color == FAKE
+    assert {trace.marker.color for trace in reals} == {REAL}
+    assert len({trace.scene if dim == 3 else trace.xaxis for trace in fakes}) == variants
+    assert [trace.showlegend for trace in fakes] == [True] + [False] * (variants - 1)
+    assert figure.layout.meta["step"] == 7
+
+
+def test_cloud_layers() -> None:
+    """A layer that is switched off is not sent to the browser."""
+    real, fake = RANDOM.normal(size=(40, 2)), RANDOM.normal(size=(1, 50, 2))
+    shown = {trace["name"] for trace in plots.cloud(real, fake, titles=["a"], step=0, show_real=False)["data"]}
+    assert shown == {"fake"}
+
+
+def test_cloud_axes_do_not_follow_wild_fakes() -> None:
+    """The view is that of the real manifold: a fake far away does not shrink it."""
+    real = np.array([[-1.0, -1.0], [1.0, 1.0]])
+    near, far = (
+        plots.cloud(real, np.full((1, 5, 2), value), titles=["a"], step=0)["layout"]["xaxis"]["range"]
+        for value in (0.0, 1e6)
+    )
+    assert near == far == [-1.35, 1.35]
+
+
+def test_grid_lines_are_broken_between() -> None:
+    """L lines each way of L points: 2 L breaks, so that no line runs back across the picture."""
+    grid = RANDOM.normal(size=(1, 5, 5, 2))
+    figure = plots.cloud(np.zeros((3, 2)), np.zeros((1, 3, 2)), titles=["a"], step=0, grid=grid)
+    (lines,) = [trace for trace in figure["data"] if trace["name"] == "generator grid"]
+    assert np.isnan(lines["x"]).sum() == 10
+    assert len(lines["x"]) == 2 * 5 * 6
+
+
+def test_planar_splits_real_and_fake() -> None:
+    frame = RANDOM.normal(size=(2, 60, 2))
+    figure = drawn(plots.planar(frame, titles=TITLES[:2], step=3))
+    assert [(trace.name, len(trace.x)) for trace in figure.data] == [("real", 30), ("fake", 30)] * 2
+    np.testing.assert_allclose(figure.data[3].y, frame[1, 30:, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["distance", "mds"])
+def test_spectra(form: str) -> None:
+    """Bars are magnitudes now, the dotted line those before training; the history has one line per rank."""
+    now, before = -np.abs(RANDOM.normal(size=(2, 10))), RANDOM.normal(size=(2, 10))
+    figure = drawn(plots.spectrum_now(now, before, titles=TITLES[:2], step=1, form=form, colours=VARIANTS[:2]))
+    bars = [trace for trace in figure.data if trace.type == "bar"]
+    np.testing.assert_allclose(bars[1].y, np.abs(now[1]))
+    history = RANDOM.normal(size=(6, 2, 10))
+    over = drawn(plots.spectrum_history(np.arange(6), history, titles=TITLES[:2], step=1, form=form, log=True))
+    assert len(over.data) == 20
+    np.testing.assert_allclose(over.data[13].y, np.abs(history[:, 1, 3]))
+    assert over.layout.yaxis.title.text == plots.SPECTRUM_LABEL[form]
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_curves_show_median_and_range_of_seeds(log: bool) -> None:
+    values = {name: np.abs(RANDOM.normal(size=(8, 2, 3))) + 0.1 for name in ("d_c", "d_g", "d_H")}
+    figure = drawn(plots.curves(np.arange(8), values, titles=TITLES[:2], step=4, log=log, colours=VARIANTS[:2]))
+    lines = [trace for trace in figure.data if trace.fill is None]
+    bands = [trace for trace in figure.data if trace.fill == "toself"]
+    assert len(lines) == len(bands) == 6
+    np.testing.assert_allclose(lines[3].y, np.median(values["d_g"][:, 1], axis=-1))
+    np.testing.assert_allclose(bands[3].y[:8], values["d_g"][:, 1].max(-1))
+    np.testing.assert_allclose(bands[3].y[8:], values["d_g"][::-1, 1].min(-1))
+    assert figure.layout.yaxis.type == ("log" if log else None)
+
+
+def test_a_diverged_variant_leaves_a_gap_in_its_curve() -> None:
+    values = {name: np.ones((4, 1, 2)) for name in ("d_c", "d_g", "d_H")}
+    values["d_c"][2:] = np.nan
+    figure = plots.curves(np.arange(4), values, titles=["a"], step=4, log=True, colours=VARIANTS)
+    line = next(trace for trace in figure["data"] if trace.get("fill") is None)
+    np.testing.assert_array_equal(line["y"], [1, 1, np.nan, np.nan])
+
+
+def test_encoded_figures_are_small() -> None:
+    """A row of three clouds travels in less than half of what its JSON lists would take."""
+    import json
+
+    real, fake = RANDOM.normal(size=(512, 2)), RANDOM.normal(size=(3, 512, 2))
+    figure = plots.cloud(real, fake, titles=TITLES, step=0)
+    lists = sum(len(json.dumps(trace[axis].astype(float).tolist())) for trace in figure["data"] for axis in "xy")
+    assert len(json.dumps(encode(figure["data"]))) < lists / 2
