@@ -278,7 +278,7 @@ def test_manifold_is_training_data(name):
         (lambda: load_points(Config.make(data="nope")), MANIFOLDS),
         (lambda: Config.make().with_changes({"nope": 1}), Config.make().flat()),
     ],
-    ids="variant changed_variant loss loss_in_config method recipe activation spectrum manifold setting".split(),
+    ids=["variant", "changed", "loss", "config", "method", "recipe", "activation", "spectrum", "manifold", "setting"],
 )
 def test_an_unknown_name_gets_one_line_with_the_known_ones(ask, known):
     with pytest.raises(ValueError) as caught:

@@ -211,7 +211,6 @@ def choose_run() -> Run | None:
     name = st.selectbox(
         "Run",
         list(known),
-        format_func=lambda name: f"{name}  ·  {STATES[known[name].status().state][1]}",
         key="run",
         label_visibility="collapsed",
         help="every experiment so far, newest first",

@@ -57,6 +57,7 @@ def kill_trainer(run: Run) -> None:
 
 def train(page, folder: Path) -> Run:
     """Press Train and wait for the new run's first picture."""
+    page.locator("[data-live-plot^=clouds][data-updates]").first.wait_for(state="attached", timeout=PATIENCE)
     known = set(folder.glob("*/config.json"))
     page.get_by_role("button", name="Train").click()
     (config,) = until(lambda: set(folder.glob("*/config.json")) - known, "a new run")
