@@ -81,6 +81,13 @@ def softplus_triplet(
     return F.softplus(inside).mean(-1)
 
 
+UNREPEATABLE = {
+    "DistanceWeightedMiner": "draws from torch's global generator",
+    "UniformHistogramMiner": "draws from numpy's global generator",
+    "DynamicSoftMarginLoss": "keeps a histogram that no checkpoint holds",
+}
+
+
 class PytorchMetricLearningLoss:
     """Any loss (and miner) of pytorch-metric-learning as a metric loss.
 
@@ -104,6 +111,8 @@ class PytorchMetricLearningLoss:
 
     @staticmethod
     def _make(module: object, name: str, kind: str) -> Callable:
+        if name in UNREPEATABLE:
+            raise ValueError(f"metric loss: {name} {UNREPEATABLE[name]}, so a run could not be repeated; take another")
         known = sorted(n for n in vars(module) if n.endswith(("Loss", "Miner")) and not n.startswith("Base"))
         if name not in known:
             raise ValueError(f"metric loss: no {kind} {name!r} in pytorch-metric-learning; known: {', '.join(known)}")

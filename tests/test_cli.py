@@ -13,7 +13,7 @@ from mvm.config import Config
 from mvm.runs import Run, append_line
 from mvm.scores import SCORE_KEYS
 
-SMALL = "--network.width 8 --network.depth 2 --batch 16 --view-points 16".split()
+SMALL = ["--network.width", "8", "--network.depth", "2", "--batch", "16", "--view-points", "16"]
 TRUTH = {key for key in SCORE_KEYS if key.startswith(("distance", "ks", "geodesic"))}
 
 

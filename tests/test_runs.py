@@ -38,7 +38,7 @@ def log(run):
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "-flag", "with space", "ü", "x" * 101, "a\n"])
 def test_a_name_that_cannot_be_a_folder_is_refused(make, checkpoints, name):
-    with pytest.raises(RunError, match="name: .*cannot name a run"):
+    with pytest.raises(RunError, match=r"name: .*cannot name a run"):
         make(name)
     assert not checkpoints.exists()
 
@@ -52,7 +52,7 @@ def test_a_new_run_is_complete_and_its_name_is_taken(make, cloud):
     assert again.data.train.shape == (160, 2)
     with pytest.raises(ConfigError, match="no file"):
         make("b")
-    with pytest.raises(RunError, match="has no checkpoint.safetensors yet"):
+    with pytest.raises(RunError, match=r"has no checkpoint\.safetensors yet"):
         again.checkpoint()
     assert again.snapshot_steps() == []
 
@@ -67,9 +67,10 @@ def test_a_run_that_cannot_be_written_leaves_nothing(make, monkeypatch, checkpoi
     def full(path, content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    with monkeypatch.context() as patch, pytest.raises(RunError, match=r"cannot write .*/a: No space left"):
+    with monkeypatch.context() as patch:
         patch.setattr(runs, "write_atomic", full)
-        make("a")
+        with pytest.raises(RunError, match=r"cannot write .*/a: No space left"):
+            make("a")
     assert list(checkpoints.iterdir()) == []
     assert make("a").status().state == "new"
 
@@ -276,10 +277,12 @@ def test_a_lock_excludes_others_and_looking_does_not_free_it(make, mvm):
 # -- launch ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_launched_training_outlives_its_launcher(make):
+@pytest.mark.parametrize("spare", ["None", "Spare()"], ids=["plain", "by a trainer in waiting"])
+def test_a_launched_training_outlives_its_launcher(make, spare):
     run = make("a", 60)
     program = (
-        "from mvm.runs import Run, launch; run = Run.named('a'); launch(run); run.ask(pause_at=30)\n"
+        f"from mvm.spare import Spare; spare = {spare}; spare and spare.warm()\n"
+        "from mvm.runs import Run, launch; run = Run.named('a'); launch(run, spare=spare); run.ask(pause_at=30)\n"
         "print(run.status().state, flush=True); import time; time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, start_new_session=True)

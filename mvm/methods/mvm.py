@@ -59,7 +59,7 @@ class MvM:
         s = self.settings
         with torch.no_grad():
             negative = self.generator(draws.noise(self.batch))
-        if s.fresh_batches:
+        if s.fresh_batches or s.metric_loss.startswith("pml:"):  # those pair every anchor with every positive
             anchor, positive = draws.real(self.batch), draws.real(self.batch)
             a, p, n = self.metric(torch.cat([anchor, positive, negative], dim=-2)).split(self.batch, dim=-2)
         else:
