@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from threading import Timer
 
@@ -14,9 +15,15 @@ from app.views.lab import lab
 
 @st.cache_resource
 def warm_up() -> None:
-    """Start, once, what takes seconds to import: the UMAP worker, and a little later a trainer in waiting."""
-    projector()
-    Timer(WARM_AFTER, spare().warm).start()
+    """Start, once, what takes seconds to import: a trainer in waiting, and a little later the UMAP worker.
+
+    Streamlit collects garbage after every run of a script or fragment, which with torch loaded takes most of a live
+    view's time: what is imported by now will stay, so it is taken out of the collector's sight.
+    """
+    gc.collect()
+    gc.freeze()
+    spare().warm()
+    Timer(WARM_AFTER, projector).start()
 
 
 st.set_page_config(page_title="MvM Lab", page_icon=":material/scatter_plot:", layout="wide")

@@ -40,7 +40,7 @@ WARM_AFTER = 5.0  # seconds: the run that was just started needs the processor f
 def projector() -> Projector:
     """The one UMAP worker of this app; it ends with the app."""
     service = Projector()
-    service.request(checkpoints() / ".none", 0)  # no such run: it only wakes the worker
+    service.request(checkpoints() / ".none", 0)  # no such run: it only starts the worker
     return service
 
 

@@ -411,7 +411,7 @@ def main() -> None:
     """The worker: lines on standard input, answers on standard output."""
     os.environ.update(ONE_THREAD)  # before numba is imported
     with contextlib.suppress(OSError):
-        os.nice(15)
+        os.nice(19)
     answers, sys.stdout = sys.stdout, sys.stderr  # nothing a library prints may pass for an answer
     with contextlib.suppress(BrokenPipeError):  # the app is gone
         _work(sys.stdin, answers)

@@ -27,7 +27,7 @@ from mvm.training import Experiment, Step, fit
 
 __all__ = ["Recorder", "Stopped", "train", "view_noise"]
 
-LIVE_EVERY = 0.2  # seconds between live views, and at most a tenth of the time goes into them
+LIVE_EVERY = 0.2  # seconds between live views, and at most an eighth of the time goes into them
 POLL = 0.05  # seconds between looks at control.json
 SPECTRUM_POINTS = 256
 SPECTRUM_SIZE = 10
@@ -159,8 +159,8 @@ class Recorder:
             self._record(step)
         if n % self.snapshot_every == 0 or last:
             self._snapshot()
-        elif time.perf_counter() - self.shown > max(LIVE_EVERY, 10 * self.show_cost):
-            self._snapshot(live=True)
+        elif time.perf_counter() - self.shown > max(LIVE_EVERY, 8 * self.show_cost):
+            self._show()
         if n % self.score_every == 0 or last:
             self._score()
         if n % self.checkpoint_every == 0:
@@ -172,7 +172,7 @@ class Recorder:
         control = self._wishes()
         if last or control.pause_at is None or step < control.pause_at:
             return
-        self._snapshot(live=True)
+        self._show()
         self.save()
         self.seconds += time.perf_counter() - self.clock
         self.event("paused", time=time.time())
@@ -190,7 +190,7 @@ class Recorder:
         if control.serial > self.serial:
             self._reweight(control.weights, control.serial)
         if control.stop:
-            self._snapshot(live=True)
+            self._show()
             self.save()
             self.event("stopped", time=time.time())
             self.run.ask(stop=False)
@@ -259,27 +259,35 @@ class Recorder:
             raise Stopped(f"{self.run.name} diverged at step {self.experiment.step}; the best generators are kept")
 
     @torch.no_grad()
-    def _snapshot(self, *, live: bool = False) -> None:
-        began = time.perf_counter()
-        fake, real_embedding, fake_embedding = self._embed(len(self.real))
-        spectrum = {
-            f"spectrum_{form}": eigenvalues(real_embedding[:, :SPECTRUM_POINTS], k=SPECTRUM_SIZE, form=form)
-            for form in ("distance", "mds")
-        }
-        restore = self.experiment.data.restore
-        tensors = {
-            "step": torch.tensor(self.experiment.step),
-            "real": restore(self.real.cpu().float()),
-            "fake": restore(fake.cpu().float()),
-            "grid": restore(self.experiment.generate(self.grid).cpu().float()).unflatten(1, (GRID, GRID)),
+    def _snapshot(self) -> None:
+        """What the timeline keeps of this step: clouds, embeddings, spectra."""
+        _, real_embedding, fake_embedding = self._embed(len(self.real))
+        near = real_embedding[:, :SPECTRUM_POINTS]
+        tensors = self._clouds() | {
             "real_embedding": real_embedding.float(),
             "fake_embedding": fake_embedding.float(),
-            **{name: value.float() for name, value in spectrum.items()},
+            "spectrum_distance": eigenvalues(near, k=SPECTRUM_SIZE, form="distance").float(),
+            "spectrum_mds": eigenvalues(near, k=SPECTRUM_SIZE, form="mds").float(),
         }
-        path = self.run.path / "live.safetensors" if live else self.run.snapshot_path(self.experiment.step)
-        write_tensors(path, tensors)
+        write_tensors(self.run.snapshot_path(self.experiment.step), tensors)
+        self.shown = time.perf_counter()
+
+    def _show(self) -> None:
+        """The live view between two snapshots: the clouds alone, which cost little."""
+        began = time.perf_counter()
+        write_tensors(self.run.path / "live.safetensors", self._clouds())
         self.shown = time.perf_counter()
         self.show_cost = self.shown - began
+
+    @torch.no_grad()
+    def _clouds(self) -> dict[str, Tensor]:
+        restore, generate = self.experiment.data.restore, self.experiment.generate
+        return {
+            "step": torch.tensor(self.experiment.step),
+            "real": restore(self.real.cpu().float()),
+            "fake": restore(generate(self.noise).cpu().float()),
+            "grid": restore(generate(self.grid).cpu().float()).unflatten(1, (GRID, GRID)),
+        }
 
     @torch.no_grad()
     def _score(self) -> None:

@@ -7,7 +7,6 @@ import plotly.graph_objects as go
 import pytest
 
 from app import plots
-from app.live_plot import encode
 from app.palette import FAKE, REAL, VARIANTS
 
 RANDOM = np.random.default_rng(0)
@@ -22,53 +21,52 @@ def drawn(figure: dict) -> go.Figure:
 @pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize("variants", [1, 3, 4])
 def test_cloud(dim: int, variants: int) -> None:
-    """Every variant's column holds its own fakes, and every column all reals, in the palette's colours."""
+    """Every variant's panel holds its own fakes, and every panel all reals, in the palette's colours."""
     real, fake = RANDOM.normal(size=(40, dim)), RANDOM.normal(size=(variants, 50, dim))
     grid = RANDOM.normal(size=(variants, 5, 5, dim))
-    figure = drawn(plots.cloud(real, fake, titles=TITLES[:1] * variants, step=7, grid=grid))
-    fakes = [trace for trace in figure.data if trace.name == "fake"]
-    reals = [trace for trace in figure.data if trace.name == "real"]
-    assert len(fakes) == len(reals) == variants
-    for trace, points in zip(fakes, fake, strict=True):
-        np.testing.assert_allclose(np.stack([trace.x, trace.y], 1), points[:, :2], rtol=1e-6)
-        assert trace.marker.color == FAKE
-    assert {trace.marker.color for trace in reals} == {REAL}
-    assert len({trace.scene if dim == 3 else trace.xaxis for trace in fakes}) == variants
-    assert [trace.showlegend for trace in fakes] == [True] + [False] * (variants - 1)
-    assert figure.layout.meta["step"] == 7
+    panels = plots.cloud(real, fake, titles=TITLES[:1] * variants, grid=grid)
+    assert len(panels) == variants
+    for panel, points in zip(panels, fake, strict=True):
+        layers = {layer["name"]: layer for layer in panel["layers"]}
+        assert list(layers) == ["generator grid", "real", "fake"]
+        np.testing.assert_array_equal(layers["fake"]["points"], points)
+        np.testing.assert_array_equal(layers["real"]["points"], real)
+        assert (layers["real"]["colour"], layers["fake"]["colour"]) == (REAL, FAKE)
+        assert len(panel["span"]) == dim
 
 
 def test_cloud_layers() -> None:
     """A layer that is switched off is not sent to the browser."""
     real, fake = RANDOM.normal(size=(40, 2)), RANDOM.normal(size=(1, 50, 2))
-    shown = {trace["name"] for trace in plots.cloud(real, fake, titles=["a"], step=0, show_real=False)["data"]}
-    assert shown == {"fake"}
+    (panel,) = plots.cloud(real, fake, titles=["a"], show_real=False)
+    assert [layer["name"] for layer in panel["layers"]] == ["fake"]
 
 
 def test_cloud_axes_do_not_follow_wild_fakes() -> None:
     """The view is that of the real manifold: a fake far away does not shrink it."""
     real = np.array([[-1.0, -1.0], [1.0, 1.0]])
-    near, far = (
-        plots.cloud(real, np.full((1, 5, 2), value), titles=["a"], step=0)["layout"]["xaxis"]["range"]
-        for value in (0.0, 1e6)
-    )
-    assert near == far == [-1.35, 1.35]
+    near, far = (plots.cloud(real, np.full((1, 5, 2), v), titles=["a"])[0]["span"] for v in (0.0, 1e6))
+    assert near == far == [[-1.35, 1.35]] * 2
 
 
 def test_grid_lines_are_broken_between() -> None:
     """L lines each way of L points: 2 L breaks, so that no line runs back across the picture."""
     grid = RANDOM.normal(size=(1, 5, 5, 2))
-    figure = plots.cloud(np.zeros((3, 2)), np.zeros((1, 3, 2)), titles=["a"], step=0, grid=grid)
-    (lines,) = [trace for trace in figure["data"] if trace["name"] == "generator grid"]
-    assert np.isnan(lines["x"]).sum() == 10
-    assert len(lines["x"]) == 2 * 5 * 6
+    (panel,) = plots.cloud(np.zeros((3, 2)), np.zeros((1, 3, 2)), titles=["a"], grid=grid)
+    lines = panel["layers"][0]["points"]
+    assert lines.shape == (2 * 5 * 6, 2)
+    assert np.isnan(lines[:, 0]).sum() == 10
 
 
 def test_planar_splits_real_and_fake() -> None:
+    """Each panel is scaled to its own points; a diverged variant's NaNs do not break it."""
     frame = RANDOM.normal(size=(2, 60, 2))
-    figure = drawn(plots.planar(frame, titles=TITLES[:2], step=3))
-    assert [(trace.name, len(trace.x)) for trace in figure.data] == [("real", 30), ("fake", 30)] * 2
-    np.testing.assert_allclose(figure.data[3].y, frame[1, 30:, 1], rtol=1e-6)
+    frame[0] = np.nan
+    broken, panel = plots.planar(frame, titles=TITLES[:2])
+    assert [(layer["name"], len(layer["points"])) for layer in panel["layers"]] == [("real", 30), ("fake", 30)]
+    np.testing.assert_array_equal(panel["layers"][1]["points"], frame[1, 30:])
+    assert panel["span"][0][0] < frame[1, :, 0].min()
+    assert np.isfinite(broken["span"]).all()
 
 
 @pytest.mark.parametrize("form", ["distance", "mds"])
@@ -104,13 +102,3 @@ def test_a_diverged_variant_leaves_a_gap_in_its_curve() -> None:
     figure = plots.curves(np.arange(4), values, titles=["a"], step=4, log=True, colours=VARIANTS)
     line = next(trace for trace in figure["data"] if trace.get("fill") is None)
     np.testing.assert_array_equal(line["y"], [1, 1, np.nan, np.nan])
-
-
-def test_encoded_figures_are_small() -> None:
-    """A row of three clouds travels in less than half of what its JSON lists would take."""
-    import json
-
-    real, fake = RANDOM.normal(size=(512, 2)), RANDOM.normal(size=(3, 512, 2))
-    figure = plots.cloud(real, fake, titles=TITLES, step=0)
-    lists = sum(len(json.dumps(trace[axis].astype(float).tolist())) for trace in figure["data"] for axis in "xy")
-    assert len(json.dumps(encode(figure["data"]))) < lists / 2

@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from app import plots
+from app.cloud_plot import cloud_plot
 from app.controls import (
     current_weights,
     descriptor_weights,
@@ -32,7 +33,6 @@ from toy_manifolds import MANIFOLDS
 
 __all__ = ["lab"]
 
-REFRESH = 0.2  # seconds between looks at a living run
 MOST_COLUMNS = 4
 SHOWN_SCORES = (
     "w2_ratio",
@@ -72,8 +72,11 @@ def lab() -> None:
     if run is None:
         st.info("No run yet: choose a manifold on the left and press **Train**.", icon=":material/arrow_back:")
         return
-    living = run.status().alive
-    st.fragment(stage, run_every=REFRESH if living else None)(run, living)
+    if not run.status().alive:
+        st.fragment(at_rest)(run)
+        return
+    for part, seconds in ((now, 0.2), (embeddings, 1.0), (history_rows, 2.0)):
+        st.fragment(part, run_every=seconds)(run)
 
 
 # -- left: the experiment to train next --------------------------------------------------------------------------------
@@ -189,7 +192,7 @@ def choose_data() -> tuple[str | None, dict[str, float], int | None]:
 
 def reweight_running() -> None:
     """A descriptor's toggle or slider moved: the shown run feels it if it is being trained."""
-    run = runs().get(st.session_state.get("run"))
+    run = runs().get(st.session_state.get("_run"))
     if run is not None and run.alive():
         run.ask(weights=current_weights())
 
@@ -198,24 +201,24 @@ def reweight_running() -> None:
 
 
 def choose_run() -> Run | None:
-    """The run that is shown: a living one if there is one, else the newest."""
+    """The run that is shown: the one asked for, else a living one, else the newest."""
     known = runs()
     if not known:
         return None
-    if (wanted := st.session_state.pop("_show", None)) in known:
-        st.session_state["run"] = wanted
-    elif st.session_state.get("run") not in known:
-        living = [name for name, run in known.items() if run.status().alive]
-        linked = st.query_params.get("run")
-        st.session_state["run"] = linked if linked in known else (living or list(known))[0]
-    name = st.selectbox(
-        "Run",
-        list(known),
-        key="run",
-        label_visibility="collapsed",
+    name = st.session_state.get("_run", st.query_params.get("run"))
+    if name not in known:
+        name = next((name for name, run in known.items() if run.status().alive), next(iter(known)))
+    st.session_state["_run"] = st.query_params["run"] = name
+    key = f"run.{name}"  # a key of its own: the browser's idea of the last run's widget must not come back
+
+    def choose() -> None:
+        st.session_state["_run"] = st.session_state[key]
+
+    names = list(known)
+    st.selectbox(
+        "Run", names, names.index(name), key=key, on_change=choose, label_visibility="collapsed",
         help="every experiment so far, newest first",
-        bind="query-params",
-    )
+    )  # fmt: skip
     return known[name]
 
 
@@ -284,7 +287,7 @@ def view_settings(run: Run | None) -> None:
 def _train(config: Config) -> None:
     run = start(config)
     if run is not None:
-        st.session_state["_show"] = run.name
+        st.session_state["_run"] = run.name
 
 
 def _wake(run: Run) -> None:
@@ -319,34 +322,56 @@ def _reset(run: Run) -> None:
     config = run.config.with_changes({"data": str(own)}) if own.exists() else run.config
     anew = start(config, paused=True)
     if anew is not None:
-        st.session_state["_show"] = anew.name
+        st.session_state["_run"] = anew.name
 
 
 # -- right: the run, live ----------------------------------------------------------------------------------------------
 
 
-def stage(run: Run, living: bool) -> None:
-    """Status, timeline and charts of one run; redrawn by itself while the run lives."""
+def at_rest(run: Run) -> None:
+    """A run that no one trains: everything is drawn anew when its timeline is moved."""
+    now(run)
+    embeddings(run)
+    history_rows(run)
+
+
+def now(run: Run) -> None:
+    """Status, timeline and data space: what changes with every step."""
     status = run.status()
-    if status.alive != living or st.session_state.get("_state") != (run.name, status.state):
-        st.session_state["_state"] = (run.name, status.state)
-        if st.session_state.pop("_drawn", None) == run.name:
-            st.rerun()
-    st.session_state["_drawn"] = run.name
+    if st.session_state.get("_state", (run.name, status.state)) != (run.name, status.state):
+        del st.session_state["_state"]
+        st.rerun()  # the buttons above, and how often the parts below refresh, depend on the state
+    st.session_state["_state"] = (run.name, status.state)
     seen = history(run)
     status_line(run, status)
-    view = shown_view(run, status, seen)
+    newest = seen.newest()
+    done = max(int(newest["step"]) if newest else 0, status.step)
+    every = run.config.every(run.config.snapshots)
+    wanted = timeline(seen.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}")
+    st.session_state["_wanted"] = (run.name, wanted)
+    view = newest if wanted is None else seen.at(wanted)
     if view is None:
         with st.container(height=420, border=False):
             st.info("Waiting for the first picture ...", icon=":material/hourglass_top:")
         return
-    members, titles, colours = columns_of(run)
-    step = int(view["step"])
-    clouds(run, view, members, titles, step)
-    embeddings(run, status, seen, members, titles, step)
-    gaps(seen, run, step)
-    spectra(seen, view, members, titles, colours, step)
-    score_table(run, seen, step)
+    clouds(run, view)
+
+
+def shown_step(run: Run, seen: History) -> int | None:
+    """The step of the last snapshot that the timeline points at; None before there is one."""
+    name, wanted = st.session_state.get("_wanted", (run.name, None))
+    steps = [step for step in seen.steps if name != run.name or wanted is None or step <= wanted]
+    return steps[-1] if steps else None
+
+
+def history_rows(run: Run) -> None:
+    """Gaps, spectra and scores: what changes with every record."""
+    seen = history(run)
+    step = shown_step(run, seen)
+    if step is not None:
+        gaps(seen, run, step)
+        spectra(seen, run, step)
+        score_table(run, seen, step)
 
 
 def status_line(run: Run, status: Status) -> None:
@@ -371,15 +396,6 @@ def status_line(run: Run, status: Status) -> None:
         st.error(f"{words.capitalize()}: {status.reason}", icon=":material/error:")
 
 
-def shown_view(run: Run, status: Status, seen: History) -> dict[str, np.ndarray] | None:
-    """The timeline, and the view that it points at: the newest while it follows, else the chosen step's."""
-    newest = seen.newest()
-    done = max(int(newest["step"]) if newest else 0, status.step)
-    every = run.config.every(run.config.snapshots)
-    wanted = timeline(seen.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}")
-    return newest if wanted is None else seen.at(wanted)
-
-
 def columns_of(run: Run) -> tuple[list[int], list[str], list[str]]:
     """Indices into the variant axis, titles and colours of the columns shown: one seed of at most four variants."""
     config = run.config
@@ -390,8 +406,10 @@ def columns_of(run: Run) -> tuple[list[int], list[str], list[str]]:
     return members, [plots.title_of(config.variants[i]) for i in shown], [VARIANTS[i % len(VARIANTS)] for i in shown]
 
 
-def clouds(run: Run, view: dict, members: Sequence[int], titles: Sequence[str], step: int) -> None:
+def clouds(run: Run, view: dict) -> None:
     """Data space: the reals, the fakes and the generator's grid."""
+    members, titles, _ = columns_of(run)
+    step = int(view["step"])
     layers = st.session_state.get("layers", ["real", "fake", "grid"])
     real, fake, grid = view["real"], view["fake"][members], view["grid"][members]
     note = ""
@@ -401,39 +419,39 @@ def clouds(run: Run, view: dict, members: Sequence[int], titles: Sequence[str], 
     elif real.shape[-1] == 3:
         note = ", drag to turn"
     heading("Data space", f"step {step:,}{note}")
-    figure = plots.cloud(
-        real, fake, titles=titles, step=step, grid=grid if "grid" in layers else None,
+    panels = plots.cloud(
+        real, fake, titles=titles, grid=grid if "grid" in layers else None,
         show_real="real" in layers, show_fake="fake" in layers,
     )  # fmt: skip
-    flat = real.shape[-1] == 2
-    live_plot(
-        figure, key=f"clouds.{run.name}", height=340 if flat else 420,
+    cloud_plot(
+        panels, key=f"clouds.{run.name}", height=360, step=step,
         alt=f"Real and generated points in data space at step {step}, one panel per variant: {', '.join(titles)}",
     )  # fmt: skip
 
 
-def embeddings(
-    run: Run, status: Status, seen: History, members: Sequence[int], titles: Sequence[str], step: int
-) -> None:
+def embeddings(run: Run) -> None:
     """UMAP of the real and fake embeddings: the newest frame at or before the shown step."""
-    at_step = [s for s in seen.steps if s <= step][-1:]
+    seen = history(run)
+    step = shown_step(run, seen)
+    if step is None:
+        return
+    members, titles, _ = columns_of(run)
     frame, of = None, 0
-    for candidate in reversed([s for s in seen.steps if s <= step][-40:]):
-        frame = read_frame(run.path, candidate)
+    for of in reversed([s for s in seen.steps if s <= step][-40:]):
+        frame = read_frame(run.path, of)
         if frame is not None:
-            of = candidate
             break
     service = projector()
-    behind = bool(at_step) and of != at_step[0]
-    if at_step and (frame is None or behind):
-        service.request(run.path, at_step[0], fill=not status.alive)
+    behind = frame is None or of != step
+    if behind:
+        service.request(run.path, step, fill=not run.alive())
     if frame is None:
         heading("Embeddings, UMAP", "warming up the projector ..." if not service.ready else "projecting ...")
         frame = np.full((len(run.config.members), 2, 2), np.nan, dtype=np.float32)
     else:
         heading("Embeddings, UMAP", f"step {of:,}" + (", projecting newer ones ..." if behind else ""))
-    live_plot(
-        plots.planar(frame[members], titles=titles, step=of), key=f"umap.{run.name}", height=320,
+    cloud_plot(
+        plots.planar(frame[members], titles=titles), key=f"umap.{run.name}", height=340, step=of,
         alt=f"UMAP of real and generated embeddings under the learned metric at step {of}, one panel per variant",
     )  # fmt: skip
 
@@ -454,20 +472,18 @@ def gaps(seen: History, run: Run, step: int) -> None:
     live_plot(figure, key=f"gaps.{run.name}", height=300, alt=f"Gaps over training; now {last} for {', '.join(names)}")
 
 
-def spectra(
-    seen: History, view: dict, members: Sequence[int], titles: Sequence[str], colours: Sequence[str], step: int
-) -> None:
+def spectra(seen: History, run: Run, step: int) -> None:
     """Eigenvalues of the real embeddings' distance matrix: now, and over training (the paper's Fig. 5)."""
+    members, titles, colours = columns_of(run)
     form, log = st.session_state.get("form", "distance"), st.session_state.get("log", True)
     steps, known = seen.spectrum(form)
-    if not len(steps):
+    if step not in steps:
         return
+    shown = known[list(steps).index(step)]
     words = "of D / mean D, by magnitude" if form == "distance" else "of −½ J D² J, as shares of variance"
     heading("Spectrum of the distance matrix", f"ten leading eigenvalues {words}, real points")
-    name = seen.run.name
-    now = plots.spectrum_now(
-        view[f"spectrum_{form}"][members], known[0][members], titles=titles, step=step, form=form, colours=colours
-    )
+    name = run.name
+    now = plots.spectrum_now(shown[members], known[0][members], titles=titles, step=step, form=form, colours=colours)
     live_plot(
         now, key=f"spectrum.{name}.{form}", height=250, alt=f"Leading eigenvalues at step {step} and before training"
     )
