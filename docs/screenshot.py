@@ -44,7 +44,9 @@ def main() -> None:
                 size = {"width": 1440, "height": options.height}
                 page = browser.new_page(viewport=size, color_scheme=options.scheme)
                 page.goto(url)
-                page.wait_for_selector(f"[data-live-plot='umap.{options.data}'][data-step='{options.steps}']", timeout=120_000)
+                page.wait_for_selector(
+                    f"[data-live-plot='umap.{options.data}'][data-step='{options.steps}']", timeout=120_000
+                )
                 page.wait_for_timeout(2000)
                 page.screenshot(path=options.out)
         finally:

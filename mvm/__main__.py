@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import sys
 import time
 import types
@@ -18,10 +17,10 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from mvm.background import TRAINING, give_way
 from mvm.config import RECIPES, Config, ConfigError
 from mvm.runs import Run, RunError, all_runs, locked
 
-NICE = 10  # of a training in the background: the screen that shows it comes first
 TABLE = ("w2_ratio", "distance_mean", "precision", "recall", "coverage", "geodesic_spearman")
 
 
@@ -207,7 +206,7 @@ def train_here(run: Run, *, queue: bool = False) -> None:
             else:
                 from mvm.runs import append_line
 
-                os.nice(max(0, NICE - os.nice(0)))
+                give_way(TRAINING)
                 waiting = {"step": 0, "event": "queued", "time": time.time()}
                 got = held.enter_context(
                     slot(give_up=lambda: run.control().stop, on_wait=lambda: append_line(log, waiting))

@@ -40,6 +40,8 @@ from typing import TextIO
 
 import numpy as np
 
+from mvm.background import PROJECTION, give_way
+
 __all__ = ["Projector", "frame_path", "project", "read_frame"]
 
 NEIGHBOURS = 15
@@ -410,8 +412,7 @@ def _aligned(frame: np.ndarray, onto: np.ndarray) -> np.ndarray:
 def main() -> None:
     """The worker: lines on standard input, answers on standard output."""
     os.environ.update(ONE_THREAD)  # before numba is imported
-    with contextlib.suppress(OSError):
-        os.nice(19)
+    give_way(PROJECTION)
     answers, sys.stdout = sys.stdout, sys.stderr  # nothing a library prints may pass for an answer
     with contextlib.suppress(BrokenPipeError):  # the app is gone
         _work(sys.stdin, answers)

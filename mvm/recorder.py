@@ -27,7 +27,7 @@ from mvm.training import Experiment, Step, fit
 
 __all__ = ["Recorder", "Stopped", "train", "view_noise"]
 
-LIVE_EVERY = 0.2  # seconds between live views, and at most an eighth of the time goes into them
+LIVE_EVERY = 0.15  # seconds between live views, and at most an eighth of the time goes into them
 POLL = 0.05  # seconds between looks at control.json
 SPECTRUM_POINTS = 256
 SPECTRUM_SIZE = 10

@@ -15,6 +15,8 @@ import sys
 import threading
 from pathlib import Path
 
+from mvm.background import TRAINING, give_way
+
 __all__ = ["Spare"]
 
 
@@ -62,13 +64,12 @@ def rehearse() -> None:
 
 def main() -> int:
     """Import, wait for a run's folder, train it."""
+    give_way(TRAINING)
 
     import mvm.evaluation
     import mvm.recorder  # noqa: F401
-    from mvm.__main__ import NICE
     from mvm.__main__ import main as command
 
-    os.nice(NICE)
     rehearse()
     if not select.select([sys.stdin], [], [], 0)[0]:  # no one is waiting yet
         import ot.lp  # noqa: F401  what the first quick score needs

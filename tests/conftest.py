@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 import trainers
+from trainers import small_config, write_cloud
 
 from mvm.__main__ import main
-from mvm.config import Config
 from mvm.runs import Run
 
 
@@ -79,17 +78,3 @@ def make(cloud: Path) -> Callable[..., Run]:
         return Run.create(small_config(cloud, steps=steps, **fields), name=name)
 
     return new
-
-
-def small_config(cloud: Path, **fields) -> Config:
-    """A config that trains in an instant."""
-    small = {"variants": ("centroid", "both"), "network": {"width": 8, "depth": 2}, "batch": 16, "view_points": 16}
-    return Config.make(**{"data": str(cloud), **small, **fields})
-
-
-def write_cloud(path: Path, n: int = 200) -> Path:
-    """A ring of n points with noise, as CSV."""
-    random = np.random.default_rng(0)
-    angle, radius = random.uniform(0, 2 * np.pi, n), random.normal(3, 0.1, n)
-    np.savetxt(path, np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1), delimiter=",")
-    return path

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import streamlit as st
-from conftest import small_config
 from streamlit.testing.v1 import AppTest
+from trainers import small_config
 
 from mvm.config import Config
 from mvm.descriptors import DESCRIPTORS

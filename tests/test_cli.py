@@ -255,7 +255,7 @@ def litter(tmp_path_factory):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A folder of runs: new, trained, and such that cannot be opened."""
-    from conftest import small_config, write_cloud
+    from trainers import small_config, write_cloud
 
     from mvm.__main__ import main
 

@@ -30,12 +30,10 @@ MINERS = [
     "AngularMiner",
     "BatchEasyHardMiner",
     "BatchHardMiner",
-    "DistanceWeightedMiner",
     "HDCMiner",
     "MultiSimilarityMiner",
     "PairMarginMiner",
     "TripletMarginMiner",
-    "UniformHistogramMiner",
 ]
 
 
@@ -219,3 +217,17 @@ def test_every_loss_and_miner_of_the_library_is_usable_or_refused():
         assert adapter(*triplets(2, 6, 4)).isfinite().all(), name
     assert set(USABLE) <= set(accepted)
     assert set(MINERS) == {n for n in vars(miners) if n.endswith("Miner") and not n.startswith("Base")}
+
+
+@pytest.mark.parametrize(
+    ("loss", "miner"),
+    [
+        ("TripletMarginLoss", "DistanceWeightedMiner"),
+        ("TripletMarginLoss", "UniformHistogramMiner"),
+        ("DynamicSoftMarginLoss", None),
+    ],
+)
+def test_what_could_not_be_repeated_is_refused(loss: str, miner: str | None) -> None:
+    """Global random numbers or hidden state would make a resumed run another run."""
+    with pytest.raises(ValueError, match=f"{miner or loss} .* could not be repeated"):
+        metric_loss(f"pml:{loss}", miner)

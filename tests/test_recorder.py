@@ -8,9 +8,8 @@ from itertools import count
 
 import pytest
 import torch
-from conftest import small_config, write_cloud
 from safetensors.torch import load_file
-from trainers import dies, small_disk, until
+from trainers import dies, small_config, small_disk, until, write_cloud
 
 from mvm.__main__ import main
 from mvm.recorder import Recorder, Stopped

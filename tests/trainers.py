@@ -17,9 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
+from mvm.config import Config
 from mvm.runs import Run
 
-__all__ = ["Command", "dies", "small_disk", "start", "until"]
+__all__ = ["Command", "dies", "small_config", "small_disk", "start", "until", "write_cloud"]
 
 T = TypeVar("T")
 
@@ -140,3 +143,17 @@ def _arm(call: str, nth: int, name: str) -> None:
         Path.open = opened
     else:
         Path.replace = replaced
+
+
+def small_config(cloud: Path, **fields) -> Config:
+    """A config that trains in an instant."""
+    small = {"variants": ("centroid", "both"), "network": {"width": 8, "depth": 2}, "batch": 16, "view_points": 16}
+    return Config.make(**{"data": str(cloud), **small, **fields})
+
+
+def write_cloud(path: Path, n: int = 200) -> Path:
+    """A ring of n points with noise, as CSV."""
+    random = np.random.default_rng(0)
+    angle, radius = random.uniform(0, 2 * np.pi, n), random.normal(3, 0.1, n)
+    np.savetxt(path, np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1), delimiter=",")
+    return path

@@ -75,7 +75,7 @@ def lab() -> None:
     if not run.status().alive:
         st.fragment(at_rest)(run)
         return
-    for part, seconds in ((now, 0.2), (embeddings, 1.0), (history_rows, 2.0)):
+    for part, seconds in ((now, 0.15), (embeddings, 1.0), (history_rows, 2.0)):
         st.fragment(part, run_every=seconds)(run)
 
 
@@ -230,7 +230,7 @@ def transport(run: Run | None, config: Config | None) -> None:
         help_train = "train the settings on the left as a new run, in the background  (key T)"
         st.button(
             "Train", type="primary", icon=":material/play_arrow:", help=help_train, disabled=config is None,
-            on_click=_train, args=(config,), shortcut="T",
+            on_click=_train, args=(config, _press()), shortcut="T",
         )  # fmt: skip
         if state == "paused" or not alive:
             label, wake = ("Continue", "go on training") if alive else ("Resume", "go on from the last checkpoint")
@@ -254,7 +254,7 @@ def transport(run: Run | None, config: Config | None) -> None:
         st.button(
             "Reset", icon=":material/restart_alt:",
             help="stop, and begin the shown experiment anew at step 0, paused  (key B)",
-            on_click=_reset, args=(run,), disabled=run is None, shortcut="B",
+            on_click=_reset, args=(run, _press()), disabled=run is None, shortcut="B",
         )  # fmt: skip
         with st.popover("View", icon=":material/tune:"):
             view_settings(run)
@@ -284,8 +284,19 @@ def view_settings(run: Run | None) -> None:
         )  # fmt: skip
 
 
-def _train(config: Config) -> None:
-    run = start(config)
+def _press() -> int:
+    """The number of this page's next new run. Streamlit may call a button's callback twice for one press."""
+    return st.session_state.setdefault("_press", 0)
+
+
+def _is_new(press: int) -> bool:
+    fresh = press == st.session_state["_press"]
+    st.session_state["_press"] += fresh
+    return fresh
+
+
+def _train(config: Config, press: int) -> None:
+    run = start(config) if _is_new(press) else None
     if run is not None:
         st.session_state["_run"] = run.name
 
@@ -315,7 +326,9 @@ def _ask(run: Run, **wishes: object) -> None:
         notice(str(error))
 
 
-def _reset(run: Run) -> None:
+def _reset(run: Run, press: int) -> None:
+    if not _is_new(press):
+        return
     if run.alive():
         _ask(run, stop=True, pause_at=None)
     own = run.path / "data.npy"
