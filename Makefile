@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: app test lint screenshot bench clean
+.PHONY: app test lint screenshot clean
 
 app: .venv/app
 	$(BIN)/streamlit run app/main.py
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser"
+	$(BIN)/python -m pytest -m browser
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

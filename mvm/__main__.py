@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from mvm.background import TRAINING, give_way
 from mvm.config import RECIPES, Config, ConfigError
-from mvm.runs import Run, RunError, all_runs, locked
+from mvm.runs import Diverged, Run, RunError, Stopped, all_runs, locked
 
 TABLE = ("w2_ratio", "distance_mean", "precision", "recall", "coverage", "geodesic_spearman")
 
@@ -40,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         options.command(options)
     except (ConfigError, RunError) as error:
         return _fail(str(error), 2)
+    except Diverged as reason:
+        return _fail(str(reason), 1)
     except KeyboardInterrupt:
         return _fail("interrupted; all that was saved is kept", 130)
     except OSError as error:
@@ -119,7 +121,10 @@ def pause_command(options: argparse.Namespace) -> None:
     """Ask the trainer to pause, and wait until it has."""
     run = _living(options.run)
     run.ask(pause_at=0)
-    _await(run, "paused")
+    if run.status().state == "queued":
+        print(f"{run.name}: waits in the queue, and will pause before its first step")
+    else:
+        _await(run, "paused")
 
 
 def stop_command(options: argparse.Namespace) -> None:
@@ -221,13 +226,15 @@ def train_here(run: Run, *, queue: bool = False) -> None:
 def _train(run: Run) -> None:
     from tqdm import tqdm
 
-    from mvm.recorder import Stopped, train
+    from mvm.recorder import train
 
     print(f"{run.name}: {len(run.config.members)} networks on {run.config.data}, in {run.path}")
     with tqdm(total=run.config.steps, unit="step", disable=None if sys.stderr.isatty() else True) as bar:
         try:
             for step in train(run):
                 bar.update(step.number - bar.n)
+        except Diverged:
+            raise
         except Stopped as reason:
             print(reason)
             return

@@ -21,11 +21,11 @@ from torch import Tensor
 from mvm.config import Config
 from mvm.descriptors import DESCRIPTORS, two_diameter
 from mvm.methods.base import stream
-from mvm.runs import Control, Run, append_line, write_atomic, write_tensors
+from mvm.runs import Control, Diverged, Run, Stopped, append_line, write_atomic, write_tensors
 from mvm.spectrum import eigenvalues
 from mvm.training import Experiment, Step, fit
 
-__all__ = ["Recorder", "Stopped", "train", "view_noise"]
+__all__ = ["Diverged", "Recorder", "Stopped", "train", "view_noise"]
 
 LIVE_EVERY = 0.15  # seconds between live views, and at most an eighth of the time goes into them
 POLL = 0.05  # seconds between looks at control.json
@@ -37,10 +37,6 @@ GRID = 21  # lines each way of the generator's warped grid
 HUGE = 1e3  # standardised coordinates beyond this are a divergence
 COLLAPSED, SPREAD = 0.05, 0.10  # share of the reals' 2-diameter, in data space
 STATES = ("ok", "spread", "collapsed", "recovered", "diverged")  # of a member; ok: it has not spread yet
-
-
-class Stopped(Exception):
-    """The person asked the trainer to stop, or every variant diverged; all is saved."""
 
 
 def train(run: Run) -> Iterator[Step]:
@@ -256,7 +252,8 @@ class Recorder:
         if not finite.any():
             self.save()
             self.event("diverged", time=time.time(), reason="every variant diverged")
-            raise Stopped(f"{self.run.name} diverged at step {self.experiment.step}; the best generators are kept")
+            kept = "the best generators are kept" if self.best else "too early for any generator worth keeping"
+            raise Diverged(f"{self.run.name} diverged at step {self.experiment.step}; {kept}")
 
     @torch.no_grad()
     def _snapshot(self) -> None:

@@ -42,8 +42,20 @@ from torch import Tensor
 from mvm.config import SCHEMA, Config, one_line
 from mvm.data.points import PointData, load_points
 from mvm.spare import Spare
+from mvm.training import device_of
 
-__all__ = ["Control", "Records", "Run", "RunBusy", "RunError", "Status", "all_runs", "checkpoints", "launch"]
+__all__ = [
+    "Control",
+    "Diverged",
+    "Records",
+    "Run",
+    "RunBusy",
+    "RunError",
+    "Status",
+    "all_runs",
+    "checkpoints",
+    "launch",
+]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
@@ -54,6 +66,14 @@ class RunError(ValueError):
 
 class RunBusy(RunError):
     """Another trainer holds the run's lock."""
+
+
+class Stopped(Exception):
+    """The training ended before its last step because the person asked for it; all is saved."""
+
+
+class Diverged(Stopped):
+    """It ended because every variant diverged."""
 
 
 def checkpoints() -> Path:
@@ -200,6 +220,7 @@ class Run:
             ConfigError: the data cannot be trained on.
             RunError: bad or taken name, or a folder that cannot be written.
         """
+        device_of(config.device)
         data = load_points(config)
         target = path or checkpoints() / (check_name(name) if name else _fresh_name(config))
         check_name(target.name)

@@ -123,13 +123,13 @@ def test_train_makes_the_run_that_the_controls_describe(finished: Run, no_proces
     config = Run.named(name).config
     assert (config.data, config.settings, config.steps, config.seeds) == ("torus", {"tube": 0.4}, 700, (0, 1))
     assert (config.mvm.gamma, config.weights.diameter, config.weights.centroid) == (0.05, 1.5, 0.0)
-    assert app.selectbox(key="run").value == name, "the new run is shown"
+    assert app.selectbox(key=f"run.{name}").value == name, "the new run is shown"
 
 
 def test_the_url_carries_the_setting(finished: Run, no_processes: list[str]) -> None:
     """A link reproduces a view: data, its settings, recipe, steps and weights come from the URL."""
     app = page(**{"data": "Sphere", "sphere.radius": "2.0", "steps": "1500", "w.centroid": "2.0", "run": "ring"})
-    assert app.selectbox(key="run").value == "ring"
+    assert app.selectbox(key="run.ring").value == "ring"
     button(app, "Train").click().run()
     config = Run.named(no_processes[0]).config
     assert (config.data, config.settings, config.steps, config.weights.centroid) == (
