@@ -1,7 +1,7 @@
 // A row of point clouds on one canvas. The view (pan, zoom, orbit) lives here and nowhere else, is shared by all panels of
 // the row, and is untouched by new data. Drag: pan or orbit; wheel with Ctrl, or pinch: zoom; double click: back to start.
 const CHARTS = new WeakMap(); // DOM node → its chart
-const START = { x: 0, y: 0, zoom: 1, yaw: 0.7, pitch: 0.45 };
+const START = { x: 0, y: 0, zoom: 1, yaw: 0.35, pitch: 0.3 };
 const GAP = 26;
 const TOP = 30;
 const BOTTOM = 22;
@@ -215,7 +215,7 @@ function solidPanel(pen, { x, y, side }, panel, view, ink) {
   const centre = panel.span.map(([low, high]) => (low + high) / 2);
   const reach = Math.max(...panel.span.map(([low, high]) => high - low)) / 2;
   const [sy, cy, sp, cp] = [Math.sin(view.yaw), Math.cos(view.yaw), Math.sin(view.pitch), Math.cos(view.pitch)];
-  const scale = (side / 2 / 1.6) * view.zoom;
+  const scale = (side / 2 / 1.85) * view.zoom;
   const project = (a, b, c) => {
     const [u, v, w] = [(a - centre[0]) / reach, (b - centre[1]) / reach, (c - centre[2]) / reach];
     const right = cy * u + sy * v;

@@ -19,7 +19,7 @@ export default function ({ parentElement, setStateValue }) {
 
   const gauss = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
   const tell = () => {
-    count.textContent = `${points.length} points` + (points.length < ENOUGH ? ` of at least ${ENOUGH}` : "");
+    count.textContent = points.length < ENOUGH ? `${points.length} of ${ENOUGH}` : `${points.length} points`;
     use.disabled = points.length < ENOUGH;
   };
   const place = (event) => {

@@ -73,7 +73,8 @@ def lab() -> None:
         st.info("No run yet: choose a manifold on the left and press **Train**.", icon=":material/arrow_back:")
         return
     if not run.status().alive:
-        st.fragment(at_rest)(run)
+        waiting = st.session_state.get("_behind", True)
+        st.fragment(at_rest, run_every=1.0 if waiting else None)(run)
         return
     for part, seconds in ((now, 0.15), (embeddings, 1.0), (history_rows, 2.0)):
         st.fragment(part, run_every=seconds)(run)
@@ -342,10 +343,13 @@ def _reset(run: Run, press: int) -> None:
 
 
 def at_rest(run: Run) -> None:
-    """A run that no one trains: everything is drawn anew when its timeline is moved."""
+    """A run that no one trains: drawn anew when its timeline is moved, and until its projection has come."""
     now(run)
-    embeddings(run)
+    behind = embeddings(run)
     history_rows(run)
+    if behind != st.session_state.get("_behind", True):
+        st.session_state["_behind"] = behind
+        st.rerun()
 
 
 def now(run: Run) -> None:
@@ -442,12 +446,12 @@ def clouds(run: Run, view: dict) -> None:
     )  # fmt: skip
 
 
-def embeddings(run: Run) -> None:
-    """UMAP of the real and fake embeddings: the newest frame at or before the shown step."""
+def embeddings(run: Run) -> bool:
+    """UMAP of the real and fake embeddings: the newest frame up to the shown step; true if a newer is awaited."""
     seen = history(run)
     step = shown_step(run, seen)
     if step is None:
-        return
+        return False
     members, titles, _ = columns_of(run)
     frame, of = None, 0
     for of in reversed([s for s in seen.steps if s <= step][-40:]):
@@ -467,6 +471,7 @@ def embeddings(run: Run) -> None:
         plots.planar(frame[members], titles=titles), key=f"umap.{run.name}", height=340, step=of,
         alt=f"UMAP of real and generated embeddings under the learned metric at step {of}, one panel per variant",
     )  # fmt: skip
+    return behind
 
 
 def gaps(seen: History, run: Run, step: int) -> None:
