@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mvm.data.points import PointData
-from mvm.recorder import view_noise
 from mvm.runs import Run
 from mvm.scores import Reference
-from mvm.training import Experiment
+from mvm.training import Experiment, view_noise
 
 __all__ = ["FINAL", "load_experiment", "reference", "sample_run", "score_run"]
 

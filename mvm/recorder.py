@@ -18,14 +18,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mvm.config import Config
 from mvm.descriptors import DESCRIPTORS, two_diameter
-from mvm.methods.base import stream
 from mvm.runs import Control, Diverged, Run, Stopped, append_line, write_atomic, write_tensors
 from mvm.spectrum import eigenvalues
-from mvm.training import Experiment, Step, fit
+from mvm.training import Experiment, Step, fit, view_noise
 
-__all__ = ["Diverged", "Recorder", "Stopped", "train", "view_noise"]
+__all__ = ["Diverged", "Recorder", "Stopped", "train"]
 
 LIVE_EVERY = 0.15  # seconds between live views, and at most an eighth of the time goes into them
 POLL = 0.05  # seconds between looks at control.json
@@ -57,11 +55,6 @@ def train(run: Run) -> Iterator[Step]:
         recorder(step)
         yield step
     recorder.finish()
-
-
-def view_noise(config: Config, n: int, *, repeat: int = 0) -> Tensor:
-    """The fixed generator inputs `(n, m)` that every view and score of a run uses."""
-    return torch.randn(n, config.network.noise_dim, generator=torch.Generator().manual_seed(stream(repeat, -2)))
 
 
 class Recorder:

@@ -32,7 +32,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -41,8 +41,10 @@ from torch import Tensor
 
 from mvm.config import SCHEMA, Config, one_line
 from mvm.data.points import PointData, load_points
-from mvm.spare import Spare
 from mvm.training import device_of
+
+if TYPE_CHECKING:
+    from mvm.spare import Spare
 
 __all__ = [
     "Control",

@@ -18,7 +18,7 @@ from mvm.methods import METHODS, Draws, Loss
 from mvm.methods.base import stream
 from mvm.networks.mlp import StackedMLP
 
-__all__ = ["Experiment", "Step", "device_of", "fit"]
+__all__ = ["Experiment", "Step", "device_of", "fit", "view_noise"]
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,11 @@ def fit(experiment: Experiment) -> Iterator[Step]:
     """Train to the config's number of steps; yields after both optimiser steps of each."""
     while experiment.step < experiment.config.steps:
         yield experiment.advance()
+
+
+def view_noise(config: Config, n: int, *, repeat: int = 0) -> Tensor:
+    """The fixed generator inputs `(n, m)` that every view and score of a run uses."""
+    return torch.randn(n, config.network.noise_dim, generator=torch.Generator().manual_seed(stream(repeat, -2)))
 
 
 def device_of(name: str) -> torch.device:

@@ -14,19 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import streamlit as st
+
+from app.component import component
 
 __all__ = ["cloud_plot"]
 
-HERE = Path(__file__).parent
-
-_component = st.components.v2.component(
-    "cloud_plot",
-    html='<div class="cloud-plot"></div>',
-    css=(HERE / "cloud_plot.css").read_text(encoding="utf-8"),
-    js=(HERE / "cloud_plot.js").read_text(encoding="utf-8"),
-    isolate_styles=False,
-)
+_component = component(Path(__file__).parent)
 
 
 def cloud_plot(panels: Sequence[dict[str, Any]], *, key: str, height: int, alt: str, step: int) -> None:

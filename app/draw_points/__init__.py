@@ -5,19 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import streamlit as st
+
+from app.component import component
 
 __all__ = ["draw_points"]
 
-HERE = Path(__file__).parent
-
-_component = st.components.v2.component(
-    "draw_points",
-    html='<div class="draw-points"></div>',
-    css=(HERE / "draw_points.css").read_text(encoding="utf-8"),
-    js=(HERE / "draw_points.js").read_text(encoding="utf-8"),
-    isolate_styles=False,
-)
+_component = component(Path(__file__).parent)
 
 
 def draw_points(*, key: str) -> np.ndarray | None:

@@ -22,20 +22,15 @@ import numpy as np
 import streamlit as st
 from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
+from app.component import component
+
 __all__ = ["Click", "Result", "encode", "ensure_plotly_js", "live_plot"]
 
-_HERE = Path(__file__).parent
 _PLOTLY_JS = "plotly.min.js"
 _SHORT = 32  # Plotly wants plain lists in a few places (ranges, domains): arrays this short are sent as such
 _TYPED = {"f4": "f4", "f8": "f4", "i1": "i1", "i2": "i2", "i4": "i4", "u1": "u1", "u2": "u2", "u4": "u4"}
 
-_component = st.components.v2.component(
-    "live_plot",
-    html='<div class="live-plot"></div>',
-    css=(_HERE / "live_plot.css").read_text(encoding="utf-8"),
-    js=(_HERE / "live_plot.js").read_text(encoding="utf-8"),
-    isolate_styles=False,
-)
+_component = component(Path(__file__).parent)
 
 
 @dataclass(frozen=True, kw_only=True)

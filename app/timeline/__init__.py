@@ -9,22 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import streamlit as st
-
+from app.component import component
 from app.palette import MARKS
 from app.plots import title_of
 
 __all__ = ["timeline"]
 
-HERE = Path(__file__).parent
-
-_component = st.components.v2.component(
-    "timeline",
-    html='<div class="timeline"></div>',
-    css=(HERE / "timeline.css").read_text(encoding="utf-8"),
-    js=(HERE / "timeline.js").read_text(encoding="utf-8"),
-    isolate_styles=False,
-)
+_component = component(Path(__file__).parent)
 
 
 def timeline(events: Sequence[dict], *, done: int, steps: int, every: int, key: str) -> int | None:
