@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import streamlit as st
 from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
 from app.component import component
