@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
-from threading import Timer
 
 import streamlit as st
 
 from app.live_plot import ensure_plotly_js
-from app.state import WARM_AFTER, projector, spare
+from app.state import later, projector, spare
 from app.views.lab import lab
 
 
@@ -23,7 +22,7 @@ def warm_up() -> None:
     gc.collect()
     gc.freeze()
     spare().warm()
-    Timer(WARM_AFTER, projector).start()
+    later(projector)
 
 
 st.set_page_config(page_title="MvM Lab", page_icon=":material/scatter_plot:", layout="wide")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from threading import Timer
 
@@ -18,11 +19,11 @@ from mvm.runs import Run, RunError, all_runs, checkpoints, launch, write_array, 
 from mvm.spare import Spare
 
 __all__ = [
-    "WARM_AFTER",
     "first_run",
     "history",
     "keep_drawing",
     "keep_upload",
+    "later",
     "notice",
     "projector",
     "runs",
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 DEMO = "demo"
-WARM_AFTER = 5.0  # seconds: the run that was just started needs the processor first
+WARM_AFTER = 5.0  # seconds
 
 
 @st.cache_resource
@@ -50,6 +51,13 @@ def spare() -> Spare:
     return Spare()
 
 
+def later(work: Callable[[], object]) -> None:
+    """Do something in a thread, once what was just started has had the processor for a while."""
+    timer = Timer(WARM_AFTER, work)
+    timer.daemon = True
+    timer.start()
+
+
 def train(run: Run) -> None:
     """Train a run in the background, and have the next trainer wait soon.
 
@@ -57,7 +65,7 @@ def train(run: Run) -> None:
         RunError: it is being trained already.
     """
     launch(run, spare=spare())
-    Timer(WARM_AFTER, spare().warm).start()
+    later(spare().warm)
 
 
 def runs() -> dict[str, Run]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,8 +26,7 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     started: list[str] = []
     monkeypatch.setattr("mvm.projection.Projector.request", lambda *_, **__: True)
     monkeypatch.setattr("mvm.spare.Spare.warm", lambda _: None)
-    for timer in ("threading.Timer", "app.state.Timer"):  # what is started a little later would outlive the test
-        monkeypatch.setattr(timer, lambda *_: SimpleNamespace(start=lambda: None))
+    monkeypatch.setattr("app.state.later", lambda _: None)  # it would outlive the test
 
     def launch(run: Run, **_: object) -> None:
         started.append(run.name)
