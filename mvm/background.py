@@ -16,8 +16,9 @@ def give_way(nice: int) -> None:
     """Lower this process's priority to at most the given niceness, where the system lets it.
 
     Linux schedules sessions as groups, and niceness counts only within one: a process that leads a session of its own,
-    as a detached trainer does, must make its whole group nice too.
+    as a detached trainer does, must make its whole group nice too. $MVM_NICE overrules the niceness.
     """
+    nice = int(os.environ.get("MVM_NICE") or nice)
     with contextlib.suppress(OSError):
         os.nice(max(0, nice - os.nice(0)))
     if os.getsid(0) == os.getpid():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+os.environ.setdefault("MVM_NICE", "0")  # two test workers leave little to whom gives way
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; two test workers share the machine
 
 from collections.abc import Callable, Iterator

@@ -172,7 +172,11 @@ def serve(
             process = subprocess.Popen(
                 command,
                 cwd=REPOSITORY,  # as a user starts it: .streamlit/config.toml counts
-                env={**os.environ, **(env or {})},
+                env={
+                    **os.environ,
+                    "MVM_NICE": "",
+                    **(env or {}),
+                },  # here background work gives way, as it does for users
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
