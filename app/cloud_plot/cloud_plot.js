@@ -215,7 +215,7 @@ function solidPanel(pen, { x, y, side }, panel, view, ink) {
   const centre = panel.span.map(([low, high]) => (low + high) / 2);
   const reach = Math.max(...panel.span.map(([low, high]) => high - low)) / 2;
   const [sy, cy, sp, cp] = [Math.sin(view.yaw), Math.cos(view.yaw), Math.sin(view.pitch), Math.cos(view.pitch)];
-  const scale = (side / 2 / 1.85) * view.zoom;
+  const scale = (side / 2 / 1.65) * view.zoom;
   const project = (a, b, c) => {
     const [u, v, w] = [(a - centre[0]) / reach, (b - centre[1]) / reach, (c - centre[2]) / reach];
     const right = cy * u + sy * v;
