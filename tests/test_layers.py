@@ -81,7 +81,7 @@ if TYPE_CHECKING:
 def test_the_reader_sees_the_house():
     assert {"mvm.distances", "mvm.methods.mvm", "mvm.data.points", "toy_manifolds.base", "app.live_plot"} <= set(FILES)
     assert "mvm.distances" in GRAPH["mvm.descriptors"]
-    assert "streamlit" in GRAPH["app.live_plot"]
+    assert "streamlit" in GRAPH["app.component"]
     assert "pytorch_metric_learning" in GRAPH["mvm.metric_losses"]
 
 

@@ -364,7 +364,8 @@ def wait_for(condition):
         time.sleep(0.02)
 
 
-def test_projector_end_to_end(tmp_path):
+def test_projector_end_to_end(tmp_path, monkeypatch):
+    monkeypatch.delenv("MVM_NICE", raising=False)
     write_snapshot(tmp_path, 1000)
     (tmp_path / "snapshots" / "00002000.safetensors").write_bytes(b"broken")
     projector = Projector()
