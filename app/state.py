@@ -81,11 +81,8 @@ def _known_runs() -> dict[str, Run]:
 
 def first_run() -> None:
     """Where there is no run at all, begin one, so that the first screen is alive."""
-    try:
-        start(Config.make(data="circle"), name=DEMO)
-    except RunError as error:
-        if not (checkpoints() / DEMO / "config.json").exists():  # else another tab was quicker
-            notice(str(error))
+    if start(Config.make(data="circle"), name=DEMO) is None and DEMO in runs():
+        del st.session_state["_notice"]  # another tab was quicker: that is no error
 
 
 def start(config: Config, *, name: str | None = None, paused: bool = False) -> Run | None:
@@ -120,14 +117,7 @@ def keep_upload(name: str, content: bytes) -> Path:
     """
     stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(name).name)[-60:]
     path = _kept() / f"{hashlib.sha256(content).hexdigest()[:8]}-{stem}"
-    if not path.exists():
-        write_atomic(path, content)
-    try:
-        read_points(path)
-    except ConfigError:
-        path.unlink(missing_ok=True)
-        raise
-    return path
+    return _checked(path, lambda: write_atomic(path, content))
 
 
 def keep_drawing(points: np.ndarray) -> Path:
@@ -137,8 +127,18 @@ def keep_drawing(points: np.ndarray) -> Path:
         ConfigError: too few, or all the same.
     """
     path = _kept() / f"drawing-{hashlib.sha256(points.tobytes()).hexdigest()[:8]}.npy"
-    write_array(path, points.astype(np.float32))
-    read_points(path)
+    return _checked(path, lambda: write_array(path, points.astype(np.float32)))
+
+
+def _checked(path: Path, write: Callable[[], None]) -> Path:
+    """Write and check a file of points that is not there yet; one that is there has passed. Every rerun comes here."""
+    if not path.exists():
+        write()
+        try:
+            read_points(path)
+        except ConfigError:
+            path.unlink(missing_ok=True)
+            raise
     return path
 
 

@@ -251,9 +251,9 @@ class Recorder:
     @torch.no_grad()
     def _snapshot(self) -> None:
         """What the timeline keeps of this step: clouds, embeddings, spectra."""
-        _, real_embedding, fake_embedding = self._embed(len(self.real))
+        fake, real_embedding, fake_embedding = self._embed(len(self.real))
         near = real_embedding[:, :SPECTRUM_POINTS]
-        tensors = self._clouds() | {
+        tensors = self._clouds(fake) | {
             "real_embedding": real_embedding.float(),
             "fake_embedding": fake_embedding.float(),
             "spectrum_distance": eigenvalues(near, k=SPECTRUM_SIZE, form="distance").float(),
@@ -265,18 +265,18 @@ class Recorder:
     def _show(self) -> None:
         """The live view between two snapshots: the clouds alone, which cost little."""
         began = time.perf_counter()
-        write_tensors(self.run.path / "live.safetensors", self._clouds())
+        write_tensors(self.run.path / "live.safetensors", self._clouds(self.experiment.generate(self.noise)))
         self.shown = time.perf_counter()
         self.show_cost = self.shown - began
 
     @torch.no_grad()
-    def _clouds(self) -> dict[str, Tensor]:
-        restore, generate = self.experiment.data.restore, self.experiment.generate
+    def _clouds(self, fake: Tensor) -> dict[str, Tensor]:
+        restore = self.experiment.data.restore
         return {
             "step": torch.tensor(self.experiment.step),
             "real": restore(self.real.cpu().float()),
-            "fake": restore(generate(self.noise).cpu().float()),
-            "grid": restore(generate(self.grid).cpu().float()).unflatten(1, (GRID, GRID)),
+            "fake": restore(fake.cpu().float()),
+            "grid": restore(self.experiment.generate(self.grid).cpu().float()).unflatten(1, (GRID, GRID)),
         }
 
     @torch.no_grad()

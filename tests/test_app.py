@@ -71,6 +71,20 @@ def test_the_first_screen_is_never_empty(no_processes: list[str]) -> None:
     assert Run.named("demo").config.data == "circle"
 
 
+def test_a_second_tab_at_the_first_start_sees_the_same_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other tab made the demo in between: no error, the demo is shown."""
+    create = Run.create
+
+    def beaten(config: Config, *, name: str) -> Run:
+        create(config, name=name)
+        return create(config, name=name)
+
+    monkeypatch.setattr(Run, "create", staticmethod(beaten))
+    app = page()
+    assert not app.error
+    assert app.selectbox(key="run.demo").value == "demo"
+
+
 def test_a_finished_run_is_shown_with_its_scores(finished: Run) -> None:
     app = page()
     text = words(app)
