@@ -66,7 +66,7 @@ def _parser(arguments: list[str]) -> Parser:
     train.add_argument("--name", help="name of the run; one is made when left out")
     train.add_argument("--run", metavar="DIR", help="a run folder: continue it, or make it here")
     train.add_argument("--queue", action="store_true", help="wait for a free device slot, as the app's trainings do")
-    add_fields(train, Config, defaults=Config.make(recipe=_recipe(arguments)))
+    add_fields(train, Config, defaults=_defaults(arguments))
     score = command("score", score_command, "score every variant, each score beside its real-vs-real floor")
     score.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
     score.add_argument("-n", type=int, default=2000, help="points of each sample (default 2000)")
@@ -339,14 +339,20 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _recipe(arguments: list[str]) -> str:
-    """The recipe asked for, so that --help shows the defaults it gives."""
+def _asked(arguments: list[str], flag: str, default: str) -> str:
+    """The value given to a flag, before parsing, so that --help shows the defaults that it brings."""
     for word, following in pairwise([*arguments, ""]):
-        if word == "--recipe" and following in RECIPES:
+        if word == flag:
             return following
-        if word.startswith("--recipe=") and word.removeprefix("--recipe=") in RECIPES:
-            return word.removeprefix("--recipe=")
-    return "stabilised"
+        if word.startswith(f"{flag}="):
+            return word.removeprefix(f"{flag}=")
+    return default
+
+
+def _defaults(arguments: list[str]) -> Config:
+    """The config that the asked method and recipe begin with; that of no flags where they are no known pair."""
+    method, recipe = _asked(arguments, "--method", "mvm"), _asked(arguments, "--recipe", "stabilised")
+    return Config.make(method=method, recipe=recipe) if recipe in RECIPES.get(method, ()) else Config.make()
 
 
 def _arity(value: Any) -> dict[str, Any]:

@@ -6,43 +6,17 @@ A recipe is a set of defaults: `Config.make(recipe="paper")`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    create_model,
-    field_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
 
-from mvm.descriptors import DESCRIPTORS
-from mvm.metric_losses import metric_loss
+from mvm.descriptors import DESCRIPTORS, descriptors_of
+from mvm.methods import METHODS
+from mvm.settings import ConfigError, Settings
 
-__all__ = [
-    "RECIPES",
-    "SCHEMA",
-    "Config",
-    "ConfigError",
-    "MvMSettings",
-    "NetworkSettings",
-    "OptimiserSettings",
-    "Weights",
-]
+__all__ = ["RECIPES", "SCHEMA", "Config", "ConfigError", "NetworkSettings", "OptimiserSettings", "Weights"]
 
 SCHEMA = 1
-ALIASES = {"both": "centroid+diameter"}
-
-
-class ConfigError(ValueError):
-    """Settings that cannot be used; the message is one line: what, which value, what to do."""
-
-
-class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Weights = create_model(
@@ -88,54 +62,22 @@ class OptimiserSettings(Settings):
         return betas
 
 
-class MvMSettings(Settings):
-    """How the metric is learned, and how it is kept tame."""
-
-    metric_loss: str = Field(
-        "direction_triplet",
-        description="direction_triplet (Eq. 2), triplet, softplus_triplet, or pml:NAME from pytorch-metric-learning",
-    )
-    miner: str | None = Field(None, description="a miner of pytorch-metric-learning; with pml: losses only")
-    alpha: float = Field(1.0, ge=0, le=100, description="α: margin of the triplet loss")
-    gamma: float = Field(0.0, ge=0, le=10, description="γ: weight of the direction regulariser (the paper: 0.01)")
-    summed_cosines: bool = Field(False, description="sum the cosines over the batch, as the published code does")
-    lipschitz: float = Field(
-        1.0, ge=0, le=100, description="weight of the penalty on the metric's slope beyond 1; 0 is none (the paper)"
-    )
-    lipschitz_share: float = Field(
-        0.25,
-        gt=0,
-        le=1,
-        description="share of the batch on which the slope is measured: it costs a double backward",
-    )
-    fresh_batches: bool = Field(
-        False,
-        description="draw anchors and positives anew, as in Algorithm 1, instead of using the generator step's real "
-        "batch and its neighbours in it, which costs less",
-    )
-    cooperative: bool = Field(
-        False, description="the metric also descends L_MM, as in the published code (its gradients are not cleared)"
-    )
-
-    @field_validator("metric_loss")
-    @classmethod
-    def _known_loss(cls, name: str) -> str:
-        metric_loss(name)
-        return name
-
-    @field_validator("miner")
-    @classmethod
-    def _known_miner(cls, miner: str | None, info: ValidationInfo) -> str | None:
-        if "metric_loss" in info.data:
-            metric_loss(info.data["metric_loss"], miner)
-        return miner
-
-
 def _tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str | int) else value
 
 
-class Config(Settings):
+MethodSettings = create_model(
+    "MethodSettings",
+    __base__=Settings,
+    **{
+        name: (method.settings, Field(method.settings(), description=f"settings of --method {name}"))
+        for name, method in METHODS.items()
+    },
+)
+RECIPES: dict[str, dict[str, dict[str, Any]]] = {name: method.recipes for name, method in METHODS.items()}
+
+
+class Config(MethodSettings):
     """Everything that defines an experiment: V = variants x seeds networks trained together."""
 
     data: str = Field("circle", description="a toy manifold by name, or a file of points: FILE.csv or FILE.npy")
@@ -144,14 +86,16 @@ class Config(Settings):
         None, ge=2, le=4096, description="place the manifold in this many dimensions by a seeded isometry"
     )
     points: int = Field(50_000, ge=64, le=5_000_000, description="training points drawn from a toy manifold")
-    method: Literal["mvm"] = Field("mvm", description="training method")
+    method: Literal[*METHODS] = Field("mvm", description="training method")
     recipe: Literal["stabilised", "paper", "published"] = Field(
-        "stabilised", description="defaults to start from: this lab's, the paper's, or its published code's"
+        "stabilised",
+        description="defaults to start from: this lab's, the method's paper's, or (mvm) its published code's",
     )
     variants: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
         ("centroid", "diameter", "both"),
         min_length=1,
-        description="descriptor sets to train side by side: names joined by +, or both for centroid+diameter",
+        description="descriptor sets to train side by side: names joined by +, or both for centroid+diameter; "
+        "a method other than mvm has one variant, of its own name",
     )
     seeds: Annotated[tuple[int, ...], BeforeValidator(_tuple)] = Field(
         (0,),
@@ -161,7 +105,6 @@ class Config(Settings):
     steps: int = Field(4000, ge=1, le=10_000_000, description="training steps")
     batch: int = Field(256, ge=2, le=65_536, description="points per batch")
     weights: Weights = Field(Weights(), description="descriptor weights")
-    mvm: MvMSettings = Field(MvMSettings(), description="metric learning")
     network: NetworkSettings = Field(NetworkSettings(), description="networks")
     optimiser: OptimiserSettings = Field(OptimiserSettings(), description="optimisers")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes CUDA where there is one")
@@ -172,18 +115,25 @@ class Config(Settings):
     checkpoints: int = Field(20, ge=1, le=1000, description="checkpoints over the run: what a resumed run starts from")
     schema_version: int = Field(SCHEMA, description="version of this file's schema")
 
-    @field_validator("variants")
-    @classmethod
-    def _known_variants(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
-        for variant in variants:
+    @model_validator(mode="after")
+    def _known_variants(self) -> Config:
+        if self.recipe not in RECIPES[self.method]:
+            known = ", ".join(RECIPES[self.method])
+            raise ValueError(f"recipe: {self.method} has {known}, not {self.recipe!r}")
+        if not METHODS[self.method].matches_descriptors:
+            if self.variants != (self.method,):
+                raise ValueError(f"variants: {self.method} matches no descriptors; leave variants out")
+            return self
+        for variant in self.variants:
             parts = descriptors_of(variant)
             if unknown := [part for part in parts if part not in DESCRIPTORS]:
-                raise ValueError(f"unknown descriptor {unknown[0]!r}; known: both, {', '.join(DESCRIPTORS)}")
+                known = ", ".join(DESCRIPTORS)
+                raise ValueError(f"variants: unknown descriptor {unknown[0]!r}; known: both, {known}")
             if len(set(parts)) < len(parts):
-                raise ValueError(f"{variant!r} names a descriptor twice")
-        if len(set(variants)) < len(variants):
-            raise ValueError("each variant may be named once")
-        return variants
+                raise ValueError(f"variants: {variant!r} names a descriptor twice")
+        if len(set(self.variants)) < len(self.variants):
+            raise ValueError("variants: each variant may be named once")
+        return self
 
     @field_validator("seeds")
     @classmethod
@@ -205,9 +155,7 @@ class Config(Settings):
     def make(cls, **values: Any) -> Config:
         """A valid config, or a `ConfigError` of one line. A recipe's defaults lie under the given values."""
         try:
-            recipe = values.get("recipe", "stabilised")
-            defaults = RECIPES.get(recipe, {}) if isinstance(recipe, str) else {}
-            return cls.model_validate(_merge(defaults, values))
+            return cls.model_validate(_merge(_defaults(values), values))
         except ValidationError as error:
             raise ConfigError(one_line(error)) from None
 
@@ -235,34 +183,25 @@ class Config(Settings):
         return flat
 
 
-RECIPES: dict[str, dict[str, Any]] = {
-    "stabilised": {},
-    "paper": {
-        "mvm": {"gamma": 0.01, "lipschitz": 0.0, "fresh_batches": True},
-        "optimiser": {"decay_to": 1.0, "ema": 0.0},
-    },
-    "published": {
-        "variants": ("centroid", "distance_matrix", "centroid+distance_matrix"),
-        "mvm": {"gamma": 0.01, "lipschitz": 0.0, "fresh_batches": True, "summed_cosines": True, "cooperative": True},
-        "optimiser": {"decay_to": 1.0, "ema": 0.0, "generator_eps": 1e-6, "metric_eps": 1e-3},
-    },
-}
-assert set(RECIPES) == set(get_args(Config.model_fields["recipe"].annotation))
-
-
-def descriptors_of(variant: str) -> list[str]:
-    """Descriptor names in a variant: "both" is centroid and diameter."""
-    return [part.strip() for name in variant.split("+") for part in ALIASES.get(name.strip(), name.strip()).split("+")]
-
-
 def one_line(error: ValidationError) -> str:
     """The first problem of a pydantic error as: field, what is wrong, the value."""
     problem = error.errors()[0]
     field = ".".join(str(part) for part in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
+    if not field:
+        return message
     if problem["type"] == "extra_forbidden":
         return f"unknown setting {field!r}"
     return f"{field}: {message[0].lower()}{message[1:]} (got {problem['input']!r})"
+
+
+def _defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """What the method and recipe in `values` put under them; nothing where those are no known names."""
+    method, recipe = values.get("method", "mvm"), values.get("recipe", "stabilised")
+    if not (isinstance(method, str) and isinstance(recipe, str)):
+        return {}
+    own = {} if method not in METHODS or METHODS[method].matches_descriptors else {"variants": (method,)}
+    return _merge(own, RECIPES.get(method, {}).get(recipe, {}))
 
 
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from mvm.distances import directed_hausdorff, pairwise
 
-__all__ = ["DESCRIPTORS", "Descriptor", "p_diameter", "two_diameter"]
+__all__ = ["DESCRIPTORS", "Descriptor", "descriptors_of", "p_diameter", "two_diameter"]
 
+ALIASES = {"both": "centroid+diameter"}
 TINY = 1e-12  # keeps the square root's gradient finite where a set has shrunk to one point
 
 
@@ -128,3 +129,8 @@ DESCRIPTORS: dict[str, Descriptor] = {
         covariance_gap, "Covariance", "matches every second moment, not only their sum as the 2-diameter does"
     ),
 }
+
+
+def descriptors_of(variant: str) -> list[str]:
+    """Descriptor names in a variant: "both" is centroid and diameter."""
+    return [part.strip() for name in variant.split("+") for part in ALIASES.get(name.strip(), name.strip()).split("+")]

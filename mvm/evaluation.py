@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mvm.data.points import PointData
 from mvm.runs import Run
 from mvm.scores import Reference
-from mvm.training import Experiment, view_noise
+from mvm.training import Experiment
 
 __all__ = ["FINAL", "load_experiment", "reference", "sample_run", "score_run"]
 
@@ -38,7 +38,7 @@ def load_experiment(run: Run, *, best: bool = False) -> Experiment:
     experiment.load(run.checkpoint())
     if best:
         kept = run.checkpoint(best=True)
-        for (name, _), average in zip(experiment.generator.named_parameters(), experiment.average, strict=True):
+        for name, average in experiment.averaged().items():
             average.copy_(kept[f"average.{name}"])
     return experiment
 
@@ -62,11 +62,11 @@ def score_run(
     experiment = experiment or load_experiment(run, best=best)
     untrained = Experiment(experiment.config, run.data)
     against = reference(run.data, n, repeat=repeat)
-    noise = view_noise(run.config, against.size, repeat=repeat).to(experiment.noise_like)
+    noise = experiment.view_noise(against.size, repeat=repeat)
     fakes = run.data.restore(experiment.generate(noise).cpu().float())
     rows = []
     for member, (variant, seed) in enumerate(run.config.members):
-        metrics = [_embedding(e.metric, member, run.data) for e in (experiment, untrained)]
+        metrics = [_embedding(e, member) for e in (experiment, untrained)]
         scores = against.score(fakes[member], embed=metrics[0], initial_embed=metrics[1])
         rows.append({"variant": variant, "seed": seed, "step": experiment.step, "n": against.size} | scores)
     return rows
@@ -83,12 +83,10 @@ def sample_run(run: Run, n: int, *, seed: int = 0, best: bool = False) -> Tensor
     """
     experiment = load_experiment(run, best=best)
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(n, run.config.network.noise_dim, generator=generator).to(experiment.noise_like)
+    noise = torch.randn(n, experiment.noise_dim, generator=generator)
     parts = [experiment.generate(part).cpu().float() for part in noise.split(2**16)]
     return run.data.restore(torch.cat(parts, dim=1))
 
 
-def _embedding(metric: nn.Module, member: int, data: PointData) -> Callable[[Tensor], Tensor]:
-    network = metric.member(member)
-    like = next(network.parameters())
-    return lambda points: network(data.standardise(points).to(like)[None])[0]
+def _embedding(experiment: Experiment, member: int) -> Callable[[Tensor], Tensor]:
+    return lambda points: experiment.embed(experiment.data.standardise(points.float()))[member]

@@ -21,7 +21,7 @@ from torch import Tensor
 from mvm.descriptors import DESCRIPTORS, two_diameter
 from mvm.runs import Control, Diverged, Run, Stopped, append_line, write_atomic, write_tensors
 from mvm.spectrum import eigenvalues
-from mvm.training import Experiment, Step, fit, view_noise
+from mvm.training import Experiment, Step, fit
 
 __all__ = ["Diverged", "Recorder", "Stopped", "train"]
 
@@ -68,10 +68,9 @@ class Recorder:
     def __init__(self, run: Run, experiment: Experiment) -> None:
         self.run, self.experiment, self.config = run, experiment, run.config
         self.member_count = len(run.config.members)
-        like = experiment.noise_like
-        self.real = experiment.data.view.to(like)
-        self.noise = view_noise(run.config, len(self.real)).to(like)
-        self.grid = _grid(run.config.network.noise_dim).to(like)
+        self.real = experiment.data.view.to(experiment.average)
+        self.noise = experiment.view_noise(len(self.real))
+        self.grid = _grid(experiment.noise_dim).to(self.noise)
         self.real_spread = two_diameter(self.real)
         self.record_every = run.config.every(run.config.records)
         self.snapshot_every = run.config.every(run.config.snapshots)
@@ -210,8 +209,7 @@ class Recorder:
     def _embed(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
         """Fakes of the averaged generator, and embeddings of n real and n fake points: `(V, n, ·)` each."""
         fake = self.experiment.generate(self.noise[:n])
-        metric = self.experiment.metric
-        return fake, metric(self.real[:n].expand(self.member_count, -1, -1)), metric(fake)
+        return fake, self.experiment.embed(self.real[:n]), self.experiment.embed(fake)
 
     @torch.no_grad()
     def _record(self, step: Step | None) -> None:
@@ -286,7 +284,7 @@ class Recorder:
 
         if self._reference is None:
             self._reference = reference(self.experiment.data, QUICK)
-        points = self.experiment.generate(view_noise(self.config, self._reference.size).to(self.noise))
+        points = self.experiment.generate(self.experiment.view_noise(self._reference.size))
         restored = self.experiment.data.restore(points.cpu().float())
         rows = [self._reference.score(fake) for fake in restored]
         append_line(self._log, {"step": self.experiment.step, "scores": rows})

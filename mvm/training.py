@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from mvm.config import Config, ConfigError
 from mvm.data.points import PointData
@@ -18,7 +19,7 @@ from mvm.methods import METHODS, Draws, Loss
 from mvm.methods.base import stream
 from mvm.networks.mlp import StackedMLP
 
-__all__ = ["Experiment", "Step", "device_of", "fit", "view_noise"]
+__all__ = ["Experiment", "Player", "Step", "device_of", "fit"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,61 @@ class Step:
     terms: dict[str, Tensor]
 
 
+class Player:
+    """Networks that one optimiser moves, their weights side by side in one flat tensor.
+
+    A step of a small network is bound by the number of operations, not by arithmetic: Adam and the averaging are one
+    operation each on the flat tensor, where they were one on each of its parts.
+
+    Args:
+        networks: by the name they have in a checkpoint; their parameters become views of `flat`.
+        lr, betas, eps: Adam's.
+
+    Attributes:
+        flat: all weights.
+        lr: step size of the next `descend`.
+        moments: Adam's first and second moment, as flat as the weights, and its number of steps.
+    """
+
+    def __init__(
+        self, networks: dict[str, nn.Module], *, lr: float, betas: tuple[float, float], eps: float
+    ) -> None:
+        self.names, self.parameters = [], []
+        for network, module in networks.items():
+            for name, parameter in module.named_parameters():
+                self.names.append(f"{network}.{name}")
+                self.parameters.append(parameter)
+        self.flat = torch.cat([p.detach().flatten() for p in self.parameters])
+        for parameter, part in zip(self.parameters, self.parts(self.flat), strict=True):
+            parameter.data = part
+        self.lr, self.betas, self.eps = lr, betas, eps
+        step = torch.zeros((), dtype=torch.float32, device=self.flat.device)
+        self.moments = {"exp_avg": torch.zeros_like(self.flat), "exp_avg_sq": torch.zeros_like(self.flat), "step": step}
+
+    def parts(self, flat: Tensor) -> list[Tensor]:
+        """The views of a flat tensor that have the parameters' shapes."""
+        sizes = [p.numel() for p in self.parameters]
+        return [part.view(p.shape) for part, p in zip(flat.split(sizes), self.parameters, strict=True)]
+
+    def descend(self, loss: Loss) -> None:
+        """One step of Adam; other players' weights cost no gradient."""
+        gradients = torch.autograd.grad(loss.total.sum(), self.parameters, retain_graph=loss.reused)
+        m = self.moments
+        adam(
+            [self.flat], [torch.cat([g.flatten() for g in gradients])], [m["exp_avg"]], [m["exp_avg_sq"]], [],
+            [m["step"]], fused=True, amsgrad=False, beta1=self.betas[0], beta2=self.betas[1], lr=self.lr,
+            weight_decay=0.0, eps=self.eps, maximize=False,
+        )  # fmt: skip
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, and Adam's moments of each, by name."""
+        named = dict(zip(self.names, self.parts(self.flat), strict=True))
+        for moment in ("exp_avg", "exp_avg_sq"):
+            parts = self.parts(self.moments[moment])
+            named |= {f"{name}.{moment}": part for name, part in zip(self.names, parts, strict=True)}
+        return named
+
+
 class Experiment:
     """V networks in training: everything that a checkpoint holds.
 
@@ -47,99 +103,100 @@ class Experiment:
 
     Attributes:
         step: steps done.
-        generator, metric, average: the two players, and the generator's exponential moving average.
+        generator, metric: the two networks, with a variant axis.
+        players: what the generator's and the critic's loss move.
+        average: the generator's exponential moving average, flat as its player's weights.
     """
 
     def __init__(self, config: Config, data: PointData, *, dtype: torch.dtype = torch.float32) -> None:
         self.config, self.data, self.step = config, data, 0
         self.device = device_of(config.device)
-        net, opt = config.network, config.optimiser
+        net, opt, kind = config.network, config.optimiser, METHODS[config.method]
         streams = [torch.Generator().manual_seed(stream(seed, -1)) for seed in config.seeds]
         hidden = [net.width] * net.depth
         settings = {"copies": len(config.variants), "activation": net.activation}
-        self.generator = StackedMLP([net.noise_dim, *hidden, data.dim], streams, **settings)
+        self.generator = StackedMLP([kind.generator_inputs(config, data.dim), *hidden, data.dim], streams, **settings)
         self.metric = StackedMLP(
             [data.dim, *hidden, net.embedding_dim], streams, **settings, unit_length=net.unit_embedding
         )
-        for network in (self.generator, self.metric):
+        self.method = kind(config, self.generator, self.metric, streams)
+        networks = {"metric": self.metric} | self.method.networks
+        for network in (self.generator, *networks.values()):
             network.to(device=self.device, dtype=dtype)
-        self.average = [p.detach().clone() for p in self.generator.parameters()]
-        adam = {"fused": True}
-        self.optimisers = {
-            "generator": torch.optim.Adam(
-                self.generator.parameters(), opt.generator_lr, opt.generator_betas, opt.generator_eps, **adam
+        for name, tensor in self.method.state.items():
+            self.method.state[name] = tensor.to(device=self.device, dtype=dtype)
+        self.players = {
+            "generator": Player(
+                {"generator": self.generator}, lr=opt.generator_lr, betas=opt.generator_betas, eps=opt.generator_eps
             ),
-            "metric": torch.optim.Adam(
-                self.metric.parameters(), opt.metric_lr, opt.metric_betas, opt.metric_eps, **adam
-            ),
+            "metric": Player(networks, lr=opt.metric_lr, betas=opt.metric_betas, eps=opt.metric_eps),
         }
-        self.method = METHODS[config.method](config, self.generator, self.metric)
-        self.method.weights = self.method.weights.to(device=self.device, dtype=dtype)
+        self.average = self.players["generator"].flat.clone()
+        self.noise_dim = kind.noise_dim(config, data.dim)
         self.draws = Draws(
             data.train.to(device=self.device, dtype=dtype),
             config.seeds,
             copies=len(config.variants),
-            noise_dim=net.noise_dim,
+            noise_dim=self.noise_dim,
         )
-
-    @property
-    def noise_like(self) -> Tensor:
-        """A tensor of the device and dtype that the networks take."""
-        return self.average[0]
 
     def advance(self) -> Step:
         """One step of Algorithm 1: the generator first, then the metric against the updated generator."""
         draws = self.draws.at(self.step)
         self._set_rates()
         matching = self.method.generator_loss(draws)
-        self._descend("generator", self.generator, matching)
-        learning = self.method.critic_loss(draws)
-        self._descend("metric", self.metric, learning)
-        self.method.constrain()
-        self._average()
+        self.players["generator"].descend(matching)
+        learning = Loss(torch.zeros_like(matching.total), {})
+        for _ in range(self.method.critic_steps):
+            learning = self.method.critic_loss(draws)
+            self.players["metric"].descend(learning)
+            self.method.constrain()
+        decay = min(self.config.optimiser.ema, (1 + self.step) / (10 + self.step))
+        self.average.lerp_(self.players["generator"].flat, 1 - decay)
         self.step += 1
         terms = {name: value.detach() for name, value in (matching.terms | learning.terms).items()}
         return Step(self.step, matching.total.detach(), learning.total.detach(), terms)
-
-    def _descend(self, player: str, network: nn.Module, loss: Loss) -> None:
-        """Gradients of this player's weights only: the frozen player costs no weight gradient."""
-        parameters = list(network.parameters())
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss.total.sum(), parameters), strict=True):
-            parameter.grad = gradient.contiguous()  # the fused kernel reads memory in order, whatever the strides
-        self.optimisers[player].step()
 
     def _set_rates(self) -> None:
         opt = self.config.optimiser
         late = max(0.0, self.step / self.config.steps - opt.decay_from) / max(1 - opt.decay_from, 1e-9)
         share = 1 - (1 - opt.decay_to) * min(1.0, late)
-        self.optimisers["generator"].param_groups[0]["lr"] = opt.generator_lr * share
-        self.optimisers["metric"].param_groups[0]["lr"] = opt.metric_lr * share
+        self.players["generator"].lr = opt.generator_lr * share
+        self.players["metric"].lr = opt.metric_lr * share
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        decay = min(self.config.optimiser.ema, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(self.average, list(self.generator.parameters()), 1 - decay)
+    def averaged(self) -> dict[str, Tensor]:
+        """The averaged generator's weights by name, `(V, ...)` each; views, not copies."""
+        names = [name for name, _ in self.generator.named_parameters()]
+        return dict(zip(names, self.players["generator"].parts(self.average), strict=True))
 
     @torch.no_grad()
     def generate(self, noise: Tensor, *, averaged: bool = True) -> Tensor:
         """Fakes `(V, B, D)`, standardised, from noise `(V, B, m)` or `(B, m)` shared by all variants."""
+        noise = noise.to(self.average)
         if noise.ndim == 2:
             noise = noise.expand(len(self.config.members), *noise.shape)
         if not averaged:
-            return self.generator(noise)
-        names = [name for name, _ in self.generator.named_parameters()]
-        return torch.func.functional_call(self.generator, dict(zip(names, self.average, strict=True)), (noise,))
+            return self.method.sample(self.generator, noise)
+        weights = self.averaged()
+        return self.method.sample(lambda z: torch.func.functional_call(self.generator, weights, (z,)), noise)
+
+    @torch.no_grad()
+    def embed(self, points: Tensor) -> Tensor:
+        """Embeddings `(V, B, n)` of standardised points `(V, B, D)`, or `(B, D)` shared by all variants."""
+        points = points.to(self.average)
+        return self.method.embed(points.expand(len(self.config.members), *points.shape[-2:]))
+
+    def view_noise(self, n: int, *, repeat: int = 0) -> Tensor:
+        """The fixed generator inputs `(n, m)` that every view and score of a run uses."""
+        generator = torch.Generator().manual_seed(stream(repeat, -2))
+        return torch.randn(n, self.noise_dim, generator=generator).to(self.average)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, average, optimiser moments and step: all that is needed to continue bit for bit."""
-        tensors = {"step": torch.tensor(self.step), "weights": self.method.weights}
-        for player, network in (("generator", self.generator), ("metric", self.metric)):
-            for i, (name, parameter) in enumerate(network.named_parameters()):
-                tensors[f"{player}.{name}"] = parameter.detach()
-                for moment, value in self.optimisers[player].state_dict()["state"].get(i, {}).items():
-                    tensors[f"{player}.{name}.{moment}"] = value
-        names = [name for name, _ in self.generator.named_parameters()]
-        return tensors | {f"average.{name}": value for name, value in zip(names, self.average, strict=True)}
+        """Weights, average, optimiser moments, method's state and step: all that is needed to continue bit for bit."""
+        tensors = {"step": torch.tensor(self.step)} | self.method.state
+        for name, player in self.players.items():
+            tensors |= player.tensors() | {f"{name}.updates": player.moments["step"]}
+        return tensors | {f"average.{name}": value for name, value in self.averaged().items()}
 
     @torch.no_grad()
     def load(self, tensors: dict[str, Tensor]) -> None:
@@ -148,39 +205,20 @@ class Experiment:
         Raises:
             ConfigError: a tensor is missing or has another shape: the checkpoint belongs to another config.
         """
-
-        def take(own: Tensor, name: str) -> None:
+        for name, own in self.tensors().items():
+            if name not in tensors:
+                raise ConfigError(f"checkpoint does not fit its config: it has no {name}")
             if tensors[name].shape != own.shape:  # copy_ would broadcast one variant over many
-                raise RuntimeError(f"{name} is {tuple(tensors[name].shape)}, not {tuple(own.shape)}")
+                shapes = f"{tuple(tensors[name].shape)}, not {tuple(own.shape)}"
+                raise ConfigError(f"checkpoint does not fit its config: {name} is {shapes}")
             own.copy_(tensors[name])
-
-        try:
-            self.step = int(tensors["step"])
-            take(self.method.weights, "weights")
-            for player, network in (("generator", self.generator), ("metric", self.metric)):
-                state = {}
-                for i, (name, parameter) in enumerate(network.named_parameters()):
-                    take(parameter, f"{player}.{name}")
-                    if self.step:
-                        moments = ("step", "exp_avg", "exp_avg_sq")
-                        state[i] = {m: tensors[f"{player}.{name}.{m}"].clone() for m in moments}
-                optimiser = self.optimisers[player]
-                optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-            for (name, _), average in zip(self.generator.named_parameters(), self.average, strict=True):
-                take(average, f"average.{name}")
-        except (KeyError, RuntimeError) as error:
-            raise ConfigError(f"checkpoint does not fit its config: {error}") from None
+        self.step = int(tensors["step"])
 
 
 def fit(experiment: Experiment) -> Iterator[Step]:
     """Train to the config's number of steps; yields after both optimiser steps of each."""
     while experiment.step < experiment.config.steps:
         yield experiment.advance()
-
-
-def view_noise(config: Config, n: int, *, repeat: int = 0) -> Tensor:
-    """The fixed generator inputs `(n, m)` that every view and score of a run uses."""
-    return torch.randn(n, config.network.noise_dim, generator=torch.Generator().manual_seed(stream(repeat, -2)))
 
 
 def device_of(name: str) -> torch.device:

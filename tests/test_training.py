@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from mvm.config import Config, ConfigError, descriptors_of
+from mvm.config import Config, ConfigError
+from mvm.descriptors import descriptors_of
 from mvm.data.points import PointData
 from mvm.methods import Draws
 from mvm.training import Experiment, device_of, fit
@@ -112,14 +113,15 @@ def algorithm_1(settings: Config, member: int) -> tuple[nn.Module, nn.Module, li
 
         real, noise = draws.real(batch)[0], draws.noise(batch)[0]
         f_adam.zero_grad()
-        matching_loss(settings, variant, g(real), g(f(noise))).backward()
+        fake = f(noise)
+        matching_loss(settings, variant, g(real), g(fake)).backward()
         f_adam.step()
 
-        negative = f(draws.noise(batch)[0]).detach()
         if mvm.fresh_batches:
+            negative = f(draws.noise(batch)[0]).detach()
             anchor, positive = draws.real(batch)[0], draws.real(batch)[0]
         else:
-            anchor, positive = real, torch.cat([real[-1:], real[:-1]])
+            negative, anchor, positive = fake.detach(), real, torch.cat([real[-1:], real[:-1]])
         g_adam.zero_grad()
         loss = metric_loss(settings, g, anchor, positive, negative)
         if mvm.lipschitz:
@@ -150,7 +152,6 @@ def algorithm_1(settings: Config, member: int) -> tuple[nn.Module, nn.Module, li
 )
 def test_fit_is_algorithm_1(settings):
     experiment = finished(settings)
-    names = [name for name, _ in experiment.generator.named_parameters()]
     for member in range(len(settings.members)):
         f, g, average = algorithm_1(settings, member)
         for stack, plain in ((experiment.generator, f), (experiment.metric, g)):
@@ -158,7 +159,7 @@ def test_fit_is_algorithm_1(settings):
             for weight, bias, linear in zip(stack.weights, stack.biases, linears, strict=True):
                 torch.testing.assert_close(weight[member], linear.weight.T, rtol=1e-9, atol=1e-10)
                 torch.testing.assert_close(bias[member, 0], linear.bias, rtol=1e-9, atol=1e-10)
-        averaged = dict(zip(names, experiment.average, strict=True))
+        averaged = experiment.averaged()
         plain = dict(zip((name for name, _ in f.named_parameters()), average, strict=True))
         for layer in range(len(experiment.generator.weights)):
             torch.testing.assert_close(
@@ -227,15 +228,14 @@ def test_moving_average_in_closed_form():
     assert decays[-1] == 0.3
     shares = [np.prod(decays)] + [(1 - decays[k]) * np.prod(decays[k + 1 :]) for k in range(15)]
     torch.testing.assert_close(float(sum(shares)), 1.0)
-    for i, average in enumerate(experiment.average):
+    for i, average in enumerate(experiment.averaged().values()):
         expected = sum(share * weights[i] for share, weights in zip(shares, history, strict=True))
         torch.testing.assert_close(average, expected)
 
 
 def test_without_averaging_the_average_is_the_generator():
     experiment = finished(config(optimiser={"ema": 0.0}), dtype=torch.float32)
-    for average, parameter in zip(experiment.average, experiment.generator.parameters(), strict=True):
-        assert torch.equal(average, parameter)
+    assert torch.equal(experiment.average, experiment.players["generator"].flat)
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.5, 0.02), (0.0, 0.1), (0.25, 1.0), (1.0, 0.0), (0.5, 0.0)])
@@ -246,7 +246,7 @@ def test_both_rates_fall_linearly(start, end):
     experiment = Experiment(settings, cloud())
     rates = []
     for _ in fit(experiment):
-        rates.append([experiment.optimisers[player].param_groups[0]["lr"] for player in ("generator", "metric")])
+        rates.append([experiment.players[player].lr for player in ("generator", "metric")])
     share = np.interp(np.arange(20) / 20, [0, start, 1], [1, 1, end]) if start < 1 else np.ones(20)
     np.testing.assert_allclose(rates, np.outer(share, [1e-3, 4e-3]), rtol=1e-12)
 
@@ -389,8 +389,7 @@ def test_generate_takes_the_average_or_the_live_generator():
     assert not shared.requires_grad
     assert not live.requires_grad
     with torch.no_grad():
-        for parameter, average in zip(experiment.generator.parameters(), experiment.average, strict=True):
-            parameter.copy_(average)
+        experiment.players["generator"].flat.copy_(experiment.average)
     torch.testing.assert_close(experiment.generate(noise, averaged=False), shared)
     assert (live - shared).abs().max() > 1e-4
 

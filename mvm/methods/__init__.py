@@ -1,8 +1,20 @@
 """Training methods by name. A method is one file with the verbs of `base.Method`, and one line here."""
 
 from mvm.methods.base import Draws, Loss, Method
+from mvm.methods.flow_matching import FlowMatching
 from mvm.methods.mvm import MvM
+from mvm.methods.sngan import SNGAN
+from mvm.methods.swgan import SWGAN
+from mvm.methods.wgan import WGAN
+from mvm.methods.wgan_gp import WGANGP
 
 __all__ = ["METHODS", "Draws", "Loss", "Method"]
 
-METHODS: dict[str, type[Method]] = {"mvm": MvM}
+METHODS: dict[str, type[Method]] = {
+    "mvm": MvM,
+    "wgan": WGAN,
+    "wgan_gp": WGANGP,
+    "sngan": SNGAN,
+    "swgan": SWGAN,
+    "flow_matching": FlowMatching,
+}

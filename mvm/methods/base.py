@@ -1,5 +1,7 @@
 """What every method shares: the three verbs, the loss they return, and the random draws they consume.
 
+    one step of the loop:   generator_loss → descend;   critic_steps × (critic_loss → descend, constrain)
+
 The draws of step t for seed s are a function of (s, t) alone. So variants of one seed see the same real batches and the
 same noise, a resumed run continues bit for bit without any saved generator state, and a forked run meets the same
 batches.
@@ -9,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mvm.config import Config
+from mvm.settings import Settings
+
+if TYPE_CHECKING:
+    from mvm.config import Config
 
 __all__ = ["Draws", "Loss", "Method", "stream"]
 
@@ -26,19 +31,76 @@ class Loss:
     Attributes:
         total: what the player descends, one value per variant, `(V,)`.
         terms: its named parts, `(V,)` each, before weights.
+        reused: the next loss of this step uses parts of this one's graph, which must outlive the descent.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
+    reused: bool = False
 
 
-class Method(Protocol):
-    """A method is known to the loop by three verbs and its live weights."""
+class Method:
+    """A training method: three verbs over V variants, and what the loop must know to build and save its networks.
 
-    def generator_loss(self, draws: Draws) -> Loss: ...
-    def critic_loss(self, draws: Draws) -> Loss: ...
-    def constrain(self) -> None: ...
-    def reweight(self, config: Config) -> None: ...
+    Args:
+        config: the whole experiment; a method keeps what it needs.
+        generator: noise `(V, B, m)` to data `(V, B, D)`, unless `generator_sizes` says otherwise.
+        metric: g_w, data `(V, B, D)` to embeddings `(V, B, n)`.
+        streams: one random generator per seed, for networks of the method's own.
+
+    Attributes:
+        settings: the model of the method's own settings; its field in `Config` has the method's name.
+        recipes: config defaults by name. "stabilised", the default, and "paper" are owed.
+        matches_descriptors: whether variants are descriptor sets; else the one variant has the method's name.
+        networks: networks of its own, descended together with the metric network.
+        state: tensors beside all weights that a checkpoint must hold; changed in place.
+        critic_steps: updates of the metric network for each of the generator.
+    """
+
+    settings: ClassVar[type[Settings]]
+    recipes: ClassVar[dict[str, dict[str, Any]]]
+    matches_descriptors: ClassVar[bool] = False
+    evaluations: ClassVar[int] = 1  # of the generator network for one sample
+
+    def __init__(
+        self, config: Config, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
+    ) -> None:
+        self.config, self.generator, self.metric, self.batch = config, generator, metric, config.batch
+        self.networks: dict[str, nn.Module] = {}
+        self.state: dict[str, Tensor] = {}
+        self.critic_steps = 1
+
+    @classmethod
+    def noise_dim(cls, config: Config, dim: int) -> int:
+        """m, the dimension of the generator's input, for data of dimension `dim`."""
+        return config.network.noise_dim
+
+    @classmethod
+    def generator_inputs(cls, config: Config, dim: int) -> int:
+        """Units in the generator network's first layer."""
+        return cls.noise_dim(config, dim)
+
+    def generator_loss(self, draws: Draws) -> Loss:
+        """What the generator descends; the metric network is frozen."""
+        raise NotImplementedError
+
+    def critic_loss(self, draws: Draws) -> Loss:
+        """What the metric network and `networks` descend; the generator is frozen."""
+        raise NotImplementedError
+
+    def constrain(self) -> None:
+        """Project the critic's weights after its step, where the method does."""
+
+    def reweight(self, config: Config) -> None:
+        """Take new descriptor weights while training, where the method has them."""
+
+    def sample(self, generator: nn.Module, noise: Tensor) -> Tensor:
+        """Fakes `(V, B, D)` from noise `(V, B, m)` by `generator`, such as the averaged one."""
+        return generator(noise)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """The learned embedding `(V, B, n)` of points `(V, B, D)`, as the critic sees it."""
+        return self.metric(x)
 
 
 def stream(seed: int, step: int) -> int:

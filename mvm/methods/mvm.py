@@ -11,34 +11,107 @@ players never settle. ρ = 0 is the paper.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from mvm.config import Config, descriptors_of
-from mvm.descriptors import DESCRIPTORS
-from mvm.methods.base import Draws, Loss
+from mvm.descriptors import DESCRIPTORS, descriptors_of
+from mvm.methods.base import Draws, Loss, Method
 from mvm.metric_losses import metric_loss
+from mvm.settings import Settings
 
-__all__ = ["MvM"]
+if TYPE_CHECKING:
+    from mvm.config import Config
+
+__all__ = ["MvM", "MvMSettings"]
 
 
-class MvM:
-    """The method's three verbs over V variants.
+class MvMSettings(Settings):
+    """How the metric is learned, and how it is kept tame."""
 
-    Args:
-        config: variants, weights and `mvm` settings are read.
-        generator: f_θ, noise `(V, B, m)` to data `(V, B, D)`.
-        metric: g_w, data `(V, B, D)` to embeddings `(V, B, n)`.
-    """
+    metric_loss: str = Field(
+        "direction_triplet",
+        description="direction_triplet (Eq. 2), triplet, softplus_triplet, or pml:NAME from pytorch-metric-learning",
+    )
+    miner: str | None = Field(None, description="a miner of pytorch-metric-learning; with pml: losses only")
+    alpha: float = Field(1.0, ge=0, le=100, description="α: margin of the triplet loss")
+    gamma: float = Field(0.0, ge=0, le=10, description="γ: weight of the direction regulariser (the paper: 0.01)")
+    summed_cosines: bool = Field(False, description="sum the cosines over the batch, as the published code does")
+    lipschitz: float = Field(
+        1.0, ge=0, le=100, description="weight of the penalty on the metric's slope beyond 1; 0 is none (the paper)"
+    )
+    lipschitz_share: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="share of the batch on which the slope is measured: it costs a double backward",
+    )
+    fresh_batches: bool = Field(
+        False,
+        description="draw anchors, positives and negatives anew, the latter from the updated generator (Algorithm 1), "
+        "instead of learning from the generator step's own batches and embeddings, which halves the work",
+    )
+    cooperative: bool = Field(
+        False, description="the metric also descends L_MM, as in the published code (its gradients are not cleared)"
+    )
 
-    def __init__(self, config: Config, generator: nn.Module, metric: nn.Module) -> None:
-        self.generator, self.metric, self.batch = generator, metric, config.batch
-        self.settings = config.mvm
+    @field_validator("metric_loss")
+    @classmethod
+    def _known_loss(cls, name: str) -> str:
+        metric_loss(name)
+        return name
+
+    @field_validator("miner")
+    @classmethod
+    def _known_miner(cls, miner: str | None, info: ValidationInfo) -> str | None:
+        if "metric_loss" in info.data:
+            metric_loss(info.data["metric_loss"], miner)
+        return miner
+
+
+class MvM(Method):
+    """Manifold matching: `config.variants`, `config.weights` and `config.mvm` are read."""
+
+    settings = MvMSettings
+    matches_descriptors = True
+    recipes = {
+        "stabilised": {},
+        "paper": {
+            "mvm": {"gamma": 0.01, "lipschitz": 0.0, "fresh_batches": True},
+            "optimiser": {"decay_to": 1.0, "ema": 0.0},
+        },
+        "published": {
+            "variants": ("centroid", "distance_matrix", "centroid+distance_matrix"),
+            "mvm": {
+                "gamma": 0.01,
+                "lipschitz": 0.0,
+                "fresh_batches": True,
+                "summed_cosines": True,
+                "cooperative": True,
+            },
+            "optimiser": {"decay_to": 1.0, "ema": 0.0, "generator_eps": 1e-6, "metric_eps": 1e-3},
+        },
+    }
+
+    def __init__(
+        self, config: Config, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
+    ) -> None:
+        super().__init__(config, generator, metric, streams)
         self.metric_loss = metric_loss(config.mvm.metric_loss, config.mvm.miner)
+        # a loss of pytorch-metric-learning pairs every anchor with every positive: they must be two batches
+        self.fresh = config.mvm.fresh_batches or config.mvm.metric_loss.startswith("pml:")
         used = {name for variant in config.variants for name in descriptors_of(variant)}
         self.terms = [name for name in DESCRIPTORS if name in used]
-        self.weights = torch.zeros(len(config.members), len(self.terms))
+        self.state["weights"] = torch.zeros(len(config.members), len(self.terms))
         self.reweight(config)
+
+    @property
+    def weights(self) -> Tensor:
+        """Weight of each descriptor in each variant, `(V, terms)`."""
+        return self.state["weights"]
 
     def reweight(self, config: Config) -> None:
         """Take the descriptor weights of `config`, in place: a running training feels it at its next step."""
@@ -49,21 +122,21 @@ class MvM:
 
     def generator_loss(self, draws: Draws) -> Loss:
         """L_MM of fresh fakes against a fresh real batch; its terms are the unweighted gaps."""
-        self.real = draws.real(self.batch)
-        self.embedded = self.metric(self.real)
-        fake = self.metric(self.generator(draws.noise(self.batch)))
-        return self._manifold_matching(self.embedded.detach(), fake)
+        self.real, self.fake = draws.real(self.batch), self.generator(draws.noise(self.batch))
+        self.embedded = self.metric(self.real), self.metric(self.fake)
+        loss = self._manifold_matching(self.embedded[0].detach(), self.embedded[1])
+        return Loss(loss.total, loss.terms, reused=not self.fresh)
 
     def critic_loss(self, draws: Draws) -> Loss:
-        """L_apn on real anchors and positives, with negatives made by the updated generator."""
-        s = self.settings
-        with torch.no_grad():
-            negative = self.generator(draws.noise(self.batch))
-        if s.fresh_batches or s.metric_loss.startswith("pml:"):  # those pair every anchor with every positive
+        """L_apn on real anchors and positives and fake negatives."""
+        s = self.config.mvm
+        if self.fresh:
+            with torch.no_grad():
+                negative = self.generator(draws.noise(self.batch))
             anchor, positive = draws.real(self.batch), draws.real(self.batch)
             a, p, n = self.metric(torch.cat([anchor, positive, negative], dim=-2)).split(self.batch, dim=-2)
         else:
-            anchor, a, n = self.real, self.embedded, self.metric(negative)
+            anchor, negative, (a, n) = self.real, self.fake.detach(), self.embedded
             p = a.roll(1, dims=-2)  # the batch is independent draws: each point's neighbour is a random positive
         terms = {"triplet": self.metric_loss(a, p, n, alpha=s.alpha, gamma=s.gamma, summed=s.summed_cosines)}
         total = terms["triplet"]
@@ -74,16 +147,13 @@ class MvM:
             total = total + self._manifold_matching(a, n).total
         return Loss(total, terms)
 
-    def constrain(self) -> None:
-        """Nothing to project: the slope is bounded by a penalty."""
-
     def _manifold_matching(self, real: Tensor, fake: Tensor) -> Loss:
         gaps = {name: DESCRIPTORS[name].gap(real, fake) for name in self.terms}
         return Loss((torch.stack(list(gaps.values()), dim=-1) * self.weights).sum(-1), gaps)
 
     def _slope_excess(self, anchor: Tensor, negative: Tensor, draws: Draws) -> Tensor:
         """E relu(‖∇_x ⟨u, g_w(x)⟩‖ − 1)² per variant, x uniform on the segment from a real to a fake point."""
-        n = max(1, int(self.batch * self.settings.lipschitz_share))
+        n = max(1, int(self.batch * self.config.mvm.lipschitz_share))
         x = torch.lerp(anchor[:, :n], negative[:, :n], draws.uniform(n, 1)).requires_grad_()
         e = self.metric(x)
         u = draws.normal(n, e.shape[-1])

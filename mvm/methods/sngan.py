@@ -1,0 +1,101 @@
+"""SNGAN: every weight matrix of the critic is divided by its largest singular value (Miyato et al., ICLR 2018).
+
+    critic   E relu(1 − D(x)) + E relu(1 + D(f_θ(z)))     (hinge, Eqs. 16 and 17)
+    W̄ = W / σ(W),   σ(W) ≈ uᵀ W v,   v ← Wᵀ u / ‖·‖,   u ← W v / ‖·‖:  one round for each critic update (Algorithm 1)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mvm.methods.base import Draws, Loss
+from mvm.methods.critic import Critic
+from mvm.settings import Settings
+
+if TYPE_CHECKING:
+    from mvm.config import Config
+
+__all__ = ["SNGAN", "SNGANSettings"]
+
+
+class SNGANSettings(Settings):
+    """SNGAN: spectral normalisation."""
+
+    critic_steps: int = Field(5, ge=1, le=100, description="critic updates for each generator update")
+
+
+class SNGAN(Critic):
+    """Spectral normalisation: `config.sngan` is read."""
+
+    settings = SNGANSettings
+    recipes = {
+        "stabilised": {"optimiser": {"metric_betas": (0.0, 0.9)}},
+        "paper": {
+            "optimiser": {
+                "generator_lr": 2e-4,
+                "metric_lr": 2e-4,
+                "generator_betas": (0.0, 0.9),
+                "metric_betas": (0.0, 0.9),
+                "decay_to": 1.0,
+                "ema": 0.0,
+            },
+        },
+    }
+
+    def __init__(
+        self, config: Config, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
+    ) -> None:
+        super().__init__(config, generator, metric, streams)
+        for name, weight in self._matrices():
+            # a start that no input vector is likely to be orthogonal to, the same for every variant
+            self.state[f"{name}.u"] = F.normalize(torch.ones_like(weight[..., 0]), dim=-1)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """g with spectrally normalised weights."""
+        return self._normalised("metric", self.metric, x)
+
+    def critic(self, x: Tensor) -> Tensor:
+        """D(x), `(V, B, D)` to `(V, B)`."""
+        return self._normalised("head", self.networks["head"], self.embed(x)).squeeze(-1)
+
+    def critic_loss(self, draws: Draws) -> Loss:
+        """The hinge loss, after one round of power iteration."""
+        self._iterate()
+        real, fake = self.pair(draws)
+        on_real, on_fake = self.critic(real), self.critic(fake)
+        total = (1 - on_real).relu().mean(-1) + (1 + on_fake).relu().mean(-1)
+        return Loss(total, {"critic_gap": (on_real.mean(-1) - on_fake.mean(-1))})
+
+    def _matrices(self) -> list[tuple[str, Tensor]]:
+        """Every weight matrix of the critic, `(V, in, out)`, by its name in a checkpoint."""
+        networks = {"metric": self.metric} | self.networks
+        return [
+            (f"{network}.{name}", parameter)
+            for network, module in networks.items()
+            for name, parameter in module.named_parameters()
+            if name.startswith("weights.")
+        ]
+
+    @torch.no_grad()
+    def _iterate(self) -> None:
+        for name, weight in self._matrices():
+            u = self.state[f"{name}.u"]
+            v = F.normalize(torch.einsum("vio,vi->vo", weight, u), dim=-1)
+            u.copy_(F.normalize(torch.einsum("vio,vo->vi", weight, v), dim=-1))
+
+    def _normalised(self, network: str, module: nn.Module, x: Tensor) -> Tensor:
+        """`module(x)` with W / σ(W) for each of its weight matrices W."""
+        replaced = {}
+        for name, parameter in module.named_parameters():
+            if name.startswith("weights."):
+                u = self.state[f"{network}.{name}.u"]
+                v = F.normalize(torch.einsum("vio,vi->vo", parameter.detach(), u), dim=-1)
+                sigma = torch.einsum("vi,vio,vo->v", u, parameter, v)
+                replaced[name] = parameter / sigma[:, None, None]
+        return torch.func.functional_call(module, replaced, (x,))

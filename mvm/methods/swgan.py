@@ -1,0 +1,141 @@
+"""SWGAN: a sliced critic with learned orthogonal projections (Wu et al., CVPR 2019, the dual form).
+
+    D(x) = mean over i of F_i(θ_iᵀ g_w(x)),   F_i(y) = LeakyReLU₀.₂(s_i y + b_i),   Θ = [θ_1 … θ_n] orthogonal
+    critic   E D(x) − E D(f_θ(z)) + λ₁ E ‖(1 − t) ∇D(x̂)‖² + λ₂ E (F′(ŷ) − 0.001)²,   x̂ = (1 − t) x + t f_θ(z)
+    Θ moves along the Stiefel manifold: its gradient is projected on the tangent space, and QR brings it back
+
+Signs, penalties and constants as in the authors' published code (`swgan_64x64.py`): there the critic is low on real
+points, and the generator descends E D(f_θ(z)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mvm.methods.base import Draws, Loss, Method
+from mvm.settings import Settings
+
+if TYPE_CHECKING:
+    from mvm.config import Config
+
+__all__ = ["SWGAN", "SWGANSettings", "Slices"]
+
+SLOPE = 0.2  # of LeakyReLU below zero
+TARGET = 0.001  # of F′
+
+
+class SWGANSettings(Settings):
+    """SWGAN: sliced critic, learned projections."""
+
+    slope_penalty: float = Field(20.0, ge=0, le=1000, description="λ₁: weight of the critic's squared slope")
+    slice_penalty: float = Field(10.0, ge=0, le=1000, description="λ₂: weight of the slices' squared slope")
+    critic_steps: int = Field(4, ge=1, le=100, description="critic updates for each generator update")
+
+
+class Slices(nn.Module):
+    """n learned orthogonal directions in embedding space, and a scalar function on each, for V variants.
+
+    Args:
+        size: n.
+        generators: one per seed; Θ starts as the Q of a Gaussian matrix.
+        copies: variants per seed.
+    """
+
+    def __init__(self, size: int, generators: Sequence[torch.Generator], *, copies: int = 1) -> None:
+        super().__init__()
+        gaussian = torch.stack([torch.randn(size, size, generator=g, device=g.device) for g in generators])
+        self.directions = nn.Parameter(orthogonal(gaussian).repeat(copies, 1, 1))
+        self.scale = nn.Parameter(torch.ones(len(self.directions), 1, size))
+        self.offset = nn.Parameter(torch.zeros(len(self.directions), 1, size))
+
+    def forward(self, e: Tensor) -> Tensor:
+        """F_i(θ_iᵀ e), `(V, B, n)` to `(V, B, n)`."""
+        directions = self.directions.view_as(self.directions)
+        if directions.requires_grad:
+            directions.register_hook(lambda gradient: tangent(self.directions.detach(), gradient))
+        return F.leaky_relu(self.scale * (e @ directions) + self.offset, SLOPE)
+
+    def slope(self, y: Tensor) -> Tensor:
+        """The published code's F′ from F's own values y, `(V, B, n)`: s_i · (y if y > 0 else −0.2 y)."""
+        return self.scale * torch.where(y > 0, y, -SLOPE * y)
+
+    @torch.no_grad()
+    def retract(self) -> None:
+        """Bring Θ back to orthogonal matrices."""
+        self.directions.copy_(orthogonal(self.directions))
+
+
+class SWGAN(Method):
+    """Sliced critic: `config.swgan` is read."""
+
+    settings = SWGANSettings
+    recipes = {
+        "stabilised": {"optimiser": {"metric_betas": (0.0, 0.9)}},
+        "paper": {
+            "optimiser": {
+                "generator_lr": 3e-4,
+                "metric_lr": 3e-4,
+                "generator_betas": (0.0, 0.9),
+                "metric_betas": (0.0, 0.9),
+                "decay_to": 1.0,
+                "ema": 0.0,
+            },
+        },
+    }
+
+    def __init__(
+        self, config: Config, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
+    ) -> None:
+        super().__init__(config, generator, metric, streams)
+        self.critic_steps = config.swgan.critic_steps
+        self.networks["slices"] = Slices(config.network.embedding_dim, streams)
+
+    def critic(self, x: Tensor) -> Tensor:
+        """D(x), `(V, B, D)` to `(V, B)`."""
+        return self.networks["slices"](self.metric(x)).mean(-1)
+
+    def generator_loss(self, draws: Draws) -> Loss:
+        """E D(f_θ(z)) of fresh fakes."""
+        score = self.critic(self.generator(draws.noise(self.batch))).mean(-1)
+        return Loss(score, {"critic_fake": score})
+
+    def critic_loss(self, draws: Draws) -> Loss:
+        """E D(real) − E D(fake), with both penalties."""
+        slices, s = self.networks["slices"], self.config.swgan
+        with torch.no_grad():
+            fake = self.generator(draws.noise(self.batch))
+        real = draws.real(self.batch)
+        e_real, e_fake = self.metric(real), self.metric(fake)
+        gap = slices(e_fake).mean((-2, -1)) - slices(e_real).mean((-2, -1))
+
+        t = draws.uniform(self.batch, 1)
+        x = torch.lerp(real, fake, t).requires_grad_()
+        (gradient,) = torch.autograd.grad(self.critic(x).sum(), x, create_graph=True)
+        slope = ((1 - t) * gradient).square().sum(-1).mean(-1)
+
+        values = slices(torch.lerp(e_real, e_fake, draws.uniform(self.batch, 1)))
+        steepness = (slices.slope(values) - TARGET).square().mean((-2, -1))
+        total = s.slope_penalty * slope + s.slice_penalty * steepness - gap
+        return Loss(total, {"critic_gap": gap, "slope": slope, "slice_slope": steepness})
+
+    def constrain(self) -> None:
+        """Retract the projections."""
+        self.networks["slices"].retract()
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """The Q of a QR decomposition with positive diagonal R, so that an orthogonal matrix is its own: `(V, n, n)`."""
+    q, r = torch.linalg.qr(matrix)
+    return q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0)[:, None, :].to(q)
+
+
+def tangent(point: Tensor, gradient: Tensor) -> Tensor:
+    """The part of a gradient that is tangent to the orthogonal matrices at `point`: G − Θ sym(Θᵀ G), `(V, n, n)`."""
+    product = point.mT @ gradient
+    return gradient - point @ ((product + product.mT) / 2)

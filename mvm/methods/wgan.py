@@ -1,0 +1,56 @@
+"""WGAN: the critic estimates the Wasserstein-1 distance, with its weights clipped (Arjovsky et al., ICML 2017).
+
+    critic   E D(f_θ(z)) − E D(x),   then every weight is clipped to [−c, c]     (Algorithm 1)
+
+Its RMSprop is Adam with β₁ = 0 but for the correction of the first steps' bias, and is written so.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from mvm.methods.base import Draws, Loss
+from mvm.methods.critic import Critic
+from mvm.settings import Settings
+
+__all__ = ["WGAN", "WGANSettings"]
+
+
+class WGANSettings(Settings):
+    """WGAN: weight clipping."""
+
+    clip: float = Field(0.01, gt=0, le=10, description="c: every weight of the critic is kept within ±c")
+    critic_steps: int = Field(5, ge=1, le=100, description="critic updates for each generator update")
+
+
+class WGAN(Critic):
+    """Weight clipping: `config.wgan` is read."""
+
+    settings = WGANSettings
+    recipes = {
+        "stabilised": {"optimiser": {"metric_betas": (0.0, 0.99), "generator_betas": (0.0, 0.99)}},
+        "paper": {
+            "optimiser": {
+                "generator_lr": 5e-5,
+                "metric_lr": 5e-5,
+                "generator_betas": (0.0, 0.99),
+                "metric_betas": (0.0, 0.99),
+                "decay_to": 1.0,
+                "ema": 0.0,
+            },
+        },
+    }
+
+    def critic_loss(self, draws: Draws) -> Loss:
+        """E D(fake) − E D(real)."""
+        real, fake = self.pair(draws)
+        gap = self.critic(real).mean(-1) - self.critic(fake).mean(-1)
+        return Loss(-gap, {"critic_gap": gap})
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Clip every weight and bias of the critic."""
+        for network in (self.metric, *self.networks.values()):
+            for parameter in network.parameters():
+                parameter.clamp_(-self.config.wgan.clip, self.config.wgan.clip)
