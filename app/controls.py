@@ -10,8 +10,8 @@ import streamlit as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from mvm.config import Weights, descriptors_of
-from mvm.descriptors import DESCRIPTORS
+from mvm.config import Weights
+from mvm.descriptors import DESCRIPTORS, descriptors_of
 from toy_manifolds import MANIFOLDS
 
 __all__ = ["descriptor_weights", "field_widget", "manifold_settings", "model_widgets", "variant_choice"]

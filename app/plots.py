@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from app.palette import FAKE, QUIET, REAL, VARIANTS, rgba
+from mvm.methods import METHODS
 
 __all__ = ["cloud", "curves", "planar", "spectrum_history", "spectrum_now", "title_of"]
 
@@ -21,7 +22,9 @@ TITLES = {"both": "both", "centroid": "centroid only", "diameter": "2-diameter o
 
 
 def title_of(variant: str) -> str:
-    """What the screen calls a variant."""
+    """What the screen calls a variant; a method without descriptors has one, of its own name."""
+    if variant in METHODS:
+        return METHODS[variant].title
     return TITLES.get(variant, variant.replace("diameter", "2-diameter").replace("_", " "))
 
 

@@ -54,9 +54,7 @@ class Player:
         moments: Adam's first and second moment, as flat as the weights, and its number of steps.
     """
 
-    def __init__(
-        self, networks: dict[str, nn.Module], *, lr: float, betas: tuple[float, float], eps: float
-    ) -> None:
+    def __init__(self, networks: dict[str, nn.Module], *, lr: float, betas: tuple[float, float], eps: float) -> None:
         self.names, self.parameters = [], []
         for network, module in networks.items():
             for name, parameter in module.named_parameters():

@@ -135,7 +135,8 @@ def test_hinge_loss():
     real, fake, _ = batches(trained)
     on_real, on_fake = trained.method.critic(real), trained.method.critic(fake)
     expected = [
-        sum(max(0.0, 1 - d) for d in on_real[v].tolist()) / BATCH + sum(max(0.0, 1 + d) for d in on_fake[v].tolist()) / BATCH
+        sum(max(0.0, 1 - d) for d in on_real[v].tolist()) / BATCH
+        + sum(max(0.0, 1 + d) for d in on_fake[v].tolist()) / BATCH
         for v in range(2)
     ]
     torch.testing.assert_close(loss.total.tolist(), expected)

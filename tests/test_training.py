@@ -9,8 +9,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from mvm.config import Config, ConfigError
-from mvm.descriptors import descriptors_of
 from mvm.data.points import PointData
+from mvm.descriptors import descriptors_of
 from mvm.methods import Draws
 from mvm.training import Experiment, device_of, fit
 

@@ -26,6 +26,7 @@ from app.state import first_run, history, keep_drawing, keep_upload, notice, pro
 from app.timeline import timeline
 from mvm.config import RECIPES, Config, ConfigError
 from mvm.history import History
+from mvm.methods import METHODS
 from mvm.projection import read_frame
 from mvm.runs import Run, RunError, Status
 from mvm.scores import SCORES
@@ -87,27 +88,38 @@ def setup() -> Config | None:
     """The sidebar's settings as a config; None, with the reason shown, while they are not valid."""
     st.markdown("#### MvM Lab")
     data, settings, ambient = choose_data()
-    st.markdown("##### Descriptors to match")
+    method = st.selectbox(
+        "Method",
+        list(METHODS),
+        format_func=lambda name: METHODS[name].title,
+        key="method",
+        bind="query-params",
+        help="MvM, or a peer with the same generator and metric network: its critic is one linear layer on top.",
+    )
     recipe = st.segmented_control(
         "Recipe",
-        list(RECIPES),
+        list(RECIPES[method]),
         default="stabilised",
         required=True,
-        key="recipe",
-        help="Where the settings below start from: this lab's, the paper's, or those of its published code.",
+        key="recipe" if method == "mvm" else f"{method}.recipe",
+        help="Where the settings below start from: this lab's, the method's paper's, or (MvM) its published code's.",
         bind="query-params",
     )
-    base = Config.make(recipe=recipe)
-    prefix = "" if recipe == "stabilised" else f"{recipe}."
-    variants = variant_choice(base.variants, key=f"{prefix}variants", title_of=plots.title_of)
-    try:
-        used = used_descriptors(variants)
-        weights = descriptor_weights(used, on_change=reweight_running)
-    except ConfigError as error:
-        st.error(str(error))
-        return None
+    base = Config.make(method=method, recipe=recipe)
+    prefix = "" if method == "mvm" else f"{method}."
+    prefix += "" if recipe == "stabilised" else f"{recipe}."
+    values = {}
+    if METHODS[method].matches_descriptors:
+        st.markdown("##### Descriptors to match")
+        values["variants"] = variant_choice(base.variants, key=f"{prefix}variants", title_of=plots.title_of)
+        try:
+            used = used_descriptors(values["variants"])
+            values["weights"] = descriptor_weights(used, on_change=reweight_running)
+        except ConfigError as error:
+            st.error(str(error))
+            return None
     st.markdown("##### Training")
-    values = {
+    values |= {
         "steps": st.number_input(
             "Steps", 10, 1_000_000, base.steps, 500, key="steps", bind="query-params", help="training steps"
         ),
@@ -119,7 +131,7 @@ def setup() -> Config | None:
         "Seeds", 1, 8, 1, key="seeds", bind="query-params", help="each variant is trained once per seed, all together"
     )
     groups = {
-        "mvm": ("Metric learning", base.mvm),
+        method: ("Metric learning" if method == "mvm" else METHODS[method].title, getattr(base, method)),
         "network": ("Networks", base.network),
         "optimiser": ("Optimisers", base.optimiser),
     }
@@ -133,10 +145,9 @@ def setup() -> Config | None:
             data=data,
             settings=settings,
             ambient_dim=ambient,
+            method=method,
             recipe=recipe,
-            variants=variants,
             seeds=tuple(range(seeds)),
-            weights=weights,
             **values,
         )
     except ConfigError as error:

@@ -21,7 +21,7 @@ from mvm.settings import Settings
 if TYPE_CHECKING:
     from mvm.config import Config
 
-__all__ = ["Draws", "Loss", "Method", "stream"]
+__all__ = ["Draws", "Loss", "Method", "peer_recipes", "stream"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Method:
         streams: one random generator per seed, for networks of the method's own.
 
     Attributes:
+        title: what the screen and tables call it.
         settings: the model of the method's own settings; its field in `Config` has the method's name.
         recipes: config defaults by name. "stabilised", the default, and "paper" are owed.
         matches_descriptors: whether variants are descriptor sets; else the one variant has the method's name.
@@ -57,10 +58,10 @@ class Method:
         critic_steps: updates of the metric network for each of the generator.
     """
 
+    title: ClassVar[str]
     settings: ClassVar[type[Settings]]
     recipes: ClassVar[dict[str, dict[str, Any]]]
     matches_descriptors: ClassVar[bool] = False
-    evaluations: ClassVar[int] = 1  # of the generator network for one sample
 
     def __init__(
         self, config: Config, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
@@ -94,6 +95,11 @@ class Method:
     def reweight(self, config: Config) -> None:
         """Take new descriptor weights while training, where the method has them."""
 
+    @classmethod
+    def evaluations(cls, config: Config) -> int:
+        """Evaluations of the generator network that one sample costs."""
+        return 1
+
     def sample(self, generator: nn.Module, noise: Tensor) -> Tensor:
         """Fakes `(V, B, D)` from noise `(V, B, m)` by `generator`, such as the averaged one."""
         return generator(noise)
@@ -101,6 +107,18 @@ class Method:
     def embed(self, x: Tensor) -> Tensor:
         """The learned embedding `(V, B, n)` of points `(V, B, D)`, as the critic sees it."""
         return self.metric(x)
+
+
+def peer_recipes(*, lr: float, betas: tuple[float, float]) -> dict[str, dict[str, Any]]:
+    """The recipes of a method from elsewhere: its paper's own optimiser, or its β with this lab's rates and averaging.
+
+    Args:
+        lr: the paper's Adam step size, of both players.
+        betas: the paper's β₁ β₂, of both players.
+    """
+    own = {"generator_betas": betas, "metric_betas": betas}
+    paper = own | {"generator_lr": lr, "metric_lr": lr, "decay_to": 1.0, "ema": 0.0}
+    return {"stabilised": {"optimiser": own}, "paper": {"optimiser": paper}}
 
 
 def stream(seed: int, step: int) -> int:

@@ -1,7 +1,7 @@
 """What the adversarial peers share: a scalar critic on the same metric network, and a generator that climbs it.
 
-    D(x) = h · g_w(x) + b          h, b: the read-out, one more linear layer
-    generator   −E D(f_θ(z))
+D(x) = h · g_w(x) + b          h, b: the read-out, one more linear layer
+generator   −E D(f_θ(z))
 """
 
 from __future__ import annotations

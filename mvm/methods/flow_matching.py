@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mvm.methods.base import Draws, Loss, Method
+from mvm.methods.base import Draws, Loss, Method, peer_recipes
 from mvm.settings import ConfigError, Settings
 
 if TYPE_CHECKING:
@@ -34,13 +34,9 @@ class FlowMatchingSettings(Settings):
 class FlowMatching(Method):
     """Optimal-transport flow matching: `config.flow_matching` is read; needs `pip install --no-deps torchcfm`."""
 
+    title = "Flow matching"
     settings = FlowMatchingSettings
-    recipes = {
-        "stabilised": {"optimiser": {"generator_betas": (0.9, 0.999)}},
-        "paper": {
-            "optimiser": {"generator_betas": (0.9, 0.999), "generator_lr": 1e-3, "decay_to": 1.0, "ema": 0.0},
-        },
-    }
+    recipes = peer_recipes(lr=1e-3, betas=(0.9, 0.999))
 
     def __init__(
         self, config: Config, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
@@ -50,9 +46,7 @@ class FlowMatching(Method):
             from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
             from torchcfm.optimal_transport import OTPlanSampler
         except ImportError:
-            raise ConfigError(
-                "method: flow_matching needs torchcfm; pip install --no-deps torchcfm==1.0.7"
-            ) from None
+            raise ConfigError("method: flow_matching needs torchcfm; pip install --no-deps torchcfm==1.0.7") from None
         self.critic_steps = 0
         self.matcher, self.plans = ConditionalFlowMatcher(sigma=0.0), OTPlanSampler(method="exact")
 
@@ -65,6 +59,11 @@ class FlowMatching(Method):
     def generator_inputs(cls, config: Config, dim: int) -> int:
         """A point and a time."""
         return dim + 1
+
+    @classmethod
+    def evaluations(cls, config: Config) -> int:
+        """One for each Euler step."""
+        return config.flow_matching.evaluations
 
     def generator_loss(self, draws: Draws) -> Loss:
         """Squared error of the velocity along the paths between coupled points."""

@@ -12,7 +12,7 @@ players never settle. ρ = 0 is the paper.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator
@@ -75,9 +75,10 @@ class MvMSettings(Settings):
 class MvM(Method):
     """Manifold matching: `config.variants`, `config.weights` and `config.mvm` are read."""
 
+    title = "MvM"
     settings = MvMSettings
     matches_descriptors = True
-    recipes = {
+    recipes: ClassVar = {
         "stabilised": {},
         "paper": {
             "mvm": {"gamma": 0.01, "lipschitz": 0.0, "fresh_batches": True},

@@ -1,7 +1,7 @@
 """SNGAN: every weight matrix of the critic is divided by its largest singular value (Miyato et al., ICLR 2018).
 
-    critic   E relu(1 − D(x)) + E relu(1 + D(f_θ(z)))     (hinge, Eqs. 16 and 17)
-    W̄ = W / σ(W),   σ(W) ≈ uᵀ W v,   v ← Wᵀ u / ‖·‖,   u ← W v / ‖·‖:  one round for each critic update (Algorithm 1)
+critic   E relu(1 − D(x)) + E relu(1 + D(f_θ(z)))     (hinge, Eqs. 16 and 17)
+W̄ = W / σ(W),   σ(W) ≈ uᵀ W v,   v ← Wᵀ u / ‖·‖,   u ← W v / ‖·‖:  one round for each critic update (Algorithm 1)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvm.methods.base import Draws, Loss
+from mvm.methods.base import Draws, Loss, peer_recipes
 from mvm.methods.critic import Critic
 from mvm.settings import Settings
 
@@ -33,20 +33,9 @@ class SNGANSettings(Settings):
 class SNGAN(Critic):
     """Spectral normalisation: `config.sngan` is read."""
 
+    title = "SNGAN"
     settings = SNGANSettings
-    recipes = {
-        "stabilised": {"optimiser": {"metric_betas": (0.0, 0.9)}},
-        "paper": {
-            "optimiser": {
-                "generator_lr": 2e-4,
-                "metric_lr": 2e-4,
-                "generator_betas": (0.0, 0.9),
-                "metric_betas": (0.0, 0.9),
-                "decay_to": 1.0,
-                "ema": 0.0,
-            },
-        },
-    }
+    recipes = peer_recipes(lr=2e-4, betas=(0.0, 0.9))
 
     def __init__(
         self, config: Config, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()

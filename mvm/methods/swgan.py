@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvm.methods.base import Draws, Loss, Method
+from mvm.methods.base import Draws, Loss, Method, peer_recipes
 from mvm.settings import Settings
 
 if TYPE_CHECKING:
@@ -74,20 +74,9 @@ class Slices(nn.Module):
 class SWGAN(Method):
     """Sliced critic: `config.swgan` is read."""
 
+    title = "SWGAN"
     settings = SWGANSettings
-    recipes = {
-        "stabilised": {"optimiser": {"metric_betas": (0.0, 0.9)}},
-        "paper": {
-            "optimiser": {
-                "generator_lr": 3e-4,
-                "metric_lr": 3e-4,
-                "generator_betas": (0.0, 0.9),
-                "metric_betas": (0.0, 0.9),
-                "decay_to": 1.0,
-                "ema": 0.0,
-            },
-        },
-    }
+    recipes = peer_recipes(lr=3e-4, betas=(0.0, 0.9))
 
     def __init__(
         self, config: Config, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()

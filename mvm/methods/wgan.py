@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from mvm.methods.base import Draws, Loss
+from mvm.methods.base import Draws, Loss, peer_recipes
 from mvm.methods.critic import Critic
 from mvm.settings import Settings
 
@@ -27,20 +27,9 @@ class WGANSettings(Settings):
 class WGAN(Critic):
     """Weight clipping: `config.wgan` is read."""
 
+    title = "WGAN"
     settings = WGANSettings
-    recipes = {
-        "stabilised": {"optimiser": {"metric_betas": (0.0, 0.99), "generator_betas": (0.0, 0.99)}},
-        "paper": {
-            "optimiser": {
-                "generator_lr": 5e-5,
-                "metric_lr": 5e-5,
-                "generator_betas": (0.0, 0.99),
-                "metric_betas": (0.0, 0.99),
-                "decay_to": 1.0,
-                "ema": 0.0,
-            },
-        },
-    }
+    recipes = peer_recipes(lr=5e-5, betas=(0.0, 0.99))
 
     def critic_loss(self, draws: Draws) -> Loss:
         """E D(fake) − E D(real)."""

@@ -1,6 +1,6 @@
 """WGAN-GP: the critic's slope is held at 1 between real and fake points (Gulrajani et al., NeurIPS 2017).
 
-    critic   E D(f_θ(z)) − E D(x) + λ E (‖∇D(x̂)‖ − 1)²     x̂ uniform on the segment from a real to a fake point (Eq. 3)
+critic   E D(f_θ(z)) − E D(x) + λ E (‖∇D(x̂)‖ − 1)²     x̂ uniform on the segment from a real to a fake point (Eq. 3)
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mvm.methods.base import Draws, Loss
+from mvm.methods.base import Draws, Loss, peer_recipes
 from mvm.methods.critic import Critic
 from mvm.settings import Settings
 
@@ -26,20 +26,9 @@ class WGANGPSettings(Settings):
 class WGANGP(Critic):
     """Gradient penalty: `config.wgan_gp` is read."""
 
+    title = "WGAN-GP"
     settings = WGANGPSettings
-    recipes = {
-        "stabilised": {"optimiser": {"metric_betas": (0.0, 0.9)}},
-        "paper": {
-            "optimiser": {
-                "generator_lr": 1e-4,
-                "metric_lr": 1e-4,
-                "generator_betas": (0.0, 0.9),
-                "metric_betas": (0.0, 0.9),
-                "decay_to": 1.0,
-                "ema": 0.0,
-            },
-        },
-    }
+    recipes = peer_recipes(lr=1e-4, betas=(0.0, 0.9))
 
     def critic_loss(self, draws: Draws) -> Loss:
         """E D(fake) − E D(real) + λ · penalty."""
