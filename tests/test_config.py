@@ -97,6 +97,8 @@ def test_recipes_differ_as_the_method_says():
         "mvm.gamma": 0.01,
         "mvm.lipschitz": 0.0,
         "mvm.fresh_batches": True,
+        "optimiser.generator_lr": 1e-3,
+        "optimiser.metric_lr": 1e-3,
         "optimiser.decay_to": 1.0,
         "optimiser.ema": 0.0,
     }

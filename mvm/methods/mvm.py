@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MvM", "MvMSettings"]
 
+TOY_RATES = {"generator_lr": 1e-3, "metric_lr": 1e-3}  # the paper gives 1e-4, for images and far more steps
+
 
 class MvMSettings(Settings):
     """How the metric is learned, and how it is kept tame."""
@@ -82,7 +84,7 @@ class MvM(Method):
         "stabilised": {},
         "paper": {
             "mvm": {"gamma": 0.01, "lipschitz": 0.0, "fresh_batches": True},
-            "optimiser": {"decay_to": 1.0, "ema": 0.0},
+            "optimiser": TOY_RATES | {"decay_to": 1.0, "ema": 0.0},
         },
         "published": {
             "variants": ("centroid", "distance_matrix", "centroid+distance_matrix"),
@@ -93,7 +95,7 @@ class MvM(Method):
                 "summed_cosines": True,
                 "cooperative": True,
             },
-            "optimiser": {"decay_to": 1.0, "ema": 0.0, "generator_eps": 1e-6, "metric_eps": 1e-3},
+            "optimiser": TOY_RATES | {"decay_to": 1.0, "ema": 0.0, "generator_eps": 1e-6, "metric_eps": 1e-3},
         },
     }
 

@@ -1,0 +1,182 @@
+"""Train one config per process, score it on samples of its own, and keep every result in a file of lines.
+
+A cell is a config with some seeds. Each seed is scored against its own pair of real samples, none of them used by the
+lab's own scores; the floor is the mean over those pairs, because the W2 of two samples of one curve varies by a third
+of itself. Training time is the processor's, so that two cells that share a machine do not count against each other.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from mvm.config import Config
+
+__all__ = ["Cell", "device_line", "markdown", "median", "run", "write_csv", "write_markdown"]
+
+POINTS = 2000
+REPEAT = 100  # references of seed i: repeat 100 + i; the lab scores on repeat 0, and tuning was on 7 and 8
+QUICK, QUICK_REPEAT = 512, 99
+GOOD = 1.5  # the w2_ratio whose first time is "seconds to quality"
+LOOKS = 20  # times at which it is looked for
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of a table to be.
+
+    Attributes:
+        label: what the table calls it.
+        config: trained for its steps, or as many as fit in `seconds`.
+        seconds: processor time to train for; None trains `config.steps`.
+    """
+
+    label: str
+    config: Config
+    seconds: float | None = None
+
+    @property
+    def key(self) -> str:
+        """A name that changes with anything that could change the result."""
+        text = self.config.model_dump_json() + f"{self.label}{self.seconds}{POINTS}{REPEAT}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def run(cells: list[Cell], cache: Path, *, processes: int = 2) -> list[dict[str, Any]]:
+    """Results of all cells in their order; those in the cache are not measured again, each new one is added to it."""
+    from tqdm import tqdm
+
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    known = {}
+    if cache.exists():
+        known = {row["key"]: row for row in map(json.loads, cache.read_text().splitlines())}
+    todo = [cell for cell in cells if cell.key not in known]
+    context = get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool, cache.open("a") as file:
+        waiting = {pool.submit(measure, cell): cell for cell in todo}
+        for done in tqdm(as_completed(waiting), total=len(todo), unit="cell", disable=not sys.stderr.isatty()):
+            row = done.result()
+            known[row["key"]] = row
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+    return [known[cell.key] for cell in cells]
+
+
+def measure(cell: Cell) -> dict[str, Any]:
+    """Train and score one cell."""
+    import torch
+
+    from mvm.data.points import load_points
+    from mvm.evaluation import reference
+    from mvm.methods import METHODS
+    from mvm.training import Experiment, fit
+
+    torch.set_num_threads(cell.config.threads)
+    torch.set_flush_denormal(True)
+    config, data = cell.config, load_points(cell.config)
+    if cell.seconds is not None:
+        config = config.with_changes({"steps": _steps_in(cell.seconds, config, data)})
+    experiment = Experiment(config, data)
+    quick = reference(data, QUICK, repeat=QUICK_REPEAT)
+    noise = experiment.view_noise(QUICK, repeat=QUICK_REPEAT)
+    looks, seconds, began = max(1, config.steps // LOOKS), 0.0, time.process_time()
+    reached: list[float | None] = [None] * len(config.members)
+    for step in fit(experiment):
+        if step.number % looks == 0:
+            seconds += time.process_time() - began
+            for i, fake in enumerate(data.restore(experiment.generate(noise).cpu().float())):
+                ratio = quick.score(fake)["w2_ratio"]
+                if reached[i] is None and ratio is not None and ratio <= GOOD:
+                    reached[i] = seconds
+            began = time.process_time()
+    seconds += time.process_time() - began
+    row = {"key": cell.key, "label": cell.label, "data": config.data, "method": config.method, "steps": config.steps}
+    row |= {"recipe": config.recipe, "seeds": list(config.seeds), "seconds": seconds, "members": len(config.members)}
+    row |= {"evaluations": METHODS[config.method].evaluations(config), "scores": _scores(experiment, reached)}
+    return row | {"weights": sum(p.numel() for p in experiment.generator.parameters()) // len(config.members)}
+
+
+def _scores(experiment: Any, reached: list[float | None]) -> list[dict[str, Any]]:
+    from mvm.evaluation import reference
+
+    config, data, rows = experiment.config, experiment.data, []
+    references = {}
+    for i, (variant, seed) in enumerate(config.members):
+        repeat = REPEAT + config.seeds.index(seed)
+        if seed not in references:
+            references[seed] = reference(data, POINTS, repeat=repeat)
+        against = references[seed]
+        fakes = experiment.generate(experiment.view_noise(against.size, repeat=repeat))
+        rows.append({"variant": variant, "seed": seed} | against.score(data.restore(fakes[i].cpu().float())))
+        rows[-1]["seconds_to_quality"] = reached[i]
+    floor = statistics.fmean(r.floors["w2_floor"] for r in references.values())
+    for row in rows:
+        row["w2_floor"] = floor
+        row["w2_ratio"] = None if row["w2"] is None else row["w2"] / floor
+    return rows
+
+
+def _steps_in(seconds: float, config: Config, data: Any, trial: int = 40) -> int:
+    """How many steps fit in that much processor time, from a trial after a few steps of warming up."""
+    from mvm.training import Experiment
+
+    experiment = Experiment(config, data)
+    for _ in range(10):
+        experiment.advance()
+    began = time.process_time()
+    for _ in range(trial):
+        experiment.advance()
+    return max(10, int(seconds * trial / (time.process_time() - began)))
+
+
+def median(row: dict[str, Any], key: str) -> float | None:
+    """Median of a score over a cell's members; None where most have none (diverged, or not reached)."""
+    values = [score[key] if score[key] is not None else float("inf") for score in row["scores"]]
+    middle = statistics.median(values)
+    return None if middle == float("inf") else middle
+
+
+def device_line() -> str:
+    """What the numbers were measured on."""
+    model = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
+    return f"{model or platform.processor() or platform.machine()}, {os.cpu_count()} cores, one thread a training"
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def write_markdown(path: Path, title: str, command: str, *parts: str) -> None:
+    """One page: title, command, device, tables."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "\n\n".join([f"# {title}", f"```\n{command}\n```", f"Device: {device_line()}.", *parts]) + "\n"
+    path.write_text(text, encoding="utf-8")
+    print(text)
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Every score of every member of every cell, one line each."""
+    flat = [{k: v for k, v in row.items() if k != "scores"} | score for row in rows for score in row["scores"]]
+    for line in flat:
+        line.pop("seeds")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(flat[0]))
+        writer.writeheader()
+        writer.writerows(flat)

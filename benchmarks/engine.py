@@ -1,0 +1,271 @@
+"""How fast the engine is: V variants together, beside a plain PyTorch loop and beside separate processes, in one run.
+
+    python -m benchmarks.engine              the table: steps/s and samples/s, ratios, share of the machine's ceiling
+    python -m benchmarks.engine --quality    from process start to W₂ ≤ 1.5 floors on the circle, both descriptors
+
+Every number comes from a process of its own. The ceiling is the rate of batched matrix products of the very shapes that
+a step is made of; operations and bytes are those of its matrix products.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cells import markdown, write_markdown
+
+VARIANTS, BATCHES = (1, 3, 24), (256, 1024)
+WARM = 10
+
+
+def main() -> None:
+    """Measure, print and write the table that was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=4.0, help="of measuring each number (default 4)")
+    parser.add_argument("--variants", type=int, nargs="+", default=VARIANTS)
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--quality", action="store_true", help="time to quality instead")
+    parser.add_argument("--steps", type=int, default=800, help="of the time to quality (default 800)")
+    parser.add_argument("--out", type=Path, default=Path("docs/tables"))
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        print(json.dumps(work(**json.loads(options.worker))))
+    elif options.quality:
+        quality(options)
+    else:
+        throughput(options)
+
+
+def throughput(options: argparse.Namespace) -> None:
+    """Steps a second of V variants together, one by one in a plain loop, and in processes of their own."""
+    cores = len(os.sched_getaffinity(0))
+    lines = []
+    for batch in options.batches:
+        common = {"batch": batch, "seconds": options.seconds, "device": options.device}
+        for v in options.variants:
+            engine = spawn([{"kind": "engine", "variants": v, **common}])[0]
+            plain = spawn([{"kind": "plain", "variants": v, **common}])[0]
+            together = spawn([{"kind": "engine", "variants": v, "threads": cores, **common}])[0]
+            apart = spawn([{"kind": "engine", "variants": 1, **common}] * min(v, cores))
+            rate = v * engine["steps_per_second"]
+            separate = sum(one["steps_per_second"] for one in apart)
+            lines.append(
+                [str(v), str(batch), f"{engine['steps_per_second']:.0f}", f"{rate:.0f}", f"{rate * batch:,.0f}"]
+                + [f"{rate / (v * plain['steps_per_second']):.2f}", f"{v * together['steps_per_second']:.0f}"]
+                + [f"{v * together['steps_per_second'] / separate:.2f}"]
+                + [f"{engine['gigaflop']:.3f}", f"{engine['megabytes']:.1f}"]
+                + [f"{engine['gigaflop'] * engine['steps_per_second']:.0f} of {engine['ceiling']:.0f}"]
+                + [f"{together['memory_mb']:.0f}", f"{v * apart[0]['memory_mb']:.0f}"]
+            )
+            print(" ".join(lines[-1]), file=sys.stderr, flush=True)
+    header = [
+        "V",
+        "batch",
+        "steps/s",
+        "variant-steps/s",
+        "samples/s",
+        "× plain loop",
+        f"variant-steps/s, {cores} threads",
+    ]
+    header += [f"× {cores} processes", "Gflop a step", "MB a step", "Gflop/s of the ceiling", "MB, together"]
+    note = (
+        f"{options.seconds:g} s a number, after {WARM} steps; default recipe and networks. *× plain loop*: engine and loop on one "
+        f"thread each, the loop training one variant after the other. *× {cores} processes*: {cores} threads on all variants "
+        "together, against as many one-variant processes at once (fewer where V is). A step's time is the processor's floor "
+        "only where the last Gflop/s come near their ceiling: below that it is the cost of starting some hundred small operations."
+    )
+    table = markdown([*header, "MB, apart"], lines)
+    path = options.out / ("engine.md" if options.device == "cpu" else "engine_cuda.md")
+    command = f"python -m benchmarks.engine --seconds {options.seconds:g} --device {options.device}"
+    write_markdown(path, "The engine", command, note, table)
+
+
+def spawn(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Run workers side by side, each with its own number of threads."""
+    running = []
+    for task in tasks:
+        env = os.environ | {"OMP_NUM_THREADS": str(task.get("threads", 1))}
+        command = [sys.executable, "-m", "benchmarks.engine", "--worker", json.dumps(task)]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, env=env, text=True))
+    return [json.loads(process.communicate()[0].splitlines()[-1]) for process in running]
+
+
+def work(kind: str, variants: int, batch: int, seconds: float, device: str, threads: int = 1) -> dict[str, Any]:
+    """One measurement, in a process of its own."""
+    import torch
+
+    from mvm.config import Config
+    from mvm.data.points import load_points
+    from mvm.training import Experiment
+
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    config = Config.make(
+        data="circle", variants=("both",), seeds=tuple(range(variants)), batch=batch, steps=10**6, device=device
+    )
+    data = load_points(config)
+    step = Experiment(config, data).advance if kind == "engine" else plain_loop(config, data.train)
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    for _ in range(WARM):
+        step()
+    wait()
+    began, done = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        step()
+        done += 1
+    wait()
+    rate = done / (time.perf_counter() - began)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if kind == "plain":
+        return {"steps_per_second": rate, "memory_mb": memory}
+    operations, volume = count(step)
+    result = {"steps_per_second": rate, "memory_mb": memory, "gigaflop": operations / 1e9, "megabytes": volume / 1e6}
+    return result | {"ceiling": ceiling(variants, batch, config.network.width, device)}
+
+
+def count(step: Any) -> tuple[float, float]:
+    """Floating-point operations of one step's matrix products, and the bytes they read and write."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    products = {torch.ops.aten.bmm.default, torch.ops.aten.baddbmm.default}
+
+    class Counter(TorchDispatchMode):
+        operations = volume = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            if function in products:
+                tensors = [t for t in args if isinstance(t, torch.Tensor)]
+                self.operations += 2 * result.numel() * tensors[-1].shape[-2]
+                self.volume += sum(t.numel() * t.element_size() for t in (*tensors, result))
+            return result
+
+    with Counter() as counter:
+        step()
+    return counter.operations, counter.volume
+
+
+def ceiling(variants: int, batch: int, width: int, device: str, seconds: float = 0.5) -> float:
+    """Gflop/s of the hidden layer's own product, `(V, B, w) @ (V, w, w)`, and nothing else."""
+    import torch
+
+    x, w = torch.randn(variants, batch, width, device=device), torch.randn(variants, width, width, device=device)
+    out = torch.empty_like(x)
+    for _ in range(3):
+        torch.bmm(x, w, out=out)
+    began, done = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        for _ in range(10):
+            torch.bmm(x, w, out=out)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        done += 10
+    return 2e-9 * x.numel() * width * done / (time.perf_counter() - began)
+
+
+def plain_loop(config: Any, train: Any) -> Any:
+    """The same method as a reviewer would write it: `nn.Sequential`, `zero_grad`, `backward`, one variant at a time."""
+    import torch
+    from torch import nn
+
+    net, opt, mvm, device = config.network, config.optimiser, config.mvm, config.device
+    train = train.to(device)
+
+    def perceptron(inputs: int, outputs: int) -> nn.Sequential:
+        sizes = [inputs, *[net.width] * net.depth, outputs]
+        layers: list[nn.Module] = []
+        for a, b in zip(sizes, sizes[1:], strict=False):
+            layers += [nn.Linear(a, b), nn.ReLU()]
+        return nn.Sequential(*layers[:-1]).to(device)
+
+    def diameter(e: torch.Tensor) -> torch.Tensor:
+        return (2 * (e - e.mean(0)).square().sum(1).mean() + 1e-12).sqrt()
+
+    def variant(seed: int) -> Any:
+        torch.manual_seed(seed)
+        f, g = perceptron(net.noise_dim, train.shape[1]), perceptron(train.shape[1], net.embedding_dim)
+        average = perceptron(net.noise_dim, train.shape[1])
+        f_adam = torch.optim.Adam(f.parameters(), lr=opt.generator_lr, betas=opt.generator_betas)
+        g_adam = torch.optim.Adam(g.parameters(), lr=opt.metric_lr, betas=opt.metric_betas)
+
+        def step() -> None:
+            real = train[torch.randint(len(train), (config.batch,), device=device)]
+            fake = f(torch.randn(config.batch, net.noise_dim, device=device))
+            for p in g.parameters():
+                p.requires_grad_(False)
+            e_real, e_fake = g(real), g(fake)
+            f_adam.zero_grad()
+            loss = (e_real.mean(0) - e_fake.mean(0)).norm() + (diameter(e_real) - diameter(e_fake)).abs()
+            loss.backward()
+            f_adam.step()
+            for p in g.parameters():
+                p.requires_grad_(True)
+            fake = fake.detach()
+            a, n = g(real), g(fake)
+            p = a.roll(1, 0)
+            triplet = ((a - p).square().sum(1) - (a - n).square().sum(1) + mvm.alpha).relu().mean()
+            few = int(config.batch * mvm.lipschitz_share)
+            x = torch.lerp(real[:few], fake[:few], torch.rand(few, 1, device=device)).requires_grad_()
+            e = g(x)
+            (slope,) = torch.autograd.grad((e * torch.randn_like(e)).sum(), x, create_graph=True)
+            penalty = ((slope.square().sum(1) + 1e-12).sqrt() - 1).relu().square().mean()
+            g_adam.zero_grad()
+            (triplet + mvm.lipschitz * penalty).backward()
+            g_adam.step()
+            with torch.no_grad():
+                for mean, weight in zip(average.parameters(), f.parameters(), strict=True):
+                    mean.lerp_(weight, 1 - opt.ema)
+
+        return step
+
+    variants = [variant(seed) for seed in config.seeds]
+
+    def all_variants() -> None:
+        for step in variants:
+            step()
+
+    return all_variants
+
+
+def quality(options: argparse.Namespace) -> None:
+    """Seconds of a whole `python -m mvm train`, and the score it ends with, for five seeds one after the other."""
+    import tempfile
+
+    lines = []
+    for seed in range(5):
+        with tempfile.TemporaryDirectory() as folder:
+            env = os.environ | {"MVM_CHECKPOINTS": folder, "OMP_NUM_THREADS": "1"}
+            train = [sys.executable, "-m", "mvm", "train", "--data", "circle", "--variants", "both", "--name", "run"]
+            train += ["--steps", str(options.steps), "--seeds", str(seed), "--device", options.device]
+            began = time.perf_counter()
+            subprocess.run(train, env=env, check=True, capture_output=True)
+            seconds = time.perf_counter() - began
+            ratios = []
+            for repeat in range(5):
+                score = [sys.executable, "-m", "mvm", "score", "run", "--json", "--repeat", str(200 + repeat)]
+                printed = subprocess.run(score, env=env, check=True, capture_output=True, text=True).stdout
+                ratios.append(json.loads(printed)[0])
+        floor = sum(r["w2_floor"] for r in ratios)
+        lines.append([str(seed), f"{seconds:.1f}", f"{sum(r['w2'] for r in ratios) / floor:.2f}"])
+        print(" ".join(lines[-1]), file=sys.stderr, flush=True)
+    note = (
+        f"`python -m mvm train --data circle --variants both --steps {options.steps} --seeds SEED`, from process start to exit, its "
+        "final score on 2,000 points included; then scored on five other pairs of real samples, W₂ and floor summed over them."
+    )
+    command = f"python -m benchmarks.engine --quality --steps {options.steps}"
+    table = markdown(["seed", "seconds", "W₂ / floor"], lines)
+    write_markdown(options.out / "quality.md", "Time to quality", command, note, table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""The default recipe: every manifold with it, with the paper's and the published code's; and what each change does.
+
+python -m benchmarks.recipe           all manifolds, three recipes, seeds and samples that no tuning has seen
+python -m benchmarks.recipe --changes one change at a time, on the tuning's manifolds and seeds
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks.cells import Cell, markdown, median, run, write_csv, write_markdown
+from mvm.config import RECIPES, Config
+from mvm.methods import METHODS
+from toy_manifolds import MANIFOLDS
+
+FRESH = (0, 1, 2, 3, 4)
+TUNING = (1001, 1002, 1003)
+TUNED_ON = ("spiral", "concentric_circles", "eight_gaussians")
+HARD = {"eight_gaussians", "checkerboard"}  # these may be at twice the floor, all others at 1.3 times
+BOTH = {"published": "centroid+distance_matrix"}
+CHANGES: dict[str, dict[str, object]] = {
+    "none": {},
+    "both rates 1e-3": {"optimiser.generator_lr": 1e-3, "optimiser.metric_lr": 1e-3},
+    "both rates 6e-3": {"optimiser.generator_lr": 6e-3, "optimiser.metric_lr": 6e-3},
+    "fresh fakes and batches (Algorithm 1)": {"mvm.fresh_batches": True},
+    "no slope penalty": {"mvm.lipschitz": 0.0},
+    "slope penalty 0.3": {"mvm.lipschitz": 0.3},
+    "slope on the whole batch": {"mvm.lipschitz_share": 1.0},
+    "γ = 0.01": {"mvm.gamma": 0.01},
+    "margin α = 3": {"mvm.alpha": 3.0},
+    "decay from one tenth": {"optimiser.decay_from": 0.1},
+    "no decay": {"optimiser.decay_to": 1.0},
+    "no averaging": {"optimiser.ema": 0.0},
+    "n = 32": {"network.embedding_dim": 32},
+    "m = 2": {"network.noise_dim": 2},
+    "SiLU": {"network.activation": "silu"},
+    "width 128": {"network.width": 128},
+    "batch 1024": {"batch": 1024},
+    "twice the steps": {"steps": 8000},
+    "covariance matched too": {"variants": ("centroid+diameter+covariance",)},
+}
+
+
+def main() -> None:
+    """Measure, print and write the table that was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--changes", action="store_true", help="one change at a time instead of all manifolds")
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--manifolds", nargs="+", choices=MANIFOLDS, help="only these")
+    parser.add_argument("--seeds", type=int, default=5, help="how many fresh seeds (default 5)")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("docs/tables"))
+    options = parser.parse_args()
+    given = "".join(f" --{k} {v}" for k, v in (("steps", options.steps), ("seeds", options.seeds)))
+    (changes if options.changes else recipes)(options, f"python -m benchmarks.recipe{given}")
+
+
+def recipes(options: argparse.Namespace, command: str) -> None:
+    """Three recipes on every manifold."""
+    names, cells = options.manifolds or list(MANIFOLDS), []
+    for data in names:
+        for recipe in RECIPES["mvm"]:
+            config = Config.make(
+                data=data, recipe=recipe, variants=(BOTH.get(recipe, "both"),), seeds=FRESH[: options.seeds],
+                steps=options.steps, device="cpu",
+            )  # fmt: skip
+            cells.append(Cell(recipe, config))
+    rows = run(cells, options.out / "cells.jsonl", processes=options.processes)
+    write_csv(options.out / "recipe.csv", rows)
+    lines = []
+    for data in names:
+        own, paper, published = (next(r for r in rows if (r["data"], r["label"]) == (data, k)) for k in RECIPES["mvm"])
+        ratio = median(own, "w2_ratio")
+        met = ratio is not None and ratio <= (2.0 if data in HARD else 1.3)
+        others = (shown(median(row, "w2_ratio")) for row in (paper, published))
+        lines.append(
+            [MANIFOLDS[data].title, shown(ratio) + (" ✓" if met else " ✗"), *others]
+            + [f"{shown(median(own, key))} ({shown(median(own, f'{key}_floor'))})" for key in ("precision", "recall")]
+            + [f"{shown(median(own, 'coverage'))} ({shown(median(own, 'coverage_floor'))})"]
+            + [f"{median(own, 'distance_p99'):.3g}", f"{own['seconds']:.0f}"]
+        )
+    header = ["manifold", "W₂ / floor", "paper", "published", "precision (floor)", "recall (floor)"]
+    table = markdown([*header, "coverage (floor)", "distance p99", "s"], lines)
+    note = (
+        f"Median of {options.seeds} seeds; seed i is scored on 2,000 real points of its own. ✓: at most 1.3 (2 for eight "
+        "Gaussians and the checkerboard). All columns but two are the default recipe; s: training of all seeds together."
+    )
+    write_markdown(options.out / "recipe.md", "One recipe, every manifold", command, note, table)
+
+
+def changes(options: argparse.Namespace, command: str) -> None:
+    """The default with one change each, on the tuning's manifolds."""
+    names, cells = options.manifolds or list(TUNED_ON), []
+    for label, change in CHANGES.items():
+        for data in names:
+            base = Config.make(data=data, variants=("both",), seeds=TUNING, steps=options.steps, device="cpu")
+            cells.append(Cell(label, base.with_changes(change)))
+    rows = run(cells, options.out / "cells.jsonl", processes=options.processes)
+    write_csv(options.out / "changes.csv", rows)
+    lines = []
+    for label in CHANGES:
+        own = [next(r for r in rows if (r["data"], r["label"]) == (data, label)) for data in names]
+        ratios = [shown(median(row, "w2_ratio")) for row in own]
+        lines.append([label, *ratios, *(shown(median(row, "coverage")) for row in own), f"{own[0]['seconds']:.0f}"])
+    header = ["change", *(f"W₂ / floor, {name}" for name in names), *(f"coverage, {name}" for name in names), "s"]
+    note = "Median of three seeds, those of the tuning. s: training of the three together on the first manifold."
+    table = markdown(header, lines)
+    write_markdown(options.out / "changes.md", "What one change does", f"{command} --changes", note, table)
+
+
+def shown(value: float | None) -> str:
+    """Two decimals, or a dash."""
+    return "–" if value is None else f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    assert set(METHODS) == set(RECIPES)
+    main()

@@ -1,0 +1,118 @@
+"""Every method on every manifold, with the same generator and the same budget: first of steps, then of time.
+
+python -m benchmarks.toys --steps 1000       a step is one update of the generator, whatever the critic needs
+python -m benchmarks.toys --seconds 15       processor time of training, all seeds together
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cells import Cell, markdown, median, run, write_csv, write_markdown
+from mvm.config import Config
+from mvm.methods import METHODS
+from toy_manifolds import MANIFOLDS
+
+ENTRIES: dict[str, dict[str, Any]] = {
+    "MvM": {"variants": ("both",)},
+    "MvM, paper": {"recipe": "paper", "variants": ("both",)},
+    "MvM, published": {"recipe": "published", "variants": ("centroid+distance_matrix",)},
+    **{kind.title: {"method": name} for name, kind in METHODS.items() if name != "mvm"},
+}
+SCORES = {
+    "w2_ratio": ("W₂ / floor", "floor"),
+    "precision": ("precision", "higher"),
+    "recall": ("recall", "higher"),
+    "coverage": ("coverage", "higher"),
+    "distance_p99": ("distance p99", "lower"),
+    "seconds_to_quality": ("s to W₂ ≤ 1.5 floors", "lower"),
+}
+
+
+def main() -> None:
+    """Measure, print and write both tables of one budget."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--steps", type=int, help="generator updates for each method (default 1000)")
+    budget.add_argument("--seconds", type=float, help="processor seconds of training for each method")
+    parser.add_argument("--manifolds", nargs="+", choices=MANIFOLDS, default=list(MANIFOLDS))
+    parser.add_argument("--methods", nargs="+", choices=ENTRIES, default=list(ENTRIES))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--paper", action="store_true", help="each peer with its paper's own rates, no averaging")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("docs/tables"))
+    options = parser.parse_args()
+    steps = options.steps or 1000
+    cells = []
+    for data in options.manifolds:
+        for label in options.methods:
+            values = dict(ENTRIES[label])
+            if options.paper and "method" in values:
+                values["recipe"] = "paper"
+            config = Config.make(data=data, seeds=tuple(range(options.seeds)), steps=steps, device="cpu", **values)
+            cells.append(Cell(label, config, options.seconds))
+    rows = run(cells, options.out / "cells.jsonl", processes=options.processes)
+    kind = "seconds" if options.seconds else "steps"
+    name = f"toys_{kind}{'_paper' if options.paper else ''}"
+    command = f"python -m benchmarks.toys --{kind} {options.seconds or steps} --seeds {options.seeds}"
+    write_csv(options.out / f"{name}.csv", rows)
+    parts = [
+        f"Median of {options.seeds} seeds on 2,000 points; **bold**: best of the row, and all at or below the floor."
+    ]
+    parts += [f"## {title}\n\n{table(rows, options, key)}" for key, (title, _) in SCORES.items()]
+    parts.append(f"## Over all manifolds\n\n{summary(rows, options)}")
+    words = f"{options.seconds:g} processor seconds" if options.seconds else f"{steps} steps"
+    title = f"All methods at {words}{', each with its paper’s rates' if options.paper else ''}"
+    write_markdown(options.out / f"{name}.md", title, command + (" --paper" if options.paper else ""), *parts)
+
+
+def table(rows: list[dict[str, Any]], options: argparse.Namespace, key: str) -> str:
+    """One score, a line per manifold, a column per method, the best in bold."""
+    lines = []
+    for data in options.manifolds:
+        values = [median(cell(rows, data, label), key) for label in options.methods]
+        best = winners(values, SCORES[key][1])
+        texts = ["–" if v is None else f"{v:.3g}" for v in values]
+        lines.append([MANIFOLDS[data].title] + [f"**{t}**" if i in best else t for i, t in enumerate(texts)])
+    return markdown(["", *options.methods], lines)
+
+
+def summary(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
+    """Wins, the middle of the ratios, cost."""
+    wins = dict.fromkeys(options.methods, 0)
+    for data in options.manifolds:
+        for i in winners([median(cell(rows, data, label), "w2_ratio") for label in options.methods], "floor"):
+            wins[options.methods[i]] += 1
+    lines = []
+    for label in options.methods:
+        own = [cell(rows, data, label) for data in options.manifolds]
+        ratios = [median(row, "w2_ratio") or math.inf for row in own]
+        speed = statistics.fmean(1e3 * row["seconds"] / row["steps"] for row in own)
+        middle = statistics.median(ratios)
+        shown = "–" if math.isinf(middle) else f"{middle:.3g}"
+        lines.append(
+            [label, str(wins[label]), shown, f"{speed:.1f}", f"{statistics.fmean(r['steps'] for r in own):.0f}"]
+        )
+        lines[-1] += [str(own[0]["evaluations"]), f"{own[0]['weights']:,}"]
+    header = ["method", "wins (W₂ / floor)", "median W₂ / floor", "ms a step", "steps", "network evaluations a sample"]
+    return markdown([*header, "generator weights"], lines)
+
+
+def winners(values: list[float | None], direction: str) -> set[int]:
+    """Indices of the best value; of ratios to a floor, all at or below it are alike."""
+    known = {i: max(v, 1.0) if direction == "floor" else v for i, v in enumerate(values) if v is not None}
+    best = (max if direction == "higher" else min)(known.values(), default=None)
+    return {i for i, v in known.items() if v == best}
+
+
+def cell(rows: list[dict[str, Any]], data: str, label: str) -> dict[str, Any]:
+    """The result of one method on one manifold."""
+    return next(row for row in rows if (row["data"], row["label"]) == (data, label))
+
+
+if __name__ == "__main__":
+    main()
