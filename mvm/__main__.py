@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 import time
 import types
@@ -83,6 +84,10 @@ def _parser(arguments: list[str]) -> Parser:
     sample.add_argument("--variant", help="which variant goes into a file (default: the last)")
     sample.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
     sample.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
+    claims = command("claims", claims_command, "measure the paper's claims, with a verdict on each", run=False)
+    claims.add_argument("--quick", action="store_true", help="a short form, to see it work; its verdicts mean nothing")
+    claims.add_argument("--processes", type=int, help="trainings at once (default: the CPU cores)")
+    claims.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
@@ -193,6 +198,32 @@ def sample_command(options: argparse.Namespace) -> None:
     for (name, seed), cloud in zip(members, points, strict=True):
         write_array(out / f"{name}-seed{seed}.npy", cloud)
     print(f"{out}: {options.n} points of each of {len(members)} generators")
+
+
+def claims_command(options: argparse.Namespace) -> None:
+    """Train what the claims still lack, and print every verdict with its numbers."""
+    from tqdm import tqdm
+
+    from mvm.claims import CLAIMS, Plan, findings, to_json, train
+
+    processes = options.processes or os.cpu_count() or 1
+    if processes < 1:
+        raise ConfigError(f"--processes: at least 1, got {processes}")
+    plan = Plan.quick() if options.quick else Plan()
+    shape = "{l_bar}{bar}| {elapsed} passed, {remaining} left"
+    with tqdm(total=100, bar_format=shape, disable=None if sys.stderr.isatty() else True) as bar:
+        train(plan, processes=processes, on_progress=lambda share: bar.update(100 * share - bar.n))
+    found = findings(plan)
+    if options.json:
+        print(to_json(found, plan, f"{processes} CPU processes, one thread each"))
+        return
+    for finding in found:
+        claim = CLAIMS[finding.claim]
+        verdicts = ", ".join(f"{recipe} recipe: {verdict}" for recipe, verdict in finding.verdicts.items())
+        print(f"\n{claim.title} ({claim.source})\n  {verdicts}\n  measured: {claim.measure}")
+        for row in finding.rows:
+            words = [f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()]
+            print("    " + "; ".join(words))
 
 
 def train_here(run: Run, *, queue: bool = False) -> None:
