@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: app test lint screenshot clean
+.PHONY: app test lint bench screenshot clean
 
 app: .venv/app
 	$(BIN)/streamlit run app/main.py
@@ -13,6 +13,16 @@ test: .venv/dev
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+# A short form of every table of docs/results.md, in some minutes; the full ones stand there under their commands
+bench: .venv/dev
+	$(BIN)/python -m benchmarks.recipe --steps 300 --seeds 2 --manifolds circle eight_gaussians --out .bench
+	$(BIN)/python -m benchmarks.recipe --changes --steps 100 --manifolds circle --out .bench
+	$(BIN)/python -m benchmarks.toys --steps 50 --seeds 2 --manifolds circle swiss_roll --out .bench
+	$(BIN)/python -m benchmarks.toys --seconds 1 --seeds 2 --manifolds circle swiss_roll --out .bench
+	$(BIN)/python -m benchmarks.engine --seconds 0.5 --out .bench
+	$(BIN)/python -m benchmarks.engine --quality --seeds 1 --out .bench
+	MVM_CHECKPOINTS=.bench $(BIN)/python -m mvm claims --quick
 
 screenshot: .venv/dev
 	$(BIN)/python docs/screenshot.py
@@ -26,6 +36,7 @@ screenshot: .venv/dev
 
 .venv/dev: .venv/app requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps torchcfm==1.0.7  # its own list would bring CUDA
 	@touch $@
 
 clean:

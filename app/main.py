@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.live_plot import ensure_plotly_js
 from app.state import later, projector, spare
+from app.views.claims import claims
 from app.views.lab import lab
 
 
@@ -34,4 +35,7 @@ st.html(
 ensure_plotly_js(Path(__file__).parent)
 warm_up()
 
-st.navigation([st.Page(lab, title="Lab", icon=":material/science:", default=True)], position="hidden").run()
+pages = [(lab, "Lab", "science"), (claims, "Claims", "gavel")]
+st.navigation(
+    [st.Page(f, title=t, icon=f":material/{i}:", default=f is lab) for f, t, i in pages], position="top"
+).run()

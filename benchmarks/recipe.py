@@ -83,8 +83,9 @@ def recipes(options: argparse.Namespace, command: str) -> None:
     header = ["manifold", "W₂ / floor", "paper", "published", "precision (floor)", "recall (floor)"]
     table = markdown([*header, "coverage (floor)", "distance p99", "s"], lines)
     note = (
-        f"Median of {options.seeds} seeds; seed i is scored on 2,000 real points of its own. ✓: at most 1.3 (2 for eight "
-        "Gaussians and the checkerboard). All columns but two are the default recipe; s: training of all seeds together."
+        f"Median of {options.seeds} seeds; seed i is scored on 2,000 real points of its own. ✓: at most 1.3 (2 for "
+        "eight Gaussians and the checkerboard). *paper* and *published* are W₂ / floor of those recipes; all other "
+        "columns are the default's. s: processor time of training all seeds together."
     )
     write_markdown(options.out / "recipe.md", "One recipe, every manifold", command, note, table)
 

@@ -60,9 +60,7 @@ def main() -> None:
     name = f"toys_{kind}{'_paper' if options.paper else ''}"
     command = f"python -m benchmarks.toys --{kind} {options.seconds or steps} --seeds {options.seeds}"
     write_csv(options.out / f"{name}.csv", rows)
-    parts = [
-        f"Median of {options.seeds} seeds on 2,000 points; **bold**: best of the row, and all at or below the floor."
-    ]
+    parts = [f"Median of {options.seeds} seeds, 2,000 points; **bold**: best of the row, or all at or below the floor."]
     parts += [f"## {title}\n\n{table(rows, options, key)}" for key, (title, _) in SCORES.items()]
     parts.append(f"## Over all manifolds\n\n{summary(rows, options)}")
     words = f"{options.seconds:g} processor seconds" if options.seconds else f"{steps} steps"
@@ -94,10 +92,9 @@ def summary(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
         speed = statistics.fmean(1e3 * row["seconds"] / row["steps"] for row in own)
         middle = statistics.median(ratios)
         shown = "–" if math.isinf(middle) else f"{middle:.3g}"
-        lines.append(
-            [label, str(wins[label]), shown, f"{speed:.1f}", f"{statistics.fmean(r['steps'] for r in own):.0f}"]
-        )
-        lines[-1] += [str(own[0]["evaluations"]), f"{own[0]['weights']:,}"]
+        steps = statistics.fmean(row["steps"] for row in own)
+        line = [label, f"{wins[label]}", shown, f"{speed:.1f}", f"{steps:.0f}", f"{own[0]['evaluations']}"]
+        lines.append([*line, f"{own[0]['weights']:,}"])
     header = ["method", "wins (W₂ / floor)", "median W₂ / floor", "ms a step", "steps", "network evaluations a sample"]
     return markdown([*header, "generator weights"], lines)
 

@@ -206,7 +206,7 @@ def claims_command(options: argparse.Namespace) -> None:
 
     from mvm.claims import CLAIMS, Plan, findings, to_json, train
 
-    processes = options.processes or os.cpu_count() or 1
+    processes = options.processes if options.processes is not None else os.cpu_count() or 1
     if processes < 1:
         raise ConfigError(f"--processes: at least 1, got {processes}")
     plan = Plan.quick() if options.quick else Plan()
@@ -222,7 +222,9 @@ def claims_command(options: argparse.Namespace) -> None:
         verdicts = ", ".join(f"{recipe} recipe: {verdict}" for recipe, verdict in finding.verdicts.items())
         print(f"\n{claim.title} ({claim.source})\n  {verdicts}\n  measured: {claim.measure}")
         for row in finding.rows:
-            words = [f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()]
+            words = [
+                f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
+            ]
             print("    " + "; ".join(words))
 
 

@@ -255,7 +255,7 @@ CLAIMS: dict[str, Claim] = {
     "batch": Claim(
         "The batch does not matter from 32 to 512, and 1024 fails",
         "Table 2 (there: FID of images)",
-        "W₂ / floor on the circle with both: largest over smallest at most 1.5; that of 1024 at least twice their median",
+        "W₂ / floor on the circle with both: largest over smallest at most 1.5; that of 1024 at least twice the median",
         _batch,
     ),
     "straight": Claim(

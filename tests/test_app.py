@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,9 +14,11 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 from trainers import small_config
 
+from mvm.claims import CLAIMS, Plan, shipped
 from mvm.config import Config
 from mvm.descriptors import DESCRIPTORS
-from mvm.runs import Run, append_line
+from mvm.methods import METHODS
+from mvm.runs import Run, append_line, locked
 from toy_manifolds import MANIFOLDS
 
 MAIN = str(Path(__file__).parents[1] / "app" / "main.py")
@@ -163,6 +167,24 @@ def test_a_recipe_sets_every_control(finished: Run, no_processes: list[str], rec
     assert (made.mvm, made.optimiser, made.variants) == (wanted.mvm, wanted.optimiser, wanted.variants)
 
 
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "mvm"])
+def test_every_peer_can_be_set_up_and_shown(finished: Run, no_processes: list[str], cli, method: str) -> None:
+    app = page(method=METHODS[method].title)
+    assert not app.exception
+    assert "Descriptors to match" not in words(app)
+    app.number_input(key="steps").set_value(10).run()
+    button(app, "Train").click().run()
+    run = Run.named(no_processes[0])
+    wanted = Config.make(method=method)
+    assert (run.config.optimiser, run.config.variants) == (wanted.optimiser, (method,))
+    assert getattr(run.config, method) == getattr(wanted, method)
+    small = run.config.with_changes({"batch": 16, "view_points": 16, "data": finished.config.data})
+    trained = Run.create(small, name="peer")
+    assert cli("train", "--run", str(trained.path)).status == 0
+    app = page(run="peer")
+    assert f"`{METHODS[method].title}`" in words(app) or METHODS[method].title in str(app.dataframe[0].value.columns)
+
+
 @pytest.mark.parametrize("name", MANIFOLDS)
 def test_every_manifold_can_be_set_up(finished: Run, no_processes: list[str], name: str) -> None:
     app = page(data=MANIFOLDS[name].title)
@@ -272,3 +294,46 @@ def test_more_variants_than_columns(cli, cloud: Path) -> None:
     assert not app.exception
     assert app.multiselect(key="columns.many").value == list(many[:4])
     assert app.selectbox(key="seed.many").options == ["0", "1"]
+
+
+CLAIMS_PAGE = "from app.views.claims import claims; claims()"
+
+
+def test_the_claims_page_shows_what_is_shipped_then_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = AppTest.from_string(CLAIMS_PAGE, default_timeout=60).run()
+    assert all(claim.title in words(app) for claim in CLAIMS.values())
+    assert "As shipped with this repository" in app.caption[1].value
+    assert button(app, "Measure here")
+    found, _ = shipped()
+    monkeypatch.setattr("app.views.claims.findings", lambda plan: found)
+    app.run()
+    assert "Measured here" in app.caption[1].value
+    assert len(app.dataframe) == len(CLAIMS)
+
+
+def test_the_claims_page_says_when_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.views.claims.shipped", lambda: ([], {}))
+    assert "Nothing is measured yet" in words(AppTest.from_string(CLAIMS_PAGE, default_timeout=60).run())
+
+
+def test_claims_are_measured_in_the_background_and_can_be_stopped(
+    monkeypatch: pytest.MonkeyPatch, checkpoints: Path
+) -> None:
+    """The button starts the command; while its lock is held the page has a bar and a button to stop."""
+    started: list[list[str]] = []
+
+    def begin(command: list[str], **options: object) -> subprocess.Popen:
+        started.append(command)
+        assert options["start_new_session"]
+        return subprocess.Popen([sys.executable, "-c", ""])
+
+    monkeypatch.setattr("app.views.claims.subprocess.Popen", begin)
+    app = AppTest.from_string(CLAIMS_PAGE, default_timeout=60).run()
+    button(app, "Measure here").click().run()
+    assert started[0][1:4] == ["-m", "mvm", "claims"]
+    trial, config = next(iter(Plan().trials().items()))
+    run = Run.create(config, path=Plan().path(trial))
+    with locked(checkpoints / "claims" / "lock"), locked(run.path / "lock"):
+        app = AppTest.from_string(CLAIMS_PAGE, default_timeout=60).run()
+        button(app, "Stop").click().run()
+    assert run.control().stop

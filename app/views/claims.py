@@ -1,0 +1,114 @@
+"""The Claims page: what the paper says, and what was measured of it, with a verdict on each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from mvm.claims import CLAIMS, Finding, Plan, findings, shipped
+from mvm.runs import RunError, checkpoints
+from toy_manifolds import MANIFOLDS
+
+__all__ = ["claims"]
+
+RECIPES = {"stabilised": "this lab's recipe", "paper": "the paper's recipe"}
+COLOURS = {"holds": "green", "mixed": "orange", "does not hold": "red"}
+OUTCOME = {True: "✓ holds", False: "✗ does not"}
+
+
+def claims() -> None:
+    """The whole page."""
+    plan = Plan()
+    st.markdown("#### The paper's claims, tested")
+    st.caption(
+        "Each claim is a measurement over seeds, judged by a fixed rule. The paper made its claims about images; here "
+        "they are tested where the truth is known."
+    )
+    measuring = plan.being_measured()
+    st.fragment(progress, run_every=2.0 if measuring else None)(plan, measuring)
+    own = findings(plan)
+    if any(finding.verdicts for finding in own):
+        st.caption(f"Measured here: {plan.seeds} seeds, {plan.steps:,} steps of each training.")
+        show(own)
+        return
+    known, rest = shipped()
+    if known:
+        st.caption(
+            f"As shipped with this repository, from `python -m mvm claims`: {rest['plan']['seeds']} seeds, "
+            f"{rest['plan']['steps']:,} steps of each training, {rest['device']}."
+        )
+        show(known)
+    else:
+        st.info("Nothing is measured yet: **Measure here** trains and scores all of it.", icon=":material/science:")
+
+
+def progress(plan: Plan, was_measuring: bool) -> None:
+    """A button to measure, or how far the measuring is, and a button to stop it."""
+    measuring = plan.being_measured()
+    if measuring != was_measuring:
+        st.rerun()
+    if not measuring:
+        left = "go on" if 0 < plan.progress() < 1 else "about 25 minutes on 4 cores"
+        done = plan.progress() == 1
+        help_text = f"train {len(plan.trials())} runs in the background and score them; they can be stopped and resumed"
+        label = "Measured" if done else f"Measure here ({left})"
+        st.button(label, icon=":material/play_arrow:", help=help_text, disabled=done, on_click=measure)
+        return
+    share = plan.progress()
+    st.progress(share, text=f"measuring: {share:.0%} of all training steps; verdicts appear as trainings finish")
+    st.button("Stop", icon=":material/stop:", help="what is done is kept", on_click=stop, args=(plan,))
+
+
+def measure() -> None:
+    """Start `python -m mvm claims` as a process of its own; closing the page does not stop it."""
+    folder = checkpoints() / "claims"
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "mvm", "claims", "--processes", str(max(1, (os.cpu_count() or 2) - 1))]
+    with (folder / "claims.log").open("ab") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    while process.poll() is None and not Plan().being_measured():  # so that the page that comes back shows it
+        time.sleep(0.1)
+
+
+def stop(plan: Plan) -> None:
+    """Ask every living training of the claims to save and end; the process that drives them ends with the first."""
+    for run in plan.runs().values():
+        try:
+            if run.alive():
+                run.ask(stop=True)
+        except RunError as error:
+            st.error(str(error))
+
+
+def show(found: list[Finding]) -> None:
+    """One part per claim: verdicts, how it was measured, numbers."""
+    for finding in found:
+        claim = CLAIMS[finding.claim]
+        with st.container(border=True):
+            badges = " ".join(
+                f":{COLOURS[verdict]}-badge[{RECIPES[recipe]}: {verdict}]"
+                for recipe, verdict in finding.verdicts.items()
+            )
+            st.markdown(f"**{claim.title}** &nbsp; :gray[{claim.source}]")
+            st.markdown(badges or ":gray-badge[not measured yet]")
+            st.caption(claim.measure)
+            if finding.rows:
+                frame = table(finding.rows)
+                st.dataframe(frame, hide_index=True, width="stretch", height=35 * (len(frame) + 1) + 3)
+
+
+def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """A finding's rows as words and numbers of three digits."""
+    frame = pd.DataFrame([{**row, "holds": OUTCOME[row["holds"]]} for row in rows])
+    frame["recipe"] = frame["recipe"].map(RECIPES)
+    if "data" in frame:
+        frame["data"] = frame["data"].map(lambda name: MANIFOLDS[name].title)
+    numbers = frame.select_dtypes("number").columns
+    frame[numbers] = frame[numbers].map(lambda value: float(f"{value:.3g}"))
+    return frame.rename(columns={"holds": "outcome"})

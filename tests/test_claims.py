@@ -1,0 +1,171 @@
+"""Verdicts from runs whose numbers are known, and the driver that trains what is missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mvm.claims
+from mvm.claims import CLAIMS, Plan, findings, shipped, to_json, train
+from mvm.runs import Run, RunBusy, RunError, append_line, locked, write_atomic, write_tensors
+
+PLAN = Plan(steps=20, seeds=3, batches=(32, 512, 1024), manifolds=("circle",))
+
+
+def write(trial: tuple[str, str, int], *, ratios: dict[str, list[float | None]], **numbers) -> Run:
+    """A finished run of a trial that never was trained, with these final scores and gaps."""
+    run = Run.create(PLAN.trials()[trial], path=PLAN.path(trial))
+    rows = []
+    for variant, seed in run.config.members:
+        ranks = dict(zip(("", "_initial", "_euclidean"), numbers.get("ranks", (0.5, 0.4, 0.3)), strict=True))
+        row = {f"geodesic_spearman{suffix}": value for suffix, value in ranks.items()}
+        rows.append(row | {"variant": variant, "seed": seed, "w2_ratio": ratios.get(variant, [9.0] * 3)[seed]})
+    write_atomic(run.path / "scores.json", json.dumps(rows).encode())
+    for step in range(20):
+        gap = numbers.get("gap", lambda step: 1 / (1 + step) ** 2)(step)
+        record = {"step": step, "seconds": 0.1} | {name: [gap] * len(rows) for name in ("d_c", "d_g", "d_H")}
+        append_line(run.path / "scalars.jsonl", record)
+    (run.path / "snapshots").mkdir()
+    flat, steep = torch.ones(len(rows), 10), torch.tensor([[1.0] + [0.0] * 9]).repeat(len(rows), 1)
+    for step, spectrum in ((0, steep), (20, numbers.get("spectrum", flat))):
+        write_tensors(run.snapshot_path(step), {"spectrum_distance": spectrum, "spectrum_mds": spectrum.clone()})
+    append_line(run.path / "scalars.jsonl", {"step": 20, "event": "finished", "time": 0.0})
+    return run
+
+
+def verdicts(recipe: str = "stabilised") -> dict[str, str | None]:
+    return {finding.claim: finding.verdicts.get(recipe) for finding in findings(PLAN)}
+
+
+GOOD = {"both": [1.0, 1.1, 0.9], "centroid": [3.0, 3.0, 3.0], "diameter": [5.0, 5.0, 5.0]}
+
+
+def test_nothing_measured_has_no_verdict():
+    assert set(verdicts().values()) == {None}
+    assert [finding.claim for finding in findings(PLAN)] == list(CLAIMS)
+    assert PLAN.progress() == 0
+
+
+def test_every_claim_holds_where_the_numbers_say_so():
+    write(("stabilised", "circle", 0), ratios=GOOD)
+    for batch, ratio in ((32, 1.0), (512, 1.4), (1024, 2.5)):
+        write(("stabilised", "circle", batch), ratios={"both": [ratio] * 3})
+    assert set(verdicts().values()) == {"holds"}
+    assert set(verdicts("paper").values()) == {None}
+
+
+def test_no_claim_holds_where_the_numbers_say_so():
+    steep = torch.tensor([[1.0] + [0.0] * 9]).repeat(12, 1)
+    bad = {"both": [4.0, 4.0, None], "centroid": [3.0] * 3, "centroid+distance_matrix": [1.0] * 3}
+    write(("paper", "circle", 0), ratios=bad, ranks=(0.3, 0.4, 0.3), gap=lambda step: 1 + step, spectrum=steep)
+    for batch, ratio in ((32, 1.0), (512, 1.6), (1024, 2.7)):
+        write(("paper", "circle", batch), ratios={"both": [ratio] * 3})
+    assert verdicts("paper") == {name: "mixed" if name == "batch" else "does not hold" for name in CLAIMS}
+    rows = {finding.claim: finding.rows for finding in findings(PLAN)}
+    assert [row["factor"] for row in rows["batch"]] == [1.6, pytest.approx(2.7 / 1.3)]
+    assert rows["both"][0]["W₂ / floor, both"] == 4.0
+    assert rows["both"][0]["both is best"] == "0 of 3 seeds"
+
+
+def test_gaps_that_fall_but_do_not_settle_have_not_converged():
+    write(
+        ("stabilised", "circle", 0), ratios=GOOD, gap=lambda step: 10 - 9 * (step / 19) if step < 18 else 3 * (step % 2)
+    )
+    assert verdicts()["gaps"] == "does not hold"
+
+
+def test_a_diverged_training_counts_as_infinitely_bad():
+    run = Run.create(PLAN.trials()["paper", "circle", 1024], path=PLAN.path(("paper", "circle", 1024)))
+    append_line(run.path / "scalars.jsonl", {"step": 3, "event": "diverged", "time": 0.0, "reason": "x"})
+    scores = mvm.claims._score(run, "both", "w2_ratio")
+    assert np.isinf(scores).all()
+    assert len(scores) == 3
+
+
+def test_another_plan_has_other_runs():
+    longer = Plan(steps=21, seeds=3, batches=PLAN.batches, manifolds=PLAN.manifolds)
+    assert not {PLAN.path(t) for t in PLAN.trials()} & {longer.path(t) for t in longer.trials()}
+
+
+def test_findings_survive_json(monkeypatch, tmp_path):
+    write(("stabilised", "circle", 0), ratios=GOOD)
+    monkeypatch.setattr(mvm.claims, "SHIPPED", tmp_path / "claims.json")
+    assert shipped() == ([], {})
+    (tmp_path / "claims.json").write_text(to_json(findings(PLAN), PLAN, "a machine"))
+    found, rest = shipped()
+    assert found == findings(PLAN)
+    assert (rest["device"], rest["plan"]["seeds"]) == ("a machine", 3)
+
+
+def test_what_is_shipped_can_be_read():
+    found, rest = shipped()
+    assert [finding.claim for finding in found] == list(CLAIMS)
+    assert all(set(finding.verdicts) == {"stabilised", "paper"} for finding in found)
+    assert rest["plan"]["seeds"] == Plan().seeds
+
+
+# -- the driver --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trainings(monkeypatch) -> list[str]:
+    """Names of the runs that were trained; each ends at once as `ends` says."""
+    names: list[str] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
+        path = Path(command[-1])
+        names.append(path.name)
+        append_line(path / "scalars.jsonl", {"step": 20, "event": ends.get(path.name, "finished"), "time": 0.0})
+        return subprocess.CompletedProcess(command, 0, "", "mvm: no room\n")
+
+    ends: dict[str, str] = {}
+    run.ends = ends
+    monkeypatch.setattr(mvm.claims.subprocess, "run", run)
+    return names
+
+
+def test_train_makes_what_is_missing_and_only_that(trainings):
+    done = write(("stabilised", "circle", 0), ratios=GOOD)
+    shares: list[float] = []
+    train(PLAN, processes=2, on_progress=shares.append)
+    assert done.name not in trainings
+    assert len(set(trainings)) == len(PLAN.trials()) - 1
+    assert shares[-1] == 1.0
+    train(PLAN, processes=2)
+    assert len(trainings) == len(PLAN.trials()) - 1
+
+
+def test_train_says_which_training_failed(trainings):
+    failing = PLAN.path(("paper", "circle", 512))
+    mvm.claims.subprocess.run.ends[failing.name] = "failed"
+    with pytest.raises(RunError, match=f"^claims: {failing.name} is failed: mvm: no room; the same command goes on$"):
+        train(PLAN, processes=1)
+
+
+def test_only_one_process_measures(checkpoints):
+    (checkpoints / "claims").mkdir(parents=True)
+    assert not PLAN.being_measured()
+    with locked(checkpoints / "claims" / "lock"):
+        assert PLAN.being_measured()
+        with pytest.raises(RunBusy):
+            train(PLAN, processes=1)
+
+
+def test_the_command_prints_every_claim(cli, trainings, monkeypatch):
+    monkeypatch.setattr(Plan, "quick", classmethod(lambda cls: PLAN))
+    for trial in PLAN.trials():
+        write(trial, ratios=GOOD)
+    printed = cli("claims", "--quick")
+    assert printed.status == 0
+    assert trainings == []
+    for claim in CLAIMS.values():
+        assert claim.title in printed.out
+    assert "stabilised recipe: holds" in printed.out
+    listed = json.loads(cli("claims", "--quick", "--json").out)
+    assert [finding["claim"] for finding in listed["findings"]] == list(CLAIMS)
+    assert cli("claims", "--processes", "0").err == "mvm: --processes: at least 1, got 0\n"
