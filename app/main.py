@@ -28,7 +28,7 @@ def warm_up() -> None:
 
 st.set_page_config(page_title="MvM Lab", page_icon=":material/scatter_plot:", layout="wide")
 st.html(
-    "<style>.stMainBlockContainer { padding-top: 2rem; padding-bottom: 3rem } "
+    "<style>.stMainBlockContainer { padding-top: 3.4rem; padding-bottom: 3rem } "
     "[data-testid=stSidebarHeader] { height: 2.4rem; margin: 0 } "
     "[data-testid=stHeader] { background: transparent }</style>"
 )

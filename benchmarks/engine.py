@@ -78,8 +78,8 @@ def throughput(options: argparse.Namespace) -> None:
         f"{options.seconds:g} s a number, after {WARM} steps; default recipe and networks. *× plain loop*: engine and "
         "loop on one thread each, the loop training one variant after the other. "
         f"*× {cores} processes*: {cores} threads on all variants together, against as many one-variant processes at "
-        "once (fewer where V is). The processor's arithmetic is the limit only where Gflop/s come near their ceiling: below "
-        "that, a step is the cost of starting some hundred small operations."
+        "once (fewer where V is). The processor's arithmetic is the limit only where Gflop/s come near their ceiling: "
+        "below that, a step is the cost of starting some hundred small operations."
     )
     table = markdown([*header, "MB, apart"], lines)
     path = options.out / ("engine.md" if options.device == "cpu" else "engine_cuda.md")

@@ -477,7 +477,8 @@ def embeddings(run: Run) -> bool:
         heading("Embeddings, UMAP", "warming up the projector ..." if not service.ready else "projecting ...")
         frame = np.full((len(run.config.members), 2, 2), np.nan, dtype=np.float32)
     else:
-        heading("Embeddings, UMAP", f"step {of:,}" + (", projecting newer ones ..." if behind else ""))
+        untrained = "" if METHODS[run.config.method].learns_metric else ", of an untrained network: there is no critic"
+        heading("Embeddings, UMAP", f"step {of:,}{untrained}" + (", projecting newer ones ..." if behind else ""))
     cloud_plot(
         plots.planar(frame[members], titles=titles), key=f"umap.{run.name}", height=340, step=of,
         alt=f"UMAP of real and generated embeddings under the learned metric at step {of}, one panel per variant",

@@ -53,6 +53,7 @@ class Method:
         settings: the model of the method's own settings; its field in `Config` has the method's name.
         recipes: config defaults by name. "stabilised", the default, and "paper" are owed.
         matches_descriptors: whether variants are descriptor sets; else the one variant has the method's name.
+        learns_metric: whether the metric network is trained at all.
         networks: networks of its own, descended together with the metric network.
         state: tensors beside all weights that a checkpoint must hold; changed in place.
         critic_steps: updates of the metric network for each of the generator.
@@ -62,6 +63,7 @@ class Method:
     settings: ClassVar[type[Settings]]
     recipes: ClassVar[dict[str, dict[str, Any]]]
     matches_descriptors: ClassVar[bool] = False
+    learns_metric: ClassVar[bool] = True
 
     def __init__(
         self, config: Config, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()

@@ -36,6 +36,7 @@ class FlowMatching(Method):
 
     title = "Flow matching"
     settings = FlowMatchingSettings
+    learns_metric = False
     recipes = peer_recipes(lr=1e-3, betas=(0.9, 0.999))
 
     def __init__(
