@@ -255,9 +255,8 @@ def test_readers_never_see_half_a_file(make, mvm):
 
 @torch.no_grad()
 def poison(experiment, member):
-    for parameters in (experiment.generator.parameters(), experiment.average):
-        for parameter in parameters:
-            parameter[member] = torch.nan
+    for parameter in (*experiment.generator.parameters(), *experiment.averaged().values()):
+        parameter[member] = torch.nan
 
 
 def test_one_diverges_and_the_other_does_not_notice(make):
@@ -314,8 +313,7 @@ def spread_to(experiment, member, share):
     noise = torch.randn(64, experiment.config.network.noise_dim, generator=torch.Generator().manual_seed(0))
     fake = experiment.generate(noise)[member]
     factor = share * torch.pdist(experiment.data.view).square().mean().sqrt() / torch.pdist(fake).square().mean().sqrt()
-    for parameters in (list(experiment.generator.parameters()), experiment.average):
-        named = dict(zip((name for name, _ in experiment.generator.named_parameters()), parameters, strict=True))
+    for named in (dict(experiment.generator.named_parameters()), experiment.averaged()):
         last = max(name for name in named if name.startswith("weights"))
         named[last][member] *= factor
 
