@@ -54,7 +54,7 @@ class Plan:
         manifolds: where the others are.
     """
 
-    steps: int = 4000
+    steps: int = 2000
     seeds: int = 5
     batches: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
     manifolds: tuple[str, ...] = ("circle", "swiss_roll")
