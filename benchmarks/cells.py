@@ -23,7 +23,7 @@ from typing import Any
 
 from mvm.config import Config
 
-__all__ = ["Cell", "device_line", "markdown", "median", "run", "write_csv", "write_markdown"]
+__all__ = ["Cell", "device_line", "markdown", "median", "run", "write_csv", "write_section"]
 
 POINTS = 2000
 REPEAT = 100  # references of seed i: repeat 100 + i; the lab scores on repeat 0, and tuning was on 7 and 8
@@ -168,11 +168,20 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def write_markdown(path: Path, title: str, command: str, *parts: str) -> None:
-    """One page: title, command, device, tables."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = "\n\n".join([f"# {title}", f"```\n{command}\n```", f"Device: {device_line()}.", *parts]) + "\n"
-    path.write_text(text, encoding="utf-8")
+def write_section(out: Path, key: str, title: str, command: str, *parts: str) -> None:
+    """One section of the folder's results.md: command, device, tables; the rest of the page stays as it is."""
+    page = out / "results.md"
+    begin, end = f"<!-- {key} -->", f"<!-- end of {key} -->"
+    head = [begin, f"## {title}", f"```\n{command}\n```", f"{device_line()}."]
+    text = "\n\n".join([*head, *parts, end])
+    old = page.read_text(encoding="utf-8") if page.exists() else "# Measured\n"
+    if begin in old:
+        before, rest = old.split(begin, 1)
+        new = before + text + rest.split(end, 1)[1]
+    else:
+        new = f"{old.rstrip()}\n\n{text}\n"
+    out.mkdir(parents=True, exist_ok=True)
+    page.write_text(new, encoding="utf-8")
     print(text)
 
 
@@ -181,6 +190,7 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     flat = [{k: v for k, v in row.items() if k != "scores"} | score for row in rows for score in row["scores"]]
     for line in flat:
         line.pop("seeds")
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(flat[0]))
         writer.writeheader()

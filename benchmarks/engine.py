@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cells import markdown, write_markdown
+from benchmarks.cells import markdown, write_section
 
 VARIANTS, BATCHES = (1, 3, 24), (256, 1024)
 WARM = 10
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--quality", action="store_true", help="time to quality instead")
     parser.add_argument("--steps", type=int, default=850, help="of the time to quality (default 850)")
     parser.add_argument("--seeds", type=int, default=5, help="of the time to quality (default 5)")
-    parser.add_argument("--out", type=Path, default=Path("docs/tables"))
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of results.md and tables/")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -83,9 +83,9 @@ def throughput(options: argparse.Namespace) -> None:
         "below that, a step is the cost of starting some hundred small operations."
     )
     table = markdown([*header, "MB, apart"], lines)
-    path = options.out / ("engine.md" if options.device == "cpu" else "engine_cuda.md")
+    key = "engine" if options.device == "cpu" else "engine_cuda"
     command = f"python -m benchmarks.engine --seconds {options.seconds:g} --device {options.device}"
-    write_markdown(path, "The engine", command, note, table)
+    write_section(options.out, key, "The engine", command, note, table)
 
 
 def spawn(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -267,7 +267,7 @@ def quality(options: argparse.Namespace) -> None:
     )
     command = f"python -m benchmarks.engine --quality --steps {options.steps}"
     table = markdown(["seed", "trained, s", "all, s", "W₂ / floor"], lines)
-    write_markdown(options.out / "quality.md", "Time to quality", command, note, table)
+    write_section(options.out, "quality", "Time to quality", command, note, table)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.cells import Cell, markdown, median, run, write_csv, write_markdown
+from benchmarks.cells import Cell, markdown, median, run, write_csv, write_section
 from mvm.config import RECIPES, Config
 from mvm.methods import METHODS
 from toy_manifolds import MANIFOLDS
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--manifolds", nargs="+", choices=MANIFOLDS, help="only these")
     parser.add_argument("--seeds", type=int, default=5, help="how many fresh seeds (default 5)")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("docs/tables"))
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of results.md and tables/")
     options = parser.parse_args()
     given = "".join(f" --{k} {v}" for k, v in (("steps", options.steps), ("seeds", options.seeds)))
     (changes if options.changes else recipes)(options, f"python -m benchmarks.recipe{given}")
@@ -66,8 +66,8 @@ def recipes(options: argparse.Namespace, command: str) -> None:
                 steps=options.steps, device="cpu",
             )  # fmt: skip
             cells.append(Cell(recipe, config))
-    rows = run(cells, options.out / "cells.jsonl", processes=options.processes)
-    write_csv(options.out / "recipe.csv", rows)
+    rows = run(cells, options.out / "tables" / "cells.jsonl", processes=options.processes)
+    write_csv(options.out / "tables" / "recipe.csv", rows)
     lines = []
     for data in names:
         own, paper, published = (next(r for r in rows if (r["data"], r["label"]) == (data, k)) for k in RECIPES["mvm"])
@@ -87,7 +87,7 @@ def recipes(options: argparse.Namespace, command: str) -> None:
         "eight Gaussians and the checkerboard). *paper* and *published* are W₂ / floor of those recipes; all other "
         "columns are the default's. s: processor time of training all seeds together."
     )
-    write_markdown(options.out / "recipe.md", "One recipe, every manifold", command, note, table)
+    write_section(options.out, "recipe", "One recipe, every manifold", command, note, table)
 
 
 def changes(options: argparse.Namespace, command: str) -> None:
@@ -97,8 +97,8 @@ def changes(options: argparse.Namespace, command: str) -> None:
         for data in names:
             base = Config.make(data=data, variants=("both",), seeds=TUNING, steps=options.steps, device="cpu")
             cells.append(Cell(label, base.with_changes(change)))
-    rows = run(cells, options.out / "cells.jsonl", processes=options.processes)
-    write_csv(options.out / "changes.csv", rows)
+    rows = run(cells, options.out / "tables" / "cells.jsonl", processes=options.processes)
+    write_csv(options.out / "tables" / "changes.csv", rows)
     lines = []
     for label in CHANGES:
         own = [next(r for r in rows if (r["data"], r["label"]) == (data, label)) for data in names]
@@ -107,7 +107,7 @@ def changes(options: argparse.Namespace, command: str) -> None:
     header = ["change", *(f"W₂ / floor, {name}" for name in names), *(f"coverage, {name}" for name in names), "s"]
     note = "Median of three seeds, those of the tuning. s: training of the three together on the first manifold."
     table = markdown(header, lines)
-    write_markdown(options.out / "changes.md", "What one change does", f"{command} --changes", note, table)
+    write_section(options.out, "changes", "What one change does", f"{command} --changes", note, table)
 
 
 def shown(value: float | None) -> str:

@@ -12,7 +12,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cells import Cell, markdown, median, run, write_csv, write_markdown
+from benchmarks.cells import Cell, markdown, median, run, write_csv, write_section
 from mvm.config import Config
 from mvm.methods import METHODS
 from toy_manifolds import MANIFOLDS
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--paper", action="store_true", help="each peer with its paper's own rates, no averaging")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("docs/tables"))
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of results.md and tables/")
     options = parser.parse_args()
     steps = options.steps or 1000
     cells = []
@@ -55,17 +55,17 @@ def main() -> None:
                 values["recipe"] = "paper"
             config = Config.make(data=data, seeds=tuple(range(options.seeds)), steps=steps, device="cpu", **values)
             cells.append(Cell(label, config, options.seconds))
-    rows = run(cells, options.out / "cells.jsonl", processes=options.processes)
+    rows = run(cells, options.out / "tables" / "cells.jsonl", processes=options.processes)
     kind = "seconds" if options.seconds else "steps"
     name = f"toys_{kind}{'_paper' if options.paper else ''}"
     command = f"python -m benchmarks.toys --{kind} {options.seconds or steps} --seeds {options.seeds}"
-    write_csv(options.out / f"{name}.csv", rows)
+    write_csv(options.out / "tables" / f"{name}.csv", rows)
     parts = [f"Median of {options.seeds} seeds, 2,000 points; **bold**: best of the row, or all at or below the floor."]
-    parts += [f"## {title}\n\n{table(rows, options, key)}" for key, (title, _) in SCORES.items()]
-    parts.append(f"## Over all manifolds\n\n{summary(rows, options)}")
+    parts += [f"### {title}\n\n{table(rows, options, key)}" for key, (title, _) in SCORES.items()]
+    parts.append(f"### Over all manifolds\n\n{summary(rows, options)}")
     words = f"{options.seconds:g} processor seconds" if options.seconds else f"{steps} steps"
     title = f"All methods at {words}{', each with its paper’s rates' if options.paper else ''}"
-    write_markdown(options.out / f"{name}.md", title, command + (" --paper" if options.paper else ""), *parts)
+    write_section(options.out, name, title, command + (" --paper" if options.paper else ""), *parts)
 
 
 def table(rows: list[dict[str, Any]], options: argparse.Namespace, key: str) -> str:

@@ -79,6 +79,18 @@ def test_markdown():
     assert markdown(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
 
 
+def test_a_section_is_replaced_and_the_rest_of_the_page_stays(tmp_path):
+    cells.write_section(tmp_path, "a", "First", "python a", "old")
+    cells.write_section(tmp_path, "b", "Second", "python b", "kept")
+    page = tmp_path / "results.md"
+    page.write_text(page.read_text().replace("# Measured", "# Measured\n\nBy hand.") + "\nThe end.\n")
+    cells.write_section(tmp_path, "a", "First", "python a", "new")
+    text = page.read_text()
+    assert "old" not in text
+    places = [text.index(words) for words in ("By hand.", "new", "kept", "The end.")]
+    assert places == sorted(places)
+
+
 def run(module, monkeypatch, *arguments: str) -> None:
     monkeypatch.setattr(sys, "argv", ["x", *arguments])
     module.main()
@@ -86,11 +98,11 @@ def run(module, monkeypatch, *arguments: str) -> None:
 
 def test_recipe_table(monkeypatch, tmp_path, capsys):
     run(recipe, monkeypatch, "--manifolds", "circle", "eight_gaussians", "--seeds", "2", "--out", str(tmp_path))
-    page = (tmp_path / "recipe.md").read_text()
-    assert page == capsys.readouterr().out.removesuffix("\n")
+    page = (tmp_path / "results.md").read_text()
+    assert page == f"# Measured\n\n{capsys.readouterr().out}"
     assert "Median of 2 seeds" in page
     assert page.count("\n| ") == 2 + 2
-    rows = list(csv.DictReader((tmp_path / "recipe.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "tables" / "recipe.csv").open()))
     assert len(rows) == 2 * len(RECIPES["mvm"]) * 2
     assert {row["label"] for row in rows} == set(RECIPES["mvm"])
 
@@ -99,7 +111,7 @@ def test_changes_table(monkeypatch, tmp_path):
     names = dict(list(recipe.CHANGES.items())[:2])
     monkeypatch.setattr(recipe, "CHANGES", names)
     run(recipe, monkeypatch, "--changes", "--manifolds", "circle", "--out", str(tmp_path))
-    assert all(f"| {name} |" in (tmp_path / "changes.md").read_text() for name in names)
+    assert all(f"| {name} |" in (tmp_path / "results.md").read_text() for name in names)
 
 
 @pytest.mark.parametrize("label", recipe.CHANGES)
@@ -112,10 +124,11 @@ def test_every_change_is_a_valid_config_that_differs(label):
 def test_toys_tables(monkeypatch, tmp_path, budget):
     run(toys, monkeypatch, *budget, "--manifolds", "circle", "--seeds", "2", "--out", str(tmp_path))
     name = "toys_steps" if "--steps" in budget else "toys_seconds_paper"
-    page = (tmp_path / f"{name}.md").read_text()
+    page = (tmp_path / "results.md").read_text()
+    assert f"<!-- {name} -->" in page
     assert all(f" {label} |" in page for label in toys.ENTRIES)
     assert page.count(f"\n| {MANIFOLDS['circle'].title} |") == len(toys.SCORES)
-    assert "| Flow matching |" in page.split("## Over all manifolds")[1]
+    assert "| Flow matching |" in page.split("### Over all manifolds")[1]
 
 
 @pytest.mark.parametrize("kind", ["engine", "plain"])
