@@ -11,15 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mvm.settings import Settings
-
-if TYPE_CHECKING:
-    from mvm.config import Config
 
 __all__ = ["Draws", "Loss", "Method", "peer_recipes", "stream"]
 
@@ -43,7 +40,7 @@ class Method:
     """A training method: three verbs over V variants, and what the loop must know to build and save its networks.
 
     Args:
-        config: the whole experiment; a method keeps what it needs.
+        config: the whole experiment, a `mvm.config.Config`: that is made of every method's settings, and so above them.
         generator: noise `(V, B, m)` to data `(V, B, D)`, unless `generator_sizes` says otherwise.
         metric: g_w, data `(V, B, D)` to embeddings `(V, B, n)`.
         streams: one random generator per seed, for networks of the method's own.
@@ -66,7 +63,7 @@ class Method:
     learns_metric: ClassVar[bool] = True
 
     def __init__(
-        self, config: Config, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
+        self, config: Settings, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
     ) -> None:
         self.config, self.generator, self.metric, self.batch = config, generator, metric, config.batch
         self.networks: dict[str, nn.Module] = {}
@@ -74,12 +71,12 @@ class Method:
         self.critic_steps = 1
 
     @classmethod
-    def noise_dim(cls, config: Config, dim: int) -> int:
+    def noise_dim(cls, config: Settings, dim: int) -> int:
         """m, the dimension of the generator's input, for data of dimension `dim`."""
         return config.network.noise_dim
 
     @classmethod
-    def generator_inputs(cls, config: Config, dim: int) -> int:
+    def generator_inputs(cls, config: Settings, dim: int) -> int:
         """Units in the generator network's first layer."""
         return cls.noise_dim(config, dim)
 
@@ -94,11 +91,11 @@ class Method:
     def constrain(self) -> None:
         """Project the critic's weights after its step, where the method does."""
 
-    def reweight(self, config: Config) -> None:
+    def reweight(self, config: Settings) -> None:
         """Take new descriptor weights while training, where the method has them."""
 
     @classmethod
-    def evaluations(cls, config: Config) -> int:
+    def evaluations(cls, config: Settings) -> int:
         """Evaluations of the generator network that one sample costs."""
         return 1
 

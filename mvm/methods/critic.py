@@ -7,16 +7,13 @@ generator   −E D(f_θ(z))
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from mvm.methods.base import Draws, Loss, Method
 from mvm.networks.mlp import StackedMLP
-
-if TYPE_CHECKING:
-    from mvm.config import Config
+from mvm.settings import Settings
 
 __all__ = ["Critic"]
 
@@ -25,7 +22,7 @@ class Critic(Method):
     """A method whose critic scores one point at a time."""
 
     def __init__(
-        self, config: Config, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
+        self, config: Settings, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
     ) -> None:
         super().__init__(config, generator, metric, streams)
         self.critic_steps = getattr(config, config.method).critic_steps

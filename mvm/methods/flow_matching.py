@@ -10,7 +10,6 @@ are drawn here from its plan by the run's own, so that a training can be resumed
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
@@ -18,9 +17,6 @@ from torch import Tensor, nn
 
 from mvm.methods.base import Draws, Loss, Method, peer_recipes
 from mvm.settings import ConfigError, Settings
-
-if TYPE_CHECKING:
-    from mvm.config import Config
 
 __all__ = ["FlowMatching", "FlowMatchingSettings"]
 
@@ -40,7 +36,7 @@ class FlowMatching(Method):
     recipes = peer_recipes(lr=1e-3, betas=(0.9, 0.999))
 
     def __init__(
-        self, config: Config, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
+        self, config: Settings, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
     ) -> None:
         super().__init__(config, generator, metric, streams)
         try:
@@ -52,17 +48,17 @@ class FlowMatching(Method):
         self.matcher, self.plans = ConditionalFlowMatcher(sigma=0.0), OTPlanSampler(method="exact")
 
     @classmethod
-    def noise_dim(cls, config: Config, dim: int) -> int:
+    def noise_dim(cls, config: Settings, dim: int) -> int:
         """The flow starts from Gaussian points of the data's own dimension."""
         return dim
 
     @classmethod
-    def generator_inputs(cls, config: Config, dim: int) -> int:
+    def generator_inputs(cls, config: Settings, dim: int) -> int:
         """A point and a time."""
         return dim + 1
 
     @classmethod
-    def evaluations(cls, config: Config) -> int:
+    def evaluations(cls, config: Settings) -> int:
         """One for each Euler step."""
         return config.flow_matching.evaluations
 

@@ -12,7 +12,7 @@ players never settle. ρ = 0 is the paper.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator
@@ -22,9 +22,6 @@ from mvm.descriptors import DESCRIPTORS, descriptors_of
 from mvm.methods.base import Draws, Loss, Method
 from mvm.metric_losses import metric_loss
 from mvm.settings import Settings
-
-if TYPE_CHECKING:
-    from mvm.config import Config
 
 __all__ = ["MvM", "MvMSettings"]
 
@@ -100,7 +97,7 @@ class MvM(Method):
     }
 
     def __init__(
-        self, config: Config, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
+        self, config: Settings, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
     ) -> None:
         super().__init__(config, generator, metric, streams)
         self.metric_loss = metric_loss(config.mvm.metric_loss, config.mvm.miner)
@@ -116,7 +113,7 @@ class MvM(Method):
         """Weight of each descriptor in each variant, `(V, terms)`."""
         return self.state["weights"]
 
-    def reweight(self, config: Config) -> None:
+    def reweight(self, config: Settings) -> None:
         """Take the descriptor weights of `config`, in place: a running training feels it at its next step."""
         for row, (variant, _) in enumerate(config.members):
             names = descriptors_of(variant)

@@ -7,7 +7,6 @@ W̄ = W / σ(W),   σ(W) ≈ uᵀ W v,   v ← Wᵀ u / ‖·‖,   u ← W v / 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
@@ -17,9 +16,6 @@ from torch.nn import functional as F
 from mvm.methods.base import Draws, Loss, peer_recipes
 from mvm.methods.critic import Critic
 from mvm.settings import Settings
-
-if TYPE_CHECKING:
-    from mvm.config import Config
 
 __all__ = ["SNGAN", "SNGANSettings"]
 
@@ -38,7 +34,7 @@ class SNGAN(Critic):
     recipes = peer_recipes(lr=2e-4, betas=(0.0, 0.9))
 
     def __init__(
-        self, config: Config, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
+        self, config: Settings, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
     ) -> None:
         super().__init__(config, generator, metric, streams)
         for name, weight in self._matrices():

@@ -11,7 +11,6 @@ points, and the generator descends E D(f_θ(z)).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
@@ -20,9 +19,6 @@ from torch.nn import functional as F
 
 from mvm.methods.base import Draws, Loss, Method, peer_recipes
 from mvm.settings import Settings
-
-if TYPE_CHECKING:
-    from mvm.config import Config
 
 __all__ = ["SWGAN", "SWGANSettings", "Slices"]
 
@@ -79,7 +75,7 @@ class SWGAN(Method):
     recipes = peer_recipes(lr=3e-4, betas=(0.0, 0.9))
 
     def __init__(
-        self, config: Config, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
+        self, config: Settings, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
     ) -> None:
         super().__init__(config, generator, metric, streams)
         self.critic_steps = config.swgan.critic_steps
