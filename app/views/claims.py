@@ -54,7 +54,7 @@ def progress(plan: Plan, was_measuring: bool) -> None:
     if measuring != was_measuring:
         st.rerun()
     if not measuring:
-        left = "go on" if 0 < plan.progress() < 1 else "about 25 minutes on 4 cores"
+        left = "go on" if 0 < plan.progress() < 1 else "half an hour on 2 cores"
         done = plan.progress() == 1
         help_text = f"train {len(plan.trials())} runs in the background and score them; they can be stopped and resumed"
         label = "Measured" if done else f"Measure here ({left})"
