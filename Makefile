@@ -16,12 +16,12 @@ lint: .venv/dev
 
 # A short form of every table of docs/results.md, in some minutes; the full ones stand there under their commands
 bench: .venv/dev
-	$(BIN)/python -m benchmarks.recipe --steps 300 --seeds 2 --manifolds circle eight_gaussians --out .bench
-	$(BIN)/python -m benchmarks.recipe --changes --steps 100 --manifolds circle --out .bench
-	$(BIN)/python -m benchmarks.toys --steps 50 --seeds 2 --manifolds circle swiss_roll --out .bench
-	$(BIN)/python -m benchmarks.toys --seconds 1 --seeds 2 --manifolds circle swiss_roll --out .bench
-	$(BIN)/python -m benchmarks.engine --seconds 0.5 --out .bench
-	$(BIN)/python -m benchmarks.engine --quality --seeds 1 --out .bench
+	$(BIN)/python -m benchmarks.recipe --steps 200 --seeds 2 --manifolds circle eight_gaussians --out .bench
+	$(BIN)/python -m benchmarks.recipe --changes --steps 20 --manifolds circle --out .bench
+	$(BIN)/python -m benchmarks.toys --steps 50 --seeds 2 --manifolds circle --out .bench
+	$(BIN)/python -m benchmarks.toys --seconds 1 --seeds 2 --manifolds circle --out .bench
+	$(BIN)/python -m benchmarks.engine --seconds 0.5 --batches 256 --out .bench
+	$(BIN)/python -m benchmarks.engine --quality --steps 300 --seeds 1 --out .bench
 	MVM_CHECKPOINTS=.bench $(BIN)/python -m mvm claims --quick
 
 screenshot: .venv/dev
