@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of results.md and tables/")
     options = parser.parse_args()
     given = "".join(f" --{k} {v}" for k, v in (("steps", options.steps), ("seeds", options.seeds)))
+    given += f" --manifolds {' '.join(options.manifolds)}" if options.manifolds else ""
     (changes if options.changes else recipes)(options, f"python -m benchmarks.recipe{given}")
 
 

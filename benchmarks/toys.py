@@ -59,6 +59,8 @@ def main() -> None:
     kind = "seconds" if options.seconds else "steps"
     name = f"toys_{kind}{'_paper' if options.paper else ''}"
     command = f"python -m benchmarks.toys --{kind} {options.seconds or steps} --seeds {options.seeds}"
+    if len(options.manifolds) < len(MANIFOLDS):
+        command += f" --manifolds {' '.join(options.manifolds)}"
     write_csv(options.out / "tables" / f"{name}.csv", rows)
     parts = [f"Median of {options.seeds} seeds, 2,000 points; **bold**: best of the row, or all at or below the floor."]
     parts += [f"### {title}\n\n{table(rows, options, key)}" for key, (title, _) in SCORES.items()]
