@@ -224,7 +224,9 @@ def choose_run() -> Run | None:
     key = f"run.{name}"  # a key of its own: the browser's idea of the last run's widget must not come back
 
     def choose() -> None:
-        st.session_state["_run"] = st.session_state[key]
+        # a browser that has just met the widget may report the value it was made with, after Train chose another run
+        if st.session_state[key] != name:
+            st.session_state["_run"] = st.session_state[key]
 
     names = list(known)
     st.selectbox(
