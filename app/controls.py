@@ -94,29 +94,18 @@ def manifold_settings(name: str) -> dict[str, float]:
     return chosen
 
 
-def descriptor_weights(used: set[str], *, on_change: typing.Callable[[], None]) -> dict[str, float]:
+def descriptor_weights(used: set[str]) -> dict[str, float]:
     """A toggle and a weight slider for each descriptor; centroid and 2-diameter are in sight, others folded away.
 
     Args:
         used: descriptors that some chosen variant contains; the others' widgets are greyed out.
-        on_change: called when any of them moves: a running training feels it.
 
     Returns:
         Weight by name; 0 where the toggle is off.
     """
-    for name in MAIN_DESCRIPTORS:
-        _weight(name, used, on_change)
+    weights = {name: _weight(name, used) for name in MAIN_DESCRIPTORS}
     with st.expander("More descriptors"):
-        for name in DESCRIPTORS:
-            if name not in MAIN_DESCRIPTORS:
-                _weight(name, used, on_change)
-    return current_weights()
-
-
-def current_weights() -> dict[str, float]:
-    """Weights as the widgets stand now, callbacks included."""
-    state = st.session_state
-    return {name: state.get(f"w.{name}", 1.0) * bool(state.get(f"on.{name}", True)) for name in DESCRIPTORS}
+        return weights | {name: _weight(name, used) for name in DESCRIPTORS if name not in MAIN_DESCRIPTORS}
 
 
 def variant_choice(default: tuple[str, ...], *, key: str, title_of: typing.Callable[[str], str]) -> tuple[str, ...]:
@@ -142,13 +131,14 @@ def used_descriptors(variants: tuple[str, ...]) -> set[str]:
     return {name for variant in variants for name in descriptors_of(variant)}
 
 
-def _weight(name: str, used: set[str], on_change: typing.Callable[[], None]) -> None:
+def _weight(name: str, used: set[str]) -> float:
     descriptor, field = DESCRIPTORS[name], Weights.model_fields[name]
     off = name not in used
     note = " (in none of the chosen variants)" if off else ""
-    common = {"on_change": on_change, "disabled": off, "bind": "query-params"}
-    on = st.toggle(descriptor.title, True, key=f"on.{name}", help=descriptor.help + note, **common)
-    st.slider(
+    on = st.toggle(
+        descriptor.title, True, key=f"on.{name}", help=descriptor.help + note, disabled=off, bind="query-params"
+    )
+    weight = st.slider(
         f"{descriptor.title} weight",
         0.0,
         field.metadata[1].le / 2,
@@ -156,8 +146,10 @@ def _weight(name: str, used: set[str], on_change: typing.Callable[[], None]) -> 
         0.05,
         key=f"w.{name}",
         label_visibility="collapsed",
-        **common | {"disabled": off or not on},
+        disabled=off or not on,
+        bind="query-params",
     )
+    return weight * on
 
 
 def _bound(field: FieldInfo, *kinds: str) -> Any:

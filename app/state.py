@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
 
@@ -19,15 +20,15 @@ from mvm.runs import Run, RunError, all_runs, checkpoints, launch, write_array, 
 from mvm.spare import Spare
 
 __all__ = [
+    "Page",
     "first_run",
     "history",
     "keep_drawing",
     "keep_upload",
     "later",
-    "notice",
+    "page",
     "projector",
     "runs",
-    "show_notices",
     "spare",
     "start",
     "train",
@@ -35,6 +36,60 @@ __all__ = [
 
 DEMO = "demo"
 WARM_AFTER = 5.0  # seconds
+
+
+@dataclass
+class Page:
+    """What one browser tab remembers.
+
+    Buttons' callbacks get it as an argument. In them every use of `st.session_state` is a place where Streamlit may
+    leave off for a newer rerun: a run would have been made, and which one to show forgotten. Plain attributes are not.
+
+    Attributes:
+        run: name of the run that is shown; None for the URL's, else a living one, else the newest.
+        turn: how often another run was shown, for widgets that must not outlive the run they were made for.
+        presses: how many new runs were asked for. Streamlit may call a callback twice for one press.
+        notice: the last notice and when it was given, s since the epoch.
+        state: run and state that the page was drawn for.
+        wanted: run and step that its timeline points at, None for the newest.
+        behind: a newer projection is awaited.
+        weights: of the descriptors, as the sidebar last had them; None before it had.
+    """
+
+    run: str | None = None
+    turn: int = 0
+    presses: int = 0
+    notice: tuple[str, float] = ("", 0.0)
+    state: tuple[str | None, str] = (None, "new")
+    wanted: tuple[str, int | None] | None = None
+    behind: bool = True
+    weights: dict[str, float] | None = None
+
+    def show(self, run: str) -> None:
+        """Show this run from the next rerun on."""
+        if run != self.run:
+            self.run, self.turn = run, self.turn + 1
+
+    def is_new(self, press: int) -> bool:
+        """Whether the press with this number has not been served yet; from now on it has."""
+        fresh = press == self.presses
+        self.presses += fresh
+        return fresh
+
+    def tell(self, text: str) -> None:
+        """Show one line at the top at the next rerun."""
+        self.notice = (text, time.time())
+
+    def show_notice(self) -> None:
+        """The last notice, until its reader closes it or 20 s have passed."""
+        text, when = self.notice
+        if text and time.time() - when < 20:
+            st.error(text, icon=":material/error:")
+
+
+def page() -> Page:
+    """This tab's."""
+    return st.session_state.setdefault("_page", Page())
 
 
 @st.cache_resource
@@ -79,23 +134,24 @@ def _known_runs() -> dict[str, Run]:
     return {}
 
 
-def first_run() -> None:
+def first_run(tab: Page) -> None:
     """Where there is no run at all, begin one, so that the first screen is alive."""
-    if start(Config.make(data="circle"), name=DEMO) is None and DEMO in runs():
-        del st.session_state["_notice"]  # another tab was quicker: that is no error
+    if not start(tab, Config.make(data="circle"), name=DEMO) and DEMO in runs():
+        tab.tell("")  # another tab was quicker: that is no error
 
 
-def start(config: Config, *, name: str | None = None, paused: bool = False) -> Run | None:
-    """Make a run and train it in the background; None, with a notice, if that cannot be."""
+def start(tab: Page, config: Config, *, name: str | None = None, paused: bool = False) -> bool:
+    """Make a run, train it in the background and show it; false, with a notice, if that cannot be."""
     try:
         run = Run.create(config, name=name)
+        tab.show(run.name)
         if paused:
             run.ask(pause_at=0)
         train(run)
     except (ConfigError, RunError, OSError) as error:
-        notice(str(error))
-        return None
-    return run
+        tab.tell(str(error))
+        return False
+    return True
 
 
 def history(run: Run) -> History:
@@ -140,18 +196,6 @@ def _checked(path: Path, write: Callable[[], None]) -> Path:
             path.unlink(missing_ok=True)
             raise
     return path
-
-
-def notice(text: str) -> None:
-    """Show one line at the top of the page at its next run."""
-    st.session_state["_notice"] = (text, time.time())
-
-
-def show_notices() -> None:
-    """The last notice, until its reader closes it or 20 s have passed."""
-    text, when = st.session_state.get("_notice", ("", 0))
-    if text and time.time() - when < 20:
-        st.error(text, icon=":material/error:")
 
 
 def _kept() -> Path:

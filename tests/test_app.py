@@ -14,6 +14,8 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 from trainers import small_config
 
+from app.state import Page
+from app.views import lab
 from mvm.claims import CLAIMS, Plan, shipped
 from mvm.config import Config
 from mvm.descriptors import DESCRIPTORS
@@ -59,6 +61,16 @@ def button(app: AppTest, label: str):
     return next(b for b in app.button if b.label.startswith(label))
 
 
+def run_list(app: AppTest):
+    return next(box for box in app.selectbox if box.label == "Run")
+
+
+def shown(app: AppTest) -> str:
+    """Name of the run on the page, by the list of runs and by the URL."""
+    assert app.query_params["run"] in (run_list(app).value, [run_list(app).value])
+    return run_list(app).value
+
+
 @pytest.fixture
 def finished(cli, cloud: Path) -> Run:
     """A run of 30 steps on own points, trained to its end."""
@@ -86,7 +98,7 @@ def test_a_second_tab_at_the_first_start_sees_the_same_demo(monkeypatch: pytest.
     monkeypatch.setattr(Run, "create", staticmethod(beaten))
     app = page()
     assert not app.error
-    assert app.selectbox(key="run.demo").value == "demo"
+    assert shown(app) == "demo"
 
 
 def test_a_finished_run_is_shown_with_its_scores(finished: Run) -> None:
@@ -142,13 +154,48 @@ def test_train_makes_the_run_that_the_controls_describe(finished: Run, no_proces
     config = Run.named(name).config
     assert (config.data, config.settings, config.steps, config.seeds) == ("torus", {"tube": 0.4}, 700, (0, 1))
     assert (config.mvm.gamma, config.weights.diameter, config.weights.centroid) == (0.05, 1.5, 0.0)
-    assert app.selectbox(key=f"run.{name}").value == name, "the new run is shown"
+    assert shown(app) == name, "the new run is shown"
+
+
+def test_another_run_is_chosen_from_the_list(finished: Run, no_processes: list[str]) -> None:
+    app = page()
+    button(app, "Train").click().run()
+    (new,) = no_processes
+    assert shown(app) == new
+    for name in ("ring", new, "ring"):
+        run_list(app).set_value(name).run()
+        assert shown(app) == name
+
+
+def test_a_press_is_served_whole(finished: Run, no_processes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit may leave off a callback wherever it uses the session's state, so callbacks of buttons do not."""
+
+    class Interrupted:
+        def __getattr__(self, name: str) -> None:
+            raise RuntimeError("interrupted")
+
+        __getitem__ = __setitem__ = __contains__ = __delitem__ = __getattr__
+
+    monkeypatch.setattr(st, "session_state", Interrupted())
+    tab = Page()
+    for _ in range(2):  # one press, called twice
+        lab._train(tab, finished.config, 0)
+    assert no_processes == [tab.run]
+    lab._reset(tab, finished, 1)
+    assert no_processes[1:] == [tab.run]
+    lab._ask(tab, finished, stop=True)
+    lab._wake(tab, finished)
+    assert no_processes[2:] == ["ring"]
+    with locked(finished.path / "lock"):
+        lab._reset(tab, finished, 2)
+    lab._train(tab, finished.config.model_copy(update={"data": "gone.npy"}), 3)
+    assert "gone.npy" in tab.notice[0]
 
 
 def test_the_url_carries_the_setting(finished: Run, no_processes: list[str]) -> None:
     """A link reproduces a view: data, its settings, recipe, steps and weights come from the URL."""
     app = page(**{"data": "Sphere", "sphere.radius": "2.0", "steps": "1500", "w.centroid": "2.0", "run": "ring"})
-    assert app.selectbox(key="run.ring").value == "ring"
+    assert shown(app) == "ring"
     button(app, "Train").click().run()
     config = Run.named(no_processes[0]).config
     assert (config.data, config.settings, config.steps, config.weights.centroid) == (

@@ -12,7 +12,6 @@ import streamlit as st
 from app import plots
 from app.cloud_plot import cloud_plot
 from app.controls import (
-    current_weights,
     descriptor_weights,
     manifold_settings,
     model_widgets,
@@ -22,7 +21,7 @@ from app.controls import (
 from app.draw_points import draw_points
 from app.live_plot import live_plot
 from app.palette import VARIANTS
-from app.state import first_run, history, keep_drawing, keep_upload, notice, projector, runs, show_notices, start, train
+from app.state import Page, first_run, history, keep_drawing, keep_upload, page, projector, runs, start, train
 from app.timeline import timeline
 from mvm.config import RECIPES, Config, ConfigError
 from mvm.history import History
@@ -63,28 +62,30 @@ STEP_SIZES = (1, 10, 100)
 
 def lab() -> None:
     """The whole page."""
+    tab = page()
     if not runs():
-        first_run()
+        first_run(tab)
     with st.sidebar:
-        config = setup()
-    show_notices()
-    run = choose_run()
-    transport(run, config)
+        config = setup(tab)
+    tab.show_notice()
+    run = choose_run(tab)
+    status = run.status() if run else Status("new", 0, 0)
+    tab.state = (tab.run, status.state)
+    transport(tab, run, status, config)
     if run is None:
         st.info("No run yet: choose a manifold on the left and press **Train**.", icon=":material/arrow_back:")
         return
-    if not run.status().alive:
-        waiting = st.session_state.get("_behind", True)
-        st.fragment(at_rest, run_every=1.0 if waiting else None)(run)
+    if not status.alive:
+        st.fragment(at_rest, run_every=1.0 if tab.behind else None)(tab, run)
         return
     for part, seconds in ((now, 0.15), (embeddings, 1.0), (history_rows, 2.0)):
-        st.fragment(part, run_every=seconds)(run)
+        st.fragment(part, run_every=seconds)(tab, run)
 
 
 # -- left: the experiment to train next --------------------------------------------------------------------------------
 
 
-def setup() -> Config | None:
+def setup(tab: Page) -> Config | None:
     """The sidebar's settings as a config; None, with the reason shown, while they are not valid."""
     st.markdown("#### MvM Lab")
     data, settings, ambient = choose_data()
@@ -114,10 +115,13 @@ def setup() -> Config | None:
         values["variants"] = variant_choice(base.variants, key=f"{prefix}variants", title_of=plots.title_of)
         try:
             used = used_descriptors(values["variants"])
-            values["weights"] = descriptor_weights(used, on_change=reweight_running)
+            values["weights"] = descriptor_weights(used)
+            reweight_running(tab, values["weights"])
         except ConfigError as error:
             st.error(str(error))
             return None
+    else:
+        tab.weights = None
     st.markdown("##### Training")
     values |= {
         "steps": st.number_input(
@@ -202,73 +206,73 @@ def choose_data() -> tuple[str | None, dict[str, float], int | None]:
         return None, {}, None
 
 
-def reweight_running() -> None:
-    """A descriptor's toggle or slider moved: the shown run feels it if it is being trained."""
-    run = runs().get(st.session_state.get("_run"))
-    if run is not None and run.alive():
-        run.ask(weights=current_weights())
+def reweight_running(tab: Page, weights: dict[str, float]) -> None:
+    """The shown run, if it is being trained, feels it when a descriptor's toggle or slider has moved.
+
+    Seen at every rerun rather than in the widgets' callbacks: a callback that is interrupted is not called again.
+    """
+    run = runs().get(tab.run)
+    if tab.weights not in (None, weights) and run is not None and run.alive():
+        _ask(tab, run, weights=weights)
+    tab.weights = weights
 
 
 # -- top: which run, and what it should do -----------------------------------------------------------------------------
 
 
-def choose_run() -> Run | None:
+def choose_run(tab: Page) -> Run | None:
     """The run that is shown: the one asked for, else a living one, else the newest."""
     known = runs()
     if not known:
         return None
-    name = st.session_state.get("_run", st.query_params.get("run"))
+    name = tab.run or st.query_params.get("run")
     if name not in known:
         name = next((name for name, run in known.items() if run.status().alive), next(iter(known)))
-    st.session_state["_run"] = st.query_params["run"] = name
-    key = f"run.{name}"  # a key of its own: the browser's idea of the last run's widget must not come back
-
-    def choose() -> None:
-        # a browser that has just met the widget may report the value it was made with, after Train chose another run
-        if st.session_state[key] != name:
-            st.session_state["_run"] = st.session_state[key]
-
+    tab.show(name)
+    st.query_params["run"] = name
     names = list(known)
-    st.selectbox(
-        "Run", names, names.index(name), key=key, on_change=choose, label_visibility="collapsed",
+    chosen = st.selectbox(
+        "Run", names, names.index(name), key=f"run.{tab.turn}", label_visibility="collapsed",
         help="every experiment so far, newest first",
     )  # fmt: skip
+    if chosen != name:
+        tab.show(chosen)
+        st.rerun()
     return known[name]
 
 
-def transport(run: Run | None, config: Config | None) -> None:
+def transport(tab: Page, run: Run | None, status: Status, config: Config | None) -> None:
     """Train, pause, step, stop and reset."""
-    status = run.status() if run else Status("new", 0, 0)
     alive, state = status.alive, status.state
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         help_train = "train the settings on the left as a new run, in the background  (key T)"
         st.button(
             "Train", type="primary", icon=":material/play_arrow:", help=help_train, disabled=config is None,
-            on_click=_train, args=(config, _press()), shortcut="T",
+            on_click=_train, args=(tab, config, tab.presses), shortcut="T",
         )  # fmt: skip
         if state == "paused" or not alive:
             label, wake = ("Continue", "go on training") if alive else ("Resume", "go on from the last checkpoint")
             st.button(
-                label, icon=":material/resume:", help=f"{wake}  (key P)", shortcut="P", on_click=_wake, args=(run,),
+                label, icon=":material/resume:", help=f"{wake}  (key P)", shortcut="P", on_click=_wake, args=(tab, run),
                 disabled=run is None or state in ("finished", "diverged"),
             )  # fmt: skip
         else:
             st.button(
-                "Pause", icon=":material/pause:", help="pause  (key P)", shortcut="P", on_click=_pause, args=(run,)
+                "Pause", icon=":material/pause:", help="pause  (key P)", shortcut="P", on_click=_pause, args=(tab, run)
             )
         size = st.session_state.get("step_size", STEP_SIZES[1])
         st.button(
             f"Step {size}", icon=":material/skip_next:", help="go on by this many steps, then pause  (key S)",
-            shortcut="S", on_click=_step, args=(run, size), disabled=not alive or state == "queued",
+            shortcut="S", on_click=_step, args=(tab, run, size), disabled=not alive or state == "queued",
         )  # fmt: skip
         st.button(
             "Stop", icon=":material/stop:", help="save and end; it can be resumed  (key X)", shortcut="X",
-            on_click=_ask, args=(run,), kwargs={"stop": True, "pause_at": None}, disabled=not alive,
+            on_click=_ask, args=(tab, run), kwargs={"stop": True, "pause_at": None}, disabled=not alive,
         )  # fmt: skip
         st.button(
             "Reset", icon=":material/restart_alt:",
             help="stop, and begin the shown experiment anew at step 0, paused  (key B)",
-            on_click=_reset, args=(run, _press()), disabled=run is None, shortcut="B",
+            on_click=_reset, args=(tab, run, tab.presses), disabled=run is None, shortcut="B",
         )  # fmt: skip
         with st.popover("View", icon=":material/tune:"):
             view_settings(run)
@@ -298,87 +302,71 @@ def view_settings(run: Run | None) -> None:
         )  # fmt: skip
 
 
-def _press() -> int:
-    """The number of this page's next new run. Streamlit may call a button's callback twice for one press."""
-    return st.session_state.setdefault("_press", 0)
+def _train(tab: Page, config: Config, press: int) -> None:
+    if tab.is_new(press):
+        start(tab, config)
 
 
-def _is_new(press: int) -> bool:
-    fresh = press == st.session_state["_press"]
-    st.session_state["_press"] += fresh
-    return fresh
-
-
-def _train(config: Config, press: int) -> None:
-    run = start(config) if _is_new(press) else None
-    if run is not None:
-        st.session_state["_run"] = run.name
-
-
-def _wake(run: Run) -> None:
+def _wake(tab: Page, run: Run) -> None:
     try:
         if run.alive():
             run.ask(pause_at=None)
         else:
             train(run)
     except (RunError, OSError) as error:
-        notice(str(error))
+        tab.tell(str(error))
 
 
-def _pause(run: Run) -> None:
-    _ask(run, pause_at=0)
+def _pause(tab: Page, run: Run) -> None:
+    _ask(tab, run, pause_at=0)
 
 
-def _step(run: Run, size: int) -> None:
-    _ask(run, pause_at=run.status().step + size)
+def _step(tab: Page, run: Run, size: int) -> None:
+    _ask(tab, run, pause_at=run.status().step + size)
 
 
-def _ask(run: Run, **wishes: object) -> None:
+def _ask(tab: Page, run: Run, **wishes: object) -> None:
     try:
         run.ask(**wishes)
     except (RunError, OSError) as error:
-        notice(str(error))
+        tab.tell(str(error))
 
 
-def _reset(run: Run, press: int) -> None:
-    if not _is_new(press):
+def _reset(tab: Page, run: Run, press: int) -> None:
+    if not tab.is_new(press):
         return
     if run.alive():
-        _ask(run, stop=True, pause_at=None)
+        _ask(tab, run, stop=True, pause_at=None)
     own = run.path / "data.npy"
     config = run.config.with_changes({"data": str(own)}) if own.exists() else run.config
-    anew = start(config, paused=True)
-    if anew is not None:
-        st.session_state["_run"] = anew.name
+    start(tab, config, paused=True)
 
 
 # -- right: the run, live ----------------------------------------------------------------------------------------------
 
 
-def at_rest(run: Run) -> None:
+def at_rest(tab: Page, run: Run) -> None:
     """A run that no one trains: drawn anew when its timeline is moved, and until its projection has come."""
-    now(run)
-    behind = embeddings(run)
-    history_rows(run)
-    if behind != st.session_state.get("_behind", True):
-        st.session_state["_behind"] = behind
+    now(tab, run)
+    behind = embeddings(tab, run)
+    history_rows(tab, run)
+    if behind != tab.behind:
+        tab.behind = behind
         st.rerun()
 
 
-def now(run: Run) -> None:
+def now(tab: Page, run: Run) -> None:
     """Status, timeline and data space: what changes with every step."""
     status = run.status()
-    if st.session_state.get("_state", (run.name, status.state)) != (run.name, status.state):
-        del st.session_state["_state"]
+    if tab.state != (run.name, status.state):
         st.rerun()  # the buttons above, and how often the parts below refresh, depend on the state
-    st.session_state["_state"] = (run.name, status.state)
     seen = history(run)
     status_line(run, status)
     newest = seen.newest()
     done = max(int(newest["step"]) if newest else 0, status.step)
     every = run.config.every(run.config.snapshots)
     wanted = timeline(seen.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}")
-    st.session_state["_wanted"] = (run.name, wanted)
+    tab.wanted = (run.name, wanted)
     view = newest if wanted is None else seen.at(wanted)
     if view is None:
         with st.container(height=420, border=False):
@@ -387,17 +375,17 @@ def now(run: Run) -> None:
     clouds(run, view)
 
 
-def shown_step(run: Run, seen: History) -> int | None:
+def shown_step(tab: Page, run: Run, seen: History) -> int | None:
     """The step of the last snapshot that the timeline points at; None before there is one."""
-    name, wanted = st.session_state.get("_wanted", (run.name, None))
+    name, wanted = tab.wanted or (run.name, None)
     steps = [step for step in seen.steps if name != run.name or wanted is None or step <= wanted]
     return steps[-1] if steps else None
 
 
-def history_rows(run: Run) -> None:
+def history_rows(tab: Page, run: Run) -> None:
     """Gaps, spectra and scores: what changes with every record."""
     seen = history(run)
-    step = shown_step(run, seen)
+    step = shown_step(tab, run, seen)
     if step is not None:
         gaps(seen, run, step)
         spectra(seen, run, step)
@@ -459,10 +447,10 @@ def clouds(run: Run, view: dict) -> None:
     )  # fmt: skip
 
 
-def embeddings(run: Run) -> bool:
+def embeddings(tab: Page, run: Run) -> bool:
     """UMAP of the real and fake embeddings: the newest frame up to the shown step; true if a newer is awaited."""
     seen = history(run)
-    step = shown_step(run, seen)
+    step = shown_step(tab, run, seen)
     if step is None:
         return False
     members, titles, _ = columns_of(run)
