@@ -94,18 +94,19 @@ def manifold_settings(name: str) -> dict[str, float]:
     return chosen
 
 
-def descriptor_weights(used: set[str]) -> dict[str, float]:
+def descriptor_weights(used: set[str], *, prefix: str) -> dict[str, float]:
     """A toggle and a weight slider for each descriptor; centroid and 2-diameter are in sight, others folded away.
 
     Args:
         used: descriptors that some chosen variant contains; the others' widgets are greyed out.
+        prefix: before each key.
 
     Returns:
         Weight by name; 0 where the toggle is off.
     """
-    weights = {name: _weight(name, used) for name in MAIN_DESCRIPTORS}
+    weights = {name: _weight(name, used, prefix) for name in MAIN_DESCRIPTORS}
     with st.expander("More descriptors"):
-        return weights | {name: _weight(name, used) for name in DESCRIPTORS if name not in MAIN_DESCRIPTORS}
+        return weights | {name: _weight(name, used, prefix) for name in DESCRIPTORS if name not in MAIN_DESCRIPTORS}
 
 
 def variant_choice(default: tuple[str, ...], *, key: str, title_of: typing.Callable[[str], str]) -> tuple[str, ...]:
@@ -131,12 +132,12 @@ def used_descriptors(variants: tuple[str, ...]) -> set[str]:
     return {name for variant in variants for name in descriptors_of(variant)}
 
 
-def _weight(name: str, used: set[str]) -> float:
+def _weight(name: str, used: set[str], prefix: str) -> float:
     descriptor, field = DESCRIPTORS[name], Weights.model_fields[name]
     off = name not in used
     note = " (in none of the chosen variants)" if off else ""
     on = st.toggle(
-        descriptor.title, True, key=f"on.{name}", help=descriptor.help + note, disabled=off, bind="query-params"
+        descriptor.title, True, key=f"{prefix}on.{name}", help=descriptor.help + note, disabled=off, bind="query-params"
     )
     weight = st.slider(
         f"{descriptor.title} weight",
@@ -144,7 +145,7 @@ def _weight(name: str, used: set[str]) -> float:
         field.metadata[1].le / 2,
         1.0,
         0.05,
-        key=f"w.{name}",
+        key=f"{prefix}w.{name}",
         label_visibility="collapsed",
         disabled=off or not on,
         bind="query-params",

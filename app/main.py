@@ -10,6 +10,7 @@ import streamlit as st
 from app.live_plot import ensure_plotly_js
 from app.state import later, projector, spare
 from app.views.claims import claims
+from app.views.faces import faces
 from app.views.lab import lab
 
 
@@ -28,14 +29,13 @@ def warm_up() -> None:
 
 st.set_page_config(page_title="MvM Lab", page_icon=":material/scatter_plot:", layout="wide")
 st.html(
-    "<style>.stMainBlockContainer { padding-top: 3.4rem; padding-bottom: 3rem } "
-    "[data-testid=stSidebarHeader] { height: 2.4rem; margin: 0 } "
-    "[data-testid=stHeader] { background: transparent }</style>"
+    "<style>.stMainBlockContainer { padding-top: 4.2rem; padding-bottom: 3rem } "
+    "[data-testid=stSidebarHeader] { height: 2.4rem; margin: 0 }</style>"
 )
 ensure_plotly_js(Path(__file__).parent)
 warm_up()
 
-pages = [(lab, "Lab", "science"), (claims, "Claims", "gavel")]
+pages = [(lab, "Lab", "science"), (faces, "Faces", "face"), (claims, "Claims", "gavel")]
 st.navigation(
     [st.Page(f, title=t, icon=f":material/{i}:", default=f is lab) for f, t, i in pages], position="top"
 ).run()

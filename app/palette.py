@@ -5,7 +5,7 @@ Real is green and fake is orange everywhere; variants have four others in a fixe
 
 from __future__ import annotations
 
-__all__ = ["FAKE", "MARKS", "QUIET", "REAL", "VARIANTS", "rgba"]
+__all__ = ["FAKE", "MARKS", "QUIET", "REAL", "VARIANTS", "rgba", "variant_colours"]
 
 REAL = "#009E73"
 FAKE = "#E69F00"
@@ -21,6 +21,11 @@ MARKS = {  # event, or what a member of the variant axis did: colour and words
     "stopped": (QUIET, "stopped"),
     "failed": ("#C0392B", "failed"),
 }
+
+
+def variant_colours(count: int) -> list[str]:
+    """One for each variant, in their order; they repeat where there are too many to tell apart."""
+    return [VARIANTS[i % len(VARIANTS)] for i in range(count)]
 
 
 def rgba(colour: str, alpha: float) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from app.palette import FAKE, QUIET, REAL, VARIANTS, rgba
 from mvm.methods import METHODS
 
-__all__ = ["cloud", "curves", "planar", "spectrum_history", "spectrum_now", "title_of"]
+__all__ = ["cloud", "coverage", "curves", "planar", "spectrum_history", "spectrum_now", "title_of"]
 
 Figure = dict[str, Any]
 GAP = 0.03
@@ -60,14 +60,17 @@ def cloud(
 
 
 def planar(frame: np.ndarray, *, titles: Sequence[str]) -> list[dict[str, Any]]:
-    """UMAP coordinates: one panel per variant, each with its own scale; `(variants, 2n, 2)`, real rows first."""
+    """UMAP coordinates: one panel per variant, each with its own scale; `(variants, 2n, 2)`, real rows first.
+
+    Where the points stand for pictures, those are the n reals, then the n fakes of each variant.
+    """
     half = frame.shape[1] // 2
     panels = []
-    for title, points in zip(titles, frame, strict=True):
+    for column, (title, points) in enumerate(zip(titles, frame, strict=True)):
         finite = points[np.isfinite(points).all(-1)]
         layers = [
-            {"name": "real", "colour": REAL, "points": points[:half]},
-            {"name": "fake", "colour": FAKE, "points": points[half:]},
+            {"name": "real", "colour": REAL, "points": points[:half], "first": 0},
+            {"name": "fake", "colour": FAKE, "points": points[half:], "first": half * (1 + column)},
         ]
         span = _span(finite, margin=0.08) if len(finite) else [[-1.0, 1.0], [-1.0, 1.0]]
         panels.append({"title": title, "span": span, "ticks": False, "layers": layers})
@@ -187,6 +190,52 @@ def curves(
         layout[_name("yaxis", column)] |= {"type": "log", "exponentformat": "power"} if log else {"rangemode": "tozero"}
     layout["legend"] |= {"y": -0.28, "x": 0.5, "xanchor": "center", "yanchor": "top"}
     layout["margin"] |= {"b": 70}
+    return {"data": traces, "layout": layout}
+
+
+def coverage(
+    overlaps: dict[str, Sequence[float | None]],
+    floors: dict[str, float | None],
+    *,
+    titles: Sequence[str],
+    step: int,
+    colours: Sequence[str],
+) -> Figure:
+    """How much of each factor's range the fakes cover: a group of horizontal bars per factor, a mark at its floor.
+
+    Args:
+        overlaps: one value per variant, by the factor's name.
+        floors: of each factor: what a second sample of reals reaches.
+        titles, colours: of the variants.
+        step: of the scores.
+    """
+    names = list(overlaps)[::-1]  # Plotly begins at the bottom
+    traces = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "y": names,
+            "x": [overlaps[name][column] for name in names],
+            "name": title,
+            "marker": {"color": colours[column]},
+            "hovertemplate": "%{y}: %{x:.2f}",
+        }
+        for column, title in reversed(list(enumerate(titles)))
+    ]
+    mark = {"symbol": "line-ns-open", "size": 100 / max(6, len(names)) + 10, "line": {"width": 2}, "color": REAL}
+    traces.append(
+        {"type": "scatter", "mode": "markers", "y": names, "x": [floors[name] for name in names], "marker": mark}
+        | {"name": "floor: real against real", "hovertemplate": "%{y}: %{x:.2f}"}
+    )
+    layout = {
+        "margin": {"l": 96, "r": 8, "t": 34, "b": 44},
+        "xaxis": {"title": {"text": "overlap of fake and real"}, "range": [0, 1.02], "anchor": "y"},
+        "yaxis": {"anchor": "x", "dtick": 1, "ticksuffix": "  "},
+        "legend": {"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom", "traceorder": "reversed"},
+        "barmode": "group",
+        "bargap": 0.3,
+        "meta": {"step": step},
+    }
     return {"data": traces, "layout": layout}
 
 

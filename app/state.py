@@ -5,23 +5,33 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
+from typing import Any
 
 import numpy as np
 import streamlit as st
+import torch
+from torch import Tensor
 
+from app.picture_grid import Picked
 from mvm.config import Config, ConfigError
 from mvm.data.points import read_points
+from mvm.evaluation import between, load_generator, training_gallery
+from mvm.files import checkpoints, write_array, write_atomic
 from mvm.history import History
+from mvm.image_scores import Gallery
 from mvm.projection import Projector
-from mvm.runs import Run, RunError, all_runs, checkpoints, launch, write_array, write_atomic
+from mvm.runs import Run, RunError, all_runs, launch
 from mvm.spare import Spare
+from mvm.training import view_noise
 
 __all__ = [
     "Page",
     "first_run",
+    "gallery",
     "history",
     "keep_drawing",
     "keep_upload",
@@ -32,6 +42,7 @@ __all__ = [
     "spare",
     "start",
     "train",
+    "way",
 ]
 
 DEMO = "demo"
@@ -40,12 +51,13 @@ WARM_AFTER = 5.0  # seconds
 
 @dataclass
 class Page:
-    """What one browser tab remembers.
+    """What one browser tab remembers of the Lab, or of Faces.
 
     Buttons' callbacks get it as an argument. In them every use of `st.session_state` is a place where Streamlit may
     leave off for a newer rerun: a run would have been made, and which one to show forgotten. Plain attributes are not.
 
     Attributes:
+        images: of Faces, which shows runs on pictures; the Lab shows those on points.
         run: name of the run that is shown; None for the URL's, else a living one, else the newest.
         turn: how often another run was shown, for widgets that must not outlive the run they were made for.
         presses: how many new runs were asked for. Streamlit may call a callback twice for one press.
@@ -54,8 +66,10 @@ class Page:
         wanted: run and step that its timeline points at, None for the newest.
         behind: a newer projection is awaited.
         weights: of the descriptors, as the sidebar last had them; None before it had.
+        picked: run, and the picture of it that was clicked last.
     """
 
+    images: bool = False
     run: str | None = None
     turn: int = 0
     presses: int = 0
@@ -64,6 +78,15 @@ class Page:
     wanted: tuple[str, int | None] | None = None
     behind: bool = True
     weights: dict[str, float] | None = None
+    picked: tuple[str, Picked] | None = None
+
+    def key(self, name: str) -> str:
+        """Of a widget, and of its parameter in the URL, that both pages have."""
+        return f"faces.{name}" if self.images else name
+
+    def setting(self, name: str, default: Any) -> Any:
+        """What the person has set in the widget of this name; never to be asked in a callback."""
+        return st.session_state.get(self.key(name), default)
 
     def show(self, run: str) -> None:
         """Show this run from the next rerun on."""
@@ -76,6 +99,16 @@ class Page:
         self.presses += fresh
         return fresh
 
+    def pick(self, run: str, picked: Picked | None) -> None:
+        """A component says what was clicked in it last; the latest of all counts."""
+        known = self.picked_of(run)
+        if picked is not None and (known is None or picked.when > known.when):
+            self.picked = (run, picked)
+
+    def picked_of(self, run: str) -> Picked | None:
+        """The picture of this run that was clicked last."""
+        return self.picked[1] if self.picked and self.picked[0] == run else None
+
     def tell(self, text: str) -> None:
         """Show one line at the top at the next rerun."""
         self.notice = (text, time.time())
@@ -87,9 +120,9 @@ class Page:
             st.error(text, icon=":material/error:")
 
 
-def page() -> Page:
+def page(*, images: bool = False) -> Page:
     """This tab's."""
-    return st.session_state.setdefault("_page", Page())
+    return st.session_state.setdefault(f"_page.{'faces' if images else 'lab'}", Page(images=images))
 
 
 @st.cache_resource
@@ -123,10 +156,11 @@ def train(run: Run) -> None:
     later(spare().warm)
 
 
-def runs() -> dict[str, Run]:
-    """Every run by name, newest first; each is read from the disk once, and then only what was added."""
+def runs(*, images: bool = False) -> dict[str, Run]:
+    """Runs on points, or on pictures, by name, newest first; each is read once, and then only what was added."""
     known = _known_runs()
-    return {run.name: known.setdefault(str(run.path), run) for run in all_runs(known)}
+    found = [known.setdefault(str(run.path), run) for run in all_runs(known)]
+    return {run.name: run for run in found if run.config.is_images == images}
 
 
 @st.cache_resource
@@ -163,6 +197,56 @@ def history(run: Run) -> History:
             readers.pop(next(iter(readers)))
         readers[key] = History(run)
     return readers[key].refresh()
+
+
+def way(run: Run, member: int, ends: tuple[int, int], places: tuple[float, ...], *, of: int) -> np.ndarray:
+    """Pictures at places in [0, 1] between two of the run's fixed noises, by a generator of its last checkpoint.
+
+    Args:
+        run: of pictures.
+        member: which generator.
+        ends: numbers of the two noises.
+        places: at each a picture.
+        of: how many fixed noises the run has.
+
+    Raises:
+        RunError: there is no readable checkpoint.
+    """
+    try:
+        changed = (run.path / "checkpoint.safetensors").stat().st_mtime_ns
+    except OSError:
+        raise RunError("There is no checkpoint yet: the generators are there in a moment.") from None
+    return _way(run.path, member, changed, ends, places, of)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _way(path: Path, member: int, changed: int, ends: tuple[int, int], places: tuple[float, ...], of: int) -> Any:
+    noise = view_noise(of, Run(path).config.network.noise_dim)
+    return _generator(path, member, changed)(between(*noise[list(ends)], torch.tensor(places))).numpy()
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _generator(path: Path, member: int, changed: int) -> Callable[[Tensor], Tensor]:
+    torch.set_num_threads(1)
+    return load_generator(Run(path), member)
+
+
+def gallery(run: Run) -> Gallery | str | None:
+    """The run's training pictures to look the nearest up in; None while they are made ready, or why they cannot be."""
+    wanted = _gallery(run.config.model_dump_json(include={"data", "points", "size", "flips"}), run.config)
+    if not wanted.done():
+        return None
+    return wanted.result() if wanted.exception() is None else str(wanted.exception())
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _gallery(key: str, _config: Config) -> Future[Gallery]:
+    """In a thread: rendering thousands of toy faces takes seconds, and the page is to stay alive."""
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(training_gallery, _config)
+    pool.shutdown(wait=False)
+    return future
 
 
 def keep_upload(name: str, content: bytes) -> Path:

@@ -17,17 +17,21 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mvm.config import Config
 
-__all__ = ["Cell", "device_line", "markdown", "median", "run", "write_csv", "write_section"]
+if TYPE_CHECKING:
+    from mvm.scores import Reference
 
-POINTS = 2000
+__all__ = ["POINTS", "Cell", "device_line", "markdown", "median", "run", "write_csv", "write_section"]
+
+POINTS = 2000  # of each sample that a seed is scored on
 REPEAT = 100  # references of seed i: repeat 100 + i; the lab scores on repeat 0, and tuning was on 7 and 8
-QUICK, QUICK_REPEAT = 512, 99
+QUICK, QUICK_REPEAT = 512, 99  # at most as many for each look
 GOOD = 1.5  # the w2_ratio whose first time is "seconds to quality"
 LOOKS = 20  # times at which it is looked for
 
@@ -40,16 +44,18 @@ class Cell:
         label: what the table calls it.
         config: trained for its steps, or as many as fit in `seconds`.
         seconds: processor time to train for; None trains `config.steps`.
+        points: of each sample that a seed is scored on.
     """
 
     label: str
     config: Config
     seconds: float | None = None
+    points: int = POINTS
 
     @property
     def key(self) -> str:
         """A name that changes with anything that could change the result."""
-        text = self.config.model_dump_json() + f"{self.label}{self.seconds}{POINTS}{REPEAT}"
+        text = self.config.model_dump_json() + f"{self.label}{self.seconds}{self.points}{REPEAT}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -88,8 +94,8 @@ def measure(cell: Cell) -> dict[str, Any]:
     if cell.seconds is not None:
         config = config.with_changes({"steps": _steps_in(cell.seconds, config, data)})
     experiment = Experiment(config, data)
-    quick = reference(data, QUICK, repeat=QUICK_REPEAT)
-    noise = experiment.view_noise(QUICK, repeat=QUICK_REPEAT)
+    quick = reference(data, min(QUICK, cell.points), repeat=QUICK_REPEAT)
+    noise = experiment.view_noise(quick.size, repeat=QUICK_REPEAT)
     looks, seconds, began = max(1, config.steps // LOOKS), 0.0, time.process_time()
     reached: list[float | None] = [None] * len(config.members)
     for step in fit(experiment):
@@ -103,33 +109,34 @@ def measure(cell: Cell) -> dict[str, Any]:
     seconds += time.process_time() - began
     row = {"key": cell.key, "label": cell.label, "data": config.data, "method": config.method, "steps": config.steps}
     row |= {"recipe": config.recipe, "seeds": list(config.seeds), "seconds": seconds, "members": len(config.members)}
-    row |= {"evaluations": METHODS[config.method].evaluations(config), "scores": _scores(experiment, reached)}
+    row |= {"evaluations": METHODS[config.method].evaluations(config)}
+    row |= {"scores": _scores(experiment, reached, cell.points)}
     return row | {"weights": sum(p.numel() for p in experiment.generator.parameters()) // len(config.members)}
 
 
-_references: list[Any] = []  # the last manifold's name, and its references by number
-
-
-def _scores(experiment: Any, reached: list[float | None]) -> list[dict[str, Any]]:
-    from mvm.evaluation import reference
-
+def _scores(experiment: Any, reached: list[float | None], points: int) -> list[dict[str, Any]]:
     config, data, rows = experiment.config, experiment.data, []
-    if not _references or _references[0] != config.data:  # a process meets one manifold many times in a row
-        _references[:] = [config.data, {}]
-    references = _references[1]
+    named = config.model_dump_json(include={"data", "settings", "ambient_dim"})
+    references = [_reference(named, points, REPEAT + i) for i in range(len(config.seeds))]
     for i, (variant, seed) in enumerate(config.members):
-        repeat = REPEAT + config.seeds.index(seed)
-        if repeat not in references:
-            references[repeat] = reference(data, POINTS, repeat=repeat)
-        against = references[repeat]
-        fakes = experiment.generate(experiment.view_noise(against.size, repeat=repeat))
-        rows.append({"variant": variant, "seed": seed} | against.score(data.restore(fakes[i].cpu().float())))
+        own = config.seeds.index(seed)
+        fakes = experiment.generate(experiment.view_noise(references[own].size, repeat=REPEAT + own))
+        rows.append({"variant": variant, "seed": seed} | references[own].score(data.restore(fakes[i].cpu().float())))
         rows[-1]["seconds_to_quality"] = reached[i]
-    floor = statistics.fmean(references[REPEAT + i].floors["w2_floor"] for i in range(len(config.seeds)))
+    floor = statistics.fmean(reference.floors["w2_floor"] for reference in references)
     for row in rows:
         row["w2_floor"] = floor
         row["w2_ratio"] = None if row["w2"] is None else row["w2"] / floor
     return rows
+
+
+@lru_cache(maxsize=8)
+def _reference(named: str, points: int, repeat: int) -> Reference:
+    """Real samples of the data that these few fields name; a process meets the same ones many times in a row."""
+    from mvm.data.points import load_points
+    from mvm.evaluation import reference
+
+    return reference(load_points(Config.model_validate_json(named)), points, repeat=repeat)
 
 
 def _steps_in(seconds: float, config: Config, data: Any, trial: int = 40) -> int:

@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cells import markdown, write_section
+from benchmarks.cells import POINTS, markdown, write_section
 
 VARIANTS, BATCHES = (1, 3, 24), (256, 1024)
 WARM = 10
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--quality", action="store_true", help="time to quality instead")
     parser.add_argument("--steps", type=int, default=850, help="of the time to quality (default 850)")
     parser.add_argument("--seeds", type=int, default=5, help="of the time to quality (default 5)")
+    parser.add_argument("--points", type=int, default=POINTS, help=f"that its W₂ is measured on (default {POINTS})")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of results.md and tables/")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -237,7 +238,7 @@ def plain_loop(config: Any, train: Any) -> Any:
 
 
 def quality(options: argparse.Namespace) -> None:
-    """Seconds of a whole `python -m mvm train`, and the score it ends with, for five seeds one after the other."""
+    """Seconds of a whole `python -m mvm train`, and the score it ends with, for some seeds one after the other."""
     import tempfile
 
     from mvm.evaluation import score_run
@@ -254,7 +255,7 @@ def quality(options: argparse.Namespace) -> None:
             whole = time.time() - began
             trained = (Path(folder) / "run" / "checkpoint.safetensors").stat().st_mtime - began
             trained_run = Run(Path(folder) / "run")
-            scores = [score_run(trained_run, repeat=200 + repeat)[0] for repeat in range(5)]
+            scores = [score_run(trained_run, n=options.points, repeat=200 + repeat)[0] for repeat in range(5)]
         ratio = sum(score["w2"] for score in scores) / sum(score["w2_floor"] for score in scores)
         lines.append([str(seed), f"{trained:.1f}", f"{whole:.1f}", f"{ratio:.2f}"])
         print(" ".join(lines[-1]), file=sys.stderr, flush=True)
@@ -263,9 +264,10 @@ def quality(options: argparse.Namespace) -> None:
         f"{' '.join(FEW_VIEWS)}`, "
         "from its start: "
         "*trained*, until the generator was saved; *all*, until exit, its final score on 2,000 points included. "
-        "Scored on five other pairs of real samples, W₂ and floor summed over them."
+        f"Scored on five other pairs of real samples of {options.points:,} points, W₂ and floor summed over them."
     )
     command = f"python -m benchmarks.engine --quality --steps {options.steps}"
+    command += f" --points {options.points}" if options.points != POINTS else ""
     table = markdown(["seed", "trained, s", "all, s", "W₂ / floor"], lines)
     write_section(options.out, "quality", "Time to quality", command, note, table)
 

@@ -1,7 +1,9 @@
 """The default recipe: every manifold with it, with the paper's and the published code's; and what each change does.
 
-python -m benchmarks.recipe           all manifolds, three recipes, seeds and samples that no tuning has seen
-python -m benchmarks.recipe --changes one change at a time, on the tuning's manifolds and seeds
+    python -m benchmarks.recipe             all manifolds, three recipes, seeds and samples that no tuning has seen
+    python -m benchmarks.recipe --changes   one change at a time, on the tuning's manifolds and seeds
+
+Each seed is scored on real samples of its own (`benchmarks.cells`).
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.cells import Cell, markdown, median, run, write_csv, write_section
+from benchmarks.cells import POINTS, Cell, markdown, median, run, write_csv, write_section
 from mvm.config import RECIPES, Config
 from mvm.methods import METHODS
 from toy_manifolds import MANIFOLDS
@@ -19,6 +21,7 @@ TUNING = (1001, 1002, 1003)
 TUNED_ON = ("spiral", "concentric_circles", "eight_gaussians")
 HARD = {"eight_gaussians", "checkerboard"}  # these may be at twice the floor, all others at 1.3 times
 BOTH = {"published": "centroid+distance_matrix"}
+FLOORED = ("precision", "recall", "coverage")  # shown beside their floors
 CHANGES: dict[str, dict[str, object]] = {
     "none": {},
     "both rates 1e-3": {"optimiser.generator_lr": 1e-3, "optimiser.metric_lr": 1e-3},
@@ -48,11 +51,13 @@ def main() -> None:
     parser.add_argument("--changes", action="store_true", help="one change at a time instead of all manifolds")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--manifolds", nargs="+", choices=MANIFOLDS, help="only these")
-    parser.add_argument("--seeds", type=int, default=5, help="how many fresh seeds (default 5)")
+    parser.add_argument("--seeds", type=int, default=5, help="how many (default 5; of the tuning's, there are 3)")
+    parser.add_argument("--points", type=int, default=POINTS, help=f"that each seed is scored on (default {POINTS})")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of results.md and tables/")
     options = parser.parse_args()
     given = "".join(f" --{k} {v}" for k, v in (("steps", options.steps), ("seeds", options.seeds)))
+    given += f" --points {options.points}" if options.points != POINTS else ""
     given += f" --manifolds {' '.join(options.manifolds)}" if options.manifolds else ""
     (changes if options.changes else recipes)(options, f"python -m benchmarks.recipe{given}")
 
@@ -66,7 +71,7 @@ def recipes(options: argparse.Namespace, command: str) -> None:
                 data=data, recipe=recipe, variants=(BOTH.get(recipe, "both"),), seeds=FRESH[: options.seeds],
                 steps=options.steps, device="cpu",
             )  # fmt: skip
-            cells.append(Cell(recipe, config))
+            cells.append(Cell(recipe, config, points=options.points))
     rows = run(cells, options.out / "tables" / "cells.jsonl", processes=options.processes)
     write_csv(options.out / "tables" / "recipe.csv", rows)
     lines = []
@@ -77,27 +82,27 @@ def recipes(options: argparse.Namespace, command: str) -> None:
         others = (shown(median(row, "w2_ratio")) for row in (paper, published))
         lines.append(
             [MANIFOLDS[data].title, shown(ratio) + (" ✓" if met else " ✗"), *others]
-            + [f"{shown(median(own, key))} ({shown(median(own, f'{key}_floor'))})" for key in ("precision", "recall")]
-            + [f"{shown(median(own, 'coverage'))} ({shown(median(own, 'coverage_floor'))})"]
+            + [f"{shown(median(own, key))} ({shown(median(own, f'{key}_floor'))})" for key in FLOORED]
             + [f"{median(own, 'distance_p99'):.3g}", f"{own['seconds']:.0f}"]
         )
-    header = ["manifold", "W₂ / floor", "paper", "published", "precision (floor)", "recall (floor)"]
-    table = markdown([*header, "coverage (floor)", "distance p99", "s"], lines)
+    header = ["manifold", "W₂ / floor", "paper", "published", *(f"{key} (floor)" for key in FLOORED)]
+    table = markdown([*header, "distance p99", "s"], lines)
     note = (
-        f"Median of {options.seeds} seeds; seed i is scored on 2,000 real points of its own. ✓: at most 1.3 (2 for "
-        "eight Gaussians and the checkerboard). *paper* and *published* are W₂ / floor of those recipes; all other "
-        "columns are the default's. s: processor time of training all seeds together."
+        f"Median of {options.seeds} seeds; seed i is scored on {options.points:,} real points of its own. ✓: at most "
+        "1.3 (2 for eight Gaussians and the checkerboard). *paper* and *published* are W₂ / floor of those recipes; "
+        "all other columns are the default's. s: processor time of training all seeds together."
     )
     write_section(options.out, "recipe", "One recipe, every manifold", command, note, table)
 
 
 def changes(options: argparse.Namespace, command: str) -> None:
     """The default with one change each, on the tuning's manifolds."""
-    names, cells = options.manifolds or list(TUNED_ON), []
+    names, seeds, cells = options.manifolds or list(TUNED_ON), TUNING[: options.seeds], []
     for label, change in CHANGES.items():
+        change = change | {"steps": 2 * options.steps} if "steps" in change else change
         for data in names:
-            base = Config.make(data=data, variants=("both",), seeds=TUNING, steps=options.steps, device="cpu")
-            cells.append(Cell(label, base.with_changes(change)))
+            base = Config.make(data=data, variants=("both",), seeds=seeds, steps=options.steps, device="cpu")
+            cells.append(Cell(label, base.with_changes(change), points=options.points))
     rows = run(cells, options.out / "tables" / "cells.jsonl", processes=options.processes)
     write_csv(options.out / "tables" / "changes.csv", rows)
     lines = []
@@ -106,7 +111,7 @@ def changes(options: argparse.Namespace, command: str) -> None:
         ratios = [shown(median(row, "w2_ratio")) for row in own]
         lines.append([label, *ratios, *(shown(median(row, "coverage")) for row in own), f"{own[0]['seconds']:.0f}"])
     header = ["change", *(f"W₂ / floor, {name}" for name in names), *(f"coverage, {name}" for name in names), "s"]
-    note = "Median of three seeds, those of the tuning. s: training of the three together on the first manifold."
+    note = f"Median of {len(seeds)} seeds, of the tuning. s: training of all of them together on the first manifold."
     table = markdown(header, lines)
     write_section(options.out, "changes", "What one change does", f"{command} --changes", note, table)
 

@@ -1,7 +1,9 @@
 """Every method on every manifold, with the same generator and the same budget: first of steps, then of time.
 
-python -m benchmarks.toys --steps 1000       a step is one update of the generator, whatever the critic needs
-python -m benchmarks.toys --seconds 15       processor time of training, all seeds together
+    python -m benchmarks.toys --steps 1000       a step is one update of the generator, whatever the critic needs
+    python -m benchmarks.toys --seconds 15       processor time of training, all seeds together
+
+Each seed is scored on real samples of its own (`benchmarks.cells`).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cells import Cell, markdown, median, run, write_csv, write_section
+from benchmarks.cells import POINTS, Cell, markdown, median, run, write_csv, write_section
 from mvm.config import Config
 from mvm.methods import METHODS
 from toy_manifolds import MANIFOLDS
@@ -42,6 +44,7 @@ def main() -> None:
     parser.add_argument("--manifolds", nargs="+", choices=MANIFOLDS, default=list(MANIFOLDS))
     parser.add_argument("--methods", nargs="+", choices=ENTRIES, default=list(ENTRIES))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--points", type=int, default=POINTS, help=f"that each seed is scored on (default {POINTS})")
     parser.add_argument("--paper", action="store_true", help="each peer with its paper's own rates, no averaging")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of results.md and tables/")
@@ -54,15 +57,18 @@ def main() -> None:
             if options.paper and "method" in values:
                 values["recipe"] = "paper"
             config = Config.make(data=data, seeds=tuple(range(options.seeds)), steps=steps, device="cpu", **values)
-            cells.append(Cell(label, config, options.seconds))
+            cells.append(Cell(label, config, options.seconds, options.points))
     rows = run(cells, options.out / "tables" / "cells.jsonl", processes=options.processes)
     kind = "seconds" if options.seconds else "steps"
     name = f"toys_{kind}{'_paper' if options.paper else ''}"
     command = f"python -m benchmarks.toys --{kind} {options.seconds or steps} --seeds {options.seeds}"
+    if options.points != POINTS:
+        command += f" --points {options.points}"
     if len(options.manifolds) < len(MANIFOLDS):
         command += f" --manifolds {' '.join(options.manifolds)}"
     write_csv(options.out / "tables" / f"{name}.csv", rows)
-    parts = [f"Median of {options.seeds} seeds, 2,000 points; **bold**: best of the row, or all at or below the floor."]
+    sizes = f"{options.seeds} seeds, {options.points:,} points"
+    parts = [f"Median of {sizes}; **bold**: best of the row, or all at or below the floor."]
     parts += [f"### {title}\n\n{table(rows, options, key)}" for key, (title, _) in SCORES.items()]
     parts.append(f"### Over all manifolds\n\n{summary(rows, options)}")
     words = f"{options.seconds:g} processor seconds" if options.seconds else f"{steps} steps"

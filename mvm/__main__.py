@@ -18,9 +18,11 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from mvm import parallel
 from mvm.background import TRAINING, give_way
 from mvm.config import RECIPES, Config, ConfigError
-from mvm.runs import Diverged, Run, RunError, Stopped, all_runs, locked
+from mvm.files import append_line, locked, write_array
+from mvm.runs import Diverged, Run, RunError, Stopped, all_runs
 
 TABLE = ("w2_ratio", "distance_mean", "precision", "recall", "coverage", "geodesic_spearman")
 
@@ -71,6 +73,7 @@ def _parser(arguments: list[str]) -> Parser:
     score = command("score", score_command, "score every variant, each score beside its real-vs-real floor")
     score.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
     score.add_argument("-n", type=int, default=2000, help="points of each sample (default 2000)")
+    score.add_argument("--inception", action="store_true", help="pictures: the FID, too (needs torch-fidelity)")
     score.add_argument("--repeat", type=int, default=0, help="another held-out sample for another number")
     runs = command("runs", runs_command, "list the runs", run=False)
     for listing in (score, runs):
@@ -78,9 +81,11 @@ def _parser(arguments: list[str]) -> Parser:
     command("pause", pause_command, "pause a running training")
     command("resume", resume_command, "continue a paused training, or train on where a stopped or killed one was saved")
     command("stop", stop_command, "save a running training and end it")
-    sample = command("sample", sample_command, "generate points: FILE.npy for one variant, a folder for all")
+    sample = command(
+        "sample", sample_command, "generate: FILE.npy for one variant, a folder for all; of pictures FILE.png too"
+    )
     sample.add_argument("-n", type=int, default=1000, help="how many (default 1000)")
-    sample.add_argument("--out", required=True, metavar="FILE.npy|DIR", help="where to")
+    sample.add_argument("--out", required=True, metavar="FILE.npy|FILE.png|DIR", help="where to")
     sample.add_argument("--variant", help="which variant goes into a file (default: the last)")
     sample.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
     sample.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
@@ -104,6 +109,12 @@ def _parser(arguments: list[str]) -> Parser:
 
 def train_command(options: argparse.Namespace) -> None:
     """Make a run, or open the one in --run, and train it here."""
+    with parallel.together() as first:
+        train_here(_same_run(_wanted_run(options) if first else None), queue=options.queue)
+
+
+def _wanted_run(options: argparse.Namespace) -> Run:
+    """A new run, or the one in --run."""
     given = given_fields(options, Config)
     path = Path(options.run) if options.run else None
     if path and (path / "config.json").exists():
@@ -111,23 +122,29 @@ def train_command(options: argparse.Namespace) -> None:
             raise ConfigError(
                 f"--run {path} has its config already; leave out {', '.join('--' + name for name in given)}"
             )
-        run = Run(path)
-    else:
-        run = Run.create(Config.make(**nested(given)), name=options.name, path=path)
-    train_here(run, queue=options.queue)
+        return Run(path)
+    return Run.create(Config.make(**nested(given)), name=options.name, path=path)
 
 
 def resume_command(options: argparse.Namespace) -> None:
     """Wake a paused trainer, or become the trainer of a run that has none."""
-    run = Run.named(options.run)
+    with parallel.together() as first:
+        run = _same_run(_resumable(options.run) if first else None)
+        if run is not None:
+            train_here(run)
+
+
+def _resumable(name: str) -> Run | None:
+    """The run of this name, if it is for us to train; one that another process trains is woken."""
+    run = Run.named(name)
     if run.alive():
         run.ask(pause_at=None)
         print(f"{run.name}: continues")
-        return
+        return None
     if run.status().state == "finished":
         raise RunError(f"run: {run.name} is finished at step {run.config.steps}; there is nothing to resume")
     run.ask(pause_at=None)  # a new run may have been asked to wait
-    train_here(run)
+    return run
 
 
 def pause_command(options: argparse.Namespace) -> None:
@@ -153,14 +170,31 @@ def score_command(options: argparse.Namespace) -> None:
 
     if options.n < 16:
         raise ConfigError(f"-n: at least 16 points are needed for scores, got {options.n}")
-    rows = score_run(Run.named(options.run), n=options.n, best=options.best, repeat=options.repeat)
+    run = Run.named(options.run)
+    rows = score_run(run, n=options.n, best=options.best, repeat=options.repeat, inception=options.inception)
     if options.json:
         print(json.dumps(rows, indent=1))
         return
+    if run.config.is_images:
+        _print_image_scores(rows)
+        return
     print(f"{'variant':28} {'seed':>6} " + " ".join(f"{key:>18}" for key in TABLE))
     for row in rows:
-        values = " ".join(f"{'-' if row[key] is None else format(row[key], '.3f'):>18}" for key in TABLE)
+        values = " ".join(f"{_number(row[key]):>18}" for key in TABLE)
         print(f"{row['variant']:28} {row['seed']:>6} {values}")
+
+
+def _print_image_scores(rows: list[dict[str, Any]]) -> None:
+    """One line per score, one column per generator, the floor beside them."""
+    names = [f"{row['variant']}, seed {row['seed']}" for row in rows]
+    print(f"{'score':26} {'floor':>12} " + " ".join(f"{name:>22}" for name in names))
+    for key in (key for key in rows[0] if f"{key}_floor" in rows[0]):
+        values = " ".join(f"{_number(row[key]):>22}" for row in rows)
+        print(f"{key:26} {_number(rows[0][f'{key}_floor']):>12} {values}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}" if abs(value) >= 100 else f"{value:.3f}"
 
 
 def runs_command(options: argparse.Namespace) -> None:
@@ -183,29 +217,33 @@ def runs_command(options: argparse.Namespace) -> None:
 
 
 def sample_command(options: argparse.Namespace) -> None:
-    """Write generated points, in the data's own units."""
+    """Write generated points, in the data's own units, or pictures."""
     from mvm.evaluation import sample_run
-    from mvm.runs import write_array
+    from mvm.sheets import write_sheet
 
     run, out = Run.named(options.run), Path(options.out)
     if options.n < 1:
-        raise ConfigError(f"-n: at least one point, got {options.n}")
-    members = run.config.members
+        raise ConfigError(f"-n: at least one, got {options.n}")
+    members, what = run.config.members, "pictures" if run.config.is_images else "points"
     variant = options.variant or members[-1][0]
     if variant not in run.config.variants:
         raise ConfigError(f"variant: {run.name} has no {variant!r}; it has {', '.join(run.config.variants)}")
-    points = sample_run(run, options.n, seed=options.seed, best=options.best).numpy()
-    if out.suffix == ".npy":
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_array(out, points[[name for name, _ in members].index(variant)])
-        print(f"{out}: {options.n} points of {variant}")
-        return
+    known = [".npy", ".png"] if run.config.is_images else [".npy"]
+    if out.suffix and out.suffix not in known:
+        raise ConfigError(f"out: {out} must end in {' or '.join(known)}, or be a folder")
+    made = sample_run(run, options.n, seed=options.seed, best=options.best).numpy()
     if out.suffix:
-        raise ConfigError(f"out: {out} must end in .npy, or be a folder")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        chosen = made[[name for name, _ in members].index(variant)]
+        write_array(out, chosen) if out.suffix == ".npy" else write_sheet(out, chosen)
+        print(f"{out}: {options.n} {what} of {variant}")
+        return
     out.mkdir(parents=True, exist_ok=True)
-    for (name, seed), cloud in zip(members, points, strict=True):
-        write_array(out / f"{name}-seed{seed}.npy", cloud)
-    print(f"{out}: {options.n} points of each of {len(members)} generators")
+    for (name, seed), array in zip(members, made, strict=True):
+        write_array(out / f"{name}-seed{seed}.npy", array)
+        if run.config.is_images:
+            write_sheet(out / f"{name}-seed{seed}.png", array)
+    print(f"{out}: {options.n} {what} of each of {len(members)} generators")
 
 
 def prepare_command(options: argparse.Namespace) -> None:
@@ -213,7 +251,7 @@ def prepare_command(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from mvm.data.images import Lmdb, find_partition, open_source, prepare
-    from mvm.runs import check_name, checkpoints
+    from mvm.preparing import cache_path, sole
 
     path = options.source
     if options.kind == "celeba" and (path / "img_align_celeba.zip").is_file():
@@ -221,12 +259,9 @@ def prepare_command(options: argparse.Namespace) -> None:
     source = open_source(path)
     if options.kind == "lsun" and not isinstance(source, Lmdb):
         raise ConfigError(f"source: {path} is no LMDB export of LSUN: a folder with data.mdb in it")
-    stem = options.kind if options.kind != "images" else path.stem
-    out = checkpoints() / ".images" / f"{check_name(options.name or f'{stem}-{options.size}')}.npy"
-    if out.exists():
-        raise ConfigError(f"name: {out} exists; give another --name, or remove it and its .json")
+    out = cache_path(options.kind, path, options.size, options.name)
     partition = options.partition or (find_partition(path) if options.kind == "celeba" else None)
-    with tqdm(unit="file", disable=None if sys.stderr.isatty() else True) as bar:
+    with sole(out), tqdm(unit="file", disable=None if sys.stderr.isatty() else True) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total
@@ -273,6 +308,12 @@ def claims_command(options: argparse.Namespace) -> None:
             print("    " + "; ".join(words))
 
 
+def _same_run(run: Run | None) -> Run | None:
+    """The first process's run, in all that train together."""
+    path = parallel.tell(str(run.path.absolute()) if run else None)
+    return run or (Run(Path(path)) if path else None)
+
+
 def train_here(run: Run, *, queue: bool = False) -> None:
     """Train a run in this process to its end, with a progress bar.
 
@@ -281,14 +322,18 @@ def train_here(run: Run, *, queue: bool = False) -> None:
     """
     from mvm.slots import slot
 
+    if parallel.rank():
+        from mvm.recorder import follow
+
+        follow(run)
+        return
+
     with locked(run.path / "lock"), contextlib.ExitStack() as held:
         log = run.path / "scalars.jsonl"
         with _failures_recorded(run):
             if not queue:  # `launch` has done it, and what was asked since then holds
                 run.forget_wishes()
             else:
-                from mvm.runs import append_line
-
                 give_way(TRAINING)
                 waiting = {"step": 0, "event": "queued", "time": time.time()}
                 got = held.enter_context(
@@ -322,8 +367,6 @@ def _train(run: Run) -> None:
 @contextlib.contextmanager
 def _failures_recorded(run: Run) -> Iterator[None]:
     """Leave the reason in the run, if its disk still takes a line."""
-    from mvm.runs import append_line
-
     try:
         yield
     except (ConfigError, RunError, OSError, RuntimeError) as error:
@@ -429,8 +472,9 @@ def _asked(arguments: list[str], flag: str, default: str) -> str:
 
 def _defaults(arguments: list[str]) -> Config:
     """The config that the asked method and recipe begin with; that of no flags where they are no known pair."""
-    method, recipe = _asked(arguments, "--method", "mvm"), _asked(arguments, "--recipe", "stabilised")
-    return Config.make(method=method, recipe=recipe) if recipe in RECIPES.get(method, ()) else Config.make()
+    asked = {"method": "mvm", "recipe": "stabilised", "data": "circle"}
+    asked = {name: _asked(arguments, f"--{name}", default) for name, default in asked.items()}
+    return Config.make(**asked) if asked["recipe"] in RECIPES.get(asked["method"], ()) else Config.make()
 
 
 def _arity(value: Any) -> dict[str, Any]:

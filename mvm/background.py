@@ -1,15 +1,28 @@
-"""Work in the background gives way to the screen that shows it."""
+"""Work in the background outlives who started it, and gives way to the screen that shows it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["PROJECTION", "TRAINING", "give_way"]
+__all__ = ["PROJECTION", "TRAINING", "detached", "give_way"]
 
 TRAINING = 10
 PROJECTION = 19
+
+
+def detached(arguments: Sequence[str], *, log: Path) -> subprocess.Popen:
+    """Start `python -m mvm ARGUMENTS` in a session of its own; what it prints is appended to the log."""
+    command = [sys.executable, "-m", "mvm", *arguments]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, env=environment
+        )
 
 
 def give_way(nice: int) -> None:

@@ -23,17 +23,20 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from mvm.background import detached
 from mvm.config import Config
-from mvm.runs import Run, RunError, checkpoints, lock_is_held, locked
+from mvm.files import checkpoints, lock_is_held, locked
+from mvm.runs import Run, RunError
 from mvm.spectrum import SPECTRUM_FORMS, uniformity
 
-__all__ = ["CLAIMS", "Claim", "Finding", "Plan", "findings", "shipped", "train"]
+__all__ = ["CLAIMS", "Claim", "Finding", "Plan", "findings", "launch", "shipped", "train"]
 
 RECIPES = ("stabilised", "paper")
 PUBLISHED = "centroid+distance_matrix"
@@ -62,8 +65,9 @@ class Plan:
     @classmethod
     def quick(cls) -> Plan:
         """A short form, to see it work: too short for a verdict that means anything."""
-        return cls(steps=200, seeds=2, batches=(256, 1024), manifolds=("circle",))
+        return cls(steps=200, seeds=1, batches=(256, 1024), manifolds=("circle",))
 
+    @cached_property
     def trials(self) -> dict[tuple[str, str, int], Config]:
         """Config of every training by (recipe, manifold, batch)."""
         trials = {}
@@ -79,16 +83,23 @@ class Plan:
         small = {"steps": self.steps, "snapshots": 20, "view_points": 256, "checkpoints": 4, "records": 400}
         return Config.make(data=data, recipe=recipe, seeds=tuple(range(self.seeds)), **small | values)
 
+    @cached_property
+    def names(self) -> dict[tuple[str, str, int], str]:
+        """Folder of every training's run; another config has another."""
+        names = {}
+        for (recipe, data, batch), config in self.trials.items():
+            digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:8]
+            names[recipe, data, batch] = f"{data}-{recipe}{f'-batch{batch}' if batch else ''}-{digest}"
+        return names
+
     def path(self, trial: tuple[str, str, int]) -> Path:
-        """Where the run of a trial lies; another config lies elsewhere."""
-        recipe, data, batch = trial
-        digest = hashlib.sha256(self.trials()[trial].model_dump_json().encode()).hexdigest()[:8]
-        return checkpoints() / "claims" / f"{data}-{recipe}{f'-batch{batch}' if batch else ''}-{digest}"
+        """Where the run of a trial lies."""
+        return checkpoints() / "claims" / self.names[trial]
 
     def runs(self) -> dict[tuple[str, str, int], Run]:
         """The runs that exist, finished or not."""
         existing = {}
-        for trial in self.trials():
+        for trial in self.trials:
             try:
                 existing[trial] = Run(self.path(trial))
             except RunError:
@@ -98,7 +109,7 @@ class Plan:
     def progress(self) -> float:
         """Share of all steps done."""
         done = sum(run.status().step for run in self.runs().values())
-        return done / (self.steps * len(self.trials()))
+        return done / (self.steps * len(self.trials))
 
     def being_measured(self) -> bool:
         """Whether a process is at it."""
@@ -306,11 +317,11 @@ def train(plan: Plan, *, processes: int, on_progress: Callable[[float], None] = 
     folder = checkpoints() / "claims"
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / "lock"):
-        missing = [trial for trial in plan.trials() if not _is_finished(plan.path(trial))]
+        missing = [trial for trial in plan.trials if not _is_finished(plan.path(trial))]
         # the long ones first, so that no process waits for a last one alone
         missing.sort(key=lambda trial: -(trial[2] or 2000))
         with ThreadPoolExecutor(processes) as pool:
-            waiting = [pool.submit(_train, plan.trials()[trial], plan.path(trial)) for trial in missing]
+            waiting = [pool.submit(_train, plan.trials[trial], plan.path(trial)) for trial in missing]
             try:
                 while not all(done.done() for done in waiting):
                     on_progress(plan.progress())
@@ -327,6 +338,15 @@ def train(plan: Plan, *, processes: int, on_progress: Callable[[float], None] = 
                         run.ask(stop=True)
                 raise
     on_progress(plan.progress())
+
+
+def launch(*, processes: int) -> None:
+    """Train what `Plan()` still lacks in a process of its own that outlives this one; returns once it is at it."""
+    folder = checkpoints() / "claims"
+    folder.mkdir(parents=True, exist_ok=True)
+    process = detached(["claims", "--processes", str(processes)], log=folder / "claims.log")
+    while process.poll() is None and not Plan().being_measured():
+        time.sleep(0.1)
 
 
 def _is_finished(path: Path) -> bool:

@@ -6,6 +6,7 @@ A recipe is a set of defaults: `Config.make(recipe="paper")`.
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
@@ -13,10 +14,13 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_
 from mvm.descriptors import DESCRIPTORS, descriptors_of
 from mvm.methods import METHODS
 from mvm.settings import ConfigError, Settings
+from toy_manifolds import MANIFOLDS
 
-__all__ = ["RECIPES", "SCHEMA", "Config", "ConfigError", "NetworkSettings", "OptimiserSettings", "Weights"]
+__all__ = ["FACES", "RECIPES", "SCHEMA", "Config", "ConfigError", "NetworkSettings", "OptimiserSettings", "Weights"]
 
 SCHEMA = 1
+FACES = "faces"  # the data set of toy faces
+POINT_FILES = (".csv", ".npy")
 
 
 Weights = create_model(
@@ -39,6 +43,10 @@ class NetworkSettings(Settings):
     noise_dim: int = Field(8, ge=1, le=512, description="m: dimension of the generator's Gaussian input")
     embedding_dim: int = Field(10, ge=1, le=512, description="n: dimension of the learned metric's embedding")
     unit_embedding: bool = Field(False, description="scale every embedding to length 1 (published StyleGAN2 variant)")
+    channels: int = Field(128, ge=4, le=1024, description="pictures: channels of the generator's residual blocks")
+    metric_channels: int = Field(
+        32, ge=4, le=256, description="pictures: channels of the metric's first layer; each further one doubles them"
+    )
 
 
 class OptimiserSettings(Settings):
@@ -74,18 +82,35 @@ MethodSettings = create_model(
         for name, method in METHODS.items()
     },
 )
+IMAGES = {  # what is other than for points, in every recipe: the paper's sizes
+    "batch": 64, "steps": 50_000, "points": 20_000, "view_points": 256, "snapshots": 50,
+    "network": {"noise_dim": 128, "embedding_dim": 10},
+}  # fmt: skip
+IMAGE_RATE, PAPER_IMAGE_RATE = 2e-3, 1e-4  # of both players; peers' papers have their own
+TOY_FACES = {"steps": 4000, "network": {"channels": 32}}  # for two CPU cores
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {name: method.recipes for name, method in METHODS.items()}
 
 
 class Config(MethodSettings):
     """Everything that defines an experiment: V = variants x seeds networks trained together."""
 
-    data: str = Field("circle", description="a toy manifold by name, or a file of points: FILE.csv or FILE.npy")
+    data: str = Field(
+        "circle",
+        description="a toy manifold by name, a file of points (FILE.csv or FILE.npy), faces (toy faces), or the name "
+        "of a prepared cache of pictures",
+    )
     settings: dict[str, float] = Field({}, description="the manifold's own settings, such as: noise 0.05")
     ambient_dim: int | None = Field(
         None, ge=2, le=4096, description="place the manifold in this many dimensions by a seeded isometry"
     )
-    points: int = Field(50_000, ge=64, le=5_000_000, description="training points drawn from a toy manifold")
+    points: int = Field(
+        50_000, ge=64, le=5_000_000, description="training points drawn from a toy manifold, or toy faces"
+    )
+    size: int | None = Field(None, ge=8, le=512, description="toy faces: pixels each way (32 when left out)")
+    flips: bool = Field(True, description="pictures of a cache: mirror half of what is drawn")
+    precision: Literal["auto", "float32", "bf16"] = Field(
+        "auto", description="of picture networks; auto is bf16 on CUDA, float32 on a CPU"
+    )
     method: Literal[*METHODS] = Field("mvm", description="training method")
     recipe: Literal["stabilised", "paper", "published"] = Field(
         "stabilised",
@@ -120,6 +145,10 @@ class Config(MethodSettings):
         if self.recipe not in RECIPES[self.method]:
             known = ", ".join(RECIPES[self.method])
             raise ValueError(f"recipe: {self.method} has {known}, not {self.recipe!r}")
+        if self.is_images and not METHODS[self.method].makes_images:
+            raise ValueError(f"method: {self.method} has no networks for pictures; choose another for {self.data}")
+        if self.is_images and self.network.unit_embedding:
+            raise ValueError("network.unit_embedding: picture networks have no such layer")
         if not METHODS[self.method].matches_descriptors:
             if self.variants != (self.method,):
                 raise ValueError(f"variants: {self.method} matches no descriptors; leave variants out")
@@ -141,6 +170,11 @@ class Config(MethodSettings):
         if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**31:
             raise ValueError("seeds must be distinct whole numbers from 0 to 2147483647")
         return seeds
+
+    @property
+    def is_images(self) -> bool:
+        """Whether the data are pictures: toy faces, or a name that is neither a toy manifold's nor a file of points."""
+        return are_images(self.data)
 
     @property
     def members(self) -> list[tuple[str, int]]:
@@ -183,6 +217,11 @@ class Config(MethodSettings):
         return flat
 
 
+def are_images(data: str) -> bool:
+    """Whether this name is of pictures rather than points."""
+    return data not in MANIFOLDS and not data.lower().endswith(POINT_FILES)
+
+
 def one_line(error: ValidationError) -> str:
     """The first problem of a pydantic error as: field, what is wrong, the value."""
     problem = error.errors()[0]
@@ -201,7 +240,16 @@ def _defaults(values: dict[str, Any]) -> dict[str, Any]:
     if not (isinstance(method, str) and isinstance(recipe, str)):
         return {}
     own = {} if method not in METHODS or METHODS[method].matches_descriptors else {"variants": (method,)}
-    return _merge(own, RECIPES.get(method, {}).get(recipe, {}))
+    under = _merge(own, RECIPES.get(method, {}).get(recipe, {}))
+    data = values.get("data", "circle")
+    if not (isinstance(data, str) and are_images(data)):
+        return under
+    sets = under.get("variants", Config.model_fields["variants"].default)  # one of them: the one with every descriptor
+    under = _merge(under, {**IMAGES, "variants": sets[-1:], "threads": os.cpu_count() or 1})
+    if recipe == "stabilised" or method == "mvm":
+        rate = IMAGE_RATE if recipe == "stabilised" else PAPER_IMAGE_RATE
+        under = _merge(under, {"optimiser": {"generator_lr": rate, "metric_lr": rate}})
+    return _merge(under, TOY_FACES) if data == FACES else under
 
 
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

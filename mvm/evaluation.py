@@ -3,23 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from mvm.data.points import PointData
-from mvm.runs import Run
+from mvm.config import Config, ConfigError
+from mvm.data import ImageData, PointData
+from mvm.data.pictures import load_images
+from mvm.networks.resnet import ResNetGenerator
+from mvm.runs import Run, RunError
 from mvm.scores import Reference
 from mvm.training import Experiment
 
-__all__ = ["FINAL", "load_experiment", "reference", "sample_run", "score_run"]
+if TYPE_CHECKING:
+    from mvm.image_scores import Gallery, ImageReference
+
+__all__ = [
+    "FINAL",
+    "between",
+    "load_experiment",
+    "load_generator",
+    "reference",
+    "sample_run",
+    "score_run",
+    "training_gallery",
+]
 
 FINAL = 2000
+AT_ONCE = 2**20  # coordinates generated at a time
+TRAIN_SAMPLE = 10_000  # training pictures that the nearest are looked for among
+COARSE = 16  # pixels each way by which a screen looks for the nearest: its axes are fitted 20 times as fast
 
 
-def reference(data: PointData, n: int, *, repeat: int = 0) -> Reference:
-    """Two held-out real samples of at most n points, ready to score any number of fakes against."""
+def reference(
+    data: PointData | ImageData, n: int, *, repeat: int = 0, inception: bool = False
+) -> Reference | ImageReference:
+    """Two held-out real samples of at most n points or pictures, ready to score any number of fakes against.
+
+    Args:
+        data: what was trained on.
+        n: wanted in each sample.
+        repeat: another pair of samples for another number.
+        inception: see pictures by Inception, too: its Fréchet distance is the FID.
+
+    Raises:
+        ConfigError: Inception cannot be had.
+    """
+    if isinstance(data, ImageData):
+        from mvm.features import FactorRegressor, Inception, PixelPCA
+        from mvm.image_scores import ImageReference
+
+        real, floor = data.evaluation(n, repeat=repeat)
+        train = data.train_sample(TRAIN_SAMPLE)
+        extractors = [PixelPCA(train)]
+        if data.faces is not None:
+            extractors.insert(0, FactorRegressor())
+        if inception:
+            extractors.append(Inception())
+        return ImageReference(real, floor, train, extractors)
     held_out = data.evaluation(n, repeat=repeat)
     return Reference(held_out.real, held_out.floor, manifold=data.manifold, real_coordinates=held_out.coordinates)
 
@@ -44,7 +88,13 @@ def load_experiment(run: Run, *, best: bool = False) -> Experiment:
 
 
 def score_run(
-    run: Run, *, experiment: Experiment | None = None, n: int = FINAL, best: bool = False, repeat: int = 0
+    run: Run,
+    *,
+    experiment: Experiment | None = None,
+    n: int = FINAL,
+    best: bool = False,
+    repeat: int = 0,
+    inception: bool = False,
 ) -> list[dict[str, Any]]:
     """All scores of every member of the variant axis.
 
@@ -54,17 +104,27 @@ def score_run(
         n: points of each sample; an own file may hold fewer.
         best: score the best generators in place of the last ones.
         repeat: another pair of held-out samples, and other noise, for another number.
+        inception: the FID, too.
 
     Returns:
-        One dict per member: variant, seed, step, n, and every key of `mvm.scores.SCORE_KEYS`; None where a score has
-        no meaning for the data.
+        One dict per member: variant, seed, step, n, and every key of `mvm.scores.SCORE_KEYS` for points, of
+        `mvm.image_scores` for pictures; None where a score has no meaning for the data.
+
+    Raises:
+        ConfigError: Inception cannot be had, or was asked for where there are no pictures.
     """
+    if inception and not run.config.is_images:
+        raise ConfigError(f"--inception: {run.name} makes points; the FID is of pictures")
     experiment = experiment or load_experiment(run, best=best)
-    untrained = Experiment(experiment.config, run.data)
-    against = reference(run.data, n, repeat=repeat)
-    noise = experiment.view_noise(against.size, repeat=repeat)
-    fakes = run.data.restore(experiment.generate(noise).cpu().float())
+    against = reference(run.data, n, repeat=repeat, inception=inception)
+    fakes = _generated(experiment, experiment.view_noise(against.size, repeat=repeat))
     rows = []
+    if run.config.is_images:
+        for fake, (variant, seed) in zip(fakes, run.config.members, strict=True):
+            row = {"variant": variant, "seed": seed, "step": experiment.step, "n": against.size}
+            rows.append(row | against.score(fake))
+        return rows
+    untrained = Experiment(experiment.config, run.data)
     for member, (variant, seed) in enumerate(run.config.members):
         metrics = [_embedding(e, member) for e in (experiment, untrained)]
         scores = against.score(fakes[member], embed=metrics[0], initial_embed=metrics[1])
@@ -72,8 +132,65 @@ def score_run(
     return rows
 
 
+def load_generator(run: Run, member: int) -> Callable[[Tensor], Tensor]:
+    """One averaged generator of a run on pictures as it was last saved: noise `(B, m)` to `(B, size, size, 3)` uint8.
+
+    On the CPU; neither the data set nor what else a checkpoint holds is read.
+
+    Args:
+        run: a run with a checkpoint.
+        member: place on the variant axis.
+
+    Raises:
+        RunError: there is no readable checkpoint.
+    """
+    net, under = run.config.network, f"average.members.{member}."
+    try:
+        size = np.load(run.path / "real.npy", mmap_mode="r").shape[1]
+        generator = ResNetGenerator(size, noise_dim=net.noise_dim, channels=net.channels).eval()
+        with safe_open(run.path / "checkpoint.safetensors", framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith(under)]  # noqa: SIM118  it cannot be iterated
+            saved = {name.removeprefix(under): file.get_tensor(name) for name in names}
+        generator.load_state_dict(generator.state_dict() | saved)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = "has no checkpoint yet" if isinstance(error, FileNotFoundError) else f"checkpoint: {error}"
+        raise RunError(f"run: {run.name} {reason}") from None
+
+    @torch.no_grad()
+    def generate(noise: Tensor) -> Tensor:
+        return generator(noise).permute(0, 2, 3, 1).mul(255).round().byte()
+
+    return generate
+
+
+def between(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Spherical interpolation of two noise vectors `(m,)` at places `(k,)` in [0, 1]: `(k, m)`.
+
+    sin((1 − t)ω)/sin ω · a + sin(tω)/sin ω · b with ω the angle between them: each point is as typical a noise as its
+    ends, which points on the straight line are not.
+    """
+    angle = torch.arccos(torch.cosine_similarity(a, b, dim=0).clamp(-1, 1))
+    if angle.sin() < 1e-4:
+        return torch.lerp(a, b, t[:, None])
+    return (((1 - t) * angle).sin()[:, None] * a + (t * angle).sin()[:, None] * b) / angle.sin()
+
+
+def training_gallery(config: Config) -> Gallery:
+    """Up to 10,000 training pictures, to look the nearest of a fake up in; of toy faces by what is in them.
+
+    Raises:
+        ConfigError: the pictures are not there any more.
+    """
+    from mvm.features import FactorRegressor, PixelPCA
+    from mvm.image_scores import Gallery
+
+    data = load_images(config)
+    images = data.train_sample(TRAIN_SAMPLE)
+    return Gallery(images, FactorRegressor() if data.faces is not None else PixelPCA(images, size=COARSE))
+
+
 def sample_run(run: Run, n: int, *, seed: int = 0, best: bool = False) -> Tensor:
-    """n fakes of every member, `(V, n, D)`, in the data's own units.
+    """n fakes of every member, `(V, n, D)` in the data's own units, or pictures `(V, n, size, size, 3)` uint8.
 
     Args:
         run: a run with a checkpoint.
@@ -83,9 +200,14 @@ def sample_run(run: Run, n: int, *, seed: int = 0, best: bool = False) -> Tensor
     """
     experiment = load_experiment(run, best=best)
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(n, experiment.noise_dim, generator=generator)
-    parts = [experiment.generate(part).cpu().float() for part in noise.split(2**16)]
-    return run.data.restore(torch.cat(parts, dim=1))
+    return _generated(experiment, torch.randn(n, experiment.noise_dim, generator=generator))
+
+
+def _generated(experiment: Experiment, noise: Tensor) -> Tensor:
+    """Fakes of every member in the data's own units, some at a time."""
+    restore = experiment.data.restore
+    parts = noise.split(max(1, AT_ONCE // experiment.data.dim))
+    return torch.cat([restore(experiment.generate(part).cpu().float()) for part in parts], dim=1)
 
 
 def _embedding(experiment: Experiment, member: int) -> Callable[[Tensor], Tensor]:

@@ -3,14 +3,48 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
 from mvm.runs import Run
 
-__all__ = ["History"]
+__all__ = ["History", "Scores"]
 
 GAPS = ("d_c", "d_g", "d_H")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of every member of the variant axis at one step.
+
+    Attributes:
+        step: of them.
+        rows: one dict by key for each member.
+        members: (variant, seed) of each.
+        n: points or pictures of each sample; None where that was not written down.
+    """
+
+    step: int
+    rows: list[dict]
+    members: list[tuple[str, int]]
+    n: int | None = None
+
+    def of(self, key: str, variant: str) -> float | None:
+        """The median over a variant's seeds of the score under a key; None where there is none."""
+        of_members = zip(self.rows, self.members, strict=True)
+        return middle(row.get(key) for row, member in of_members if member[0] == variant)
+
+    def floor(self, key: str | None) -> float | None:
+        """The median over all members of the value under a floor's key."""
+        return middle(row.get(key) for row in self.rows)
+
+
+def middle(values: Iterable[float | None]) -> float | None:
+    """The median of those that are known."""
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
 
 
 class History:
@@ -72,11 +106,17 @@ class History:
         gaps = {name: np.array([record[name] for record in scalars], dtype=np.float32) for name in GAPS}
         return steps, {name: values.reshape(shape) for name, values in gaps.items()}
 
-    def scores(self, step: int) -> dict | None:
-        """The last record of quick scores at or before a step."""
+    def scores(self, step: int) -> Scores | None:
+        """The final scores at the end, else the last quick ones at or before a step."""
+        final = self.run.scores() if step >= self.run.config.steps else None
+        if final is not None:
+            return Scores(final[0]["step"], final, self.run.config.members, final[0]["n"])
         records = self.run.records.scores
         place = bisect_right([record["step"] for record in records], step)
-        return records[place - 1] if place else None
+        if not place:
+            return None
+        last = records[place - 1]
+        return Scores(last["step"], last["scores"], self.run.config.members, last.get("n"))
 
     def marks(self) -> list[dict]:
         """Events worth a mark on the timeline, and each member's collapse, divergence or recovery."""

@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
+import sys
 import time
 from collections.abc import Iterator
 
@@ -19,11 +21,12 @@ import torch
 from torch import Tensor
 
 from mvm.descriptors import DESCRIPTORS, two_diameter
-from mvm.runs import Control, Diverged, Run, Stopped, append_line, write_atomic, write_tensors
+from mvm.files import append_line, write_array, write_atomic, write_tensors
+from mvm.runs import Control, Diverged, Run, Stopped
 from mvm.spectrum import eigenvalues
 from mvm.training import Experiment, Step, fit
 
-__all__ = ["Diverged", "Recorder", "Stopped", "train"]
+__all__ = ["Diverged", "Recorder", "Stopped", "follow", "train"]
 
 LIVE_EVERY = 0.15  # seconds between live views, and at most an eighth of the time goes into them
 POLL = 0.05  # seconds between looks at control.json
@@ -46,15 +49,32 @@ def train(run: Run) -> Iterator[Step]:
         ConfigError: data, device or checkpoint cannot be used.
         Stopped: before the last step.
     """
-    torch.set_num_threads(run.config.threads)
-    torch.set_flush_denormal(True)
-    experiment = Experiment(run.config, run.data)
+    experiment = _experiment(run)
     recorder = Recorder(run, experiment)
     recorder.start()
-    for step in fit(experiment):
-        recorder(step)
-        yield step
+    experiment.share()
+    try:
+        for step in fit(experiment):
+            recorder(step)
+            yield step
+    except Stopped:
+        experiment.agree(False)
+        raise
     recorder.finish()
+
+
+def follow(run: Run) -> None:
+    """Train a run together with the process that records it, until that one ends it."""
+    experiment = _experiment(run)
+    experiment.share()
+    for _ in fit(experiment):
+        pass
+
+
+def _experiment(run: Run) -> Experiment:
+    torch.set_num_threads(run.config.threads)
+    torch.set_flush_denormal(True)
+    return Experiment(run.config, run.data)
 
 
 class Recorder:
@@ -70,7 +90,7 @@ class Recorder:
         self.member_count = len(run.config.members)
         self.real = experiment.data.view.to(experiment.average)
         self.noise = experiment.view_noise(len(self.real))
-        self.grid = _grid(experiment.noise_dim).to(self.noise)
+        self.view = (ImageView if run.config.is_images else PointView)(experiment, self.noise)
         self.real_spread = two_diameter(self.real)
         self.record_every = run.config.every(run.config.records)
         self.snapshot_every = run.config.every(run.config.snapshots)
@@ -90,6 +110,7 @@ class Recorder:
         """Continue from the last checkpoint if there is one, else record the untrained state."""
         run = self.run
         (run.path / "snapshots").mkdir(exist_ok=True)
+        self.view.prepare(run)
         resumed = (run.path / "checkpoint.safetensors").exists()
         if resumed:
             tensors = run.checkpoint()
@@ -220,7 +241,8 @@ class Recorder:
         losses = {} if step is None else {"generator_loss": step.generator_loss, "metric_loss": step.metric_loss}
         terms = {} if step is None else step.terms
         seconds = self.seconds + time.perf_counter() - self.clock
-        append_line(self._log, {"step": self.experiment.step, "seconds": seconds, **losses, **terms, **gaps})
+        cost = {"seconds": seconds, "memory": peak_memory(self.experiment.device)}
+        append_line(self._log, {"step": self.experiment.step, **cost, **losses, **terms, **gaps})
         if step is not None:
             self._watch(fake)
 
@@ -248,10 +270,10 @@ class Recorder:
 
     @torch.no_grad()
     def _snapshot(self) -> None:
-        """What the timeline keeps of this step: clouds, embeddings, spectra."""
+        """What the timeline keeps of this step: fakes, embeddings, spectra."""
         fake, real_embedding, fake_embedding = self._embed(len(self.real))
         near = real_embedding[:, :SPECTRUM_POINTS]
-        tensors = self._clouds(fake) | {
+        tensors = self._seen(self.view.tensors(fake)) | {
             "real_embedding": real_embedding.float(),
             "fake_embedding": fake_embedding.float(),
             "spectrum_distance": eigenvalues(near, k=SPECTRUM_SIZE, form="distance").float(),
@@ -261,21 +283,15 @@ class Recorder:
         self.shown = time.perf_counter()
 
     def _show(self) -> None:
-        """The live view between two snapshots: the clouds alone, which cost little."""
+        """The live view between two snapshots: the fakes alone, which cost little."""
         began = time.perf_counter()
-        write_tensors(self.run.path / "live.safetensors", self._clouds(self.experiment.generate(self.noise)))
+        fake = self.experiment.generate(self.noise[: self.view.live])
+        write_tensors(self.run.path / "live.safetensors", self._seen(self.view.tensors(fake)))
         self.shown = time.perf_counter()
         self.show_cost = self.shown - began
 
-    @torch.no_grad()
-    def _clouds(self, fake: Tensor) -> dict[str, Tensor]:
-        restore = self.experiment.data.restore
-        return {
-            "step": torch.tensor(self.experiment.step),
-            "real": restore(self.real.cpu().float()),
-            "fake": restore(fake.cpu().float()),
-            "grid": restore(self.experiment.generate(self.grid).cpu().float()).unflatten(1, (GRID, GRID)),
-        }
+    def _seen(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"step": torch.tensor(self.experiment.step)} | tensors
 
     @torch.no_grad()
     def _score(self) -> None:
@@ -287,26 +303,88 @@ class Recorder:
         points = self.experiment.generate(self.experiment.view_noise(self._reference.size))
         restored = self.experiment.data.restore(points.cpu().float())
         rows = [self._reference.score(fake) for fake in restored]
-        append_line(self._log, {"step": self.experiment.step, "scores": rows})
-        self._keep_best(torch.tensor([row["w2"] if row["w2"] is not None else torch.inf for row in rows]))
+        append_line(self._log, {"step": self.experiment.step, "n": self._reference.size, "scores": rows})
+        found = [row[self._reference.criterion] for row in rows]
+        self._keep_best(torch.tensor([value if value is not None else torch.inf for value in found]))
 
-    def _keep_best(self, w2: Tensor) -> None:
+    def _keep_best(self, error: Tensor) -> None:
         average = {name: t for name, t in self.experiment.tensors().items() if name.startswith("average.")}
         if self.best is None:
-            self.best = {"step": torch.zeros(self.member_count, dtype=torch.long), "w2": torch.full_like(w2, torch.inf)}
+            step = torch.zeros(self.member_count, dtype=torch.long)
+            self.best = {"step": step, "w2": torch.full_like(error, torch.inf)}
             self.best |= {name: tensor.clone().cpu() for name, tensor in average.items()}
-        better = w2 < self.best["w2"]
+        better = error < self.best["w2"]
         if better.any():
-            self.best["w2"][better] = w2[better]
+            self.best["w2"][better] = error[better]
             self.best["step"][better] = self.experiment.step
             for name, tensor in average.items():
-                self.best[name][better] = tensor.detach().cpu()[better]
+                rows = self.experiment.rows(name, better)
+                self.best[name][rows] = tensor.detach().cpu()[rows]
             write_tensors(self.run.path / "best.safetensors", self.best)
 
     def save(self) -> None:
         """Everything that an exact continuation needs."""
         state = torch.tensor([STATES.index(state) for state in self.state])
         write_tensors(self.run.path / "checkpoint.safetensors", self.experiment.tensors() | {"state": state})
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most memory that this process has used, MiB: of the GPU where it computes on one, else of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) >> 20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
+    return peak >> (20 if sys.platform == "darwin" else 10)
+
+
+class PointView:
+    """What a screen shows of points: clouds, in the data's own units, and how the generator bends a grid.
+
+    Args:
+        experiment: what is trained.
+        noise: the fixed generator inputs that are shown, `(n, m)`.
+
+    Attributes:
+        live: how many of them the live view shows; all if None.
+    """
+
+    live: int | None = None
+
+    def __init__(self, experiment: Experiment, noise: Tensor) -> None:
+        self.experiment, self.grid = experiment, _grid(experiment.noise_dim).to(noise)
+        self.real = self._own(experiment.data.view)
+
+    def prepare(self, run: Run) -> None:
+        """Write what does not change."""
+
+    def tensors(self, fake: Tensor) -> dict[str, Tensor]:
+        """Reals `(n, D)`, fakes `(V, n, D)` and the warped grid `(V, GRID, GRID, D)`."""
+        grid = self._own(self.experiment.generate(self.grid)).unflatten(1, (GRID, GRID))
+        return {"real": self.real, "fake": self._own(fake), "grid": grid}
+
+    def _own(self, points: Tensor) -> Tensor:
+        return self.experiment.data.restore(points.cpu().float())
+
+
+class ImageView:
+    """What a screen shows of pictures: fakes of the averaged generator, and some of the one in training.
+
+    Args, attributes: as for `PointView`.
+    """
+
+    live: int | None = 64
+
+    def __init__(self, experiment: Experiment, noise: Tensor) -> None:
+        self.experiment, self.noise = experiment, noise[: self.live]
+
+    def prepare(self, run: Run) -> None:
+        """Write the reals once, `real.npy`."""
+        if not (run.path / "real.npy").exists():
+            write_array(run.path / "real.npy", self.experiment.data.view_images.numpy())
+
+    def tensors(self, fake: Tensor) -> dict[str, Tensor]:
+        """Fakes `(V, n, size, size, 3)` uint8, and at most 64 without averaging."""
+        restore = self.experiment.data.restore
+        return {"fake": restore(fake), "raw": restore(self.experiment.generate(self.noise, averaged=False))}
 
 
 def _grid(noise_dim: int) -> Tensor:

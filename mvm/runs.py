@@ -11,36 +11,44 @@
                       lock                             held by the living trainer
                       trainer.log                      what a detached trainer printed
 
-Whole files are written beside their place and renamed into it: a reader sees the old one or the new one. No pickle.
+Every file is whole at any moment: mvm.files.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
-import math
 import os
 import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from mvm.background import detached
 from mvm.config import SCHEMA, Config, one_line
-from mvm.data.points import PointData, load_points
+from mvm.data import ImageData, PointData, load_data
+from mvm.files import (
+    RunBusy,
+    RunError,
+    append_line,
+    checkpoints,
+    lock_is_held,
+    locked,
+    read_arrays,
+    read_tensors,
+    write_array,
+    write_atomic,
+)
 from mvm.training import device_of
 
 if TYPE_CHECKING:
@@ -55,19 +63,10 @@ __all__ = [
     "RunError",
     "Status",
     "all_runs",
-    "checkpoints",
     "launch",
 ]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
-
-
-class RunError(ValueError):
-    """A run that cannot be used as asked; the message is one line: what, which, what to do."""
-
-
-class RunBusy(RunError):
-    """Another trainer holds the run's lock."""
 
 
 class Stopped(Exception):
@@ -76,11 +75,6 @@ class Stopped(Exception):
 
 class Diverged(Stopped):
     """It ended because every variant diverged."""
-
-
-def checkpoints() -> Path:
-    """The folder of all runs: $MVM_CHECKPOINTS, or checkpoints/ in the repository."""
-    return Path(os.environ.get("MVM_CHECKPOINTS") or Path(__file__).parents[1] / "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -93,6 +87,7 @@ class Status:
         seconds: training time so far.
         rate: steps per second lately, None before there are two records.
         reason: why it failed, or None.
+        memory: the most that its trainer has used, MiB.
     """
 
     state: str
@@ -101,6 +96,7 @@ class Status:
     seconds: float = 0.0
     rate: float | None = None
     reason: str | None = None
+    memory: int | None = None
 
     @property
     def alive(self) -> bool:
@@ -223,12 +219,12 @@ class Run:
             RunError: bad or taken name, or a folder that cannot be written.
         """
         device_of(config.device)
-        data = load_points(config)
+        data = load_data(config)
         target = path or checkpoints() / (check_name(name) if name else _fresh_name(config))
         check_name(target.name)
         try:
             target.mkdir(parents=True)
-            if data.manifold is None:
+            if isinstance(data, PointData) and data.manifold is None:
                 source = torch.cat([data.restore(data.train), data.held_out])
                 write_array(target / "data.npy", source.numpy())
             write_atomic(target / "config.json", config.model_dump_json(indent=1).encode())
@@ -252,10 +248,10 @@ class Run:
         return cls(Path(name) if is_path else checkpoints() / check_name(name.rstrip(os.sep)))
 
     @cached_property
-    def data(self) -> PointData:
+    def data(self) -> PointData | ImageData:
         """The run's data set."""
         own = self.path / "data.npy"
-        return load_points(self.config, own=own if own.exists() else None)
+        return load_data(self.config, own=own if own.exists() else None)
 
     # -- what it is doing ------------------------------------------------------------------------------------------
 
@@ -283,6 +279,7 @@ class Run:
             records.scalars[-1]["seconds"] if records.scalars else 0.0,
             (now["step"] - first["step"]) / passed if passed > 0 else None,
             last.get("reason") if last else None,
+            records.scalars[-1].get("memory") if records.scalars else None,
         )
 
     # -- control ---------------------------------------------------------------------------------------------------
@@ -420,12 +417,7 @@ def launch(run: Run, *, spare: Spare | None = None) -> None:
     append_line(run.path / "scalars.jsonl", {"step": run.status().step, "event": "launched", "time": time.time()})
     if spare is not None and spare.train(run.path):
         return
-    command = [sys.executable, "-m", "mvm", "train", "--run", str(run.path.absolute()), "--queue"]
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with (run.path / "trainer.log").open("ab") as log:
-        subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
-        )
+    detached(["train", "--run", str(run.path.absolute()), "--queue"], log=run.path / "trainer.log")
 
 
 def check_name(name: str) -> str:
@@ -442,150 +434,3 @@ def check_name(name: str) -> str:
 def _fresh_name(config: Config) -> str:
     stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(config.data).stem).strip("-") or "points"
     return f"{stem}-{time.strftime('%m%d-%H%M%S')}-{os.urandom(2).hex()}"
-
-
-# -- files -------------------------------------------------------------------------------------------------------------
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Replace a whole file: a reader, or a crash at any moment, finds the old content or the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with _named(path):
-            with temporary.open("wb") as file:
-                file.write(content)
-            temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_array(path: Path, array: np.ndarray) -> None:
-    """An array as .npy, atomically."""
-    import io
-
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    write_atomic(path, buffer.getvalue())
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Tensors as safetensors, atomically."""
-    from safetensors.torch import save
-
-    write_atomic(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, on the CPU."""
-    from safetensors.torch import load
-
-    return load(path.read_bytes())
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
-    """Arrays of a safetensors file; None if it is not there or damaged."""
-    try:
-        return {name: tensor.numpy() for name, tensor in read_tensors(path).items()}
-    except Exception:
-        return None
-
-
-def append_line(path: Path, record: dict[str, Any]) -> None:
-    """One JSON line, appended in a single write; non-finite numbers become null."""
-    line = json.dumps(_plain(record), allow_nan=False, separators=(",", ":")).encode() + b"\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        with _named(path):
-            written = os.write(descriptor, line)
-            if written < len(line):  # the disk took a part: take it back, so that a later line begins a line
-                os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Say which file could not be written: the system's error on a full disk does not."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-
-
-def _plain(value: Any) -> Any:
-    """JSON values: tensors to lists of as many digits as float32 has, non-finite numbers to None."""
-    if isinstance(value, Tensor):
-        return _plain([float(f"{number:.8g}") for number in value.tolist()])
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-# -- locks -------------------------------------------------------------------------------------------------------------
-
-# POSIX locks do not exclude threads of their own process, and closing any descriptor of the file drops them
-_held: set[Path] = set()
-_holding = threading.Lock()
-
-
-@contextlib.contextmanager
-def locked(path: Path, *, wait: float = 0.5) -> Iterator[None]:
-    """Hold an exclusive lock on a file; the kernel drops it when the process ends, however it ends.
-
-    Args:
-        path: the lock's file, made if need be.
-        wait: seconds to try before giving up.
-
-    Raises:
-        RunBusy: someone else holds it.
-    """
-    path = path.absolute()
-    give_up = time.monotonic() + wait
-    while (file := _try_lock(path)) is None:
-        if time.monotonic() > give_up:
-            raise RunBusy(f"run: {path.parent.name} is being trained by another process; stop it first")
-        time.sleep(0.02)
-    try:
-        yield
-    finally:
-        with _holding:
-            file.close()
-            _held.discard(path)
-
-
-def _try_lock(path: Path) -> IO[bytes] | None:
-    with _holding:
-        if path in _held:
-            return None
-        file = path.open("a+b")
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.close()
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise
-            return None
-        _held.add(path)
-        return file
-
-
-def lock_is_held(path: Path) -> bool:
-    """Whether any living process holds the lock; looking does not disturb it for longer than an instant."""
-    path = path.absolute()
-    with _holding:
-        if path in _held:
-            return True
-        try:
-            with path.open("rb") as file:
-                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            return error.errno in (errno.EACCES, errno.EAGAIN)
-        return False

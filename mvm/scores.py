@@ -29,7 +29,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -174,10 +174,13 @@ class Reference:
 
     Attributes:
         floors: {floor key: value}, each a real sample scored as if it were fake.
+        criterion: the score that the best generator has least of.
 
     Raises:
         ValueError: a sample is not `(n, D)`, not finite, or has fewer than 6 points; dimensions disagree.
     """
+
+    criterion: ClassVar[str] = "w2"
 
     def __init__(
         self,

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mvm.runs import RunBusy, RunError, checkpoints, lock_is_held, locked
+from mvm.files import checkpoints, lock_is_held, locked
+from mvm.runs import RunBusy, RunError
 
 __all__ = ["slot", "slot_count"]
 

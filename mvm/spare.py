@@ -52,16 +52,6 @@ class Spare:
         return False
 
 
-def rehearse() -> None:
-    """One step of a tiny training: torch imports as much again at its first optimiser step."""
-    from mvm.config import Config
-    from mvm.data.points import load_points
-    from mvm.training import Experiment
-
-    config = Config.make(points=64, view_points=16, batch=16, network={"width": 8}, variants=("both",), device="cpu")
-    Experiment(config, load_points(config)).advance()
-
-
 def main() -> int:
     """Import, wait for a run's folder, train it."""
     give_way(TRAINING)
@@ -70,9 +60,8 @@ def main() -> int:
     import mvm.recorder  # noqa: F401
     from mvm.__main__ import main as command
 
-    rehearse()
     if not select.select([sys.stdin], [], [], 0)[0]:  # no one is waiting yet
-        import ot.lp  # noqa: F401  what the first quick score needs
+        import scipy.optimize  # noqa: F401  what the first quick score needs
 
     line = sys.stdin.readline().strip()
     if not line:

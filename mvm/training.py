@@ -6,6 +6,7 @@ for step in fit(experiment):      # yields after both optimiser steps
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,13 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
+from mvm import parallel
 from mvm.config import Config, ConfigError
-from mvm.data.points import PointData
+from mvm.data import ImageData, PointData
 from mvm.methods import METHODS, Draws, Loss
 from mvm.methods.base import stream
 from mvm.networks.mlp import StackedMLP
+from mvm.networks.resnet import image_networks
 
-__all__ = ["Experiment", "Player", "Step", "device_of", "fit"]
+__all__ = ["Experiment", "Player", "Step", "device_of", "fit", "view_noise"]
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,10 @@ class Player:
     def descend(self, loss: Loss) -> None:
         """One step of Adam; other players' weights cost no gradient."""
         gradients = torch.autograd.grad(loss.total.sum(), self.parameters, retain_graph=loss.reused)
+        gradient = parallel.sum_gradients(torch.cat([g.flatten() for g in gradients]))
         m = self.moments
         adam(
-            [self.flat], [torch.cat([g.flatten() for g in gradients])], [m["exp_avg"]], [m["exp_avg_sq"]], [],
+            [self.flat], [gradient], [m["exp_avg"]], [m["exp_avg_sq"]], [],
             [m["step"]], fused=True, amsgrad=False, beta1=self.betas[0], beta2=self.betas[1], lr=self.lr,
             weight_decay=0.0, eps=self.eps, maximize=False,
         )  # fmt: skip
@@ -96,7 +100,7 @@ class Experiment:
 
     Args:
         config: the experiment.
-        data: standardised points; moved to the config's device.
+        data: standardised points, or pictures; moved to the config's device.
         dtype: of weights and data; float64 is for tests.
 
     Attributes:
@@ -106,17 +110,14 @@ class Experiment:
         average: the generator's exponential moving average, flat as its player's weights.
     """
 
-    def __init__(self, config: Config, data: PointData, *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, config: Config, data: PointData | ImageData, *, dtype: torch.dtype = torch.float32) -> None:
+        if config.batch % parallel.world():
+            raise ConfigError(f"batch: {config.batch} does not divide among {parallel.world()} processes")
         self.config, self.data, self.step = config, data, 0
         self.device = device_of(config.device)
-        net, opt, kind = config.network, config.optimiser, METHODS[config.method]
+        opt, kind = config.optimiser, METHODS[config.method]
         streams = [torch.Generator().manual_seed(stream(seed, -1)) for seed in config.seeds]
-        hidden = [net.width] * net.depth
-        settings = {"copies": len(config.variants), "activation": net.activation}
-        self.generator = StackedMLP([kind.generator_inputs(config, data.dim), *hidden, data.dim], streams, **settings)
-        self.metric = StackedMLP(
-            [data.dim, *hidden, net.embedding_dim], streams, **settings, unit_length=net.unit_embedding
-        )
+        self.generator, self.metric = self._networks(streams)
         self.method = kind(config, self.generator, self.metric, streams)
         networks = {"metric": self.metric} | self.method.networks
         for network in (self.generator, *networks.values()):
@@ -130,14 +131,44 @@ class Experiment:
             "metric": Player(networks, lr=opt.metric_lr, betas=opt.metric_betas, eps=opt.metric_eps),
         }
         self.average = self.players["generator"].flat.clone()
+        self.average_buffers = {name: buffer.clone() for name, buffer in self._buffers().items()}
         self.noise_dim = kind.noise_dim(config, data.dim)
         self.draws = Draws(
-            data.train.to(device=self.device, dtype=dtype),
+            data.table(self.device, dtype),
             config.seeds,
             copies=len(config.variants),
             noise_dim=self.noise_dim,
         )
 
+    def _networks(self, streams: list[torch.Generator]) -> tuple[nn.Module, nn.Module]:
+        """Untrained generators and metrics of V members, flat `(V, B, ·)` in and out."""
+        config, net, dim = self.config, self.config.network, self.data.dim
+        copies, inputs = len(config.variants), METHODS[config.method].generator_inputs(config, dim)
+        if config.is_images:
+            bf16 = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
+            return image_networks(
+                self.data.size, [stream(seed, -1) for seed in config.seeds], copies=copies, noise_dim=inputs,
+                embedding_dim=net.embedding_dim, channels=net.channels, metric_channels=net.metric_channels, bf16=bf16,
+            )  # fmt: skip
+        hidden, settings = [net.width] * net.depth, {"copies": copies, "activation": net.activation}
+        generator = StackedMLP([inputs, *hidden, dim], streams, **settings)
+        sizes = [dim, *hidden, net.embedding_dim]
+        return generator, StackedMLP(sizes, streams, **settings, unit_length=net.unit_embedding)
+
+    def share(self) -> None:
+        """Take over the first process's state, where several train together."""
+        self.step = parallel.tell(self.step)
+        parallel.tell_all(tensor for name, tensor in self.tensors().items() if name != "step")
+
+    def agree(self, go: bool) -> bool:
+        """Whether the first process goes on, in all that train together; and what a person has changed there."""
+        if parallel.world() == 1:
+            return go
+        said = torch.tensor(go, dtype=torch.uint8, device=self.device)
+        parallel.tell_all([said, *self.method.state.values()])
+        return bool(said)
+
+    @parallel.sharded()
     def advance(self) -> Step:
         """One step of Algorithm 1: the generator first, then the metric against the updated generator."""
         draws = self.draws.at(self.step)
@@ -151,6 +182,8 @@ class Experiment:
             self.method.constrain()
         decay = min(self.config.optimiser.ema, (1 + self.step) / (10 + self.step))
         self.average.lerp_(self.players["generator"].flat, 1 - decay)
+        for name, buffer in self._buffers().items():
+            self.average_buffers[name].lerp_(buffer, 1 - decay)
         self.step += 1
         terms = {name: value.detach() for name, value in (matching.terms | learning.terms).items()}
         return Step(self.step, matching.total.detach(), learning.total.detach(), terms)
@@ -163,9 +196,23 @@ class Experiment:
         self.players["metric"].lr = opt.metric_lr * share
 
     def averaged(self) -> dict[str, Tensor]:
-        """The averaged generator's weights by name, `(V, ...)` each; views, not copies."""
+        """The averaged generator's weights and statistics by name; views, not copies."""
         names = [name for name, _ in self.generator.named_parameters()]
-        return dict(zip(names, self.players["generator"].parts(self.average), strict=True))
+        return dict(zip(names, self.players["generator"].parts(self.average), strict=True)) | self.average_buffers
+
+    def rows(self, name: str, members: Tensor) -> Tensor | slice:
+        """Which rows of the tensor of this name belong to the members marked in `(V,)` bool.
+
+        A perceptron's tensors have a variant axis; of picture networks each tensor is one member's.
+        """
+        found = re.search(r"members\.(\d+)\.", name)
+        if found is None:
+            return members
+        return slice(None) if members[int(found[1])] else slice(0)
+
+    def _buffers(self) -> dict[str, Tensor]:
+        """Means and variances of the generator's batch normalisations; none in a perceptron."""
+        return {name: buffer for name, buffer in self.generator.named_buffers() if buffer.is_floating_point()}
 
     @torch.no_grad()
     def generate(self, noise: Tensor, *, averaged: bool = True) -> Tensor:
@@ -173,10 +220,14 @@ class Experiment:
         noise = noise.to(self.average)
         if noise.ndim == 2:
             noise = noise.expand(len(self.config.members), *noise.shape)
-        if not averaged:
-            return self.method.sample(self.generator, noise)
-        weights = self.averaged()
-        return self.method.sample(lambda z: torch.func.functional_call(self.generator, weights, (z,)), noise)
+        self.generator.eval()  # each fake by itself: batch normalisation takes what it has seen in training
+        try:
+            if not averaged:
+                return self.method.sample(self.generator, noise)
+            weights = self.averaged()
+            return self.method.sample(lambda z: torch.func.functional_call(self.generator, weights, (z,)), noise)
+        finally:
+            self.generator.train()
 
     @torch.no_grad()
     def embed(self, points: Tensor) -> Tensor:
@@ -186,14 +237,14 @@ class Experiment:
 
     def view_noise(self, n: int, *, repeat: int = 0) -> Tensor:
         """The fixed generator inputs `(n, m)` that every view and score of a run uses."""
-        generator = torch.Generator().manual_seed(stream(repeat, -2))
-        return torch.randn(n, self.noise_dim, generator=generator).to(self.average)
+        return view_noise(n, self.noise_dim, repeat=repeat).to(self.average)
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights, average, optimiser moments, method's state and step: all that is needed to continue bit for bit."""
         tensors = {"step": torch.tensor(self.step)} | self.method.state
         for name, player in self.players.items():
             tensors |= player.tensors() | {f"{name}.updates": player.moments["step"]}
+        tensors |= {f"generator.{name}": buffer for name, buffer in self._buffers().items()}
         return tensors | {f"average.{name}": value for name, value in self.averaged().items()}
 
     @torch.no_grad()
@@ -215,8 +266,13 @@ class Experiment:
 
 def fit(experiment: Experiment) -> Iterator[Step]:
     """Train to the config's number of steps; yields after both optimiser steps of each."""
-    while experiment.step < experiment.config.steps:
+    while experiment.agree(experiment.step < experiment.config.steps):
         yield experiment.advance()
+
+
+def view_noise(n: int, noise_dim: int, *, repeat: int = 0) -> Tensor:
+    """The fixed generator inputs `(n, noise_dim)` of every run; others for another `repeat`."""
+    return torch.randn(n, noise_dim, generator=torch.Generator().manual_seed(stream(repeat, -2)))
 
 
 def device_of(name: str) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 os.environ.setdefault("MVM_NICE", "0")  # two test workers leave little to whom gives way
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; two test workers share the machine
@@ -16,6 +17,7 @@ import trainers
 from trainers import small_config, write_cloud
 
 from mvm.__main__ import main
+from mvm.files import append_line
 from mvm.runs import Run
 
 
@@ -79,3 +81,22 @@ def make(cloud: Path) -> Callable[..., Run]:
         return Run.create(small_config(cloud, steps=steps, **fields), name=name)
 
     return new
+
+
+@pytest.fixture
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """For pages: trainings and the UMAP worker are not started; the runs that would be are listed."""
+    import streamlit as st
+
+    started: list[str] = []
+    monkeypatch.setattr("mvm.projection.Projector.request", lambda *_, **__: True)
+    monkeypatch.setattr("mvm.spare.Spare.warm", lambda _: None)
+    monkeypatch.setattr("app.state.later", lambda _: None)  # it would outlive the test
+
+    def launch(run: Run, **_: object) -> None:
+        started.append(run.name)
+        append_line(run.path / "scalars.jsonl", {"step": 0, "event": "launched", "time": time.time()})
+
+    monkeypatch.setattr("app.state.launch", launch)
+    st.cache_resource.clear()
+    return started

@@ -11,64 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import streamlit as st
-from streamlit.testing.v1 import AppTest
+from pages import button, open_page, run_list, shown, words
 from trainers import small_config
 
+from app import transport
 from app.state import Page
-from app.views import lab
 from mvm.claims import CLAIMS, Plan, shipped
 from mvm.config import Config
 from mvm.descriptors import DESCRIPTORS
+from mvm.files import append_line, locked
 from mvm.methods import METHODS
-from mvm.runs import Run, append_line, locked
+from mvm.runs import Run
 from toy_manifolds import MANIFOLDS
 
-MAIN = str(Path(__file__).parents[1] / "app" / "main.py")
-
-
-@pytest.fixture(autouse=True)
-def no_processes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Trainings and the UMAP worker are not started; the runs that would be are listed."""
-    started: list[str] = []
-    monkeypatch.setattr("mvm.projection.Projector.request", lambda *_, **__: True)
-    monkeypatch.setattr("mvm.spare.Spare.warm", lambda _: None)
-    monkeypatch.setattr("app.state.later", lambda _: None)  # it would outlive the test
-
-    def launch(run: Run, **_: object) -> None:
-        started.append(run.name)
-        append_line(run.path / "scalars.jsonl", {"step": 0, "event": "launched", "time": time.time()})
-
-    monkeypatch.setattr("app.state.launch", launch)
-    st.cache_resource.clear()
-    return started
-
-
-def page(**query: str) -> AppTest:
-    """The page, opened with this in its URL."""
-    app = AppTest.from_file(MAIN, default_timeout=60)
-    for name, value in query.items():
-        app.query_params[name] = value
-    return app.run()
-
-
-def words(app: AppTest) -> str:
-    """Everything that the page says."""
-    assert not app.exception, app.exception
-    return "\n".join(element.value for kind in ("markdown", "error", "warning", "info") for element in app.get(kind))
-
-
-def button(app: AppTest, label: str):
-    return next(b for b in app.button if b.label.startswith(label))
-
-
-def run_list(app: AppTest):
-    return next(box for box in app.selectbox if box.label == "Run")
-
-
-def shown(app: AppTest) -> str:
-    """Name of the run on the page, by the list of runs and by the URL."""
-    assert app.query_params["run"] in (run_list(app).value, [run_list(app).value])
-    return run_list(app).value
+pytestmark = pytest.mark.usefixtures("no_processes")
 
 
 @pytest.fixture
@@ -81,7 +37,7 @@ def finished(cli, cloud: Path) -> Run:
 
 def test_the_first_screen_is_never_empty(no_processes: list[str]) -> None:
     """Where there is no run, a demo is begun; the page says that it is starting."""
-    app = page()
+    app = open_page()
     assert no_processes == ["demo"]
     assert "starting" in words(app)
     assert Run.named("demo").config.data == "circle"
@@ -96,13 +52,13 @@ def test_a_second_tab_at_the_first_start_sees_the_same_demo(monkeypatch: pytest.
         return create(config, name=name)
 
     monkeypatch.setattr(Run, "create", staticmethod(beaten))
-    app = page()
+    app = open_page()
     assert not app.error
     assert shown(app) == "demo"
 
 
 def test_a_finished_run_is_shown_with_its_scores(finished: Run) -> None:
-    app = page()
+    app = open_page()
     text = words(app)
     assert "finished" in text
     assert "step **30** of 30" in text
@@ -127,21 +83,21 @@ def test_a_finished_run_is_shown_with_its_scores(finished: Run) -> None:
 )
 def test_a_run_without_a_trainer_says_why(finished: Run, event: dict, says: str, resumable: bool) -> None:
     append_line(finished.path / "scalars.jsonl", {"step": 20, **event})
-    app = page()
+    app = open_page()
     assert says in words(app)
     assert button(app, "Resume").disabled is not resumable
 
 
 def test_resume_starts_the_trainer_again(finished: Run, no_processes: list[str]) -> None:
     append_line(finished.path / "scalars.jsonl", {"step": 20, "event": "resumed", "time": 0})
-    app = page()
+    app = open_page()
     button(app, "Resume").click().run()
     assert no_processes == ["ring"]
     assert "starting" in words(app)
 
 
 def test_train_makes_the_run_that_the_controls_describe(finished: Run, no_processes: list[str]) -> None:
-    app = page()
+    app = open_page()
     app.selectbox(key="data").set_value("torus").run()
     app.slider(key="torus.tube").set_value(0.4)
     app.number_input(key="steps").set_value(700)
@@ -158,7 +114,7 @@ def test_train_makes_the_run_that_the_controls_describe(finished: Run, no_proces
 
 
 def test_another_run_is_chosen_from_the_list(finished: Run, no_processes: list[str]) -> None:
-    app = page()
+    app = open_page()
     button(app, "Train").click().run()
     (new,) = no_processes
     assert shown(app) == new
@@ -179,22 +135,22 @@ def test_a_press_is_served_whole(finished: Run, no_processes: list[str], monkeyp
     monkeypatch.setattr(st, "session_state", Interrupted())
     tab = Page()
     for _ in range(2):  # one press, called twice
-        lab._train(tab, finished.config, 0)
+        transport._train(tab, finished.config, 0)
     assert no_processes == [tab.run]
-    lab._reset(tab, finished, 1)
+    transport._reset(tab, finished, 1)
     assert no_processes[1:] == [tab.run]
-    lab._ask(tab, finished, stop=True)
-    lab._wake(tab, finished)
+    transport.ask(tab, finished, stop=True)
+    transport._wake(tab, finished)
     assert no_processes[2:] == ["ring"]
     with locked(finished.path / "lock"):
-        lab._reset(tab, finished, 2)
-    lab._train(tab, finished.config.model_copy(update={"data": "gone.npy"}), 3)
+        transport._reset(tab, finished, 2)
+    transport._train(tab, finished.config.model_copy(update={"data": "gone.npy"}), 3)
     assert "gone.npy" in tab.notice[0]
 
 
 def test_the_url_carries_the_setting(finished: Run, no_processes: list[str]) -> None:
     """A link reproduces a view: data, its settings, recipe, steps and weights come from the URL."""
-    app = page(**{"data": "Sphere", "sphere.radius": "2.0", "steps": "1500", "w.centroid": "2.0", "run": "ring"})
+    app = open_page(**{"data": "Sphere", "sphere.radius": "2.0", "steps": "1500", "w.centroid": "2.0", "run": "ring"})
     assert shown(app) == "ring"
     button(app, "Train").click().run()
     config = Run.named(no_processes[0]).config
@@ -208,7 +164,7 @@ def test_the_url_carries_the_setting(finished: Run, no_processes: list[str]) -> 
 
 @pytest.mark.parametrize("recipe", ["stabilised", "paper", "published"])
 def test_a_recipe_sets_every_control(finished: Run, no_processes: list[str], recipe: str) -> None:
-    app = page(recipe=recipe)
+    app = open_page(recipe=recipe)
     button(app, "Train").click().run()
     made, wanted = Run.named(no_processes[0]).config, Config.make(recipe=recipe)
     assert (made.mvm, made.optimiser, made.variants) == (wanted.mvm, wanted.optimiser, wanted.variants)
@@ -216,7 +172,7 @@ def test_a_recipe_sets_every_control(finished: Run, no_processes: list[str], rec
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "mvm"])
 def test_every_peer_can_be_set_up_and_shown(finished: Run, no_processes: list[str], cli, method: str) -> None:
-    app = page(method=METHODS[method].title)
+    app = open_page(method=METHODS[method].title)
     assert not app.exception
     assert "Descriptors to match" not in words(app)
     app.number_input(key="steps").set_value(10).run()
@@ -228,40 +184,40 @@ def test_every_peer_can_be_set_up_and_shown(finished: Run, no_processes: list[st
     small = run.config.with_changes({"batch": 16, "view_points": 16, "data": finished.config.data})
     trained = Run.create(small, name="peer")
     assert cli("train", "--run", str(trained.path)).status == 0
-    app = page(run="peer")
+    app = open_page(run="peer")
     assert f"`{METHODS[method].title}`" in words(app) or METHODS[method].title in str(app.dataframe[0].value.columns)
 
 
 @pytest.mark.parametrize("name", MANIFOLDS)
 def test_every_manifold_can_be_set_up(finished: Run, no_processes: list[str], name: str) -> None:
-    app = page(data=MANIFOLDS[name].title)
+    app = open_page(data=MANIFOLDS[name].title)
     assert not app.exception
     button(app, "Train").click().run()
     assert Run.named(no_processes[0]).config.data == name
 
 
 def test_every_descriptor_has_a_toggle_and_a_slider(finished: Run) -> None:
-    app = page()
+    app = open_page()
     for name, descriptor in DESCRIPTORS.items():
         assert app.toggle(key=f"on.{name}").label == descriptor.title
         assert app.slider(key=f"w.{name}").help is not None or descriptor.help
 
 
 def test_every_control_has_help(finished: Run) -> None:
-    app = page()
+    app = open_page()
     controls = [w for kind in ("number_input", "selectbox", "slider", "text_input", "toggle") for w in app.get(kind)]
     lacking = [w.label for w in controls if not w.help and not w.label.endswith("weight")]
     assert not lacking
 
 
 def test_a_bad_combination_is_explained_and_cannot_be_trained(finished: Run) -> None:
-    app = page(variants="centroid+nonsense")
+    app = open_page(variants="centroid+nonsense")
     assert "unknown descriptor 'nonsense'" in words(app)
     assert button(app, "Train").disabled
 
 
 def test_a_bad_miner_is_explained(finished: Run) -> None:
-    app = page(**{"mvm.metric_loss": "pml:NoSuchLoss"})
+    app = open_page(**{"mvm.metric_loss": "pml:NoSuchLoss"})
     assert "NoSuchLoss" in words(app)
     assert button(app, "Train").disabled
 
@@ -278,7 +234,7 @@ def test_a_bad_miner_is_explained(finished: Run) -> None:
     ],
 )
 def test_a_bad_upload_gets_one_clear_line(finished: Run, name: str, content: bytes, says: str) -> None:
-    app = page(source="Own file")
+    app = open_page(source="Own file")
     app.file_uploader[0].set_value((name, content, "text/csv")).run()
     (error,) = [e.value for e in app.error]
     assert says in error
@@ -287,7 +243,7 @@ def test_a_bad_upload_gets_one_clear_line(finished: Run, name: str, content: byt
 
 
 def test_an_upload_is_trained_on(finished: Run, no_processes: list[str], cloud: Path) -> None:
-    app = page(source="Own file")
+    app = open_page(source="Own file")
     app.file_uploader[0].set_value(("mine.csv", cloud.read_bytes(), "text/csv")).run()
     button(app, "Train").click().run()
     assert not app.error
@@ -298,7 +254,7 @@ def test_a_slider_reaches_the_running_training(finished: Run, monkeypatch: pytes
     """Moving a weight while the shown run lives writes the wish that its trainer meets."""
     append_line(finished.path / "scalars.jsonl", {"step": 20, "event": "resumed", "time": time.time()})
     monkeypatch.setattr(Run, "alive", lambda _: True)
-    app = page()
+    app = open_page()
     app.slider(key="w.diameter").set_value(0.25).run()
     assert finished.control().weights["diameter"] == 0.25
     app.toggle(key="on.diameter").set_value(False).run()
@@ -312,7 +268,7 @@ def test_a_slider_reaches_the_running_training(finished: Run, monkeypatch: pytes
 def test_step_and_reset(finished: Run, monkeypatch: pytest.MonkeyPatch, no_processes: list[str]) -> None:
     append_line(finished.path / "scalars.jsonl", {"step": 20, "event": "paused", "time": time.time()})
     monkeypatch.setattr(Run, "alive", lambda run: run.name == "ring")
-    app = page()
+    app = open_page()
     button(app, "Step").click().run()
     assert finished.control().pause_at == 30 + 10
     button(app, "Reset").click().run()
@@ -326,7 +282,7 @@ def test_step_and_reset(finished: Run, monkeypatch: pytest.MonkeyPatch, no_proce
 def test_a_read_only_folder_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("MVM_CHECKPOINTS", str(tmp_path / "file" / "runs"))
-    app = page()
+    app = open_page()
     (error,) = [e.value for e in app.error]
     assert "cannot write" in error
     assert button(app, "Train")
@@ -337,7 +293,7 @@ def test_more_variants_than_columns(cli, cloud: Path) -> None:
     many = ("centroid", "diameter", "both", "covariance", "hausdorff", "p_diameter")
     run = Run.create(small_config(cloud, variants=many, seeds=(0, 1), steps=10, view_points=64), name="many")
     assert cli("train", "--run", str(run.path)).status == 0
-    app = page()
+    app = open_page()
     assert not app.exception
     assert app.multiselect(key="columns.many").value == list(many[:4])
     assert app.selectbox(key="seed.many").options == ["0", "1"]
@@ -347,7 +303,7 @@ CLAIMS_PAGE = "from app.views.claims import claims; claims()"
 
 
 def test_the_claims_page_shows_what_is_shipped_then_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = AppTest.from_string(CLAIMS_PAGE, default_timeout=60).run()
+    app = open_page(CLAIMS_PAGE)
     assert all(claim.title in words(app) for claim in CLAIMS.values())
     assert "As shipped with this repository" in app.caption[1].value
     assert button(app, "Measure here")
@@ -360,7 +316,7 @@ def test_the_claims_page_shows_what_is_shipped_then_what_was_measured(monkeypatc
 
 def test_the_claims_page_says_when_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.views.claims.shipped", lambda: ([], {}))
-    assert "Nothing is measured yet" in words(AppTest.from_string(CLAIMS_PAGE, default_timeout=60).run())
+    assert "Nothing is measured yet" in words(open_page(CLAIMS_PAGE))
 
 
 def test_claims_are_measured_in_the_background_and_can_be_stopped(
@@ -369,18 +325,18 @@ def test_claims_are_measured_in_the_background_and_can_be_stopped(
     """The button starts the command; while its lock is held the page has a bar and a button to stop."""
     started: list[list[str]] = []
 
-    def begin(command: list[str], **options: object) -> subprocess.Popen:
-        started.append(command)
-        assert options["start_new_session"]
+    def begin(arguments: list[str], *, log: Path) -> subprocess.Popen:
+        started.append(arguments)
         return subprocess.Popen([sys.executable, "-c", ""])
 
-    monkeypatch.setattr("app.views.claims.subprocess.Popen", begin)
-    app = AppTest.from_string(CLAIMS_PAGE, default_timeout=60).run()
+    monkeypatch.setattr("mvm.claims.detached", begin)
+    app = open_page(CLAIMS_PAGE)
     button(app, "Measure here").click().run()
-    assert started[0][1:4] == ["-m", "mvm", "claims"]
-    trial, config = next(iter(Plan().trials().items()))
+    assert not app.exception
+    assert [arguments[0] for arguments in started] == ["claims"]
+    trial, config = next(iter(Plan().trials.items()))
     run = Run.create(config, path=Plan().path(trial))
     with locked(checkpoints / "claims" / "lock"), locked(run.path / "lock"):
-        app = AppTest.from_string(CLAIMS_PAGE, default_timeout=60).run()
+        app = open_page(CLAIMS_PAGE)
         button(app, "Stop").click().run()
     assert run.control().stop

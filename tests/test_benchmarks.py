@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import csv
+import dataclasses
 import json
 import sys
 
 import pytest
+import torch
+from torch.nn import functional as F
 
-from benchmarks import cells, engine, recipe, toys
+from benchmarks import cells, engine, images, recipe, toys
 from benchmarks.cells import Cell, markdown, median
 from mvm.config import RECIPES, Config
+from mvm.descriptors import DESCRIPTORS
+from mvm.metric_losses import METRIC_LOSSES
+from mvm.networks.resnet import ResNetGenerator, ResNetMetric
 from toy_manifolds import MANIFOLDS
 
 SMALL = {"network": {"width": 8, "depth": 1}, "batch": 16, "device": "cpu", "points": 200, "steps": 20}
@@ -18,9 +25,7 @@ SMALL = {"network": {"width": 8, "depth": 1}, "batch": 16, "device": "cpu", "poi
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """Few points, small networks, and all in this process."""
-    monkeypatch.setattr(cells, "POINTS", 64)
-    monkeypatch.setattr(cells, "QUICK", 32)
+    """Small networks, and all in this process."""
     make = Config.make
     monkeypatch.setattr(Config, "make", lambda **values: make(**values | SMALL))
 
@@ -33,7 +38,7 @@ def small(monkeypatch):
 
 
 def test_a_cell_is_trained_and_each_seed_scored_on_its_own_points():
-    row = cells.measure(Cell("x", Config.make(data="circle", variants=("both",), seeds=(4, 9))))
+    row = cells.measure(Cell("x", Config.make(data="circle", variants=("both",), seeds=(4, 9)), points=64))
     assert (row["label"], row["steps"], row["members"], row["evaluations"]) == ("x", 20, 2, 1)
     assert [score["seed"] for score in row["scores"]] == [4, 9]
     first, second = row["scores"]
@@ -43,9 +48,16 @@ def test_a_cell_is_trained_and_each_seed_scored_on_its_own_points():
     assert row == json.loads(json.dumps(row))
 
 
+def test_each_seed_is_scored_on_the_data_of_its_own_settings():
+    config = Config.make(data="circle", variants=("both",))
+    same, other = (config.with_changes(c) for c in ({"optimiser.ema": 0.5}, {"settings.radius": 3.0}))
+    floors = [cells.measure(Cell("x", c, points=64))["scores"][0]["w2_floor"] for c in (config, same, other)]
+    assert floors[0] == floors[1] == pytest.approx(floors[2] / 3)
+
+
 def test_a_budget_of_time_sets_the_steps():
     config = Config.make(data="circle", variants=("both",))
-    short, long = (cells.measure(Cell("x", config, seconds=s))["steps"] for s in (0.02, 2.0))
+    short, long = (cells.measure(Cell("x", config, s, 64))["steps"] for s in (0.02, 2.0))
     assert 10 <= short < long
 
 
@@ -55,9 +67,10 @@ def test_a_key_changes_with_what_could_change_the_result():
         Cell("a", config),
         Cell("b", config),
         Cell("a", config, 3.0),
+        Cell("a", config, points=64),
         Cell("a", config.with_changes({"batch": 8})),
     ]
-    assert len({cell.key for cell in wanted}) == 4
+    assert len({cell.key for cell in wanted}) == len(wanted)
     assert Cell("a", config).key == wanted[0].key
 
 
@@ -92,7 +105,7 @@ def test_a_section_is_replaced_and_the_rest_of_the_page_stays(tmp_path):
 
 
 def run(module, monkeypatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["x", *arguments])
+    monkeypatch.setattr(sys, "argv", ["x", "--points", "64", *arguments])
     module.main()
 
 
@@ -100,7 +113,7 @@ def test_recipe_table(monkeypatch, tmp_path, capsys):
     run(recipe, monkeypatch, "--manifolds", "circle", "eight_gaussians", "--seeds", "2", "--out", str(tmp_path))
     page = (tmp_path / "results.md").read_text()
     assert page == f"# Measured\n\n{capsys.readouterr().out}"
-    assert "Median of 2 seeds" in page
+    assert "Median of 2 seeds; seed i is scored on 64 real points" in page
     assert page.count("\n| ") == 2 + 2
     rows = list(csv.DictReader((tmp_path / "tables" / "recipe.csv").open()))
     assert len(rows) == 2 * len(RECIPES["mvm"]) * 2
@@ -111,7 +124,9 @@ def test_changes_table(monkeypatch, tmp_path):
     names = dict(list(recipe.CHANGES.items())[:2])
     monkeypatch.setattr(recipe, "CHANGES", names)
     run(recipe, monkeypatch, "--changes", "--manifolds", "circle", "--out", str(tmp_path))
-    assert all(f"| {name} |" in (tmp_path / "results.md").read_text() for name in names)
+    page = (tmp_path / "results.md").read_text()
+    assert all(f"| {name} |" in page for name in names)
+    assert "Median of 3 seeds" in page
 
 
 @pytest.mark.parametrize("label", recipe.CHANGES)
@@ -141,8 +156,6 @@ def test_engine_measures_both_loops(kind):
 
 
 def test_operations_of_a_product_are_counted():
-    import torch
-
     def step() -> None:
         torch.baddbmm(torch.zeros(2, 1, 5), torch.zeros(2, 7, 3), torch.zeros(2, 3, 5))
         torch.bmm(torch.zeros(2, 7, 3), torch.zeros(2, 3, 5))
@@ -151,3 +164,103 @@ def test_operations_of_a_product_are_counted():
     product = 2 * 2 * 7 * 3 * 5
     assert operations == 2 * product
     assert volume == 4 * (2 * (42 + 30 + 70) + 10)
+
+
+@pytest.mark.parametrize("unused_pass", [True, False])
+def test_the_published_step_is_its_formulas(unused_pass):
+    """Against this lab's descriptors, triplet loss and folded networks, and Adam's first step written out."""
+    torch.manual_seed(0)
+    f, g = ResNetGenerator(8, channels=4, folded=False).double(), ResNetMetric(8, channels=4).double()
+    g.output.weight.data *= 100  # gaps of order one, beside which the descriptors' guard against √0 is nothing
+    own_f, own_g = ResNetGenerator(8, channels=4).double(), copy.deepcopy(g)
+    own_f.load_state_dict(f.state_dict())
+    real = torch.rand(6, 3, 8, 8, dtype=torch.float64)
+    torch.manual_seed(1)
+    terms = images.PublishedStep(f, g, unused_pass=unused_pass)(real)
+
+    torch.manual_seed(1)
+    z, positives, negatives = torch.randn(6, 128).double(), torch.randperm(6), torch.randperm(6)
+    r, fake = own_g(real), own_g(own_f(z))
+    gaps = {"centroid": DESCRIPTORS["centroid"].gap(r, fake)}
+    gaps["distance_matrix"] = 6 * DESCRIPTORS["distance_matrix"].gap(r, fake)
+    weights_f, weights_g = list(own_f.parameters()), list(own_g.parameters())
+    both = torch.autograd.grad(sum(gaps.values()), [*weights_f, *weights_g])
+    slopes_f, slopes_g = both[: len(weights_f)], both[len(weights_f) :]
+    with torch.no_grad():
+        for weight, slope in zip(weights_f, slopes_f, strict=True):
+            weight -= 1e-4 * slope / (slope.abs() + 1e-6)
+    anchor, negative = own_g(real), own_g(own_f(z).detach())
+    gaps["triplet"] = METRIC_LOSSES["direction_triplet"](
+        anchor, anchor[positives], negative[negatives], alpha=1.0, gamma=0.01, summed=True
+    )
+    slopes_g = [a + b for a, b in zip(slopes_g, torch.autograd.grad(gaps["triplet"], weights_g), strict=True)]
+
+    assert min(gaps.values()) > 1e-2
+    torch.testing.assert_close(terms, {name: value.detach() for name, value in gaps.items()}, rtol=1e-6, atol=0)
+    torch.testing.assert_close([p.grad for p in g.parameters()], slopes_g, rtol=1e-5, atol=1e-8)
+    moved = [w - 1e-4 * s / (s.abs() + 1e-3) for w, s in zip(weights_g, slopes_g, strict=True)]
+    torch.testing.assert_close(list(g.parameters()), moved, rtol=1e-6, atol=1e-9)
+
+
+TINY = ["--sizes", "8", "--batch", "4", "--channels", "4", "--seconds", "0.02", "--rounds", "2", "--threads", "1"]
+TINY += ["--device", "cpu", "--distinct", "8", "--pictures", "2000"]
+
+
+def test_images_table(monkeypatch, tmp_path):
+    """Every contender in this process; `test_processes_take_turns` has the processes."""
+
+    def measure(tasks, *, seconds: float, rounds: int) -> dict[str, images.Measured]:
+        made = {task: images.contender(task) for task in tasks}
+        rates = {task: [images.turn(made[task].step, seconds, lambda: None) for _ in range(rounds)] for task in tasks}
+        return {t.kind: images.Measured(t, rates[t], made[t].count(), images.peak_memory("cpu")) for t in tasks}
+
+    monkeypatch.undo()  # no `SMALL`: the sizes are the options'
+    monkeypatch.setattr(images, "measure", measure)
+    monkeypatch.setattr(images, "PRODUCT", {"cpu": 64})
+    monkeypatch.setattr(images, "WORKERS", 1)
+    monkeypatch.setattr(sys, "argv", ["x", *TINY, "--out", str(tmp_path)])
+    images.main()
+    page = (tmp_path / "results.md").read_text()
+    assert "no GPU was at hand" in page
+    assert all(f"| 8 | 4 | {title} |" in page for title in images.CONTENDERS.values())
+    rows = list(csv.DictReader((tmp_path / "tables" / "images.csv").open()))
+    assert len(rows) == 2 * (len(images.CONTENDERS) + 1)
+    assert all(float(row["steps_per_second"]) > 0 and float(row["memory_mb"]) > 1 for row in rows)
+    work = {row["kind"]: float(row["gigaflop"]) for row in rows}
+    assert work["published"] > work["lean"] > work["ours"]
+
+
+def test_processes_take_turns(monkeypatch):
+    task = images.Task("ceiling", 8, 4, 4, 1, "cpu", 64, 8, "")
+    result = images.measure([task], seconds=0.02, rounds=3)["ceiling"]
+    assert len(result.rates) == 3
+    assert min(result.rates) > 0
+    assert result.gigaflop == 2e-9 * images.PRODUCT["cpu"] ** 3
+    with pytest.raises(RuntimeError, match="the process that measures ceiling ended early"):
+        images.measure([dataclasses.replace(task, device="nowhere")], seconds=0.02, rounds=1)
+
+
+def test_operations_of_a_step_are_counted():
+    x = torch.zeros(2, 3, 8, 8, requires_grad=True)
+    weight = torch.zeros(5, 3, 4, 4, requires_grad=True)
+
+    def twice() -> None:
+        y = F.conv2d(x, weight, stride=2, padding=1)
+        (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        torch.autograd.grad(slope.square().sum(), weight)
+
+    product = 2 * (2 * 5 * 4 * 4) * 3 * 4 * 4
+    forward = images.operations(lambda: F.conv2d(x, weight, stride=2, padding=1))
+    assert forward == pytest.approx(product / 1e9)
+    assert images.operations(twice) >= 4 * forward
+
+
+def test_a_jpeg_is_a_picture_of_the_data(tmp_path):
+    images.write_jpegs(tmp_path, 2)
+    folder = images.JpegFolder(tmp_path, 32, 5)
+    assert len(folder) == 5
+    assert folder[0].shape == (3, 32, 32)
+    torch.testing.assert_close(folder[4], folder[0])
+    wanted = images.Faces(32).images(2, torch.Generator().manual_seed(0))[0][1].permute(2, 0, 1) / 255
+    assert (folder[1] - wanted).abs().mean() < 0.03
+    assert folder.decoded.value == 4

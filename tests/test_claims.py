@@ -12,14 +12,15 @@ import torch
 
 import mvm.claims
 from mvm.claims import CLAIMS, Plan, findings, shipped, to_json, train
-from mvm.runs import Run, RunBusy, RunError, append_line, locked, write_atomic, write_tensors
+from mvm.files import append_line, locked, write_atomic, write_tensors
+from mvm.runs import Run, RunBusy, RunError
 
 PLAN = Plan(steps=20, seeds=3, batches=(32, 512, 1024), manifolds=("circle",))
 
 
 def write(trial: tuple[str, str, int], *, ratios: dict[str, list[float | None]], **numbers) -> Run:
     """A finished run of a trial that never was trained, with these final scores and gaps."""
-    run = Run.create(PLAN.trials()[trial], path=PLAN.path(trial))
+    run = Run.create(PLAN.trials[trial], path=PLAN.path(trial))
     rows = []
     for variant, seed in run.config.members:
         ranks = dict(zip(("", "_initial", "_euclidean"), numbers.get("ranks", (0.5, 0.4, 0.3)), strict=True))
@@ -80,7 +81,7 @@ def test_gaps_that_fall_but_do_not_settle_have_not_converged():
 
 
 def test_a_diverged_training_counts_as_infinitely_bad():
-    run = Run.create(PLAN.trials()["paper", "circle", 1024], path=PLAN.path(("paper", "circle", 1024)))
+    run = Run.create(PLAN.trials["paper", "circle", 1024], path=PLAN.path(("paper", "circle", 1024)))
     append_line(run.path / "scalars.jsonl", {"step": 3, "event": "diverged", "time": 0.0, "reason": "x"})
     scores = mvm.claims._score(run, "both", "w2_ratio")
     assert np.isinf(scores).all()
@@ -89,7 +90,7 @@ def test_a_diverged_training_counts_as_infinitely_bad():
 
 def test_another_plan_has_other_runs():
     longer = Plan(steps=21, seeds=3, batches=PLAN.batches, manifolds=PLAN.manifolds)
-    assert not {PLAN.path(t) for t in PLAN.trials()} & {longer.path(t) for t in longer.trials()}
+    assert not {PLAN.path(t) for t in PLAN.trials} & {longer.path(t) for t in longer.trials}
 
 
 def test_findings_survive_json(monkeypatch, tmp_path):
@@ -134,10 +135,10 @@ def test_train_makes_what_is_missing_and_only_that(trainings):
     shares: list[float] = []
     train(PLAN, processes=2, on_progress=shares.append)
     assert done.name not in trainings
-    assert len(set(trainings)) == len(PLAN.trials()) - 1
+    assert len(set(trainings)) == len(PLAN.trials) - 1
     assert shares[-1] == 1.0
     train(PLAN, processes=2)
-    assert len(trainings) == len(PLAN.trials()) - 1
+    assert len(trainings) == len(PLAN.trials) - 1
 
 
 def test_train_says_which_training_failed(trainings):
@@ -158,7 +159,7 @@ def test_only_one_process_measures(checkpoints):
 
 def test_the_command_prints_every_claim(cli, trainings, monkeypatch):
     monkeypatch.setattr(Plan, "quick", classmethod(lambda cls: PLAN))
-    for trial in PLAN.trials():
+    for trial in PLAN.trials:
         write(trial, ratios=GOOD)
     printed = cli("claims", "--quick")
     assert printed.status == 0

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mvm.config import Config
-from mvm.runs import Run, append_line
+from mvm.files import append_line
+from mvm.runs import Run
 from mvm.scores import SCORE_KEYS
 
 SMALL = ["--network.width", "8", "--network.depth", "2", "--batch", "16", "--view-points", "16"]

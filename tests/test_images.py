@@ -17,7 +17,7 @@ from PIL import Image
 from pyarrow import parquet
 
 import mvm.data.images as images
-from mvm.data.images import Folder, Parquet, Zip, decode, image_caches, open_cache, open_source, prepare
+from mvm.data.images import Folder, Parquet, Zip, decode, image_caches, image_folder, open_cache, open_source, prepare
 from mvm.settings import ConfigError
 
 SIZE = 16
@@ -154,7 +154,7 @@ def test_what_cannot_be_used_is_said(name):
 
 
 def test_a_folder_with_broken_files(folder, tmp_path):
-    out, seen = tmp_path / "caches" / "mine.npy", []
+    out, seen = image_folder() / "mine.npy", []
     made = prepare(Folder(folder), out, size=SIZE, processes=1, on_progress=lambda *p: seen.append(p))
     cached, sidecar = open_cache(out)
     assert sidecar == made
@@ -169,7 +169,7 @@ def test_a_folder_with_broken_files(folder, tmp_path):
     for i in range(5):  # sorted: the folder's own files come before those in deeper/
         assert_alike(cached[i], expected(picture(i)))
     assert [p.name for p in out.parent.iterdir() if p.name.startswith(".")] == []
-    assert list(image_caches(out.parent)) == ["mine"]
+    assert list(image_caches()) == ["mine"]
 
 
 def test_every_source_gives_the_same_cache(folder, tmp_path):

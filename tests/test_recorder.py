@@ -12,12 +12,14 @@ from safetensors.torch import load_file
 from trainers import dies, small_config, small_disk, until, write_cloud
 
 from mvm.__main__ import main
+from mvm.files import append_line
 from mvm.recorder import Recorder, Stopped
-from mvm.runs import Control, Run, append_line
+from mvm.runs import Control, Run
 from mvm.training import Experiment, fit
 
 STEPS = 300  # records every 10, checkpoints every 50, snapshots every 20, scores every 30 steps
 PLAN = {"steps": STEPS, "checkpoints": 6, "snapshots": 15}
+COST = ("seconds", "memory")
 SAVED = ("checkpoint.safetensors", "best.safetensors", "scores.json")
 
 
@@ -34,9 +36,9 @@ def whole(tmp_path_factory):
 
 
 def history(run):
-    """All records but wall-clock times, and all events but those of the process."""
+    """All records but time and memory taken, and all events but those of the process."""
     records = Run(run.path).records.poll()
-    scalars = [{key: value for key, value in record.items() if key != "seconds"} for record in records.scalars]
+    scalars = [{key: value for key, value in record.items() if key not in COST} for record in records.scalars]
     return scalars, records.scores, [event for event in records.events if "time" not in event]
 
 

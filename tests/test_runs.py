@@ -15,18 +15,8 @@ from trainers import until
 
 from mvm import runs
 from mvm.config import ConfigError
-from mvm.runs import (
-    Control,
-    Records,
-    Run,
-    RunBusy,
-    RunError,
-    all_runs,
-    append_line,
-    locked,
-    write_atomic,
-    write_tensors,
-)
+from mvm.files import append_line, locked, write_atomic, write_tensors
+from mvm.runs import Control, Records, Run, RunBusy, RunError, all_runs
 
 
 def log(run):

@@ -3,7 +3,8 @@
 import pytest
 from trainers import until
 
-from mvm.runs import RunError, checkpoints
+from mvm.files import checkpoints
+from mvm.runs import RunError
 from mvm.slots import slot, slot_count
 
 

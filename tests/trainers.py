@@ -27,7 +27,7 @@ __all__ = ["Command", "dies", "small_config", "small_disk", "start", "until", "w
 T = TypeVar("T")
 
 forked = multiprocessing.get_context("forkserver")
-forked.set_forkserver_preload(["mvm.__main__", "mvm.recorder", "mvm.evaluation", "torch._dynamo", "ot", "tqdm.auto"])
+forked.set_forkserver_preload(["mvm.__main__", "mvm.recorder", "mvm.evaluation", "ot", "tqdm.auto"])
 
 
 def until(condition: Callable[[], T], *, deadline: float = 120) -> T:

@@ -72,9 +72,13 @@ class Faces:
     def images(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Random faces as an image cache holds them, `(n, size, size, 3)` uint8, and their factors `(n, 12)`."""
         factors = self.draw(n, generator)
-        with torch.no_grad():
-            parts = [self._render(chunk).mul_(255).round_().byte() for chunk in factors.split(CHUNK)]
-        return torch.cat(parts).permute(0, 2, 3, 1).contiguous(), factors
+        return self.pictures(factors), factors
+
+    @torch.no_grad()
+    def pictures(self, factors: Tensor) -> Tensor:
+        """The faces with these factors, `(n, 12)`, as an image cache holds them, `(n, size, size, 3)` uint8."""
+        parts = [self._render(chunk).mul_(255).round_().byte() for chunk in factors.split(CHUNK)]
+        return torch.cat(parts).permute(0, 2, 3, 1).contiguous()
 
     def _empty(self, like: Tensor) -> Tensor:
         return like.new_zeros(0, 3, self.size, self.size)

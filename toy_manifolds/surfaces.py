@@ -1,9 +1,10 @@
 """Surfaces in space, with coordinates (n, 2).
 
-Sheet        X(t, h) = (x(t), h, z(t)): a plane curve swept along a line. It unrolls to a flat rectangle, so that
-             the geodesic is exactly ‖(s(t) − s(t′), h − h′)‖ with s the curve's arc length
-Sphere       great circles, exact
-Torus, Möbius strip    shortest paths are found numerically
+    Sheet        X(t, h) = (x(t), h, z(t)): a plane curve swept along a line
+    Sphere       great circles, exact
+    Torus, Möbius strip    shortest paths are found numerically
+
+A sheet unrolls to a flat rectangle: its geodesic is exactly ‖(s(t) − s(t′), h − h′)‖ with s the curve's arc length.
 """
 
 import math

@@ -4,41 +4,73 @@ Plotly needs 50 to 350 ms of a core to redraw a row of three clouds where there 
 the browser share two cores, that is one or two pictures a second. A canvas needs a few milliseconds, and has what a
 cloud needs: axes in two dimensions with pan and zoom, an orbit in three that all panels share; both survive every
 update, because only the browser holds them. Curves and spectra stay with Plotly.
+
+Points may stand for pictures: hovering one shows its picture beside the cursor, clicking it picks it. The pictures
+travel as one sheet.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from app.component import component
+from app.picture_grid import Picked, encode, picked_of
 
 __all__ = ["cloud_plot"]
 
 _component = component(Path(__file__).parent)
 
 
-def cloud_plot(panels: Sequence[dict[str, Any]], *, key: str, height: int, alt: str, step: int) -> None:
+def cloud_plot(
+    panels: Sequence[dict[str, Any]],
+    *,
+    key: str,
+    height: int,
+    alt: str,
+    step: int,
+    pictures: np.ndarray | None = None,
+    ringed: Picked | None = None,
+) -> Picked | None:
     """Draw the panels in place of the last ones of this key.
 
     Args:
         panels: one dict each, as `app.plots.cloud` makes them: title, span (one [low, high] per axis: what is in
             view), ticks (whether axes are labelled), and layers: name, colour, points `(n, 2 or 3)`, and optionally
-            line: draw the points as a path that NaN rows interrupt.
+            line: draw the points as a path that NaN rows interrupt; first: index among the pictures of its first point.
         key: the chart's identity on the page, constant over updates.
         height: in pixels; the width follows the column.
         alt: what the chart shows, in words, for screen readers.
         step: the training step shown; becomes the node's `data-step`.
+        pictures: `(n, size, size, 3)` uint8 that points stand for.
+        ringed: the point to draw a ring around.
+
+    Returns:
+        The point that was clicked last.
     """
     encoded = [
         panel | {"layers": [layer | {"points": _encode(layer["points"])} for layer in panel["layers"]]}
         for panel in panels
     ]
-    _component(key=key, height=height, data={"panels": encoded, "key": key, "height": height, "alt": alt, "step": step})
+    data = {"panels": encoded, "key": key, "height": height, "alt": alt, "step": step}
+    if pictures is not None:
+        data |= {"sheet": _sheet(pictures.tobytes(), pictures.shape), "size": pictures.shape[1]}
+        data |= {"ringed": None if ringed is None else asdict(ringed)}
+    return picked_of(
+        _component(key=key, height=height, data=data, default={"picked": None}, on_picked_change=lambda: None)
+    )
+
+
+@lru_cache(maxsize=4)
+def _sheet(content: bytes, shape: tuple[int, ...]) -> str:
+    """The same pictures come again and again while a run is at rest, or its projection is."""
+    return encode(np.frombuffer(content, dtype=np.uint8).reshape(shape), quality=85)
 
 
 def _encode(points: np.ndarray) -> str:

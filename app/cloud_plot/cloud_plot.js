@@ -1,17 +1,22 @@
 // A row of point clouds on one canvas. The view (pan, zoom, orbit) lives here and nowhere else, is shared by all panels of
 // the row, and is untouched by new data. Drag: pan or orbit; wheel with Ctrl, or pinch: zoom; double click: back to start.
+// Where points stand for pictures, hovering one shows its picture and a click picks it.
 const CHARTS = new WeakMap(); // DOM node → its chart
 const START = { x: 0, y: 0, zoom: 1, yaw: 0.35, pitch: 0.3 };
 const GAP = 26;
 const TOP = 30;
 const BOTTOM = 22;
 const LEFT = 40;
+const NEAR = 9; // pixels within which a point is meant
+const THUMBNAIL = 90;
 
-export default function ({ data, parentElement }) {
+export default function ({ data, parentElement, setStateValue }) {
   const node = parentElement.querySelector(".cloud-plot");
   const chart = CHARTS.get(node) ?? open(node);
   chart.data = data;
   chart.fresh = true;
+  chart.pick = (point) => setStateValue("picked", { ...point, when: Date.now() });
+  load(chart);
   node.style.height = `${data.height}px`;
   node.dataset.livePlot = data.key;
   node.setAttribute("role", "img");
@@ -21,18 +26,30 @@ export default function ({ data, parentElement }) {
 
 function open(node) {
   const canvas = node.appendChild(document.createElement("canvas"));
-  const chart = { node, canvas, view: { ...START }, data: null, fresh: false, waiting: false, updates: 0 };
+  const chart = { node, canvas, view: { ...START }, data: null, fresh: false, waiting: false, updates: 0, sheet: null, sheetOf: null };
   CHARTS.set(node, chart);
   new ResizeObserver(() => redraw(chart)).observe(node);
   new MutationObserver(() => redraw(chart)).observe(document.documentElement, { attributes: true });
   let last = null;
+  let start = null;
   canvas.onpointerdown = (event) => {
     canvas.setPointerCapture(event.pointerId);
-    last = [event.clientX, event.clientY];
+    last = start = [event.clientX, event.clientY];
   };
-  canvas.onpointerup = canvas.onpointercancel = () => (last = null);
+  canvas.onpointerup = (event) => {
+    const still = start && Math.hypot(event.clientX - start[0], event.clientY - start[1]) < 4;
+    last = start = null;
+    const found = still && nearest(chart, event.offsetX, event.offsetY);
+    if (found) chart.pick({ panel: found.panel, layer: found.layer.name, index: found.index });
+  };
+  canvas.onpointercancel = () => (last = start = null);
+  canvas.onpointerleave = () => hover(chart, null);
   canvas.onpointermove = (event) => {
-    if (!last) return;
+    if (!last) {
+      hover(chart, event);
+      return;
+    }
+    hover(chart, null);
     const [dx, dy] = [event.clientX - last[0], event.clientY - last[1]];
     last = [event.clientX, event.clientY];
     const { view } = chart;
@@ -57,6 +74,64 @@ function open(node) {
     redraw(chart);
   };
   return chart;
+}
+
+// The sheet of pictures, loaded beside the drawing; the last one serves until it is there.
+function load(chart) {
+  const { sheet } = chart.data;
+  if (!sheet || chart.sheetOf === sheet) return;
+  chart.sheetOf = sheet;
+  const image = new Image();
+  image.onload = () => {
+    if (chart.sheetOf === sheet) chart.sheet = image;
+  };
+  image.src = sheet;
+}
+
+// The point with a picture that is nearest to a place on the canvas; later layers lie on top and win.
+function nearest(chart, x, y) {
+  if (!chart.data?.sheet || solid(chart)) return null;
+  let [best, found] = [NEAR, null];
+  frames(chart).forEach((frame, i) => {
+    if (x < frame.x || x > frame.x + frame.side || y < frame.y || y > frame.y + frame.side) return;
+    const { toX, toY } = place(frame, chart.data.panels[i], chart.view);
+    for (const layer of chart.data.panels[i].layers) {
+      if (layer.first === undefined) continue;
+      for (let k = 0; k < layer.points.length; k += 2) {
+        const far = Math.hypot(toX(layer.points[k]) - x, toY(layer.points[k + 1]) - y);
+        if (far <= best) [best, found] = [far, { panel: i, layer, index: k / 2 }];
+      }
+    }
+  });
+  return found;
+}
+
+// The picture of the point under the cursor, beside it; on the left of the cursor near the right edge.
+function hover(chart, event) {
+  const { node, canvas, data, sheet } = chart;
+  const found = event && sheet && nearest(chart, event.offsetX, event.offsetY);
+  canvas.classList.toggle("on-point", Boolean(found));
+  let box = node.querySelector(".thumbnail");
+  if (!found) {
+    box?.remove();
+    return;
+  }
+  if (!box) {
+    box = node.appendChild(document.createElement("div"));
+    box.className = "thumbnail";
+    box.append(Object.assign(document.createElement("canvas"), { width: 2 * THUMBNAIL, height: 2 * THUMBNAIL }), "");
+  }
+  const { layer, index } = found;
+  const [{ size }, k] = [data, layer.first + index];
+  const across = Math.round(sheet.width / size);
+  const pen = box.firstChild.getContext("2d");
+  pen.imageSmoothingEnabled = false;
+  pen.drawImage(sheet, (k % across) * size, Math.floor(k / across) * size, size, size, 0, 0, 2 * THUMBNAIL, 2 * THUMBNAIL);
+  box.lastChild.textContent = `${layer.name} ${index}`;
+  box.style.borderColor = layer.colour;
+  const [x, y] = [event.offsetX, event.offsetY];
+  box.style.left = `${x + 14 + 96 < node.clientWidth ? x + 14 : x - 14 - 96}px`;
+  box.style.top = `${Math.max(0, Math.min(y - 40, data.height - 116))}px`;
 }
 
 function solid(chart) {
@@ -105,6 +180,7 @@ function draw(chart) {
     pen.textBaseline = "alphabetic";
     pen.fillText(panel.title, frame.x, TOP - 10);
     draw(pen, frame, panel, view, ink);
+    if (data.ringed?.panel === i) ring(pen, frame, panel, view, ink, data.ringed);
   });
   legend(pen, width, data.panels[0].layers, ink);
   if (chart.fresh) {
@@ -142,12 +218,30 @@ function legend(pen, width, layers, ink) {
 
 // ---------------------------------------------------------------- two dimensions
 
-function flatPanel(pen, { x, y, side }, panel, view, ink) {
+// Where a flat panel puts data: its middle, what the side of its square shows, and the way to pixels.
+function place({ x, y, side }, panel, view) {
   const [[x0, x1], [y0, y1]] = panel.span;
-  const unit = Math.max(x1 - x0, y1 - y0) / view.zoom; // what the side of the square shows
+  const unit = Math.max(x1 - x0, y1 - y0) / view.zoom;
   const [cx, cy] = [(x0 + x1) / 2 + view.x * unit * view.zoom, (y0 + y1) / 2 + view.y * unit * view.zoom];
   const toX = (value) => x + ((value - cx) / unit + 0.5) * side;
   const toY = (value) => y + (0.5 - (value - cy) / unit) * side;
+  return { unit, cx, cy, toX, toY };
+}
+
+function ring(pen, frame, panel, view, ink, { layer, index }) {
+  const points = panel.layers.find(({ name }) => name === layer)?.points;
+  if (!points || 2 * index >= points.length) return;
+  const { toX, toY } = place(frame, panel, view);
+  pen.strokeStyle = ink;
+  pen.lineWidth = 2;
+  pen.beginPath();
+  pen.arc(toX(points[2 * index]), toY(points[2 * index + 1]), 7, 0, 7);
+  pen.stroke();
+}
+
+function flatPanel(pen, frame, panel, view, ink) {
+  const { x, y, side } = frame;
+  const { unit, cx, cy, toX, toY } = place(frame, panel, view);
   if (panel.ticks) {
     pen.lineWidth = 1;
     pen.font = pen.font.replace("13px", "11px");

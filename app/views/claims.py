@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from mvm.claims import CLAIMS, Finding, Plan, findings, shipped
-from mvm.runs import RunError, checkpoints
+from mvm.claims import CLAIMS, Finding, Plan, findings, launch, shipped
+from mvm.runs import RunError
 from toy_manifolds import MANIFOLDS
 
 __all__ = ["claims"]
@@ -53,27 +50,21 @@ def progress(plan: Plan, was_measuring: bool) -> None:
     measuring = plan.being_measured()
     if measuring != was_measuring:
         st.rerun()
+    share = plan.progress()
     if not measuring:
-        left = "go on" if 0 < plan.progress() < 1 else "half an hour on 2 cores"
-        done = plan.progress() == 1
-        help_text = f"train {len(plan.trials())} runs in the background and score them; they can be stopped and resumed"
+        left = "go on" if 0 < share < 1 else "half an hour on 2 cores"
+        done = share == 1
+        help_text = f"train {len(plan.trials)} runs in the background and score them; they can be stopped and resumed"
         label = "Measured" if done else f"Measure here ({left})"
         st.button(label, icon=":material/play_arrow:", help=help_text, disabled=done, on_click=measure)
         return
-    share = plan.progress()
     st.progress(share, text=f"measuring: {share:.0%} of all training steps; verdicts appear as trainings finish")
     st.button("Stop", icon=":material/stop:", help="what is done is kept", on_click=stop, args=(plan,))
 
 
 def measure() -> None:
-    """Start `python -m mvm claims` as a process of its own; closing the page does not stop it."""
-    folder = checkpoints() / "claims"
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mvm", "claims", "--processes", str(max(1, (os.cpu_count() or 2) - 1))]
-    with (folder / "claims.log").open("ab") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    while process.poll() is None and not Plan().being_measured():  # so that the page that comes back shows it
-        time.sleep(0.1)
+    """Start the measuring, and leave a core to the screen; closing the page does not stop it."""
+    launch(processes=max(1, (os.cpu_count() or 2) - 1))
 
 
 def stop(plan: Plan) -> None:

@@ -26,22 +26,26 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from mvm.files import checkpoints, write_atomic
 from mvm.settings import ConfigError
 
 __all__ = [
     "Lmdb",
     "Prepared",
+    "Progress",
     "Source",
     "decode",
     "find_partition",
     "image_caches",
+    "image_folder",
     "open_cache",
     "open_source",
     "prepare",
+    "progress",
 ]
 
 SCHEMA = 1
@@ -326,6 +330,7 @@ class _Part:
     """How far a preparing has come; the file of pixels may be longer, and is cut back to this on resuming."""
 
     fingerprint: str
+    total: int = 0
     done: int = 0
     count: int = 0
     seconds: float = 0.0
@@ -367,11 +372,13 @@ def prepare(
     if not names:
         raise ConfigError(f"source: no picture in {source.path}; endings known are {' '.join(sorted(SUFFIXES))}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    pixels, note = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.part.json")
+    pixels, note = out.with_name(f".{out.name}.part"), _note(out)
     fingerprint = hashlib.sha256(json.dumps([str(source.path.resolve()), size, crop, names]).encode()).hexdigest()
     part = _resume(pixels, note, fingerprint, size)
-    began, saved = time.monotonic() - part.seconds, time.monotonic()
+    part.total = len(names)
+    began = time.monotonic() - part.seconds
     with pixels.open("r+b") as file:
+        saved = _save(file, note, part, began)
         file.seek(HEADER + part.count * size * size * 3)
         for split, images, skipped, converted in _decoded(source, names, ranges, part.done, size, crop, processes):
             file.write(images.tobytes())
@@ -397,10 +404,27 @@ def prepare(
         str(source.path.resolve()), type(source).__name__.lower(), size, crop, part.count, part.splits, part.skipped,
         part.converted, _checksum(pixels), round(time.monotonic() - began, 1),
     )  # fmt: skip
-    _write(out.with_suffix(".json"), json.dumps(asdict(prepared), indent=1))
+    write_atomic(out.with_suffix(".json"), json.dumps(asdict(prepared), indent=1).encode())
     pixels.replace(out)
     note.unlink()
     return prepared
+
+
+class Progress(NamedTuple):
+    """How far a preparing has come: files done, of how many, and how many of them were skipped."""
+
+    done: int
+    total: int
+    skipped: int
+
+
+def progress(out: Path) -> Progress | None:
+    """Of the preparing of this NPY file; None where none has begun or it is finished."""
+    try:
+        part = _Part(**json.loads(_note(out).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return Progress(part.done, part.total, len(part.skipped))
 
 
 def open_cache(path: Path) -> tuple[np.ndarray, Prepared]:
@@ -432,9 +456,14 @@ def find_partition(source: Path) -> Path | None:
     return next((f / name for f in folders for name in PARTITIONS if (f / name).is_file()), None)
 
 
-def image_caches(folder: Path) -> dict[str, Path]:
-    """Finished caches in a folder, by name."""
-    return {path.stem: path for path in sorted(folder.glob("*.npy")) if path.with_suffix(".json").exists()}
+def image_folder() -> Path:
+    """Where caches lie."""
+    return checkpoints() / ".images"
+
+
+def image_caches() -> dict[str, Path]:
+    """Finished caches, by name."""
+    return {path.stem: path for path in sorted(image_folder().glob("*.npy")) if path.with_suffix(".json").exists()}
 
 
 def _in_splits(source: Source, partition: Path | None) -> tuple[list[str], dict[str, list[int]]]:
@@ -509,6 +538,10 @@ def _chunk(
     return np.array(images, dtype=np.uint8).reshape(-1, size, size, 3), skipped, dict(modes)
 
 
+def _note(out: Path) -> Path:
+    return out.with_name(f".{out.name}.part.json")
+
+
 def _resume(pixels: Path, note: Path, fingerprint: str, size: int) -> _Part:
     try:
         part = _Part(**json.loads(note.read_text(encoding="utf-8")))
@@ -526,14 +559,8 @@ def _save(file: Any, note: Path, part: _Part, began: float) -> float:
     """Pixels first, then the note that counts them."""
     file.flush()
     part.seconds = time.monotonic() - began
-    _write(note, json.dumps(asdict(part)))
+    write_atomic(note, json.dumps(asdict(part)).encode())
     return time.monotonic()
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _header(count: int, size: int) -> bytes:

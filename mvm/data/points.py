@@ -66,6 +66,10 @@ class PointData:
         """D, the dimension of one point."""
         return self.train.shape[-1]
 
+    def table(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """Training points to draw from."""
+        return self.train.to(device=device, dtype=dtype)
+
     def standardise(self, points: Tensor) -> Tensor:
         """Own units to training units."""
         return (points - self.mean) / self.scale

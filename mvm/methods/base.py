@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,7 @@ class Method:
         recipes: config defaults by name. "stabilised", the default, and "paper" are owed.
         matches_descriptors: whether variants are descriptor sets; else the one variant has the method's name.
         learns_metric: whether the metric network is trained at all.
+        makes_images: whether the generator's networks for pictures serve it.
         networks: networks of its own, descended together with the metric network.
         state: tensors beside all weights that a checkpoint must hold; changed in place.
         critic_steps: updates of the metric network for each of the generator.
@@ -61,6 +62,7 @@ class Method:
     recipes: ClassVar[dict[str, dict[str, Any]]]
     matches_descriptors: ClassVar[bool] = False
     learns_metric: ClassVar[bool] = True
+    makes_images: ClassVar[bool] = True
 
     def __init__(
         self, config: Settings, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
@@ -128,17 +130,27 @@ def stream(seed: int, step: int) -> int:
     return (z ^ z >> 31) % 2**32
 
 
+class Table(Protocol):
+    """Training points that are made when they are drawn."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: Tensor) -> Tensor: ...
+
+
 class Draws:
     """Real batches and random numbers of one step, the same for all variants of a seed.
 
     Args:
-        train: training points `(N, D)`.
+        train: training points `(N, D)`, or what gives them when indexed by rows.
         seeds: one stream each; V = copies · len(seeds), seeds vary fastest.
         copies: variants per seed.
         noise_dim: m, dimension of the generator's input.
     """
 
-    def __init__(self, train: Tensor, seeds: Sequence[int], *, copies: int, noise_dim: int) -> None:
+    def __init__(self, train: Tensor | Table, seeds: Sequence[int], *, copies: int, noise_dim: int) -> None:
         self.train, self.seeds, self.copies, self.noise_dim = train, seeds, copies, noise_dim
         self.generators = [torch.Generator(train.device) for _ in seeds]
 

@@ -33,6 +33,7 @@ class FlowMatching(Method):
     title = "Flow matching"
     settings = FlowMatchingSettings
     learns_metric = False
+    makes_images = False
     recipes = peer_recipes(lr=1e-3, betas=(0.9, 0.999))
 
     def __init__(

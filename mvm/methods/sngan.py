@@ -61,10 +61,7 @@ class SNGAN(Critic):
         """Every weight matrix of the critic, `(V, in, out)`, by its name in a checkpoint."""
         networks = {"metric": self.metric} | self.networks
         return [
-            (f"{network}.{name}", parameter)
-            for network, module in networks.items()
-            for name, parameter in module.named_parameters()
-            if name.startswith("weights.")
+            (f"{network}.{name}", w) for network, module in networks.items() for name, w in module.matrices().items()
         ]
 
     @torch.no_grad()
@@ -76,11 +73,10 @@ class SNGAN(Critic):
 
     def _normalised(self, network: str, module: nn.Module, x: Tensor) -> Tensor:
         """`module(x)` with W / σ(W) for each of its weight matrices W."""
-        replaced = {}
-        for name, parameter in module.named_parameters():
-            if name.startswith("weights."):
-                u = self.state[f"{network}.{name}.u"]
-                v = F.normalize(torch.einsum("vio,vi->vo", parameter.detach(), u), dim=-1)
-                sigma = torch.einsum("vi,vio,vo->v", u, parameter, v)
-                replaced[name] = parameter / sigma[:, None, None]
+        parameters, replaced = dict(module.named_parameters()), {}
+        for name, weight in module.matrices().items():
+            u = self.state[f"{network}.{name}.u"]
+            v = F.normalize(torch.einsum("vio,vi->vo", weight.detach(), u), dim=-1)
+            sigma = torch.einsum("vi,vio,vo->v", u, weight, v)
+            replaced[name] = parameters[name] / sigma.view(-1, *[1] * (parameters[name].ndim - 1))
         return torch.func.functional_call(module, replaced, (x,))

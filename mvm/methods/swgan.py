@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mvm.methods.base import Draws, Loss, Method, peer_recipes
+from mvm.parallel import rowwise
 from mvm.settings import Settings
 
 __all__ = ["SWGAN", "SWGANSettings", "Slices"]
@@ -50,6 +51,7 @@ class Slices(nn.Module):
         self.scale = nn.Parameter(torch.ones(len(self.directions), 1, size))
         self.offset = nn.Parameter(torch.zeros(len(self.directions), 1, size))
 
+    @rowwise
     def forward(self, e: Tensor) -> Tensor:
         """F_i(θ_iᵀ e), `(V, B, n)` to `(V, B, n)`."""
         directions = self.directions.view_as(self.directions)
@@ -57,6 +59,7 @@ class Slices(nn.Module):
             directions.register_hook(lambda gradient: tangent(self.directions.detach(), gradient))
         return F.leaky_relu(self.scale * (e @ directions) + self.offset, SLOPE)
 
+    @rowwise
     def slope(self, y: Tensor) -> Tensor:
         """The published code's F′ from F's own values y, `(V, B, n)`: s_i · (y if y > 0 else −0.2 y)."""
         return self.scale * torch.where(y > 0, y, -SLOPE * y)

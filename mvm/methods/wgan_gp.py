@@ -1,6 +1,8 @@
 """WGAN-GP: the critic's slope is held at 1 between real and fake points (Gulrajani et al., NeurIPS 2017).
 
-critic   E D(f_θ(z)) − E D(x) + λ E (‖∇D(x̂)‖ − 1)²     x̂ uniform on the segment from a real to a fake point (Eq. 3)
+    critic   E D(f_θ(z)) − E D(x) + λ E (‖∇D(x̂)‖ − 1)²     (Eq. 3)
+
+x̂ is uniform on the segment from a real to a fake point.
 """
 
 from __future__ import annotations

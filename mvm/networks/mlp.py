@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mvm.parallel import rowwise
+
 __all__ = ["ACTIVATIONS", "StackedMLP"]
 
 ACTIVATIONS = {"relu": F.relu, "leaky_relu": lambda x: F.leaky_relu(x, 0.2), "silu": F.silu}
@@ -55,6 +57,10 @@ class StackedMLP(nn.Module):
             self.weights.append(nn.Parameter(drawn[:, :-1].contiguous()))
             self.biases.append(nn.Parameter(drawn[:, -1:].contiguous()))
 
+    def matrices(self) -> dict[str, Tensor]:
+        """Every weight matrix by its parameter's name, `(V, in, out)`."""
+        return {f"weights.{layer}": weight for layer, weight in enumerate(self.weights)}
+
     def member(self, index: int) -> StackedMLP:
         """The one network at `index` of the variant axis, sharing memory with this one (V = 1)."""
         single = copy.deepcopy(self, {id(p): p for p in self.parameters()})
@@ -63,6 +69,7 @@ class StackedMLP(nn.Module):
                 stack[layer] = nn.Parameter(parameter.detach()[index : index + 1], requires_grad=False)
         return single
 
+    @rowwise
     def forward(self, x: Tensor) -> Tensor:
         """Map `(V, B, in)` to `(V, B, out)`."""
         last = len(self.weights) - 1

@@ -7,6 +7,9 @@
 As in the published code at 64 x 64 (2.04 M and 2.79 M parameters); another power of two has that many blocks more or
 fewer. The paper's own 32 x 32 networks are in a supplement that is not public.
 
+Methods and the loop know points of D coordinates. `ImageStack` is how they meet pictures: D = 3 · size², in the order
+of an image cache (row, column, colour), which is also PyTorch's fastest one ("channels last"): nothing is copied.
+
 A 3 x 3 convolution of a picture doubled by nearest neighbours sees each small pixel two or three times: adding up the
 weights that fall on one pixel gives four 2 x 2 convolutions of the small picture, one for each corner of a pixel, and
 4/9 of the multiplications. `UpConv` does that, exactly.
@@ -15,13 +18,17 @@ weights that fall on one pixel gives four 2 x 2 convolutions of the small pictur
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ResNetGenerator", "ResNetMetric", "UpConv"]
+from mvm.parallel import GlobalBatchNorm, rowwise
+from mvm.settings import ConfigError
+
+__all__ = ["ImageStack", "ResNetGenerator", "ResNetMetric", "UpConv", "image_networks"]
 
 
 class UpConv(nn.Conv2d):
@@ -43,14 +50,10 @@ class UpConv(nn.Conv2d):
             return super().forward(F.interpolate(x, scale_factor=2, mode="nearest"))
         # rows of the 3 x 3 kernel that fall on the pixel above or here (upper half), here or below (lower half)
         upper = self.weight.new_tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
-        halves = torch.stack([upper, upper.flip(0, 1)])  # (half, pixel, row of the kernel)
-        weight = torch.einsum("oikl,ahk,bwl->aboihw", self.weight, halves, halves)
-        y = F.conv2d(x, weight.flatten(0, 2), padding=1)  # (B, 4 out, H + 1, W + 1)
-        height, width = x.shape[-2:]
-        y = y.unflatten(1, (2, 2, self.out_channels))
-        rows = [torch.stack([y[:, a, b, :, a : a + height, b : b + width] for b in (0, 1)], dim=-1) for a in (0, 1)]
-        doubled = torch.stack(rows, dim=3).flatten(-2).flatten(2, 3)
-        return doubled + self.bias[:, None, None]
+        halves = torch.stack([upper.flip(0, 1), upper])  # (half, pixel, row of the kernel), lower first
+        weight = torch.einsum("oikl,ahk,bwl->oabihw", self.weight, halves, halves).flatten(0, 2)
+        y = F.pixel_shuffle(F.conv2d(x, weight, padding=1), 2)  # (B, out, 2H + 2, 2W + 2), whose rim is of no pixel
+        return y[..., 1:-1, 1:-1] + self.bias[:, None, None]
 
 
 class UpBlock(nn.Module):
@@ -58,7 +61,7 @@ class UpBlock(nn.Module):
 
     def __init__(self, channels: int, *, folded: bool) -> None:
         super().__init__()
-        self.before, self.between = nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)
+        self.before, self.between = GlobalBatchNorm(channels), GlobalBatchNorm(channels)
         self.first = UpConv(channels, channels, folded=folded)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         self.shortcut = UpConv(channels, channels, folded=folded)
@@ -79,7 +82,7 @@ class ResNetGenerator(nn.Module):
         folded: see `UpConv`.
 
     Raises:
-        ValueError: size is no power of two from 8.
+        ConfigError: size is no power of two from 8.
     """
 
     def __init__(self, size: int = 64, *, noise_dim: int = 128, channels: int = 128, folded: bool = True) -> None:
@@ -87,12 +90,12 @@ class ResNetGenerator(nn.Module):
         self.channels = channels
         self.input = nn.Linear(noise_dim, channels * 4 * 4)
         self.blocks = nn.Sequential(*(UpBlock(channels, folded=folded) for _ in range(_doublings(size, 4))))
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm = GlobalBatchNorm(channels)
         self.output = nn.Conv2d(channels, 3, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
         """Draw one picture for each row of z."""
-        x = self.input(z).view(len(z), self.channels, 4, 4)
+        x = self.input(z).view(len(z), self.channels, 4, 4).contiguous(memory_format=torch.channels_last)
         return self.output(self.norm(self.blocks(x)).relu()).sigmoid()
 
 
@@ -105,7 +108,7 @@ class ResNetMetric(nn.Module):
         channels: of the first convolution; each further one doubles them.
 
     Raises:
-        ValueError: size is no power of two from 8.
+        ConfigError: size is no power of two from 8.
     """
 
     def __init__(self, size: int = 64, *, embedding_dim: int = 10, channels: int = 32) -> None:
@@ -121,8 +124,87 @@ class ResNetMetric(nn.Module):
         return self.output(F.max_pool2d(x, 2).flatten(1))
 
 
+class ImageStack(nn.Module):
+    """V independent networks behind the interface of a stacked MLP: flat `(V, B, ·)` in and out.
+
+    Args:
+        members: V networks, each from or to pictures `(B, 3, size, size)`.
+        size: pixels each way.
+        takes_images, gives_images: which side of the members the pictures are on.
+        bf16: compute in bfloat16 where autocast does; what comes out is of the input's precision.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[nn.Module],
+        *,
+        size: int,
+        takes_images: bool = False,
+        gives_images: bool = False,
+        bf16: bool = False,
+    ) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.size, self.takes_images, self.gives_images, self.bf16 = size, takes_images, gives_images, bf16
+
+    def matrices(self) -> dict[str, Tensor]:
+        """Every weight matrix by its parameter's name, `(1, inputs · kernel, outputs)`."""
+        return {name: p.flatten(1).mT[None] for name, p in self.named_parameters() if p.ndim > 1}
+
+    @rowwise
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(V, B, in)` to `(V, B, out)`."""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            y = [self._one(member, part) for member, part in zip(self.members, x, strict=True)]
+        return torch.stack(y).to(x.dtype)
+
+    def _one(self, member: nn.Module, x: Tensor) -> Tensor:
+        if self.takes_images:
+            x = x.unflatten(-1, (self.size, self.size, 3)).permute(0, 3, 1, 2)
+        y = member(x)
+        return y.permute(0, 2, 3, 1).flatten(1) if self.gives_images else y
+
+
+def image_networks(
+    size: int,
+    seeds: Sequence[int],
+    *,
+    copies: int,
+    noise_dim: int,
+    embedding_dim: int,
+    channels: int,
+    metric_channels: int,
+    bf16: bool = False,
+) -> tuple[ImageStack, ImageStack]:
+    """Generators and metrics of V = copies · len(seeds) members, seeds vary fastest; equal seeds start equal.
+
+    Args:
+        size: pixels each way.
+        seeds: of the first weights, 64-bit.
+        copies: variants per seed.
+        noise_dim, embedding_dim: m and n.
+        channels, metric_channels: see `ResNetGenerator` and `ResNetMetric`.
+        bf16: see `ImageStack`.
+    """
+
+    def stack(make: Callable[[], nn.Module], offset: int, **sides: bool) -> ImageStack:
+        members = []
+        with torch.random.fork_rng(devices=[]):
+            for _ in range(copies):
+                for seed in seeds:
+                    torch.manual_seed(seed + offset)
+                    members.append(make())
+        return ImageStack(members, size=size, bf16=bf16, **sides)
+
+    generator = stack(lambda: ResNetGenerator(size, noise_dim=noise_dim, channels=channels), 0, gives_images=True)
+    metric = stack(
+        lambda: ResNetMetric(size, embedding_dim=embedding_dim, channels=metric_channels), 1, takes_images=True
+    )
+    return generator, metric
+
+
 def _doublings(size: int, start: int) -> int:
     doublings = round(math.log2(size / start)) if size > 0 else 0
     if size < 8 or start * 2**doublings != size:
-        raise ValueError(f"size: pictures of {size} pixels; give a power of two from 8: 32, 64, 128")
+        raise ConfigError(f"size: pictures of {size} pixels; give a power of two from 8: 32, 64, 128")
     return doublings

@@ -40,6 +40,7 @@ HARMLESS = (
     "ERR_INTERNET_DISCONNECTED",
     "ERR_NAME_NOT_RESOLVED",
     "GPU stall due to ReadPixels",
+    "/faces/_stcore/",  # where Streamlit looks for itself first, on a page that is not the first
 )
 
 
@@ -142,7 +143,12 @@ def page(context) -> Iterator:
     """A page of 1440x900 that must end without errors in its console."""
     page = context.new_page()
     errors: list[str] = []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+
+    def note(message) -> None:
+        if message.type == "error":
+            errors.append(f"{message.text} {message.location.get('url', '')}".strip())
+
+    page.on("console", note)
     page.on("pageerror", lambda error: errors.append(f"uncaught: {error}"))
     yield page
     page.close()

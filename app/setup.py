@@ -1,0 +1,105 @@
+"""The experiment to train next: what the sidebars of the Lab and of Faces share, below the choice of data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from app import plots
+from app.controls import descriptor_weights, model_widgets, used_descriptors, variant_choice
+from app.state import Page, runs
+from app.transport import ask
+from mvm.config import FACES, RECIPES, Config, ConfigError
+from mvm.methods import METHODS
+
+__all__ = ["experiment"]
+
+OF_POINTS = ("width", "depth", "activation", "unit_embedding")
+OF_IMAGES = ("channels", "metric_channels")
+BATCHES = {False: [2**k for k in range(4, 13)], True: [2**k for k in range(3, 10)]}
+
+
+def experiment(tab: Page, data: dict[str, Any] | None) -> Config | None:
+    """Settings as a config; None, with the reason shown, while they are not valid.
+
+    Args:
+        tab: this browser tab.
+        data: the config's fields of the data; None where there are none yet.
+    """
+    images = tab.images
+    what = "pictures" if images else "points"
+    toys = data is None or data["data"] == FACES
+    method = st.selectbox(
+        "Method",
+        [name for name, kind in METHODS.items() if kind.makes_images or not images],
+        format_func=lambda name: METHODS[name].title,
+        key=tab.key("method"),
+        bind="query-params",
+        help="MvM, or a peer with the same generator and metric network: its critic is one linear layer on top.",
+    )
+    recipe = st.segmented_control(
+        "Recipe",
+        list(RECIPES[method]),
+        default="stabilised",
+        required=True,
+        key=tab.key("recipe" if method == "mvm" else f"{method}.recipe"),
+        help="Where the settings below start from: this lab's, the method's paper's, or (MvM) its published code's.",
+        bind="query-params",
+    )
+    base = Config.make(data=(FACES if toys else data["data"]) if images else "circle", method=method, recipe=recipe)
+    prefix = tab.key("") + ("" if toys or not images else "cache.")
+    training = prefix  # other recipes and methods keep these
+    prefix += "" if method == "mvm" else f"{method}."
+    prefix += "" if recipe == "stabilised" else f"{recipe}."
+    values: dict[str, Any] = {}
+    if METHODS[method].matches_descriptors:
+        st.markdown("##### Descriptors to match")
+        values["variants"] = variant_choice(base.variants, key=f"{prefix}variants", title_of=plots.title_of)
+        try:
+            values["weights"] = descriptor_weights(used_descriptors(values["variants"]), prefix=tab.key(""))
+            _reweight_running(tab, values["weights"])
+        except ConfigError as error:
+            st.error(str(error))
+            return None
+    else:
+        tab.weights = None
+    st.markdown("##### Training")
+    values |= {
+        "steps": st.number_input(
+            "Steps", 10, 1_000_000, base.steps, 500, key=f"{training}steps", bind="query-params", help="training steps"
+        ),
+        "batch": st.select_slider(
+            "Batch", BATCHES[images], base.batch, key=f"{training}batch", bind="query-params", help=f"{what} per batch"
+        ),
+    }
+    seeds = st.slider(
+        "Seeds", 1, 8, 1, key=tab.key("seeds"), bind="query-params",
+        help="each variant is trained once per seed, all together",
+    )  # fmt: skip
+    groups = {
+        method: ("Metric learning" if method == "mvm" else METHODS[method].title, getattr(base, method), ()),
+        "network": ("Networks", base.network, OF_POINTS if images else OF_IMAGES),
+        "optimiser": ("Optimisers", base.optimiser, ()),
+    }
+    for name, (title, model, skip) in groups.items():
+        with st.expander(title):
+            values[name] = model_widgets(model, prefix=f"{prefix}{name}.", skip=skip)
+    if data is None:
+        return None
+    try:
+        return Config.make(method=method, recipe=recipe, seeds=tuple(range(seeds)), **data, **values)
+    except ConfigError as error:
+        st.error(str(error), icon=":material/error:")
+        return None
+
+
+def _reweight_running(tab: Page, weights: dict[str, float]) -> None:
+    """The shown run, if it is being trained, feels it when a descriptor's toggle or slider has moved.
+
+    Seen at every rerun rather than in the widgets' callbacks: a callback that is interrupted is not called again.
+    """
+    run = runs(images=tab.images).get(tab.run)
+    if tab.weights not in (None, weights) and run is not None and run.alive():
+        ask(tab, run, weights=weights)
+    tab.weights = weights

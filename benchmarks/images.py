@@ -1,0 +1,476 @@
+"""How fast a training step on pictures is, beside the published script's, in one run.
+
+    python -m benchmarks.images     images/s, seconds an epoch of CelebA's size, peak memory, share of the ceiling
+
+The published step is written here anew from what its source does, mended only so far that it runs: float32, one Adam a
+network, pictures from JPEG files by a `DataLoader` of eight workers. Every contender is a process of its own; they take
+turns, so that whatever else the machine does falls on all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import resource
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from multiprocessing import Value, get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import flop_registry
+
+from benchmarks.cells import markdown, write_section
+from mvm.config import Config
+from mvm.data.pictures import Pixels
+from mvm.networks.resnet import ResNetGenerator, ResNetMetric, UpConv
+from mvm.training import Experiment, device_of
+from toy_manifolds.faces import Faces
+
+CELEBA = 202_599
+JPEG_SIDE = 178  # pixels: CelebA's width. The published script crops nothing, so its files are square
+NOISE, EMBEDDING, METRIC_CHANNELS, WORKERS = 128, 10, 32, 8  # the published script's
+MARGIN, GAMMA = 1.0, 0.01
+STILL = 0.3  # seconds without a picture decoded: the loader's workers are far enough ahead
+PRODUCT = {"cpu": 2048, "cuda": 8192}  # rows and columns of the ceiling's matrices
+CONTENDERS = {
+    "published": "published script",
+    "lean": "published, unused pass left out",
+    "ours_published": "ours, `--recipe published`",
+    "ours": "ours, default recipe",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one process measures; the fields of the same name are the options'."""
+
+    kind: str
+    size: int
+    batch: int
+    channels: int
+    threads: int
+    device: str
+    pictures: int
+    distinct: int
+    jpegs: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One contender's result.
+
+    Attributes:
+        task: what it was.
+        rates: steps/s of each turn.
+        gigaflop: of one step's convolutions and matrix products, the convolutions of doubled pictures counted as such.
+        memory_mb: peak of the device's memory on CUDA, else of the process's.
+    """
+
+    task: Task
+    rates: list[float]
+    gigaflop: float
+    memory_mb: float
+
+
+def main() -> None:
+    """Measure, print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64], help="pixels each way (default 32 64)")
+    parser.add_argument("--batch", type=int, nargs="+", help="default 64; on CUDA 64 256")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of measuring each number (default 30)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns that these seconds are split into (default 3)")
+    parser.add_argument("--channels", type=int, default=128, help="of the generators (default 128)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of each process")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--pictures", type=int, default=CELEBA, help=f"in the data set (default {CELEBA})")
+    parser.add_argument("--distinct", type=int, default=2048, help="of these; repeated to that number (default 2048)")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of results.md and tables/")
+    options = parser.parse_args()
+    device = device_of(options.device).type
+    batches = options.batch or ([64, 256] if device == "cuda" else [64])
+    with tempfile.TemporaryDirectory() as jpegs:
+        write_jpegs(Path(jpegs), options.distinct)
+        tables = []
+        for size in options.sizes:
+            for batch in batches:
+                common = (size, batch, options.channels, options.threads, device, options.pictures, options.distinct)
+                tasks = [Task(kind, *common, jpegs) for kind in (*CONTENDERS, "ceiling")]
+                tables.append(measure(tasks, seconds=options.seconds, rounds=options.rounds))
+                report(options, device, tables)  # after each: the next may take an hour on a busy processor
+
+
+# -- measuring ---------------------------------------------------------------------------------------------------------
+
+
+def measure(tasks: list[Task], *, seconds: float, rounds: int) -> dict[str, Measured]:
+    """Let the tasks' processes take turns; results by kind."""
+    context, pipes, processes, rates = get_context("forkserver"), {}, [], {task.kind: [] for task in tasks}
+    context.set_forkserver_preload(["mvm.training"])  # PyTorch is imported once
+    for task in tasks:
+        pipes[task.kind], theirs = context.Pipe()
+        processes.append(context.Process(target=serve, args=(theirs, task)))
+        processes[-1].start()
+        theirs.close()  # so that a process that died ends the wait for it
+    try:
+        for kind, pipe in pipes.items():
+            ask(pipe, seconds / rounds / 2, kind)  # warming up
+        for _ in range(rounds):
+            for kind, pipe in pipes.items():
+                rates[kind].append(ask(pipe, seconds / rounds, kind))
+                print(f"{kind} {tasks[0].size} {tasks[0].batch}: {rates[kind][-1]:.3g} steps/s", flush=True)
+        return {task.kind: Measured(task, rates[task.kind], *ask(pipes[task.kind], None, task.kind)) for task in tasks}
+    finally:
+        for pipe in pipes.values():
+            pipe.close()
+        for process in processes:
+            process.join()
+
+
+def ask(pipe: Connection, request: float | None, kind: str) -> Any:
+    """A process's answer; `RuntimeError` if it died."""
+    try:
+        pipe.send(request)
+        return pipe.recv()
+    except (EOFError, ConnectionError):
+        raise RuntimeError(f"the process that measures {kind} ended early; its error is above") from None
+
+
+def serve(pipe: Connection, task: Task) -> None:
+    """Answer seconds with the steps/s of a turn that long, and None with what a step costs."""
+    torch.set_num_threads(task.threads)
+    one = contender(task)
+    wait = torch.cuda.synchronize if task.device == "cuda" else lambda: None
+    with suppress(EOFError):
+        while (seconds := pipe.recv()) is not None:
+            rate = turn(one.step, seconds, wait)
+            one.settle()
+            pipe.send(rate)
+        memory = peak_memory(task.device)  # before the counting, which takes more
+        pipe.send((one.count(), memory))
+
+
+def contender(task: Task) -> Contender:
+    """Make what a task is about."""
+    kinds = {"ceiling": ceiling, "ours": ours, "ours_published": ours, "published": published, "lean": published}
+    return kinds[task.kind](task)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What takes turns.
+
+    Attributes:
+        step: does one.
+        count: gives the Gflop of one.
+        settle: returns when all that a turn has set going is at rest: the others' turns are not to feel it.
+    """
+
+    step: Callable[[], Any]
+    count: Callable[[], float]
+    settle: Callable[[], None] = lambda: None
+
+
+def turn(step: Callable[[], Any], seconds: float, wait: Callable[[], None]) -> float:
+    """Steps/s over that long, one step at least."""
+    wait()
+    began, done = time.perf_counter(), 0
+    while not done or time.perf_counter() - began < seconds:
+        step()
+        done += 1
+    wait()
+    return done / (time.perf_counter() - began)
+
+
+def operations(step: Callable[[], Any]) -> float:
+    """Gflop of the convolutions and matrix products of one step."""
+
+    class Counter(TorchDispatchMode):  # torch's own counter follows modules, too, and cannot through a double backward
+        total = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            if formula := flop_registry.get(function.overloadpacket):
+                self.total += formula(*args, **(kwargs or {}), out_val=result)
+            return result
+
+    with Counter() as counter:
+        step()
+    return counter.total / 1e9
+
+
+def peak_memory(device: str) -> float:
+    """MB: the device's on CUDA, else this process's own (`ru_maxrss` would begin with its parent's)."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e6
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    peak = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+    return (peak[0] if peak else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024 / 1e6
+
+
+def ceiling(task: Task) -> Contender:
+    """Square matrix products, and nothing else: bf16 on CUDA, float32 on a CPU."""
+    n, dtype = PRODUCT[task.device], torch.bfloat16 if task.device == "cuda" else torch.float32
+    a, b = torch.randn(2, n, n, device=task.device, dtype=dtype)
+    out = torch.empty_like(a)
+    return Contender(lambda: torch.mm(a, b, out=out), lambda: 2e-9 * n**3)
+
+
+# -- ours --------------------------------------------------------------------------------------------------------------
+
+
+def ours(task: Task) -> Contender:
+    """`Experiment.advance`, the pictures on its device."""
+    torch.set_flush_denormal(True)  # as every training here does
+    recipe, variant = ("published", "centroid+distance_matrix") if "published" in task.kind else ("stabilised", "both")
+    config = Config.make(
+        data="faces", size=task.size, recipe=recipe, variants=(variant,), batch=task.batch, steps=10**7,
+        points=task.pictures, threads=task.threads, device=task.device, network=networks(task),
+    )  # fmt: skip
+    images, _ = Faces(task.size).images(task.distinct, torch.Generator().manual_seed(0))
+    images = images.repeat(-(-task.pictures // task.distinct), 1, 1, 1)[: task.pictures]
+    experiment = Experiment(config, Pictures(images))
+
+    def count() -> float:
+        for module in experiment.generator.modules():
+            if isinstance(module, UpConv):
+                module.folded = False
+        return operations(experiment.advance)
+
+    return Contender(experiment.advance, count)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures `(N, size, size, 3)` uint8 with what an `Experiment` asks of its data."""
+
+    images: Tensor
+
+    @property
+    def size(self) -> int:
+        """Pixels each way."""
+        return self.images.shape[1]
+
+    @property
+    def dim(self) -> int:
+        """Numbers in one picture."""
+        return 3 * self.size**2
+
+    def table(self, device: torch.device, dtype: torch.dtype) -> Pixels:
+        """Training points to draw from."""
+        return Pixels(self.images, device, dtype, flips=False)
+
+
+def networks(task: Task) -> dict[str, int]:
+    """Sizes of both networks, the same for all."""
+    sizes = {"noise_dim": NOISE, "embedding_dim": EMBEDDING}
+    return sizes | {"channels": task.channels, "metric_channels": METRIC_CHANNELS}
+
+
+# -- the published script ----------------------------------------------------------------------------------------------
+
+
+class PublishedStep:
+    """One step as the published script takes it, on one real batch.
+
+    Its generator makes pictures three times: once for nothing, once for its own step, and once more, with a graph that
+    no one uses, for the metric's. The metric's gradients are cleared before the generator's step and not after it.
+
+    Args:
+        generator, metric: plain networks.
+        unused_pass: generate for nothing, too.
+    """
+
+    def __init__(self, generator: nn.Module, metric: nn.Module, *, unused_pass: bool = True) -> None:
+        self.generator, self.metric, self.unused_pass = generator, metric, unused_pass
+        self.generator_adam = torch.optim.Adam(generator.parameters(), lr=1e-4, betas=(0.0, 0.9), eps=1e-6)
+        self.metric_adam = torch.optim.Adam(metric.parameters(), lr=1e-4, betas=(0.5, 0.999), eps=1e-3)
+
+    def __call__(self, real: Tensor) -> dict[str, Tensor]:
+        """Take the step on real pictures `(B, 3, size, size)`; the parts of both losses."""
+        z = torch.randn(len(real), NOISE).to(real).requires_grad_()
+        if self.unused_pass:
+            fake = self.generator(z)  # held until the next line is done
+        self.metric.zero_grad()
+        fake = self.generator(z)
+        e_real, e_fake = self.metric(real), self.metric(fake)
+        shape = torch.dist(squared_distances(e_real), squared_distances(e_fake))
+        centroid = torch.dist(e_real.mean(0), e_fake.mean(0))
+        self.generator.zero_grad()
+        (shape + centroid).backward()
+        self.generator_adam.step()
+
+        fake = self.generator(z)
+        anchor, negative = self.metric(real), self.metric(fake.detach())
+        positive = anchor[torch.randperm(len(real))]
+        negative = negative[torch.randperm(len(real))]
+        cosines = F.cosine_similarity(negative - anchor, positive - anchor, eps=1e-6).sum()
+        violation = (anchor - positive).square().sum(1) - (anchor - negative).square().sum(1) + MARGIN
+        triplet = (violation - GAMMA * cosines).relu().mean()
+        triplet.backward()
+        self.metric_adam.step()
+        return {"centroid": centroid.detach(), "distance_matrix": shape.detach(), "triplet": triplet.detach()}
+
+
+def squared_distances(e: Tensor) -> Tensor:
+    """All pairs of one batch, `(B, n)` to `(B, B)`."""
+    square = e.square().sum(1)
+    return (square[:, None] + square - 2 * e @ e.T).clamp_min(0)
+
+
+class JpegFolder:
+    """JPEG files as a data set: decode, resize, to numbers in [0, 1].
+
+    Args:
+        folder: of the files.
+        size: pixels each way.
+        pictures: in the data set; the files are repeated to that number.
+
+    Attributes:
+        decoded: pictures so far, by all workers.
+    """
+
+    def __init__(self, folder: Path, size: int, pictures: int) -> None:
+        self.files, self.size, self.pictures = sorted(folder.glob("*.jpg")), size, pictures
+        self.decoded = Value("q", 0)
+
+    def __len__(self) -> int:
+        return self.pictures
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = Image.open(self.files[index % len(self.files)]).convert("RGB")
+        image = image.resize((self.size, self.size), Image.Resampling.BICUBIC)
+        with self.decoded.get_lock():
+            self.decoded.value += 1
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div(255)
+
+
+def published(task: Task) -> Contender:
+    """The published step, its networks and its loader."""
+    torch.manual_seed(0)
+    generator = ResNetGenerator(task.size, noise_dim=NOISE, channels=task.channels, folded=False).to(task.device)
+    generator.blocks.register_forward_pre_hook(lambda _, inputs: inputs[0].contiguous())  # its layout: channels first
+    metric = ResNetMetric(task.size, embedding_dim=EMBEDDING, channels=METRIC_CHANNELS).to(task.device)
+    step = PublishedStep(generator, metric, unused_pass=task.kind == "published")
+    folder = JpegFolder(Path(task.jpegs), task.size, task.pictures)
+    batches = endless(folder, task.batch)
+
+    def one() -> dict[str, Tensor]:
+        return step(next(batches).to(task.device))
+
+    def settle() -> None:
+        seen = None
+        while seen != (seen := folder.decoded.value):
+            time.sleep(STILL)
+
+    return Contender(one, lambda: operations(one), settle)
+
+
+def endless(folder: JpegFolder, batch: int) -> Iterator[Tensor]:
+    """Whole batches, epoch after epoch."""
+    warnings.filterwarnings("ignore", message="This DataLoader will create")  # more workers than cores
+    loader = DataLoader(folder, batch_size=batch, shuffle=True, num_workers=WORKERS)
+    while True:
+        for images in loader:
+            if len(images) == batch:
+                yield images
+
+
+def write_jpegs(folder: Path, count: int) -> None:
+    """Toy faces, drawn at half their size and enlarged: a face of this size takes longer to draw than to decode."""
+    images, _ = Faces(JPEG_SIDE // 2).images(count, torch.Generator().manual_seed(0))
+    for i, image in enumerate(images):
+        large = Image.fromarray(image.numpy()).resize((JPEG_SIDE, JPEG_SIDE), Image.Resampling.BICUBIC)
+        large.save(folder / f"{i:06d}.jpg", quality=90)
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def report(options: argparse.Namespace, device: str, tables: list[dict[str, Measured]]) -> None:
+    """Write results.md's section, and every turn to tables/images.csv."""
+    lines, rows = [], []
+    for table in tables:
+        top = statistics.median(table["ceiling"].rates) * table["ceiling"].gigaflop
+        for kind, title in CONTENDERS.items():
+            one = table[kind]
+            rate, pictures = statistics.median(one.rates), one.task.batch
+            ratios = [own / theirs for own, theirs in zip(one.rates, table["published"].rates, strict=True)]
+            times = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            line = [f"{one.task.size}", f"{pictures}", title, f"{rate * pictures:,.{0 if rate > 2 else 1}f}"]
+            line += [f"{CELEBA / (rate * pictures):,.{0 if rate < 100 else 1}f}", "1" if kind == "published" else times]
+            line += [f"{one.gigaflop:,.0f}", f"{one.gigaflop * rate:,.0f}", f"{one.gigaflop * rate / top:.0%}"]
+            lines.append([*line, f"{one.memory_mb:,.0f}"])
+        for kind, one in table.items():
+            fixed = {key: value for key, value in asdict(one.task).items() if key != "jpegs"} | {"title": kind}
+            fixed |= {"gigaflop": one.gigaflop, "memory_mb": one.memory_mb}
+            rows += [fixed | {"round": i, "steps_per_second": rate} for i, rate in enumerate(one.rates)]
+    header = ["pixels", "batch", "step", "images/s", "s an epoch", "× published", "Gflop a step", "Gflop/s"]
+    header += ["of the ceiling", "peak MB"]
+    write_section(
+        options.out, "images" if device == "cpu" else "images_cuda", "A training step on pictures",
+        command_of(options, device, tables), note_of(options, device, tables), markdown(header, lines),
+    )  # fmt: skip
+    path = options.out / "tables" / ("images.csv" if device == "cpu" else "images_cuda.csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def command_of(options: argparse.Namespace, device: str, tables: list[dict[str, Measured]]) -> str:
+    """The command that makes this table again."""
+    sizes = dict.fromkeys(table["published"].task.size for table in tables)
+    words = ["python -m benchmarks.images --sizes", *map(str, sizes)]
+    words += ["--batch", *map(str, options.batch)] if options.batch else []
+    words += [f"--seconds {options.seconds:g} --rounds {options.rounds} --channels {options.channels}"]
+    words += [f"--threads {options.threads} --device {device}"]
+    words += [f"--pictures {options.pictures}"] if options.pictures != CELEBA else []
+    words += [f"--distinct {options.distinct}"] if options.distinct != 2048 else []
+    return " ".join(words)
+
+
+def note_of(options: argparse.Namespace, device: str, tables: list[dict[str, Measured]]) -> str:
+    """How to read the table."""
+    tops = [statistics.median(table["ceiling"].rates) * table["ceiling"].gigaflop for table in tables]
+    where = f"Here a step has {options.threads} threads, and every number is the processor's: no GPU was at hand."
+    memory, dtype = "the process's own, its loader's workers left out", "float32"
+    if device == "cuda":
+        where = f"Device: {torch.cuda.get_device_name()}; ours in bf16, the published script's in float32."
+        memory, dtype = "`max_memory_allocated`", "bf16"
+    elif torch.cuda.is_available():
+        where = f"Here a step has {options.threads} threads, and every number is the processor's, as asked for."
+    return (
+        f"{where} Median of {options.rounds} turns of {options.seconds / options.rounds:g} s or one step; the "
+        f"contenders, each a process of its own, take turns, and *× published* has the median and range of the ratios "
+        f"within a round. Generators of {options.channels} channels, metrics of {METRIC_CHANNELS}: the same sizes for "
+        f"all. Data: {options.pictures:,} toy faces, {options.distinct:,} of them distinct; ours are uint8 on the "
+        f"device and part of its peak, the published script's are JPEG files of {JPEG_SIDE} × {JPEG_SIDE} pixels that "
+        f"{WORKERS} workers decode. An epoch is {CELEBA:,} pictures, one batch for each step of the generator. "
+        "*Published*: written anew here from what its source does, mended only so far that it runs. It generates three "
+        "times a step, the first time for nothing: *unused pass left out* is without that. *Ours* draws anew for the "
+        "metric's step in `--recipe published`, as Algorithm 1 does, and in the default recipe learns from the "
+        "generator's own batch. Gflop: of convolutions and matrix products, those of doubled pictures counted in full "
+        f"although ours fold them (4/9 of the products). The ceiling: {dtype} products of "
+        f"{PRODUCT[device]} × {PRODUCT[device]} matrices, {' and '.join(f'{top:,.0f}' for top in tops)} Gflop/s. Peak "
+        f"memory: {memory}."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""Pictures to train on: toy faces with ground truth, or a prepared image cache.
+
+    one training point = 3 · size² numbers in [0, 1], in the order of a cache: row, column, colour
+
+The pictures stay uint8, on the device where they fit, and become numbers when a batch is drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvm.config import FACES, Config, ConfigError
+from mvm.data.images import image_caches, open_cache
+from toy_manifolds import MANIFOLDS
+from toy_manifolds.faces import Faces
+
+__all__ = ["ImageData", "Pixels", "load_images"]
+
+TRAIN_SEED, VIEW_SEED, REAL_SEED, FLOOR_SEED = 1, 2, 3, 4
+HELD_OUT = 0.1  # share of a cache without official splits that is kept from training
+MOST_HELD = 60_000
+MEMORY_SHARE = 0.5  # of a device's free memory that the pictures may take
+TOY_SIZE = 32
+
+
+class Toys:
+    """Toy faces to train on, rendered when they are asked for: a run shows itself before that."""
+
+    def __init__(self, faces: Faces, count: int) -> None:
+        self.faces, self.count = faces, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    @cached_property
+    def images(self) -> Tensor:
+        """All of them, `(count, size, size, 3)` uint8."""
+        return self.faces.pictures(self._factors)
+
+    def sample(self, rows: np.ndarray) -> Tensor:
+        """Those in these rows; no others are rendered."""
+        return self.images[rows] if "images" in self.__dict__ else self.faces.pictures(self._factors[rows])
+
+    @property
+    def _factors(self) -> Tensor:
+        return self.faces.draw(self.count, torch.Generator().manual_seed(TRAIN_SEED))
+
+
+class Pixels:
+    """Pictures as a table of training points: `pixels[rows]` is `(*rows.shape, D)`, of the given precision.
+
+    Args:
+        source: `(N, size, size, 3)` uint8, or toy faces; asked for at the first draw.
+        device, dtype: of what is drawn.
+        flips: rows from N to 2N are the pictures' mirror images, so that half of all draws are mirrored.
+    """
+
+    def __init__(
+        self, source: np.ndarray | Tensor | Toys, device: torch.device, dtype: torch.dtype, *, flips: bool
+    ) -> None:
+        self.source, self.device, self.dtype, self.flips = source, device, dtype, flips
+
+    @cached_property
+    def images(self) -> np.ndarray | Tensor:
+        """All of them: on the device where they fit, else memory-mapped."""
+        return _on_device(self.source.images if isinstance(self.source, Toys) else self.source, self.device)
+
+    def __len__(self) -> int:
+        return len(self.source) * (1 + self.flips)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        count = len(self.source)
+        which, mirrored = rows % count, rows >= count
+        if isinstance(self.images, Tensor):
+            images = self.images[which.to(self.images.device)]
+        else:
+            order, back = np.unique(which.cpu().numpy(), return_inverse=True)  # a disk is read in its order
+            images = torch.from_numpy(self.images[order][back.reshape(which.shape)])
+        if images.device != self.device:
+            images = images.pin_memory().to(self.device, non_blocking=True)
+        if self.flips:
+            images = torch.where(mirrored[..., None, None, None], images.flip(-2), images)
+        return images.flatten(-3).to(self.dtype).div_(255)
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set of pictures; every array is `(n, size, size, 3)` uint8.
+
+    Attributes:
+        source: to train on, memory-mapped, or toy faces.
+        held_out: kept from training, for views and scores; drawn when asked for where there is a renderer.
+        faces: the ground truth, or None.
+        flips: mirror images count as pictures.
+        view_count: pictures of a view.
+    """
+
+    source: np.ndarray | Toys
+    held_out: np.ndarray | None
+    faces: Faces | None
+    flips: bool
+    view_count: int
+
+    manifold = None
+
+    @property
+    def size(self) -> int:
+        """Pixels each way."""
+        return self.source.shape[1] if self.faces is None else self.faces.size
+
+    @property
+    def dim(self) -> int:
+        """D, the numbers in one picture."""
+        return 3 * self.size**2
+
+    @property
+    def images(self) -> np.ndarray | Tensor:
+        """To train on."""
+        return self.source.images if isinstance(self.source, Toys) else self.source
+
+    def table(self, device: torch.device, dtype: torch.dtype) -> Pixels:
+        """Training points to draw from."""
+        return Pixels(self.source, device, dtype, flips=self.flips)
+
+    @cached_property
+    def view_images(self) -> Tensor:
+        """Held-out pictures that every snapshot's embeddings are of."""
+        return self._sample(self.view_count, VIEW_SEED)
+
+    @property
+    def view(self) -> Tensor:
+        """The same as training points, `(n, D)`."""
+        return self.standardise(self.view_images)
+
+    def standardise(self, images: Tensor) -> Tensor:
+        """Pictures `(..., size, size, 3)` uint8 to training points `(..., D)`."""
+        return images.flatten(-3).float() / 255
+
+    def restore(self, points: Tensor) -> Tensor:
+        """Training points to pictures; numbers beyond [0, 1], and NaN, are clipped."""
+        whole = points.nan_to_num(0.5).clamp(0, 1).mul(255).round().byte()
+        return whole.unflatten(-1, (self.size, self.size, 3))
+
+    def evaluation(self, n: int, *, repeat: int = 0) -> tuple[Tensor, Tensor]:
+        """Two independent real samples of at most n pictures, none of them trained on."""
+        if self.faces is not None:
+            return self._sample(n, REAL_SEED + 10 * repeat), self._sample(n, FLOOR_SEED + 10 * repeat)
+        half = min(n, len(self.held_out) // 2)
+        both = self._sample(2 * half, REAL_SEED + 10 * repeat)
+        return both[:half], both[half:]
+
+    def train_sample(self, n: int) -> Tensor:
+        """At most n of the training pictures, evenly spread; of toy faces no others are rendered."""
+        rows = np.linspace(0, len(self.source) - 1, min(n, len(self.source))).astype(int)
+        if isinstance(self.source, Toys):
+            return self.source.sample(rows)
+        return torch.from_numpy(np.asarray(self.source[rows]))
+
+    def _sample(self, n: int, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        if self.faces is not None:
+            return self.faces.images(n, generator)[0]
+        rows = torch.randperm(len(self.held_out), generator=generator)[:n]
+        return torch.from_numpy(self.held_out[rows.numpy()])
+
+
+def load_images(config: Config) -> ImageData:
+    """The pictures that a config names.
+
+    Raises:
+        ConfigError: there is no such cache, or too few pictures are in it; one line.
+    """
+    if config.data == FACES:
+        faces = Faces(config.size or TOY_SIZE)
+        return ImageData(Toys(faces, config.points), None, faces, False, config.view_points)
+    caches = image_caches()
+    if config.data not in caches:
+        known = ", ".join([*MANIFOLDS, FACES, *caches])
+        raise ConfigError(
+            f"data: unknown {config.data!r}; give a file ending in .csv or .npy, or one of {known}; "
+            "`python -m mvm prepare` makes a cache of pictures"
+        )
+    images, prepared = open_cache(caches[config.data])
+    if config.size not in (None, prepared.size):
+        raise ConfigError(f"size: {config.data} holds pictures of {prepared.size} pixels, not {config.size}")
+    train, held_out = _split(images, prepared.splits)
+    if len(held_out) < 32:
+        raise ConfigError(f"data: {config.data} has {len(images)} pictures; at least 320 are needed")
+    return ImageData(train, held_out, None, config.flips, min(config.view_points, len(held_out)))
+
+
+def _split(images: np.ndarray, splits: dict[str, list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Training pictures, and those kept from it: the official valid and test, else the last tenth."""
+    first, last = splits["train"]
+    if last - first < len(images):
+        return images[first:last], images[last:]
+    held = min(MOST_HELD, int(len(images) * HELD_OUT))
+    return images[: len(images) - held], images[len(images) - held :]
+
+
+def _on_device(images: np.ndarray | Tensor, device: torch.device) -> np.ndarray | Tensor:
+    if isinstance(images, Tensor):
+        return images.to(device)
+    if device.type == "cpu":
+        return images  # the system keeps what fits in memory
+    free, _ = torch.cuda.mem_get_info(device)
+    return torch.from_numpy(np.ascontiguousarray(images)).to(device) if images.nbytes < MEMORY_SHARE * free else images

@@ -1,0 +1,197 @@
+"""Files that are whole at any moment, and locks that end with their holder.
+
+    write_atomic, write_array, write_tensors     written beside their place and renamed into it
+    append_line                                  one line in one write
+    locked, lock_is_held                         the kernel's lock on a file: it is dropped however its holder ends
+
+A reader, or a crash at any moment, finds the old content or the new. No pickle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import io
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor  # importing it takes seconds, and the processes that decode pictures need none
+
+__all__ = [
+    "RunBusy",
+    "RunError",
+    "append_line",
+    "checkpoints",
+    "lock_is_held",
+    "locked",
+    "read_arrays",
+    "read_tensors",
+    "write_array",
+    "write_atomic",
+    "write_tensors",
+]
+
+
+class RunError(ValueError):
+    """A run that cannot be used as asked; the message is one line: what, which, what to do."""
+
+
+class RunBusy(RunError):
+    """Another trainer holds the run's lock."""
+
+
+def checkpoints() -> Path:
+    """The folder of all runs: $MVM_CHECKPOINTS, or checkpoints/ in the repository."""
+    return Path(os.environ.get("MVM_CHECKPOINTS") or Path(__file__).parents[1] / "checkpoints")
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace a whole file: a reader, or a crash at any moment, finds the old content or the new."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with _named(path):
+            with temporary.open("wb") as file:
+                file.write(content)
+            temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """An array as .npy, atomically."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_atomic(path, buffer.getvalue())
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Tensors as safetensors, atomically."""
+    from safetensors.torch import save
+
+    write_atomic(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file, on the CPU."""
+    from safetensors.torch import load
+
+    return load(path.read_bytes())
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
+    """Arrays of a safetensors file; None if it is not there or damaged."""
+    try:
+        return {name: tensor.numpy() for name, tensor in read_tensors(path).items()}
+    except Exception:
+        return None
+
+
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """One JSON line, appended in a single write; non-finite numbers become null."""
+    line = json.dumps(_plain(record), allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        with _named(path):
+            written = os.write(descriptor, line)
+            if written < len(line):  # the disk took a part: take it back, so that a later line begins a line
+                os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say which file could not be written: the system's error on a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _plain(value: Any) -> Any:
+    """JSON values: tensors to lists of as many digits as float32 has, non-finite numbers to None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "tolist"):
+        return _plain([float(f"{number:.8g}") for number in value.tolist()])
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+# -- locks -------------------------------------------------------------------------------------------------------------
+
+# POSIX locks do not exclude threads of their own process, and closing any descriptor of the file drops them
+_held: set[Path] = set()
+_holding = threading.Lock()
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: float = 0.5) -> Iterator[None]:
+    """Hold an exclusive lock on a file; the kernel drops it when the process ends, however it ends.
+
+    Args:
+        path: the lock's file, made if need be.
+        wait: seconds to try before giving up.
+
+    Raises:
+        RunBusy: someone else holds it.
+    """
+    path = path.absolute()
+    give_up = time.monotonic() + wait
+    while (file := _try_lock(path)) is None:
+        if time.monotonic() > give_up:
+            raise RunBusy(f"run: {path.parent.name} is being trained by another process; stop it first")
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        with _holding:
+            file.close()
+            _held.discard(path)
+
+
+def _try_lock(path: Path) -> IO[bytes] | None:
+    with _holding:
+        if path in _held:
+            return None
+        file = path.open("a+b")
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            return None
+        _held.add(path)
+        return file
+
+
+def lock_is_held(path: Path) -> bool:
+    """Whether any living process holds the lock; looking does not disturb it for longer than an instant."""
+    path = path.absolute()
+    with _holding:
+        if path in _held:
+            return True
+        try:
+            with path.open("rb") as file:
+                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            return error.errno in (errno.EACCES, errno.EAGAIN)
+        return False

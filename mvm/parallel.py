@@ -1,0 +1,188 @@
+"""One training on many devices: every process computes its rows of the batch, and all see the whole batch.
+
+    torchrun --nproc-per-node N -m mvm train ...
+
+Every process draws the same batches and noise. A network takes the rows of its process, and gathers what comes out: so
+descriptors and losses are those of the global batch, the same numbers in every process, whatever the method. `shard`
+and `gather` are each other's derivative, to any order, and a parameter's gradient is the sum of what the processes find
+through their own rows: exact, slope penalties included. Batch normalisation takes the moments of the global batch.
+
+    shard     x ↦ x_r          backward: gather
+    gather    x_r ↦ x          backward: shard
+    total     x_r ↦ Σ_r x_r    backward: total
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+__all__ = [
+    "GlobalBatchNorm",
+    "gather",
+    "rank",
+    "rowwise",
+    "shard",
+    "sharded",
+    "sum_gradients",
+    "tell",
+    "tell_all",
+    "together",
+    "world",
+]
+
+PATIENCE = datetime.timedelta(days=7)  # others wait while the first process is paused
+
+_active = False
+
+
+@contextlib.contextmanager
+def together() -> Iterator[bool]:
+    """With the processes that torchrun has started, if it has; yields whether this is the first, which records."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield True
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    yield rank() == 0
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def world() -> int:
+    """How many processes train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this is, from 0."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def tell(value: Any = None) -> Any:
+    """What the first process says here, in all of them."""
+    said = [value]
+    if world() > 1:
+        distributed.broadcast_object_list(said, 0)
+    return said[0]
+
+
+def tell_all(tensors: Iterable[Tensor]) -> None:
+    """Overwrite tensors by those of the first process."""
+    if world() > 1:
+        for tensor in tensors:
+            distributed.broadcast(tensor, 0)
+
+
+@contextlib.contextmanager
+def sharded() -> Iterator[None]:
+    """Inside, networks take the rows of their process: all processes must run the same code. Outside they do not."""
+    global _active
+    _active, before = world() > 1, _active
+    try:
+        yield
+    finally:
+        _active = before
+
+
+def rowwise(forward: Callable[[nn.Module, Tensor], Tensor]) -> Callable[[nn.Module, Tensor], Tensor]:
+    """For a network's method `(V, B, in) -> (V, B, out)` that treats each row alike: rows are shared when `sharded`."""
+
+    @functools.wraps(forward)
+    def share(self: nn.Module, x: Tensor) -> Tensor:
+        return gather(forward(self, shard(x)), x.shape[1]) if _active else forward(self, x)
+
+    return share
+
+
+def sum_gradients(gradient: Tensor) -> Tensor:
+    """Add up what the processes have found through their own rows, in place."""
+    if _active:
+        distributed.all_reduce(gradient)
+    return gradient
+
+
+def shard(x: Tensor) -> Tensor:
+    """This process's rows `(V, b, ...)` of a batch `(V, B, ...)` that all have; B need not divide evenly."""
+    return _Shard.apply(x)
+
+
+def gather(x: Tensor, rows: int) -> Tensor:
+    """All rows `(V, B, ...)` in every process, from each one's own; B = `rows`."""
+    return _Gather.apply(x, rows)
+
+
+class _Shard(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.rows = x.shape[1]
+        return x[:, _own(ctx.rows)].contiguous()
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return gather(gradient, ctx.rows)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, rows: int) -> Tensor:
+        most = -(-rows // world())
+        padded = x.new_zeros(x.shape[0], most, *x.shape[2:])
+        padded[:, : x.shape[1]] = x
+        parts = [torch.empty_like(padded) for _ in range(world())]
+        distributed.all_gather(parts, padded)
+        return torch.cat([part[:, : _length(rows, r)] for r, part in enumerate(parts)], dim=1)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return shard(gradient), None
+
+
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        x = x.clone()
+        distributed.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return _Total.apply(gradient)
+
+
+class GlobalBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation of pictures `(B, c, H, W)` by the moments of the batch of all processes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As `nn.BatchNorm2d` does where there is one process, or in evaluation."""
+        if not (self.training and _active):
+            return super().forward(x)
+        numbers = x.float() if x.dtype == torch.bfloat16 else x
+        n = world() * numbers.numel() // numbers.shape[1]
+        mean = _Total.apply(numbers.sum((0, 2, 3))) / n
+        centred = numbers - mean[:, None, None]
+        variance = _Total.apply(centred.square().sum((0, 2, 3))) / n
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (n / (n - 1)), self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
+def _own(rows: int) -> slice:
+    first = sum(_length(rows, r) for r in range(rank()))
+    return slice(first, first + _length(rows, rank()))
+
+
+def _length(rows: int, r: int) -> int:
+    """Rows of the r-th process: the first ones take what does not divide evenly."""
+    return rows // world() + (r < rows % world())

@@ -1,0 +1,58 @@
+"""The app's pages without a browser: open one, and find what a person would."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import mvm.evaluation
+import mvm.recorder
+from mvm.__main__ import main
+
+__all__ = ["TINY", "button", "open_page", "run_list", "shown", "train_faces", "words"]
+
+TINY = ("--data", "faces", "--points", "200", "--batch", "16", "--view-points", "32", "--size", "16",
+        "--network.channels", "4", "--network.metric-channels", "4", "--threads", "1",
+        "--variants", "centroid", "both")  # fmt: skip
+MAIN = Path(__file__).parents[1] / "app" / "main.py"
+
+
+def train_faces(path: Path) -> None:
+    """A run of 20 steps on toy faces, scored with few pictures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mvm.recorder, "QUICK", 48)
+        patch.setattr(mvm.evaluation, "score_run", partial(mvm.evaluation.score_run, n=64))
+        assert main(["train", "--run", str(path), *TINY, "--steps", "20"]) == 0
+
+
+def open_page(script: Path | str = MAIN, **query: str) -> AppTest:
+    """A page by its file or its source, opened with this in its URL."""
+    make = AppTest.from_file if isinstance(script, Path) else AppTest.from_string
+    app = make(script, default_timeout=60)
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def words(app: AppTest) -> str:
+    """Everything that the page says."""
+    assert not app.exception, app.exception
+    kinds = ("markdown", "error", "warning", "info", "success", "caption")
+    return "\n".join(element.value for kind in kinds for element in app.get(kind))
+
+
+def button(app: AppTest, label: str):
+    return next(b for b in app.button if b.label.startswith(label))
+
+
+def run_list(app: AppTest):
+    return next(box for box in app.selectbox if box.label == "Run")
+
+
+def shown(app: AppTest) -> str:
+    """Name of the run on the page, by the list of runs and by the URL."""
+    assert app.query_params["run"] in (run_list(app).value, [run_list(app).value])
+    return run_list(app).value

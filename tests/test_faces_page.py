@@ -1,0 +1,256 @@
+"""The Faces page without a browser, and what it is made of: generators by themselves, training pictures, preparing."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pages import button, open_page, run_list, shown, train_faces, words
+from PIL import Image
+from trainers import until
+
+from app import state as app_state
+from app.picture_grid import Picked, encode
+from app.state import Page
+from mvm.config import Config
+from mvm.data.images import open_cache
+from mvm.evaluation import between, load_experiment, load_generator, training_gallery
+from mvm.image_scores import nearest
+from mvm.methods import METHODS
+from mvm.preparing import launch, preparings, sole
+from mvm.runs import Run, RunError
+from mvm.settings import ConfigError
+from mvm.training import view_noise
+
+pytestmark = pytest.mark.usefixtures("no_processes")
+
+FACES = "from app.views.faces import faces; faces()"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("trained") / "tiny"
+    train_faces(path)
+    return path
+
+
+@pytest.fixture
+def tiny(trained: Path, checkpoints: Path) -> Run:
+    """That run among the runs of the page."""
+    checkpoints.mkdir()
+    (checkpoints / "tiny").symlink_to(trained)
+    return Run(checkpoints / "tiny")
+
+
+def pictures(path: Path, count: int = 3) -> Path:
+    """A ZIP of pictures, and of one file that is none."""
+    with zipfile.ZipFile(path, "w") as file:
+        for k in range(count):
+            content = io.BytesIO()
+            Image.new("RGB", (40, 50), (80 * k, 0, 0)).save(content, format="PNG")
+            file.writestr(f"{k}.png", content.getvalue())
+        file.writestr("broken.png", b"no picture")
+    return path
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_screen_invites_and_trains_nothing(no_processes: list[str]) -> None:
+    app = open_page(FACES)
+    assert "toy faces" in words(app)
+    assert not no_processes
+    button(app, "Train").click().run()
+    (name,) = no_processes
+    assert Run.named(name).config == Config.make(data="faces", size=32)
+    assert "starting" in words(app)
+
+
+def test_a_finished_run_is_shown_whole(tiny: Run) -> None:
+    app = open_page(FACES)
+    text = words(app)
+    assert "step **20** of 20" in text
+    assert "MiB of memory" in text
+    for row in ("Samples", "Embeddings", "Nearest training", "Between two", "Factors", "Gaps", "Spectrum", "Scores"):
+        assert f"**{row}" in text
+    drawn = [element.key for element in app.get("bidi_component")]
+    for part in ("timeline", "samples", "umap", "between", "factors", "gaps", "spectrum"):
+        assert any(key.startswith(part) for key in drawn), part
+    table = app.dataframe[0].value
+    assert {"centroid only", "both", "floor", "meaning"} <= set(table.columns)
+    assert {"Fréchet (faces)", "Fréchet (pixels)", "factors"} <= set(table.index)
+    app.toggle(key="faces.averaged").set_value(False).run()
+    assert "not averaged" in words(app)
+
+
+def test_each_page_has_its_own_runs(tiny: Run, cloud: Path, no_processes: list[str]) -> None:
+    Run.create(Config.make(data=str(cloud)), name="points")
+    assert run_list(open_page(FACES, run="points")).options == ["tiny"]
+    assert shown(open_page(FACES, run="points")) == "tiny"
+    assert run_list(open_page(run="tiny")).options == ["points"]
+    assert not no_processes
+
+
+def test_speed_and_time_left_are_of_pictures(tiny: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Run, "alive", lambda _: True)
+    records = tiny.records.poll()
+    monkeypatch.setattr(type(records), "poll", lambda self: self)
+    records.events.append({"step": 20, "event": "resumed", "time": 0})
+    rate = tiny.status().rate
+    monkeypatch.setattr("app.state.all_runs", lambda _: [tiny])
+    text = words(open_page(FACES))
+    assert f"{rate * 16:,.0f} images/s" in text
+    assert "0 s left" in text
+
+
+def test_train_makes_the_run_that_the_controls_describe(tiny: Run, no_processes: list[str]) -> None:
+    app = open_page(FACES, **{"faces.steps": "700", "faces.size": "16", "steps": "1", "faces.method": "SNGAN"})
+    assert METHODS["flow_matching"].title not in app.selectbox(key="faces.method").options
+    app.number_input(key="faces.sngan.network.channels").set_value(16).run()
+    button(app, "Train").click().run()
+    config = Run.named(no_processes[0]).config
+    assert (config.data, config.size, config.steps, config.method) == ("faces", 16, 700, "sngan")
+    assert config.network.channels == 16
+    assert "width" not in " ".join(w.key for w in app.number_input)
+    assert shown(app) == no_processes[0]
+
+
+def test_a_picked_picture_is_that_of_the_latest_click() -> None:
+    tab = Page(images=True)
+    first, second = Picked(0, "fake", 3, 10.0), Picked(1, "real", 5, 20.0)
+    for picked in (second, first, None):
+        tab.pick("a", picked)
+    assert tab.picked_of("a") == second
+    assert tab.picked_of("b") is None
+
+
+def test_the_nearest_training_pictures_of_a_picked_one(tiny: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Page, "picked_of", lambda *_: Picked(1, "fake", 7, 1.0))
+    app = open_page(FACES)
+    gallery = "Nearest training pictures** &nbsp; :gray[to fake 7, both"
+    assert f"{gallery}: looking" in words(app) or f"{gallery}, of 200" in words(app)
+    until(lambda: app_state.gallery(tiny) is not None)
+    assert f"{gallery}, of 200" in words(app.run())
+
+
+# -- preparing ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def prepare_here(mvm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mvm prepare` is forked from a process that has imported everything, and decodes in one process."""
+
+    class Forked:
+        def __init__(self, arguments: list[str], log: Path) -> None:
+            self.command, self.log, self.pid = mvm(*arguments, "--processes", "1"), log, 0
+            self.pid = self.command.process.pid
+
+        def poll(self) -> int | None:
+            if self.command.process.exitcode is not None:
+                self.log.write_text(self.command.out + self.command.err)
+            return self.command.process.exitcode
+
+    monkeypatch.setattr("mvm.preparing.detached", lambda arguments, *, log: Forked(arguments, log))
+
+
+def test_pictures_are_prepared_from_a_form(tmp_path: Path, prepare_here: None) -> None:
+    app = open_page(FACES, **{"faces.source": "Prepare…"})
+    assert button(app, "Train").disabled
+
+    def submit(path: str, size: int) -> None:
+        next(field for field in app.selectbox if field.label == "Kind").select("images")
+        next(field for field in app.text_input if field.label == "Path on this machine").set_value(path)
+        next(field for field in app.select_slider if field.label == "Size").set_value(size)
+        button(app, "Prepare").click().run()
+
+    submit("", 32)
+    assert "give the path" in words(app)
+    submit(str(tmp_path / "nothing"), 32)
+    assert "no file or folder" in words(app)
+    source = pictures(tmp_path / "mine.zip", 330)
+    submit(str(source), 64)
+    assert button(app, "Cancel")
+    until(lambda: preparings()[0].state == "failed")
+    assert "smaller than 64" in words(app.run())  # they have 40 x 50 pixels
+    button(app, "Dismiss").click().run()
+    assert not preparings()
+    submit(str(source), 32)
+    (job,) = preparings()
+    until(lambda: job.state == "finished")
+    assert "330 pictures of 32 x 32; 1 file skipped: 1 not a picture" in words(app.run())
+    with pytest.raises(ConfigError, match="exists"):
+        launch("images", str(source), size=32)
+    app = open_page(FACES, **{"faces.source": "Prepared"})  # another page, later
+    assert app.selectbox(key="faces.cache").value == "mine-32"
+    assert "330 pictures" in words(app)
+    assert not button(app, "Train").disabled
+    button(app, "Dismiss").click().run()
+    assert not preparings()
+    assert open_cache(job.out)[1].count == 330
+
+
+def test_a_preparing_is_seen_from_outside_and_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lock and its note tell how far it is; cancelling ends its whole group."""
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    monkeypatch.setattr("mvm.preparing.detached", lambda *_, **__: sleeper)
+    job = launch("images", str(pictures(tmp_path / "mine.zip")), size=32)
+    note = {"fingerprint": "", "total": 400, "done": 100, "count": 97, "skipped": [["a", "b"]] * 3}
+    (job.out.parent / ".mine-32.npy.part.json").write_text(json.dumps(note))
+    app = open_page(FACES, **{"faces.source": "Prepare…"})
+    assert job.progress == (100, 400, 3)
+    button(app, "Cancel").click().run()
+    assert sleeper.wait(10) != 0
+    assert not preparings()
+    with sole(job.out), pytest.raises(ConfigError, match="being prepared"), sole(job.out):
+        pass
+
+
+# -- what it is made of ------------------------------------------------------------------------------------------------
+
+
+def test_a_generator_by_itself_draws_what_the_experiment_draws(tiny: Run) -> None:
+    noise = view_noise(32, 128)
+    for member in range(2):
+        made = load_generator(tiny, member)(noise)
+        torch.testing.assert_close(made, sample_like(tiny, noise)[member], atol=1, rtol=0)
+    with pytest.raises(RunError):
+        load_generator(Run.create(tiny.config, name="untrained"), 0)
+
+
+def sample_like(run: Run, noise: torch.Tensor) -> torch.Tensor:
+    experiment = load_experiment(run)
+    return experiment.data.restore(experiment.generate(noise))
+
+
+def test_the_way_between_two_noises_stays_on_the_sphere() -> None:
+    a, b = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 3.0])
+    way = between(a, b, torch.tensor([0.0, 1 / 3, 1.0]))
+    torch.testing.assert_close(way, torch.tensor([[3.0, 0.0], [3 * 0.75**0.5, 1.5], [0.0, 3.0]]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(between(a, a, torch.tensor([0.5])), a[None])
+
+
+def test_the_gallery_is_the_training_pictures(tiny: Run) -> None:
+    gallery = training_gallery(tiny.config)
+    images = tiny.data.images
+    assert torch.equal(gallery.images, images)
+    near = gallery.nearest(images[5:7], 1)
+    assert near.indices[:, 0].tolist() == [5, 6]
+    assert torch.equal(near.indices, nearest(images[5:7], images, 1, gallery._features).indices)
+
+
+def test_a_sheet_shows_no_picture_in_its_neighbour() -> None:
+    images = np.zeros((4, 8, 8, 3), dtype=np.uint8)
+    images[1] = 255
+    content = encode(images).split(",")[1]
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
+    assert sheet.shape == (16, 16, 3)
+    assert sheet[:8, :8].max() < 3
+    assert sheet[:8, 8:].min() > 252
