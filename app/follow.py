@@ -16,12 +16,12 @@ import streamlit as st
 
 from app import plots
 from app.live_plot import live_plot
-from app.palette import variant_colours
 from app.state import Page, history, projector
 from app.timeline import timeline
 from app.transport import MOST_COLUMNS, status_line
 from mvm.history import History
 from mvm.methods import METHODS
+from mvm.palette import variant_colours
 from mvm.projection import read_frame
 from mvm.runs import Run, Status
 from mvm.scores import Score

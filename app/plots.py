@@ -11,21 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from app.palette import FAKE, QUIET, REAL, VARIANTS, rgba
-from mvm.methods import METHODS
+from mvm.palette import FAKE, QUIET, REAL, VARIANTS, rgba, title_of
 
 __all__ = ["cloud", "coverage", "curves", "planar", "spectrum_history", "spectrum_now", "title_of"]
 
 Figure = dict[str, Any]
 GAP = 0.03
-TITLES = {"both": "both", "centroid": "centroid only", "diameter": "2-diameter only"}
-
-
-def title_of(variant: str) -> str:
-    """What the screen calls a variant; a method without descriptors has one, of its own name."""
-    if variant in METHODS:
-        return METHODS[variant].title
-    return TITLES.get(variant, variant.replace("diameter", "2-diameter").replace("_", " "))
 
 
 def cloud(

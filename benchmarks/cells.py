@@ -159,10 +159,10 @@ def median(row: dict[str, Any], key: str) -> float | None:
     return None if middle == float("inf") else middle
 
 
-def device_line() -> str:
+def device_line(threads: str = "one thread a training") -> str:
     """What the numbers were measured on."""
     model = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
-    return f"{model or platform.processor() or platform.machine()}, {os.cpu_count()} cores, one thread a training"
+    return f"{model or platform.processor() or platform.machine()}, {os.cpu_count()} cores, {threads}"
 
 
 def _lines(path: str) -> list[str]:
@@ -175,11 +175,11 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def write_section(out: Path, key: str, title: str, command: str, *parts: str) -> None:
+def write_section(out: Path, key: str, title: str, command: str, *parts: str, device: str | None = None) -> None:
     """One section of the folder's results.md: command, device, tables; the rest of the page stays as it is."""
     page = out / "results.md"
     begin, end = f"<!-- {key} -->", f"<!-- end of {key} -->"
-    head = [begin, f"## {title}", f"```\n{command}\n```", f"{device_line()}."]
+    head = [begin, f"## {title}", f"```\n{command}\n```", f"{device or device_line()}."]
     text = "\n\n".join([*head, *parts, end])
     old = page.read_text(encoding="utf-8") if page.exists() else "# Measured\n"
     if begin in old:

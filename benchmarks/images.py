@@ -33,7 +33,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import flop_registry
 
-from benchmarks.cells import markdown, write_section
+from benchmarks.cells import device_line, markdown, write_section
 from mvm.config import Config
 from mvm.data.pictures import Pixels
 from mvm.networks.resnet import ResNetGenerator, ResNetMetric, UpConv
@@ -70,20 +70,33 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """Steps/s by the clock, and this process's processor seconds a step, which others on the machine disturb less."""
+
+    rate: float
+    cost: float
+
+
+@dataclass(frozen=True)
 class Measured:
     """One contender's result.
 
     Attributes:
         task: what it was.
-        rates: steps/s of each turn.
+        turns: in their order.
         gigaflop: of one step's convolutions and matrix products, the convolutions of doubled pictures counted as such.
         memory_mb: peak of the device's memory on CUDA, else of the process's.
     """
 
     task: Task
-    rates: list[float]
+    turns: list[Turn]
     gigaflop: float
     memory_mb: float
+
+    @property
+    def rate(self) -> float:
+        """Median of the turns' steps/s."""
+        return statistics.median(turn.rate for turn in self.turns)
 
 
 def main() -> None:
@@ -118,7 +131,7 @@ def main() -> None:
 
 def measure(tasks: list[Task], *, seconds: float, rounds: int) -> dict[str, Measured]:
     """Let the tasks' processes take turns; results by kind."""
-    context, pipes, processes, rates = get_context("forkserver"), {}, [], {task.kind: [] for task in tasks}
+    context, pipes, processes, turns = get_context("forkserver"), {}, [], {task.kind: [] for task in tasks}
     context.set_forkserver_preload(["mvm.training"])  # PyTorch is imported once
     for task in tasks:
         pipes[task.kind], theirs = context.Pipe()
@@ -130,9 +143,9 @@ def measure(tasks: list[Task], *, seconds: float, rounds: int) -> dict[str, Meas
             ask(pipe, seconds / rounds / 2, kind)  # warming up
         for _ in range(rounds):
             for kind, pipe in pipes.items():
-                rates[kind].append(ask(pipe, seconds / rounds, kind))
-                print(f"{kind} {tasks[0].size} {tasks[0].batch}: {rates[kind][-1]:.3g} steps/s", flush=True)
-        return {task.kind: Measured(task, rates[task.kind], *ask(pipes[task.kind], None, task.kind)) for task in tasks}
+                turns[kind].append(ask(pipe, seconds / rounds, kind))
+                print(f"{kind} {tasks[0].size} {tasks[0].batch}: {turns[kind][-1].rate:.3g} steps/s", flush=True)
+        return {task.kind: Measured(task, turns[task.kind], *ask(pipes[task.kind], None, task.kind)) for task in tasks}
     finally:
         for pipe in pipes.values():
             pipe.close()
@@ -150,15 +163,15 @@ def ask(pipe: Connection, request: float | None, kind: str) -> Any:
 
 
 def serve(pipe: Connection, task: Task) -> None:
-    """Answer seconds with the steps/s of a turn that long, and None with what a step costs."""
+    """Answer seconds with a turn that long, and None with what a step costs."""
     torch.set_num_threads(task.threads)
     one = contender(task)
     wait = torch.cuda.synchronize if task.device == "cuda" else lambda: None
     with suppress(EOFError):
         while (seconds := pipe.recv()) is not None:
-            rate = turn(one.step, seconds, wait)
+            done = turn(one.step, seconds, wait)
             one.settle()
-            pipe.send(rate)
+            pipe.send(done)
         memory = peak_memory(task.device)  # before the counting, which takes more
         pipe.send((one.count(), memory))
 
@@ -184,15 +197,15 @@ class Contender:
     settle: Callable[[], None] = lambda: None
 
 
-def turn(step: Callable[[], Any], seconds: float, wait: Callable[[], None]) -> float:
-    """Steps/s over that long, one step at least."""
+def turn(step: Callable[[], Any], seconds: float, wait: Callable[[], None]) -> Turn:
+    """Steps over that long, one at least."""
     wait()
-    began, done = time.perf_counter(), 0
+    began, worked, done = time.perf_counter(), time.process_time(), 0
     while not done or time.perf_counter() - began < seconds:
         step()
         done += 1
     wait()
-    return done / (time.perf_counter() - began)
+    return Turn(done / (time.perf_counter() - began), (time.process_time() - worked) / done)
 
 
 def operations(step: Callable[[], Any]) -> float:
@@ -405,25 +418,37 @@ def report(options: argparse.Namespace, device: str, tables: list[dict[str, Meas
     """Write results.md's section, and every turn to tables/images.csv."""
     lines, rows = [], []
     for table in tables:
-        top = statistics.median(table["ceiling"].rates) * table["ceiling"].gigaflop
+        top = table["ceiling"].rate * table["ceiling"].gigaflop
         for kind, title in CONTENDERS.items():
             one = table[kind]
-            rate, pictures = statistics.median(one.rates), one.task.batch
-            ratios = [own / theirs for own, theirs in zip(one.rates, table["published"].rates, strict=True)]
-            times = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            rate, pictures, pairs = one.rate, one.task.batch, zip(one.turns, table["published"].turns, strict=True)
+            ratios = [(own.rate / theirs.rate, theirs.cost / own.cost) for own, theirs in pairs]
+            times = ["1" if kind == "published" else spread(column) for column in zip(*ratios, strict=True)]
             line = [f"{one.task.size}", f"{pictures}", title, f"{rate * pictures:,.{0 if rate > 2 else 1}f}"]
-            line += [f"{CELEBA / (rate * pictures):,.{0 if rate < 100 else 1}f}", "1" if kind == "published" else times]
+            line += [f"{CELEBA / (rate * pictures):,.{0 if rate < 100 else 1}f}", *times]
             line += [f"{one.gigaflop:,.0f}", f"{one.gigaflop * rate:,.0f}", f"{one.gigaflop * rate / top:.0%}"]
             lines.append([*line, f"{one.memory_mb:,.0f}"])
-        for kind, one in table.items():
-            fixed = {key: value for key, value in asdict(one.task).items() if key != "jpegs"} | {"title": kind}
+        for one in table.values():
+            fixed = {key: value for key, value in asdict(one.task).items() if key != "jpegs"}
             fixed |= {"gigaflop": one.gigaflop, "memory_mb": one.memory_mb}
-            rows += [fixed | {"round": i, "steps_per_second": rate} for i, rate in enumerate(one.rates)]
-    header = ["pixels", "batch", "step", "images/s", "s an epoch", "× published", "Gflop a step", "Gflop/s"]
+            for i, one_turn in enumerate(one.turns):
+                rows.append(fixed | {"round": i, "steps_per_second": one_turn.rate, "processor_seconds": one_turn.cost})
+    header = [
+        "pixels",
+        "batch",
+        "step",
+        "images/s",
+        "s an epoch",
+        "× published",
+        "× published, processor time",
+        "Gflop a step",
+        "Gflop/s",
+    ]
     header += ["of the ceiling", "peak MB"]
     write_section(
         options.out, "images" if device == "cpu" else "images_cuda", "A training step on pictures",
         command_of(options, device, tables), note_of(options, device, tables), markdown(header, lines),
+        device=torch.cuda.get_device_name() if device == "cuda" else device_line(f"{options.threads} threads, no GPU"),
     )  # fmt: skip
     path = options.out / "tables" / ("images.csv" if device == "cpu" else "images_cuda.csv")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -431,6 +456,11 @@ def report(options: argparse.Namespace, device: str, tables: list[dict[str, Meas
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def spread(values: tuple[float, ...]) -> str:
+    """Median and range."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def command_of(options: argparse.Namespace, device: str, tables: list[dict[str, Measured]]) -> str:
@@ -447,20 +477,17 @@ def command_of(options: argparse.Namespace, device: str, tables: list[dict[str, 
 
 def note_of(options: argparse.Namespace, device: str, tables: list[dict[str, Measured]]) -> str:
     """How to read the table."""
-    tops = [statistics.median(table["ceiling"].rates) * table["ceiling"].gigaflop for table in tables]
-    where = f"Here a step has {options.threads} threads, and every number is the processor's: no GPU was at hand."
+    tops = [table["ceiling"].rate * table["ceiling"].gigaflop for table in tables]
     memory, dtype = "the process's own, its loader's workers left out", "float32"
     if device == "cuda":
-        where = f"Device: {torch.cuda.get_device_name()}; ours in bf16, the published script's in float32."
-        memory, dtype = "`max_memory_allocated`", "bf16"
-    elif torch.cuda.is_available():
-        where = f"Here a step has {options.threads} threads, and every number is the processor's, as asked for."
+        memory, dtype = "`max_memory_allocated`; ours computes in bf16, the published script in float32", "bf16"
     return (
-        f"{where} Median of {options.rounds} turns of {options.seconds / options.rounds:g} s or one step; the "
-        f"contenders, each a process of its own, take turns, and *× published* has the median and range of the ratios "
-        f"within a round. Generators of {options.channels} channels, metrics of {METRIC_CHANNELS}: the same sizes for "
-        f"all. Data: {options.pictures:,} toy faces, {options.distinct:,} of them distinct; ours are uint8 on the "
-        f"device and part of its peak, the published script's are JPEG files of {JPEG_SIDE} × {JPEG_SIDE} pixels that "
+        f"Median of {options.rounds} turns of {options.seconds / options.rounds:g} s or one step; the "
+        "contenders, each a process of its own, take turns, and *× published* has the median and range of the ratios "
+        "within a round, by the clock and in processor seconds (without the loader's workers). "
+        f"Generators of {options.channels} channels, metrics of {METRIC_CHANNELS}: the same sizes for all. "
+        f"Data: {options.pictures:,} toy faces, {options.distinct:,} of them distinct; ours are uint8 on the device "
+        f"and part of its peak, the published script's are JPEG files of {JPEG_SIDE} × {JPEG_SIDE} pixels that "
         f"{WORKERS} workers decode. An epoch is {CELEBA:,} pictures, one batch for each step of the generator. "
         "*Published*: written anew here from what its source does, mended only so far that it runs. It generates three "
         "times a step, the first time for nothing: *unused pass left out* is without that. *Ours* draws anew for the "

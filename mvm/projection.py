@@ -42,7 +42,7 @@ import numpy as np
 
 from mvm.background import PROJECTION, give_way
 
-__all__ = ["Projector", "frame_path", "project", "read_frame"]
+__all__ = ["Projector", "frame_path", "make_frame", "project", "read_frame"]
 
 NEIGHBOURS = 15
 FIRST = {"init": "spectral", "n_epochs": 500}
@@ -275,7 +275,7 @@ def _work(lines: TextIO, answers: TextIO) -> None:
     for run, step in requests:
         start = time.perf_counter()
         try:
-            if read_frame(run, step) is None and not _make_frame(run, step, stop=lambda: requests.closed):
+            if read_frame(run, step) is None and not make_frame(run, step, stop=lambda: requests.closed):
                 break
         except Exception as error:  # a broken snapshot, a full disk: say so and go on
             requests.failed(run, step)
@@ -284,8 +284,15 @@ def _work(lines: TextIO, answers: TextIO) -> None:
             report(run=run, step=step, seconds=round(time.perf_counter() - start, 4))
 
 
-def _make_frame(run: str, step: int, *, stop: Callable[[], bool]) -> bool:
-    """Make and write one frame, starting each variant at its nearest frame; False when told to stop first."""
+def make_frame(run: Path | str, step: int, *, stop: Callable[[], bool] = lambda: False) -> bool:
+    """Make and write one frame, starting each variant at its nearest frame; False when told to stop first.
+
+    The first call in a process compiles for seconds.
+
+    Raises:
+        ValueError: the snapshot's embeddings cannot be projected.
+        OSError: there is no such snapshot, or the frame cannot be written.
+    """
     embeddings = _read_embeddings(Path(run) / "snapshots" / f"{step:08d}.safetensors")
     frame = np.empty((*embeddings.shape[:2], 2), dtype=np.float32)
     for v, previous in enumerate(_nearest_frames(run, step, embeddings.shape)):
@@ -315,7 +322,7 @@ def _read_embeddings(path: Path) -> np.ndarray:
     return np.concatenate([real, fake], axis=1)
 
 
-def _nearest_frames(run: str, step: int, shape: tuple[int, ...]) -> list[np.ndarray | None]:
+def _nearest_frames(run: Path | str, step: int, shape: tuple[int, ...]) -> list[np.ndarray | None]:
     """For each variant, its rows in the nearest frame (in steps) that it can start from."""
     variants, m = shape[:2]
     starts: list[np.ndarray | None] = [None] * variants

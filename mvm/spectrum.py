@@ -8,6 +8,12 @@ small E_cᵀ E_c: the `mds` spectrum is exact at O(n·dim²) and needs no n x n 
 matrix has one positive eigenvalue: the `distance` spectrum is one positive value, then negative ones.
 
     uniformity  H(p) / log k            p: the k leading magnitudes made to sum to 1, H: Shannon entropy
+
+An eigenvector gives a number to each point, and by Nyström's formula to a point y that was not among them:
+
+    v(y) = 1/λ Σ_j κ(y, e_j) v_j        κ: the entry that y would have in the matrix; v(e_j) = v_j
+
+Source of the last: Bengio et al. 2004.
 """
 
 from __future__ import annotations
@@ -23,11 +29,13 @@ from mvm.distances import pairwise
 
 __all__ = [
     "SPECTRUM_FORMS",
+    "Modes",
     "Spectrum",
     "distance_spectrum",
     "eigenpairs",
     "eigenvalues",
     "mds_spectrum",
+    "modes",
     "uniformity",
 ]
 
@@ -44,6 +52,21 @@ class Spectrum:
 
     values: Tensor
     vectors: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Leading eigenvalues, and what their eigenvectors say of each point.
+
+    Attributes:
+        values: `(..., k)`, those of `eigenvalues`.
+        real: `(..., k, n)`, unit rows in the order of `values`, signed as in `Spectrum`.
+        fake: `(..., k, m)`, the same modes at further points; None when there were none.
+    """
+
+    values: Tensor
+    real: Tensor
+    fake: Tensor | None = None
 
 
 def distance_spectrum(embeddings: Tensor, *, k: int = 10, vectors: bool = False) -> Spectrum:
@@ -116,6 +139,35 @@ def eigenpairs(embeddings: Tensor, *, k: int = 10, form: str = "distance") -> Sp
     return _spectrum(embeddings, k, form, vectors=True)
 
 
+def modes(real: Tensor, fake: Tensor | None = None, *, k: int = 10, form: str = "distance") -> Modes:
+    """The eigenvectors of a set of embeddings, to colour its points and others by.
+
+    Args:
+        real: `(..., n, dim)`, the set whose spectrum is taken.
+        fake: `(..., m, dim)`, other points (Nyström); one that is not finite is NaN.
+        k: how many.
+        form: a name in `SPECTRUM_FORMS`.
+
+    Returns:
+        Modes; zero at fakes where the eigenvalue is zero up to rounding.
+
+    Raises:
+        ValueError: unknown form, or k < 1.
+    """
+    pairs = eigenpairs(real, k=k, form=form)
+    vectors = pairs.vectors.mT
+    if fake is None:
+        return Modes(pairs.values, vectors)
+    real, fake = real.to(vectors), fake.to(vectors)
+    kernel, scale = KERNELS[form](fake, real)
+    kernel = kernel / scale.where(scale > 0, 1)
+    values = pairs.values.unsqueeze(-1)
+    rounding = real.shape[-2] * torch.finfo(values.dtype).eps * values.abs().amax(-2, keepdim=True)
+    zero = values.abs() <= rounding
+    extended = (vectors @ kernel.mT / values.where(~zero, 1)).masked_fill(zero, 0)
+    return Modes(pairs.values, vectors, extended.where(fake.isfinite().all(-1).unsqueeze(-2), torch.nan))
+
+
 def uniformity(shares: Tensor) -> Tensor:
     """Normalised Shannon entropy of k leading eigenvalues: 1 when all are equal, 0 when one holds everything.
 
@@ -131,6 +183,19 @@ def uniformity(shares: Tensor) -> Tensor:
         return (total / total.where(total != 0, 1)).squeeze(-1)
     p = shares / total.where(total != 0, 1)
     return -torch.xlogy(p, p).sum(-1) / math.log(shares.shape[-1])
+
+
+def _distance_kernel(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    return pairwise(fake, real), pairwise(real).mean((-2, -1), keepdim=True)
+
+
+def _mds_kernel(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    centre = real.mean(-2, keepdim=True)
+    return (fake - centre) @ (real - centre).mT, (real - centre).square().sum((-2, -1), keepdim=True)
+
+
+KERNELS = {"distance": _distance_kernel, "mds": _mds_kernel}
+"""κ(y, e), `(..., m, n)`, and what divides it, `(..., 1, 1)`, of each form."""
 
 
 def _spectrum(embeddings: Tensor, k: int, form: str, *, vectors: bool) -> Spectrum:

@@ -211,8 +211,8 @@ def test_images_table(monkeypatch, tmp_path):
 
     def measure(tasks, *, seconds: float, rounds: int) -> dict[str, images.Measured]:
         made = {task: images.contender(task) for task in tasks}
-        rates = {task: [images.turn(made[task].step, seconds, lambda: None) for _ in range(rounds)] for task in tasks}
-        return {t.kind: images.Measured(t, rates[t], made[t].count(), images.peak_memory("cpu")) for t in tasks}
+        turns = {task: [images.turn(made[task].step, seconds, lambda: None) for _ in range(rounds)] for task in tasks}
+        return {t.kind: images.Measured(t, turns[t], made[t].count(), images.peak_memory("cpu")) for t in tasks}
 
     monkeypatch.undo()  # no `SMALL`: the sizes are the options'
     monkeypatch.setattr(images, "measure", measure)
@@ -233,8 +233,8 @@ def test_images_table(monkeypatch, tmp_path):
 def test_processes_take_turns(monkeypatch):
     task = images.Task("ceiling", 8, 4, 4, 1, "cpu", 64, 8, "")
     result = images.measure([task], seconds=0.02, rounds=3)["ceiling"]
-    assert len(result.rates) == 3
-    assert min(result.rates) > 0
+    assert len(result.turns) == 3
+    assert all(turn.rate > 0 and turn.cost > 0 for turn in result.turns)
     assert result.gigaflop == 2e-9 * images.PRODUCT["cpu"] ** 3
     with pytest.raises(RuntimeError, match="the process that measures ceiling ended early"):
         images.measure([dataclasses.replace(task, device="nowhere")], seconds=0.02, rounds=1)

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import pytest
 
 from app import plots
-from app.palette import FAKE, REAL, VARIANTS
+from mvm.palette import FAKE, REAL, VARIANTS
 
 RANDOM = np.random.default_rng(0)
 TITLES = ["centroid only", "2-diameter only", "both"]

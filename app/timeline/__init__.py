@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.component import component
-from app.palette import MARKS
 from app.plots import title_of
+from mvm.palette import MARKS
 
 __all__ = ["timeline"]
 
@@ -22,7 +22,7 @@ def timeline(events: Sequence[dict], *, done: int, steps: int, every: int, key: 
     """Draw the timeline and say which step is wanted.
 
     Args:
-        events: records of `scalars.jsonl` that have a mark in `app.palette.MARKS`; others are passed over.
+        events: records of `scalars.jsonl` that have a mark in `mvm.palette.MARKS`; others are passed over.
         done: steps trained so far.
         steps: steps of the whole run.
         every: steps between two snapshots: what the slider snaps to.

@@ -12,7 +12,6 @@ from app import plots
 from app.cloud_plot import cloud_plot
 from app.follow import Columns, Rows, columns_of, follow, frame_of, gaps, heading, score_table, spectra
 from app.live_plot import live_plot
-from app.palette import variant_colours
 from app.picture_grid import Picked, picture_grid
 from app.setup import experiment
 from app.state import Page, gallery, page, way
@@ -21,6 +20,7 @@ from mvm.config import FACES, ConfigError
 from mvm.data.images import image_caches, open_cache
 from mvm.history import History
 from mvm.image_scores import FACTOR_SCORES, describe
+from mvm.palette import variant_colours
 from mvm.preparing import KINDS, Preparing, launch, preparings
 from mvm.runs import Run, RunError, Status
 from toy_manifolds.faces import Faces
@@ -70,7 +70,7 @@ def welcome() -> None:
         "of the background: nothing is downloaded, and every score has its truth.\n\n"
         "**Train** has a generator learn to draw such faces, by matching shape descriptors of real and fake under a "
         "learned metric. Choose more variants on the left to compare them side by side. The first pictures come within "
-        "seconds, and faces within minutes; a whole run takes minutes on a GPU, and about an hour for each variant on "
+        "seconds, and faces within minutes; a whole run takes minutes, some ten for each variant on "
         "two CPU cores. It goes on when this page is closed.\n\n"
         f"For your own pictures, CelebA or LSUN, choose **{PREPARE}** on the left."
     )

@@ -10,9 +10,9 @@ fewer. The paper's own 32 x 32 networks are in a supplement that is not public.
 Methods and the loop know points of D coordinates. `ImageStack` is how they meet pictures: D = 3 · size², in the order
 of an image cache (row, column, colour), which is also PyTorch's fastest one ("channels last"): nothing is copied.
 
-A 3 x 3 convolution of a picture doubled by nearest neighbours sees each small pixel two or three times: adding up the
-weights that fall on one pixel gives four 2 x 2 convolutions of the small picture, one for each corner of a pixel, and
-4/9 of the multiplications. `UpConv` does that, exactly.
+A 3 x 3 convolution of a picture doubled by nearest neighbours sees each small pixel in two by two places: with the
+weights that meet it added up, it is a transposed 4 x 4 convolution of the small picture, with 4/9 of the
+multiplications. `UpConv` does that, exactly.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class UpConv(nn.Conv2d):
 
     Args:
         inputs, outputs: channels.
-        folded: by four 2 x 2 convolutions of the small picture; else as it is written above. Same numbers but for
+        folded: as a transposed convolution of the small picture; else as it is written above. Same numbers but for
             rounding.
     """
 
@@ -48,12 +48,10 @@ class UpConv(nn.Conv2d):
         """Convolve the doubled picture."""
         if not self.folded:
             return super().forward(F.interpolate(x, scale_factor=2, mode="nearest"))
-        # rows of the 3 x 3 kernel that fall on the pixel above or here (upper half), here or below (lower half)
-        upper = self.weight.new_tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
-        halves = torch.stack([upper.flip(0, 1), upper])  # (half, pixel, row of the kernel), lower first
-        weight = torch.einsum("oikl,ahk,bwl->oabihw", self.weight, halves, halves).flatten(0, 2)
-        y = F.pixel_shuffle(F.conv2d(x, weight, padding=1), 2)  # (B, out, 2H + 2, 2W + 2), whose rim is of no pixel
-        return y[..., 1:-1, 1:-1] + self.bias[:, None, None]
+        # what a 3 x 3 kernel makes of one small pixel is spread over 4 x 4 large ones, two by two the same
+        spread = F.pad(self.weight.flip(2, 3).transpose(0, 1), [1, 1, 1, 1])
+        kernel = F.avg_pool2d(spread, 2, stride=1, divisor_override=1)  # (in, out, 4, 4), sums
+        return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
 
 
 class UpBlock(nn.Module):

@@ -1,11 +1,14 @@
-"""The colours of the lab, the same in every chart: Okabe & Ito's set, which colour-blind people can tell apart.
+"""The lab's colours and names, the same on screen and on paper.
 
-Real is green and fake is orange everywhere; variants have four others in a fixed order.
+The colours are Okabe & Ito's set, which colour-blind people can tell apart. Real is green and fake is orange
+everywhere; variants have four others in a fixed order.
 """
 
 from __future__ import annotations
 
-__all__ = ["FAKE", "MARKS", "QUIET", "REAL", "VARIANTS", "rgba", "variant_colours"]
+from mvm.methods import METHODS
+
+__all__ = ["FAKE", "MARKS", "QUIET", "REAL", "VARIANTS", "rgba", "title_of", "variant_colours"]
 
 REAL = "#009E73"
 FAKE = "#E69F00"
@@ -21,6 +24,14 @@ MARKS = {  # event, or what a member of the variant axis did: colour and words
     "stopped": (QUIET, "stopped"),
     "failed": ("#C0392B", "failed"),
 }
+TITLES = {"both": "both", "centroid": "centroid only", "diameter": "2-diameter only"}
+
+
+def title_of(variant: str) -> str:
+    """What the lab calls a variant; a method without descriptors has one, of its own name."""
+    if variant in METHODS:
+        return METHODS[variant].title
+    return TITLES.get(variant, variant.replace("diameter", "2-diameter").replace("_", " "))
 
 
 def variant_colours(count: int) -> list[str]:
