@@ -214,7 +214,7 @@ MISTAKES = {
         "foreign's config.json is not valid: unknown setting 'learning_rate'",
     ),
     "too few points to score": ("score done -n 5", "-n: at least 16 points .* got 5"),
-    "no points to sample": ("sample done -n 0 --out {tmp}/x.npy", "-n: at least one point, got 0"),
+    "no points to sample": ("sample done -n 0 --out {tmp}/x.npy", "-n: at least one, got 0"),
     "unknown suffix": ("sample done --out {tmp}/x.txt", "x.txt must end in .npy"),
     "variant that it lacks": (
         "sample done --out {tmp}/x.npy --variant diameter",
