@@ -97,6 +97,18 @@ def _parser(arguments: list[str]) -> Parser:
     prepare.add_argument("--name", help="of the cache (default: made from kind and size)")
     prepare.add_argument("--partition", type=Path, help="celeba: list_eval_partition.txt, if it is not found by itself")
     prepare.add_argument("--processes", type=int, help="that decode (default: the CPU cores)")
+    export = command("export", export_command, "figures for a paper, with their numbers and recipes", run=False)
+    export.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
+    figures = "spectrum (Fig. 5), samples (Fig. 6), distances (Fig. 7), batch (Table 2) or all (default)"
+    export.add_argument("--figure", nargs="+", default=["all"], metavar="NAME", help=figures)
+    export.add_argument("--venue", default="neurips", help="neurips, icml, iclr, cvpr, eccv or tmlr (default neurips)")
+    export.add_argument("--wide", action="store_true", help="across both columns, where the venue has two")
+    export.add_argument("--format", nargs="+", metavar="pdf|svg|png", help="one or more (default pdf)")
+    export.add_argument("--dpi", type=int, default=300, help="of PNG, and of points in PDF and SVG (default 300)")
+    export.add_argument("--step", type=int, help="what the runs held at this step (default: their last snapshots)")
+    export.add_argument("--seed", type=int, help="whose samples are shown (default: the first)")
+    export.add_argument("--form", default="distance", help="of the spectrum: distance or mds (default distance)")
+    export.add_argument("--out", required=True, type=Path, metavar="FOLDER|FILE", help="or FILE.zip, .pdf, .svg, .png")
     claims = command("claims", claims_command, "measure the paper's claims, with a verdict on each", run=False)
     claims.add_argument("--quick", action="store_true", help="a short form, to see it work; its verdicts mean nothing")
     claims.add_argument("--processes", type=int, help="trainings at once (default: the CPU cores)")
@@ -278,6 +290,31 @@ def prepare_command(options: argparse.Namespace) -> None:
     if made.skipped:
         kinds = ", ".join(f"{count} {reason}" for reason, count in made.reasons.items())
         print(f"skipped {len(made.skipped):,}: {kinds}; each is listed in {out.with_suffix('.json')}")
+
+
+def export_command(options: argparse.Namespace) -> None:
+    """Write figures with their numbers and recipes, and list what could not be made."""
+    from tqdm import tqdm
+
+    from mvm.export import export
+
+    runs = [Run.named(name) for name in options.runs]
+    shape = "{desc:10}{bar}| {n_fmt}/{total_fmt}, {elapsed} passed"
+    with tqdm(bar_format=shape, disable=None if sys.stderr.isatty() else True) as bar:
+
+        def show(done: int, total: int, what: str) -> None:
+            bar.total = total
+            bar.set_description_str(what, refresh=False)
+            bar.update(done - bar.n)
+            bar.refresh()
+
+        made = export(
+            options.figure, runs, out=options.out, venue=options.venue, wide=options.wide, formats=options.format,
+            dpi=options.dpi, step=options.step, seed=options.seed, form=options.form, on_progress=show,
+        )  # fmt: skip
+    print(f"{options.out}: {', '.join(made.files)}")
+    for name, reason in made.skipped.items():
+        print(f"skipped {name}: {reason.removeprefix(f'{name}: ')}")
 
 
 def claims_command(options: argparse.Namespace) -> None:

@@ -1,0 +1,466 @@
+"""Figures for papers: true widths, embedded fonts, the run's own numbers, the same bytes again, and clear refusals."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+from trainers import small_config, write_cloud
+
+from mvm.config import ConfigError
+from mvm.export import bundle, encoded, export, rebuild
+from mvm.figures import FIGURES, NoFigure, data, latex, render
+from mvm.files import RunError, append_line
+from mvm.palette import FAKE, REAL
+from mvm.projection import frame_path
+from mvm.recorder import train
+from mvm.runs import Run
+from mvm.venues import VENUES
+
+WIDTHS = {  # inches, from the style files: a column, and the whole text
+    "neurips": (5.5, 5.5),
+    "icml": (3.25, 6.75),
+    "iclr": (5.5, 5.5),
+    "cvpr": (237.13594 / 72.27, 496.85625 / 72.27),
+    "eccv": (12.2 / 2.54, 12.2 / 2.54),
+    "tmlr": (6.5, 6.5),
+}
+STEPS = 40
+
+
+def trained(folder: Path, name: str, **fields) -> Run:
+    """A run of `STEPS` steps with a made-up UMAP frame at its end: a real one takes seconds to compile."""
+    cloud = folder / "cloud.csv"
+    if not cloud.exists():
+        write_cloud(cloud)
+    run = Run.create(small_config(cloud, steps=STEPS, **fields), path=folder / name)
+    for _ in train(run):
+        pass
+    shape = (len(run.config.members), 2 * run.config.view_points, 2)
+    frame_path(run.path, STEPS).parent.mkdir()
+    np.save(frame_path(run.path, STEPS), np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    return run
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> list[Run]:
+    """Two variants by two seeds, at two batch sizes."""
+    folder = tmp_path_factory.mktemp("runs")
+    return [trained(folder, f"batch{batch}", batch=batch, seeds=(0, 1)) for batch in (16, 32)]
+
+
+@pytest.fixture
+def own(runs, tmp_path) -> Run:
+    """A copy to spoil."""
+    return Run(Path(shutil.copytree(runs[0].path, tmp_path / "own")))
+
+
+def of(name: str, runs: list[Run]) -> list[Run]:
+    """The runs that a figure takes."""
+    return runs if name == "batch" else runs[:1]
+
+
+def table(content: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(content.decode())))
+
+
+def lines(run: Run) -> list[dict]:
+    """scalars.jsonl, read by nothing of ours."""
+    return [json.loads(line) for line in (run.path / "scalars.jsonl").read_text().splitlines()]
+
+
+def pdf_width(content: bytes) -> float:
+    return float(re.search(rb"/MediaBox \[ ?0 0 ([\d.]+)", content).group(1)) / 72
+
+
+def page(content: bytes) -> bytes:
+    """The drawing commands of a PDF."""
+    parts = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL)
+    found = []
+    for part in parts:
+        try:
+            found.append(zlib.decompress(part))
+        except zlib.error:
+            continue
+    return max(found, key=lambda text: len(re.findall(rb"\n[\d.-]+ [\d.-]+ l\b", text)))
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def test_venues_have_the_widths_of_their_style_files_and_sizes_that_can_be_read():
+    assert list(VENUES) == list(WIDTHS)
+    for name, venue in VENUES.items():
+        np.testing.assert_allclose((venue.column, venue.page), WIDTHS[name], rtol=1e-5)
+        sizes = {
+            key: size for key, size in venue.style().items() if key.endswith(("font.size", "labelsize", "fontsize"))
+        }
+        assert len(sizes) >= 5
+        assert 7 <= min(sizes.values()) <= max(sizes.values()) <= 10
+
+
+@pytest.mark.parametrize("venue", WIDTHS)
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_pdf_is_as_wide_as_the_column_with_truetype_fonts_and_vector_axes(name, venue, runs):
+    content = bundle([name], of(name, runs), venue=venue).files[f"{name}.pdf"]
+    np.testing.assert_allclose(pdf_width(content), WIDTHS[venue][0], atol=0.003)
+    assert b"/FontFile2" in content
+    assert b"/Type3" not in content
+    assert b"STIXGeneral" in content
+    assert b"CreationDate" not in content
+    assert (b"/Subtype /Image" in content) == (name == "samples")  # points are pixels, and nothing else is
+    assert len(re.findall(rb"\bl\b", page(content))) > (20 if name == "samples" else 40)  # frames, ticks and curves
+
+
+@pytest.mark.parametrize("venue", WIDTHS)
+def test_an_svg_is_as_wide_as_the_column_and_its_text_is_text(venue, runs):
+    for name in FIGURES if venue == "cvpr" else ["samples"]:
+        content = bundle([name], of(name, runs), venue=venue, formats=["svg"]).files[f"{name}.svg"].decode()
+        width = float(re.search(r'<svg [^>]*width="([\d.]+)pt"', content).group(1)) / 72
+        np.testing.assert_allclose(width, WIDTHS[venue][0], atol=1e-4)
+        assert "STIXGeneral, 'STIX Two Text', 'Times New Roman', Times, serif" in content
+        assert "<dc:date>" not in content
+        assert ("data:image/png" in content or "<image" in content) == (name == "samples")
+        assert ("both" if name == "samples" else "batch size" if name == "batch" else "training step") in content
+
+
+@pytest.mark.parametrize("venue", ["icml", "cvpr", "eccv"])
+def test_wide_goes_across_the_page(venue, runs):
+    figure = render("samples", runs[:1], venue=venue, wide=True)
+    np.testing.assert_allclose(pdf_width(encoded(figure, "pdf", venue=venue)), WIDTHS[venue][1], atol=0.003)
+
+
+@pytest.mark.parametrize("dpi", [72, 300, 450])
+def test_a_png_has_its_width_in_dots_on_white_paper_in_the_screens_colours(dpi, runs):
+    content = bundle(["samples"], runs[:1], venue="icml", formats=["png"], dpi=dpi).files["samples.png"]
+    image = Image.open(io.BytesIO(content))
+    assert image.width == int(3.25 * dpi)
+    pixels = np.asarray(image.convert("RGB")).reshape(-1, 3).astype(int)
+    assert (pixels == 255).all(1).mean() > 0.5
+    if dpi >= 300:
+        for colour in (REAL, FAKE):  # of points, which are a little transparent: of the legend's dots, which are not
+            wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+            assert (pixels == wanted).all(1).any()
+
+
+@pytest.mark.parametrize("dark", [{"axes.facecolor": "black", "font.size": 30, "savefig.dpi": 50}])
+def test_what_else_matplotlib_is_set_to_does_not_matter(dark, runs):
+    import matplotlib
+
+    before = bundle(["samples"], runs[:1], formats=["pdf", "png"])
+    with matplotlib.rc_context(dark):
+        assert bundle(["samples"], runs[:1], formats=["pdf", "png"]).files == before.files
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+# -- numbers -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_spectrum_is_that_of_every_snapshot(runs):
+    rows = table(bundle(["spectrum"], runs[:1], formats=["svg"], form="mds").files["spectrum.csv"])
+    members = runs[0].config.members
+    assert len(rows) == 4 * 5 * 10
+    for step in range(0, STEPS + 1, 10):
+        held = load_file(runs[0].path / "snapshots" / f"{step:08d}.safetensors")["spectrum_mds"]
+        for row in (row for row in rows if row["step"] == str(step)):
+            member = members.index((row["variant"], int(row["seed"])))
+            assert np.float32(row["eigenvalue"]) == held[member, int(row["rank"]) - 1]
+
+
+def test_distances_are_those_of_the_records(runs):
+    rows = table(bundle(["distances"], runs[:1], formats=["svg"]).files["distances.csv"])
+    members = runs[0].config.members
+    records = {record["step"]: record for record in lines(runs[0]) if "d_c" in record}
+    assert len(rows) == len(members) * len(records)
+    for row in rows:
+        member = members.index((row["variant"], int(row["seed"])))
+        for gap in ("d_c", "d_g", "d_H"):
+            np.testing.assert_allclose(float(row[gap]), records[int(row["step"])][gap][member], rtol=1e-8)
+
+
+def test_a_line_is_the_seeds_median_and_its_band_their_quartiles(runs):
+    figure = render("distances", runs[:1])
+    axes = figure.axes[0]
+    members = runs[0].config.members
+    records = [record for record in lines(runs[0]) if "d_c" in record]
+    both = [[record["d_c"][m] for m, (variant, _) in enumerate(members) if variant == "both"] for record in records]
+    (line,) = [line for line in axes.lines if line.get_label() == "both"]
+    np.testing.assert_allclose(line.get_ydata(), np.median(both, axis=1), rtol=1e-6)
+    low, high = np.quantile(both, [0.25, 0.75], axis=1)
+    corners = axes.collections[1].get_paths()[0].vertices[:, 1]
+    for value in (*low, *high):
+        assert np.isclose(corners, value, rtol=1e-6).any()
+    assert line.get_color() == axes.collections[1].get_facecolor().tolist() or axes.collections[1].get_alpha() < 1
+
+
+def test_samples_are_the_last_snapshots_with_its_frame(runs):
+    rows = table(bundle(["samples"], runs[:1], formats=["svg"], seed=1).files["samples.csv"])
+    snapshot, frame = load_file(runs[0].snapshot_path(STEPS)), np.load(frame_path(runs[0].path, STEPS))
+    members, half = runs[0].config.members, runs[0].config.view_points
+    assert len(rows) == 2 * 2 * half
+    for row in rows:
+        assert row["seed"] == "1"
+        member, point = members.index((row["variant"], 1)), int(row["point"])
+        fake = row["kind"] == "fake"
+        held = snapshot["fake"][member, point] if fake else snapshot["real"][point]
+        assert [np.float32(row["x1"]), np.float32(row["x2"])] == held.tolist()
+        umap = frame[member, point + half * fake]
+        assert [np.float32(row["umap1"]), np.float32(row["umap2"])] == umap.tolist()
+
+
+def test_batch_sizes_have_their_runs_scores_and_times(runs):
+    rows = table(bundle(["batch"], runs[::-1], formats=["svg"]).files["batch.csv"])
+    assert [row["batch"] for row in rows] == ["16"] * 4 + ["32"] * 4
+    for row in rows:
+        run = runs[0] if row["batch"] == "16" else runs[1]
+        (score,) = [s for s in run.scores() if (s["variant"], str(s["seed"])) == (row["variant"], row["seed"])]
+        np.testing.assert_allclose(float(row["value"]), score["w2_ratio"], rtol=1e-8)
+        last = [record for record in lines(run) if "seconds" in record][-1]
+        epoch = last["seconds"] / last["step"] * len(run.data.train) / run.config.batch
+        np.testing.assert_allclose(float(row["seconds_per_epoch"]), epoch, rtol=1e-8)
+
+
+def test_tables_are_booktabs_with_the_right_numbers(runs):
+    for name in FIGURES:
+        text = latex(name, of(name, runs))
+        if text is None:
+            assert name == "samples"
+            continue
+        for rule in (
+            r"\toprule",
+            r"\midrule",
+            r"\bottomrule",
+            r"\begin{table}",
+            r"\end{table}",
+            r"\caption{",
+            r"\label{",
+        ):
+            assert text.count(rule) >= 1, (name, rule)
+        assert text.count("{") == text.count("}")
+        assert text.count("$") % 2 == 0
+        columns = len(re.search(r"\\begin{tabular}{([lr]+)}", text).group(1))
+        body = [line for line in text.splitlines() if line.endswith(r"\\")]
+        for line in body:
+            spans = sum(int(n) - 1 for n in re.findall(r"\\multicolumn{(\d+)}", line))
+            assert line.count("&") + 1 + spans == columns, line
+    rows = data("batch", runs)
+    for variant, title in (("centroid", "centroid only"), ("both", "both")):
+        part = rows[rows["variant"] == variant].groupby("batch")["value"].median()
+        block = latex("batch", runs).split(f"{{{title}}}")[1].split(r"\midrule")[0]
+        cells = [float(cell) for cell in re.search(r"floor & (.*?) \\\\", block).group(1).split(" & ")]
+        np.testing.assert_allclose(cells, part, rtol=0.006)
+        assert "2/2 & 2/2" in block
+
+
+def test_runs_that_differ_in_seeds_alone_are_pooled(runs, tmp_path):
+    other = trained(tmp_path, "other", seeds=(2,), data=runs[0].config.data)
+    pooled = data("distances", [runs[0], other])
+    assert sorted(pooled["series"].unique()) == ["both", "centroid only"]
+    assert sorted(pooled["seed"].unique()) == [0, 1, 2]
+    apart = data("distances", runs)["series"].unique().tolist()
+    assert apart == ["centroid only, batch 16", "both, batch 16", "centroid only, batch 32", "both, batch 32"]
+
+
+def test_an_earlier_step_is_what_the_run_held_then(runs, own):
+    files = bundle(["spectrum", "distances"], [own], step=25, formats=["svg"]).files
+    assert max(int(row["step"]) for row in table(files["spectrum.csv"])) == 20
+    assert json.loads(files["distances.recipe.json"])["runs"][0]["step"] == 20
+
+
+def test_points_beyond_three_dimensions_lie_on_the_reals_main_axes(tmp_path):
+    cloud = tmp_path / "cloud.csv"
+    np.savetxt(cloud, np.random.default_rng(0).normal(size=(200, 5)) * [9, 4, 1, 1, 1], delimiter=",")
+    rows = data("samples", [trained(tmp_path, "five")])
+    assert "x1" not in rows
+    real = rows[(rows["kind"] == "real") & (rows["variant"] == "both")]
+    own = load_file(tmp_path / "five" / "snapshots" / f"{STEPS:08d}.safetensors")["real"]
+    wanted = np.linalg.svd(own - own.mean(0), compute_uv=False)[:2]
+    np.testing.assert_allclose(np.linalg.norm(real[["plane1", "plane2"]], axis=0), wanted, rtol=1e-4)
+
+
+def test_pictures_have_contact_sheets_in_place_of_clouds(runs, own):
+    """A run on points made to look like one on pictures: training one takes too long here."""
+    values = json.loads((own.path / "config.json").read_text()) | {"data": "faces", "size": 8}
+    (own.path / "config.json").write_text(json.dumps(values))
+    from safetensors.numpy import save_file
+
+    held = load_file(own.snapshot_path(STEPS))
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 16, 8, 8, 3), dtype=np.uint8)
+    save_file(held | {"fake": pictures}, own.snapshot_path(STEPS))
+    figure = render("samples", [Run(own.path)])
+    shown = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    assert len(shown) == 2
+    np.testing.assert_array_equal(shown[0][:8, :8], pictures[0, 0])
+    np.testing.assert_array_equal(shown[1][:8, 9:17], pictures[2, 1])
+    assert "x1" not in data("samples", [Run(own.path)])
+
+
+# -- the same again ----------------------------------------------------------------------------------------------------
+
+
+def test_another_process_makes_the_same_bytes_and_sees_a_changed_run(own, tmp_path):
+    out = tmp_path / "paper"
+    export(["samples", "distances"], [own], out=out, formats=["pdf", "svg"], venue="cvpr")
+    command = [sys.executable, str(out / "rebuild.py")]
+    again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    files = {path.name for path in out.iterdir() if path.suffix in (".pdf", ".svg", ".csv", ".tex")}
+    assert len(files) == 2 * 3 + 1
+    assert again.stdout.count("the same bytes") == len(files)
+    for name in files:
+        assert (out / "rebuilt" / name).read_bytes() == (out / name).read_bytes()
+
+    append_line(own.path / "scalars.jsonl", {"step": STEPS + 10, "d_c": [1] * 4, "d_g": [1] * 4, "d_H": [1] * 4})
+    append_line(own.path / "scalars.jsonl", {"step": STEPS, "event": "resumed", "time": 0})
+    said: list[str] = []
+    assert rebuild(out, say=said.append) == 0, said  # the run went on, and what it held at the step is the same
+    own.snapshot_path(STEPS).write_bytes(own.snapshot_path(0).read_bytes())
+    said.clear()
+    assert rebuild(out, say=said.append) == 2
+    assert (
+        f"samples: the run has changed since: own/snapshots/{STEPS:08d}.safetensors; nothing is rebuilt of it" in said
+    )
+    assert "rebuilt/distances.pdf: the same bytes" in said
+
+
+def test_a_moved_run_is_named(own, tmp_path):
+    export(["samples"], [own], out=tmp_path / "paper")
+    moved = tmp_path / "elsewhere" / "own"
+    moved.parent.mkdir()
+    own.path.rename(moved)
+    said: list[str] = []
+    assert rebuild(tmp_path / "paper", say=said.append) == 2
+    assert len(said) == 1
+    assert "name its folder: python rebuild.py own" in said[0]
+    said.clear()
+    assert rebuild(tmp_path / "paper", [str(moved)], say=said.append) == 0, said
+    (tmp_path / "paper" / "samples.recipe.json").write_text("{")
+    assert rebuild(tmp_path / "paper", say=said.append) == 2
+    assert rebuild(tmp_path, say=said.append) == 2
+    assert "no recipe" in said[-1]
+
+
+def test_a_zip_has_it_all_and_the_same_bytes_twice(cli, runs, tmp_path):
+    first, second = tmp_path / "a.zip", tmp_path / "deep" / "b.zip"
+    names = [str(run.path) for run in runs]
+    for out in (first, second):
+        done = cli("export", *names, "--out", str(out), "--figure", "samples", "batch")
+        assert (done.status, done.err) == (0, "")
+    assert first.read_bytes() == second.read_bytes()
+    done = cli("export", *names, "--out", str(first), "--format", "png", "--dpi", "36")
+    assert "skipped" not in done.out
+    with zipfile.ZipFile(first) as archive:
+        kinds = ("png", "csv", "tex", "recipe.json")
+        wanted = {f"{name}.{kind}" for name in FIGURES for kind in kinds} - {"samples.tex"} | {"rebuild.py"}
+        assert set(archive.namelist()) == wanted
+        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        recipe = json.loads(archive.read("batch.recipe.json"))
+    assert [entry["config"]["batch"] for entry in recipe["runs"]] == [16, 32]
+    assert list(tmp_path.glob(".*")) == []
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_one_file_with_what_belongs_to_it(cli, runs, tmp_path):
+    out = tmp_path / "fig7.svg"
+    done = cli("export", str(runs[0].path), "--figure", "distances", "--venue", "cvpr", "--out", str(out))
+    assert (done.status, done.err) == (0, "")
+    names = {"fig7.svg", "fig7.csv", "fig7.tex", "fig7.recipe.json", "rebuild.py"}
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == names
+    assert rebuild(tmp_path, say=lambda line: None) == 0
+
+
+def test_all_skips_what_cannot_be_made_and_lists_it(cli, runs, tmp_path):
+    done = cli("export", str(runs[0].path), "--out", str(tmp_path), "--figure", "all", "--format", "png", "--dpi", "36")
+    assert done.status == 0
+    assert "skipped batch: all runs have batch 16; give runs of several batch sizes" in done.out
+
+
+BAD = {
+    "a figure": (["--figure", "violin"], "figure: unknown 'violin'; known: spectrum, samples, distances, batch, all"),
+    "a venue": (["--venue", "vogue"], "venue: unknown 'vogue'; known: neurips, icml, iclr, cvpr, eccv, tmlr"),
+    "a format": (["--format", "gif"], "format: unknown 'gif'; known: pdf, svg, png"),
+    "dots": (["--dpi", "0"], "dpi: from 36 to 2400, got 0"),
+    "a seed": (["--seed", "7"], "seed: no run has seed 7; known: 0, 1"),
+    "a step": (["--step", "-1"], "run: batch16 has no snapshot up to step -1 yet; train it first"),
+    "a form": (["--form", "fancy"], "form: unknown 'fancy'; known: distance, mds"),
+    "one batch": (["--figure", "batch"], "batch: all runs have batch 16; give runs of several batch sizes"),
+    "an ending": (["--out", "x.docx"], "out: x.docx must end in .zip, .pdf, .svg, .png, or be a folder"),
+    "one file for all": (["--out", "x.pdf"], "out: x.pdf takes one figure; give a folder or FILE.zip for all"),
+    "two endings": (
+        ["--figure", "samples", "--out", "x.pdf", "--format", "svg"],
+        "out: x.pdf is no svg; leave --format out",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_use_gets_one_line(what, cli, runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments, message = BAD[what]
+    done = cli("export", str(runs[0].path), "--out", str(tmp_path / "figures"), *arguments)
+    assert (done.status, done.out) == (2, "")
+    assert done.err == f"mvm: {message}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_untrained_run_and_a_damaged_snapshot_get_one_line(make, own, cli, tmp_path):
+    make("fresh")
+    done = cli("export", "fresh", "--out", str(tmp_path / "figures"))
+    assert (done.status, done.err) == (2, "mvm: run: fresh has no snapshot yet; train it first\n")
+    own.snapshot_path(STEPS).write_bytes(b"nonsense")
+    done = cli("export", str(own.path), "--figure", "samples", "--out", str(tmp_path / "figures"))
+    assert done.status == 2
+    assert done.err == f"mvm: run: own's {STEPS:08d}.safetensors is damaged; choose another --step\n"
+
+
+def test_a_missing_frame_is_made_once_or_named(own, monkeypatch):
+    frame_path(own.path, STEPS).unlink()
+    with pytest.raises(NoFigure, match="own has no UMAP frame of step 40 yet"):
+        render("samples", [own], project=False)
+    calls = []
+
+    def flat(embeddings: np.ndarray, *, previous: np.ndarray | None = None) -> np.ndarray:
+        calls.append(len(embeddings))
+        return embeddings[:, :2].astype(np.float32)
+
+    monkeypatch.setattr("mvm.projection.project", flat)
+    render("samples", [own])
+    assert calls == [32] * 4
+    render("samples", [own])
+    assert len(calls) == 4
+
+
+def test_a_diverged_generator_is_drawn_as_what_it_is(own):
+    """Its points and its UMAP are no numbers; the other variant's are still shown."""
+    from safetensors.numpy import save_file
+
+    held = load_file(own.snapshot_path(STEPS))
+    held["fake"][:2] = np.nan
+    save_file(held, own.snapshot_path(STEPS))
+    frame = np.load(frame_path(own.path, STEPS))
+    frame[:2] = np.nan
+    np.save(frame_path(own.path, STEPS), frame)
+    figure = render("samples", [own], venue="icml")
+    assert "100 % outside" in {text.get_text() for axes in figure.axes for text in axes.texts}
+    assert encoded(figure, "pdf", venue="icml")
+
+
+def test_errors_of_the_library_are_those_of_the_command(runs):
+    with pytest.raises(ConfigError, match="venue"):
+        render("samples", runs[:1], venue="vogue")
+    with pytest.raises(ConfigError, match="figure"):
+        data("violin", runs)
+    with pytest.raises(RunError, match="no snapshot"):
+        data("spectrum", runs[:1], step=-1)
