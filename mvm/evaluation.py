@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mvm.config import Config, ConfigError
-from mvm.data import ImageData, PointData
+from mvm.data.load import ImageData, PointData
 from mvm.data.pictures import load_images
 from mvm.networks.resnet import ResNetGenerator
 from mvm.runs import Run, RunError

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from mvm.background import detached
 from mvm.config import SCHEMA, Config, one_line
-from mvm.data import ImageData, PointData, load_data
+from mvm.data.load import ImageData, PointData, load_data
 from mvm.files import (
     RunBusy,
     RunError,

@@ -16,7 +16,7 @@ from torch.optim.adam import adam
 
 from mvm import parallel
 from mvm.config import Config, ConfigError
-from mvm.data import ImageData, PointData
+from mvm.data.load import ImageData, PointData
 from mvm.methods import METHODS, Draws, Loss
 from mvm.methods.base import stream
 from mvm.networks.mlp import StackedMLP

@@ -15,7 +15,7 @@ import torch
 
 from mvm import parallel
 from mvm.config import Config
-from mvm.data import load_data
+from mvm.data.load import load_data
 from mvm.files import read_tensors, write_tensors
 from mvm.recorder import POLL, Stopped, train
 from mvm.runs import Run

@@ -13,7 +13,7 @@ from PIL import Image
 from trainers import until
 
 from mvm.config import Config, ConfigError
-from mvm.data import ImageData, load_data
+from mvm.data.load import ImageData, load_data
 from mvm.data.pictures import Pixels
 from mvm.files import read_tensors
 from mvm.methods import METHODS
