@@ -152,7 +152,7 @@ def train(run: Run) -> None:
     Raises:
         RunError: it is being trained already.
     """
-    launch(run, spare=spare())
+    launch(run, waiting=spare().train)
     later(spare().warm)
 
 

@@ -23,11 +23,11 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,9 +50,6 @@ from mvm.files import (
     write_atomic,
 )
 from mvm.training import device_of
-
-if TYPE_CHECKING:
-    from mvm.spare import Spare
 
 __all__ = [
     "Control",
@@ -401,12 +398,12 @@ def _modified(path: Path) -> float:
     return 0.0
 
 
-def launch(run: Run, *, spare: Spare | None = None) -> None:
+def launch(run: Run, *, waiting: Callable[[Path], bool] = lambda path: False) -> None:
     """Train the run in a process of its own that outlives this one; it waits for a free device slot.
 
     Args:
         run: a run that no one trains.
-        spare: a trainer in waiting, to save the time of a start.
+        waiting: hands the run's folder to a trainer in waiting, to save the time of a start; false if there is none.
 
     Raises:
         RunBusy: it is being trained already.
@@ -415,7 +412,7 @@ def launch(run: Run, *, spare: Spare | None = None) -> None:
         raise RunBusy(f"run: {run.name} is being trained already")
     run.forget_wishes()
     append_line(run.path / "scalars.jsonl", {"step": run.status().step, "event": "launched", "time": time.time()})
-    if spare is not None and spare.train(run.path):
+    if waiting(run.path):
         return
     detached(["train", "--run", str(run.path.absolute()), "--queue"], log=run.path / "trainer.log")
 

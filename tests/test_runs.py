@@ -267,12 +267,12 @@ def test_a_lock_excludes_others_and_looking_does_not_free_it(make, mvm):
 # -- launch ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spare", ["None", "Spare()"], ids=["plain", "by a trainer in waiting"])
-def test_a_launched_training_outlives_its_launcher(make, spare):
+@pytest.mark.parametrize("options", ["", ", waiting=spare.train"], ids=["plain", "by a trainer in waiting"])
+def test_a_launched_training_outlives_its_launcher(make, options):
     run = make("a", 60)
     program = (
-        f"from mvm.spare import Spare; spare = {spare}; spare and spare.warm()\n"
-        "from mvm.runs import Run, launch; run = Run.named('a'); launch(run, spare=spare); run.ask(pause_at=30)\n"
+        f"from mvm.spare import Spare; spare = Spare(); {bool(options)} and spare.warm()\n"
+        f"from mvm.runs import Run, launch; run = Run.named('a'); launch(run{options}); run.ask(pause_at=30)\n"
         "print(run.status().state, flush=True); import time; time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, start_new_session=True)

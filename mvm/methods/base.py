@@ -9,7 +9,7 @@ batches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mvm.settings import Settings
 
-__all__ = ["Draws", "Loss", "Method", "peer_recipes", "stream"]
+__all__ = ["Draws", "Loss", "Method", "peer_recipes", "squared_slope", "stream"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,13 @@ def peer_recipes(*, lr: float, betas: tuple[float, float]) -> dict[str, dict[str
     own = {"generator_betas": betas, "metric_betas": betas}
     paper = own | {"generator_lr": lr, "metric_lr": lr, "decay_to": 1.0, "ema": 0.0}
     return {"stabilised": {"optimiser": own}, "paper": {"optimiser": paper}}
+
+
+def squared_slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """‖∇Σ function(x)‖² at each point, `(V, B, D)` to `(V, B)`, differentiable in the function's weights."""
+    x = x.requires_grad_()
+    (gradient,) = torch.autograd.grad(function(x).sum(), x, create_graph=True)
+    return gradient.square().sum(-1)
 
 
 def stream(seed: int, step: int) -> int:

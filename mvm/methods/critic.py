@@ -26,7 +26,11 @@ class Critic(Method):
     ) -> None:
         super().__init__(config, generator, metric, streams)
         self.critic_steps = getattr(config, config.method).critic_steps
-        self.networks["head"] = StackedMLP([config.network.embedding_dim, 1], streams)
+        self.networks |= self.readout(streams)
+
+    def readout(self, streams: Sequence[torch.Generator]) -> dict[str, nn.Module]:
+        """What makes a score of an embedding, by its name in a checkpoint."""
+        return {"head": StackedMLP([self.config.network.embedding_dim, 1], streams)}
 
     def critic(self, x: Tensor) -> Tensor:
         """D(x), `(V, B, D)` to `(V, B)`."""
@@ -42,3 +46,7 @@ class Critic(Method):
         with torch.no_grad():
             fake = self.generator(draws.noise(self.batch))
         return draws.real(self.batch), fake
+
+    def gap(self, real: Tensor, fake: Tensor) -> Tensor:
+        """E D(real) − E D(fake), `(V,)`."""
+        return self.critic(real).mean(-1) - self.critic(fake).mean(-1)

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from mvm.descriptors import DESCRIPTORS, descriptors_of
-from mvm.methods.base import Draws, Loss, Method
+from mvm.methods.base import Draws, Loss, Method, squared_slope
 from mvm.metric_losses import metric_loss
 from mvm.settings import Settings
 
@@ -154,8 +154,10 @@ class MvM(Method):
     def _slope_excess(self, anchor: Tensor, negative: Tensor, draws: Draws) -> Tensor:
         """E relu(‖∇_x ⟨u, g_w(x)⟩‖ − 1)² per variant, x uniform on the segment from a real to a fake point."""
         n = max(1, int(self.batch * self.config.mvm.lipschitz_share))
-        x = torch.lerp(anchor[:, :n], negative[:, :n], draws.uniform(n, 1)).requires_grad_()
-        e = self.metric(x)
-        u = draws.normal(n, e.shape[-1])
-        (slope,) = torch.autograd.grad((e * u).sum(), x, create_graph=True)
-        return (slope.square().sum(-1) + 1e-12).sqrt().sub(1).relu().square().mean(-1)
+        x = torch.lerp(anchor[:, :n], negative[:, :n], draws.uniform(n, 1))
+
+        def along_random_direction(x: Tensor) -> Tensor:
+            e = self.metric(x)
+            return e * draws.normal(n, e.shape[-1])
+
+        return (squared_slope(along_random_direction, x) + 1e-12).sqrt().sub(1).relu().square().mean(-1)

@@ -17,7 +17,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvm.methods.base import Draws, Loss, Method, peer_recipes
+from mvm.methods.base import Draws, Loss, peer_recipes, squared_slope
+from mvm.methods.critic import Critic
 from mvm.parallel import rowwise
 from mvm.settings import Settings
 
@@ -70,19 +71,16 @@ class Slices(nn.Module):
         self.directions.copy_(orthogonal(self.directions))
 
 
-class SWGAN(Method):
+class SWGAN(Critic):
     """Sliced critic: `config.swgan` is read."""
 
     title = "SWGAN"
     settings = SWGANSettings
     recipes = peer_recipes(lr=3e-4, betas=(0.0, 0.9))
 
-    def __init__(
-        self, config: Settings, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
-    ) -> None:
-        super().__init__(config, generator, metric, streams)
-        self.critic_steps = config.swgan.critic_steps
-        self.networks["slices"] = Slices(config.network.embedding_dim, streams)
+    def readout(self, streams: Sequence[torch.Generator]) -> dict[str, nn.Module]:
+        """The slices, in place of a linear layer."""
+        return {"slices": Slices(self.config.network.embedding_dim, streams)}
 
     def critic(self, x: Tensor) -> Tensor:
         """D(x), `(V, B, D)` to `(V, B)`."""
@@ -96,16 +94,12 @@ class SWGAN(Method):
     def critic_loss(self, draws: Draws) -> Loss:
         """E D(real) − E D(fake), with both penalties."""
         slices, s = self.networks["slices"], self.config.swgan
-        with torch.no_grad():
-            fake = self.generator(draws.noise(self.batch))
-        real = draws.real(self.batch)
+        real, fake = self.pair(draws)
         e_real, e_fake = self.metric(real), self.metric(fake)
         gap = slices(e_fake).mean((-2, -1)) - slices(e_real).mean((-2, -1))
 
         t = draws.uniform(self.batch, 1)
-        x = torch.lerp(real, fake, t).requires_grad_()
-        (gradient,) = torch.autograd.grad(self.critic(x).sum(), x, create_graph=True)
-        slope = ((1 - t) * gradient).square().sum(-1).mean(-1)
+        slope = ((1 - t).squeeze(-1).square() * squared_slope(self.critic, torch.lerp(real, fake, t))).mean(-1)
 
         values = slices(torch.lerp(e_real, e_fake, draws.uniform(self.batch, 1)))
         steepness = (slices.slope(values) - TARGET).square().mean((-2, -1))

@@ -33,8 +33,7 @@ class WGAN(Critic):
 
     def critic_loss(self, draws: Draws) -> Loss:
         """E D(fake) − E D(real)."""
-        real, fake = self.pair(draws)
-        gap = self.critic(real).mean(-1) - self.critic(fake).mean(-1)
+        gap = self.gap(*self.pair(draws))
         return Loss(-gap, {"critic_gap": gap})
 
     @torch.no_grad()

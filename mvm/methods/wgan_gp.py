@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from mvm.methods.base import Draws, Loss, peer_recipes
+from mvm.methods.base import Draws, Loss, peer_recipes, squared_slope
 from mvm.methods.critic import Critic
 from mvm.settings import Settings
 
@@ -35,13 +34,7 @@ class WGANGP(Critic):
     def critic_loss(self, draws: Draws) -> Loss:
         """E D(fake) − E D(real) + λ · penalty."""
         real, fake = self.pair(draws)
-        gap = self.critic(real).mean(-1) - self.critic(fake).mean(-1)
-        slope = self._slope(torch.lerp(real, fake, draws.uniform(self.batch, 1)))
+        gap = self.gap(real, fake)
+        slope = (squared_slope(self.critic, torch.lerp(real, fake, draws.uniform(self.batch, 1))) + 1e-12).sqrt()
         penalty = (slope - 1).square().mean(-1)
         return Loss(self.config.wgan_gp.penalty * penalty - gap, {"critic_gap": gap, "penalty": penalty})
-
-    def _slope(self, x: Tensor) -> Tensor:
-        """‖∇D(x)‖, `(V, B)`, differentiable in the critic's weights."""
-        x = x.requires_grad_()
-        (gradient,) = torch.autograd.grad(self.critic(x).sum(), x, create_graph=True)
-        return (gradient.square().sum(-1) + 1e-12).sqrt()
