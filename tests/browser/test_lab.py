@@ -142,20 +142,20 @@ def test_scrubbing_while_it_trains(page, lab, folder: Path) -> None:
     page.goto(f"{lab.url}/?steps=20000&variants=both")
     run = train(page, folder)
     drawn = chart(page, run)
-    until(lambda: number(drawn, "step") > 300, "some steps")
+    until(lambda: number(drawn, "step") > 100, "some steps")
     handle = page.get_by_role("slider", name="Step shown")
     handle.focus()
     page.keyboard.press("Home")
     until(lambda: number(drawn, "step") == 0, "step 0")
     seen = run.status().step
-    until(lambda: run.records.poll().step > seen + 100, "more training")
+    until(lambda: run.records.poll().step > seen + 50, "more training")
     assert number(drawn, "step") == 0
     page.get_by_role("button", name="Live").click()
     until(lambda: number(drawn, "step") > seen, "the newest step")
 
 
 def test_a_killed_trainer_is_seen_and_resumed(page, lab, folder: Path) -> None:
-    page.goto(f"{lab.url}/?steps=2000&variants=both&network.width=16&batch=64")
+    page.goto(f"{lab.url}/?steps=800&variants=both&network.width=16&batch=64")
     run = train(page, folder)
     until(lambda: run.records.poll().step > 150, "some steps")
     kill_trainer(run)
@@ -166,8 +166,8 @@ def test_a_killed_trainer_is_seen_and_resumed(page, lab, folder: Path) -> None:
     page.get_by_text("finished", exact=True).first.wait_for(timeout=PATIENCE)
     projected = chart(page, run, "umap")
     projected.scroll_into_view_if_needed()
-    until(lambda: number(projected, "step") == 2000, "the last UMAP frame", 120)
-    frame = np.load(run.path / "frames" / "00002000.npy")
+    until(lambda: number(projected, "step") == 800, "the last UMAP frame", 180)
+    frame = np.load(run.path / "frames" / "00000800.npy")
     assert frame.shape == (1, 2 * run.config.view_points, 2)
 
 

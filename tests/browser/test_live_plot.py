@@ -25,7 +25,7 @@ def charts(page, server):
     """The page with both charts drawn."""
     page.goto(server.url)
     for key in ("flat", "solid"):
-        page.wait_for_selector(f"[data-live-plot={key}][data-updates]", timeout=30_000)
+        page.wait_for_selector(f"[data-live-plot={key}][data-updates]", timeout=60_000)
     return page
 
 
@@ -37,7 +37,7 @@ def wait_updates(page, key: str, count: int) -> float:
     """Wait for further redraws; returns the updates per second."""
     script = "([key, n]) => document.querySelector(`[data-live-plot=${key}]`).dataset.updates >= n"
     first, start = int(node(page, key).get_attribute("data-updates")), time.monotonic()
-    page.wait_for_function(script, arg=[key, first + count], timeout=20_000)
+    page.wait_for_function(script, arg=[key, first + count], timeout=60_000)
     return count / (time.monotonic() - start)
 
 
@@ -135,7 +135,7 @@ def test_click_reports_the_point(charts):
     flat = node(charts, "flat")
     point = flat.locator(".trace.scatter").nth(1).locator("path.point").first.bounding_box()
     charts.mouse.click(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
-    charts.get_by_text(re.compile(r"clicked Click\(curve=[01], index=\d+, x=")).wait_for(timeout=5000)
+    charts.get_by_text(re.compile(r"clicked Click\(curve=[01], index=\d+, x=")).wait_for(timeout=60_000)
 
 
 def test_webgl_contexts_are_given_back(charts):
@@ -144,11 +144,11 @@ def test_webgl_contexts_are_given_back(charts):
     lost = "all => all.map(canvas => (canvas.getContext('webgl2') ?? canvas.getContext('webgl')).isContextLost())"
     assert canvases.evaluate(lost) == [False, False]
     charts.get_by_text("3-D", exact=True).click()
-    node(charts, "solid").wait_for(state="detached", timeout=10_000)
+    node(charts, "solid").wait_for(state="detached", timeout=60_000)
     wait_updates(charts, "flat", 1)
     assert canvases.evaluate(lost) == [True, True]
     charts.get_by_text("3-D", exact=True).click()
-    charts.wait_for_selector("[data-live-plot=solid][data-updates]", timeout=30_000)
+    charts.wait_for_selector("[data-live-plot=solid][data-updates]", timeout=60_000)
 
 
 def luminance(colour: str) -> float:
