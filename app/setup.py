@@ -99,7 +99,8 @@ def _reweight_running(tab: Page, weights: dict[str, float]) -> None:
 
     Seen at every rerun rather than in the widgets' callbacks: a callback that is interrupted is not called again.
     """
-    run = runs(images=tab.images).get(tab.run)
-    if tab.weights not in (None, weights) and run is not None and run.alive():
-        ask(tab, run, weights=weights)
+    if tab.weights not in (None, weights):
+        run = runs(images=tab.images).get(tab.run)
+        if run is not None and run.alive():
+            ask(tab, run, weights=weights)
     tab.weights = weights

@@ -31,11 +31,16 @@ STATES = {  # colour and words of a badge
 }
 
 
-def choose_run(tab: Page) -> Run | None:
-    """The run that is shown: the one asked for, else a living one, else the newest."""
+def choose_run(tab: Page) -> tuple[Run | None, Status]:
+    """The run that is shown, the one asked for, else a living one, else the newest; and the state it is drawn in."""
     known = runs(images=tab.images)
-    if not known:
-        return None
+    run = _chosen(tab, known) if known else None
+    status = run.status() if run else Status("new", 0, 0)
+    tab.state = (tab.run, status.state)
+    return run, status
+
+
+def _chosen(tab: Page, known: dict[str, Run]) -> Run:
     name = tab.run or st.query_params.get("run")
     if name not in known:
         name = next((name for name, run in known.items() if run.status().alive), next(iter(known)))

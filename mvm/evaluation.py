@@ -118,17 +118,14 @@ def score_run(
     experiment = experiment or load_experiment(run, best=best)
     against = reference(run.data, n, repeat=repeat, inception=inception)
     fakes = _generated(experiment, experiment.view_noise(against.size, repeat=repeat))
+    untrained = None if run.config.is_images else Experiment(experiment.config, run.data)
     rows = []
-    if run.config.is_images:
-        for fake, (variant, seed) in zip(fakes, run.config.members, strict=True):
-            row = {"variant": variant, "seed": seed, "step": experiment.step, "n": against.size}
-            rows.append(row | against.score(fake))
-        return rows
-    untrained = Experiment(experiment.config, run.data)
     for member, (variant, seed) in enumerate(run.config.members):
-        metrics = [_embedding(e, member) for e in (experiment, untrained)]
-        scores = against.score(fakes[member], embed=metrics[0], initial_embed=metrics[1])
-        rows.append({"variant": variant, "seed": seed, "step": experiment.step, "n": against.size} | scores)
+        metrics = {}  # straightness is asked of points
+        if untrained is not None:
+            metrics = {"embed": _embedding(experiment, member), "initial_embed": _embedding(untrained, member)}
+        row = {"variant": variant, "seed": seed, "step": experiment.step, "n": against.size}
+        rows.append(row | against.score(fakes[member], **metrics))
     return rows
 
 

@@ -22,7 +22,7 @@ from mvm.history import History
 from mvm.image_scores import FACTOR_SCORES, describe
 from mvm.palette import variant_colours
 from mvm.preparing import KINDS, Preparing, launch, preparings
-from mvm.runs import Run, RunError, Status
+from mvm.runs import Run, RunError
 from toy_manifolds.faces import Faces
 
 __all__ = ["faces"]
@@ -41,9 +41,7 @@ def faces() -> None:
         st.markdown("#### Faces")
         config = experiment(tab, choose_data())
     tab.show_notice()
-    run = choose_run(tab)
-    status = run.status() if run else Status("new", 0, 0)
-    tab.state = (tab.run, status.state)
+    run, status = choose_run(tab)
     if run is None:
         welcome()
     transport(tab, run, status, config, beside=averaging)

@@ -17,7 +17,7 @@ from app.state import Page, first_run, keep_drawing, keep_upload, page, runs
 from app.transport import choose_run, transport
 from mvm.config import ConfigError
 from mvm.history import History
-from mvm.runs import Run, Status
+from mvm.runs import Run
 from mvm.scores import SCORES
 from toy_manifolds import MANIFOLDS
 
@@ -46,9 +46,7 @@ def lab() -> None:
         st.markdown("#### MvM Lab")
         config = experiment(tab, choose_data())
     tab.show_notice()
-    run = choose_run(tab)
-    status = run.status() if run else Status("new", 0, 0)
-    tab.state = (tab.run, status.state)
+    run, status = choose_run(tab)
     transport(tab, run, status, config, layers=layers)
     if run is None:
         st.info("No run yet: choose a manifold on the left and press **Train**.", icon=":material/arrow_back:")

@@ -68,7 +68,7 @@ class Pixels:
     @cached_property
     def images(self) -> np.ndarray | Tensor:
         """All of them: on the device where they fit, else memory-mapped."""
-        return _on_device(self.source.images if isinstance(self.source, Toys) else self.source, self.device)
+        return _on_device(_rendered(self.source), self.device)
 
     def __len__(self) -> int:
         return len(self.source) * (1 + self.flips)
@@ -121,7 +121,7 @@ class ImageData:
     @property
     def images(self) -> np.ndarray | Tensor:
         """To train on."""
-        return self.source.images if isinstance(self.source, Toys) else self.source
+        return _rendered(self.source)
 
     def table(self, device: torch.device, dtype: torch.dtype) -> Pixels:
         """Training points to draw from."""
@@ -201,6 +201,10 @@ def _split(images: np.ndarray, splits: dict[str, list[int]]) -> tuple[np.ndarray
         return images[first:last], images[last:]
     held = min(MOST_HELD, int(len(images) * HELD_OUT))
     return images[: len(images) - held], images[len(images) - held :]
+
+
+def _rendered(source: np.ndarray | Tensor | Toys) -> np.ndarray | Tensor:
+    return source.images if isinstance(source, Toys) else source
 
 
 def _on_device(images: np.ndarray | Tensor, device: torch.device) -> np.ndarray | Tensor:
