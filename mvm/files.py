@@ -2,6 +2,7 @@
 
     write_atomic, write_array, write_tensors     written beside their place and renamed into it
     append_line                                  one line in one write
+    link                                         a second name of a file that will only ever be replaced
     locked, lock_is_held                         the kernel's lock on a file: it is dropped however its holder ends
 
 A reader, or a crash at any moment, finds the old content or the new. No pickle.
@@ -16,6 +17,7 @@ import io
 import json
 import math
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -32,6 +34,7 @@ __all__ = [
     "RunError",
     "append_line",
     "checkpoints",
+    "link",
     "lock_is_held",
     "locked",
     "read_arrays",
@@ -109,6 +112,20 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(descriptor)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name; the file that had it is let go. A copy where the disk has no such names.
+
+    Files of a run are replaced as a whole and never written into, so either name keeps what it has.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    temporary.replace(target)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import resource
 import sys
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from mvm.descriptors import DESCRIPTORS, two_diameter
-from mvm.files import append_line, write_array, write_atomic, write_tensors
+from mvm.files import append_line, link, write_array, write_atomic, write_tensors
 from mvm.runs import Control, Diverged, Run, Stopped
 from mvm.spectrum import eigenvalues
 from mvm.training import Experiment, Step, fit
@@ -37,6 +38,7 @@ QUICK = 512
 GRID = 21  # lines each way of the generator's warped grid
 HUGE = 1e3  # standardised coordinates beyond this are a divergence
 COLLAPSED, SPREAD = 0.05, 0.10  # share of the reals' 2-diameter, in data space
+KEPT = 2**29  # bytes of checkpoints kept to fork from: of large networks, every few
 STATES = ("ok", "spread", "collapsed", "recovered", "diverged")  # of a member; ok: it has not spread yet
 
 
@@ -95,6 +97,8 @@ class Recorder:
         self.record_every = run.config.every(run.config.records)
         self.snapshot_every = run.config.every(run.config.snapshots)
         self.checkpoint_every = run.config.every(run.config.checkpoints)
+        size = sum(tensor.nbytes for tensor in experiment.tensors().values())
+        self.keep_every = self.checkpoint_every * math.ceil(size * run.config.checkpoints / KEPT)
         self.score_every = run.config.every(SCORES)
         self.serial = 0
         self.pause_at: int | None = None
@@ -126,6 +130,7 @@ class Recorder:
             self._record(None)
             self._snapshot()
             self.save()
+        self._keep()
         self._obey(self.experiment.step, self.experiment.step == self.config.steps)
 
     def _rewind(self, step: int) -> None:
@@ -149,6 +154,7 @@ class Recorder:
     def finish(self) -> None:
         """Save the end, score it with all points, and say so."""
         self.save()
+        self._keep()
         if not (self.run.path / "scores.json").exists():
             self._write_scores()
         self.event("finished", time=time.time())
@@ -174,6 +180,7 @@ class Recorder:
             self._score()
         if n % self.checkpoint_every == 0:
             self.save()
+            self._keep()
         if time.perf_counter() - self.polled > POLL or (self.pause_at is not None and n >= self.pause_at):
             self._obey(n, last)
 
@@ -326,6 +333,14 @@ class Recorder:
         """Everything that an exact continuation needs."""
         state = torch.tensor([STATES.index(state) for state in self.state])
         write_tensors(self.run.path / "checkpoint.safetensors", self.experiment.tensors() | {"state": state})
+
+    def _keep(self) -> None:
+        """Keep the checkpoint just saved, to fork from: a second name of the same file costs no disk."""
+        step = self.experiment.step
+        if step % self.keep_every == 0 or step == self.config.steps:
+            target = self.run.kept_path(step)
+            target.parent.mkdir(exist_ok=True)
+            link(self.run.path / "checkpoint.safetensors", target)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -7,6 +7,8 @@
                       live.safetensors                 the newest such view, for slow runs between two snapshots
                       frames/00001000.npy              UMAP coordinates (mvm.projection)
                       checkpoint.safetensors           resume is exact; best.safetensors: best generator per variant
+                      checkpoints/00001000.safetensors kept ones, to fork from; fork.json: what a fork was made of (mvm.fork)
+                      note.txt                         what a person has written about it
                       control.json                     what a person asks of the trainer
                       lock                             held by the living trainer
                       trainer.log                      what a detached trainer printed
@@ -63,6 +65,7 @@ __all__ = [
     "launch",
 ]
 
+STEP = re.compile(r"\d{8}\.safetensors")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
@@ -315,10 +318,7 @@ class Run:
 
     def snapshot_steps(self) -> list[int]:
         """Steps with a snapshot, ascending."""
-        with contextlib.suppress(FileNotFoundError):
-            names = [path.name for path in (self.path / "snapshots").iterdir()]
-            return sorted(int(name.split(".")[0]) for name in names if name.endswith(".safetensors"))
-        return []
+        return _steps(self.path / "snapshots")
 
     def snapshot_path(self, step: int) -> Path:
         """Where the snapshot of a step lies."""
@@ -332,13 +332,23 @@ class Run:
         """The newest view of the training, between two snapshots of a slow run."""
         return read_arrays(self.path / "live.safetensors")
 
-    def checkpoint(self, *, best: bool = False) -> dict[str, Tensor]:
-        """Tensors of the last checkpoint, or of the best generators.
+    def checkpoint_steps(self) -> list[int]:
+        """Steps whose checkpoint was kept, ascending."""
+        return _steps(self.path / "checkpoints")
+
+    def kept_path(self, step: int) -> Path:
+        """Where the kept checkpoint of a step lies."""
+        return self.path / "checkpoints" / f"{step:08d}.safetensors"
+
+    def checkpoint(self, *, best: bool = False, step: int | None = None) -> dict[str, Tensor]:
+        """Tensors of the last checkpoint, of the best generators, or of the checkpoint kept of a step.
 
         Raises:
             RunError: there is none yet, or it is damaged.
         """
         name = "best.safetensors" if best else "checkpoint.safetensors"
+        if step is not None:
+            name = str(self.kept_path(step).relative_to(self.path))
         try:
             return read_tensors(self.path / name)
         except FileNotFoundError:
@@ -390,6 +400,14 @@ def all_runs(known: Mapping[str, Run] | None = None) -> Iterator[Run]:
         for path in sorted(checkpoints().glob("*/config.json"), key=_modified, reverse=True):
             with contextlib.suppress(RunError):
                 yield (known or {}).get(str(path.parent)) or Run(path.parent)
+
+
+def _steps(folder: Path) -> list[int]:
+    """Steps that a folder of 00001000.safetensors has, ascending."""
+    with contextlib.suppress(FileNotFoundError):
+        names = [path.name for path in folder.iterdir()]
+        return sorted(int(name[:8]) for name in names if STEP.fullmatch(name))
+    return []
 
 
 def _modified(path: Path) -> float:
