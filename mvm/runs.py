@@ -7,7 +7,8 @@
                       live.safetensors                 the newest such view, for slow runs between two snapshots
                       frames/00001000.npy              UMAP coordinates (mvm.projection)
                       checkpoint.safetensors           resume is exact; best.safetensors: best generator per variant
-                      checkpoints/00001000.safetensors kept ones, to fork from; fork.json: what a fork was made of (mvm.fork)
+                      checkpoints/00001000.safetensors kept ones, to fork from
+                      fork.json                        what a fork was made of (mvm.fork)
                       note.txt                         what a person has written about it
                       control.json                     what a person asks of the trainer
                       lock                             held by the living trainer
