@@ -1,0 +1,58 @@
+"""Data to train on, from the command line: prepare."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from mvm.commands.flags import Commands
+from mvm.config import ConfigError
+
+__all__ = ["add"]
+
+
+def add(command: Commands) -> None:
+    """The commands of this family."""
+    prepare = command("prepare", prepare_command, "make a cache of pictures to train on", run=False)
+    prepare.add_argument("kind", choices=["celeba", "lsun", "images"], help="what SOURCE holds")
+    prepare.add_argument("source", metavar="SOURCE", type=Path, help="a ZIP, a folder of pictures or Parquet, an LMDB")
+    prepare.add_argument("--size", type=int, default=64, help="pixels each way (default 64)")
+    prepare.add_argument("--crop", type=int, help="centred pixels taken of each (default: the largest square)")
+    prepare.add_argument("--name", help="of the cache (default: made from kind and size)")
+    prepare.add_argument("--partition", type=Path, help="celeba: list_eval_partition.txt, if it is not found by itself")
+    prepare.add_argument("--processes", type=int, help="that decode (default: the CPU cores)")
+
+
+def prepare_command(options: argparse.Namespace) -> None:
+    """Decode a collection of pictures into a cache, and list what was skipped."""
+    from tqdm import tqdm
+
+    from mvm.data.images import Lmdb, find_partition, open_source, prepare
+    from mvm.preparing import cache_path, sole
+
+    path = options.source
+    if options.kind == "celeba" and (path / "img_align_celeba.zip").is_file():
+        path = path / "img_align_celeba.zip"
+    source = open_source(path)
+    if options.kind == "lsun" and not isinstance(source, Lmdb):
+        raise ConfigError(f"source: {path} is no LMDB export of LSUN: a folder with data.mdb in it")
+    out = cache_path(options.kind, path, options.size, options.name)
+    partition = options.partition or (find_partition(path) if options.kind == "celeba" else None)
+    with sole(out), tqdm(unit="file", disable=None if sys.stderr.isatty() else True) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        made = prepare(
+            source, out, size=options.size, crop=options.crop, partition=partition, processes=options.processes,
+            on_progress=show,
+        )  # fmt: skip
+    parts = ", ".join(f"{name} {last - first:,}" for name, (first, last) in made.splits.items())
+    print(f"{out}: {made.count:,} pictures of {made.size} x {made.size} ({parts}) in {made.seconds} s")
+    if made.converted:
+        print("converted to RGB: " + ", ".join(f"{count} {mode}" for mode, count in made.converted.items()))
+    if made.skipped:
+        kinds = ", ".join(f"{count} {reason}" for reason, count in made.reasons.items())
+        print(f"skipped {len(made.skipped):,}: {kinds}; each is listed in {out.with_suffix('.json')}")

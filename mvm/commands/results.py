@@ -1,0 +1,169 @@
+"""What a run has learned, from the command line: score, sample, export, claims."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from mvm.commands.flags import Commands
+from mvm.config import ConfigError
+from mvm.files import write_array
+from mvm.runs import Run
+
+__all__ = ["add"]
+
+TABLE = ("w2_ratio", "distance_mean", "precision", "recall", "coverage", "geodesic_spearman")
+
+
+def add(command: Commands) -> None:
+    """The commands of this family."""
+    score = command("score", score_command, "score every variant, each score beside its real-vs-real floor")
+    score.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
+    score.add_argument("-n", type=int, default=2000, help="points of each sample (default 2000)")
+    score.add_argument("--inception", action="store_true", help="pictures: the FID, too (needs torch-fidelity)")
+    score.add_argument("--repeat", type=int, default=0, help="another held-out sample for another number")
+    score.add_argument("--json", action="store_true", help="print JSON")
+    sample = command(
+        "sample", sample_command, "generate: FILE.npy for one variant, a folder for all; of pictures FILE.png too"
+    )
+    sample.add_argument("-n", type=int, default=1000, help="how many (default 1000)")
+    sample.add_argument("--out", required=True, metavar="FILE.npy|FILE.png|DIR", help="where to")
+    sample.add_argument("--variant", help="which variant goes into a file (default: the last)")
+    sample.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
+    sample.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
+    export = command("export", export_command, "figures for a paper, with their numbers and recipes", run=False)
+    export.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
+    figures = "spectrum (Fig. 5), samples (Fig. 6), distances (Fig. 7), batch (Table 2) or all (default)"
+    export.add_argument("--figure", nargs="+", default=["all"], metavar="NAME", help=figures)
+    export.add_argument("--venue", default="neurips", help="neurips, icml, iclr, cvpr, eccv or tmlr (default neurips)")
+    export.add_argument("--wide", action="store_true", help="across both columns, where the venue has two")
+    export.add_argument("--format", nargs="+", metavar="pdf|svg|png", help="one or more (default pdf)")
+    export.add_argument("--dpi", type=int, default=300, help="of PNG, and of points in PDF and SVG (default 300)")
+    export.add_argument("--step", type=int, help="what the runs held at this step (default: their last snapshots)")
+    export.add_argument("--seed", type=int, help="whose samples are shown (default: the first)")
+    export.add_argument("--form", default="distance", help="of the spectrum: distance or mds (default distance)")
+    export.add_argument("--out", required=True, type=Path, metavar="FOLDER|FILE", help="or FILE.zip, .pdf, .svg, .png")
+    claims = command("claims", claims_command, "measure the paper's claims, with a verdict on each", run=False)
+    claims.add_argument("--quick", action="store_true", help="a short form, to see it work; its verdicts mean nothing")
+    claims.add_argument("--processes", type=int, help="trainings at once (default: the CPU cores)")
+    claims.add_argument("--json", action="store_true", help="print JSON")
+
+
+def score_command(options: argparse.Namespace) -> None:
+    """Print the scores of a run."""
+    from mvm.evaluation import score_run
+
+    if options.n < 16:
+        raise ConfigError(f"-n: at least 16 points are needed for scores, got {options.n}")
+    run = Run.named(options.run)
+    rows = score_run(run, n=options.n, best=options.best, repeat=options.repeat, inception=options.inception)
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return
+    if run.config.is_images:
+        _print_image_scores(rows)
+        return
+    print(f"{'variant':28} {'seed':>6} " + " ".join(f"{key:>18}" for key in TABLE))
+    for row in rows:
+        values = " ".join(f"{_number(row[key]):>18}" for key in TABLE)
+        print(f"{row['variant']:28} {row['seed']:>6} {values}")
+
+
+def _print_image_scores(rows: list[dict[str, Any]]) -> None:
+    """One line per score, one column per generator, the floor beside them."""
+    names = [f"{row['variant']}, seed {row['seed']}" for row in rows]
+    print(f"{'score':26} {'floor':>12} " + " ".join(f"{name:>22}" for name in names))
+    for key in (key for key in rows[0] if f"{key}_floor" in rows[0]):
+        values = " ".join(f"{_number(row[key]):>22}" for row in rows)
+        print(f"{key:26} {_number(rows[0][f'{key}_floor']):>12} {values}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}" if abs(value) >= 100 else f"{value:.3f}"
+
+
+def sample_command(options: argparse.Namespace) -> None:
+    """Write generated points, in the data's own units, or pictures."""
+    from mvm.evaluation import sample_run
+    from mvm.sheets import write_sheet
+
+    run, out = Run.named(options.run), Path(options.out)
+    if options.n < 1:
+        raise ConfigError(f"-n: at least one, got {options.n}")
+    members, what = run.config.members, "pictures" if run.config.is_images else "points"
+    variant = options.variant or members[-1][0]
+    if variant not in run.config.variants:
+        raise ConfigError(f"variant: {run.name} has no {variant!r}; it has {', '.join(run.config.variants)}")
+    known = [".npy", ".png"] if run.config.is_images else [".npy"]
+    if out.suffix and out.suffix not in known:
+        raise ConfigError(f"out: {out} must end in {' or '.join(known)}, or be a folder")
+    made = sample_run(run, options.n, seed=options.seed, best=options.best).numpy()
+    if out.suffix:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        chosen = made[[name for name, _ in members].index(variant)]
+        write_array(out, chosen) if out.suffix == ".npy" else write_sheet(out, chosen)
+        print(f"{out}: {options.n} {what} of {variant}")
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    for (name, seed), array in zip(members, made, strict=True):
+        write_array(out / f"{name}-seed{seed}.npy", array)
+        if run.config.is_images:
+            write_sheet(out / f"{name}-seed{seed}.png", array)
+    print(f"{out}: {options.n} {what} of each of {len(members)} generators")
+
+
+def export_command(options: argparse.Namespace) -> None:
+    """Write figures with their numbers and recipes, and list what could not be made."""
+    from tqdm import tqdm
+
+    from mvm.export import export
+
+    runs = [Run.named(name) for name in options.runs]
+    shape = "{desc:10}{bar}| {n_fmt}/{total_fmt}, {elapsed} passed"
+    with tqdm(bar_format=shape, disable=None if sys.stderr.isatty() else True) as bar:
+
+        def show(done: int, total: int, what: str) -> None:
+            bar.total = total
+            bar.set_description_str(what, refresh=False)
+            bar.update(done - bar.n)
+            bar.refresh()
+
+        made = export(
+            options.figure, runs, out=options.out, venue=options.venue, wide=options.wide, formats=options.format,
+            dpi=options.dpi, step=options.step, seed=options.seed, form=options.form, on_progress=show,
+        )  # fmt: skip
+    print(f"{options.out}: {', '.join(made.files)}")
+    for name, reason in made.skipped.items():
+        print(f"skipped {name}: {reason.removeprefix(f'{name}: ')}")
+
+
+def claims_command(options: argparse.Namespace) -> None:
+    """Train what the claims still lack, and print every verdict with its numbers."""
+    from tqdm import tqdm
+
+    from mvm.claims import CLAIMS, Plan, findings, to_json, train
+
+    processes = options.processes if options.processes is not None else os.cpu_count() or 1
+    if processes < 1:
+        raise ConfigError(f"--processes: at least 1, got {processes}")
+    plan = Plan.quick() if options.quick else Plan()
+    shape = "{l_bar}{bar}| {elapsed} passed, {remaining} left"
+    with tqdm(total=100, bar_format=shape, disable=None if sys.stderr.isatty() else True) as bar:
+        train(plan, processes=processes, on_progress=lambda share: bar.update(100 * share - bar.n))
+    found = findings(plan)
+    if options.json:
+        print(to_json(found, plan, f"{processes} CPU processes, one thread each"))
+        return
+    for finding in found:
+        claim = CLAIMS[finding.claim]
+        verdicts = ", ".join(f"{recipe} recipe: {verdict}" for recipe, verdict in finding.verdicts.items())
+        print(f"\n{claim.title} ({claim.source})\n  {verdicts}\n  measured: {claim.measure}")
+        for row in finding.rows:
+            words = [
+                f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
+            ]
+            print("    " + "; ".join(words))

@@ -1,0 +1,184 @@
+"""Training from the command line: train, pause, resume, stop."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from mvm import parallel
+from mvm.background import TRAINING, give_way
+from mvm.commands.flags import Commands, add_fields, asked_defaults, given_fields, nested
+from mvm.config import Config, ConfigError
+from mvm.files import append_line, locked
+from mvm.runs import Diverged, Run, RunError, Stopped
+
+__all__ = ["add", "runtime_reason", "train_here"]
+
+
+def add(command: Commands) -> None:
+    """The commands of this family."""
+    train = command("train", train_command, "train variants side by side; a run folder keeps everything", run=False)
+    train.add_argument("--name", help="name of the run; one is made when left out")
+    train.add_argument("--run", metavar="DIR", help="a run folder: continue it, or make it here")
+    train.add_argument("--queue", action="store_true", help="wait for a free device slot, as the app's trainings do")
+    add_fields(train, Config, defaults=asked_defaults(command.arguments))
+    command("pause", pause_command, "pause a running training")
+    command("resume", resume_command, "continue a paused training, or train on where a stopped or killed one was saved")
+    command("stop", stop_command, "save a running training and end it")
+
+
+def train_command(options: argparse.Namespace) -> None:
+    """Make a run, or open the one in --run, and train it here."""
+    with parallel.together() as first:
+        train_here(_same_run(_wanted_run(options) if first else None), queue=options.queue)
+
+
+def _wanted_run(options: argparse.Namespace) -> Run:
+    """A new run, or the one in --run."""
+    given = given_fields(options, Config)
+    path = Path(options.run) if options.run else None
+    if path and (path / "config.json").exists():
+        if given:
+            raise ConfigError(
+                f"--run {path} has its config already; leave out {', '.join('--' + name for name in given)}"
+            )
+        return Run(path)
+    return Run.create(Config.make(**nested(given)), name=options.name, path=path)
+
+
+def resume_command(options: argparse.Namespace) -> None:
+    """Wake a paused trainer, or become the trainer of a run that has none."""
+    with parallel.together() as first:
+        run = _same_run(_resumable(options.run) if first else None)
+        if run is not None:
+            train_here(run)
+
+
+def _resumable(name: str) -> Run | None:
+    """The run of this name, if it is for us to train; one that another process trains is woken."""
+    run = Run.named(name)
+    if run.alive():
+        run.ask(pause_at=None)
+        print(f"{run.name}: continues")
+        return None
+    if run.status().state == "finished":
+        raise RunError(f"run: {run.name} is finished at step {run.config.steps}; there is nothing to resume")
+    run.ask(pause_at=None)  # a new run may have been asked to wait
+    return run
+
+
+def pause_command(options: argparse.Namespace) -> None:
+    """Ask the trainer to pause, and wait until it has."""
+    run = _living(options.run)
+    run.ask(pause_at=0)
+    if run.status().state == "queued":
+        print(f"{run.name}: waits in the queue, and will pause before its first step")
+    else:
+        _await(run, "paused")
+
+
+def stop_command(options: argparse.Namespace) -> None:
+    """Ask the trainer to save and leave, and wait until it has."""
+    run = _living(options.run)
+    run.ask(stop=True)
+    _await(run, "stopped", "finished", "diverged", "interrupted")
+
+
+def _same_run(run: Run | None) -> Run | None:
+    """The first process's run, in all that train together."""
+    path = parallel.tell(str(run.path.absolute()) if run else None)
+    return run or (Run(Path(path)) if path else None)
+
+
+def train_here(run: Run, *, queue: bool = False) -> None:
+    """Train a run in this process to its end, with a progress bar.
+
+    Raises:
+        RunBusy: another trainer holds it.
+    """
+    from mvm.slots import slot
+
+    if parallel.rank():
+        from mvm.recorder import follow
+
+        follow(run)
+        return
+
+    with locked(run.path / "lock"), contextlib.ExitStack() as held:
+        log = run.path / "scalars.jsonl"
+        with _failures_recorded(run):
+            if not queue:  # `launch` has done it, and what was asked since then holds
+                run.forget_wishes()
+            else:
+                give_way(TRAINING)
+                waiting = {"step": 0, "event": "queued", "time": time.time()}
+                got = held.enter_context(
+                    slot(give_up=lambda: run.control().stop, on_wait=lambda: append_line(log, waiting))
+                )
+                if not got:
+                    append_line(log, {"step": 0, "event": "stopped", "time": time.time()})
+                    run.ask(stop=False)
+                    return
+            _train(run)
+
+
+def _train(run: Run) -> None:
+    from tqdm import tqdm
+
+    from mvm.recorder import train
+
+    print(f"{run.name}: {len(run.config.members)} networks on {run.config.data}, in {run.path}")
+    with tqdm(total=run.config.steps, unit="step", disable=None if sys.stderr.isatty() else True) as bar:
+        try:
+            for step in train(run):
+                bar.update(step.number - bar.n)
+        except Diverged:
+            raise
+        except Stopped as reason:
+            print(reason)
+            return
+    print(f"{run.name}: finished; `python -m mvm score {run.name}`")
+
+
+@contextlib.contextmanager
+def _failures_recorded(run: Run) -> Iterator[None]:
+    """Leave the reason in the run, if its disk still takes a line."""
+    try:
+        yield
+    except (ConfigError, RunError, OSError, RuntimeError) as error:
+        reason = runtime_reason(error) if isinstance(error, RuntimeError) else str(error)
+        with contextlib.suppress(OSError):
+            step = run.records.poll().step
+            append_line(
+                run.path / "scalars.jsonl", {"step": step, "event": "failed", "time": time.time(), "reason": reason}
+            )
+        raise
+
+
+def _living(name: str) -> Run:
+    run = Run.named(name)
+    if not run.alive():
+        raise RunError(f"run: {run.name} is not being trained (it is {run.status().state})")
+    return run
+
+
+def _await(run: Run, *states: str) -> None:
+    for _ in range(600):
+        status = run.status()
+        if status.state in states or not status.alive:
+            print(f"{run.name}: {status.state} at step {status.step}")
+            return
+        time.sleep(0.05)
+    raise RunError(f"run: {run.name} did not answer within 30 s; is its machine another one?")
+
+
+def runtime_reason(error: RuntimeError) -> str:
+    """One line: what torch has to say, or what to do about too little memory."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "out of memory" in text:
+        return "out of memory on the device; use a smaller --batch, fewer --variants or --seeds, or --device cpu"
+    return text
