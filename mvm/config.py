@@ -194,7 +194,11 @@ class Config(MethodSettings):
             raise ConfigError(one_line(error)) from None
 
     def with_changes(self, changes: dict[str, Any]) -> Config:
-        """A copy with dotted fields replaced, such as {"weights.diameter": 0}; else `ConfigError`."""
+        """A copy with dotted fields replaced, such as {"weights.diameter": 0}; words may stand for a tuple.
+
+        Raises:
+            ConfigError: an unknown field, or a value that it cannot have.
+        """
         values = self.model_dump()
         for dotted, value in changes.items():
             *parents, last = dotted.split(".")
@@ -203,7 +207,8 @@ class Config(MethodSettings):
                 target = target.get(parent) if isinstance(target, dict) else None
             if not isinstance(target, dict) or (last not in target and parents != ["settings"]):
                 raise ConfigError(f"unknown setting {dotted!r}; known: {', '.join(sorted(self.flat()))}")
-            target[last] = value
+            is_words = isinstance(value, str) and isinstance(target.get(last), tuple)
+            target[last] = tuple(value.replace(",", " ").split()) if is_words else value
         try:
             return Config.model_validate(values)
         except ValidationError as error:

@@ -91,7 +91,7 @@ class History:
         known = self._spectra[form]
         for step in self.steps:
             if step not in known:
-                values = _one_tensor(self.run, step, f"spectrum_{form}")
+                values = self.run.snapshot_tensor(step, f"spectrum_{form}")
                 if values is not None:
                     known[step] = values
         steps = [step for step in self.steps if step in known]
@@ -129,13 +129,3 @@ class History:
                 return None
             self._snapshots = dict(list(self._snapshots.items())[-7:]) | {step: snapshot}
         return self._snapshots[step]
-
-
-def _one_tensor(run: Run, step: int, name: str) -> np.ndarray | None:
-    from safetensors import safe_open
-
-    try:
-        with safe_open(run.snapshot_path(step), framework="numpy") as file:
-            return file.get_tensor(name)
-    except Exception:
-        return None

@@ -19,6 +19,7 @@ MARKS = {  # event, or what a member of the variant axis did: colour and words
     "diverged": ("#C0392B", "diverged"),
     "recovered": ("#009E73", "recovered"),
     "weights": ("#0072B2", "weights changed"),
+    "forked": ("#CC79A7", "forked"),
     "paused": (QUIET, "paused"),
     "resumed": ("#56B4E9", "resumed"),
     "stopped": (QUIET, "stopped"),

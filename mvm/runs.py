@@ -35,6 +35,7 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mvm.background import detached
@@ -328,6 +329,14 @@ class Run:
     def snapshot(self, step: int) -> dict[str, np.ndarray] | None:
         """Arrays of one snapshot, None if it is not there or not readable."""
         return read_arrays(self.snapshot_path(step))
+
+    def snapshot_tensor(self, step: int, name: str) -> np.ndarray | None:
+        """One array of a snapshot, without reading the others; None if it is not there or not readable."""
+        try:
+            with safe_open(self.snapshot_path(step), framework="numpy") as file:
+                return file.get_tensor(name)
+        except (OSError, SafetensorError):
+            return None
 
     def live(self) -> dict[str, np.ndarray] | None:
         """The newest view of the training, between two snapshots of a slow run."""

@@ -119,7 +119,7 @@ def test_a_pdf_is_as_wide_as_the_column_with_truetype_fonts_and_vector_axes(name
     assert b"STIXGeneral" in content
     assert b"CreationDate" not in content
     assert (b"/Subtype /Image" in content) == (name == "samples")  # points are pixels, and nothing else is
-    assert len(re.findall(rb"\bl\b", page(content))) > 20  # frames, ticks and curves: how many ticks depends on the numbers
+    assert len(re.findall(rb"\bl\b", page(content))) > 20  # frames, and as many ticks as the numbers ask for
 
 
 @pytest.mark.parametrize("venue", WIDTHS)

@@ -41,6 +41,8 @@ def _mark(event: dict) -> dict:
     detail = ""
     if "weights" in event:
         detail = ": " + ", ".join(f"{name} {value:g}" for name, value in event["weights"].items())
+    elif "changes" in event:
+        detail = f" off {event['of']}" + "".join(f", {name} {value}" for name, value in event["changes"].items())
     elif "variant" in event:
         detail = f": {title_of(event['variant'])}, seed {event['seed']}"
     elif event.get("reason"):

@@ -1,4 +1,4 @@
-"""Training from the command line: train, pause, resume, stop."""
+"""Training from the command line: train, pause, resume, stop, fork."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ def add(command: Commands) -> None:
     command("pause", pause_command, "pause a running training")
     command("resume", resume_command, "continue a paused training, or train on where a stopped or killed one was saved")
     command("stop", stop_command, "save a running training and end it")
+    fork = command("fork", fork_command, "rewind a run to a kept checkpoint, change something, and train on as another")
+    fork.add_argument("--step", type=int, required=True, help="of the checkpoint; a wrong one lists those near it")
+    fork.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", action="extend",
+        help="what changes, such as weights.diameter=0 or mvm.gamma=.01; nothing, to repeat what the run did",
+    )  # fmt: skip
+    fork.add_argument("--name", help="of the new run; made from the old one's name and the step when left out")
 
 
 def train_command(options: argparse.Namespace) -> None:
@@ -56,6 +63,18 @@ def resume_command(options: argparse.Namespace) -> None:
         run = _same_run(_resumable(options.run) if first else None)
         if run is not None:
             train_here(run)
+
+
+def fork_command(options: argparse.Namespace) -> None:
+    """Make the fork, and train it here."""
+    from mvm.fork import fork
+
+    if wrong := [text for text in options.set if "=" not in text]:
+        raise ConfigError(f"set: {wrong[0]!r} is no NAME=VALUE, such as weights.diameter=0")
+    changes = dict(text.split("=", 1) for text in options.set)
+    with parallel.together() as first:
+        made = fork(Run.named(options.run), options.step, changes, name=options.name) if first else None
+        train_here(_same_run(made))
 
 
 def _resumable(name: str) -> Run | None:

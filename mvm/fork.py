@@ -1,0 +1,203 @@
+"""Forks: rewind a run to a kept checkpoint, change something, and train on beside what the run did.
+
+    fork(run, step, {"weights.diameter": 0})     a new run, with the first one's past up to that step
+    Branches(run, fork)                          d(t) = mean over z of ‖f_t(z) − f'_t(z)‖ / δ₂(R)
+
+The draws of a step depend on the step alone (mvm.methods.base): both branches meet the same batches and the same noise,
+so that all that parts them is the change. d is 0 up to the fork and is measured in the reals' 2-diameter. The past
+(records, snapshots, UMAP frames, checkpoints) is linked, not copied; what a fork was made of stands in its fork.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mvm.config import Config
+from mvm.descriptors import descriptors_of, two_diameter
+from mvm.files import append_line, checkpoints, link, write_atomic
+from mvm.methods import METHODS
+from mvm.projection import frame_path
+from mvm.runs import Control, Run, RunError, all_runs, check_name
+
+__all__ = ["Branches", "Origin", "changeable", "config_at", "fork", "fresh_name", "origin"]
+
+PARTED = 0.01  # of the reals' 2-diameter
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a fork comes from.
+
+    Attributes:
+        run: name of the run that was rewound.
+        step: to which.
+        changes: settings by dotted name, as they are from then on.
+    """
+
+    run: str
+    step: int
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+def origin(run: Run) -> Origin | None:
+    """Where a run was forked from; None if it is no fork."""
+    try:
+        return Origin(**json.loads((run.path / "fork.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def changeable(config: Config) -> dict[str, Any]:
+    """Settings that a fork may change, with their values: all but what shapes networks, data and batches."""
+    groups = ["optimiser.", f"{config.method}."] + ["weights."] * METHODS[config.method].matches_descriptors
+    used = {f"weights.{name}" for variant in config.variants for name in descriptors_of(variant)}
+    flat = {name: value for name, value in config.flat().items() if name.startswith(tuple(groups)) or name == "steps"}
+    return {name: value for name, value in flat.items() if not name.startswith("weights.") or name in used}
+
+
+def config_at(run: Run, step: int) -> Config:
+    """The config with the descriptor weights that held when the checkpoint of a step was saved."""
+    changed = [e["weights"] for e in run.records.poll().events if e["event"] == "weights" and e["step"] < step]
+    return run.config.with_changes({f"weights.{name}": value for w in changed for name, value in w.items()})
+
+
+def fork(run: Run, step: int, changes: Mapping[str, Any], *, name: str | None = None) -> Run:
+    """A new run that has the past of another up to a step, and goes on with some settings changed.
+
+    Args:
+        run: what is rewound; it may be in training, and is not touched.
+        step: one of `run.checkpoint_steps()`.
+        changes: settings by dotted name, of `changeable`; none to repeat what the run did.
+        name: of the fork; made from the run's name and the step when None.
+
+    Raises:
+        ConfigError: an unknown setting, or a value that cannot be.
+        RunError: no checkpoint of that step, a setting that cannot change or has that value, a bad or taken name.
+    """
+    steps = run.checkpoint_steps()
+    if step not in steps:
+        near = sorted(sorted(steps, key=lambda known: abs(known - step))[:5])
+        known = f"near it are {', '.join(map(str, near))}" if near else "it kept none: train it further"
+        raise RunError(f"step: {run.name} has no checkpoint of step {step}; {known}")
+    before = config_at(run, step)
+    config = _changed(before, changes, run)
+    if step >= config.steps:
+        raise RunError(f"step: nothing is left to train after step {step} of {config.steps}; fork from an earlier one")
+    target = checkpoints() / check_name(name or fresh_name(run, step))
+    made = Origin(run.name, step, {key: config.flat()[key] for key in changes})
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        _fill(temporary, run, config, made)
+        if target.exists():
+            raise RunError(f"run: {target.name!r} exists in {target.parent}; give another --name")
+        temporary.rename(target)
+    except OSError as error:
+        raise RunError(f"run: cannot write {target}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Run(target)
+
+
+def _changed(before: Config, changes: Mapping[str, Any], run: Run) -> Config:
+    flat, allowed = before.flat(), changeable(before)
+    config = before.with_changes(dict(changes))  # says which name or value is wrong
+    for name in changes:
+        if name not in allowed:
+            reason = "no variant matches it" if name.startswith("weights.") else "it shapes the networks or the data"
+            raise RunError(f"set: a fork of {run.name} cannot change {name}: {reason}; it can: {', '.join(allowed)}")
+        if config.flat()[name] == flat[name]:
+            raise RunError(f"set: {name} is {flat[name]} already at that step; give another value")
+    return config
+
+
+def _fill(folder: Path, run: Run, config: Config, made: Origin) -> None:
+    """All that the fork has before its first step."""
+    for own in ("data.npy", "real.npy"):
+        if (run.path / own).exists():
+            link(run.path / own, folder / own)
+    records = run.records.poll()
+    events = [e for e in records.events if "time" not in e and e["step"] + (e["event"] == "weights") <= made.step]
+    past = [r for r in (*records.scalars, *records.scores) if r["step"] <= made.step]
+    for record in sorted(events + past, key=lambda record: record["step"]):
+        append_line(folder / "scalars.jsonl", record)
+    append_line(
+        folder / "scalars.jsonl", {"step": made.step, "event": "forked", "of": made.run, "changes": made.changes}
+    )
+    for inner in ("snapshots", "frames", "checkpoints"):
+        (folder / inner).mkdir()
+    for step in run.snapshot_steps():
+        if step <= made.step:
+            link(run.snapshot_path(step), folder / "snapshots" / run.snapshot_path(step).name)
+            with contextlib.suppress(FileNotFoundError):
+                link(frame_path(run.path, step), frame_path(folder, step))
+    for step in run.checkpoint_steps():
+        if step <= made.step:
+            link(run.kept_path(step), folder / "checkpoints" / run.kept_path(step).name)
+    link(run.kept_path(made.step), folder / "checkpoint.safetensors")
+    weights = {k.removeprefix("weights."): v for k, v in made.changes.items() if k.startswith("weights.")}
+    serial = max((e["serial"] for e in events if e["event"] == "weights"), default=0)
+    wishes = Control(weights=weights, serial=serial + bool(weights))  # the trainer takes weights from the checkpoint
+    write_atomic(folder / "control.json", json.dumps(asdict(wishes)).encode())
+    write_atomic(folder / "fork.json", json.dumps(asdict(made)).encode())
+    write_atomic(folder / "config.json", config.model_dump_json(indent=1).encode())
+
+
+def fresh_name(run: Run, step: int) -> str:
+    """A name for a fork that none has: the run's, the step, and a letter."""
+    stem = f"{run.name[:80]}-fork{step}"
+    taken = {known.name for known in all_runs()}
+    return next(name for n in range(len(taken) + 1) if (name := f"{stem}{f'-{n + 1}' if n else ''}") not in taken)
+
+
+class Branches:
+    """A reader of how far two runs have parted that keeps what it has read.
+
+    Args:
+        run, other: of the same members, seeds and noise, such as a run and its fork; both may be in training.
+
+    Raises:
+        RunError: their members or data differ, so that no fake of one belongs to one of the other.
+    """
+
+    def __init__(self, run: Run, other: Run) -> None:
+        ours, theirs = run.config, other.config
+        if ours.members != theirs.members or ours.data != theirs.data or ours.network != theirs.network:
+            raise RunError(f"run: {run.name} and {other.name} are no branches of one run")
+        self.runs = (run, other)
+        self._distance: dict[int, np.ndarray] = {}
+
+    def distance(self) -> tuple[np.ndarray, np.ndarray]:
+        """Common snapshots' steps `(s,)`, and the mean distance of the paired fakes in units of the reals' 2-diameter,
+        `(s, V)`."""
+        first, second = self.runs
+        for step in sorted({*first.snapshot_steps()} & {*second.snapshot_steps()} - {*self._distance}):
+            ours, theirs = (run.snapshot_tensor(step, "fake") for run in self.runs)
+            if ours is not None and theirs is not None and ours.shape == theirs.shape:
+                apart = (ours.astype(np.float32) - theirs).reshape(*ours.shape[:2], -1)
+                self._distance[step] = np.linalg.norm(apart, axis=-1).mean(-1) / self._unit
+        steps = sorted(self._distance)
+        return np.array(steps), np.array([self._distance[step] for step in steps]).reshape(len(steps), -1)
+
+    def parted(self) -> list[int | None]:
+        """The first step at which each member's fakes are 1 % of the reals' 2-diameter apart; None before."""
+        steps, distance = self.distance()
+        far = distance > PARTED
+        return [int(steps[column.argmax()]) if column.any() else None for column in far.T]
+
+    @cached_property
+    def _unit(self) -> float:
+        run = self.runs[0]
+        real = np.load(run.path / "real.npy") if run.config.is_images else run.snapshot(run.snapshot_steps()[0])["real"]
+        return float(two_diameter(torch.from_numpy(real.astype(np.float32)).flatten(1))) or 1.0

@@ -1,0 +1,200 @@
+"""Forks: both branches meet the same batches and noise, share their past, and part only by what was changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mvm.files import link
+from mvm.fork import Branches, changeable, config_at, fork, fresh_name, origin
+from mvm.recorder import train
+from mvm.runs import Run, RunError, launch
+
+STEPS = 120
+PLAN = {"steps": STEPS, "checkpoints": 6, "snapshots": 12, "seeds": (0, 1)}  # kept every 20, snapshots every 10
+
+
+@pytest.fixture(scope="module")
+def trunk(tmp_path_factory) -> Run:
+    """A finished run whose centroid weight was changed at step 30, by hand."""
+    from trainers import small_config, write_cloud
+
+    folder = tmp_path_factory.mktemp("trunk")
+    run = Run.create(small_config(write_cloud(folder / "cloud.csv"), **PLAN), path=folder / "trunk")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mvm.recorder.POLL", 0)
+        for step in train(run):
+            if step.number == 29:
+                run.ask(weights={"centroid": 0.5})
+    return run
+
+
+@pytest.fixture
+def run(trunk, checkpoints) -> Run:
+    checkpoints.mkdir(exist_ok=True)
+    return Run(Path(shutil.copytree(trunk.path, checkpoints / "trunk")))
+
+
+def finish(run: Run) -> Run:
+    for _ in train(run):
+        pass
+    return Run(run.path)
+
+
+def tensors_equal(a: Run, b: Run) -> bool:
+    ours, theirs = a.checkpoint(), b.checkpoint()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_checkpoints_are_kept_and_cost_no_disk(run, trunk):
+    assert trunk.checkpoint_steps() == list(range(0, STEPS + 1, 20))
+    assert [int(trunk.checkpoint(step=step)["step"]) for step in trunk.checkpoint_steps()] == trunk.checkpoint_steps()
+    assert (trunk.path / "checkpoint.safetensors").samefile(trunk.kept_path(STEPS))
+    with pytest.raises(RunError, match=r"no checkpoints/00000007\.safetensors"):
+        run.checkpoint(step=7)
+
+
+def test_a_fork_that_changes_nothing_repeats_the_run(run):
+    made = fork(run, 60, {})
+    assert (made.name, origin(made).run, origin(made).step) == ("trunk-fork60", "trunk", 60)
+    assert origin(run) is None
+    assert made.status().state == "new"
+    assert made.records.poll().step == 60
+    assert tensors_equal(finish(made), run)
+    steps, distance = Branches(run, made).distance()
+    assert list(steps) == run.snapshot_steps()
+    assert (distance == 0).all()
+    assert Branches(run, made).parted() == [None] * 4
+
+
+def test_branches_part_when_the_change_acts_and_not_before(run):
+    """decay_from: the rates are the same until 60 % of the run, and others from then on."""
+    made = finish(fork(run, 40, {"optimiser.decay_from": 0.6}, name="later"))
+    steps, distance = Branches(run, made).distance()
+    assert (distance[steps <= 60] == 0).all()
+    assert (distance[steps > 70] > 0).all()
+    ours, theirs = run.snapshot(STEPS), made.snapshot(STEPS)
+    unit = np.linalg.norm(ours["real"][:, None] - ours["real"][None], axis=-1)
+    unit = float(np.sqrt(np.square(unit).mean()))
+    expected = np.linalg.norm(ours["fake"] - theirs["fake"], axis=-1).mean(-1) / unit
+    np.testing.assert_allclose(distance[-1], expected, rtol=1e-4)
+
+
+def test_a_changed_weight_acts_from_the_forks_step_on_and_only_where_it_is_matched(run):
+    assert [e["step"] for e in run.records.poll().events if e["event"] == "weights"] == [30]
+    assert config_at(run, 20).weights.centroid == 1
+    assert config_at(run, 40).weights.centroid == 0.5
+    made = fork(run, 40, {"weights.diameter": "0"})
+    assert made.config.weights.model_dump() == run.config.weights.model_dump() | {"centroid": 0.5, "diameter": 0.0}
+    made = finish(made)
+    torch.testing.assert_close(made.checkpoint()["weights"], torch.tensor([[0.5, 0.0]] * 2 + [[0.5, 0.0]] * 2))
+    steps, distance = Branches(run, made).distance()
+    assert (distance[:, :2] == 0).all()  # centroid alone: nothing has changed for it
+    assert (distance[steps > 40][:, 2:] > 0).all()
+    assert (distance[steps <= 40] == 0).all()
+    kinds = [(e["event"], e["step"]) for e in made.records.poll().events]
+    assert kinds == [("weights", 30), ("forked", 40), ("resumed", 40), ("weights", 40), ("finished", STEPS)]
+    assert made.records.events[1] | {"changes": {"weights.diameter": 0.0}, "of": "trunk"} == made.records.events[1]
+    assert [r["step"] for r in made.records.scalars] == [r["step"] for r in run.records.poll().scalars]
+
+
+def test_a_weight_moved_while_a_fork_trains_is_still_felt(run):
+    made = fork(run, 40, {"weights.diameter": 0.25})
+    made.ask(weights={"centroid": 3.0})
+    finish(made)
+    assert made.checkpoint()["weights"].tolist() == [[3.0, 0.0]] * 2 + [[3.0, 0.25]] * 2
+
+
+def test_the_past_is_shared_and_outlives_the_run(run):
+    made = fork(run, 40, {"mvm.gamma": 0.01})
+    assert made.snapshot_path(40).samefile(run.snapshot_path(40))
+    assert made.snapshot_steps() == [0, 10, 20, 30, 40]
+    assert made.checkpoint_steps() == [0, 20, 40]
+    run.delete()
+    again = fork(finish(made), 20, {"mvm.gamma": 0.02})
+    assert origin(again).run == made.name
+    finish(again)
+
+
+def test_a_fork_of_a_finished_run_can_go_further(run):
+    longer = finish(fork(run, 100, {"steps": 200}))
+    assert longer.status().step == 200
+
+
+def test_a_disk_without_second_names_gets_copies(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("os.link", lambda *_: (_ for _ in ()).throw(OSError(95, "not supported")))
+    link(run.path / "config.json", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == (run.path / "config.json").read_bytes()
+    assert not (tmp_path / "copy").samefile(run.path / "config.json")
+    assert list(tmp_path.glob(".copy*")) == []
+
+
+BAD = {
+    "no such step": (50, {}, "step: trunk has no checkpoint of step 50; near it are 0, 20, 40, 60, 80"),
+    "the end": (120, {}, "step: nothing is left to train after step 120 of 120"),
+    "too few steps": (60, {"steps": 40}, "step: nothing is left to train after step 60 of 40"),
+    "shapes networks": (60, {"network.width": 16}, "cannot change network.width: it shapes the networks or the data"),
+    "batch": (60, {"batch": 32}, "cannot change batch: it shapes"),
+    "unmatched": (60, {"weights.hausdorff": 2}, "cannot change weights.hausdorff: no variant matches it"),
+    "same": (60, {"weights.centroid": 0.5}, "weights.centroid is 0.5 already at that step"),
+    "unknown": (60, {"weights.volume": 1}, "unknown setting 'weights.volume'"),
+    "out of bounds": (60, {"mvm.gamma": -1}, "mvm.gamma: input should be greater than or equal to 0"),
+    "no number": (60, {"mvm.gamma": "much"}, "mvm.gamma: input should be a valid number"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_forked_is_refused_in_one_line_and_leaves_nothing(run, checkpoints, case):
+    step, changes, message = BAD[case]
+    with pytest.raises(ValueError) as refusal:
+        fork(run, step, changes)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert [path.name for path in checkpoints.iterdir()] == ["trunk"]
+
+
+def test_a_taken_or_bad_name_is_refused(run, checkpoints):
+    for name, message in (("trunk", "'trunk' exists"), ("a/b", "cannot name a run")):
+        with pytest.raises(RunError, match=message):
+            fork(run, 60, {}, name=name)
+    assert [path.name for path in checkpoints.iterdir()] == ["trunk"]
+    fork(run, 60, {})
+    assert fresh_name(run, 60) == "trunk-fork60-2"
+
+
+def test_strangers_are_no_branches(run, make):
+    with pytest.raises(RunError, match="no branches of one run"):
+        Branches(run, make("other", 60))
+
+
+def test_every_changeable_setting_is_of_the_method_and_the_matched_descriptors(run):
+    names = set(changeable(run.config))
+    assert {"steps", "weights.centroid", "weights.diameter", "mvm.gamma", "optimiser.generator_lr"} <= names
+    assert not names & {"weights.hausdorff", "wgan.clip", "network.width", "batch", "data", "seeds", "variants"}
+
+
+def test_from_the_command_line(run, cli, mvm):
+    told = cli("fork", "trunk", "--step", "100", "--set", "weights.diameter=0", "--set", "steps=130", "--name", "b")
+    assert told.status == 0, told.err
+    made = Run.named("b")
+    assert made.status().state == "finished"
+    assert made.config.steps == 130
+    assert json.loads((made.path / "fork.json").read_text())["changes"] == {"weights.diameter": 0.0, "steps": 130}
+    for arguments, message in (
+        (["--step", "100", "--set", "weights.diameter"], "set: 'weights.diameter' is no NAME=VALUE"),
+        (["--step", "90"], "no checkpoint of step 90"),
+    ):
+        refused = cli("fork", "trunk", *arguments)
+        assert refused.status == 2
+        assert message in refused.err
+    launched = fork(run, 100, {"optimiser.generator_betas": "0.5 0.9"})
+    launch(launched)
+    from trainers import until
+
+    until(lambda: launched.status().state == "finished")
+    assert launched.config.optimiser.generator_betas == (0.5, 0.9)
