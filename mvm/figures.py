@@ -13,19 +13,19 @@ nothing but their seeds are pooled.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 
+from mvm.compare import QUARTILES, Series, quality, series_of
 from mvm.config import FACES, ConfigError
 from mvm.files import RunError
 from mvm.history import GAPS, History
-from mvm.palette import FAKE, QUIET, REAL, VARIANTS, title_of, variant_colours
+from mvm.palette import FAKE, QUIET, REAL, VARIANTS
 from mvm.projection import make_frame, read_frame
 from mvm.runs import Run
 from mvm.scores import SCORES
@@ -50,38 +50,11 @@ MARGIN = 0.35  # of the reals' size: how far beyond them the fakes are shown
 VIEW = np.array(
     [[0.5, -0.866, 0.0], [0.433, 0.25, 0.866]]
 ).T  # 3-D from azimuth -60°, elevation 30°, as Plotly shows it
-NO_DIFFERENCE = {
-    "variants",
-    "seeds",
-    "device",
-    "threads",
-    "records",
-    "snapshots",
-    "checkpoints",
-    "view_points",
-    "points",
-}
-SAID_FIRST = ("data", "method", "recipe", "batch")
 FAILED = ("collapsed", "diverged")
 
 
 class NoFigure(RunError):
     """A figure that these runs cannot give, and why."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """What is drawn in one colour, or in one panel.
-
-    Attributes:
-        title: as a legend has it.
-        colour: of it.
-        members: (run's place in the selection, member of its variant axis).
-    """
-
-    title: str
-    colour: str
-    members: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -136,23 +109,7 @@ class Selection:
 
     def series(self, *, but: Iterable[str] = ()) -> list[Series]:
         """Variants, and what else differs but for some settings, in the order of their first appearance."""
-        flats = [run.config.flat() for run in self.runs]
-        hidden = NO_DIFFERENCE | set(but)
-        keys = [key for key in flats[0] if key not in hidden and len({repr(flat.get(key)) for flat in flats}) > 1]
-        said = [key for key in SAID_FIRST if key in keys] or keys
-        found: dict[tuple, list[tuple[int, int]]] = {}
-        for place, (run, flat) in enumerate(zip(self.runs, flats, strict=True)):
-            what = tuple(repr(flat.get(key)) for key in keys)
-            for member, (variant, _) in enumerate(run.config.members):
-                found.setdefault((variant, what), []).append((place, member))
-        titles = [
-            ", ".join([title_of(variant), *(_said(key, flats[members[0][0]].get(key)) for key in said[:2])])
-            for (variant, _), members in found.items()
-        ]
-        names = [self.runs[members[0][0]].name for members in found.values()]
-        titles = [f"{t} ({name})" if titles.count(t) > 1 else t for t, name in zip(titles, names, strict=True)]
-        colours = variant_colours(len(found))
-        return [Series(*parts) for parts in zip(titles, colours, found.values(), strict=True)]
+        return series_of(self.runs, but=but)
 
     @cached_property
     def histories(self) -> list[History]:
@@ -185,13 +142,6 @@ def _step_of(run: Run, wanted: int | None) -> int:
         until = "" if wanted is None else f" up to step {wanted}"
         raise RunError(f"run: {run.name} has no snapshot{until} yet; train it first")
     return steps[-1]
-
-
-def _said(key: str, value: Any) -> str:
-    """A setting in few words."""
-    if key in ("data", "recipe", "method"):
-        return Path(str(value)).stem.replace("_", " ").replace("$", r"\$") + (" recipe" if key == "recipe" else "")
-    return f"{key.split('.')[-1].replace('_', ' ')} {value}"
 
 
 @dataclass(frozen=True)
@@ -526,7 +476,7 @@ def _batch_data(selection: Selection) -> pd.DataFrame:
             records = [record for record in run.records.scalars if 0 < record["step"] <= last]
             if scores is None or not records:
                 raise NoFigure(f"batch: {run.name} has no scores up to step {last}; train it on")
-            key, value = _quality(scores.rows[member])
+            key, value = quality(scores.rows[member])
             marks = [e for e in run.records.events if e["event"] == "member" and e["step"] <= last]
             states = [e["what"] for e in marks if e["member"] == member]
             failed = value is None or (states and states[-1] in FAILED)
@@ -539,15 +489,6 @@ def _batch_data(selection: Selection) -> pd.DataFrame:
     if table["score"].nunique() > 1:
         raise NoFigure(f"batch: these runs have other scores each ({', '.join(table['score'].unique())})")
     return table.astype({"value": float}).sort_values("batch", kind="stable", ignore_index=True)
-
-
-def _quality(row: dict[str, Any]) -> tuple[str, float | None]:
-    """The score that stands for a generator, over its floor: W₂ of points, of pictures a Fréchet distance."""
-    if "w2_ratio" in row:
-        return "w2_ratio", row["w2_ratio"]
-    key = next(key for key in row if key.endswith(".fd"))
-    value, floor = row[key], row[f"{key}_floor"]
-    return f"{key}_ratio", None if value is None or not floor else value / floor
 
 
 def _examples(run: Run) -> int:
@@ -639,7 +580,6 @@ def _batch_latex(table: pd.DataFrame, selection: Selection) -> str:
 
 # -- parts of tables ---------------------------------------------------------------------------------------------------
 
-QUARTILES = (0.25, 0.5, 0.75)
 TEX = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
 
 

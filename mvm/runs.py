@@ -65,6 +65,7 @@ __all__ = [
     "Status",
     "all_runs",
     "launch",
+    "state_of",
 ]
 
 STEP = re.compile(r"\d{8}\.safetensors")
@@ -266,11 +267,7 @@ class Run:
         alive = self.alive()  # before the records: a trainer that leaves in between has written its last event
         records = self.records.poll()
         last = next((e for e in reversed(records.events) if e["event"] in STATE_OF_EVENT), None)
-        state = STATE_OF_EVENT[last["event"]] if last else "new"
-        if alive and state not in ALIVE:
-            state = "starting"
-        if not alive and state in ALIVE and not (state == "starting" and time.time() - last["time"] < STARTING):
-            state = "interrupted"
+        state = state_of(last, alive=alive)
         recent = records.scalars[-8:]
         first, now = (recent[0], recent[-1]) if len(recent) > 1 else (None, None)
         passed = now["seconds"] - first["seconds"] if now else 0
@@ -373,19 +370,73 @@ class Run:
         except (OSError, ValueError):
             return None
 
+    # -- the run as a whole ----------------------------------------------------------------------------------------
+
+    @property
+    def note(self) -> str:
+        """What a person has written about it."""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return (self.path / "note.txt").read_text(encoding="utf-8")
+        return ""
+
+    def write_note(self, text: str) -> None:
+        """Replace the note; an empty one is taken away.
+
+        Raises:
+            RunError: it is too long.
+        """
+        if len(text) > MOST_NOTE:
+            raise RunError(f"note: {len(text):,} characters; a run takes at most {MOST_NOTE:,}")
+        path = self.path / "note.txt"
+        write_atomic(path, text.strip().encode()) if text.strip() else path.unlink(missing_ok=True)
+
+    def rename(self, name: str) -> Run:
+        """Give the run another name; forks of it remember the new one.
+
+        Raises:
+            RunBusy: it is being trained.
+            RunError: bad or taken name.
+        """
+        target = self.path.with_name(check_name(name))
+        with self._idle("rename"):
+            if target.exists():
+                raise RunError(f"run: {name!r} exists in {target.parent}; give another name")
+            self.path.rename(target)
+        for path in target.parent.glob("*/fork.json"):
+            with contextlib.suppress(OSError, ValueError):
+                made = json.loads(path.read_text())
+                if made["run"] == self.name:
+                    write_atomic(path, json.dumps(made | {"run": name}).encode())
+        return Run(target)
+
     def delete(self) -> None:
-        """Remove the whole run.
+        """Remove the whole run, at once for all who look.
 
         Raises:
             RunBusy: it is being trained.
         """
-        if self.alive():
-            raise RunBusy(f"run: {self.name} is being trained; stop it first")
-        shutil.rmtree(self.path)
+        gone = self.path.with_name(f".{self.name}.deleted-{os.getpid()}")
+        with self._idle("delete"):
+            self.path.rename(gone)
+        shutil.rmtree(gone)
+
+    @contextlib.contextmanager
+    def _idle(self, what: str) -> Iterator[None]:
+        """Keep trainers out, if none is there or about to come."""
+        busy = RunBusy(f"run: {self.name} is being trained; stop it before you {what} it")
+        if self.status().alive:
+            raise busy
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(locked(self.path / "lock"))
+            except RunBusy:
+                raise busy from None
+            yield
 
 
 ALIVE = ("starting", "queued", "running", "paused")
 STARTING = 30  # seconds that a launched process may take to get hold of its run
+MOST_NOTE = 10_000  # characters
 STATE_OF_EVENT = {
     "launched": "starting",
     "queued": "queued",
@@ -398,6 +449,16 @@ STATE_OF_EVENT = {
     "diverged": "diverged",
     "failed": "failed",
 }
+
+
+def state_of(event: dict | None, *, alive: bool) -> str:
+    """What a run is doing, by the last event that speaks of it and whether a trainer holds its lock."""
+    state = STATE_OF_EVENT[event["event"]] if event else "new"
+    if alive:
+        return state if state in ALIVE else "starting"
+    if state == "starting" and time.time() - event["time"] < STARTING:
+        return state
+    return "interrupted" if state in ALIVE else state
 
 
 def all_runs(known: Mapping[str, Run] | None = None) -> Iterator[Run]:

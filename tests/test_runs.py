@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -83,12 +84,45 @@ def test_all_runs_without_a_folder_is_none(checkpoints):
     assert list(all_runs()) == []
 
 
-def test_only_a_dead_run_can_be_deleted(make):
+def test_only_a_dead_run_can_be_deleted_or_renamed(make, checkpoints):
     run = make("a")
-    with locked(run.path / "lock"), pytest.raises(RunBusy, match="a is being trained; stop it first"):
-        run.delete()
+    for what, act in (("delete", run.delete), ("rename", lambda: run.rename("b"))):
+        message = f"a is being trained; stop it before you {what} it"
+        with locked(run.path / "lock"), pytest.raises(RunBusy, match=message):
+            act()
+        append_line(run.path / "scalars.jsonl", {"step": 0, "event": "launched", "time": time.time()})
+        with pytest.raises(RunBusy, match=message):  # its trainer is on its way
+            act()
+        append_line(run.path / "scalars.jsonl", {"step": 0, "event": "stopped", "time": time.time()})
     run.delete()
-    assert not run.path.exists()
+    assert list(checkpoints.iterdir()) == []
+
+
+def test_a_renamed_run_is_the_same_run_and_its_forks_know(make, checkpoints):
+    run = make("a")
+    fork = make("b")
+    (fork.path / "fork.json").write_text(json.dumps({"run": "a", "step": 0, "changes": {}}))
+    config = run.config
+    renamed = run.rename("c")
+    assert (renamed.name, renamed.config, run.path.exists()) == ("c", config, False)
+    assert json.loads((fork.path / "fork.json").read_text()) == {"run": "c", "step": 0, "changes": {}}
+    for name, message in (("b", "'b' exists"), ("../d", "cannot name a run")):
+        with pytest.raises(RunError, match=message):
+            renamed.rename(name)
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["b", "c"]
+
+
+def test_a_note_is_kept_replaced_and_taken_away(make):
+    run = make("a")
+    assert run.note == ""
+    run.write_note("  collapses after 2,000 – γ too large\n")
+    assert Run(run.path).note == "collapses after 2,000 – γ too large"
+    with pytest.raises(RunError, match="takes at most 10,000"):
+        run.write_note("x" * 10_001)
+    assert run.note.startswith("collapses")
+    run.write_note(" ")
+    assert run.note == ""
+    assert not (run.path / "note.txt").exists()
 
 
 # -- records -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,196 @@
+"""All runs at a glance, in the time of one: what each of their files says is read once, and again when a file changed.
+
+    checkpoints/.index.json     what was read, by folder, with sizes and times of the files it was read from
+
+The cache may be deleted, damaged or out of date at any time: what it lacks is read anew. Whether a trainer is alive is
+looked at every time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mvm.compare import data_title, quality
+from mvm.files import checkpoints, lock_is_held, write_atomic
+from mvm.fork import origin
+from mvm.runs import STATE_OF_EVENT, Run, RunError, state_of
+
+__all__ = ["SORTS", "Summary", "summaries"]
+
+VERSION = 1
+FILES = ("config.json", "scalars.jsonl", "scores.json", "note.txt", "fork.json")  # that a summary is made of
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run in a table.
+
+    Attributes:
+        name: of the run.
+        status: as `mvm.runs.Status.state`.
+        step, steps: done and wanted.
+        data, method, recipe, variants, seeds, batch: of its config; data as tables call it.
+        images: whether it is on pictures.
+        quality: score over floor (W₂ of points, a Fréchet distance of pictures) of its best variant, the seeds' median.
+        best: which variant that is.
+        coverage, recall: of that variant.
+        created: seconds since the epoch.
+        seconds: of training.
+        device: that it was trained on last.
+        note: what a person has written about it.
+        fork_of: name of the run that it was forked from, and the step.
+        reason: why it failed.
+    """
+
+    name: str
+    status: str
+    step: int
+    steps: int
+    data: str
+    method: str
+    recipe: str
+    variants: list[str]
+    seeds: list[int]
+    batch: int
+    images: bool
+    quality: float | None
+    best: str | None
+    coverage: float | None
+    recall: float | None
+    created: float
+    seconds: float
+    device: str | None
+    note: str
+    fork_of: str | None
+    reason: str | None
+
+    def matches(self, words: str) -> bool:
+        """Whether every word is found in something that the table says, in any case."""
+        text = " ".join(map(str, asdict(self).values())).lower()
+        return all(word in text for word in words.lower().split())
+
+
+SORTS = tuple(field.name for field in fields(Summary))
+
+
+def summaries() -> list[Summary]:
+    """Every readable run under `checkpoints()`, newest first."""
+    folder = checkpoints()
+    cache = folder / ".index.json"
+    known = _read_cache(cache)
+    found = dict(_entries(folder, known))
+    if found != known:
+        with contextlib.suppress(OSError):  # a cache that cannot be kept is made anew next time
+            write_atomic(cache, json.dumps({"version": VERSION, "runs": found}).encode())
+    rows = [_summary(folder / name, entry["row"]) for name, entry in found.items() if entry["row"]]
+    return sorted(rows, key=lambda row: row.created, reverse=True)
+
+
+def _read_cache(path: Path) -> dict[str, dict]:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        cache = json.loads(path.read_bytes())
+        if cache["version"] == VERSION:
+            return {name: entry for name, entry in cache["runs"].items() if {*entry} == {"stamp", "row"}}
+    return {}
+
+
+def _entries(folder: Path, known: dict[str, dict]) -> Iterator[tuple[str, dict]]:
+    for path in folder.glob("[!.]*/config.json"):
+        name = path.parent.name
+        stamp = [_stamp(path.with_name(file)) for file in FILES]
+        if known.get(name, {}).get("stamp") == stamp:
+            yield name, known[name]
+        else:
+            row = None  # of a run that cannot be read: it is not tried again before it changes
+            with contextlib.suppress(RunError, OSError):
+                row = _row(Run(path.parent))
+            yield name, {"stamp": stamp, "row": row}
+
+
+def _stamp(path: Path) -> list[int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _summary(path: Path, row: dict[str, Any]) -> Summary:
+    row = dict(row)
+    status = state_of(row.pop("event"), alive=lock_is_held(path / "lock"))
+    return Summary(name=path.name, status=status, **row)
+
+
+def _row(run: Run) -> dict[str, Any]:
+    """What the files of a run say; all but what its trainer is doing now."""
+    config, lines = run.config, _lines(run.path / "scalars.jsonl")
+    event = next((e for e in lines["event"] if e["event"] in STATE_OF_EVENT), None)
+    timed = [e["time"] for e in lines["event"] if "time" in e]
+    last = lines["scalars"][0] if lines["scalars"] else {}
+    scores = run.scores() or (lines["scores"][0]["scores"] if lines["scores"] else None)
+    made = origin(run)
+    row = {
+        "step": max((kind[0]["step"] for kind in lines.values() if kind), default=0),
+        "steps": config.steps,
+        "data": data_title(config.data),
+        "method": config.method,
+        "recipe": config.recipe,
+        "variants": list(config.variants),
+        "seeds": list(config.seeds),
+        "batch": config.batch,
+        "images": config.is_images,
+        "created": min(timed, default=(run.path / "config.json").stat().st_mtime),
+        "seconds": last.get("seconds", 0.0),
+        "device": next((e["device"] for e in lines["event"] if "device" in e), None),
+        "note": run.note,
+        "fork_of": f"{made.run}, step {made.step}" if made else None,
+        "event": event,
+        "reason": (event or {}).get("reason"),
+    }
+    return row | _best(scores, config.members)
+
+
+def _lines(path: Path) -> dict[str, list[dict]]:
+    """All events, the last record and the last scores, newest first; the others are not parsed."""
+    found: dict[str, list[dict]] = {"event": [], "scores": [], "scalars": []}
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return found
+    for line in reversed(content[: content.rfind(b"\n") + 1].splitlines()):
+        kind = "event" if b'"event":' in line else "scores" if b'"scores":' in line else "scalars"
+        if kind == "event" or not found[kind]:
+            with contextlib.suppress(ValueError):
+                found[kind].append(json.loads(line))
+    return found
+
+
+def _best(rows: list[dict] | None, members: list[tuple[str, int]]) -> dict[str, Any]:
+    """Scores of the variant with the least quality, by the median over its seeds."""
+    nothing = {"quality": None, "best": None, "coverage": None, "recall": None}
+    if not rows:
+        return nothing
+    of_variant: dict[str, list[dict]] = {}
+    for row, (variant, _) in zip(rows, members, strict=False):
+        of_variant.setdefault(variant, []).append(row)
+    known = {variant: _median([quality(row)[1] for row in rows]) for variant, rows in of_variant.items()}
+    known = {variant: value for variant, value in known.items() if value is not None}
+    if not known:
+        return nothing
+    best = min(known, key=known.__getitem__)
+    seen = of_variant[best]
+    under = next((key.removesuffix("fd") for key in seen[0] if key.endswith(".fd")), "")
+    others = {key: _median([row.get(f"{under}{key}") for row in seen]) for key in ("coverage", "recall")}
+    return {"quality": known[best], "best": best} | others
+
+
+def _median(values: list[float | None]) -> float | None:
+    kept = [value for value in values if value is not None]
+    return float(np.median(kept)) if kept else None

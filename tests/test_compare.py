@@ -1,0 +1,174 @@
+"""Comparisons against sums done by hand: quartiles of pooled seeds, aligned axes, what differs, the ablation matrix."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from trainers import small_config, write_cloud
+
+from mvm.compare import AXES, curves, differences, matrix, over_floor, quality, quantities, scoreboard, series_of
+from mvm.fork import fork
+from mvm.recorder import train
+from mvm.runs import Run, RunError
+
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[str, Run]:
+    """seeds 0, 1 and 2 to 4 of one setting, a longer run, another batch, and a peer."""
+    folder = tmp_path_factory.mktemp("runs")
+    cloud = write_cloud(folder / "cloud.csv")
+    kinds = {
+        "few": {"seeds": (0, 1)},
+        "more": {"seeds": (2, 3, 4), "records": 2},
+        "long": {"steps": 2 * STEPS, "seeds": (0,)},
+        "large": {"batch": 32, "seeds": (0,)},
+        "peer": {"method": "wgan", "variants": ("wgan",), "seeds": (0,)},
+    }
+    made = {}
+    for name, fields in kinds.items():
+        made[name] = Run.create(small_config(cloud, **{"steps": STEPS, **fields}), path=folder / name)
+        for _ in train(made[name]):
+            pass
+    return made
+
+
+def scalars(run: Run) -> list[dict]:
+    """Read by nothing of ours."""
+    lines = [json.loads(line) for line in (run.path / "scalars.jsonl").read_text().splitlines()]
+    return [line for line in lines if "d_c" in line]
+
+
+def test_runs_that_differ_in_seeds_are_pooled_and_a_seed_counts_once(runs):
+    pooled = series_of([runs["few"], runs["more"]])
+    assert [(s.title, len(s.members)) for s in pooled] == [("centroid only", 5), ("both", 5)]
+    twice = series_of([runs["few"], runs["few"]])
+    assert [len(s.members) for s in twice] == [2, 2, 2, 2]
+    apart = series_of([runs["few"], runs["large"], runs["peer"]])
+    titles = ["centroid only, mvm, batch 16", "both, mvm, batch 16", "centroid only, mvm, batch 32"]
+    assert [s.title for s in apart] == [*titles, "both, mvm, batch 32", "WGAN, wgan, batch 16"]
+    assert len({s.colour for s in apart}) == 5
+
+
+def test_a_curve_has_the_quartiles_of_all_seeds_where_each_has_a_value(runs):
+    few, more = scalars(runs["few"]), scalars(runs["more"])
+    assert [r["step"] for r in few] == [0, 10, 20, 30, 40]
+    assert [r["step"] for r in more] == [0, 20, 40]
+    (_, both) = curves([runs["few"], runs["more"]], "d_g")
+    values = [[r["d_g"][2 + seed] for r in few] for seed in range(2)]
+    values += [np.interp([0, 10, 20, 30, 40], [0, 20, 40], [r["d_g"][3 + seed] for r in more]) for seed in range(3)]
+    np.testing.assert_allclose(both.x, [0, 10, 20, 30, 40])
+    for got, quantile in ((both.low, 0.25), (both.middle, 0.5), (both.high, 0.75)):
+        np.testing.assert_allclose(got, np.quantile(np.array(values), quantile, axis=0), rtol=1e-6)
+    assert both.members == 5
+
+
+def test_a_line_is_not_drawn_beyond_its_own_records_and_gaps_are_left_out(runs, tmp_path):
+    own = Run(shutil.copytree(runs["few"].path, tmp_path / "own"))
+    lines = [json.loads(line) for line in (own.path / "scalars.jsonl").read_text().splitlines()]
+    for record in lines:
+        if record["step"] == 20 and "d_c" in record:
+            record["d_c"][0] = None  # what a number that is not finite is on disk
+    (own.path / "scalars.jsonl").write_text("".join(json.dumps(record) + "\n" for record in lines))
+    before, at, after = scalars(own)[1:4]
+    between = (before["d_c"][0] + after["d_c"][0]) / 2
+    first, _ = curves([own], "d_c")
+    np.testing.assert_allclose(first.middle[2], (between + at["d_c"][1]) / 2, rtol=1e-6)
+    last = {curve.series.title: curve.x[-1] for curve in curves([runs["few"], runs["long"]], "d_c")}
+    assert last["both, steps 40"] == 40
+    assert last["both, steps 80"] == 80
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_axes(runs, axis):
+    curve = curves([runs["large"]], "d_c", axis=axis)[0]
+    records = scalars(runs["large"])
+    steps = np.array([r["step"] for r in records], dtype=float)
+    seconds = [r["seconds"] for r in records]
+    wanted = {"step": steps, "share": steps / STEPS, "examples": steps * 32, "seconds": seconds}[axis]
+    np.testing.assert_allclose(curve.x, wanted)
+
+
+def test_scores_are_curves_too_and_what_no_run_has_draws_nothing(runs):
+    known = quantities(list(runs.values()))
+    assert {"d_c", "d_g", "d_H", "generator_loss", "metric_loss", "triplet", "w2_ratio", "coverage"} <= set(known)
+    assert not {"step", "seconds", "memory", "w2_floor", "geodesic_spearman"} & set(known)
+    assert known["w2_ratio"] == "W₂ / floor"
+    curve = curves([runs["few"]], "w2_ratio")[1]
+    lines = [json.loads(line) for line in (runs["few"].path / "scalars.jsonl").read_text().splitlines()]
+    scores = [line for line in lines if "scores" in line]
+    np.testing.assert_allclose(curve.x, [line["step"] for line in scores])
+    means = [np.mean([line["scores"][m]["w2_ratio"] for m in (2, 3)]) for line in scores]
+    np.testing.assert_allclose(curve.middle, means)
+    assert [c.series.title for c in curves(list(runs.values()), "triplet") if "WGAN" in c.series.title] == []
+
+
+def test_what_differs_is_every_setting_that_does(runs, checkpoints):
+    table = differences([runs["few"], runs["large"], runs["peer"]])
+    assert table["batch"] == ["16", "32", "16"]
+    assert table["method"] == ["mvm", "mvm", "wgan"]
+    assert table["seeds"] == ["0 1", "0", "0"]
+    assert table["variants"] == ["centroid both", "centroid both", "wgan"]
+    assert not {"data", "steps", "network.width"} & set(table)
+    assert differences([runs["few"], runs["few"]]) == {}
+    checkpoints.mkdir()
+    made = fork(runs["few"], 20, {"weights.diameter": 0.5})
+    for _ in train(made):
+        pass
+    table = differences([runs["few"], made])
+    assert table == {
+        "weights.diameter": ["1", "0.5"],
+        "weights moved while training": ["–", "step 20: diameter 0.5"],
+        "forked from": ["–", "few, step 20"],
+    }
+
+
+def test_the_scoreboard_sets_medians_beside_the_baseline(runs):
+    board = scoreboard([runs["few"], runs["more"]], keys=["coverage"], baseline=runs["long"]).set_index("series")
+    scores = [row for name in ("few", "more") for row in json.loads((runs[name].path / "scores.json").read_text())]
+    base = {row["variant"]: row["w2_ratio"] for row in json.loads((runs["long"].path / "scores.json").read_text())}
+    for variant, title in (("centroid", "centroid only"), ("both", "both")):
+        ratios = [row["w2_ratio"] for row in scores if row["variant"] == variant]
+        row = board.loc[title]
+        np.testing.assert_allclose([row["low"], row["quality"], row["high"]], np.quantile(ratios, [0.25, 0.5, 0.75]))
+        np.testing.assert_allclose(row["against"], np.median(ratios) / base[variant] - 1)
+        assert row["coverage"] == np.median([row["coverage"] for row in scores if row["variant"] == variant])
+        assert row["seeds"] == 5
+    alone = scoreboard([runs["peer"]], baseline=runs["few"])
+    both = [row["w2_ratio"] for row in scores[:4] if row["variant"] == "both"]
+    np.testing.assert_allclose(alone["against"][0], alone["quality"][0] / np.median(both) - 1)
+    assert np.isnan(scoreboard([runs["peer"]])["against"][0])
+
+
+def test_the_ablation_matrix_pools_seeds_and_keeps_their_extremes(runs, make):
+    table = matrix([runs["few"], runs["more"], make("untrained")]).set_index(["what", "data"])
+    scores = [row for name in ("few", "more") for row in json.loads((runs[name].path / "scores.json").read_text())]
+    ratios = [row["w2_ratio"] for row in scores if row["variant"] == "both"]
+    cell = table.loc[("both", "cloud.csv")]
+    assert (cell["n"], cell["low"], cell["high"]) == (5, min(ratios), max(ratios))
+    assert cell["median"] == pytest.approx(np.median(ratios))
+    cell = matrix([runs["few"]], "coverage").set_index("what").loc["both"]
+    shares = [row["coverage"] / row["coverage_floor"] for row in scores[:4] if row["variant"] == "both"]
+    assert cell["high"] == pytest.approx(max(shares))
+    several = matrix([runs["few"], runs["peer"]])
+    assert set(several["what"]) == {f"{name}, stabilised recipe" for name in ("centroid only", "both", "WGAN")}
+
+
+def test_a_score_over_its_floor():
+    assert quality({"w2_ratio": 1.5, "w2": 3}) == ("w2_ratio", 1.5)
+    assert quality({"factors.fd": 6.0, "factors.fd_floor": 2.0, "pixels.fd": 1.0}) == ("factors.fd_ratio", 3.0)
+    assert quality({"x": 1}) == ("none", None)
+    assert over_floor({"coverage": 0.5, "coverage_floor": 0.0}, "coverage") is None
+    assert over_floor({"coverage": None, "coverage_floor": 1.0}, "coverage") is None
+
+
+def test_a_run_without_records_is_no_error(make):
+    run = make("new")
+    assert curves([run], "d_c") == []
+    assert scoreboard([run])["quality"].isna().all()
+    with pytest.raises(RunError):
+        fork(run, 0, {})

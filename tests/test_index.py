@@ -1,0 +1,117 @@
+"""The list of all runs: right whatever has become of its cache."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from pages import train_faces
+
+from mvm import index
+from mvm.files import append_line, locked
+from mvm.fork import fork
+from mvm.index import summaries
+from mvm.recorder import train
+from mvm.runs import Run
+
+
+@pytest.fixture
+def trained(make) -> Run:
+    run = make("a", 40, seeds=(0, 1), checkpoints=2)
+    for _ in train(run):
+        pass
+    return run
+
+
+def test_a_row_says_what_the_run_says(trained, make):
+    trained.write_note("the first")
+    make("b", 40, method="wgan", variants=("wgan",))
+    other, row = summaries()
+    assert (other.name, other.status, other.step, other.method, other.quality) == ("b", "new", 0, "wgan", None)
+    status, scores = trained.status(), trained.scores()
+    assert (row.name, row.status, row.step, row.steps) == ("a", "finished", 40, 40)
+    assert (row.data, row.variants, row.seeds, row.images) == ("cloud.csv", ["centroid", "both"], [0, 1], False)
+    assert (row.seconds, row.device, row.note, row.fork_of) == (status.seconds, "CPU", "the first", None)
+    means = {v: sum(s["w2_ratio"] for s in scores if s["variant"] == v) / 2 for v in ("centroid", "both")}
+    assert row.best == min(means, key=means.get)
+    assert row.quality == pytest.approx(min(means.values()))
+    assert row.coverage == pytest.approx(sum(s["coverage"] for s in scores if s["variant"] == row.best) / 2)
+    assert abs(row.created - time.time()) < 60
+
+
+def test_what_changes_on_disk_changes_in_the_list(trained):
+    def seen():
+        (row,) = [row for row in summaries() if row.name == "a"]
+        return row
+
+    assert seen().note == ""
+    trained.write_note("new")
+    assert seen().note == "new"
+    with locked(trained.path / "lock"):
+        assert seen().status == "starting"
+    append_line(trained.path / "scalars.jsonl", {"step": 41, "event": "failed", "reason": "no disk", "time": 1.0})
+    assert (seen().status, seen().reason, seen().step) == ("failed", "no disk", 41)
+    made = fork(trained, 20, {"mvm.gamma": 0.5})
+    row = next(row for row in summaries() if row.name == made.name)
+    assert (row.fork_of, row.status, row.step) == ("a, step 20", "new", 20)
+    trained.rename("z").delete()
+    assert [row.name for row in summaries()] == [made.name]
+
+
+@pytest.mark.parametrize("spoil", ["gone", "cut", "other", "list", "of another version"])
+def test_the_cache_may_be_lost_or_damaged_at_any_time(trained, checkpoints, spoil):
+    before = summaries()
+    cache = checkpoints / ".index.json"
+    assert cache.exists()
+    contents = {"cut": cache.read_bytes()[:-9], "other": b'{"version": 1, "runs": {"a": 3}}', "list": b"[]"}
+    older = json.dumps(json.loads(cache.read_text()) | {"version": 0}).encode()
+    cache.unlink() if spoil == "gone" else cache.write_bytes(contents.get(spoil, older))
+    assert summaries() == before
+    assert json.loads(cache.read_text())["version"] == index.VERSION
+
+
+def test_nothing_is_read_twice(trained, make, monkeypatch):
+    make("b")
+    rows, read = summaries(), []
+    original = index._row
+    monkeypatch.setattr(index, "_row", lambda run: read.append(run.name) or original(run))
+    assert summaries() == rows
+    assert read == []
+    trained.write_note("x")
+    summaries()
+    assert read == ["a"]
+
+
+def test_what_is_no_run_is_passed_over_and_not_tried_again(trained, checkpoints, monkeypatch):
+    for name, text in (("cut", "{"), ("later", '{"schema_version": 99}')):
+        (checkpoints / name).mkdir()
+        (checkpoints / name / "config.json").write_text(text)
+    (checkpoints / "claims").mkdir()
+    assert [row.name for row in summaries()] == ["a"]
+    monkeypatch.setattr(index, "_row", pytest.fail)
+    assert [row.name for row in summaries()] == ["a"]
+
+
+def test_no_folder_is_no_run():
+    assert summaries() == []
+
+
+def test_words_are_looked_for_everywhere(trained):
+    trained.write_note("Too SMALL")
+    (row,) = summaries()
+    assert row.matches("")
+    assert row.matches("finished small CLOUD both")
+    assert not row.matches("small swiss")
+
+
+def test_pictures_have_a_quality_of_their_own(checkpoints):
+    path = checkpoints / "faces"
+    train_faces(path)
+    (row,) = summaries()
+    scores = {s["variant"]: s for s in json.loads((Path(path) / "scores.json").read_text())}
+    ratios = {v: s["faces.fd"] / s["faces.fd_floor"] for v, s in scores.items()}
+    assert (row.images, row.data, row.best) == (True, "Toy faces", min(ratios, key=ratios.get))
+    assert row.quality == pytest.approx(min(ratios.values()))
+    assert row.recall == scores[row.best]["faces.recall"]
