@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = [
     "FINAL",
     "between",
+    "embedding",
+    "generated",
     "load_experiment",
     "load_generator",
     "reference",
@@ -68,17 +70,18 @@ def reference(
     return Reference(held_out.real, held_out.floor, manifold=data.manifold, real_coordinates=held_out.coordinates)
 
 
-def load_experiment(run: Run, *, best: bool = False) -> Experiment:
+def load_experiment(run: Run, *, best: bool = False, data: PointData | ImageData | None = None) -> Experiment:
     """The trained networks of a run, on whatever device this machine has.
 
     Args:
         run: a run with a checkpoint.
         best: put the best generators in place of the last ones.
+        data: in place of the run's own data set, if that is not at hand.
 
     Raises:
         RunError: there is no such checkpoint.
     """
-    experiment = Experiment(run.config.with_changes({"device": "auto"}), run.data)
+    experiment = Experiment(run.config.with_changes({"device": "auto"}), data or run.data)
     experiment.load(run.checkpoint())
     if best:
         kept = run.checkpoint(best=True)
@@ -117,13 +120,13 @@ def score_run(
         raise ConfigError(f"--inception: {run.name} makes points; the FID is of pictures")
     experiment = experiment or load_experiment(run, best=best)
     against = reference(run.data, n, repeat=repeat, inception=inception)
-    fakes = _generated(experiment, experiment.view_noise(against.size, repeat=repeat))
+    fakes = generated(experiment, experiment.view_noise(against.size, repeat=repeat))
     untrained = None if run.config.is_images else Experiment(experiment.config, run.data)
     rows = []
     for member, (variant, seed) in enumerate(run.config.members):
         metrics = {}  # straightness is asked of points
         if untrained is not None:
-            metrics = {"embed": _embedding(experiment, member), "initial_embed": _embedding(untrained, member)}
+            metrics = {"embed": embedding(experiment, member), "initial_embed": embedding(untrained, member)}
         row = {"variant": variant, "seed": seed, "step": experiment.step, "n": against.size}
         rows.append(row | against.score(fakes[member], **metrics))
     return rows
@@ -197,15 +200,16 @@ def sample_run(run: Run, n: int, *, seed: int = 0, best: bool = False) -> Tensor
     """
     experiment = load_experiment(run, best=best)
     generator = torch.Generator().manual_seed(seed)
-    return _generated(experiment, torch.randn(n, experiment.noise_dim, generator=generator))
+    return generated(experiment, torch.randn(n, experiment.noise_dim, generator=generator))
 
 
-def _generated(experiment: Experiment, noise: Tensor) -> Tensor:
+def generated(experiment: Experiment, noise: Tensor) -> Tensor:
     """Fakes of every member in the data's own units, some at a time."""
     restore = experiment.data.restore
     parts = noise.split(max(1, AT_ONCE // experiment.data.dim))
     return torch.cat([restore(experiment.generate(part).cpu().float()) for part in parts], dim=1)
 
 
-def _embedding(experiment: Experiment, member: int) -> Callable[[Tensor], Tensor]:
+def embedding(experiment: Experiment, member: int) -> Callable[[Tensor], Tensor]:
+    """The metric of one member: points in the data's own units, or pictures, `(n, ...)` to `(n, k)`."""
     return lambda points: experiment.embed(experiment.data.standardise(points.float()))[member]
