@@ -1,4 +1,4 @@
-"""What a run has learned, from the command line: score, sample, export, claims."""
+"""What a run has learned, from the command line: score, sample, export, mlflow, claims."""
 
 from __future__ import annotations
 
@@ -47,6 +47,10 @@ def add(command: Commands) -> None:
     export.add_argument("--seed", type=int, help="whose samples are shown (default: the first)")
     export.add_argument("--form", default="distance", help="of the spectrum: distance or mds (default distance)")
     export.add_argument("--out", required=True, type=Path, metavar="FOLDER|FILE", help="or FILE.zip, .pdf, .svg, .png")
+    mlflow = command("mlflow", mlflow_command, "finished runs into MLflow (needs mlflow-skinny)", run=False)
+    mlflow.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
+    mlflow.add_argument("--uri", help="of the store, such as http://localhost:5000 or file:FOLDER (default: MLflow's)")
+    mlflow.add_argument("--experiment", default="mvm", metavar="NAME", help="the MLflow experiment (default mvm)")
     claims = command("claims", claims_command, "measure the paper's claims, with a verdict on each", run=False)
     claims.add_argument("--quick", action="store_true", help="a short form, to see it work; its verdicts mean nothing")
     claims.add_argument("--processes", type=int, help="trainings at once (default: the CPU cores)")
@@ -139,6 +143,26 @@ def export_command(options: argparse.Namespace) -> None:
     print(f"{options.out}: {', '.join(made.files)}")
     for name, reason in made.skipped.items():
         print(f"skipped {name}: {reason.removeprefix(f'{name}: ')}")
+
+
+def mlflow_command(options: argparse.Namespace) -> None:
+    """Write runs into MLflow, and say which were there already."""
+    from tqdm import tqdm
+
+    from mvm.mlflow_export import export
+
+    runs = [Run.named(name) for name in options.runs]
+    with tqdm(unit="network", disable=None if sys.stderr.isatty() else True) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        exported = export(runs, uri=options.uri, experiment=options.experiment, on_progress=show)
+    for name, made in exported.made.items():
+        known = exported.known[name]
+        there = f", {known} there already" if known and made else " there already" if known else ""
+        print(f"{name}: {made or known} of {made + known} networks{there}, in experiment {options.experiment}")
 
 
 def claims_command(options: argparse.Namespace) -> None:
