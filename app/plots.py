@@ -11,12 +11,33 @@ from typing import Any
 
 import numpy as np
 
-from mvm.palette import FAKE, QUIET, REAL, VARIANTS, rgba, title_of
+from mvm.descriptors import DESCRIPTORS
+from mvm.palette import FAKE, QUIET, REAL, ROUTES, TERMS, VARIANTS, rgba, title_of
 
-__all__ = ["cloud", "coverage", "curves", "planar", "spectrum_history", "spectrum_now", "title_of"]
+__all__ = [
+    "arrow_factor",
+    "arrows",
+    "cloud",
+    "coloured",
+    "coverage",
+    "curves",
+    "ends",
+    "field",
+    "outlines",
+    "planar",
+    "round_number",
+    "route",
+    "scale_of",
+    "spectrum_history",
+    "spectrum_now",
+    "title_of",
+]
 
 Figure = dict[str, Any]
+Layer = dict[str, Any]
 GAP = 0.03
+ARROW = 0.12  # of a panel's width: about the length of the longest of twenty arrows
+ROUTE_NAMES = {"geodesic": "geodesic of the metric", "straight": "straight line", "true": "true geodesic"}
 
 
 def cloud(
@@ -66,6 +87,92 @@ def planar(frame: np.ndarray, *, titles: Sequence[str]) -> list[dict[str, Any]]:
         span = _span(finite, margin=0.08) if len(finite) else [[-1.0, 1.0], [-1.0, 1.0]]
         panels.append({"title": title, "span": span, "ticks": False, "layers": layers})
     return panels
+
+
+# -- layers over a cloud -----------------------------------------------------------------------------------------------
+
+
+def coloured(
+    panels: Sequence[dict[str, Any]], values: Sequence[dict[str, np.ndarray]], scale: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The same panels with their points coloured by values; reals stay dots, fakes become rings.
+
+    Args:
+        panels: of `cloud` or `planar`.
+        values: one dict for each panel: `(n,)` by the layer's name; a layer that is not named keeps its colour.
+        scale: what `scale_of` gives.
+    """
+
+    def shaded(layer: Layer, of: dict[str, np.ndarray]) -> Layer:
+        if layer["name"] not in of:
+            return layer
+        return layer | {"values": of[layer["name"]], "scale": scale, "ring": layer["name"] == "fake"}
+
+    return [
+        panel | {"layers": [shaded(layer, of) for layer in panel["layers"]]}
+        for panel, of in zip(panels, values, strict=True)
+    ]
+
+
+def scale_of(
+    values: Sequence[np.ndarray], *, title: str, stops: Sequence[str], symmetric: bool = False, cut: float = 0.02
+) -> dict[str, Any]:
+    """A scale of colours for these values, but for the share `cut` of them at either end; symmetric about 0 or not."""
+    known = np.concatenate([np.ravel(part) for part in values])
+    known = known[np.isfinite(known)]
+    low, high = np.quantile(known, [cut, 1 - cut]) if len(known) else (0.0, 1.0)
+    if symmetric:
+        high = max(abs(low), abs(high))
+        low = -high
+    if not high > low:
+        low, high = low - 0.5, high + 0.5
+    return {"title": title, "stops": list(stops), "low": float(low), "high": float(high)}
+
+
+def arrow_factor(moves: Sequence[np.ndarray], span: Sequence[Sequence[float]]) -> float:
+    """By how much to lengthen arrows `(n, d)`: 95 % of those that are any are then about `ARROW` long at most."""
+    lengths = np.concatenate([np.linalg.norm(part, axis=-1) for part in moves])
+    lengths = lengths[np.isfinite(lengths) & (lengths > 0)]
+    if not len(lengths):
+        return 1.0
+    return round_number(ARROW * max(high - low for low, high in span) / float(np.quantile(lengths, 0.95)))
+
+
+def round_number(value: float) -> float:
+    """The nearest of 1, 2, 5, 10, ... in ratio; a factor on the screen is not to tremble."""
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(power * min((1, 2, 5, 10), key=lambda k: abs(np.log(value / power / k))))
+
+
+def arrows(points: np.ndarray, tips: np.ndarray, *, term: str, faint: bool = False) -> Layer:
+    """The force of a descriptor on points: from `(n, d)`, to `(n, d)`; faint where the variant does not match it."""
+    layer = {"name": f"{DESCRIPTORS[term].title} force", "colour": TERMS[term], "arrows": True, "faint": faint}
+    return layer | {"points": np.concatenate([points, tips], axis=-1)}
+
+
+def field(values: np.ndarray, extent: Sequence[Sequence[float]], scale: dict[str, Any]) -> Layer:
+    """Values `(rows, columns)`, the uppermost row first, over a rectangle of the plane."""
+    return {"name": scale["title"], "image": True, "values": values, "extent": extent, "scale": scale, "colour": QUIET}
+
+
+def outlines(shapes: np.ndarray, values: np.ndarray | None, scale: dict[str, Any] | None, *, name: str) -> Layer:
+    """Closed polygons or segments `(n, corners, d)`, each in one colour by its value `(n,)`, or all in one."""
+    closed = np.concatenate([shapes, shapes[:, :1]], axis=1)
+    layer = {"name": name, "line": True, "colour": rgba(QUIET, 0.9), "points": _lines(closed)}
+    if values is not None:
+        layer |= {"values": np.repeat(values, closed.shape[1] + 1), "scale": scale}
+    return layer
+
+
+def route(path: np.ndarray, kind: str) -> Layer:
+    """A way between two points, `(m, d)`: a kind in `ROUTE_NAMES`."""
+    dash = {"dash": [5, 4]} if kind == "straight" else {}
+    return {"name": ROUTE_NAMES[kind], "colour": ROUTES[kind], "points": path, "line": True, "wide": 2.5} | dash
+
+
+def ends(points: np.ndarray) -> Layer:
+    """Where ways begin and end, A and B."""
+    return {"name": "ends", "colour": ROUTES["geodesic"], "points": points, "letters": "AB"}
 
 
 def spectrum_now(

@@ -1,19 +1,46 @@
 """The lab's colours and names, the same on screen and on paper.
 
 The colours are Okabe & Ito's set, which colour-blind people can tell apart. Real is green and fake is orange
-everywhere; variants have four others in a fixed order.
+everywhere; variants have four others in a fixed order. A scale is its colours from the lowest value to the highest, and
+is seen on white and on black.
 """
 
 from __future__ import annotations
 
 from mvm.methods import METHODS
 
-__all__ = ["FAKE", "MARKS", "QUIET", "REAL", "VARIANTS", "rgba", "title_of", "variant_colours"]
+__all__ = [
+    "DIVERGING",
+    "FAKE",
+    "MARKS",
+    "QUIET",
+    "REAL",
+    "ROUTES",
+    "SEQUENTIAL",
+    "TERMS",
+    "VARIANTS",
+    "VOLUME",
+    "rgba",
+    "title_of",
+    "variant_colours",
+]
 
 REAL = "#009E73"
 FAKE = "#E69F00"
 VARIANTS = ("#0072B2", "#CC79A7", "#D55E00", "#56B4E9", "#7F7F7F", "#B8A800")
 QUIET = "#8A8F98"
+TERMS = {  # a descriptor's force; centroid and 2-diameter as the variants that match them alone
+    "centroid": "#0072B2",
+    "diameter": "#CC79A7",
+    "p_diameter": "#D55E00",
+    "distance_matrix": "#56B4E9",
+    "hausdorff": "#7F7F7F",
+    "covariance": "#B8A800",
+}
+ROUTES = {"geodesic": "#D81B60", "straight": QUIET, "true": "#3D8BFF"}
+DIVERGING = ("#0B4FA8", "#5B93D3", "#B4B8BF", "#E58A4E", "#B33A00")
+SEQUENTIAL = ("#7B2CBF", "#C2408C", "#EE7B51", "#F2C14E")
+VOLUME = ("#6A5ACD08", "#6A5ACDC8")  # one colour of growing opacity, behind points
 MARKS = {  # event, or what a member of the variant axis did: colour and words
     "collapsed": ("#D55E00", "collapsed"),
     "diverged": ("#C0392B", "diverged"),

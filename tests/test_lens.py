@@ -22,7 +22,14 @@ from mvm.runs import Run, RunError
 from mvm.training import Experiment
 from toy_manifolds import MANIFOLDS, embedded, manifold
 
-SMALL = {"steps": 20, "batch": 16, "view_points": 32, "network": {"width": 8}, "checkpoints": 2}
+SMALL = {
+    "steps": 20,
+    "batch": 16,
+    "view_points": 32,
+    "network": {"width": 8},
+    "checkpoints": 2,
+    "flow_matching": {"evaluations": 2},
+}
 
 
 def begun(name: str = "begun", steps: int = 3, **fields) -> tuple[Run, Experiment]:

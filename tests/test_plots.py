@@ -102,3 +102,55 @@ def test_a_diverged_variant_leaves_a_gap_in_its_curve() -> None:
     figure = plots.curves(np.arange(4), values, titles=["a"], step=4, log=True, colours=VARIANTS)
     line = next(trace for trace in figure["data"] if trace.get("fill") is None)
     np.testing.assert_array_equal(line["y"], [1, 1, np.nan, np.nan])
+
+
+def test_colours_by_value_keep_reals_and_fakes_apart() -> None:
+    """Values go to the layers that they are named for; fakes become rings, the grid stays what it is."""
+    real, fake = RANDOM.normal(size=(40, 2)), RANDOM.normal(size=(1, 50, 2))
+    panels = plots.cloud(real, fake, titles=["a"], grid=RANDOM.normal(size=(1, 5, 5, 2)))
+    values = {"real": RANDOM.normal(size=40), "fake": RANDOM.normal(size=50)}
+    scale = plots.scale_of(list(values.values()), title="v", stops=["#000000", "#FFFFFF"], symmetric=True)
+    grid, reals, fakes = plots.coloured(panels, [values], scale)[0]["layers"]
+    assert "values" not in grid
+    np.testing.assert_array_equal(reals["values"], values["real"])
+    assert (reals["ring"], fakes["ring"]) == (False, True)
+    assert "values" not in panels[0]["layers"][1], "the panels given are not changed"
+
+
+def test_a_scale_leaves_out_what_is_wild() -> None:
+    values = [np.arange(100.0), np.array([np.nan, np.inf, -np.inf])]
+    scale = plots.scale_of(values, title="v", stops=["#000000"], cut=0.1)
+    assert (scale["low"], scale["high"]) == pytest.approx((9.9, 89.1))
+    both = plots.scale_of(values, title="v", stops=["#000000"], symmetric=True, cut=0.0)
+    assert (both["low"], both["high"]) == (-99, 99)
+    same = plots.scale_of([np.ones(3)], title="v", stops=["#000000"])
+    assert same["low"] < 1 < same["high"]
+    assert plots.scale_of([np.full(3, np.nan)], title="v", stops=["#000000"])["low"] < np.inf
+
+
+def test_arrows_are_as_long_as_can_be_read() -> None:
+    """Of twenty arrows nineteen are about an eighth of the panel at most, whatever their unit; zero has no say."""
+    moves = RANDOM.normal(size=(400, 2))
+    for unit in (1e-6, 1.0, 1e4):
+        factor = plots.arrow_factor([unit * moves, np.zeros((400, 2)), np.full((9, 2), np.nan)], [[-1, 1], [-2, 2]])
+        longest = np.quantile(np.linalg.norm(factor * unit * moves, axis=-1), 0.95)
+        assert 0.12 * 4 / 1.6 < longest < 0.12 * 4 * 1.6
+    assert plots.arrow_factor([np.zeros((3, 2))], [[-1, 1], [-1, 1]]) == 1.0
+    layer = plots.arrows(np.zeros((3, 2)), np.ones((3, 2)), term="centroid")
+    np.testing.assert_array_equal(layer["points"], [[0, 0, 1, 1]] * 3)
+
+
+@pytest.mark.parametrize(
+    ("value", "rounded"), [(1, 1), (1.3, 1), (1.5, 2), (3.4, 5), (7.2, 10), (0.04, 0.05), (940, 1000)]
+)
+def test_round_numbers(value: float, rounded: float) -> None:
+    assert plots.round_number(value) == pytest.approx(rounded)
+
+
+def test_outlines_are_closed_and_have_their_values() -> None:
+    shapes, values = RANDOM.normal(size=(4, 6, 3)), np.arange(4.0)
+    layer = plots.outlines(shapes, values, {"title": "v"}, name="steps")
+    points = layer["points"].reshape(4, 8, 3)
+    np.testing.assert_array_equal(points[:, 0], points[:, 6])
+    assert np.isnan(points[:, 7]).all()
+    np.testing.assert_array_equal(layer["values"].reshape(4, 8), values[:, None].repeat(8, 1))

@@ -7,6 +7,12 @@ update, because only the browser holds them. Curves and spectra stay with Plotly
 
 Points may stand for pictures: hovering one shows its picture beside the cursor, clicking it picks it. The pictures
 travel as one sheet.
+
+    points      dots, or rings        with `values` coloured by a scale, NaN grey
+    line        a path                broken at NaN; with `values`, each piece by its first
+    arrows      from, to              side by side in a row of points
+    image       a field               behind the rest, of flat panels only
+    letters     rings with a letter
 """
 
 from __future__ import annotations
@@ -37,28 +43,30 @@ def cloud_plot(
     step: int,
     pictures: np.ndarray | None = None,
     ringed: Picked | None = None,
+    pickable: bool = False,
 ) -> Picked | None:
     """Draw the panels in place of the last ones of this key.
 
     Args:
         panels: one dict each, as `app.plots.cloud` makes them: title, span (one [low, high] per axis: what is in
             view), ticks (whether axes are labelled), and layers: name, colour, points `(n, 2 or 3)`, and optionally
-            line: draw the points as a path that NaN rows interrupt; first: index among the pictures of its first point.
+            line: draw the points as a path that NaN rows interrupt, wide pixels, with dashes dash; ring: draw rings;
+            first: number of its first point among all that can be picked; values `(n,)` and the scale of their
+            colours: title, stops (hex, with or without alpha), low, high; arrows: points are `(n, 2·d)`, from and to,
+            faint or not; image: values `(rows, columns)` from the upper left, over extent; letters: one for each point.
         key: the chart's identity on the page, constant over updates.
         height: in pixels; the width follows the column.
         alt: what the chart shows, in words, for screen readers.
         step: the training step shown; becomes the node's `data-step`.
         pictures: `(n, size, size, 3)` uint8 that points stand for.
         ringed: the point to draw a ring around.
+        pickable: points of layers with first can be clicked without pictures, too.
 
     Returns:
         The point that was clicked last.
     """
-    encoded = [
-        panel | {"layers": [layer | {"points": _encode(layer["points"])} for layer in panel["layers"]]}
-        for panel in panels
-    ]
-    data = {"panels": encoded, "key": key, "height": height, "alt": alt, "step": step}
+    encoded = [panel | {"layers": [_layer(layer) for layer in panel["layers"]]} for panel in panels]
+    data = {"panels": encoded, "key": key, "height": height, "alt": alt, "step": step, "pickable": pickable}
     if pictures is not None:
         data |= {"sheet": _sheet(pictures.tobytes(), pictures.shape), "size": pictures.shape[1]}
         data |= {"ringed": None if ringed is None else asdict(ringed)}
@@ -71,6 +79,12 @@ def cloud_plot(
 def _sheet(content: bytes, shape: tuple[int, ...]) -> str:
     """The same pictures come again and again while a run is at rest, or its projection is."""
     return encode(np.frombuffer(content, dtype=np.uint8).reshape(shape), quality=85)
+
+
+def _layer(layer: dict[str, Any]) -> dict[str, Any]:
+    arrays = {name: _encode(layer[name]) for name in ("points", "values") if name in layer}
+    shape = dict(zip(("rows", "columns"), layer["values"].shape, strict=True)) if layer.get("image") else {}
+    return layer | arrays | shape
 
 
 def _encode(points: np.ndarray) -> str:

@@ -1,10 +1,14 @@
 // A row of point clouds on one canvas. The view (pan, zoom, orbit) lives here and nowhere else, is shared by all panels of
 // the row, and is untouched by new data. Drag: pan or orbit; wheel with Ctrl, or pinch: zoom; double click: back to start.
-// Where points stand for pictures, hovering one shows its picture and a click picks it.
+// Where points stand for pictures, hovering one shows its picture and a click picks it. Besides points and lines a panel may
+// hold arrows, a field behind everything, points coloured by a value, and lettered marks: see `flatPanel` and `solidPanel`.
 const CHARTS = new WeakMap(); // DOM node → its chart
 const START = { x: 0, y: 0, zoom: 1, yaw: 0.35, pitch: 0.3 };
 const GAP = 26;
 const TOP = 30;
+const LEGEND_ROW = 20;
+const BAR = 56; // pixels of a colour bar
+const BINS = 32; // colours of a scale
 const BOTTOM = 22;
 const LEFT = 40;
 const NEAR = 9; // pixels within which a point is meant
@@ -26,7 +30,7 @@ export default function ({ data, parentElement, setStateValue }) {
 
 function open(node) {
   const canvas = node.appendChild(document.createElement("canvas"));
-  const chart = { node, canvas, view: { ...START }, data: null, fresh: false, waiting: false, updates: 0, sheet: null, sheetOf: null };
+  const chart = { node, canvas, view: { ...START }, data: null, top: TOP, fresh: false, waiting: false, updates: 0, sheet: null, sheetOf: null };
   CHARTS.set(node, chart);
   new ResizeObserver(() => redraw(chart)).observe(node);
   new MutationObserver(() => redraw(chart)).observe(document.documentElement, { attributes: true });
@@ -88,31 +92,42 @@ function load(chart) {
   image.src = sheet;
 }
 
-// The point with a picture that is nearest to a place on the canvas; later layers lie on top and win.
+// The point to be picked that is nearest to a place on the canvas; later layers lie on top and win, in space what is near.
 function nearest(chart, x, y) {
-  if (!chart.data?.sheet || solid(chart)) return null;
+  if (!chart.data?.sheet && !chart.data?.pickable) return null;
   let [best, found] = [NEAR, null];
   frames(chart).forEach((frame, i) => {
     if (x < frame.x || x > frame.x + frame.side || y < frame.y || y > frame.y + frame.side) return;
-    const { toX, toY } = place(frame, chart.data.panels[i], chart.view);
+    const [dim, where] = projection(frame, chart.data.panels[i], chart.view);
     for (const layer of chart.data.panels[i].layers) {
       if (layer.first === undefined) continue;
-      for (let k = 0; k < layer.points.length; k += 2) {
-        const far = Math.hypot(toX(layer.points[k]) - x, toY(layer.points[k + 1]) - y);
-        if (far <= best) [best, found] = [far, { panel: i, layer, index: k / 2 }];
+      for (let k = 0; k < layer.points.length; k += dim) {
+        const [a, b, depth] = where(layer.points, k);
+        const far = Math.hypot(a - x, b - y) + (depth === undefined ? 0 : 2 * (depth + 1));
+        if (far <= best) [best, found] = [far, { panel: i, layer, index: k / dim }];
       }
     }
   });
   return found;
 }
 
+// The dimension of a panel, and where it puts the point that begins at a place of an array: pixels, and the depth in space.
+function projection(frame, panel, view) {
+  if (panel.span.length === 3) {
+    const { project } = camera(frame, panel, view);
+    return [3, (p, i) => project(p[i], p[i + 1], p[i + 2])];
+  }
+  const { toX, toY } = place(frame, panel, view);
+  return [2, (p, i) => [toX(p[i]), toY(p[i + 1])]];
+}
+
 // The picture of the point under the cursor, beside it; on the left of the cursor near the right edge.
 function hover(chart, event) {
   const { node, canvas, data, sheet } = chart;
-  const found = event && sheet && nearest(chart, event.offsetX, event.offsetY);
+  const found = event && (sheet || data?.pickable) && nearest(chart, event.offsetX, event.offsetY);
   canvas.classList.toggle("on-point", Boolean(found));
   let box = node.querySelector(".thumbnail");
-  if (!found) {
+  if (!found || !sheet) {
     box?.remove();
     return;
   }
@@ -139,13 +154,13 @@ function solid(chart) {
 }
 
 // Squares for the panels: as large as the row allows, evenly spread.
-function frames({ node, data }) {
+function frames({ node, data, top }) {
   const n = data.panels.length;
   const width = (node.clientWidth - GAP * (n - 1)) / n;
   const ticks = data.panels[0].ticks && data.panels[0].span.length === 2;
   const [left, bottom] = ticks ? [LEFT, BOTTOM] : [4, 4];
-  const side = Math.max(20, Math.min(width - left, data.height - TOP - bottom));
-  return data.panels.map((_, i) => ({ x: i * (width + GAP) + left, y: TOP, side, left: i * (width + GAP) }));
+  const side = Math.max(20, Math.min(width - left, data.height - top - bottom));
+  return data.panels.map((_, i) => ({ x: i * (width + GAP) + left, y: top, side, left: i * (width + GAP) }));
 }
 
 function redraw(chart) {
@@ -172,48 +187,162 @@ function draw(chart) {
   const ink = style.getPropertyValue("--st-text-color") || style.color;
   pen.font = `13px ${style.fontFamily}`;
   if (chart.fresh) decode(data.panels);
+  const keys = entries(pen, data.panels, ink);
+  const beside = width - frames(chart).at(-1).x - pen.measureText(data.panels.at(-1).title).width - 4;
+  const rows = wrapped(keys, beside, width);
+  chart.top = TOP + LEGEND_ROW * (rows.length - 1);
   frames(chart).forEach((frame, i) => {
     const panel = data.panels[i];
     const draw = panel.span.length === 3 ? solidPanel : flatPanel;
     pen.fillStyle = ink;
     pen.textAlign = "left";
     pen.textBaseline = "alphabetic";
-    pen.fillText(panel.title, frame.x, TOP - 10);
+    pen.fillText(panel.title, frame.x, frame.y - 10);
     draw(pen, frame, panel, view, ink);
     if (data.ringed?.panel === i) ring(pen, frame, panel, view, ink, data.ringed);
   });
-  legend(pen, width, data.panels[0].layers, ink);
+  rows.forEach((row, i) => legend(pen, row, width, TOP - 10 + LEGEND_ROW * i, ink));
   if (chart.fresh) {
     chart.fresh = false;
     node.dataset.updates = ++chart.updates;
     node.dataset.step = data.step;
+    node.dataset.layers = named(data.panels).map(({ name }) => name).join(", ");
   }
   node.dataset.view = JSON.stringify(view);
 }
 
 function decode(panels) {
   for (const layer of panels.flatMap((panel) => panel.layers)) {
-    if (typeof layer.points !== "string") continue;
-    const bytes = Uint8Array.from(atob(layer.points), (c) => c.charCodeAt(0));
-    layer.points = new Float32Array(bytes.buffer);
+    for (const name of ["points", "values"]) {
+      if (typeof layer[name] !== "string") continue;
+      const bytes = Uint8Array.from(atob(layer[name]), (c) => c.charCodeAt(0));
+      layer[name] = new Float32Array(bytes.buffer);
+    }
   }
 }
 
-function legend(pen, width, layers, ink) {
-  let x = width;
-  pen.textAlign = "right";
-  pen.textBaseline = "alphabetic";
-  for (const { name, colour, line } of [...layers].reverse()) {
-    pen.fillStyle = ink;
-    pen.fillText(name, x, TOP - 10);
-    x -= pen.measureText(name).width + 12;
-    pen.fillStyle = colour;
-    pen.beginPath();
-    if (line) pen.rect(x - 8, TOP - 15.5, 16, 2);
-    else pen.arc(x, TOP - 14.5, 4, 0, 7);
-    pen.fill();
-    x -= 22;
+// ---------------------------------------------------------------- legend
+
+// The layers of all panels, each name once.
+function named(panels) {
+  const found = new Map();
+  for (const layer of panels.flatMap((panel) => panel.layers)) {
+    if (!found.has(layer.name)) found.set(layer.name, layer);
   }
+  return [...found.values()];
+}
+
+// What the legend shows, with widths: a mark and a name for each layer, then a colour bar for each scale.
+function entries(pen, panels, ink) {
+  const layers = named(panels);
+  const wide = (text) => pen.measureText(text).width;
+  const keys = layers
+    .filter(({ image, letters: texts }) => !image && !texts)
+    .map((layer) => ({ layer, text: layer.name, width: wide(layer.name) + 32, colour: layer.scale ? ink : layer.colour }));
+  const scales = new Map(layers.filter(({ scale }) => scale).map(({ scale }) => [scale.title, scale]));
+  for (const scale of scales.values()) {
+    const [low, high] = [label(+scale.low.toPrecision(2)), label(+scale.high.toPrecision(2))];
+    keys.push({ scale, low, high, text: scale.title, width: wide(scale.title) + wide(low) + wide(high) + BAR + 40 });
+  }
+  return keys;
+}
+
+// Rows of the legend: one beside the last panel's title where there is room, else as many as it takes above the titles.
+function wrapped(keys, beside, width) {
+  const total = keys.reduce((sum, key) => sum + key.width, 0);
+  if (total <= beside) return [keys];
+  const rows = [[]];
+  let left = width;
+  for (const key of keys) {
+    if (key.width > left && rows.at(-1).length) {
+      rows.push([]);
+      left = width;
+    }
+    rows.at(-1).push(key);
+    left -= key.width;
+  }
+  return [...rows, []]; // the last is that of the titles
+}
+
+function legend(pen, row, width, y, ink) {
+  let x = width - row.reduce((sum, key) => sum + key.width, 0);
+  pen.textBaseline = "alphabetic";
+  pen.textAlign = "left";
+  for (const { layer, scale, low, high, text, colour, width: wide } of row) {
+    if (scale) {
+      pen.fillStyle = ink;
+      pen.fillText(text, x + 16, y);
+      const at = x + 22 + pen.measureText(text).width;
+      pen.fillText(low, at, y);
+      const from = at + pen.measureText(low).width + 5;
+      colours(scale).forEach((shade, i) => {
+        pen.fillStyle = shade;
+        pen.fillRect(from + (i * BAR) / BINS, y - 9, BAR / BINS + 0.5, 9);
+      });
+      pen.fillStyle = ink;
+      pen.fillText(high, from + BAR + 5, y);
+    } else {
+      mark(pen, layer, colour, x + 18, y - 4.5);
+      pen.fillStyle = ink;
+      pen.fillText(text, x + 32, y);
+    }
+    x += wide;
+  }
+}
+
+// A layer's mark in the legend, about a place.
+function mark(pen, layer, colour, x, y) {
+  pen.fillStyle = pen.strokeStyle = colour;
+  pen.beginPath();
+  if (layer.line) {
+    pen.lineWidth = layer.wide ?? 2;
+    pen.setLineDash(layer.dash ?? []);
+    pen.moveTo(x - 9, y);
+    pen.lineTo(x + 9, y);
+    pen.stroke();
+    pen.setLineDash([]);
+  } else if (layer.arrows) {
+    pen.lineWidth = 1.5;
+    shaft(pen, [x - 9, y], [x + 8, y]);
+    pen.stroke();
+  } else if (layer.ring) {
+    pen.lineWidth = 1.8;
+    pen.arc(x, y, 3.6, 0, 7);
+    pen.stroke();
+  } else {
+    pen.arc(x, y, 4, 0, 7);
+    pen.fill();
+  }
+}
+
+// ---------------------------------------------------------------- colour scales
+
+const SCALES = new Map();
+
+// The colours of a scale, from its lowest value to its highest.
+function colours({ stops }) {
+  const name = stops.join();
+  if (!SCALES.has(name)) {
+    const parts = stops.map((stop) => [1, 3, 5, 7].map((i) => parseInt(stop.slice(i, i + 2) || "ff", 16)));
+    SCALES.set(name, Array.from({ length: BINS }, (_, i) => {
+      const at = (i / (BINS - 1)) * (parts.length - 1);
+      const [one, other] = [parts[Math.floor(at)], parts[Math.ceil(at)]];
+      const [r, g, b, a] = one.map((value, k) => value + (other[k] - value) * (at % 1));
+      return `rgba(${Math.round(r)},${Math.round(g)},${Math.round(b)},${(a / 255).toFixed(3)})`;
+    }));
+  }
+  return SCALES.get(name);
+}
+
+// The place of a value among the colours of its scale; −1 for what is no number.
+function binOf(value, { low, high }) {
+  if (value !== value) return -1;
+  return Math.max(0, Math.min(BINS - 1, Math.floor(((value - low) / (high - low || 1)) * BINS)));
+}
+
+function shadeOf(layer, index) {
+  const bin = binOf(layer.values[index], layer.scale);
+  return bin < 0 ? "#8A8F98" : colours(layer.scale)[bin];
 }
 
 // ---------------------------------------------------------------- two dimensions
@@ -268,17 +397,38 @@ function flatPanel(pen, frame, panel, view, ink) {
   pen.beginPath();
   pen.rect(x, y, side, side);
   pen.clip();
-  for (const { points, colour, line } of panel.layers) {
-    if (line) path(pen, colour, points, 2, (p, i) => [toX(p[i]), toY(p[i + 1])]);
+  const where = (p, i) => [toX(p[i]), toY(p[i + 1])];
+  for (const layer of panel.layers) {
+    const { points, colour, ring } = layer;
+    if (layer.image) field(pen, layer, toX, toY);
+    else if (layer.line) path(pen, layer, 2, where);
+    else if (layer.arrows) arrows(pen, layer, 2, where);
+    else if (layer.letters) letters(pen, layer, ink, 2, where);
     else {
-      const dot = sprite(colour, 2.1, 0.7);
+      const plain = layer.values ? null : sprite(colour, 2.1, 0.7, ring);
       for (let i = 0; i < points.length; i += 2) {
         const [a, b] = [toX(points[i]), toY(points[i + 1])];
-        if (a > x - 4 && a < x + side + 4 && b > y - 4 && b < y + side + 4) pen.drawImage(dot, a - 3, b - 3, 6, 6);
+        if (!(a > x - 4 && a < x + side + 4 && b > y - 4 && b < y + side + 4)) continue;
+        pen.drawImage(plain ?? sprite(shadeOf(layer, i / 2), 2.3, 0.9, ring), a - 3, b - 3, 6, 6);
       }
     }
   }
   pen.restore();
+}
+
+// A layer of values `rows x columns`, the uppermost row first, stretched over its extent.
+function field(pen, layer, toX, toY) {
+  const { rows, columns, extent: [[x0, x1], [y0, y1]] } = layer;
+  if (!layer.canvas) {
+    layer.canvas = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
+    const ink = layer.canvas.getContext("2d");
+    layer.values.forEach((_, k) => {
+      ink.fillStyle = shadeOf(layer, k);
+      ink.fillRect(k % columns, Math.floor(k / columns), 1, 1);
+    });
+  }
+  pen.imageSmoothingEnabled = true;
+  pen.drawImage(layer.canvas, toX(x0), toY(y1), toX(x1) - toX(x0), toY(y0) - toY(y1));
 }
 
 function rule(pen, ink, from, to) {
@@ -305,7 +455,8 @@ function label(value) {
 
 // ---------------------------------------------------------------- three dimensions
 
-function solidPanel(pen, { x, y, side }, panel, view, ink) {
+// Where a panel in space puts data: its middle, half its width, and the way to pixels and depth, −1 near to 1 far.
+function camera({ x, y, side }, panel, view) {
   const centre = panel.span.map(([low, high]) => (low + high) / 2);
   const reach = Math.max(...panel.span.map(([low, high]) => high - low)) / 2;
   const [sy, cy, sp, cp] = [Math.sin(view.yaw), Math.cos(view.yaw), Math.sin(view.pitch), Math.cos(view.pitch)];
@@ -318,25 +469,41 @@ function solidPanel(pen, { x, y, side }, panel, view, ink) {
     const near = 1 / (1 + 0.18 * depth); // a little perspective
     return [x + side / 2 + right * near * scale, y + side / 2 - (sp * away + cp * w) * near * scale, depth];
   };
+  return { centre, reach, project };
+}
+
+const NEARNESS = [[2.3, 0.95], [1.9, 0.75], [1.5, 0.5]]; // radius and opacity of dots that are near, between and far
+
+// Thin lines lie below the points, arrows, wide lines and letters above.
+function solidPanel(pen, frame, panel, view, ink) {
+  const { centre, reach, project } = camera(frame, panel, view);
   pen.save();
   pen.beginPath();
-  pen.rect(x, y, side, side);
+  pen.rect(frame.x, frame.y, frame.side, frame.side);
   pen.clip();
   box(pen, ink, centre, reach, project);
-  const dots = [];
-  for (const { points, colour, line } of panel.layers) {
-    if (line) {
-      path(pen, colour, points, 3, (p, i) => project(p[i], p[i + 1], p[i + 2]));
-      continue;
-    }
-    const sizes = [2.3, 1.9, 1.5].map((radius, i) => sprite(colour, radius, [0.95, 0.75, 0.5][i]));
-    for (let i = 0; i < points.length; i += 3) {
-      const place = project(points[i], points[i + 1], points[i + 2]);
-      if (place[2] === place[2]) dots.push([...place, sizes[place[2] < -0.33 ? 0 : place[2] < 0.33 ? 1 : 2]]);
+  const where = (p, i) => project(p[i], p[i + 1], p[i + 2]);
+  const [dots, above] = [[], []];
+  for (const layer of panel.layers) {
+    const { points, colour, ring } = layer;
+    if (layer.arrows || layer.letters || layer.wide) above.push(layer);
+    else if (layer.line) path(pen, layer, 3, where);
+    else {
+      for (let i = 0; i < points.length; i += 3) {
+        const [a, b, depth] = where(points, i);
+        if (depth !== depth) continue;
+        const [radius, alpha] = NEARNESS[depth < -0.33 ? 0 : depth < 0.33 ? 1 : 2];
+        dots.push([a, b, depth, sprite(layer.values ? shadeOf(layer, i / 3) : colour, radius, alpha, ring)]);
+      }
     }
   }
   dots.sort((a, b) => b[2] - a[2]);
   for (const [a, b, , dot] of dots) pen.drawImage(dot, a - 3, b - 3, 6, 6);
+  for (const layer of above) {
+    if (layer.line) path(pen, layer, 3, where);
+    else if (layer.arrows) arrows(pen, layer, 3, where);
+    else letters(pen, layer, ink, 3, where);
+  }
   pen.restore();
 }
 
@@ -367,9 +534,12 @@ function box(pen, ink, centre, reach, project) {
 
 // ---------------------------------------------------------------- marks
 
-function path(pen, colour, points, dim, place) {
+// A path that NaN rows interrupt; with values its pieces have the colour of their first point.
+function path(pen, { points, colour, wide, dash, values, ...layer }, dim, place) {
   pen.strokeStyle = colour;
-  pen.lineWidth = 1;
+  pen.lineWidth = wide ?? 1;
+  pen.lineJoin = "round";
+  pen.setLineDash(dash ?? []);
   pen.beginPath();
   let up = true;
   for (let i = 0; i < points.length; i += dim) {
@@ -378,27 +548,80 @@ function path(pen, colour, points, dim, place) {
       continue;
     }
     const [a, b] = place(points, i);
+    if (up && values) {
+      pen.stroke();
+      pen.beginPath();
+      pen.strokeStyle = shadeOf({ ...layer, values }, i / dim);
+    }
     if (up) pen.moveTo(a, b);
     else pen.lineTo(a, b);
     up = false;
   }
   pen.stroke();
+  pen.setLineDash([]);
+}
+
+// Arrows from the first half of each row to the second.
+function arrows(pen, { points, colour, faint }, dim, place) {
+  pen.globalAlpha = faint ? 0.4 : 1;
+  pen.strokeStyle = colour;
+  pen.lineWidth = 1.3;
+  pen.beginPath();
+  for (let i = 0; i < points.length; i += 2 * dim) {
+    if (points[i] !== points[i] || points[i + dim] !== points[i + dim]) continue;
+    shaft(pen, place(points, i), place(points, i + dim));
+  }
+  pen.stroke();
+  pen.globalAlpha = 1;
+}
+
+function shaft(pen, [x0, y0], [x1, y1]) {
+  const [dx, dy] = [x1 - x0, y1 - y0];
+  const long = Math.hypot(dx, dy);
+  if (!(long > 1)) return;
+  const head = Math.min(5, 1.5 + 0.25 * long) / long;
+  pen.moveTo(x0, y0);
+  pen.lineTo(x1, y1);
+  pen.lineTo(x1 - head * (0.87 * dx - 0.5 * dy), y1 - head * (0.87 * dy + 0.5 * dx));
+  pen.moveTo(x1, y1);
+  pen.lineTo(x1 - head * (0.87 * dx + 0.5 * dy), y1 - head * (0.87 * dy - 0.5 * dx));
+}
+
+// Rings with a letter beside each.
+function letters(pen, { points, colour, letters: texts }, ink, dim, place) {
+  pen.textAlign = "left";
+  pen.textBaseline = "middle";
+  const font = pen.font;
+  pen.font = `bold ${font}`;
+  [...texts].forEach((text, k) => {
+    const [a, b] = place(points, k * dim);
+    pen.strokeStyle = colour;
+    pen.lineWidth = 2.5;
+    pen.beginPath();
+    pen.arc(a, b, 6, 0, 7);
+    pen.stroke();
+    pen.fillStyle = ink;
+    pen.fillText(text, a + 9, b - 8);
+  });
+  pen.font = font;
 }
 
 const SPRITES = new Map();
 
-// A dot drawn once, at twice its size for sharp screens; stamping it is many times faster than filling arcs.
-function sprite(colour, radius, alpha) {
-  const name = `${colour} ${radius} ${alpha}`;
+// A dot, or a ring, drawn once, at twice its size for sharp screens; stamping it is many times faster than filling arcs.
+function sprite(colour, radius, alpha, ring) {
+  const name = `${colour} ${radius} ${alpha} ${ring}`;
   if (!SPRITES.has(name)) {
     const dot = document.createElement("canvas");
     dot.width = dot.height = 12;
     const pen = dot.getContext("2d");
     pen.globalAlpha = alpha;
-    pen.fillStyle = colour;
+    pen.fillStyle = pen.strokeStyle = colour;
+    pen.lineWidth = 2.2;
     pen.beginPath();
-    pen.arc(6, 6, radius * 2, 0, 7);
-    pen.fill();
+    pen.arc(6, 6, radius * 2 - (ring ? 0.2 : 0), 0, 7);
+    if (ring) pen.stroke();
+    else pen.fill();
     SPRITES.set(name, dot);
   }
   return SPRITES.get(name);

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from app import plots
+from app import layers, plots
 from app.cloud_plot import cloud_plot
 from app.controls import manifold_settings
 from app.draw_points import draw_points
@@ -34,7 +35,6 @@ SHOWN_SCORES = (
     "c2st",
     "geodesic_spearman",
 )
-LAYERS = ["real", "fake", "grid"]
 
 
 def lab() -> None:
@@ -47,7 +47,7 @@ def lab() -> None:
         config = experiment(tab, choose_data())
     tab.show_notice()
     run, status = choose_run(tab)
-    transport(tab, run, status, config, layers=layers)
+    transport(tab, run, status, config, layers=partial(layers.controls, tab, run))
     if run is None:
         st.info("No run yet: choose a manifold on the left and press **Train**.", icon=":material/arrow_back:")
     else:
@@ -101,44 +101,41 @@ def choose_data() -> dict[str, Any] | None:
         return None
 
 
-def layers() -> None:
-    """What data space shows."""
-    st.segmented_control(
-        "Layers", LAYERS, selection_mode="multi", default=LAYERS, key="layers", bind="query-params",
-        help="grid: a square of the generator's first two inputs, as the generator bends it into data space",
-    )  # fmt: skip
-
-
 def clouds(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
-    """Data space: the reals, the fakes and the generator's grid."""
+    """Data space: the reals, the fakes, the generator's grid, and what a person has laid over them."""
     shown = columns_of(run)
     members, titles = shown.members, shown.titles
     step = int(view["step"])
-    layers = tab.setting("layers", LAYERS)
+    wanted = layers.chosen(tab)
     real, fake, grid = view["real"], view["fake"][members], view["grid"][members]
-    note = ""
+    note, flat = "", layers.Flat.of(real)
     if real.shape[-1] > 3:
         note = f", first three principal components of {real.shape[-1]} dimensions"
-        real, fake, grid = _principal(real, fake, grid)
     elif real.shape[-1] == 3:
         note = ", drag to turn"
-    heading("Data space", f"step {step:,}{note}")
     panels = plots.cloud(
-        real, fake, titles=titles, grid=grid if "grid" in layers else None,
-        show_real="real" in layers, show_fake="fake" in layers,
+        flat(real), flat(fake), titles=titles, grid=flat(grid) if "grid" in wanted.layers else None,
+        show_real="real" in wanted.layers, show_fake="fake" in wanted.layers,
     )  # fmt: skip
-    cloud_plot(
-        panels, key=f"clouds.{run.name}", height=360, step=step,
+    panels, notes = layers.over_clouds(panels, wanted, run, view, members, flat)
+    heading("Data space", f"step {step:,}{note}")
+    layers.say(notes)
+    picked = cloud_plot(
+        panels, key=f"clouds.{run.name}", height=400 if notes else 360, step=step, pickable=wanted.picks,
         alt=f"Real and generated points in data space at step {step}, one panel per variant: {', '.join(titles)}",
     )  # fmt: skip
+    layers.take(picked, wanted)
 
 
 def embeddings(tab: Page, run: Run, seen: History, step: int) -> bool:
     """UMAP of the real and fake embeddings: the newest frame up to the shown step; true if a newer is awaited."""
     frame, of, behind = frame_of(run, seen, step)
     shown = columns_of(run)
+    panels = plots.planar(frame[shown.members], titles=shown.titles)
+    panels, notes = layers.over_projection(panels, layers.chosen(tab), run, seen.at(of), frame, shown.members)
+    layers.say(notes)
     cloud_plot(
-        plots.planar(frame[shown.members], titles=shown.titles), key=f"umap.{run.name}", height=340, step=of,
+        panels, key=f"umap.{run.name}", height=340, step=of,
         alt=f"UMAP of real and generated embeddings under the learned metric at step {of}, one panel per variant",
     )  # fmt: skip
     return behind
@@ -149,10 +146,3 @@ def history_rows(tab: Page, run: Run, seen: History, step: int) -> None:
     gaps(tab, run, seen, step)
     spectra(tab, run, seen, step)
     score_table(run, seen, step, {key: SCORES[key] for key in SHOWN_SCORES})
-
-
-def _principal(real: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Everything on the first three principal axes of the reals."""
-    centre = real.mean(0)
-    axes = np.linalg.svd(real - centre, full_matrices=False)[2][:3].T
-    return tuple((array - centre) @ axes for array in (real, *others))

@@ -1,0 +1,239 @@
+"""The Lab's layers: what is drawn and said for every kind of run, and the numbers behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import streamlit as st
+import torch
+from pages import open_page, words
+from test_lens import begun
+from torch.testing import assert_close
+
+from app import layers
+from app.picture_grid import Picked
+from mvm.files import append_line, write_array
+from mvm.honesty import trustworthiness
+from mvm.microscope import log_volume, pull_back
+from mvm.runs import Run
+from mvm.spectrum import modes
+from mvm.training import Experiment
+
+pytestmark = pytest.mark.usefixtures("no_processes")
+ALL = ["real", "fake", "grid", "forces", "metric", "geodesic"]
+POINTS = {"view_points": 64, "points": 300}
+
+
+@pytest.fixture(autouse=True)
+def no_values_are_kept() -> None:
+    """Two tests may make runs of the same name in the same second."""
+    st.cache_data.clear()
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[dict[str, Any]]]:
+    """What `cloud_plot` was given last, by row; `clicks` are handed back in turn."""
+    rows: dict[str, Any] = {"clicks": []}
+
+    def draw(panels: list[dict[str, Any]], *, key: str, **options: Any) -> Picked | None:
+        rows[key.split(".")[0]] = panels
+        rows[f"{key.split('.')[0]} options"] = options
+        return rows["clicks"][0] if rows["clicks"] and key.startswith("clouds") else None
+
+    monkeypatch.setattr("app.views.lab.cloud_plot", draw)
+    return rows
+
+
+def names(panel: dict[str, Any]) -> list[str]:
+    return [layer["name"] for layer in panel["layers"]]
+
+
+def layer(panel: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(layer for layer in panel["layers"] if layer["name"] == name)
+
+
+def opened(run: Run, *, shown: list[str] = ALL, **query: str) -> str:
+    """What the page says with these layers on."""
+    text = words(open_page(run=run.name, layers=shown, **query))
+    assert "Traceback" not in text
+    return text
+
+
+def test_all_layers_in_the_plane(drawn: dict) -> None:
+    run, _ = begun("moons", data="moons", **POINTS)
+    text = opened(run, colour="eigenvector", rank="3")
+    first, second, both = drawn["clouds"]
+    plain = ["log swelling", "equal steps", "generator grid", "real", "fake", "Centroid force", "straight line"]
+    assert [name for name in names(first) if name != "true geodesic"] == [*plain, "geodesic of the metric", "ends"]
+    assert "Centroid force" not in names(second)
+    assert {"Centroid force", "2-diameter force"} <= set(names(both))
+    assert "without the descriptors' weights" in text
+    assert "Centroid ×" in text
+    assert "eigenvector 3" in text
+    assert "length in the embedding" in text
+    assert drawn["clouds options"]["pickable"]
+    rows = layer(both, "log swelling")["values"]
+    (x0, x1), (y0, y1) = both["span"]
+    upper_left = torch.tensor([[x0 + (x1 - x0) / 128, y1 - (y1 - y0) / 128]])
+
+    def embed(x: torch.Tensor) -> torch.Tensor:
+        return Experiment(run.config, run.data).metric.member(2)(run.data.standardise(x)[None])[0]
+
+    assert_close(float(rows[0, 0]), log_volume(pull_back(upper_left, embed)).item(), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["sphere", "helix"])
+def test_all_layers_in_space(drawn: dict, name: str) -> None:
+    run, _ = begun(name, data=name, variants="both", **POINTS)
+    text = opened(run, unmatched="true")
+    (panel,) = drawn["clouds"]
+    assert {"equal steps", "Centroid force", "2-diameter force", "geodesic of the metric"} <= set(names(panel))
+    assert "log swelling" not in names(panel)
+    assert layer(panel, "Centroid force")["points"].shape == (64, 6)
+    steps = layer(panel, "equal steps")
+    assert steps["scale"]["title"] == ("log stretch" if name == "helix" else "log swelling")
+    assert len(steps["points"]) == len(steps["values"])
+    assert "data space" in text
+
+
+def test_own_points_in_space_have_no_tangents_that_are_known(drawn: dict, tmp_path: Path) -> None:
+    write_array(tmp_path / "own.npy", np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32))
+    run, _ = begun("own", data=str(tmp_path / "own.npy"), variants="both", view_points=64)
+    text = opened(run)
+    assert "of these points none is known" in text
+    assert "true geodesic is not known" in text
+    assert "equal steps" not in names(drawn["clouds"][0])
+    assert "geodesic of the metric" in names(drawn["clouds"][0])
+
+
+def test_beyond_three_dimensions_forces_are_projected_and_the_microscope_is_not_offered(drawn: dict) -> None:
+    run, _ = begun("high", data="circle", ambient_dim=6, variants="both", **POINTS)
+    text = opened(run)
+    (panel,) = drawn["clouds"]
+    assert "drawn in 2 and 3 dimensions; these points have 6" in text
+    assert layer(panel, "Centroid force")["points"].shape == (64, 6)
+    assert "ends" not in names(panel)
+
+
+@pytest.mark.parametrize(
+    ("method", "says"), [("wgan", "matches no descriptors"), ("flow_matching", "learns no metric")]
+)
+def test_peers(drawn: dict, method: str, says: str) -> None:
+    run, _ = begun(method, data="circle", method=method, **POINTS)
+    assert says in opened(run, colour="eigenvector")
+    (panel,) = drawn["clouds"]
+    assert not [layer for layer in panel["layers"] if layer.get("arrows")]
+    assert ("geodesic of the metric" in names(panel)) == (method == "wgan")
+    assert "values" in layer(panel, "real")
+
+
+def test_forces_that_a_variant_does_not_match_are_faint_and_only_on_request(drawn: dict) -> None:
+    run, _ = begun("faint", data="circle", variants=("centroid", "both"), **POINTS)
+    opened(run, shown=["fake", "forces"], unmatched="true", terms="2-diameter")
+    first, both = drawn["clouds"]
+    assert names(first) == names(both) == ["fake", "2-diameter force"]
+    assert [layer(panel, "2-diameter force")["faint"] for panel in (first, both)] == [True, False]
+    opened(run, shown=["fake", "forces"])
+    assert names(drawn["clouds"][0]) == ["fake", "Centroid force"]
+
+
+def test_what_is_off_reads_no_checkpoint(drawn: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = begun("off", data="circle", **POINTS)
+    monkeypatch.setattr(layers, "checkpoint_at", lambda *_: pytest.fail("read"))
+    opened(run, shown=["real", "fake", "grid"])
+    assert names(drawn["clouds"][0]) == ["generator grid", "real", "fake"]
+    assert not drawn["clouds options"]["pickable"]
+
+
+def test_an_older_metric_is_said_and_a_damaged_or_missing_one_is_one_line(drawn: dict) -> None:
+    run, _ = begun("old", data="circle", **POINTS)
+    view = run.snapshot(0)
+    wanted = layers.Chosen(ALL, ["centroid"], False, "kind", 2, (0, 1))
+    panels = [{"title": "a", "span": [[-1, 1], [-1, 1]], "layers": []}]
+
+    def told(step: int) -> str:
+        _, notes = layers.over_clouds(panels, wanted, run, view | {"step": np.array(step)}, [0], layers.Flat())
+        return "\n".join(notes)
+
+    assert "step 3, the last one saved" in told(7)
+    assert "last one saved" not in told(3)
+    (run.path / "checkpoint.safetensors").write_bytes(b"broken")
+    run.kept_path(0).write_bytes(b"broken")
+    assert "is damaged" in told(3)
+    assert "is damaged" in opened(run)
+    for path in (run.path / "checkpoint.safetensors", run.kept_path(0)):
+        path.unlink()
+    assert "no checkpoint yet" in told(3)
+
+
+def test_a_run_that_has_not_begun(make: Callable[..., Run], drawn: dict) -> None:
+    run = make("new")
+    append_line(run.path / "scalars.jsonl", {"step": 0, "event": "launched", "time": 0})
+    assert "Waiting for the first picture" in opened(run, colour="trust")
+    assert "clouds" not in drawn
+
+
+def test_two_clicks_choose_the_ends(drawn: dict) -> None:
+    run, _ = begun("click", data="circle", variants="both", **POINTS)
+    app = open_page(run="click", layers=["real", "geodesic"])
+    assert [app.number_input(key=key).value for key in ("from", "to")] == [0, 1]
+    for when, index, ends in ((1.0, 7, [7, 1]), (2.0, 9, [7, 9]), (3.0, 5, [5, 9])):
+        drawn["clicks"] = [Picked(0, "real", index, when)]
+        app.run()
+        assert not app.exception
+        assert [app.number_input(key=key).value for key in ("from", "to")] == ends
+    real = run.snapshot(0)["real"]
+    np.testing.assert_array_equal(layer(drawn["clouds"][0], "ends")["points"], real[[5, 9]])
+    assert layer(drawn["clouds"][0], "real")["first"] == 0
+
+
+def test_points_have_the_modes_of_their_embeddings() -> None:
+    run, _ = begun("modes", data="moons", **POINTS)
+    view = run.snapshot(0)
+    panels = [{"title": "a", "span": [[-1, 1]] * 2, "layers": [{"name": "real"}, {"name": "fake"}]}]
+    wanted = layers.Chosen([], [], False, "eigenvector", 3, (0, 1))
+    (panel,), notes = layers.over_clouds(panels, wanted, run, view, [1], layers.Flat())
+    real, fake = (torch.from_numpy(view[f"{kind}_embedding"][1]) for kind in ("real", "fake"))
+    expected = modes(real, fake)
+    assert_close(torch.from_numpy(layer(panel, "real")["values"]), 8 * expected.real[2])
+    assert_close(torch.from_numpy(layer(panel, "fake")["values"]), 8 * expected.fake[2])
+    assert f"{expected.values[2]:.3g}".replace("-", "−") in notes[0]
+    scale = layer(panel, "real")["scale"]
+    assert scale["low"] == -scale["high"]
+    live = {name: value for name, value in view.items() if "embedding" not in name}  # it has no embeddings of its own
+    (again,), _ = layers.over_clouds(panels, wanted, run, live, [1], layers.Flat())
+    untrained = Experiment(run.config, run.data).embed(run.data.view)[1]
+    assert_close(untrained, real, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(layer(again, "real")["values"], layer(panel, "real")["values"], rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("colour", ["trust", "continuity", "eigenvector"])
+def test_the_projection_is_coloured_and_its_mean_is_said(drawn: dict, colour: str) -> None:
+    run, _ = begun("honest", data="circle", **POINTS)
+    snapshot = run.snapshot(0)
+    frame = np.random.default_rng(0).normal(size=(3, 128, 2)).astype(np.float32)
+    (run.path / "frames").mkdir()
+    write_array(run.path / "frames" / "00000000.npy", frame)
+    text = opened(run, shown=["real"], colour=colour)
+    last = drawn["umap"][2]
+    values = np.concatenate([layer(last, kind)["values"] for kind in ("real", "fake")])
+    assert layer(last, "fake")["ring"]
+    if colour == "trust":
+        points = np.concatenate([snapshot["real_embedding"][2], snapshot["fake_embedding"][2]])
+        expected = trustworthiness(torch.from_numpy(points), torch.from_numpy(frame[2]))
+        np.testing.assert_allclose(values, expected, rtol=1e-6)
+        assert f"both {expected.mean():.3f}" in text
+
+
+def test_every_layer_has_help_and_a_place_in_the_url() -> None:
+    begun("help", data="circle", **POINTS)
+    app = open_page(run="help", layers=ALL, colour="eigenvector")
+    for key in ("layers", "terms", "unmatched", "from", "to", "colour", "rank"):
+        (widget,) = [w for kind in ("button_group", "toggle", "number_input", "select_slider") for w in app.get(kind)
+                     if getattr(w, "key", None) == key]  # fmt: skip
+        assert getattr(widget, "help", None) or widget.proto.help
+    assert app.query_params["layers"] == ALL
