@@ -12,6 +12,7 @@ from app.state import later, projector, spare
 from app.views.claims import claims
 from app.views.faces import faces
 from app.views.lab import lab
+from app.views.runs import runs_page
 
 
 @st.cache_resource
@@ -35,7 +36,10 @@ st.html(
 ensure_plotly_js(Path(__file__).parent)
 warm_up()
 
-pages = [(lab, "Lab", "science"), (faces, "Faces", "face"), (claims, "Claims", "gavel")]
-st.navigation(
-    [st.Page(f, title=t, icon=f":material/{i}:", default=f is lab) for f, t, i in pages], position="top"
-).run()
+views = {"Lab": (lab, "science"), "Faces": (faces, "face"), "Runs": (runs_page, "table"), "Claims": (claims, "gavel")}
+pages = {
+    title: st.Page(view, title=title, icon=f":material/{icon}:", default=view is lab, url_path=title.lower())
+    for title, (view, icon) in views.items()
+}
+st.session_state["_pages"] = pages  # for views that lead to another
+st.navigation(list(pages.values()), position="top").run()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import streamlit as st
 
 from app import plots
-from app.state import Page, runs, start, train
+from app.state import Page, Tab, runs, start, train
+from mvm.compare import data_title
 from mvm.config import FACES, Config
 from mvm.runs import Run, RunError, Status
-from toy_manifolds import MANIFOLDS
 
-__all__ = ["MOST_COLUMNS", "ask", "choose_run", "data_title", "status_line", "transport"]
+__all__ = ["MOST_COLUMNS", "STATES", "ask", "choose_run", "duration", "status_line", "transport", "wake"]
 
 MOST_COLUMNS = 4
 STEP_SIZES = (1, 10, 100)
@@ -86,7 +85,7 @@ def transport(
         if state == "paused" or not alive:
             label, wake = ("Continue", "go on training") if alive else ("Resume", "go on from the last checkpoint")
             st.button(
-                label, icon=":material/resume:", help=f"{wake}  (key P)", shortcut="P", on_click=_wake, args=(tab, run),
+                label, icon=":material/resume:", help=f"{wake}  (key P)", shortcut="P", on_click=wake, args=(tab, run),
                 disabled=run is None or state in ("finished", "diverged"),
             )  # fmt: skip
         else:
@@ -122,11 +121,11 @@ def status_line(run: Run, status: Status) -> None:
         speed = f"{_rate(status.rate)} steps/s"
         if run.config.is_images:
             speed = f"{_rate(status.rate * run.config.batch)} images/s ({speed})"
-        parts += [speed, f"{_duration(status.seconds_left)} left"]
+        parts += [speed, f"{duration(status.seconds_left)} left"]
     elif status.state == "running" and status.step == 0 and run.config.data == FACES:
         parts += [f"drawing {run.config.points:,} toy faces to train on ..."]
     elif status.seconds:
-        parts += [f"{_duration(status.seconds)} of training"]
+        parts += [f"{duration(status.seconds)} of training"]
     parts += [data_title(run.config.data), started.get("device", "no device yet")]
     if run.config.is_images and status.memory:
         parts += [f"{status.memory:,} MiB of memory"]
@@ -141,13 +140,7 @@ def status_line(run: Run, status: Status) -> None:
         st.error(f"{words.capitalize()}: {status.reason}", icon=":material/error:")
 
 
-def data_title(data: str) -> str:
-    """What the screen calls the data that a config names."""
-    name = Path(data).name
-    return "Toy faces" if name == FACES else MANIFOLDS[name].title if name in MANIFOLDS else name
-
-
-def ask(tab: Page, run: Run, **wishes: object) -> None:
+def ask(tab: Tab, run: Run, **wishes: object) -> None:
     """Ask something of the run's trainer; a refusal becomes a notice."""
     try:
         run.ask(**wishes)
@@ -182,7 +175,8 @@ def _train(tab: Page, config: Config, press: int) -> None:
         start(tab, config)
 
 
-def _wake(tab: Page, run: Run) -> None:
+def wake(tab: Tab, run: Run) -> None:
+    """Go on training: a paused trainer, or a new one from the last checkpoint."""
     try:
         if run.alive():
             run.ask(pause_at=None)
@@ -214,7 +208,8 @@ def _rate(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -21,6 +21,7 @@ from mvm.descriptors import DESCRIPTORS
 from mvm.fork import origin
 from mvm.history import GAPS, History, Scores
 from mvm.image_scores import describe
+from mvm.methods import METHODS
 from mvm.palette import title_of, variant_colours
 from mvm.runs import Run
 from mvm.scores import SCORES
@@ -105,7 +106,7 @@ def _said(key: str, value: Any) -> str:
     """A setting in few words."""
     group, _, name = key.rpartition(".")
     if group == "weights":
-        return f"{DESCRIPTORS[name].title} × {value:g}"
+        return f"{DESCRIPTORS[name].title.lower()} × {value:g}"
     if key in ("data", "recipe", "method"):
         return Path(str(value)).stem.replace("_", " ").replace("$", r"\$") + (" recipe" if key == "recipe" else "")
     return f"{name.replace('_', ' ')} {value}"
@@ -226,13 +227,18 @@ def _quartiles(values: np.ndarray) -> np.ndarray:
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """Settings that are not the same in all runs, and what happened to them by hand: one word per run, by name."""
+    """Settings that are not the same in all runs, and what happened to them by hand: one word per run, by name.
+
+    A setting of a method that a run is not trained by is a dash.
+    """
     flats = [run.config.flat() for run in runs]
     table = {}
     for name in dict.fromkeys(name for flat in flats for name in flat):
+        group = name.split(".")[0]
+        idle = [group in METHODS and run.config.method != group for run in runs]
         words = [_word(flat.get(name)) for flat in flats]
-        if len(set(words)) > 1:
-            table[name] = words
+        if len({word for word, off in zip(words, idle, strict=True) if not off}) > 1:
+            table[name] = ["–" if off else word for word, off in zip(words, idle, strict=True)]
     moved = [[e for e in run.records.poll().events if e["event"] == "weights"] for run in runs]
     if any(moved):
         table["weights moved while training"] = [
@@ -285,7 +291,7 @@ def scoreboard(runs: Sequence[Run], *, keys: Sequence[str] = (), baseline: Run |
     Args:
         runs: one or more.
         keys: scores to show beside the quality of `quality`.
-        baseline: what the quality is compared with: its same variant, else its last.
+        baseline: what the quality is compared with: its same variant, else its last; NaN where the data are others.
 
     Returns:
         series, seeds, step, quality, low, high, one column per key, and against: quality / the baseline's − 1.
@@ -306,6 +312,8 @@ def scoreboard(runs: Sequence[Run], *, keys: Sequence[str] = (), baseline: Run |
         place, member = series.members[0]
         variant = runs[place].config.members[member][0]
         base = against.get(variant, next(reversed(against.values()), np.nan))
+        if baseline is not None and baseline.config.data != runs[place].config.data:
+            base = np.nan
         rows.append(row | {"against": middle / base - 1})
     return pd.DataFrame(rows)
 

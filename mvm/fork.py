@@ -11,6 +11,7 @@ so that all that parts them is the change. d is 0 up to the fork and is measured
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -28,7 +29,7 @@ from mvm.descriptors import descriptors_of, two_diameter
 from mvm.files import append_line, checkpoints, link, write_atomic
 from mvm.methods import METHODS
 from mvm.projection import frame_path
-from mvm.runs import Control, Run, RunError, all_runs, check_name
+from mvm.runs import Control, Run, RunError, check_name
 
 __all__ = ["Branches", "Origin", "changeable", "config_at", "fork", "fresh_name", "origin"]
 
@@ -155,10 +156,10 @@ def _fill(folder: Path, run: Run, config: Config, made: Origin) -> None:
 
 
 def fresh_name(run: Run, step: int) -> str:
-    """A name for a fork that none has: the run's, the step, and a letter."""
+    """A name for a fork that no run has: the run's, the step, and if need be a number."""
     stem = f"{run.name[:80]}-fork{step}"
-    taken = {known.name for known in all_runs()}
-    return next(name for n in range(len(taken) + 1) if (name := f"{stem}{f'-{n + 1}' if n else ''}") not in taken)
+    names = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
+    return next(name for name in names if not (checkpoints() / name).exists())
 
 
 class Branches:

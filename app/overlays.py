@@ -1,0 +1,171 @@
+"""Runs over one another, as Plotly figures for `live_plot`: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mvm.compare import Curve
+from mvm.palette import QUIET, VARIANTS, rgba
+
+__all__ = ["ablation", "branches", "overlay"]
+
+Figure = dict[str, Any]
+GAP = 0.06
+COLOURS = (*VARIANTS[:4], VARIANTS[5])  # grey is the baseline's
+DASHES = ("solid", "dash", "dot", "dashdot")
+MATRIX_SCALE = [[0, "#E8F3EE"], [0.35, "#FBE9C6"], [1, "#D55E00"]]
+WORST = 30.0  # a score of so many floors has the last colour
+LINE, TOP, BOTTOM, SPARE = 22, 34, 48, 8  # pixels
+
+
+def overlay(
+    panels: dict[str, list[Curve]],
+    *,
+    axis: str,
+    log: bool,
+    baseline: dict[str, list[Curve]] | None = None,
+    marks: Sequence[float] = (),
+) -> Figure:
+    """Quantities side by side, in each the median of every series and a ribbon between the quartiles of its seeds.
+
+    Args:
+        panels: curves by the label of the quantity.
+        axis: what x is.
+        log: y is logarithmic.
+        baseline: the same of the run that others are compared with, drawn grey and dashed.
+        marks: places on x with a vertical line: where forks part.
+    """
+    traces: list[dict] = []
+    said: set[str] = set()
+    numbers: dict[str, int] = {}
+    for column, (label, drawn) in enumerate(panels.items()):
+        for curve in (baseline or {}).get(label, []):
+            title = f"baseline: {curve.series.title}"
+            traces += _lines(curve, title, QUIET, "dash", column, log=log, legend=title not in said)
+            said.add(title)
+        for curve in drawn:
+            title = curve.series.title
+            number = numbers.setdefault(title, len(numbers))
+            dash = DASHES[number // len(COLOURS) % len(DASHES)]
+            colour = COLOURS[number % len(COLOURS)]
+            traces += _lines(curve, title, colour, dash, column, log=log, legend=title not in said)
+            said.add(title)
+    layout = _row(list(panels), entries=sorted(said))
+    for column in range(len(panels)):
+        layout[_name("xaxis", column)] |= {"title": {"text": axis, "standoff": 6}}
+        layout[_name("yaxis", column)] |= {"type": "log", "exponentformat": "power"} if log else {"rangemode": "tozero"}
+    layout["shapes"] = [
+        {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": {"color": VARIANTS[1], "width": 1, "dash": "dot"}}
+        | {"xref": _name("x", column), "yref": f"{_name('y', column)} domain"}
+        for x in marks
+        for column in range(len(panels))
+    ]
+    return {"data": traces, "layout": layout}
+
+
+def branches(steps: np.ndarray, distance: np.ndarray, *, titles: Sequence[str], at: int) -> Figure:
+    """How far a fork's fakes are from those of its run, by the noise that made them: `(s, series)` over steps."""
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": steps,
+            "y": distance[:, column],
+            "name": title,
+            "line": {"color": VARIANTS[column % len(VARIANTS)], "width": 1.8},
+        }
+        for column, title in enumerate(titles)
+    ]
+    layout = _row([""], entries=list(titles))
+    layout["xaxis"] |= {"title": {"text": "training step", "standoff": 6}}
+    layout["yaxis"] |= {"title": {"text": "mean distance / 2-diameter of the reals"}, "rangemode": "tozero"}
+    mark = {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "xref": "x", "yref": "y domain"}
+    layout["shapes"] = [mark | {"line": {"color": VARIANTS[1], "width": 1, "dash": "dot"}}]
+    layout["annotations"] = [
+        {"x": at, "y": 1, "yref": "y domain", "text": "fork", "showarrow": False, "xanchor": "left", "yanchor": "top"}
+    ]
+    return {"data": traces, "layout": layout}
+
+
+def ablation(table: pd.DataFrame) -> Figure:
+    """`mvm.compare.matrix` as a picture: a colour for the median, in each cell the median and the extremes."""
+    rows, columns = list(dict.fromkeys(table["what"])), list(dict.fromkeys(table["data"]))
+    cells = table.set_index(["what", "data"])
+    medians = [[cells["median"].get((what, data), np.nan) for data in columns] for what in rows]
+    texts = [[_cell(cells, what, data) for data in columns] for what in rows]
+    shade = np.log10(np.clip(np.array(medians, dtype=float), 1, WORST)) / np.log10(WORST)
+    trace = {
+        "type": "heatmap",
+        "x": columns,
+        "y": rows,
+        "z": shade.tolist(),
+        "text": texts,
+        "texttemplate": "%{text}",
+        "textfont": {"color": "#1F2933"},
+        "colorscale": MATRIX_SCALE,
+        "zmin": 0,
+        "zmax": 1,
+        "showscale": False,
+        "xgap": 3,
+        "ygap": 3,
+        "hovertemplate": "%{y} on %{x}<br>%{text}<extra></extra>",
+    }
+    layout = {
+        "margin": {"l": 8, "r": 8, "t": 30, "b": 8},
+        "xaxis": {"side": "top", "showgrid": False, "fixedrange": True, "type": "category"},
+        "yaxis": {
+            "autorange": "reversed", "showgrid": False, "fixedrange": True, "automargin": True, "type": "category",
+        },
+    }  # fmt: skip
+    return {"data": [trace], "layout": layout}
+
+
+def _cell(cells: pd.DataFrame, what: str, data: str) -> str:
+    if (what, data) not in cells.index:
+        return ""
+    cell = cells.loc[(what, data)]
+    spread = f"<br>{cell['low']:.3g} to {cell['high']:.3g}, {cell['n']:.0f} seeds" if cell["n"] > 1 else "<br>one seed"
+    return f"<b>{cell['median']:.3g}</b>{spread}"
+
+
+def _lines(curve: Curve, title: str, colour: str, dash: str, column: int, *, log: bool, legend: bool) -> list[dict]:
+    """A ribbon, where there are several seeds, and the median."""
+    low, middle, high = (np.where(y > 0, y, np.nan) if log else y for y in (curve.low, curve.middle, curve.high))
+    axes = {"xaxis": _name("x", column), "yaxis": _name("y", column), "legendgroup": title, "name": title}
+    traces: list[dict] = []
+    if curve.members > 1:
+        known = np.isfinite(low) & np.isfinite(high)
+        x, low, high = curve.x[known], low[known], high[known]
+        ribbon = {"x": np.concatenate([x, x[::-1]]), "y": np.concatenate([high, low[::-1]])}
+        ribbon |= {"fill": "toself", "fillcolor": rgba(colour, 0.16), "line": {"width": 0}, "mode": "lines"}
+        traces.append({"type": "scatter", "hoverinfo": "skip", "showlegend": False} | ribbon | axes)
+    line = {"color": colour, "width": 1.8, "dash": dash}
+    median = {"type": "scatter", "mode": "lines", "x": curve.x, "y": middle, "line": line, "showlegend": legend}
+    return [*traces, median | axes]
+
+
+def _row(titles: Sequence[str], *, entries: Sequence[str]) -> Figure:
+    """Subplots side by side with a title each, and a legend below them that has room for its entries."""
+    n = max(1, len(titles))
+    width = (1 - GAP * (n - 1)) / n
+    layout: Figure = {
+        "margin": {"l": 52, "r": 8, "t": TOP, "b": BOTTOM + SPARE + LINE * -(-len(entries) // 4)},
+        "legend": {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
+        "hovermode": "closest",
+        "annotations": [],
+    }
+    for column, title in enumerate(titles):
+        domain = [column * (width + GAP), column * (width + GAP) + width]
+        layout[_name("xaxis", column)] = {"domain": domain, "anchor": _name("y", column)}
+        layout[_name("yaxis", column)] = {"domain": [0, 1], "anchor": _name("x", column)}
+        place = {"x": domain[0], "xanchor": "left", "y": 1.01, "yanchor": "bottom", "xref": "paper", "yref": "paper"}
+        layout["annotations"].append({"text": title, "showarrow": False, "font": {"size": 13}} | place)
+    return layout
+
+
+def _name(base: str, column: int) -> str:
+    return base if column == 0 else f"{base}{column + 1}"

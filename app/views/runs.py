@@ -1,0 +1,461 @@
+"""Runs: every run in one table; a run on its own can be named, noted, resumed, forked; several are compared."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha1
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from app import overlays
+from app.live_plot import live_plot
+from app.state import Tab, page, train
+from app.transport import STATES, duration, wake
+from mvm.archive import pack, unpack
+from mvm.compare import AXES, curves, differences, label_of, matrix, quantities, scoreboard
+from mvm.config import ConfigError
+from mvm.fork import Branches, changeable, config_at, fork, fresh_name, origin
+from mvm.index import Summary, summaries
+from mvm.palette import title_of
+from mvm.runs import ALIVE, Run, RunError
+
+__all__ = ["runs_page"]
+
+MOST_COMPARED = 24
+KINDS = {"all": None, "points": False, "pictures": True}
+FIRST_QUANTITIES = ("w2_ratio", "d_c", "d_g")
+
+
+@dataclass
+class Shelf(Tab):
+    """What one browser tab remembers of the page.
+
+    Attributes:
+        chosen: names of the runs that are ticked.
+        turn: how often the program, and not a hand, has chosen: the table is then a new one.
+        living: whether some run was being trained when the page was drawn.
+    """
+
+    chosen: list[str] = field(default_factory=list)
+    turn: int = 0
+    living: bool = False
+
+    def choose(self, *names: str) -> None:
+        """Tick these runs from the next rerun on."""
+        self.chosen, self.turn = list(names), self.turn + 1
+
+
+def runs_page() -> None:
+    """The whole page."""
+    shelf = st.session_state.setdefault("_page.runs", Shelf(chosen=_from_url()))
+    st.markdown("#### Runs")
+    shelf.show_notice()
+    rows = summaries()
+    if not rows:
+        st.info("No run yet: the **Lab** and **Faces** make them, and so does Import.", icon=":material/science:")
+        importing(shelf)
+        return
+    shelf.living = any(row.status in ALIVE for row in rows)
+    shown = filtered(shelf, rows)
+    st.fragment(table, run_every=2.0 if shelf.living else None)(shelf, [row.name for row in shown])
+    chosen = opened(shelf)
+    st.query_params["compare"] = ",".join(shelf.chosen)
+    actions(shelf, chosen)
+    if chosen:
+        alive = any(run.status().alive for run in chosen)
+        st.fragment(comparison, run_every=3.0 if alive else None)(shelf, chosen)
+    else:
+        st.caption("Tick a run to name, resume, fork or open it; tick several to compare them.")
+
+
+def _from_url() -> list[str]:
+    return [name for name in st.query_params.get("compare", "").split(",") if name]
+
+
+def opened(shelf: Shelf) -> list[Run]:
+    """The ticked runs; those that are gone are unticked."""
+    found = []
+    for name in shelf.chosen[:MOST_COMPARED]:
+        try:
+            found.append(Run.named(name))
+        except RunError:
+            continue
+    shelf.chosen = [run.name for run in found]
+    return found
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def filtered(shelf: Shelf, rows: list[Summary]) -> list[Summary]:
+    """Widgets above the table, and the rows that they leave."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        words = st.text_input(
+            "Find", key="runs.find", placeholder="words of a name, data, variant, note …", bind="query-params",
+            help="every word must be found in what the table says of a run",
+        )  # fmt: skip
+        known = list(dict.fromkeys(row.status for row in rows))
+        states = st.multiselect(
+            "Status", known, format_func=lambda s: STATES[s][1], key="runs.status", help="all if none"
+        )
+        kind = st.segmented_control(
+            "Kind", list(KINDS), default="all", required=True, key="runs.kind", bind="query-params"
+        )
+        importing(shelf)
+    left = [row for row in rows if row.matches(words) and (not states or row.status in states)]
+    left = [row for row in left if KINDS[kind] in (None, row.images)]
+    note = f"{len(left):,} of {len(rows):,} runs, {duration(sum(row.seconds for row in left))} of training"
+    st.caption(f"{note}. Score: over its real-vs-real floor, 1 is the floor; click a column's head to sort.")
+    return left
+
+
+def table(shelf: Shelf, names: list[str]) -> None:
+    """The runs of these names; drawn anew while one is being trained."""
+    by_name = {row.name: row for row in summaries()}
+    rows = [by_name[name] for name in names if name in by_name]
+    if len(rows) < len(names) or any(row.status in ALIVE for row in by_name.values()) != shelf.living:
+        st.rerun()
+    if not rows:
+        st.info("No run has all these words.", icon=":material/search_off:")
+        return
+    digest = sha1(" ".join(names).encode()).hexdigest()[:8]  # rows are ticked by number: other rows, another table
+    ticked = [number for number, row in enumerate(rows) if row.name in shelf.chosen]
+    chosen = st.dataframe(
+        frame(rows),
+        key=f"runs.{digest}.{shelf.turn}",
+        on_select="rerun",
+        selection_mode="multi-row",
+        selection_default={"selection": {"rows": ticked}},
+        hide_index=True,
+        column_config=columns(),
+        height=min(35 * (len(rows) + 1) + 3, 423),
+        placeholder="",
+    )
+    wanted = [rows[number].name for number in chosen["selection"]["rows"] if number < len(rows)]
+    hidden = [name for name in shelf.chosen if name not in names]  # ticked before the filter hid them
+    if set(wanted + hidden) != set(shelf.chosen):
+        shelf.chosen = [name for name in shelf.chosen if name in wanted + hidden]
+        shelf.chosen += [name for name in wanted if name not in shelf.chosen]
+        st.rerun()
+
+
+def frame(rows: list[Summary]) -> pd.DataFrame:
+    """The table's cells."""
+    return pd.DataFrame(
+        [
+            {
+                "name": row.name,
+                "status": STATES[row.status][1].split(":")[0],
+                "progress": row.step / row.steps,
+                "data": row.data,
+                "method": row.method if row.recipe == "stabilised" else f"{row.method} ({row.recipe})",
+                "score": row.quality,
+                "best": title_of(row.best) if row.best else "",
+                "coverage": row.coverage,
+                "recall": row.recall,
+                "seeds": len(row.seeds),
+                "when": datetime.fromtimestamp(row.created, tz=UTC),
+                "note": row.note or (f"({row.reason})" if row.reason else ""),
+                "variants": [title_of(variant) for variant in row.variants],
+                "fork of": row.fork_of or "",
+                "step": row.step,
+                "minutes": row.seconds / 60,
+                "device": row.device or "",
+            }
+            for row in rows
+        ]
+    )
+
+
+def columns() -> dict[str, Any]:
+    """How they are shown."""
+    c = st.column_config
+    return {
+        "name": c.TextColumn(width="medium", pinned=True),
+        "status": c.TextColumn(width=90),
+        "progress": c.ProgressColumn("progress", format="percent", width=100),
+        "step": c.NumberColumn("step", format="localized", width=70),
+        "data": c.TextColumn(width=120),
+        "method": c.TextColumn(width=90),
+        "variants": c.ListColumn(width="medium"),
+        "seeds": c.NumberColumn(width=60),
+        "score": c.NumberColumn("score / floor", format="%.3g", width=95, help="W₂, or Fréchet distance; best variant"),
+        "best": c.TextColumn("of", width=100, help="the variant with the best score, by the median over its seeds"),
+        "coverage": c.NumberColumn(format="%.3f", width=80),
+        "recall": c.NumberColumn(format="%.3f", width=70),
+        "when": c.DatetimeColumn("begun", format="distance", width=110),
+        "minutes": c.NumberColumn("minutes", format="%.1f", width=70, help="of training"),
+        "device": c.TextColumn(width=80),
+        "fork of": c.TextColumn(width="medium"),
+        "note": c.TextColumn(width="medium"),
+    }
+
+
+# -- what can be done with runs ----------------------------------------------------------------------------------------
+
+
+def actions(shelf: Shelf, chosen: list[Run]) -> None:
+    """Buttons for the ticked runs: most are for one alone."""
+    one = chosen[0] if len(chosen) == 1 else None
+    status = one.status() if one else None
+    idle = bool(chosen) and not any(run.status().alive for run in chosen)
+    with st.container(horizontal=True):
+        where = "Faces" if one and one.config.is_images else "Lab"
+        if st.button(f"Open in {where}", icon=":material/open_in_new:", disabled=one is None, help="watch this run"):
+            page(images=one.config.is_images).show(one.name)
+            st.switch_page(st.session_state["_pages"][where], query_params={"run": one.name})
+        rests = status is not None and (status.state == "paused" or not status.alive)
+        st.button(
+            "Resume", icon=":material/resume:", on_click=wake, args=(shelf, one), help="go on from the last checkpoint",
+            disabled=not rests or status.state in ("finished", "diverged"),
+        )  # fmt: skip
+        with st.popover("Fork", icon=":material/fork_right:", disabled=one is None):
+            if one:
+                forking(shelf, one)
+        with st.popover("Name and note", icon=":material/edit:", disabled=one is None):
+            if one:
+                naming(shelf, one, idle=idle)
+        st.download_button(
+            "Save as ZIP", icon=":material/archive:", data=lambda: packed(one) if one else b"", mime="application/zip",
+            file_name=f"{one.name}.zip" if one else None, disabled=one is None, on_click="ignore",
+            help="config, records, weights and snapshots in one file; Import on another machine takes it",
+        )  # fmt: skip
+        with st.popover("Delete", icon=":material/delete:", disabled=not idle):
+            if idle:
+                several = f"these {len(chosen)} runs" if len(chosen) > 1 else f"**{chosen[0].name}**"
+                st.markdown(f"Delete {several}, with all checkpoints and snapshots? This cannot be undone.")
+                st.button("Delete for good", type="primary", on_click=delete, args=(shelf, chosen), key="runs.delete")
+
+
+def naming(shelf: Shelf, run: Run, *, idle: bool) -> None:
+    """Another name, and a note."""
+    with st.form(f"runs.naming.{run.name}", border=False):
+        name = st.text_input(
+            "Name", run.name, disabled=not idle, help="letters, digits and . _ + -; not while it is being trained"
+        )
+        note = st.text_area("Note", run.note, placeholder="what you tried, and what came of it", height=120)
+        if st.form_submit_button("Save", type="primary"):
+            try:
+                run.write_note(note)
+                if name != run.name:
+                    shelf.choose(run.rename(name).name)
+            except (RunError, OSError) as error:
+                shelf.tell(str(error))
+            st.rerun()
+
+
+def forking(shelf: Shelf, run: Run) -> None:
+    """At which step, what changes, and to what."""
+    steps = [step for step in run.checkpoint_steps() if step < run.config.steps]
+    if not steps:
+        st.markdown("This run has kept no checkpoint to fork from: train it further.")
+        return
+    st.markdown("Rewind to a kept checkpoint, change one thing, and train on beside what this run did.")
+    step = steps[0]
+    if len(steps) > 1:
+        step = st.select_slider("At step", steps, steps[len(steps) // 2], key=f"fork.step.{run.name}")
+    known = changeable(config_at(run, step))
+    name = st.selectbox("Change", list(known), key=f"fork.what.{run.name}", help="networks, data and batches stay")
+    now = known[name]
+    value: Any
+    if isinstance(now, bool):
+        value = st.toggle("To", now, key=f"fork.to.{run.name}.{name}.{step}")
+    else:
+        said = " ".join(map(str, now)) if isinstance(now, tuple) else "" if now is None else str(now)
+        value = st.text_input("To", said, key=f"fork.to.{run.name}.{name}.{step}", help=f"it is {said or 'none'} now")
+    label = fresh_name(run, step)
+    st.button(
+        "Fork and train", type="primary", icon=":material/fork_right:", key="fork.go", on_click=branch_off,
+        args=(shelf, run, step, {name: value}, label, shelf.presses),
+    )  # fmt: skip
+
+
+def branch_off(shelf: Shelf, run: Run, step: int, changes: dict[str, Any], name: str, press: int) -> None:
+    """Make the fork, train it in the background, and compare the two."""
+    if not shelf.is_new(press):
+        return
+    try:
+        made = fork(run, step, changes, name=name)
+        train(made)
+        shelf.choose(run.name, made.name)
+    except (ConfigError, RunError, OSError) as error:
+        shelf.tell(str(error))
+
+
+def delete(shelf: Shelf, chosen: list[Run]) -> None:
+    """Delete what is ticked; what cannot be deleted is named and stays."""
+    for run in chosen:
+        try:
+            run.delete()
+        except FileNotFoundError:
+            continue
+        except (RunError, OSError) as error:
+            shelf.tell(str(error))
+    shelf.choose()
+
+
+def packed(run: Run) -> bytes:
+    """The run as one ZIP."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run.zip"
+        pack(run, out)
+        return out.read_bytes()
+
+
+def importing(shelf: Shelf) -> None:
+    """Take a run in that was saved as a ZIP."""
+    with st.popover("Import", icon=":material/upload_file:"), st.form("runs.import", border=False):
+        file = st.file_uploader("A run's ZIP", type=["zip"], help="made by Save as ZIP, or `python -m mvm pack`")
+        name = st.text_input("Name", placeholder="as in the ZIP", help="if a run of that name is here already")
+        if st.form_submit_button("Import", type="primary") and file is not None:
+            try:
+                shelf.choose(unpack(file, name=name.strip() or None).name)
+            except (RunError, OSError) as error:
+                shelf.tell(str(error))
+            st.rerun()
+
+
+# -- side by side ------------------------------------------------------------------------------------------------------
+
+
+def comparison(shelf: Shelf, runs: list[Run]) -> None:
+    """Curves, branches, scores, what differs, and the ablation matrix of the ticked runs."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        place = st.container()  # quantities stand first, but what there are depends on the baseline, too
+        pinned = baseline(runs)
+        axis, log = axes()
+    others = [run for run in runs if pinned is None or run.name != pinned.name] or runs
+    curves_row(others, pinned, axis=axis, log=log, place=place)
+    for run in runs:
+        made = origin(run)
+        trunk = next((other for other in runs if made and other.name == made.run), None)
+        if trunk is not None:
+            branches_row(trunk, run, made.step)
+    scores_row(runs, pinned)
+    differs = differences(runs)
+    if len(runs) > 1:
+        st.markdown("**What differs** &nbsp; :gray[settings that are not the same in all]")
+        if differs:
+            st.dataframe(pd.DataFrame(differs, index=[run.name for run in runs]).T, width="stretch")
+        else:
+            st.caption("Nothing: these runs repeat one another.")
+    matrix_row(runs)
+
+
+def baseline(runs: list[Run]) -> Run | None:
+    """The run that the others are compared with; it stays when others are ticked."""
+    names = list(dict.fromkeys([*(run.name for run in runs), *[st.session_state.get("runs.baseline") or ""]]))
+    names = [name for name in names if name]
+    name = st.selectbox(
+        "Baseline", names, index=None, key="runs.baseline", placeholder="none pinned", width=240, bind="query-params",
+        help="drawn grey and dashed; scores say how much better or worse others are. It stays when others are ticked",
+    )  # fmt: skip
+    try:
+        return Run.named(name) if name else None
+    except RunError:
+        return None
+
+
+def axes() -> tuple[str, bool]:
+    """What curves are drawn against, and whether their values are logarithmic."""
+    axis = st.selectbox(
+        "Against", list(AXES), format_func=AXES.get, key="runs.axis", width=200, bind="query-params",
+        help="runs of other lengths, batches or speeds are comparable on another axis",
+    )  # fmt: skip
+    return axis, st.toggle("Logarithmic", True, key="runs.log", bind="query-params")
+
+
+def curves_row(runs: list[Run], pinned: Run | None, *, axis: str, log: bool, place: DeltaGenerator) -> None:
+    """Recorded quantities over training; which of them is asked in a place above."""
+    known = quantities([*runs, *([pinned] if pinned else [])])
+    first = [key for key in FIRST_QUANTITIES if key in known] or list(known)[:3]
+    chosen = place.multiselect(
+        "Over training", list(known), first, format_func=known.get, max_selections=3, key="runs.quantities",
+        help="median and quartiles over the seeds; runs that differ in nothing but their seeds are pooled",
+    )  # fmt: skip
+    panels = {known[key]: curves(runs, key, axis=axis) for key in chosen if key in known}
+    if not any(panels.values()):
+        st.caption("Nothing is recorded of these yet.")
+        return
+    grey = {known[key]: curves([pinned], key, axis=axis) for key in chosen if key in known} if pinned else None
+    marks = [made.step for run in runs if (made := origin(run))] if axis == "step" else []
+    figure = overlays.overlay(panels, axis=AXES[axis], log=log, baseline=grey, marks=marks)
+    words = "; ".join(f"{label}: {', '.join(c.series.title for c in drawn)}" for label, drawn in panels.items())
+    live_plot(
+        figure, key=f"runs.curves.{len(panels)}.{axis}.{log}", height=300 + figure["layout"]["margin"]["b"], alt=words
+    )
+
+
+def branches_row(trunk: Run, run: Run, step: int) -> None:
+    """How far a fork and its run are apart."""
+    readers = st.session_state.setdefault("_branches", {})
+    try:
+        reader = readers.setdefault((str(trunk.path), str(run.path)), Branches(trunk, run))
+    except RunError as error:
+        st.caption(str(error))
+        return
+    steps, distance = reader.distance()
+    if not len(steps):
+        return
+    variants, seeds = run.config.variants, len(run.config.seeds)
+    middle = np.median(distance.reshape(len(steps), len(variants), seeds), axis=-1)
+    parted = np.array(reader.parted(), dtype=object).reshape(len(variants), seeds)
+    words = []
+    for variant, at in zip(variants, parted, strict=True):
+        known = sorted(step for step in at if step is not None)
+        words.append(f"{title_of(variant)}: {f'at step {known[0]:,}' if known else 'not yet'}")
+    changes = ", ".join(f"{name} {value}" for name, value in origin(run).changes.items()) or "nothing changed"
+    st.markdown(
+        f"**Where they part** &nbsp; :gray[{run.name}, {changes}, forked at step {step:,}; "
+        f"same batches, same noise. 1 % apart: {'; '.join(words)}]"
+    )
+    figure = overlays.branches(steps, middle, titles=[title_of(v) for v in variants], at=step)
+    live_plot(figure, key=f"runs.branches.{run.name}", height=300, alt=f"Distance of the branches' fakes: {words}")
+
+
+def scores_row(runs: list[Run], pinned: Run | None) -> None:
+    """Last scores of every series."""
+    st.markdown(
+        "**Last scores** &nbsp; :gray[medians over seeds; score / floor: W₂ of points, Fréchet distance of pictures]"
+    )
+    under = next((row for run in runs for row in _score_keys(run)), ())
+    board = scoreboard(runs, keys=under, baseline=pinned)
+    board["against"] *= 100
+    spread = zip(board["low"], board["high"], strict=True)
+    board["quartiles"] = [f"{low:.3g} to {high:.3g}" if low < high else "" for low, high in spread]
+    shown = ["series", "seeds", "step", "quality", "quartiles", *(["against"] if pinned else []), *under]
+    c = st.column_config
+    config = {"quality": c.NumberColumn("score / floor", format="%.3g"), "step": c.NumberColumn(format="localized")}
+    config["against"] = c.NumberColumn("against the baseline", format="%+.0f %%", help="less is better")
+    config |= {key: c.NumberColumn(label_of(key), format="%.3f") for key in under}
+    st.dataframe(board[shown], hide_index=True, width="stretch", column_config=config, placeholder="–")
+
+
+def _score_keys(run: Run) -> list[list[str]]:
+    """Keys of the scores beside the quality: those of points or of pictures."""
+    scores = run.scores() or next((record["scores"] for record in run.records.scores[-1:]), None)
+    if not scores:
+        return []
+    keys = ("precision", "recall", "coverage", "density", "distance_mean", "geodesic_spearman")
+    first = next((key.removesuffix("fd") for key in scores[0] if key.endswith(".fd")), "")
+    return [[f"{first}{key}" for key in keys if scores[0].get(f"{first}{key}") is not None]]
+
+
+def matrix_row(runs: list[Run]) -> None:
+    """Score over floor by what is matched and data."""
+    cells = matrix(runs)
+    if len(cells) < 2:
+        return
+    st.markdown(
+        "**Ablation matrix** &nbsp; :gray[score over floor, median and range over seeds: 1 is as near as a second real "
+        "sample]"
+    )
+    rows = cells["what"].nunique()
+    live_plot(overlays.ablation(cells), key=f"runs.matrix.{rows}", height=50 + 56 * rows, alt=cells.to_csv(index=False))

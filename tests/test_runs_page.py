@@ -1,0 +1,214 @@
+"""The Runs page without a browser: find, compare, name, fork, delete; a table's ticks come by the URL here."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import zipfile
+
+import pytest
+from pages import button, open_page, words
+from trainers import small_config, write_cloud
+
+from app import overlays
+from mvm.archive import pack
+from mvm.compare import curves, matrix
+from mvm.files import locked
+from mvm.fork import fork, origin
+from mvm.recorder import train
+from mvm.runs import Run
+
+SCRIPT = """
+import streamlit as st
+from app.views.runs import runs_page
+st.session_state.setdefault("_pages", {})
+runs_page()
+"""
+STEPS = 60
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two finished runs: two variants by two seeds, and a peer."""
+    folder = tmp_path_factory.mktemp("runs")
+    cloud = write_cloud(folder / "cloud.csv")
+    for name, fields in {"mine": {"seeds": (0, 1)}, "peer": {"method": "wgan", "variants": ("wgan",)}}.items():
+        run = Run.create(small_config(cloud, steps=STEPS, checkpoints=3, **fields), path=folder / name)
+        for _ in train(run):
+            pass
+    return folder
+
+
+@pytest.fixture
+def runs(trained, checkpoints, no_processes):
+    for name in ("mine", "peer"):
+        shutil.copytree(trained / name, checkpoints / name)
+    return checkpoints
+
+
+def table(app):
+    """The cells of the first table."""
+    return app.dataframe[0].value
+
+
+def test_where_there_is_nothing_a_person_is_told_where_to_go(no_processes):
+    assert "No run yet" in words(open_page(SCRIPT))
+
+
+def test_every_run_is_in_the_table_and_words_find_it(runs):
+    Run.named("peer").write_note("a baseline, from its paper")
+    app = open_page(SCRIPT)
+    cells = table(app).set_index("name")
+    assert set(cells.index) == {"mine", "peer"}
+    row = cells.loc["mine"]
+    assert (row["status"], row["progress"], row["data"], row["method"]) == ("finished", 1, "cloud.csv", "mvm")
+    scores = Run.named("mine").scores()
+    means = {v: sum(s["w2_ratio"] for s in scores if s["variant"] == v) / 2 for v in ("centroid", "both")}
+    assert row["score"] == pytest.approx(min(means.values()))
+    assert cells.loc["peer"]["note"] == "a baseline, from its paper"
+    assert "2 of 2 runs" in words(app)
+    app.text_input(key="runs.find").set_value("wgan PAPER").run()
+    assert list(table(app)["name"]) == ["peer"]
+    app.text_input(key="runs.find").set_value("nothing like it").run()
+    assert "No run has all these words." in words(app)
+    app.text_input(key="runs.find").set_value("").run()
+    app.segmented_control(key="runs.kind").set_value("pictures").run()
+    assert "0 of 2 runs" in words(app)
+
+
+def test_two_runs_side_by_side(runs):
+    app = open_page(SCRIPT, compare="mine,peer")
+    assert not app.exception
+    said = words(app)
+    for title in ("Last scores", "What differs", "Ablation matrix"):
+        assert title in said
+    board = app.dataframe[1].value
+    assert list(board["series"]) == ["centroid only, mvm", "both, mvm", "WGAN, wgan"]
+    assert list(board["seeds"]) == [2, 2, 1]
+    assert "against" not in board
+    differs = app.dataframe[2].value
+    assert list(differs.columns) == ["mine", "peer"]
+    assert list(differs.loc["method"]) == ["mvm", "wgan"]
+    assert "steps" not in differs.index
+    app.selectbox(key="runs.baseline").select("peer").run()
+    board = app.dataframe[1].value.set_index("series")
+    peer, mine = board.loc["WGAN, wgan"], board.loc["both, mvm"]
+    assert peer["against"] == pytest.approx(0)
+    assert mine["against"] == pytest.approx(100 * (mine["quality"] / peer["quality"] - 1))
+    for axis in ("share", "seconds", "examples"):
+        app.selectbox(key="runs.axis").select(axis).run()
+        assert not app.exception
+
+
+def test_overlays_draw_what_was_measured(runs):
+    run, peer = Run.named("mine"), Run.named("peer")
+    drawn = curves([run], "d_c")
+    figure = overlays.overlay(
+        {"d_c": drawn, "loss": curves([run], "metric_loss")}, axis="step", log=False,
+        baseline={"d_c": curves([peer], "d_c")}, marks=[20],
+    )  # fmt: skip
+    lines = [t for t in figure["data"] if t.get("showlegend")]
+    assert [t["name"] for t in lines] == ["baseline: WGAN", "centroid only", "both"]
+    assert lines[1]["y"] is drawn[0].middle
+    assert lines[0]["line"]["dash"] == "dash"
+    ribbons = [t for t in figure["data"] if t.get("fill")]
+    assert len(ribbons) == 4
+    assert list(ribbons[0]["y"]) == [*drawn[0].high, *drawn[0].low[::-1]]
+    assert {t["xaxis"] for t in figure["data"]} == {"x", "x2"}
+    assert [s["x0"] for s in figure["layout"]["shapes"]] == [20, 20]
+    cells = matrix([run, peer])
+    (heat,) = overlays.ablation(cells)["data"]
+    assert heat["y"] == list(cells["what"])
+    assert f"<b>{cells['median'][0]:.3g}</b>" in heat["text"][0][0]
+    assert "2 seeds" in heat["text"][0][0]
+
+
+def test_a_fork_is_made_trained_and_compared(runs, no_processes):
+    app = open_page(SCRIPT, compare="mine")
+    app.select_slider(key="fork.step.mine").set_value(20).run()
+    app.selectbox(key="fork.what.mine").select("weights.diameter").run()
+    app.text_input(key="fork.to.mine.weights.diameter.20").set_value("-1").run()
+    app.button(key="fork.go").click().run()
+    assert "weights.diameter: input should be greater than or equal to 0" in words(app)
+    assert no_processes == []
+    app.text_input(key="fork.to.mine.weights.diameter.20").set_value("0.25").run()
+    app.button(key="fork.go").click().run()
+    assert no_processes == ["mine-fork20"]
+    made = Run.named("mine-fork20")
+    assert origin(made).changes == {"weights.diameter": 0.25}
+    assert app.query_params["compare"] in ("mine,mine-fork20", ["mine,mine-fork20"])
+    said = words(app)
+    assert "Where they part" in said
+    assert "weights.diameter 0.25, forked at step 20" in said
+    assert list(app.dataframe[2].value.loc["weights.diameter"]) == ["1", "0.25"]
+
+
+def test_where_branches_part_is_said(runs):
+    made = fork(Run.named("mine"), 20, {"weights.diameter": 0})
+    for _ in train(made):
+        pass
+    said = words(open_page(SCRIPT, compare="mine,mine-fork20"))
+    assert "centroid only: not yet; both: at step 30" in said
+
+
+def test_a_name_and_a_note(runs):
+    app = open_page(SCRIPT, compare="mine")
+    app.text_area[0].set_value("works")
+    next(t for t in app.text_input if t.label == "Name" and t.value == "mine").set_value("peer")
+    button(app, "Save").click().run()
+    assert "'peer' exists" in words(app)
+    next(t for t in app.text_input if t.label == "Name" and t.value == "peer").set_value("good one")
+    button(app, "Save").click().run()
+    assert "'good one' cannot name a run" in words(app)
+    next(t for t in app.text_input if t.label == "Name" and t.value == "good one").set_value("good")
+    button(app, "Save").click().run()
+    assert Run.named("good").note == "works"
+    assert app.query_params["compare"] in ("good", ["good"])
+
+
+def test_delete_takes_the_ticked_runs_and_never_a_living_one(runs):
+    app = open_page(SCRIPT, compare="mine,peer")
+    with locked(runs / "peer" / "lock"):
+        app.button(key="runs.delete").click().run()
+        assert "peer is being trained; stop it before you delete it" in words(app)
+    assert [path.name for path in runs.glob("[!.]*")] == ["peer"]
+    with locked(runs / "peer" / "lock"):
+        app = open_page(SCRIPT, compare="peer")
+        assert not [b for b in app.button if b.key == "runs.delete"]
+
+
+def test_resume_starts_a_trainer(runs, make, no_processes):
+    make("new", 60)
+    app = open_page(SCRIPT, compare="new")
+    button(app, "Resume").click().run()
+    assert no_processes == ["new"]
+    assert button(open_page(SCRIPT, compare="mine"), "Resume").disabled
+
+
+def test_runs_that_are_gone_are_unticked(runs):
+    app = open_page(SCRIPT, compare="mine,lost,..,peer")
+    assert not app.exception
+    assert app.query_params["compare"] in ("mine,peer", ["mine,peer"])
+
+
+def archive(run: Run, tmp_path) -> bytes:
+    pack(run, tmp_path / "run.zip")
+    return (tmp_path / "run.zip").read_bytes()
+
+
+def test_import_takes_a_run_in_and_refuses_what_leads_outside(runs, tmp_path):
+    content = archive(Run.named("mine"), tmp_path)
+    app = open_page(SCRIPT)
+    app.file_uploader[0].upload("mine.zip", content, "application/zip")
+    next(t for t in app.text_input if t.placeholder == "as in the ZIP").set_value("theirs")
+    button(app, "Import").click().run()
+    assert Run.named("theirs").scores() == Run.named("mine").scores()
+    assert "theirs" in set(table(app)["name"])
+    spoiled = io.BytesIO(content)
+    with zipfile.ZipFile(spoiled, "a") as into:
+        into.writestr("mine/../../outside.txt", "x")
+    app = open_page(SCRIPT)
+    app.file_uploader[0].upload("mine.zip", spoiled.getvalue(), "application/zip")
+    button(app, "Import").click().run()
+    assert "outside.txt" in words(app)
+    assert not (runs.parent / "outside.txt").exists()
