@@ -36,7 +36,8 @@ class Summary:
         name: of the run.
         status: as `mvm.runs.Status.state`.
         step, steps: done and wanted.
-        data, method, recipe, variants, seeds, batch: of its config; data as tables call it.
+        data, method, recipe, variants, seeds, batch: of its config.
+        title: what tables call the data.
         images: whether it is on pictures.
         quality: score over floor (W₂ of points, a Fréchet distance of pictures) of its best variant, the seeds' median.
         best: which variant that is.
@@ -54,6 +55,7 @@ class Summary:
     step: int
     steps: int
     data: str
+    title: str
     method: str
     recipe: str
     variants: list[str]
@@ -139,7 +141,8 @@ def _row(run: Run) -> dict[str, Any]:
     row = {
         "step": max((kind[0]["step"] for kind in lines.values() if kind), default=0),
         "steps": config.steps,
-        "data": data_title(config.data),
+        "data": config.data,
+        "title": data_title(config.data),
         "method": config.method,
         "recipe": config.recipe,
         "variants": list(config.variants),

@@ -154,7 +154,7 @@ def frame(rows: list[Summary]) -> pd.DataFrame:
                 "name": row.name,
                 "status": STATES[row.status][1].split(":")[0],
                 "progress": row.step / row.steps,
-                "data": row.data,
+                "data": row.title,
                 "method": row.method if row.recipe == "stabilised" else f"{row.method} ({row.recipe})",
                 "score": row.quality,
                 "best": title_of(row.best) if row.best else "",

@@ -1,24 +1,43 @@
-"""The runs that there are, from the command line: runs, pack, unpack."""
+"""The runs that there are, from the command line: runs, compare, note, rename, delete, pack, unpack."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from mvm.commands.flags import Commands
-from mvm.runs import Run, all_runs
+from mvm.config import ConfigError
+from mvm.runs import Run
 
 __all__ = ["add"]
+
+NONE = "no runs yet; `python -m mvm train --data circle` makes one"
 
 
 def add(command: Commands) -> None:
     """The commands of this family."""
-    runs = command("runs", runs_command, "list the runs", run=False)
-    runs.add_argument("--json", action="store_true", help="print JSON")
+    runs = command("runs", runs_command, "list the runs, newest first", run=False)
+    runs.add_argument("--find", default="", metavar="WORDS", help="those of which the list says all these words")
+    runs.add_argument("--sort", default="created", metavar="COLUMN", help="such as quality, seconds, name or step")
+    runs.add_argument("--reverse", action="store_true", help="the other way round")
+    compare = command("compare", compare_command, "scores of several runs side by side, and what differs", run=False)
+    compare.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
+    compare.add_argument("--baseline", metavar="RUN", help="that the scores are compared with")
+    for listing in (runs, compare):
+        listing.add_argument("--json", action="store_true", help="print JSON")
+    note = command("note", note_command, "write a note about a run, or print the one that it has")
+    note.add_argument("text", nargs="?", help="replaces the note; '' takes it away")
+    rename = command("rename", rename_command, "give a run another name")
+    rename.add_argument("name", metavar="NAME", help="the new one")
+    delete = command("delete", delete_command, "remove runs for good; never one that is being trained", run=False)
+    delete.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
+    delete.add_argument("--yes", action="store_true", help="do not ask")
     pack = command("pack", pack_command, "write a run into one ZIP, for another machine or another person")
     pack.add_argument("--out", required=True, type=Path, metavar="FILE.zip", help="where to")
     pack.add_argument("--light", action="store_true", help="without snapshots, UMAP frames and kept checkpoints")
@@ -29,21 +48,79 @@ def add(command: Commands) -> None:
 
 def runs_command(options: argparse.Namespace) -> None:
     """List every run with what it is doing."""
-    rows = []
-    for run in all_runs():
-        status = run.status()
-        row = {"name": run.name, "status": status.state, "step": status.step, "steps": status.steps}
-        row |= {"data": run.config.data, "method": run.config.method, "variants": list(run.config.variants)}
-        rows.append(row | {"seeds": list(run.config.seeds), "seconds": status.seconds, "reason": status.reason})
+    from mvm.index import SORTS, summaries
+
+    if options.sort not in SORTS:
+        raise ConfigError(f"sort: unknown column {options.sort!r}; known: {', '.join(SORTS)}")
+    rows = [row for row in summaries() if row.matches(options.find)]
+    known = [row for row in rows if getattr(row, options.sort) is not None]  # the others come last, either way
+    downwards = (options.sort in ("created", "step", "seconds")) != options.reverse
+    ordered = sorted(known, key=lambda row: getattr(row, options.sort), reverse=downwards)
+    rows = ordered + [row for row in rows if getattr(row, options.sort) is None]
     if options.json:
-        print(json.dumps(rows, indent=1))
+        print(json.dumps([asdict(row) for row in rows], indent=1))
     elif not rows:
-        print("no runs yet; `python -m mvm train --data circle` makes one")
+        print("no run has all these words" if options.find else NONE)
     else:
-        print(f"{'name':32} {'status':12} {'step':>15}  {'data':20} variants")
+        print(f"{'name':32} {'status':12} {'step':>15}  {'data':20} {'score':>6}  variants; score: best over its floor")
         for row in rows:
-            progress = f"{row['step']}/{row['steps']}"
-            print(f"{row['name']:32} {row['status']:12} {progress:>15}  {row['data']:20} {' '.join(row['variants'])}")
+            progress, score = f"{row.step}/{row.steps}", "-" if row.quality is None else f"{row.quality:.3g}"
+            note = f"  # {row.note.splitlines()[0]}" if row.note else ""
+            variants = " ".join(row.variants)
+            print(f"{row.name:32} {row.status:12} {progress:>15}  {row.data:20} {score:>6}  {variants}{note}")
+
+
+def compare_command(options: argparse.Namespace) -> None:
+    """Print last scores of every series, and the settings that are not the same in all runs."""
+    from mvm.compare import differences, scoreboard
+
+    runs = [Run.named(name) for name in dict.fromkeys(options.runs)]
+    baseline = Run.named(options.baseline) if options.baseline else None
+    board, differs = scoreboard(runs, baseline=baseline), differences(runs)
+    if options.json:
+        series = json.loads(board.to_json(orient="records"))
+        print(json.dumps({"runs": [run.name for run in runs], "series": series, "differs": differs}, indent=1))
+        return
+    width = max(len(title) for title in board["series"])
+    print(f"{'series':{width}} {'seeds':>5} {'step':>8} {'score':>8} {'quartiles':>18} {'against':>8}")
+    for row in board.itertuples():
+        score, spread = f"{row.quality:.3g}", f"{row.low:.3g} to {row.high:.3g}"
+        against = "-" if math.isnan(row.against) else f"{row.against:+.0%}"
+        print(f"{row.series:{width}} {row.seeds:>5} {row.step:>8} {score:>8} {spread:>18} {against:>8}")
+    for name, words in differs.items():
+        print(f"\n{name}")
+        for run, word in zip(runs, words, strict=True):
+            print(f"    {run.name:32} {word}")
+
+
+def note_command(options: argparse.Namespace) -> None:
+    """Write or print a note."""
+    run = Run.named(options.run)
+    if options.text is None:
+        print(run.note or f"{run.name} has no note")
+    else:
+        run.write_note(options.text)
+
+
+def rename_command(options: argparse.Namespace) -> None:
+    """Give a run another name."""
+    run = Run.named(options.run)
+    print(f"{run.name}: now {run.rename(options.name).name}")
+
+
+def delete_command(options: argparse.Namespace) -> None:
+    """Remove runs, if the person means it."""
+    runs = [Run.named(name) for name in dict.fromkeys(options.runs)]
+    names = ", ".join(run.name for run in runs)
+    if not options.yes:
+        if not sys.stdin.isatty():
+            raise ConfigError(f"delete: {names} would be gone for good; say --yes")
+        if input(f"delete {names} for good? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("nothing is deleted")
+            return
+    for run in runs:
+        run.delete()
+        print(f"{run.name}: deleted")
 
 
 def pack_command(options: argparse.Namespace) -> None:

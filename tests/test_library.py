@@ -1,0 +1,79 @@
+"""Keeping house from the command line: list, compare, note, rename, delete."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from mvm.files import locked
+from mvm.recorder import train
+from mvm.runs import Run
+
+
+@pytest.fixture
+def two(make) -> tuple[Run, Run]:
+    """A finished run and one that is new."""
+    first = make("first", 40)
+    for _ in train(first):
+        pass
+    return first, make("second", 80, batch=32)
+
+
+def listed(cli, *arguments: str) -> list[str]:
+    return [row["name"] for row in json.loads(cli("runs", "--json", *arguments).out)]
+
+
+def test_the_list_can_be_searched_and_sorted(two, cli):
+    assert listed(cli) == ["second", "first"]
+    assert listed(cli, "--reverse") == ["first", "second"]
+    assert listed(cli, "--sort", "name") == ["first", "second"]
+    assert listed(cli, "--sort", "quality") == ["first", "second"]
+    assert listed(cli, "--sort", "quality", "--reverse") == ["first", "second"]  # what has no score comes last
+    assert listed(cli, "--find", "finished CENTROID") == ["first"]
+    row = json.loads(cli("runs", "--json", "--find", "first").out)[0]
+    best = min(two[0].scores(), key=lambda scores: scores["w2_ratio"])
+    assert (row["best"], row["quality"]) == (best["variant"], best["w2_ratio"])
+    assert cli("runs", "--find", "no such").out == "no run has all these words\n"
+    refused = cli("runs", "--sort", "beauty")
+    assert (refused.status, refused.err.count("\n")) == (2, 1)
+    assert "sort: unknown column 'beauty'; known: name, status, step" in refused.err
+
+
+def test_runs_are_compared_on_one_screen(two, cli):
+    told = cli("compare", "first", "second", "--baseline", "first")
+    assert told.status == 0
+    lines = told.out.splitlines()
+    assert lines[1].split()[-1] == "+0%"
+    assert lines[3].split()[-1] == "-"  # it has no scores yet
+    assert "batch" in lines
+    assert [line.split() for line in lines[lines.index("batch") + 1 :][:2]] == [["first", "16"], ["second", "32"]]
+    found = json.loads(cli("compare", "first", "second", "--json").out)
+    assert found["differs"]["batch"] == ["16", "32"]
+    assert found["series"][0]["quality"] == pytest.approx(two[0].scores()[0]["w2_ratio"])
+    assert found["series"][2]["quality"] is None
+
+
+def test_a_note_is_written_printed_and_in_the_list(two, cli):
+    assert cli("note", "first").out == "first has no note\n"
+    assert cli("note", "first", "γ = 0\nsecond line").status == 0
+    assert cli("note", "first").out == "γ = 0\nsecond line\n"
+    assert "# γ = 0\n" in cli("runs").out
+    assert cli("note", "first", "").status == 0
+    assert cli("note", "first").out == "first has no note\n"
+
+
+def test_rename_and_delete(two, cli, checkpoints, monkeypatch):
+    assert cli("rename", "first", "best").out == "first: now best\n"
+    assert "'second' exists" in cli("rename", "best", "second").err
+    assert "say --yes" in cli("delete", "best", "second").err
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    for answer, said in (("", "nothing is deleted\n"), ("y", "best: deleted\n")):
+        monkeypatch.setattr("builtins.input", lambda _, answer=answer: answer)
+        assert cli("delete", "best").out == said
+    with locked(checkpoints / "second" / "lock"):
+        refused = cli("delete", "second", "--yes")
+        assert (refused.status, "stop it before you delete it" in refused.err) == (2, True)
+    assert cli("delete", "second", "--yes").status == 0
+    assert [path.name for path in checkpoints.glob("[!.]*")] == []
