@@ -83,9 +83,9 @@ def transport(
             on_click=_train, args=(tab, config, tab.presses), shortcut="T",
         )  # fmt: skip
         if state == "paused" or not alive:
-            label, wake = ("Continue", "go on training") if alive else ("Resume", "go on from the last checkpoint")
+            label, says = ("Continue", "go on training") if alive else ("Resume", "go on from the last checkpoint")
             st.button(
-                label, icon=":material/resume:", help=f"{wake}  (key P)", shortcut="P", on_click=wake, args=(tab, run),
+                label, icon=":material/resume:", help=f"{says}  (key P)", shortcut="P", on_click=wake, args=(tab, run),
                 disabled=run is None or state in ("finished", "diverged"),
             )  # fmt: skip
         else:

@@ -61,10 +61,12 @@ def origin(run: Run) -> Origin | None:
 
 def changeable(config: Config) -> dict[str, Any]:
     """Settings that a fork may change, with their values: all but what shapes networks, data and batches."""
-    groups = ["optimiser.", f"{config.method}."] + ["weights."] * METHODS[config.method].matches_descriptors
-    used = {f"weights.{name}" for variant in config.variants for name in descriptors_of(variant)}
-    flat = {name: value for name, value in config.flat().items() if name.startswith(tuple(groups)) or name == "steps"}
-    return {name: value for name, value in flat.items() if not name.startswith("weights.") or name in used}
+    flat, names = config.flat(), []
+    if METHODS[config.method].matches_descriptors:
+        names = [f"weights.{name}" for variant in config.variants for name in descriptors_of(variant)]
+    for group in (f"{config.method}.", "optimiser."):
+        names += [name for name in flat if name.startswith(group)]
+    return {name: flat[name] for name in [*names, "steps"]}
 
 
 def config_at(run: Run, step: int) -> Config:

@@ -140,7 +140,7 @@ def test_a_press_is_served_whole(finished: Run, no_processes: list[str], monkeyp
     transport._reset(tab, finished, 1)
     assert no_processes[1:] == [tab.run]
     transport.ask(tab, finished, stop=True)
-    transport._wake(tab, finished)
+    transport.wake(tab, finished)
     assert no_processes[2:] == ["ring"]
     with locked(finished.path / "lock"):
         transport._reset(tab, finished, 2)

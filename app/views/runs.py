@@ -190,7 +190,7 @@ def columns() -> dict[str, Any]:
         "best": c.TextColumn("of", width=100, help="the variant with the best score, by the median over its seeds"),
         "coverage": c.NumberColumn(format="%.3f", width=80),
         "recall": c.NumberColumn(format="%.3f", width=70),
-        "when": c.DatetimeColumn("begun", format="distance", width=110),
+        "when": c.DatetimeColumn("begun", format="distance", width=130),
         "minutes": c.NumberColumn("minutes", format="%.1f", width=70, help="of training"),
         "device": c.TextColumn(width=80),
         "fork of": c.TextColumn(width="medium"),

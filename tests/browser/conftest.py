@@ -40,7 +40,8 @@ HARMLESS = (
     "ERR_INTERNET_DISCONNECTED",
     "ERR_NAME_NOT_RESOLVED",
     "GPU stall due to ReadPixels",
-    "/faces/_stcore/",  # where Streamlit looks for itself first, on a page that is not the first
+    "/_stcore/host-config",  # where Streamlit looks for itself first, on a page that is not the first
+    "/_stcore/health",
 )
 
 
