@@ -167,6 +167,9 @@ def bundle(
     step: int | Sequence[int] | None = None,
     seed: int | None = None,
     form: str = "distance",
+    quantity: str | None = None,
+    axis: str = "step",
+    project: bool = True,
     stem: str | None = None,
     on_progress: Callable[[int, int, str], None] = lambda done, of, what: None,
 ) -> Bundle:
@@ -174,7 +177,7 @@ def bundle(
 
     Args:
         names: of figures, or "all": then those that these runs cannot give are skipped, and named.
-        runs, step, seed, form: as for `mvm.figures.data`.
+        runs, step, seed, form, quantity, axis, project: as for `mvm.figures.data`.
         venue, wide: as for `mvm.figures.render`.
         formats: of `FORMATS`; PDF when None.
         dpi: as for `encoded`.
@@ -191,13 +194,15 @@ def bundle(
     names = list(FIGURES) if every else list(dict.fromkeys(names))
     for name in names:
         figure_of(name)
-    selection = Selection.of(runs, step=step, seed=seed, form=form)
+    chosen = {"seed": seed, "form": form, "quantity": quantity, "axis": axis}
+    selection = Selection.of(runs, step=step, project=project, **chosen)
     made = Bundle()
-    look = {"venue": venue, "wide": wide, "formats": list(formats), "dpi": dpi, "seed": seed, "form": form}
+    look = {"venue": venue, "wide": wide, "formats": list(formats), "dpi": dpi}
     for done, name in enumerate(names):
         on_progress(done, len(names), name)
         try:
-            made.files |= _files(name, selection, look, stem or name)
+            used = {"seed": seed, "form": form} | {key: chosen[key] for key in FIGURES[name].options}
+            made.files |= _files(name, selection, look | used, stem or name)
         except NoFigure as reason:
             if not every:
                 raise
@@ -258,6 +263,7 @@ def fingerprint(run: Run, step: int, uses: Sequence[str]) -> dict[str, str]:
 
     records, scores: lines of scalars.jsonl up to the step (training on adds others), and scores.json.
     snapshots, snapshot: all up to the step, or that of the step.
+    origin, reals: what a fork was made of, and the pictures that fakes are compared with.
     frame: the UMAP frame of the step.
     """
     found = {"config.json": _digest((run.path / "config.json").read_bytes())}
@@ -272,6 +278,10 @@ def fingerprint(run: Run, step: int, uses: Sequence[str]) -> dict[str, str]:
         paths.append(run.path / "scores.json")
     if "snapshots" in uses:
         paths += [run.snapshot_path(each) for each in run.snapshot_steps() if each <= step]
+    if "origin" in uses:
+        paths.append(run.path / "fork.json")
+    if "reals" in uses:
+        paths.append(run.path / "real.npy")
     if "snapshot" in uses:
         paths.append(run.snapshot_path(step))
     if "frame" in uses:
@@ -316,9 +326,9 @@ def _rebuilt(path: Path, moved: Sequence[str], say: Callable[[str], None]) -> in
             more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
             say(f"{stem}: the run has changed since: {', '.join(changes[:3])}{more}; nothing is rebuilt of it")
             return 2
-        keys = ("venue", "wide", "formats", "dpi", "seed", "form", "stem")
+        keys = ("venue", "wide", "formats", "dpi", "seed", "form", "quantity", "axis", "stem")
         steps = [entry["step"] for entry in recipe["runs"]]
-        made = bundle([recipe["figure"]], runs, step=steps, **{key: recipe[key] for key in keys})
+        made = bundle([recipe["figure"]], runs, step=steps, **{key: recipe[key] for key in keys if key in recipe})
     except (ConfigError, RunError) as error:
         say(f"{stem}: {error}")
         return 2

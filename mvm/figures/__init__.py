@@ -1,0 +1,209 @@
+"""Figures and tables for a paper, made of one's own runs.
+
+    paper       spectrum      Fig. 5     ten leading eigenvalues of the real embeddings' distances over training
+                samples       Fig. 6     generated points, or pictures, and UMAP of the embeddings, per descriptor
+                distances     Fig. 7     d_c, d_g and d_H over training; a band spans the quartiles of the seeds
+                batch         Table 2    quality and time by batch size, from several runs
+    panels      eigenvalues   Lab        the same eigenvalues now, beside those before training
+                scores        Lab        every score over its real-vs-real floor
+                loss          Lab        what generator and metric minimise
+                sheet         Faces      generated pictures beside real ones
+                factors       Faces      how much of each factor of a toy face is covered
+    comparing   curves        Runs       any recorded quantity over training, several runs overlaid
+                ablation      Runs       score over floor by what is matched and data
+                branches      Runs       how far a fork and its run have parted
+
+Figures, tables and sections are those of Dai & Hang 2021; Lab, Faces and Runs are the app's pages. A figure is a table
+of the numbers that a run holds, a drawing of that table, and for most a LaTeX table. What is shown side by side is a
+series: a variant, or where runs differ in more, a variant and what differs. Runs that differ in nothing but their seeds
+are pooled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mvm.compare import Series
+from mvm.config import ConfigError
+from mvm.figures import comparing, panels, paper
+from mvm.figures.selection import Definition, NoFigure, Selection
+from mvm.runs import Run
+from mvm.venues import Venue, styled, venue_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["FIGURES", "Definition", "NoFigure", "Selection", "Series", "data", "drawn", "figure_of", "latex", "render"]
+
+FIGURES: dict[str, Definition] = {
+    "spectrum": Definition(
+        "Leading eigenvalues of the real embeddings over training",
+        "Fig. 5",
+        "a run with two snapshots",
+        paper.spectrum_data,
+        paper.draw_spectrum,
+        paper.spectrum_latex,
+        uses=("snapshots",),
+        options=("form",),
+    ),
+    "samples": Definition(
+        "Samples and UMAP of the embeddings for each set of descriptors",
+        "Fig. 6",
+        "a run with a snapshot",
+        paper.samples_data,
+        paper.draw_samples,
+        None,
+        uses=("snapshot", "frame"),
+        options=("seed",),
+    ),
+    "distances": Definition(
+        "Distances between real and generated embeddings over training",
+        "Fig. 7",
+        "a run with two records",
+        paper.distances_data,
+        paper.draw_distances,
+        paper.distances_latex,
+        uses=("records",),
+    ),
+    "batch": Definition(
+        "Quality and time by batch size",
+        "Table 2",
+        "runs of two or more batch sizes, with scores",
+        paper.batch_data,
+        paper.draw_batch,
+        paper.batch_latex,
+        uses=("records", "scores"),
+    ),
+    "eigenvalues": Definition(
+        "Leading eigenvalues of the real embeddings now and before training",
+        "Lab",
+        "a run with two snapshots",
+        panels.eigenvalues_data,
+        panels.draw_eigenvalues,
+        panels.eigenvalues_latex,
+        uses=("snapshots",),
+        options=("form",),
+    ),
+    "scores": Definition(
+        "Every score over its real-vs-real floor",
+        "Lab and Faces",
+        "a run with scores",
+        panels.scores_data,
+        panels.draw_scores,
+        panels.scores_latex,
+        uses=("records", "scores"),
+    ),
+    "loss": Definition(
+        "Losses of the generator and the metric over training",
+        "Lab",
+        "a run with two records",
+        panels.loss_data,
+        panels.draw_loss,
+        None,
+        uses=("records",),
+    ),
+    "sheet": Definition(
+        "Generated pictures beside real ones",
+        "Faces",
+        "a run on pictures, with a snapshot",
+        panels.sheet_data,
+        panels.draw_sheet,
+        None,
+        uses=("snapshot", "reals"),
+        options=("seed",),
+    ),
+    "factors": Definition(
+        "How much of each factor of toy faces is covered",
+        "Faces",
+        "a run on toy faces, with scores",
+        panels.factors_data,
+        panels.draw_factors,
+        panels.factors_latex,
+        uses=("records", "scores"),
+    ),
+    "curves": Definition(
+        "A recorded quantity over training, several runs overlaid",
+        "Runs",
+        "a run with two records of the quantity",
+        comparing.curves_data,
+        comparing.draw_curves,
+        comparing.curves_latex,
+        uses=("records",),
+        options=("quantity", "axis"),
+    ),
+    "ablation": Definition(
+        "Score over floor by what is matched and data",
+        "Runs",
+        "runs with scores, of two sets of descriptors or two kinds of data",
+        comparing.ablation_data,
+        comparing.draw_ablation,
+        comparing.ablation_latex,
+        uses=("records", "scores"),
+    ),
+    "branches": Definition(
+        "How far a fork and its run have parted",
+        "Runs",
+        "two runs, one of them a fork of the other",
+        comparing.branches_data,
+        comparing.draw_branches,
+        comparing.branches_latex,
+        uses=("snapshots", "origin"),
+    ),
+}
+
+
+def figure_of(name: str) -> Definition:
+    """The figure of this name.
+
+    Raises:
+        ConfigError: it is unknown.
+    """
+    if name not in FIGURES:
+        raise ConfigError(f"figure: unknown {name!r}; known: {', '.join(FIGURES)}, all")
+    return FIGURES[name]
+
+
+def data(name: str, runs: Sequence[Run], **options: Any) -> pd.DataFrame:
+    """The numbers of a figure, one row each.
+
+    Args:
+        name: of the figure.
+        runs: one or more.
+        options: of `Selection.of`.
+
+    Raises:
+        ConfigError, RunError: as for `Selection.of`.
+        NoFigure: these runs cannot give it.
+    """
+    return figure_of(name).data(Selection.of(runs, **options))
+
+
+def latex(name: str, runs: Sequence[Run], **options: Any) -> str | None:
+    """The LaTeX table of a figure, for the package booktabs; None if it has none. Arguments are those of `data`."""
+    definition, selection = figure_of(name), Selection.of(runs, **options)
+    return definition.latex and definition.latex(definition.data(selection), selection)
+
+
+def render(name: str, runs: Sequence[Run], *, venue: str = "neurips", wide: bool = False, **options: Any) -> Figure:
+    """A figure at its true width; `mvm.export.encoded` makes a file of it. Arguments are those of `data`, and
+
+    venue: whose widths and font sizes it has.
+    wide: across both columns, where the venue has two.
+    """
+    definition, selection = figure_of(name), Selection.of(runs, **options)
+    return drawn(definition, definition.data(selection), selection, venue=venue_of(venue), wide=wide)
+
+
+def drawn(
+    definition: Definition, table: pd.DataFrame, selection: Selection, *, venue: Venue, wide: bool = False
+) -> Figure:
+    """A figure from its numbers."""
+    from matplotlib.figure import Figure
+
+    with styled(venue):
+        figure = Figure(figsize=(venue.width(wide=wide), 1), layout="constrained")
+        definition.draw(figure, table, selection)
+        return figure

@@ -1,0 +1,258 @@
+"""Runs beside one another as figures: curves, the ablation matrix, a fork and its run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from mvm.compare import AXES, QUARTILES, curves, matrix, quantities
+from mvm.figures.drawing import legend, log_axis, panels_of, ribbon, step_axis, wrapped
+from mvm.figures.selection import NoFigure, Selection
+from mvm.figures.tables import digits, latex_table, seeds_said, signs, tex, three
+from mvm.fork import PARTED, Branches, origin
+from mvm.palette import QUIET, VARIANTS, title_of, variant_colours
+from mvm.runs import Run, RunError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "ablation_data",
+    "ablation_latex",
+    "branches_data",
+    "branches_latex",
+    "curves_data",
+    "curves_latex",
+    "draw_ablation",
+    "draw_branches",
+    "draw_curves",
+]
+
+DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)))  # for more series than there are colours
+SHADES = ((0, "#E8F3EE"), (0.35, "#FBE9C6"), (1, "#E58A4E"))  # from the floor to `WORST` times it
+WORST = 30.0
+INK, INK_QUIET = "#1F2933", "#3F4A54"
+RANGE_WIDTH = 0.95  # inches: a narrower cell has its median alone
+
+
+# -- curves ------------------------------------------------------------------------------------------------------------
+
+
+def curves_data(selection: Selection) -> pd.DataFrame:
+    """Median and quartiles of each series over the chosen axis."""
+    quantity = selection.quantity or _usual(selection)
+    parts = []
+    for curve in curves(selection.held, quantity, axis=selection.axis):
+        grid = {"series": curve.series.title, "quantity": quantity, "axis": selection.axis, "x": curve.x}
+        parts.append(
+            pd.DataFrame(grid | {"low": curve.low, "median": curve.middle, "high": curve.high, "seeds": curve.members})
+        )
+    if max(map(len, parts), default=0) < 2:
+        raise NoFigure(f"curves: {quantity} is recorded less than twice so far; a curve needs two")
+    return pd.concat(parts, ignore_index=True)
+
+
+def _usual(selection: Selection) -> str:
+    """The score that stands for a generator, if it is recorded more than once; else d_c."""
+    recorded = quantities(selection.held)
+    score = next((key for key in recorded if key == "w2_ratio" or key.endswith(".fd")), None)
+    often = score is not None and any(len(run.records.scores) > 1 for run in selection.held)
+    return score if often else "d_c"
+
+
+def draw_curves(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """All in one panel, logarithmic where all is positive."""
+    quantity, axis = table["quantity"].iloc[0], table["axis"].iloc[0]
+    (axes,) = panels_of(figure, [""], shape=0.5)
+    figure.set_figheight(min(max(0.5 * figure.get_figwidth(), 1.7), 2.6))
+    log = bool((table["median"].dropna() > 0).all())
+    colours = {one.title: one.colour for one in selection.series()}
+    for place, (title, part) in enumerate(table.groupby("series", sort=False)):
+        values = part[["low", "median", "high"]].to_numpy().T
+        dash = DASHES[place // len(VARIANTS) % len(DASHES)]
+        several = bool((part["seeds"] > 1).any())
+        ribbon(axes, part["x"], values, colour=colours[title], label=title, log=log, several=several, dash=dash)
+    if log:
+        log_axis(axes)
+    if axis == "step":
+        step_axis(axes, table["x"])
+    else:
+        axes.set_xlim(0, table["x"].max())
+        axes.set_xlabel(AXES[axis])
+    axes.set_ylabel(signs(quantities(selection.runs)[quantity]))
+    legend(figure, *axes.get_legend_handles_labels())
+
+
+def curves_latex(table: pd.DataFrame, selection: Selection) -> str:
+    """The first value, the last, and the least."""
+    rows = []
+    for title, part in table.groupby("series", sort=False):
+        known = part.dropna(subset="median")
+        ends = [known.iloc[0], known.iloc[-1], known.loc[known["median"].idxmin()]]
+        rows.append([tex(title), *(three(end["low"], end["median"], end["high"]) for end in ends)])
+    label = signs(tex(quantities(selection.runs)[table["quantity"].iloc[0]]))
+    ends = f"{digits(table['x'].max())}" if table["axis"].iloc[0] != "step" else f"{table['x'].max():.0f}"
+    caption = f"{label[0].upper() + label[1:]}, up to {tex(AXES[table['axis'].iloc[0]])} {ends}. {_seeds(table)}"
+    return latex_table("lrrr", [["matched", "first", "last", "least"]], rows, caption=caption, label="curves")
+
+
+def _seeds(table: pd.DataFrame) -> str:
+    return seeds_said(table.groupby("series")["seeds"].max())
+
+
+# -- ablation ----------------------------------------------------------------------------------------------------------
+
+
+def ablation_data(selection: Selection) -> pd.DataFrame:
+    """`mvm.compare.matrix` of the runs as they were."""
+    table = matrix(selection.held)
+    if len(table) < 2:
+        what = "has no score" if table.empty else "is a single cell"
+        raise NoFigure(f"ablation: the matrix of these runs {what}; give scored runs of several variants or data")
+    return table
+
+
+def draw_ablation(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """A colour and the median for each cell, and where there is room the range of the seeds."""
+    from matplotlib import rcParams
+    from matplotlib.colors import LinearSegmentedColormap
+
+    rows, columns = list(table["what"].unique()), list(table["data"].unique())
+    small = rcParams["xtick.labelsize"]
+    names = [wrapped(row, 1.4, small) for row in rows]
+    named = max(len(line) for name in names for line in name.split("\n")) * 0.45 * small / 72
+    width = (figure.get_figwidth() - named - 0.1) / len(columns)
+    heads = [wrapped(column, width, small) for column in columns]
+    ranged = width >= RANGE_WIDTH and (table["n"] > 1).any()
+    deep = max(name.count("\n") for name in names) + 1
+    height = max(0.42 if ranged else 0.27, 0.13 * deep + 0.1)
+    figure.set_figheight(len(rows) * height + 0.16 * (max(head.count("\n") for head in heads) + 1) + 0.08)
+    axes = figure.subplots()
+    shades = LinearSegmentedColormap.from_list("over floor", SHADES)
+    shade = table.pivot(index="what", columns="data", values="median").reindex(index=rows, columns=columns)
+    shade = np.log(np.clip(shade.to_numpy(), 1, WORST)) / np.log(WORST)
+    axes.pcolormesh(np.ma.masked_invalid(shade), cmap=shades, vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
+    for _, cell in table.iterrows():
+        x, y = columns.index(cell["data"]) + 0.5, rows.index(cell["what"]) + 0.5
+        spread = ranged and cell["n"] > 1
+        size = rcParams["axes.labelsize"]
+        axes.text(x, y - 0.14 * spread, digits(cell["median"]), ha="center", va="center", color=INK, fontsize=size)
+        if spread:
+            said = f"{digits(cell['low'])} to {digits(cell['high'])}"
+            axes.text(x, y + 0.24, said, ha="center", va="center", color=INK_QUIET, fontsize=7)
+    axes.set_xticks(np.arange(len(columns)) + 0.5, heads)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, names)
+    axes.invert_yaxis()
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def ablation_latex(table: pd.DataFrame, selection: Selection) -> str:
+    """The same, with the range of the seeds."""
+    rows, columns = table["what"].unique(), table["data"].unique()
+    cells = table.set_index(["what", "data"])
+    lines = [
+        [
+            tex(row),
+            *(
+                three(*cells.loc[(row, column), ["low", "median", "high"]]) if (row, column) in cells.index else "--"
+                for column in columns
+            ),
+        ]
+        for row in rows
+    ]
+    said = seeds_said(table["n"], quartiles=False).removesuffix(".").replace("Median", "Median [range]")
+    caption = f"Score over its real-vs-real floor by what is matched and data; 1 is the floor. {said}."
+    head = ["matched", *map(tex, columns)]
+    return latex_table("l" + "r" * len(columns), [head], lines, caption=caption, label="ablation")
+
+
+# -- branches ----------------------------------------------------------------------------------------------------------
+
+
+def branches_data(selection: Selection) -> pd.DataFrame:
+    """Mean distance of the paired fakes, in the reals' 2-diameter, at every common snapshot."""
+    forks = [(trunk, run) for run in selection.runs for trunk in selection.runs if _is_fork(run, of=trunk)]
+    if len(selection.runs) != 2 or not forks:
+        raise NoFigure("branches: give two runs, one of them a fork of the other")
+    trunk, run = forks[0]
+    try:
+        steps, distance = Branches(trunk, run).distance()
+    except RunError as error:
+        raise NoFigure(f"branches: {error}") from None
+    kept = steps <= min(selection.steps)
+    if kept.sum() < 2:
+        raise NoFigure(
+            f"branches: {trunk.name} and {run.name} have {kept.sum()} common snapshots so far; two are needed"
+        )
+    parts = [
+        pd.DataFrame(
+            {"run": trunk.name, "fork": run.name, "forked_at": origin(run).step, "variant": variant, "seed": seed}
+            | {"step": steps[kept].astype(int), "distance": distance[kept, member]}
+        )
+        for member, (variant, seed) in enumerate(run.config.members)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _is_fork(run: Run, *, of: Run) -> bool:
+    made = origin(run)
+    return made is not None and made.run == of.name and run.path != of.path
+
+
+def draw_branches(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """One curve for each variant, with a line where they part."""
+    fork = next(run for run in selection.runs if run.name == table["fork"].iloc[0])
+    made = origin(fork)
+    variants = list(table["variant"].unique())
+    (axes,) = panels_of(figure, [""], shape=0.45)
+    figure.set_figheight(min(max(0.45 * figure.get_figwidth(), 1.7), 2.4))
+    for variant, colour in zip(variants, variant_colours(len(variants)), strict=True):
+        part = table[table["variant"] == variant]
+        by_step = part.groupby("step")["distance"]
+        values = [by_step.quantile(q) for q in QUARTILES]
+        several = part["seed"].nunique() > 1
+        ribbon(axes, values[0].index, values, colour=colour, label=title_of(variant), log=False, several=several)
+    step_axis(axes, table["step"])
+    axes.set_ylim(0, None)
+    axes.axvline(made.step, color=QUIET, linewidth=0.8, linestyle=(0, (3, 2)), zorder=0)
+    changes = ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in made.changes.items()
+    )
+    _note(axes, made.step, wrapped(f"fork: {changes}" if changes else "fork", 1.6, axes.xaxis.label.get_size()))
+    axes.set_ylabel("distance / 2-diameter")
+    legend(figure, *axes.get_legend_handles_labels())
+
+
+def _note(axes: Axes, x: float, text: str) -> None:
+    """Beside a vertical line, on the side that has more room."""
+    left = x > sum(axes.get_xlim()) / 2
+    place = {"xytext": (-3 if left else 3, -1), "textcoords": "offset points", "ha": "right" if left else "left"}
+    size = axes.xaxis.label.get_size()
+    axes.annotate(text, (x, 1), xycoords=("data", "axes fraction"), va="top", fontsize=size, color=INK_QUIET, **place)
+
+
+def branches_latex(table: pd.DataFrame, selection: Selection) -> str:
+    """When they were 1 % apart, and how far they are in the end."""
+    rows = []
+    for variant, part in table.groupby("variant", sort=False):
+        at, last = [], []
+        for _, member in part.groupby("seed"):
+            far = member.loc[member["distance"] > PARTED, "step"]
+            at.append(float(far.iloc[0]) if len(far) else np.nan)
+            last.append(member["distance"].iloc[-1])
+        known = [step for step in at if np.isfinite(step)]
+        first = f"{np.median(known):.0f} ({len(known)}/{len(at)})" if known else "not yet"
+        rows.append([tex(title_of(variant)), first, three(*np.quantile(last, QUARTILES))])
+    percent = rf"{100 * PARTED:g}\,\%"
+    caption = (
+        f"Distance of the samples of a run and of its fork at step {table['forked_at'].iloc[0]}, in the real data's "
+        f"2-diameter, at step {table['step'].max()}. {seeds_said(table.groupby('variant')['seed'].nunique())}"
+    )
+    head = ["matched", rf"{percent} apart at step (seeds)", "distance"]
+    return latex_table("lrr", [head], rows, caption=caption, label="branches")

@@ -1,0 +1,115 @@
+"""Parts of drawings: panels, axes, legends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["dot", "framed", "legend", "log_axis", "panels_of", "ribbon", "step_axis", "tint", "wrapped"]
+
+NARROWEST = 1.0  # inches, of a panel with axes
+
+
+def panels_of(figure: Figure, titles: Sequence[str], *, shape: float, sharey: bool = False) -> list[Axes]:
+    """Panels in as few rows as the width allows, their height a share of their width."""
+    width = figure.get_figwidth()
+    rows = -(-len(titles) // max(1, int(width / NARROWEST)))
+    columns = -(-len(titles) // rows)
+    height = min(max(shape * width / columns, 1.3), 1.8)
+    figure.set_figheight(rows * height + 0.3)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=rows > 1, sharey=sharey)
+    panels = list(grid.flat)
+    for axes in panels[len(titles) :]:
+        axes.remove()
+    for axes, title in zip(panels, titles, strict=False):
+        axes.set_title(wrapped(title, width / columns, axes.title.get_size()), linespacing=0.9)
+    return panels[: len(titles)]
+
+
+def wrapped(title: str, width: float, size: float) -> str:
+    """A title in lines that fit a panel of so many inches."""
+    import textwrap
+
+    lines = textwrap.wrap(title.replace("+", "+ "), max(8, int(width * 72 / (0.47 * size))), break_long_words=False)
+    return "\n".join(line.replace("+ ", "+") for line in lines)
+
+
+def step_axis(axes: Axes, steps: Iterable[float]) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    last = float(max(steps))
+    axes.set_xlim(0, last)
+    if axes.get_subplotspec().is_last_row():
+        axes.set_xlabel("training step")
+    narrow = axes.get_figure().get_figwidth() / max(1, axes.get_subplotspec().get_gridspec().ncols) < 1.5
+    axes.xaxis.set_major_locator(MaxNLocator(2 if narrow else 4, steps=[1, 2, 2.5, 5, 10], integer=True))
+    if last >= 10_000:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step / 1000:g}k" if step else "0"))
+
+
+def log_axis(axes: Axes) -> None:
+    """A logarithmic scale about what was drawn, with enough numbers on it to read others off."""
+    from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.autoscale(axis="y")
+    low, high = np.log10(axes.get_ylim())
+    powers = int(np.floor(high) - np.ceil(low)) + 1
+    if powers < 2:
+        axes.yaxis.set_major_locator(LogLocator(subs=range(1, 10) if high - low < 0.5 else (1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+    else:
+        axes.yaxis.set_major_locator(LogLocator(numticks=5))
+        axes.yaxis.set_major_formatter(LogFormatterMathtext())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="y", which="minor", labelleft=False)  # no text to lay out
+
+
+def ribbon(
+    axes: Axes, x: Any, values: Any, *, colour: str, label: str, log: bool, several: bool, dash: Any = "-"
+) -> None:
+    """A median and, of several seeds, a band between the quartiles: `values` are low, middle and high over x."""
+    low, middle, high = (np.asarray(part, dtype=float) for part in values)
+    if log:
+        low, middle, high = (np.where(part > 0, part, np.nan) for part in (low, middle, high))
+    if several:
+        axes.fill_between(x, low, high, color=colour, alpha=0.25, linewidth=0)
+    axes.plot(x, middle, color=colour, label=label, linestyle=dash)
+
+
+def legend(figure: Figure, handles: list, labels: list[str]) -> None:
+    """Below all panels, in as many columns as there is room for; a single series needs none."""
+    if len(labels) < 2:
+        return
+    size = figure.axes[0].xaxis.label.get_size()
+    widths = [len(label) * 0.44 * size / 72 + 0.35 for label in labels]
+    fits = sum(widths) < figure.get_figwidth()
+    columns = len(labels) if fits else max(1, int(figure.get_figwidth() / max(widths)))
+    rows = -(-len(labels) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.16 * rows)
+    figure.legend(handles, labels, loc="outside lower center", ncols=-(-len(labels) // rows))
+
+
+def framed(axes: Axes) -> None:
+    """No ticks, a thin frame: units have no meaning, or are equal and not needed."""
+    axes.set_axis_on()
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(True)
+
+
+def dot(colour: str) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=colour, marker="o", markersize=4, markeredgewidth=0, linestyle="none")
+
+
+def tint(colour: str, share: float) -> tuple[float, ...]:
+    """A hex colour on white paper."""
+    return tuple(1 - share * (1 - int(colour[i : i + 2], 16) / 255) for i in (1, 3, 5))

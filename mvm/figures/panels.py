@@ -1,0 +1,379 @@
+"""Panels of the app's pages as figures: eigenvalues now, scores, losses, a contact sheet, factors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mvm.compare import QUARTILES, label_of
+from mvm.figures.drawing import framed, legend, log_axis, panels_of, ribbon, step_axis, wrapped
+from mvm.figures.paper import FAINT, SPECTRUM_LABELS, SPECTRUM_NAMES
+from mvm.figures.selection import NoFigure, Selection
+from mvm.figures.tables import digits, latex_table, over, rows_of, signs, tex, three
+from mvm.image_scores import FACTOR_SCORES, describe
+from mvm.palette import QUIET, REAL
+from mvm.scores import SCORES
+from mvm.sheets import sheet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from mvm.history import Scores
+
+__all__ = [
+    "draw_eigenvalues",
+    "draw_factors",
+    "draw_loss",
+    "draw_scores",
+    "draw_sheet",
+    "eigenvalues_data",
+    "eigenvalues_latex",
+    "factors_data",
+    "factors_latex",
+    "loss_data",
+    "scores_data",
+    "scores_latex",
+    "sheet_data",
+]
+
+LOSSES = {"generator_loss": "generator", "metric_loss": "metric"}
+NO_RATIO = ("mmd", "kid", "distance_mean", "distance_p99", "memorised")  # their floors are about zero
+BETTER = {"lower": r"$\downarrow$", "higher": r"$\uparrow$", "floor": r"$\to 1$"}
+MEAN = "mean of all"
+ACROSS = 6  # pictures in a row of a contact sheet
+NARROWEST_SHEET = 1.25  # inches
+MOST_WITH_QUARTILES = 3  # series that a table across the page has room for
+
+
+# -- eigenvalues -------------------------------------------------------------------------------------------------------
+
+
+def eigenvalues_data(selection: Selection) -> pd.DataFrame:
+    """Each eigenvalue at the shown step and at the first."""
+    parts = []
+    read = [history.spectrum(selection.form) for history in selection.histories]
+    for series in selection.series():
+        for place, member in series.members:
+            steps, values = read[place]
+            kept = np.flatnonzero(steps <= selection.steps[place])
+            if len(kept) < 2:
+                name = selection.runs[place].name
+                raise NoFigure(f"eigenvalues: {name} has one snapshot so far; before and after need two")
+            before, now = values[kept[0], member], values[kept[-1], member]
+            grid = {"step": int(steps[kept[-1]]), "rank": np.arange(1, len(now) + 1), "before": before, "now": now}
+            parts.append(rows_of(selection, series, place, member, grid))
+    return pd.concat(parts, ignore_index=True)
+
+
+def draw_eigenvalues(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """Magnitudes by rank, one panel for each series, medians of the seeds with their quartiles."""
+    from matplotlib.lines import Line2D
+
+    series = selection.series()
+    panels = panels_of(figure, [one.title for one in series], shape=0.8, sharey=True)
+    style = {"marker": "o", "markersize": 2.5, "markeredgewidth": 0.6}
+    least = FAINT * table[["before", "now"]].abs().max().max()
+    for axes, one in zip(panels, series, strict=True):
+        by_rank = table[table["series"] == one.title].groupby("rank")
+        ranks = sorted(by_rank.groups)
+        before, now = (by_rank[column].apply(lambda values: values.abs().median()) for column in ("before", "now"))
+        before, now = (values.where(values > least) for values in (before, now))
+        axes.plot(
+            ranks,
+            before,
+            color=QUIET,
+            linestyle=(0, (1, 1.5)),
+            markerfacecolor="white",
+            label="before training",
+            **style,
+        )
+        axes.plot(ranks, now, color=one.colour, **style)
+        if len(one.members) > 1:
+            low, high = (by_rank["now"].apply(lambda values, q=q: values.abs().quantile(q)) for q in (0.25, 0.75))
+            shown = low > least
+            axes.vlines(np.array(ranks)[shown], low[shown], high[shown], color=one.colour, linewidth=0.8)
+        axes.set_xlim(0.4, ranks[-1] + 0.6)
+        axes.set_xticks([rank for rank in (1, 5, 10) if rank <= ranks[-1]])
+        if axes.get_subplotspec().is_last_row():
+            axes.set_xlabel("rank")
+    for axes in panels:
+        log_axis(axes)
+    figure.supylabel(SPECTRUM_LABELS[selection.form], fontsize=panels[0].yaxis.label.get_size())
+    now = Line2D([], [], color="black", **style)
+    legend(figure, [panels[0].get_lines()[0], now], ["before training", f"at step {table['step'].max()}"])
+
+
+def eigenvalues_latex(table: pd.DataFrame, selection: Selection) -> str:
+    """The first five, before and now."""
+    ranks = [rank for rank in range(1, 6) if rank <= table["rank"].max()]
+    rows = []
+    for title, part in table.groupby("series", sort=False):
+        middle = part.groupby("rank")[["before", "now"]].median()
+        for column in ("before", "now"):
+            name = tex(title) if column == "before" else ""
+            rows.append([name, column, *(digits(middle.loc[rank, column]) for rank in ranks)])
+    caption = (
+        f"Leading eigenvalues of the real embeddings ({SPECTRUM_NAMES[selection.form]}) before training and at step "
+        f"{table['step'].max()}. {over(table, quartiles=False)}"
+    )
+    head = ["matched", "", *(rf"$\lambda_{{{rank}}}$" for rank in ranks)]
+    return latex_table("ll" + "r" * len(ranks), [head], rows, caption=caption, label="eigenvalues")
+
+
+# -- scores ------------------------------------------------------------------------------------------------------------
+
+
+def scores_data(selection: Selection) -> pd.DataFrame:
+    """Every score of every member that has a floor, but for the factors of faces, which have a figure of their own."""
+    parts = []
+    scored = _scored(selection, "scores")
+    for series in selection.series():
+        for place, member in series.members:
+            row = scored[place].rows[member]
+            keys = [key for key in row if f"{key}_floor" in row and not key.startswith("factor")]
+            floors = [row[f"{key}_floor"] for key in keys]
+            grid = {"step": scored[place].step, "n": scored[place].n, "score": keys}
+            grid |= {"value": [row[key] for key in keys], "floor": floors}
+            parts.append(rows_of(selection, series, place, member, grid))
+    table = pd.concat(parts, ignore_index=True).astype({"value": float, "floor": float})
+    table["over_floor"] = (table["value"] / table["floor"]).where(table["floor"] != 0)
+    return table[table.groupby("score")["value"].transform("count") > 0].reset_index(drop=True)
+
+
+def _scored(selection: Selection, figure: str) -> list[Scores]:
+    found = [history.scores(step) for history, step in zip(selection.histories, selection.steps, strict=True)]
+    for run, step, scores in zip(selection.runs, selection.steps, found, strict=True):
+        if scores is None:
+            raise NoFigure(f"{figure}: {run.name} has no scores up to step {step}; train it on")
+    return found
+
+
+def draw_scores(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """Over its floor, whatever is not about zero there; what a model has nothing of lies at the left edge."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    table = table[~table["score"].str.rpartition(".")[2].isin(NO_RATIO)]
+    axes = _dots(figure, table, selection, "score", "over_floor", label=_label)
+    known = table["over_floor"][(table["over_floor"] > 0) & np.isfinite(table["over_floor"])]
+    low, high = min(0.8, known.min() / 1.25), max(1.25, known.max() * 1.25)
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    for line in axes.get_legend_handles_labels()[0]:  # of zero there is no logarithm
+        x = np.asarray(line.get_xdata(), dtype=float)
+        if (x == 0).any():
+            y = np.asarray(line.get_ydata(), dtype=float)[x == 0]
+            axes.plot(np.full(len(y), low), y, "<", color=line.get_color(), markersize=4, clip_on=False, zorder=5)
+    axes.axvline(1, color=QUIET, linewidth=0.7, linestyle=(0, (3, 2)), zorder=0)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,), numticks=12))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("score / real-vs-real floor")
+    legend(figure, *axes.get_legend_handles_labels())
+
+
+def _label(key: str) -> str:
+    known = SCORES.get(key) or describe(key)
+    return f"{signs(label_of(key))} {BETTER[known.direction]}"
+
+
+def scores_latex(table: pd.DataFrame, selection: Selection) -> str:
+    """Scores as they are, their floor beside them."""
+    quartiles = table["series"].nunique() <= MOST_WITH_QUARTILES
+    return _across(
+        table,
+        "score",
+        "value",
+        lambda key: _label(key).replace("$\\to 1$", r"$\to$ floor"),
+        quartiles,
+        _scores_caption(table),
+        "scores",
+    )
+
+
+def _scores_caption(table: pd.DataFrame) -> str:
+    counts = sorted(int(n) for n in table["n"].dropna().unique())
+    size = f" of {counts[-1]} samples" if counts else ""
+    return f"Scores{size} at step {table['step'].max()}; floor: real against real."
+
+
+def _across(table: pd.DataFrame, key: str, value: str, label: Any, quartiles: bool, caption: str, name: str) -> str:
+    """A LaTeX table with a row for each key, and a column for the floor and each series."""
+    titles = list(table["series"].unique())
+    rows = []
+    for one, part in table.groupby(key, sort=False):
+        cells = [label(one), digits(part["floor"].median())]
+        for title in titles:
+            values = part.loc[part["series"] == title, value].dropna()
+            low, middle, high = np.quantile(values, QUARTILES) if len(values) else (np.nan,) * 3
+            cells.append(three(low, middle, high) if quartiles else digits(middle))
+        rows.append(cells)
+    caption = f"{caption} {over(table, quartiles=quartiles)}"
+    head = ["", "floor", *map(tex, titles)]
+    return latex_table("lr" + "r" * len(titles), [head], rows, caption=caption, label=name)
+
+
+def _dots(
+    figure: Figure, table: pd.DataFrame, selection: Selection, key: str, value: str, *, label: Callable[[str], str]
+) -> Axes:
+    """A row for each key, in it a dot for each series at the median of its seeds and a line between their quartiles."""
+    keys = list(table[key].unique())
+    series = [one for one in selection.series() if (table["series"] == one.title).any()]
+    figure.set_figheight(len(keys) * (0.09 + 0.07 * max(1, len(series))) + 0.5)
+    axes = figure.subplots()
+    spread = 0.7 / max(1, len(series))
+    for place, one in enumerate(series):
+        by_key = table[table["series"] == one.title].groupby(key)[value]
+        low, middle, high = (by_key.quantile(q).reindex(keys).to_numpy() for q in QUARTILES)
+        y = np.arange(len(keys)) + spread * (place - (len(series) - 1) / 2)
+        axes.plot(middle, y, "o", color=one.colour, markersize=3.2, markeredgewidth=0, label=one.title)
+        wide = np.isfinite(low) & np.isfinite(high) & (low < high)
+        axes.hlines(y[wide], low[wide], high[wide], color=one.colour, linewidth=1)
+    axes.set_yticks(range(len(keys)), list(map(label, keys)))
+    axes.set_ylim(len(keys) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    for line in np.arange(0.5, len(keys) - 0.5):
+        axes.axhline(line, color="#E4E6E9", linewidth=0.5, zorder=0)
+    return axes
+
+
+# -- losses ------------------------------------------------------------------------------------------------------------
+
+
+def loss_data(selection: Selection) -> pd.DataFrame:
+    """What each network minimises, at every record that has it."""
+    parts = []
+    for series in selection.series():
+        for place, member in series.members:
+            run = selection.held[place]
+            records = [record for record in run.records.scalars if "generator_loss" in record]
+            if len(records) < 2:
+                raise NoFigure(f"loss: {run.name} has {len(records)} losses so far; a curve needs two")
+            grid: dict[str, Any] = {"step": [record["step"] for record in records]}
+            for key, name in LOSSES.items():
+                grid[name] = np.array(
+                    [record.get(key, [None] * (member + 1))[member] for record in records], dtype=float
+                )
+            parts.append(rows_of(selection, series, place, member, grid))
+    return pd.concat(parts, ignore_index=True)
+
+
+def draw_loss(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """One panel for each network that learns; logarithmic where all losses are positive."""
+    shown = [name for name in LOSSES.values() if np.isfinite(table[name]).any() and (table[name] != 0).any()]
+    panels = panels_of(figure, shown, shape=0.6)
+    for axes, name in zip(panels, shown, strict=True):
+        log = bool((table[name].dropna() > 0).all())
+        for one in selection.series():
+            by_step = table[table["series"] == one.title].groupby("step")[name]
+            values = [by_step.quantile(q) for q in QUARTILES]
+            several = len(one.members) > 1
+            ribbon(axes, values[0].index, values, colour=one.colour, label=one.title, log=log, several=several)
+        if log:
+            log_axis(axes)
+        step_axis(axes, table["step"])
+    panels[0].set_ylabel("loss")
+    legend(figure, *panels[0].get_legend_handles_labels())
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+
+
+def sheet_data(selection: Selection) -> pd.DataFrame:
+    """Which pictures are shown, and the mean colour of each."""
+    parts = []
+    for series in selection.series():
+        place, member = selection.shown(series)
+        for kind, pictures in zip(("real", "generated"), _pictures(selection, place, member), strict=True):
+            colour = pictures.reshape(len(pictures), -1, 3).mean(1, dtype=np.float64) / 255
+            grid: dict[str, Any] = {"step": selection.steps[place], "kind": kind, "picture": np.arange(len(pictures))}
+            grid |= dict(zip(("red", "green", "blue"), colour.T, strict=True))
+            parts.append(rows_of(selection, series, place, member, grid))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _pictures(selection: Selection, place: int, member: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first reals and fakes, as many as a sheet holds."""
+    run = selection.runs[place]
+    if not run.config.is_images:
+        raise NoFigure(f"sheet: {run.name} is on points; give a run on pictures")
+    try:
+        reals = np.load(run.path / "real.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        raise NoFigure(f"sheet: {run.name} has lost its real.npy, the pictures that it is compared with") from None
+    fakes = selection.snapshot(place)["fake"][member]
+    across = min(ACROSS, int(min(len(reals), len(fakes)) ** 0.5))
+    return np.array(reals[: across**2]), fakes[: across**2]
+
+
+def draw_sheet(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """The reals, and then a panel for each series; other data have reals of their own."""
+    from matplotlib import rcParams
+
+    panels: list[tuple[str, np.ndarray]] = []
+    seen: set[str] = set()
+    several = len({run.config.data for run in selection.runs}) > 1
+    for series in selection.series():
+        place, member = selection.shown(series)
+        data = selection.runs[place].config.data
+        reals, fakes = _pictures(selection, place, member)
+        panels += [(f"real, {data}" if several else "real", reals)] if data not in seen else []
+        panels.append((series.title, fakes))
+        seen.add(data)
+    width = figure.get_figwidth()
+    rows = -(-len(panels) // max(1, int(width / NARROWEST_SHEET)))
+    columns = -(-len(panels) // rows)
+    side, size = min(width / columns, 2.4), rcParams["axes.titlesize"]
+    titles = [wrapped(title, side, size) for title, _ in panels]
+    lines = max(title.count("\n") for title in titles) + 1
+    figure.set_figheight(rows * (side + 0.02 * size * lines))
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    for axes, title, (_, pictures) in zip(grid, titles, panels, strict=False):
+        axes.imshow(sheet(pictures, columns=int(len(pictures) ** 0.5), gap=1), interpolation="none", zorder=1)
+        framed(axes)
+        axes.set_title(title, linespacing=0.9)
+
+
+# -- factors -----------------------------------------------------------------------------------------------------------
+
+
+def factors_data(selection: Selection) -> pd.DataFrame:
+    """The overlap of fake and real in each factor."""
+    parts = []
+    scored = _scored(selection, "factors")
+    for series in selection.series():
+        for place, member in series.members:
+            row = scored[place].rows[member]
+            keys = [key for key in FACTOR_SCORES if row.get(key) is not None]
+            if not keys:
+                name = selection.runs[place].name
+                raise NoFigure(f"factors: {name} has no scores of factors; give runs on toy faces")
+            names = [MEAN if key == "factor_mean" else FACTOR_SCORES[key].label for key in keys]
+            grid = {"step": scored[place].step, "n": scored[place].n, "factor": names}
+            grid |= {"overlap": [row[key] for key in keys], "floor": [row[f"{key}_floor"] for key in keys]}
+            parts.append(rows_of(selection, series, place, member, grid))
+    return pd.concat(parts, ignore_index=True)
+
+
+def draw_factors(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """A mark at the floor of each: what a second real sample reaches."""
+    keys = list(table["factor"].unique())
+    axes = _dots(figure, table, selection, "factor", "overlap", label=str)
+    floors = table.groupby("factor")["floor"].median().reindex(keys)
+    rows = np.arange(len(keys))
+    axes.vlines(floors, rows - 0.36, rows + 0.36, color=REAL, linewidth=1.4, label="floor: real against real")
+    axes.set_xlim(0, 1.01)
+    axes.set_xlabel("overlap of generated and real")
+    legend(figure, *axes.get_legend_handles_labels())
+
+
+def factors_latex(table: pd.DataFrame, selection: Selection) -> str:
+    """Overlaps, their floor beside them."""
+    caption = f"Overlap of generated and real in each factor at step {table['step'].max()}; floor: real against real."
+    quartiles = table["series"].nunique() <= MOST_WITH_QUARTILES
+    return _across(table, "factor", "overlap", tex, quartiles, caption, "factors")

@@ -1,0 +1,409 @@
+"""The paper's Figs. 5, 6, 7 and Table 2."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mvm.compare import QUARTILES, quality
+from mvm.config import FACES
+from mvm.figures.drawing import dot, framed, legend, log_axis, panels_of, step_axis, tint, wrapped
+from mvm.figures.selection import NoFigure, Selection
+from mvm.figures.tables import digits, latex_table, over, rows_of, tex, three
+from mvm.history import GAPS
+from mvm.palette import FAKE, QUIET, REAL, VARIANTS
+from mvm.projection import make_frame, read_frame
+from mvm.runs import Run
+from mvm.scores import SCORES
+from mvm.sheets import sheet
+from mvm.spectrum import uniformity
+from toy_manifolds import MANIFOLDS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "batch_data",
+    "batch_latex",
+    "distances_data",
+    "distances_latex",
+    "draw_batch",
+    "draw_distances",
+    "draw_samples",
+    "draw_spectrum",
+    "samples_data",
+    "spectrum_data",
+    "spectrum_latex",
+]
+
+GAP_TITLES = {"d_c": "$d_c$  centroid", "d_g": "$d_g$  2-diameter", "d_H": "$d_H$  Hausdorff"}
+SPECTRUM_LABELS = {"distance": "eigenvalue of $D$ / mean $D$", "mds": "share of variance (MDS)"}
+SPECTRUM_NAMES = {"distance": "distance matrix", "mds": "classical MDS"}
+NARROWEST_CLOUD = 0.72  # inches, of a panel without axes
+FAINT = 1e-5  # of the largest: less is no eigenvalue but rounding
+PICTURE = 0.21  # inches, of one in a contact sheet
+MARGIN = 0.35  # of the reals' size: how far beyond them the fakes are shown
+VIEW = np.array(
+    [[0.5, -0.866, 0.0], [0.433, 0.25, 0.866]]
+).T  # 3-D from azimuth -60°, elevation 30°, as Plotly shows it
+FAILED = ("collapsed", "diverged")
+
+# -- Fig. 5: spectrum --------------------------------------------------------------------------------------------------
+
+
+def spectrum_data(selection: Selection) -> pd.DataFrame:
+    parts = []
+    read = [history.spectrum(selection.form) for history in selection.histories]
+    for series in selection.series():
+        for place, member in series.members:
+            steps, values = read[place]
+            kept = steps <= selection.steps[place]
+            if kept.sum() < 2:
+                name = selection.runs[place].name
+                raise NoFigure(f"spectrum: {name} has one snapshot so far; a curve needs two")
+            values = values[kept, member]
+            grid = {"step": np.repeat(steps[kept].astype(int), values.shape[1])}
+            grid |= {"rank": np.tile(np.arange(1, values.shape[1] + 1), len(values)), "eigenvalue": values.ravel()}
+            parts.append(rows_of(selection, series, place, member, grid))
+    return pd.concat(parts, ignore_index=True)
+
+
+def draw_spectrum(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+
+    series = selection.series()
+    ranks = int(table["rank"].max())
+    colours = [tint(VARIANTS[0], 1 - 0.7 * rank / max(1, ranks - 1)) for rank in range(ranks)]
+    panels = panels_of(figure, [one.title for one in series], shape=0.8, sharey=True)
+    table = table.assign(eigenvalue=table["eigenvalue"].abs())
+    table["eigenvalue"] = table["eigenvalue"].where(table["eigenvalue"] > FAINT * table["eigenvalue"].max())
+    for axes, one in zip(panels, series, strict=True):
+        middle = table[table["series"] == one.title].groupby(["step", "rank"])["eigenvalue"].median().unstack()
+        for rank, values in reversed(list(middle.items())):
+            axes.plot(middle.index, values, color=colours[rank - 1])
+        step_axis(axes, middle.index)
+    for axes in panels:
+        log_axis(axes)
+    figure.supylabel(SPECTRUM_LABELS[selection.form], fontsize=panels[0].yaxis.label.get_size())
+    shades = ScalarMappable(BoundaryNorm(np.arange(0.5, ranks + 1), ranks), ListedColormap(colours))
+    bar = figure.colorbar(
+        shades, ax=panels, ticks=sorted({1, ranks // 2, ranks} - {0}), aspect=18, fraction=0.05, pad=0.02
+    )
+    bar.ax.invert_yaxis()
+    bar.ax.tick_params(length=0, which="both")
+    bar.outline.set_visible(False)
+    bar.set_label("rank", labelpad=1)
+
+
+def spectrum_latex(table: pd.DataFrame, selection: Selection) -> str:
+    """Uniformity of the spectrum before and after, the median of the seeds."""
+    rows = []
+    for title, part in table.groupby("series", sort=False):
+        found = []
+        for _, member in part.groupby(["run", "seed"], sort=False):
+            wide = member.pivot(index="step", columns="rank", values="eigenvalue")
+            ends = torch.tensor(wide.iloc[[0, -1]].to_numpy(dtype=np.float64))
+            found.append(uniformity(ends).tolist())
+        rows.append([tex(title), *(three(*np.quantile(values, QUARTILES)) for values in np.transpose(found))])
+    caption = (
+        f"Uniformity of the spectrum of the real embeddings ({SPECTRUM_NAMES[selection.form]}): entropy of its "
+        f"{int(table['rank'].max())} leading eigenvalues over the largest possible. {over(table)}"
+    )
+    head = ["matched", "before training", "after training"]
+    return latex_table("lrr", [head], rows, caption=caption, label="spectrum")
+
+
+# -- Fig. 6: samples ---------------------------------------------------------------------------------------------------
+
+
+def samples_data(selection: Selection) -> pd.DataFrame:
+    parts = []
+    for series in selection.series():
+        place, member = selection.shown(series)
+        snapshot, frame = selection.snapshot(place), _frame(selection, place)[member]
+        half = len(frame) // 2
+        grid: dict[str, Any] = {"kind": ["real"] * half + ["fake"] * half, "point": [*range(half), *range(half)]}
+        if not selection.runs[place].config.is_images:
+            real, fake = snapshot["real"], snapshot["fake"][member]
+            own = np.concatenate([real[:half], fake[:half]])
+            if own.shape[1] <= 3:
+                grid |= {f"x{axis + 1}": own[:, axis] for axis in range(own.shape[1])}
+            plane = _plane(own, real)
+            grid |= {"plane1": plane[:, 0], "plane2": plane[:, 1]}
+        grid |= {"umap1": frame[:, 0], "umap2": frame[:, 1]}
+        parts.append(rows_of(selection, series, place, member, {"step": selection.steps[place]} | grid))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _frame(selection: Selection, place: int) -> np.ndarray:
+    run, step = selection.runs[place], selection.steps[place]
+    frame = read_frame(run.path, step)
+    if frame is None and selection.project:
+        try:
+            make_frame(run.path, step)
+        except (ValueError, RuntimeError) as error:
+            raise NoFigure(f"samples: {run.name} has no UMAP at step {step}: {error}") from None
+        frame = read_frame(run.path, step)
+    if frame is None or len(frame) != len(run.config.members):
+        raise NoFigure(f"samples: {run.name} has no UMAP frame of step {step} yet; look at it in the app, or export it")
+    return frame
+
+
+def _plane(points: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """What a flat page shows of points: 2-D as they are, 3-D as seen from a corner, more on the reals' main axes."""
+    if points.shape[1] == 2:
+        return points
+    if points.shape[1] == 3:
+        return points @ VIEW.astype(points.dtype)
+    axes = np.linalg.svd(real - real.mean(0), full_matrices=False)[2][:2].T
+    return (points - real.mean(0)) @ axes
+
+
+def draw_samples(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    from matplotlib import rcParams
+
+    series = selection.series()
+    bands = -(-len(series) // int(figure.get_figwidth() / NARROWEST_CLOUD))
+    columns = -(-len(series) // bands)
+    alone = len(series) == 1  # above and UMAP stand side by side
+    side = min((figure.get_figwidth() - 0.3) / max(columns, 2), 2.2)
+    size = rcParams["axes.titlesize"]
+    titles = [wrapped(one.title, side, size) for one in series]
+    lines = max(title.count("\n") for title in titles) + 1
+    figure.set_figheight((side * (1 if alone else 2) + 0.02 * size * lines + 0.05) * bands + 0.24)
+    grid = figure.subplots(1, 2, squeeze=False) if alone else figure.subplots(2 * bands, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for number, one in enumerate(series):
+        band, column = divmod(number, columns)
+        above, below = (grid[0, 0], grid[0, 1]) if alone else (grid[2 * band, column], grid[2 * band + 1, column])
+        part = table[table["series"] == one.title]
+        place, member = selection.shown(one)
+        what = _draw_above(above, part, selection, place, member, side)
+        framed(above)
+        above.set_title(titles[number], linespacing=0.9)
+        points = part[["umap1", "umap2"]].to_numpy()
+        real = (part["kind"] == "real").to_numpy()
+        _draw_points(below, points[real], points[~real], around=points, margin=0.08)
+        framed(below)
+        if alone:
+            below.set_title("UMAP")
+        elif column == 0:
+            below.set_ylabel("UMAP of embeddings" if side > 1.1 else "UMAP")
+            above.set_ylabel(what)
+    handles = [dot(REAL), dot(FAKE)]
+    figure.legend(handles, ["real", "generated"], loc="outside lower center", ncols=2, handletextpad=0.1)
+
+
+def _draw_above(axes: Axes, part: pd.DataFrame, selection: Selection, place: int, member: int, side: float) -> str:
+    """Data space, or pictures; returns what to call it."""
+    if not selection.runs[place].config.is_images:
+        points, real = part[["plane1", "plane2"]].to_numpy(), (part["kind"] == "real").to_numpy()
+        _draw_points(axes, points[real], points[~real], around=points[real], margin=MARGIN)
+        return "data space"
+    pictures = selection.snapshot(place)["fake"][member]
+    across = min(max(4, round(side / PICTURE)), int(len(pictures) ** 0.5))
+    axes.imshow(sheet(pictures[: across**2], columns=across, gap=1), interpolation="none", zorder=1)
+    return "generated"
+
+
+def _draw_points(axes: Axes, real: np.ndarray, fake: np.ndarray, *, around: np.ndarray, margin: float) -> None:
+    """Both clouds as pixels, with equal units; says which share of the fakes lies outside, or is no number."""
+    whole = around[np.isfinite(around).all(1)]
+    low, high = (whole.min(0), whole.max(0)) if len(whole) else (np.zeros(2), np.ones(2))
+    centre, reach = (low + high) / 2, (1 + margin) * (float((high - low).max()) / 2 or 1.0)
+    size = min(2.0, 30 / len(fake) ** 0.5)
+    for points, colour in ((real, REAL), (fake, FAKE)):
+        style = {"marker": "o", "markersize": size, "markeredgewidth": 0, "linestyle": "none", "alpha": 0.7}
+        axes.plot(points[:, 0], points[:, 1], color=colour, rasterized=True, **style)
+    axes.set_aspect("equal")
+    axes.set_xlim(centre[0] - reach, centre[0] + reach)
+    axes.set_ylim(centre[1] - reach, centre[1] + reach)
+    out = float((~(np.abs(fake - centre) <= reach).all(1)).mean())
+    if out >= 0.005:
+        place = {"transform": axes.transAxes, "ha": "right", "va": "bottom", "fontsize": axes.xaxis.label.get_size()}
+        behind = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+        axes.text(0.98, 0.02, f"{100 * out:.0f} % outside", bbox=behind, **place)
+
+
+# -- Fig. 7: distances -------------------------------------------------------------------------------------------------
+
+
+def distances_data(selection: Selection) -> pd.DataFrame:
+    parts = []
+    for series in selection.series():
+        for place, member in series.members:
+            run, last = selection.runs[place], selection.steps[place]
+            records = [record for record in run.records.poll().scalars if record["step"] <= last]
+            if len(records) < 2:
+                raise NoFigure(f"distances: {run.name} has {len(records)} record so far; a curve needs two")
+            grid: dict[str, Any] = {"step": [record["step"] for record in records]}
+            grid |= {gap: np.array([record[gap][member] for record in records], dtype=float) for gap in GAPS}
+            parts.append(rows_of(selection, series, place, member, grid))
+    return pd.concat(parts, ignore_index=True)
+
+
+def draw_distances(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    series = selection.series()
+    stacked = figure.get_figwidth() < 3 * 1.4
+    if stacked:
+        figure.set_figheight(3 * 1.0 + 0.55)
+        panels = list(figure.subplots(3, 1, sharex=True))
+    else:
+        panels = panels_of(figure, GAPS, shape=0.75)
+    for axes, gap in zip(panels, GAPS, strict=True):
+        for one in series:
+            by_step = table[table["series"] == one.title].groupby("step")[gap]
+            middle = by_step.median()
+            if len(one.members) > 1:
+                low, high = by_step.quantile(0.25), by_step.quantile(0.75)
+                band = np.isfinite(low) & (low > 0)
+                axes.fill_between(
+                    middle.index, low.where(band), high.where(band), color=one.colour, alpha=0.25, linewidth=0
+                )
+            axes.plot(middle.index, middle.where(middle > 0), color=one.colour, label=one.title)
+        axes.set_title(GAP_TITLES[gap])
+        log_axis(axes)
+        step_axis(axes, table["step"])
+    legend(figure, *panels[0].get_legend_handles_labels())
+
+
+def distances_latex(table: pd.DataFrame, selection: Selection) -> str:
+    """Each gap in the first and the last tenth of training."""
+    rows = []
+    for title, part in table.groupby("series", sort=False):
+        cells = [tex(title)]
+        for gap in GAPS:
+            ends = []
+            for _, member in part.groupby(["run", "seed"], sort=False):
+                tenth = max(1, len(member) // 10)
+                ends.append([member[gap].iloc[:tenth].median(), member[gap].iloc[-tenth:].median()])
+            cells += [digits(value) for value in np.median(ends, axis=0)]
+        rows.append(cells)
+    names = [rf"\multicolumn{{2}}{{c}}{{${gap[0]}_{gap[-1]}$}}" for gap in GAPS]
+    head = [["", *names], ["matched"] + ["first", "last"] * len(GAPS)]
+    rules = [r"\cmidrule(lr){2-3} \cmidrule(lr){4-5} \cmidrule(lr){6-7}"]
+    caption = f"Distances in the first and the last tenth of training. {over(table, quartiles=False)}"
+    return latex_table("l" + "rr" * len(GAPS), head, rows, caption=caption, label="distances", rules=rules)
+
+
+# -- Table 2: batch size -----------------------------------------------------------------------------------------------
+
+
+def batch_data(selection: Selection) -> pd.DataFrame:
+    sizes = sorted({run.config.batch for run in selection.runs})
+    if len(sizes) < 2:
+        raise NoFigure(f"batch: all runs have batch {sizes[0]}; give runs of several batch sizes")
+    scored = [history.scores(step) for history, step in zip(selection.histories, selection.steps, strict=True)]
+    parts = []
+    for series in selection.series(but=["batch"]):
+        for place, member in series.members:
+            run, scores, last = selection.runs[place], scored[place], selection.steps[place]
+            records = [record for record in run.records.scalars if 0 < record["step"] <= last]
+            if scores is None or not records:
+                raise NoFigure(f"batch: {run.name} has no scores up to step {last}; train it on")
+            key, value = quality(scores.rows[member])
+            marks = [e for e in run.records.events if e["event"] == "member" and e["step"] <= last]
+            states = [e["what"] for e in marks if e["member"] == member]
+            failed = value is None or (states and states[-1] in FAILED)
+            step_seconds = records[-1]["seconds"] / records[-1]["step"]
+            row = {"batch": run.config.batch, "step": scores.step, "score": key, "value": value, "n": scores.n}
+            row |= {"trained": not failed, "networks": len(run.config.members)}
+            row |= {"seconds_per_epoch": step_seconds * _examples(run) / run.config.batch}
+            parts.append(rows_of(selection, series, place, member, {key: [value] for key, value in row.items()}))
+    table = pd.concat(parts, ignore_index=True)
+    if table["score"].nunique() > 1:
+        raise NoFigure(f"batch: these runs have other scores each ({', '.join(table['score'].unique())})")
+    return table.astype({"value": float}).sort_values("batch", kind="stable", ignore_index=True)
+
+
+def _examples(run: Run) -> int:
+    """How many there are to train on."""
+    if run.config.data in MANIFOLDS or run.config.data == FACES:
+        return run.config.points
+    return len(run.data.images if run.config.is_images else run.data.train)
+
+
+def _quality_title(key: str) -> str:
+    """The score's name for mathtext and LaTeX alike."""
+    return "$W_2$ / floor" if key in SCORES else f"Fréchet distance ({key.split('.')[0]}) / floor"
+
+
+def draw_batch(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    from matplotlib.ticker import NullLocator
+
+    series = selection.series(but=["batch"])
+    left, right = panels_of(figure, ["", ""], shape=0.6)
+    for number, one in enumerate(series):
+        part = table[table["series"] == one.title]
+        shift = 2 ** (0.12 * (number - (len(series) - 1) / 2))  # side by side, not on top of each other
+        by_batch = part.groupby("batch")
+        place = np.array(sorted(by_batch.groups)) * shift
+        for axes, column in ((left, "value"), (right, "seconds_per_epoch")):
+            low, middle, high = (by_batch[column].quantile(q) for q in QUARTILES)
+            axes.plot(place, middle, color=one.colour, marker="o", markersize=3, label=one.title)
+            if (by_batch[column].count() > 1).any():
+                axes.vlines(place, low, high, color=one.colour, linewidth=1)
+        failed = part[~part["trained"] & np.isfinite(part["value"])]
+        left.plot(failed["batch"] * shift, failed["value"], "x", color=one.colour, markersize=4, markeredgewidth=0.8)
+    left.axhline(1, color=QUIET, linewidth=0.7, linestyle=(0, (3, 2)))
+    left.set_ylabel(_quality_title(table["score"].iloc[0]))
+    right.set_ylabel("seconds per epoch")
+    sizes = sorted(table["batch"].unique())
+    for axes in (left, right):
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sizes, [str(size) for size in _thinned(sizes, axes)])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("batch size")
+        log_axis(axes)
+    handles, labels = left.get_legend_handles_labels()
+    if (~table["trained"]).any():
+        from matplotlib.lines import Line2D
+
+        handles.append(Line2D([], [], color="black", marker="x", linestyle="none", markersize=4, markeredgewidth=0.8))
+        labels.append("collapsed or diverged")
+    legend(figure, handles, labels)
+
+
+def _thinned(sizes: list[int], axes: Axes) -> list[int | str]:
+    """Tick labels, every other one left out where they would touch."""
+    inches = axes.get_figure().get_figwidth() / 2 - 0.6
+    span = np.log2(sizes[-1] / sizes[0])
+    kept: list[int | str] = []
+    last = -np.inf
+    for size in sizes:
+        place = np.log2(size / sizes[0]) / span * inches
+        kept.append(size if place - last >= 0.27 else "")
+        last = place if kept[-1] else last
+    return kept
+
+
+def batch_latex(table: pd.DataFrame, selection: Selection) -> str:
+    """The paper's Table 2: batch sizes across."""
+    sizes = sorted(table["batch"].unique())
+    titles = list(table["series"].unique())
+    rows: list[list[str] | str] = []
+    for title in titles:
+        part = dict(iter(table[table["series"] == title].groupby("batch")))
+        if len(titles) > 1:
+            rows += [r"\midrule"] if rows else []
+            rows.append([rf"\multicolumn{{{len(sizes) + 1}}}{{l}}{{{tex(title)}}}"])
+        lines = {
+            "Effective training (seeds)": lambda rows: f"{int(rows['trained'].sum())}/{len(rows)}",
+            _quality_title(table["score"].iloc[0]): lambda rows: digits(rows["value"].median()),
+            "Time (s) / epoch": lambda rows: digits(rows["seconds_per_epoch"].median()),
+        }
+        rows += [
+            [name, *(cell(part[size]) if size in part else "--" for size in sizes)] for name, cell in lines.items()
+        ]
+    side = sorted(table["networks"].unique())
+    together = f"{side[0]}" if len(side) == 1 else f"{side[0]} to {side[-1]}"
+    caption = (
+        f"Results by batch size, time of {together} network pairs trained side by side. {over(table, quartiles=False)}"
+    )
+    return latex_table("l" + "r" * len(sizes), [["Batch size", *map(str, sizes)]], rows, caption=caption, label="batch")

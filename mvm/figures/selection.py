@@ -1,0 +1,177 @@
+"""Which runs a figure is of, and what a figure is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from mvm.compare import AXES, Series, quantities, series_of
+from mvm.config import ConfigError
+from mvm.files import RunError
+from mvm.history import History
+from mvm.runs import Records, Run
+from mvm.spectrum import SPECTRUM_FORMS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Definition", "NoFigure", "Selection"]
+
+
+class NoFigure(RunError):
+    """A figure that these runs cannot give, and why."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of which runs is shown.
+
+    Attributes:
+        runs: one or more.
+        steps: the step of each up to which it is shown: one with a snapshot.
+        seed: whose samples are shown; the first when None.
+        form: reading of the spectrum, of `mvm.spectrum.SPECTRUM_FORMS`.
+        quantity: what curves show, a key of `mvm.compare.quantities`; the score that stands for a generator when None.
+        axis: what they are over, of `mvm.compare.AXES`.
+        project: make a UMAP frame that is missing, which takes seconds.
+    """
+
+    runs: tuple[Run, ...]
+    steps: tuple[int, ...]
+    seed: int | None = None
+    form: str = "distance"
+    quantity: str | None = None
+    axis: str = "step"
+    project: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        runs: Sequence[Run],
+        *,
+        step: int | Sequence[int] | None = None,
+        seed: int | None = None,
+        form: str = "distance",
+        quantity: str | None = None,
+        axis: str = "step",
+        project: bool = True,
+    ) -> Selection:
+        """Check what is asked, and find the steps.
+
+        Args:
+            runs: one or more; the same one twice counts once. They are shown in the order of their batch sizes.
+            step: the last step to show, of all or of each run; their last snapshots' when None.
+            seed, form, quantity, axis, project: as above.
+
+        Raises:
+            ConfigError: an unknown form, seed, quantity or axis.
+            RunError: a run without a snapshot up to the step.
+        """
+        runs = tuple({run.path.resolve(): run for run in runs}.values())
+        if form not in SPECTRUM_FORMS:
+            raise ConfigError(f"form: unknown {form!r}; known: {', '.join(SPECTRUM_FORMS)}")
+        known = sorted({known for run in runs for known in run.config.seeds})
+        if seed is not None and seed not in known:
+            raise ConfigError(f"seed: no run has seed {seed}; known: {', '.join(map(str, known))}")
+        if axis not in AXES:
+            raise ConfigError(f"axis: unknown {axis!r}; known: {', '.join(AXES)}")
+        if quantity is not None and quantity not in (recorded := quantities(runs)):
+            raise ConfigError(f"quantity: none of these runs records {quantity!r}; known: {', '.join(recorded)}")
+        wanted = [step] * len(runs) if step is None or isinstance(step, int) else list(step)
+        steps = [_step_of(run, step) for run, step in zip(runs, wanted, strict=True)]
+        order = sorted(range(len(runs)), key=lambda place: runs[place].config.batch)
+        of = tuple(runs[i] for i in order), tuple(steps[i] for i in order)
+        return cls(*of, seed, form, quantity, axis, project)
+
+    def series(self, *, but: Iterable[str] = ()) -> list[Series]:
+        """Variants, and what else differs but for some settings, in the order of their first appearance."""
+        return series_of(self.runs, but=but)
+
+    @cached_property
+    def histories(self) -> list[History]:
+        """A reader of each run."""
+        return [History(run).refresh() for run in self.runs]
+
+    @cached_property
+    def held(self) -> list[Run]:
+        """Each run as it was at its step."""
+        return [_RunAt(run, step) for run, step in zip(self.runs, self.steps, strict=True)]
+
+    def snapshot(self, place: int) -> dict[str, np.ndarray]:
+        """The shown snapshot of a run.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        run, step = self.runs[place], self.steps[place]
+        snapshot = run.snapshot(step)
+        if snapshot is None:
+            raise RunError(f"run: {run.name}'s {run.snapshot_path(step).name} is damaged; choose another --step")
+        return snapshot
+
+    def shown(self, series: Series) -> tuple[int, int]:
+        """The run's place and the member whose samples stand for a series."""
+        seeds = [self.runs[place].config.members[member][1] for place, member in series.members]
+        if self.seed is not None and self.seed not in seeds:
+            raise NoFigure(f"samples: {series.title} has no seed {self.seed}; it has {', '.join(map(str, seeds))}")
+        return series.members[0 if self.seed is None else seeds.index(self.seed)]
+
+
+class _RunAt(Run):
+    """A run as it was at a step: what came later is not among its records, nor in its scores."""
+
+    def __init__(self, run: Run, step: int) -> None:
+        self.path, self.name, self.config, self._step = run.path, run.name, run.config, step
+        past = run.records.poll()
+        kept = ([each for each in kind if each["step"] <= step] for kind in (past.scalars, past.scores, past.events))
+        self.records = _Past(past.path, *kept)
+
+    def scores(self) -> list[dict] | None:
+        """The final scores, once the run was at its end."""
+        return super().scores() if self._step >= self.config.steps else None
+
+
+class _Past(Records):
+    """Records that no longer grow."""
+
+    def poll(self) -> Records:
+        return self
+
+
+def _step_of(run: Run, wanted: int | None) -> int:
+    steps = [step for step in run.snapshot_steps() if wanted is None or step <= wanted]
+    if not steps:
+        until = "" if wanted is None else f" up to step {wanted}"
+        raise RunError(f"run: {run.name} has no snapshot{until} yet; train it first")
+    return steps[-1]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One figure.
+
+    Attributes:
+        title: what it shows.
+        source: where the paper has it.
+        needs: what a run must have for it.
+        data: its numbers from a selection; raises `NoFigure`.
+        draw: those into a figure that is empty but for its width.
+        latex: those as a LaTeX table; None if it has none.
+        uses: what of a run it is made of, for the fingerprint: records, scores, snapshots, snapshot, frame, reals,
+            origin.
+        options: what of a selection it depends on, beside runs and steps: seed, form, quantity, axis.
+    """
+
+    title: str
+    source: str
+    needs: str
+    data: Callable[[Selection], pd.DataFrame]
+    draw: Callable[[Figure, pd.DataFrame, Selection], None]
+    latex: Callable[[pd.DataFrame, Selection], str] | None
+    uses: tuple[str, ...]
+    options: tuple[str, ...] = ()

@@ -1,0 +1,87 @@
+"""Parts of tables: rows of numbers with what they are of, and LaTeX for booktabs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mvm.compare import Series
+
+if TYPE_CHECKING:
+    from mvm.figures.selection import Selection
+
+__all__ = ["digits", "latex_table", "over", "rows_of", "seeds_said", "signs", "tex", "three"]
+
+TEX = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+
+
+def rows_of(selection: Selection, series: Series, place: int, member: int, values: dict[str, Any]) -> pd.DataFrame:
+    """Values of one member, with what they are of."""
+    run = selection.runs[place]
+    variant, seed = run.config.members[member]
+    return pd.DataFrame({"series": series.title, "run": run.name, "variant": variant, "seed": seed} | values)
+
+
+def tex(text: str) -> str:
+    """Plain text for LaTeX."""
+    return "".join(TEX.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text.replace(r"\$", "$"))
+
+
+def digits(value: float) -> str:
+    """Three digits, as a person writes them."""
+    if not np.isfinite(value):
+        return "--"
+    if value and not 1e-3 <= abs(value) < 1e4:
+        digits, power = f"{value:.1e}".split("e")
+        return rf"${digits}\times10^{{{int(power)}}}$"
+    return f"{value:.{max(0, 2 - int(np.floor(np.log10(abs(value)))))}f}" if value else "0"
+
+
+def three(low: float, middle: float, high: float) -> str:
+    return digits(middle) if low == high else f"{digits(middle)} [{digits(low)}, {digits(high)}]"
+
+
+def over(table: pd.DataFrame, *, quartiles: bool = True) -> str:
+    """How many seeds the numbers are of."""
+    keys = ["series", *(["batch"] if "batch" in table else [])]
+    return seeds_said(table[[*keys, "run", "seed"]].drop_duplicates().groupby(keys).size(), quartiles=quartiles)
+
+
+def seeds_said(counts: Iterable[int], *, quartiles: bool = True) -> str:
+    """The same of these counts."""
+    seeds = sorted(set(map(int, counts)))
+    if seeds == [1]:
+        return "One seed."
+    count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    return f"Median{' [quartiles]' if quartiles else ''} of {count} seeds."
+
+
+def signs(text: str) -> str:
+    """What the app writes with signs of Unicode, for mathtext and LaTeX alike."""
+    for sign, math in (("W₂", "$W_2$"), ("²", "$^2$"), ("ρ", r"$\rho$")):
+        text = text.replace(sign, math)
+    for gap in ("d_c", "d_g", "d_H"):
+        text = text.replace(gap.replace("_", r"\_"), gap).replace(gap, f"${gap}$")
+    return text
+
+
+def latex_table(
+    columns: str,
+    head: list[list[str]],
+    rows: list[list[str] | str],
+    *,
+    caption: str,
+    label: str,
+    rules: Sequence[str] = (),
+) -> str:
+    """A LaTeX table; `rules` are put between the head's lines, a row that is no list as it is."""
+    lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"  \centering", rf"  \caption{{{caption}}}"]
+    lines += [rf"  \label{{tab:{label}}}", rf"  \begin{{tabular}}{{{columns}}}", r"    \toprule"]
+    for place, line in enumerate(head):
+        lines += [rf"    {' & '.join(line)} \\"] + [f"    {rule}" for rule in rules[place : place + 1]]
+    lines += [r"    \midrule"]
+    lines += [f"    {row}" if isinstance(row, str) else rf"    {' & '.join(row)} \\" for row in rows]
+    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
