@@ -54,7 +54,7 @@ RANKS = list(range(1, 11))
 MOST_ARROWS = 256  # in a panel
 SPECTRUM_POINTS = 256  # whose spectrum is taken: those of the row of spectra
 FIELD, ELLIPSES, ON_SURFACE = 64, 9, 120  # cells each way, ellipses each way, and in space
-PENDING, TURN, HANDLED = "_layers.pending", "_layers.turn", "_layers.handled"  # of clicks, in the session
+ENDS = "_layers.ends"  # of the geodesic, in the session
 Panels = list[dict[str, Any]]
 
 
@@ -109,7 +109,6 @@ class Flat:
 
 def controls(tab: Page, run: Run | None) -> None:
     """What the clouds show: in the popover View."""
-    _serve_click(tab)
     common = {"bind": "query-params"}
     layers = st.segmented_control(
         "Layers", LAYERS, selection_mode="multi", default=FIRST, key=tab.key("layers"), **common,
@@ -129,12 +128,7 @@ def controls(tab: Page, run: Run | None) -> None:
             help="faint arrows: what the variant leaves undone",
         )  # fmt: skip
     if "geodesic" in layers:
-        most = 4095 if run is None else run.config.view_points - 1
-        for name, label, other in (("from", "Geodesic from real", 0), ("to", "to real", 1)):
-            st.number_input(
-                label, 0, 4095, other, key=tab.key(name), **common,
-                help=f"number of a real point, at most {most}; or click two real points in data space",
-            )  # fmt: skip
+        _choose_ends(run)
     colour = st.segmented_control(
         "Colour", COLOURS, default=COLOURS[0], required=True, key=tab.key("colour"), **common,
         help="kind: real or fake. eigenvector: of the real embeddings' distance matrix, in data space and UMAP. "
@@ -151,25 +145,60 @@ def chosen(tab: Page) -> Chosen:
     """What the widgets say; what is not on the page is as it was at first."""
     return Chosen(
         tab.setting("layers", FIRST), tab.setting("terms", list(DESCRIPTORS)), tab.setting("unmatched", False),
-        tab.setting("colour", COLOURS[0]), tab.setting("rank", 2), (tab.setting("from", 0), tab.setting("to", 1)),
+        tab.setting("colour", COLOURS[0]), tab.setting("rank", 2), _ends().chosen,
     )  # fmt: skip
 
 
+@dataclass
+class _Ends:
+    """Which two reals a geodesic joins, as one browser tab has chosen them last.
+
+    Attributes:
+        chosen: their numbers.
+        clicks: how many clicks have chosen one; the next moves the other end. Widgets of a closed popover do not hear
+            of a new value, so that new ones are made after each click.
+        when: of the last click, ms since the epoch, by the browser's clock.
+    """
+
+    chosen: tuple[int, int] = (0, 1)
+    clicks: int = 0
+    when: float = 0.0
+
+    def choose(self, first: int, last: int) -> None:
+        """Join these; the URL says so."""
+        self.chosen = (first, last)
+        st.query_params["ends"] = f"{first}-{last}"
+
+
+def _ends() -> _Ends:
+    if ENDS not in st.session_state:
+        first, _, last = st.query_params.get("ends", "").partition("-")
+        known = first.isdecimal() and last.isdecimal()
+        st.session_state[ENDS] = _Ends((int(first), int(last)) if known else (0, 1))
+    return st.session_state[ENDS]
+
+
+def _choose_ends(run: Run | None) -> None:
+    """Two numbers."""
+    ends, most = _ends(), 4095 if run is None else run.config.view_points - 1
+    typed = [
+        st.number_input(
+            label, 0, most, min(now, most), key=f"{label}.{ends.clicks}.{most}",
+            help=f"number of a real point, at most {most:,}; or click two real points in data space",
+        )
+        for label, now in zip(("Geodesic from real", "Geodesic to real"), ends.chosen, strict=True)
+    ]  # fmt: skip
+    ends.choose(typed[0], typed[1])
+
+
 def take(picked: Picked | None, wanted: Chosen) -> None:
-    """A click on a real moves an end of the geodesic, the next the other: at the next rerun, before its widget is."""
-    session = st.session_state
-    if picked is None or not wanted.picks or picked.when <= session.get(HANDLED, 0.0):
+    """A click on a real moves one end of the geodesic, the next click the other."""
+    ends = _ends()
+    if picked is None or not wanted.picks or picked.when <= ends.when:
         return
-    session[HANDLED] = picked.when
-    session[PENDING] = (session.get(TURN, 0), picked.index)
-    session[TURN] = 1 - session.get(TURN, 0)
+    ends.choose(*((picked.index, ends.chosen[1]) if ends.clicks % 2 == 0 else (ends.chosen[0], picked.index)))
+    ends.clicks, ends.when = ends.clicks + 1, picked.when
     st.rerun()
-
-
-def _serve_click(tab: Page) -> None:
-    end, index = st.session_state.pop(PENDING, (None, 0))
-    if end is not None:
-        st.session_state[tab.key(("from", "to")[end])] = index
 
 
 def say(notes: Sequence[str]) -> None:
@@ -266,7 +295,7 @@ def _with_forces(panels: Panels, wanted: Chosen, seen: _Seen, notes: list[str]) 
         for panel, of, matched in zip(panels, found, own, strict=True)
     ]  # fmt: skip
     said = ", ".join(f"{DESCRIPTORS[term].title} ×{_factor(value)}" for term, value in factors.items())
-    faint = ", faint where the variant does not match it" if wanted.unmatched else ""
+    faint = ", faint where a variant does not match them" if wanted.unmatched else ""
     count = min(MOST_ARROWS, seen.view["fake"].shape[1])
     notes.append(f"Forces on {count} of the fakes, without the descriptors' weights{faint}; arrows: {said or 'none'}.")
     return panels
@@ -285,7 +314,10 @@ def _with_metric(panels: Panels, wanted: Chosen, seen: _Seen, notes: list[str]) 
         found = [_plane(mark, tuple(map(tuple, span)), metric) for metric, mark in seen.lenses]
     volumes = [of.volume for of in found]
     size = found[0].metric.shape[-1]
-    what = "stretch" if size == 1 else "swelling"
+    what = "length" if size == 1 else "volume"
+    if not any(np.isfinite(volume).any() for volume in volumes):
+        notes.append("The embedding is the same all over: the metric sees no step, so there are no ellipses to draw.")
+        return panels
     scale = plots.scale_of(volumes, title=f"log {what}", stops=VOLUME if dim == 2 else SEQUENTIAL)
     lengths = [_step_length(of) for of in found]
     laid = []
@@ -293,11 +325,11 @@ def _with_metric(panels: Panels, wanted: Chosen, seen: _Seen, notes: list[str]) 
         outline = plots.outlines(_unit_steps(of, length), None if dim == 2 else of.small, scale, name="equal steps")
         behind = [plots.field(of.volume, span, scale)] if dim == 2 else []
         laid.append(panel | {"layers": [*behind, outline, *panel["layers"]]})
-    each = ", ".join(f"{panel['title']} {length:g}" for panel, length in zip(panels, lengths, strict=True))
+    each = ", ".join(f"{length:g} long ({panel['title']})" for panel, length in zip(panels, lengths, strict=True))
     things = "lengths" if size == 1 else "areas"
     notes.append(
-        f"{'Segments' if size == 1 else 'Ellipses'}: how far a step of one length in the embedding leads ({each}). "
-        f"Log {what}: natural logarithm of how many times {things} grow in the embedding."
+        f"{'Segments' if size == 1 else 'Ellipses'}: where a step leads that the metric finds {each}. "
+        f"Log {what}: natural logarithm of how many times {things} grow under it."
     )
     return laid
 
@@ -319,7 +351,7 @@ def _with_routes(panels: Panels, wanted: Chosen, seen: _Seen, notes: list[str]) 
         laid.append(_add(panel, *drawn, plots.ends(real[[first, last]])))
         lengths.append(f"{panel['title']} " + " / ".join(f"{w.seen:.3g}" for w in ways.values() if w.seen is not None))
     kinds = "geodesic / straight line" + (" / true geodesic" if true is not None and true.path is not None else "")
-    notes.append(f"From real {first} (A) to real {last} (B), length in the embedding, {kinds}: {'; '.join(lengths)}.")
+    notes.append(f"From real {first} (A) to real {last} (B), lengths under the metric, {kinds}: {'; '.join(lengths)}.")
     if true is None:
         notes[-1] += " The true geodesic is not known."
     elif true.path is None and np.isinf(true.length):

@@ -67,16 +67,16 @@ def test_all_layers_in_the_plane(drawn: dict) -> None:
     run, _ = begun("moons", data="moons", **POINTS)
     text = opened(run, colour="eigenvector", rank="3")
     first, second, both = drawn["clouds"]
-    plain = ["log swelling", "equal steps", "generator grid", "real", "fake", "Centroid force", "straight line"]
+    plain = ["log volume", "equal steps", "generator grid", "real", "fake", "Centroid force", "straight line"]
     assert [name for name in names(first) if name != "true geodesic"] == [*plain, "geodesic of the metric", "ends"]
     assert "Centroid force" not in names(second)
     assert {"Centroid force", "2-diameter force"} <= set(names(both))
     assert "without the descriptors' weights" in text
     assert "Centroid ×" in text
     assert "eigenvector 3" in text
-    assert "length in the embedding" in text
+    assert "lengths under the metric" in text
     assert drawn["clouds options"]["pickable"]
-    rows = layer(both, "log swelling")["values"]
+    rows = layer(both, "log volume")["values"]
     (x0, x1), (y0, y1) = both["span"]
     upper_left = torch.tensor([[x0 + (x1 - x0) / 128, y1 - (y1 - y0) / 128]])
 
@@ -92,10 +92,10 @@ def test_all_layers_in_space(drawn: dict, name: str) -> None:
     text = opened(run, unmatched="true")
     (panel,) = drawn["clouds"]
     assert {"equal steps", "Centroid force", "2-diameter force", "geodesic of the metric"} <= set(names(panel))
-    assert "log swelling" not in names(panel)
+    assert "log volume" not in names(panel)
     assert layer(panel, "Centroid force")["points"].shape == (64, 6)
     steps = layer(panel, "equal steps")
-    assert steps["scale"]["title"] == ("log stretch" if name == "helix" else "log swelling")
+    assert steps["scale"]["title"] == ("log length" if name == "helix" else "log volume")
     assert len(steps["points"]) == len(steps["values"])
     assert "data space" in text
 
@@ -179,15 +179,21 @@ def test_a_run_that_has_not_begun(make: Callable[..., Run], drawn: dict) -> None
 
 def test_two_clicks_choose_the_ends(drawn: dict) -> None:
     run, _ = begun("click", data="circle", variants="both", **POINTS)
-    app = open_page(run="click", layers=["real", "geodesic"])
-    assert [app.number_input(key=key).value for key in ("from", "to")] == [0, 1]
-    for when, index, ends in ((1.0, 7, [7, 1]), (2.0, 9, [7, 9]), (3.0, 5, [5, 9])):
+    app = open_page(run="click", layers=["real", "geodesic"], ends="3-4")
+
+    def ends() -> list[int]:
+        return [box.value for box in app.number_input if box.label.startswith("Geodesic")]
+
+    assert ends() == [3, 4]
+    for when, index, wanted in ((1.0, 7, [7, 4]), (2.0, 9, [7, 9]), (3.0, 5, [5, 9])):
         drawn["clicks"] = [Picked(0, "real", index, when)]
         app.run()
         assert not app.exception
-        assert [app.number_input(key=key).value for key in ("from", "to")] == ends
+        assert ends() == wanted
+    next(box for box in app.number_input if box.label == "Geodesic from real").set_value(8).run()
+    assert app.query_params["ends"] in ("8-9", ["8-9"])
     real = run.snapshot(0)["real"]
-    np.testing.assert_array_equal(layer(drawn["clouds"][0], "ends")["points"], real[[5, 9]])
+    np.testing.assert_array_equal(layer(drawn["clouds"][0], "ends")["points"], real[[8, 9]])
     assert layer(drawn["clouds"][0], "real")["first"] == 0
 
 
@@ -232,7 +238,7 @@ def test_the_projection_is_coloured_and_its_mean_is_said(drawn: dict, colour: st
 def test_every_layer_has_help_and_a_place_in_the_url() -> None:
     begun("help", data="circle", **POINTS)
     app = open_page(run="help", layers=ALL, colour="eigenvector")
-    for key in ("layers", "terms", "unmatched", "from", "to", "colour", "rank"):
+    for key in ("layers", "terms", "unmatched", "colour", "rank"):
         (widget,) = [w for kind in ("button_group", "toggle", "number_input", "select_slider") for w in app.get(kind)
                      if getattr(w, "key", None) == key]  # fmt: skip
         assert getattr(widget, "help", None) or widget.proto.help

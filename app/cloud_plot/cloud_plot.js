@@ -209,6 +209,7 @@ function draw(chart) {
     node.dataset.layers = named(data.panels).map(({ name }) => name).join(", ");
   }
   node.dataset.view = JSON.stringify(view);
+  node.dataset.frames = JSON.stringify(frames(chart));
 }
 
 function decode(panels) {
@@ -249,8 +250,8 @@ function entries(pen, panels, ink) {
 
 // Rows of the legend: one beside the last panel's title where there is room, else as many as it takes above the titles.
 function wrapped(keys, beside, width) {
-  const total = keys.reduce((sum, key) => sum + key.width, 0);
-  if (total <= beside) return [keys];
+  const fits = (row) => row.reduce((sum, key) => sum + key.width, 0) <= beside;
+  if (fits(keys)) return [keys];
   const rows = [[]];
   let left = width;
   for (const key of keys) {
@@ -261,7 +262,7 @@ function wrapped(keys, beside, width) {
     rows.at(-1).push(key);
     left -= key.width;
   }
-  return [...rows, []]; // the last is that of the titles
+  return fits(rows.at(-1)) ? rows : [...rows, []]; // the last is that of the titles
 }
 
 function legend(pen, row, width, y, ink) {
@@ -474,7 +475,7 @@ function camera({ x, y, side }, panel, view) {
 
 const NEARNESS = [[2.3, 0.95], [1.9, 0.75], [1.5, 0.5]]; // radius and opacity of dots that are near, between and far
 
-// Thin lines lie below the points, arrows, wide lines and letters above.
+// Thin lines lie below the points; what has values or is wide above, as do arrows and letters.
 function solidPanel(pen, frame, panel, view, ink) {
   const { centre, reach, project } = camera(frame, panel, view);
   pen.save();
@@ -486,7 +487,7 @@ function solidPanel(pen, frame, panel, view, ink) {
   const [dots, above] = [[], []];
   for (const layer of panel.layers) {
     const { points, colour, ring } = layer;
-    if (layer.arrows || layer.letters || layer.wide) above.push(layer);
+    if (layer.arrows || layer.letters || (layer.line && (layer.wide || layer.values))) above.push(layer);
     else if (layer.line) path(pen, layer, 3, where);
     else {
       for (let i = 0; i < points.length; i += 3) {
@@ -534,7 +535,7 @@ function box(pen, ink, centre, reach, project) {
 
 // ---------------------------------------------------------------- marks
 
-// A path that NaN rows interrupt; with values its pieces have the colour of their first point.
+// A path that NaN rows interrupt; with values its pieces have the colour of their first point, and fade with its depth.
 function path(pen, { points, colour, wide, dash, values, ...layer }, dim, place) {
   pen.strokeStyle = colour;
   pen.lineWidth = wide ?? 1;
@@ -547,9 +548,10 @@ function path(pen, { points, colour, wide, dash, values, ...layer }, dim, place)
       up = true;
       continue;
     }
-    const [a, b] = place(points, i);
+    const [a, b, depth] = place(points, i);
     if (up && values) {
       pen.stroke();
+      pen.globalAlpha = depth > 0 ? 0.25 : 1;
       pen.beginPath();
       pen.strokeStyle = shadeOf({ ...layer, values }, i / dim);
     }
@@ -558,6 +560,7 @@ function path(pen, { points, colour, wide, dash, values, ...layer }, dim, place)
     up = false;
   }
   pen.stroke();
+  pen.globalAlpha = 1;
   pen.setLineDash([]);
 }
 

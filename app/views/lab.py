@@ -121,7 +121,7 @@ def clouds(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
     heading("Data space", f"step {step:,}{note}")
     layers.say(notes)
     picked = cloud_plot(
-        panels, key=f"clouds.{run.name}", height=400 if notes else 360, step=step, pickable=wanted.picks,
+        panels, key=f"clouds.{run.name}", height=360, step=step, pickable=wanted.picks,
         alt=f"Real and generated points in data space at step {step}, one panel per variant: {', '.join(titles)}",
     )  # fmt: skip
     layers.take(picked, wanted)
