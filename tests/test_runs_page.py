@@ -212,3 +212,11 @@ def test_import_takes_a_run_in_and_refuses_what_leads_outside(runs, tmp_path):
     button(app, "Import").click().run()
     assert "outside.txt" in words(app)
     assert not (runs.parent / "outside.txt").exists()
+
+
+def test_another_page_leads_here_with_a_run_of_its_own(runs):
+    app = open_page(SCRIPT, compare="mine")
+    app.query_params["compare"] = "peer"
+    app.run()
+    assert app.query_params["compare"] in ("peer", ["peer"])
+    assert list(app.dataframe[1].value["series"]) == ["WGAN"]

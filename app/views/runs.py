@@ -41,11 +41,13 @@ class Shelf(Tab):
         chosen: names of the runs that are ticked.
         turn: how often the program, and not a hand, has chosen: the table is then a new one.
         living: whether some run was being trained when the page was drawn.
+        linked: names in the URL, as this page last wrote them.
     """
 
     chosen: list[str] = field(default_factory=list)
     turn: int = 0
     living: bool = False
+    linked: list[str] = field(default_factory=list)
 
     def choose(self, *names: str) -> None:
         """Tick these runs from the next rerun on."""
@@ -54,7 +56,9 @@ class Shelf(Tab):
 
 def runs_page() -> None:
     """The whole page."""
-    shelf = st.session_state.setdefault("_page.runs", Shelf(chosen=_from_url()))
+    shelf = st.session_state.setdefault("_page.runs", Shelf())
+    if (linked := _from_url()) and linked != shelf.linked:  # another page, or a link, leads here with runs of its own
+        shelf.choose(*linked)
     st.markdown("#### Runs")
     shelf.show_notice()
     rows = summaries()
@@ -66,6 +70,7 @@ def runs_page() -> None:
     shown = filtered(shelf, rows)
     st.fragment(table, run_every=2.0 if shelf.living else None)(shelf, [row.name for row in shown])
     chosen = opened(shelf)
+    shelf.linked = list(shelf.chosen)
     st.query_params["compare"] = ",".join(shelf.chosen)
     actions(shelf, chosen)
     if chosen:
