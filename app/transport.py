@@ -106,7 +106,7 @@ def transport(
             help="stop, and begin the shown experiment anew at step 0, paused  (key B)",
             on_click=_reset, args=(tab, run, tab.presses), disabled=run is None, shortcut="B",
         )  # fmt: skip
-        help_fork = "rewind this run to a checkpoint, change one thing, and train on beside it; or compare it with others"
+        help_fork = "rewind this run to a checkpoint, change one thing, train on beside it; or compare it with others"
         if st.button("Fork, compare", icon=":material/fork_right:", help=help_fork, disabled=run is None):
             st.switch_page(st.session_state["_pages"]["Runs"], query_params={"compare": run.name})
         with st.popover("View", icon=":material/tune:"):
