@@ -1,12 +1,12 @@
 """A chart that stays: every new figure is drawn into the same DOM node by ``Plotly.react``.
 
-``st.plotly_chart`` mounts a new chart whenever the data change, which loses zoom and 3-D camera; live views use
-this instead. The figure is a plain dictionary with numpy arrays in it: no ``plotly.graph_objects``, which would
-cost tens of milliseconds a figure. Colours and fonts come from Streamlit's theme (light or dark), so a figure only
-names the colours that carry meaning.
+``st.plotly_chart`` mounts a new chart whenever the data change, which loses the zoom; live views use this instead. The
+figure is a plain dictionary with numpy arrays in it: no ``plotly.graph_objects``, which would cost tens of milliseconds
+a figure. Colours and fonts come from Streamlit's theme (light or dark), so a figure only names the colours that carry
+meaning.
 
     ensure_plotly_js(Path(__file__).parent)  # once, in the main script
-    live_plot({"data": [...], "layout": {...}}, key="data-space", height=360, alt="Real and fake points")
+    live_plot({"data": [...], "layout": {...}}, key="gaps", height=360, alt="Gaps over training")
 
 A chart that is scrolled out of sight draws its first figure, then the newest one when it comes back.
 """
@@ -14,7 +14,6 @@ A chart that is scrolled out of sight draws its first figure, then the newest on
 import base64
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
 from app.component import component
 
-__all__ = ["Click", "Result", "encode", "ensure_plotly_js", "live_plot"]
+__all__ = ["encode", "ensure_plotly_js", "live_plot"]
 
 _PLOTLY_JS = "plotly.min.js"
 _SHORT = 32  # Plotly wants plain lists in a few places (ranges, domains): arrays this short are sent as such
@@ -32,48 +31,19 @@ _TYPED = {"f4": "f4", "f8": "f4", "i1": "i1", "i2": "i2", "i4": "i4", "u1": "u1"
 _component = component(Path(__file__).parent)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Click:
-    """A point the user clicked: trace number, point number, its coordinates and its ``customdata``."""
-
-    curve: int
-    index: int
-    x: Any = None
-    y: Any = None
-    z: Any = None
-    customdata: Any = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What the user did since the last run: ``click`` is None when nothing was clicked."""
-
-    click: Click | None = None
-
-
-def live_plot(
-    figure: Mapping[str, Any],
-    *,
-    key: str,
-    height: int,
-    alt: str,
-    linked_cameras: bool = True,
-    clicks: bool = False,
-) -> Result:
+def live_plot(figure: Mapping[str, Any], *, key: str, height: int, alt: str) -> None:
     """Draw a figure in place of the last one of this key.
 
     Args:
         figure: Plotly's ``{"data": [...], "layout": {...}}``; arrays are numpy. ``layout["meta"]["step"]`` becomes
-            the node's ``data-step``. Zoom and camera are kept while ``layout["uirevision"]`` (default: ``key``)
-            stays the same: change it to show something else in its own default view.
+            the node's ``data-step``. The zoom is kept while ``layout["uirevision"]`` (default: ``key``) stays the
+            same: change it to show something else in its own default view.
         key: The chart's identity on the page, constant over updates.
         height: Height in pixels; the width follows the column.
         alt: What the chart shows, in words, for screen readers.
-        linked_cameras: Turning one 3-D scene of the figure turns the others.
-        clicks: Report clicks on points. Each one reruns the script, or the fragment around the chart.
     """
     layout = {"uirevision": key, **figure.get("layout", {})}
-    result = _component(
+    _component(
         key=key,
         height=height,
         data={
@@ -81,14 +51,9 @@ def live_plot(
             "key": key,
             "height": height,
             "alt": alt,
-            "linked_cameras": linked_cameras,
-            "clicks": clicks,
             "plotly_url": f"app/static/{_PLOTLY_JS}?v={get_plotlyjs_version()}",
         },
-        on_click_change=_ignore,
     )
-    click = result.get("click")
-    return Result(click=Click(**click) if click else None)
 
 
 def encode(value: Any, *, typed: bool = True) -> Any:
@@ -141,7 +106,3 @@ def ensure_plotly_js(folder: Path) -> Path:
     Path(file.name).chmod(0o644)
     Path(file.name).replace(path)  # atomic: a reader sees the old file or the whole new one
     return path
-
-
-def _ignore() -> None:
-    """Streamlit reports an event only when it has a callback."""

@@ -1,16 +1,15 @@
 // A Plotly figure redrawn in place: Streamlit calls the default export below with every new figure, and the
-// same DOM node is handed to Plotly.react, so zoom, 3-D camera and hover survive. The module is loaded once
-// per page: all its charts share one queue, which draws the newest figure of each and drops the rest.
+// same DOM node is handed to Plotly.react, so zoom and hover survive. The module is loaded once per page:
+// all its charts share one queue, which draws the newest figure of each and drops the rest.
 
 const CHARTS = new WeakMap(); // DOM node → its chart
 const FRAME_BUDGET_MS = 8; // then the remaining charts wait for the next frame, so the page stays responsive
 const RETRY_MS = 3000;
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data, parentElement }) {
   const node = parentElement.querySelector(".live-plot");
   const chart = CHARTS.get(node) ?? open(node);
   chart.message = data;
-  chart.send = setTriggerValue;
   node.dataset.livePlot = data.key;
   node.style.height = `${data.height}px`;
   node.setAttribute("role", "img");
@@ -23,7 +22,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
 // ---------------------------------------------------------------- the life of a chart
 
 function open(node) {
-  const chart = { node, message: null, send: null, drawing: false, held: false, near: true, width: 0, updates: 0 };
+  const chart = { node, message: null, drawing: false, held: false, near: true, width: 0, updates: 0 };
   CHARTS.set(node, chart);
   const release = () => {
     if (!chart.held) return;
@@ -31,8 +30,8 @@ function open(node) {
     schedule(chart);
   };
   const controller = new AbortController();
-  // A 2-D drag (zoom box, pan) would be cut short by a redraw: wait for its end. A 3-D drag happens on a canvas.
-  const hold = (event) => (chart.held = event.button === 0 && !(event.target instanceof HTMLCanvasElement));
+  // A drag (zoom box, pan) would be cut short by a redraw: wait for its end.
+  const hold = (event) => (chart.held = event.button === 0);
   node.addEventListener("pointerdown", hold, { capture: true, signal: controller.signal });
   for (const end of ["pointerup", "pointercancel", "blur"]) {
     window.addEventListener(end, release, { capture: true, signal: controller.signal });
@@ -62,13 +61,7 @@ function close(chart) {
   waiting.delete(chart);
   CHARTS.delete(chart.node);
   chart.stop();
-  const canvases = [...chart.node.querySelectorAll("canvas")];
   if (chart.updates) window.Plotly.purge(chart.node);
-  // A browser allows 8 to 16 WebGL contexts and frees them late: give them back now.
-  for (const canvas of canvases) {
-    const gl = canvas.getContext("webgl2") ?? canvas.getContext("webgl");
-    gl?.getExtension("WEBGL_lose_context")?.loseContext();
-  }
 }
 
 // ---------------------------------------------------------------- when to draw
@@ -105,7 +98,6 @@ async function draw(chart) {
       node.replaceChildren();
     }
     await Plotly.react(node, data, completed(chart, layout), (chart.config ??= config(chart)));
-    if (chart.updates === 0) listen(chart);
     chart.drawn = message;
     node.dataset.updates = ++chart.updates;
     node.dataset.step = layout.meta?.step ?? "";
@@ -138,15 +130,9 @@ function library(url) {
 // ---------------------------------------------------------------- what to draw
 
 function completed(chart, layout) {
-  const { node, message, width } = chart;
-  const { height } = message;
+  const { message, width } = chart;
   // Plotly writes into its layout, and a figure may be drawn twice: give it a copy.
-  const full = { ...structuredClone(layout), width, height, template: theme(chart) };
-  if (layout.uirevision === chart.uirevision) {
-    for (const [name, scene] of scenes(node)) full[name] = { ...full[name], camera: scene.getCamera() };
-  }
-  chart.uirevision = layout.uirevision;
-  return full;
+  return { ...structuredClone(layout), width, height: message.height, template: theme(chart) };
 }
 
 // Streamlit sets its theme as CSS variables on an element around the component, in a class named by their hash.
@@ -167,9 +153,8 @@ function theme(chart) {
 
 const PAPER = { text: "#111111", surface: "#ffffff", paper: "#ffffff", font: "Arial, Helvetica, sans-serif" };
 
-// Only opaque colours: WebGL scenes ignore the alpha of a line.
 function template({ text, surface, font, paper = "rgba(0,0,0,0)" }) {
-  const [muted, line, thin, grid] = [0.75, 0.35, 0.24, 0.13].map((share) => mix(text, surface, share));
+  const [muted, line, grid] = [0.75, 0.35, 0.13].map((share) => mix(text, surface, share));
   const axis = {
     color: muted,
     gridcolor: grid,
@@ -179,16 +164,6 @@ function template({ text, surface, font, paper = "rgba(0,0,0,0)" }) {
     tickcolor: line,
     tickfont: { size: 11, color: muted },
     title: { font: { size: 12, color: muted }, standoff: 6 },
-  };
-  const axis3d = {
-    ...axis,
-    gridcolor: thin,
-    zerolinecolor: thin,
-    title: { font: { size: 12, color: muted } },
-    tickfont: { size: 10, color: muted },
-    nticks: 5,
-    showbackground: false,
-    showspikes: false,
   };
   const colorbar = { outlinewidth: 0, thickness: 10, tickfont: { size: 11, color: muted } };
   return {
@@ -200,14 +175,6 @@ function template({ text, surface, font, paper = "rgba(0,0,0,0)" }) {
       margin: { l: 48, r: 12, t: 32, b: 40 },
       xaxis: axis,
       yaxis: axis,
-      scene: {
-        bgcolor: "rgba(0,0,0,0)",
-        xaxis: axis3d,
-        yaxis: axis3d,
-        zaxis: axis3d,
-        camera: { eye: { x: 1.35, y: 1.35, z: 1.05 }, center: { x: 0, y: 0, z: -0.12 } }, // the labels fit in
-        dragmode: "orbit",
-      },
       coloraxis: { colorbar },
       legend: { bgcolor: "rgba(0,0,0,0)", font: { size: 12, color: text } },
       hoverlabel: { bgcolor: surface, bordercolor: line, font: { family: font, size: 12, color: text } },
@@ -242,56 +209,14 @@ function config({ node, message }) {
     showSendToCloud: false, // nothing leaves this machine
     plotlyServerURL: "",
     displayModeBar: "hover",
-    scrollZoom: "gl3d",
-    modeBarButtonsToRemove: ["toImage", "select2d", "lasso2d", "autoScale2d", "resetCameraLastSave3d"],
+    modeBarButtonsToRemove: ["toImage", "select2d", "lasso2d", "autoScale2d"],
     modeBarButtonsToAdd: [save("svg", "Download as SVG"), save("png", "Download as PNG")],
   };
 }
 
-// As on screen (zoom, camera), but on white paper whatever the theme.
+// As on screen, zoomed, but on white paper whatever the theme.
 function download(node, format, filename) {
   const figure = { data: node.data, layout: { ...node.layout, template: template(PAPER) } };
   const { width, height } = node._fullLayout;
   return window.Plotly.downloadImage(figure, { format, filename, width, height, scale: format === "png" ? 3 : 1 });
-}
-
-// ---------------------------------------------------------------- what the user does
-
-function listen(chart) {
-  const { node } = chart;
-  let orbit = 0;
-  node.on("plotly_relayouting", (change) => {
-    const moved = Object.keys(change).find((name) => name.endsWith(".camera"));
-    if (moved) orbit ||= requestAnimationFrame(() => ((orbit = 0), follow(chart, moved.split(".")[0])));
-  });
-  node.on("plotly_relayout", (change) => {
-    const moved = Object.keys(change).filter((name) => name.endsWith(".camera"));
-    if (moved.length !== 1) return; // none, or all of them at once: "reset camera"
-    follow(chart, moved[0].split(".")[0]);
-    schedule(chart); // writes the followers' cameras into the layout
-  });
-  node.on("plotly_click", ({ points: [point] }) => {
-    if (chart.message.clicks) chart.send("click", described(point));
-  });
-}
-
-function follow({ node, message }, leader) {
-  if (!message.linked_cameras) return;
-  const all = new Map(scenes(node));
-  const camera = all.get(leader)?.getCamera();
-  for (const [name, scene] of all) {
-    if (camera && name !== leader) scene.setViewport({ ...node._fullLayout[name], camera });
-  }
-}
-
-// The scenes' own objects: they know the camera during a drag, which the layout learns only at its end, and
-// turning one directly emits no event, so linked scenes can't chase each other.
-function scenes(node) {
-  const names = node._fullLayout?._subplots?.gl3d ?? [];
-  return names.map((name) => [name, node._fullLayout[name]?._scene]).filter(([, scene]) => scene?.camera);
-}
-
-function described({ curveNumber, pointNumber, x, y, z, customdata }) {
-  const plain = ArrayBuffer.isView(customdata) ? [...customdata] : customdata;
-  return { curve: curveNumber, index: pointNumber, x, y, z, customdata: plain };
 }
