@@ -30,6 +30,7 @@ from mvm.training import view_noise
 
 __all__ = [
     "Page",
+    "Tab",
     "first_run",
     "gallery",
     "history",
@@ -50,18 +51,45 @@ WARM_AFTER = 5.0  # seconds
 
 
 @dataclass
-class Page:
-    """What one browser tab remembers of the Lab, or of Faces.
+class Tab:
+    """What one browser tab remembers of one of the app's pages.
 
     Buttons' callbacks get it as an argument. In them every use of `st.session_state` is a place where Streamlit may
     leave off for a newer rerun: a run would have been made, and which one to show forgotten. Plain attributes are not.
 
     Attributes:
+        presses: how many new runs were asked for. Streamlit may call a callback twice for one press.
+        notice: the last notice and when it was given, s since the epoch.
+    """
+
+    presses: int = 0
+    notice: tuple[str, float] = ("", 0.0)
+
+    def is_new(self, press: int) -> bool:
+        """Whether the press with this number has not been served yet; from now on it has."""
+        fresh = press == self.presses
+        self.presses += fresh
+        return fresh
+
+    def tell(self, text: str) -> None:
+        """Show one line at the top at the next rerun."""
+        self.notice = (text, time.time())
+
+    def show_notice(self) -> None:
+        """The last notice, until its reader closes it or 20 s have passed."""
+        text, when = self.notice
+        if text and time.time() - when < 20:
+            st.error(text, icon=":material/error:")
+
+
+@dataclass
+class Page(Tab):
+    """What one browser tab remembers of the Lab, or of Faces.
+
+    Attributes:
         images: of Faces, which shows runs on pictures; the Lab shows those on points.
         run: name of the run that is shown; None for the URL's, else a living one, else the newest.
         turn: how often another run was shown, for widgets that must not outlive the run they were made for.
-        presses: how many new runs were asked for. Streamlit may call a callback twice for one press.
-        notice: the last notice and when it was given, s since the epoch.
         state: run and state that the page was drawn for.
         wanted: run and step that its timeline points at, None for the newest.
         behind: a newer projection is awaited.
@@ -72,8 +100,6 @@ class Page:
     images: bool = False
     run: str | None = None
     turn: int = 0
-    presses: int = 0
-    notice: tuple[str, float] = ("", 0.0)
     state: tuple[str | None, str] = (None, "new")
     wanted: tuple[str, int | None] | None = None
     behind: bool = True
@@ -93,12 +119,6 @@ class Page:
         if run != self.run:
             self.run, self.turn = run, self.turn + 1
 
-    def is_new(self, press: int) -> bool:
-        """Whether the press with this number has not been served yet; from now on it has."""
-        fresh = press == self.presses
-        self.presses += fresh
-        return fresh
-
     def pick(self, run: str, picked: Picked | None) -> None:
         """A component says what was clicked in it last; the latest of all counts."""
         known = self.picked_of(run)
@@ -108,16 +128,6 @@ class Page:
     def picked_of(self, run: str) -> Picked | None:
         """The picture of this run that was clicked last."""
         return self.picked[1] if self.picked and self.picked[0] == run else None
-
-    def tell(self, text: str) -> None:
-        """Show one line at the top at the next rerun."""
-        self.notice = (text, time.time())
-
-    def show_notice(self) -> None:
-        """The last notice, until its reader closes it or 20 s have passed."""
-        text, when = self.notice
-        if text and time.time() - when < 20:
-            st.error(text, icon=":material/error:")
 
 
 def page(*, images: bool = False) -> Page:
