@@ -30,7 +30,6 @@ __all__ = ["runs_page"]
 
 MOST_COMPARED = 24
 KINDS = {"all": None, "points": False, "pictures": True}
-FIRST_QUANTITIES = ("w2_ratio", "d_c", "d_g")
 
 
 @dataclass
@@ -380,7 +379,8 @@ def axes() -> tuple[str, bool]:
 def curves_row(runs: list[Run], pinned: Run | None, *, axis: str, log: bool, place: DeltaGenerator) -> None:
     """Recorded quantities over training; which of them is asked in a place above."""
     known = quantities([*runs, *([pinned] if pinned else [])])
-    first = [key for key in FIRST_QUANTITIES if key in known] or list(known)[:3]
+    score = next((key for key in known if key == "w2_ratio" or key.endswith(".fd")), None)
+    first = [key for key in (score, "d_c", "d_g") if key]
     chosen = place.multiselect(
         "Over training", list(known), first, format_func=known.get, max_selections=3, key="runs.quantities",
         help="median and quartiles over the seeds; runs that differ in nothing but their seeds are pooled",
