@@ -11,6 +11,7 @@ from app.live_plot import ensure_plotly_js
 from app.state import later, projector, spare
 from app.views.claims import claims
 from app.views.faces import faces
+from app.views.figures import figures_page
 from app.views.lab import lab
 from app.views.runs import runs_page
 
@@ -36,7 +37,8 @@ st.html(
 ensure_plotly_js(Path(__file__).parent)
 warm_up()
 
-views = {"Lab": (lab, "science"), "Faces": (faces, "face"), "Runs": (runs_page, "table"), "Claims": (claims, "gavel")}
+views = {"Lab": (lab, "science"), "Faces": (faces, "face"), "Runs": (runs_page, "table")}
+views |= {"Figures": (figures_page, "photo_library"), "Claims": (claims, "gavel")}
 pages = {
     title: st.Page(view, title=title, icon=f":material/{icon}:", default=view is lab, url_path=title.lower())
     for title, (view, icon) in views.items()

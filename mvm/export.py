@@ -33,10 +33,10 @@ from mvm.venues import FONTS, Venue, styled, venue_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FORMATS", "Bundle", "bundle", "encoded", "export", "fingerprint", "rebuild"]
+__all__ = ["DPI", "FORMATS", "Bundle", "bundle", "csv_of", "encoded", "export", "fingerprint", "rebuild"]
 
 FORMATS = ("pdf", "svg", "png")
-DPI = (36, 2400)
+DPI = (36, 2400)  # least and most
 RECIPE = ".recipe.json"
 SCRIPT = '''"""Make the figures of this folder again, into rebuilt/, and compare: python rebuild.py [RUN_FOLDER ...]
 
@@ -223,7 +223,7 @@ def _files(name: str, selection: Selection, look: dict[str, Any], stem: str) -> 
         # anew for each: what a file is must not depend on which others were asked for
         figure = drawn(definition, table, selection, venue=venue, wide=look["wide"])
         files[f"{stem}.{kind}"] = _encoded(figure, kind, venue=venue, dpi=look["dpi"], title=definition.title)
-    files[f"{stem}.csv"] = _csv(table)
+    files[f"{stem}.csv"] = csv_of(table)
     if definition.latex is not None:
         files[f"{stem}.tex"] = definition.latex(table, selection).encode()
     of_runs = [
@@ -241,8 +241,8 @@ def _files(name: str, selection: Selection, look: dict[str, Any], stem: str) -> 
     return files | {f"{stem}{RECIPE}": json.dumps(recipe, indent=1).encode() + b"\n"}
 
 
-def _csv(table: pd.DataFrame) -> bytes:
-    """As many digits as float32 has; an empty cell is no number."""
+def csv_of(table: pd.DataFrame) -> bytes:
+    """A figure's numbers as CSV, with as many digits as float32 has; an empty cell is no number."""
     return table.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
 
 

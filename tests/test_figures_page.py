@@ -1,0 +1,176 @@
+"""The Figures page without a browser: every figure, what it says where there is none, and the bundle of all."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pages import button, open_page, words
+from streamlit.testing.v1 import AppTest
+from trainers import small_config, until, write_cloud
+
+from app.views import figures
+from app.views.figures import Job, Wanted
+from mvm.figures import FIGURES
+from mvm.projection import Projector, frame_path, read_frame
+from mvm.recorder import train
+from mvm.runs import Run
+
+pytestmark = pytest.mark.usefixtures("no_processes")
+
+SCRIPT = "import streamlit as st; from app.views.figures import figures_page; figures_page()"
+CANNOT = {
+    "batch": "all runs have batch 16; give runs of several batch sizes.",
+    "sheet": "ring is on points; give a run on pictures.",
+    "factors": "ring has no scores of factors; give runs on toy faces.",
+    "branches": "give two runs, one of them a fork of the other.",
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two variants by two seeds, with a made-up UMAP of its last step."""
+    folder = tmp_path_factory.mktemp("trained")
+    run = Run.create(small_config(write_cloud(folder / "cloud.csv"), steps=40, seeds=(0, 1)), path=folder / "ring")
+    for _ in train(run):
+        pass
+    frame_path(run.path, 40).parent.mkdir()
+    np.save(frame_path(run.path, 40), np.random.default_rng(0).normal(size=(4, 32, 2)).astype(np.float32))
+    return run.path
+
+
+@pytest.fixture
+def ring(trained: Path, checkpoints: Path) -> Run:
+    """That run among the runs of the page."""
+    return Run(Path(shutil.copytree(trained, checkpoints / "ring")))
+
+
+def choose(app: AppTest, name: str) -> AppTest:
+    """Another figure."""
+    box = app.selectbox(key="figures.figure")
+    return box.select(next(option for option in box.options if option.endswith(f": {FIGURES[name].title}"))).run()
+
+
+def wanted(**fields) -> Wanted:
+    """What the page asks for at first."""
+    first = {"names": ("ring",), "figure": "spectrum", "venue": "neurips", "wide": False, "kind": "pdf", "dpi": 36}
+    return Wanted(**first | {"step": None, "seed": None, "form": "distance", "quantity": None, "axis": "step"} | fields)
+
+
+def test_without_a_run_it_says_where_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamlit.page_link", lambda *_, **__: None)  # a page alone has no others
+    app = open_page("import streamlit as st; st.session_state['_pages'] = {'Lab': None}; " + SCRIPT)
+    assert "train one in the Lab first" in words(app)
+    assert not app.selectbox
+
+
+def test_every_figure_is_shown_or_says_what_it_lacks(ring: Run) -> None:
+    app = open_page(SCRIPT)
+    assert app.multiselect(key="runs").value == ["ring"]
+    for name in FIGURES:
+        choose(app, name)
+        said = words(app)
+        if name in CANNOT:
+            assert f"These runs cannot give it: {CANNOT[name]}" in said
+            assert not app.get("image")
+            continue
+        assert not app.info, name
+        assert len(app.get("image")) == 1
+        assert "5.50 in wide, one column of NeurIPS" in said
+        assert len(app.dataframe[0].value) >= 2
+        assert len(app.get("download_button")) == 4
+        assert bool(app.code) == (FIGURES[name].latex is not None)
+        assert {w.key for w in app.selectbox if w.key.startswith("figures.")} >= {
+            f"figures.{option}" for option in FIGURES[name].options
+        }
+
+
+def test_a_link_brings_the_setting(ring: Run, checkpoints: Path) -> None:
+    shutil.copytree(ring.path, checkpoints / "other")
+    query = {"figures.venue": "ICML", "figures.width": "page", "figures.step": "25", "figures.format": "SVG"}
+    app = open_page(SCRIPT, runs="ring", **query)
+    assert app.multiselect(key="runs").value == ["ring"]
+    assert "6.75 in wide, across the page of ICML" in words(app)
+    assert app.dataframe[0].value["step"].max() == 20
+    assert {"Download SVG"} <= {b.label for b in app.get("download_button")}
+    app = open_page(SCRIPT, runs="long-gone")
+    assert len(app.multiselect(key="runs").value) == 1, "one that is there"
+
+
+def test_too_early_a_step_and_no_run_at_all_get_one_line(ring: Run) -> None:
+    app = open_page(SCRIPT, **{"figures.step": "0"})
+    assert "ring has one snapshot so far; a curve needs two." in words(app)
+    app.multiselect(key="runs").set_value([]).run()
+    assert "Choose one or more runs" in words(app)
+
+
+def test_an_untrained_run_gets_one_line(make) -> None:
+    make("fresh")
+    assert "run: fresh has no snapshot yet; train it first." in words(open_page(SCRIPT))
+
+
+def test_a_changed_run_is_drawn_anew(ring: Run) -> None:
+    app = choose(open_page(SCRIPT), "scores")
+    before = app.dataframe[0].value["value"].iloc[0]
+    path = ring.path / "scores.json"
+    path.write_text(path.read_text().replace(str(ring.scores()[0]["w2"]), "0.123456"))
+    assert app.run().dataframe[0].value["value"].iloc[0] == 0.123456 != before
+
+
+def test_a_missing_projection_is_asked_for_and_never_made_here(ring: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = read_frame(ring.path, 40)
+    frame_path(ring.path, 40).unlink()
+    asked: list[tuple[str, int]] = []
+    monkeypatch.setattr(Projector, "request", lambda _, run, step, **__: asked.append((Path(run).name, step)))
+    monkeypatch.setattr("mvm.figures.paper.make_frame", lambda *_: pytest.fail("numba ends the process"))
+    app = choose(open_page(SCRIPT), "samples")
+    assert "projecting ring at step 40" in words(app)
+    assert ("ring", 40) in asked
+    np.save(frame_path(ring.path, 40), frame)
+    app.run()
+    assert not app.info
+    assert app.get("image")
+
+
+def test_the_paper_bundle_has_all_that_can_be_made(ring: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = ("ablation", "curves", "batch", "branches")  # all of them take long here
+    monkeypatch.setattr("mvm.export.FIGURES", {name: FIGURES[name] for name in few})
+    app = open_page(SCRIPT, **{"figures.dpi": "36"})
+    button(app, "Make paper bundle").click().run()
+    job = app.session_state["_page.figures"].job
+    until(lambda: job.state != "working")
+    app.run()
+    assert "2 left out" in [box.label for box in app.expander]
+    said = words(app)
+    for name in ("batch", "branches"):
+        assert f"**{name}**: {CANNOT[name].removesuffix('.')}" in said
+    with zipfile.ZipFile(io.BytesIO(job.content)) as archive:
+        kinds = ("pdf", "svg", "png", "csv", "tex", "recipe.json")
+        wanted = {f"{name}.{kind}" for name in ("ablation", "curves") for kind in kinds}
+        assert set(archive.namelist()) == wanted | {"rebuild.py"}
+    assert "Download 2 figures" in " ".join(b.label for b in app.get("download_button"))
+    app.selectbox(key="figures.venue").select("ICML").run()
+    assert button(app, "Make paper bundle"), "that bundle was for another venue"
+
+
+def test_a_bundle_that_nobody_waits_for_ends(ring: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame_path(ring.path, 40).unlink()  # so that it waits for the projector, which makes none
+    monkeypatch.setattr(figures, "ALONE", 0.3)
+    left = Job(wanted()).start(Projector())
+    cancelled = Job(wanted()).start(Projector())
+    cancelled.dropped, cancelled.seen = True, time.monotonic() + 1000
+    for job in (left, cancelled):
+        until(lambda job=job: job.state == "failed")
+        assert (job.made, job.reason) == (None, "")
+
+
+def test_a_bundle_of_a_run_that_is_gone_says_so(ring: Run) -> None:
+    job = Job(wanted(names=("gone",)))
+    job._work(Projector())
+    assert job.state == "failed"
+    assert "no run 'gone'" in job.reason
