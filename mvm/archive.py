@@ -333,8 +333,10 @@ def _check_text(path: Path, folder: Path) -> None:
 
 
 def _check_fork(path: Path, folder: Path) -> None:
-    if not isinstance(_read_json(path), dict):
-        raise ValueError("it is no object")
+    made = _read_json(path)
+    parts = {"run": str, "step": int, "changes": dict}
+    if not isinstance(made, dict) or not all(isinstance(made.get(key), kind) for key, kind in parts.items()):
+        raise ValueError("it does not say of which run, at which step and with which changes")
 
 
 def _check_scores(path: Path, folder: Path) -> None:
@@ -379,6 +381,7 @@ EVENTS = {  # what readers expect of an event beside its step
     "launched": {"time": int | float},
     "queued": {"time": int | float},
     "weights": {"weights": dict, "serial": int},
+    "forked": {"of": str, "changes": dict},
     "member": {"member": int, "variant": str, "seed": int, "what": str},
 }
 

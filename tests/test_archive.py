@@ -203,6 +203,11 @@ BAD = {
         lambda p: {"change": {"ring/scalars.jsonl": b'{"step":1,"event":"weights"}\n'}},
         "line 1 is no record",
     ),
+    "fork without its parts": (lambda p: {"add": [("ring/fork.json", b'{"run":"a","step":3}')]}, "damaged fork.json"),
+    "fork event without its parts": (
+        lambda p: {"change": {"ring/scalars.jsonl": b'{"step":1,"event":"forked","changes":{}}\n'}},
+        "line 1 is no record",
+    ),
     "scores of another run": (lambda p: {"change": {"ring/scores.json": b"[{}]"}}, "no scores of 2 networks"),
     "note in another code": (lambda p: {"change": {"ring/note.txt": b"\xff\xfe"}}, "damaged note.txt"),
 }
