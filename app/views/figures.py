@@ -67,10 +67,11 @@ class Wanted:
         """How it looks."""
         return {"venue": self.venue, "wide": self.wide, "dpi": self.dpi}
 
-    @property
-    def paper(self) -> tuple:
-        """What the bundle of all figures depends on."""
-        return (self.names, *self.look.values(), *self.of.values())
+    def same_paper(self, other: Wanted) -> bool:
+        """Whether a bundle made with the other is what this one asks for; a choice that is not in sight does not count."""
+        if (self.names, self.look, self.step) != (other.names, other.look, other.step):
+            return False
+        return all(self.of[option] == other.of[option] for option in FIGURES[self.figure].options)
 
 
 @dataclass
@@ -410,7 +411,7 @@ class Job:
 
 def paper_bundle(desk: Desk, wanted: Wanted) -> None:
     """One click: every figure that these runs can give."""
-    if desk.job is not None and desk.job.wanted.paper != wanted.paper:
+    if desk.job is not None and not wanted.same_paper(desk.job.wanted):
         drop(desk)  # it is of other runs, or looks otherwise
     with st.container(border=True):
         venue = VENUES[wanted.venue].title
