@@ -24,7 +24,6 @@ from mvm.runs import STATE_OF_EVENT, Run, RunError, state_of
 
 __all__ = ["SORTS", "Summary", "summaries"]
 
-VERSION = 1
 FILES = ("config.json", "scalars.jsonl", "scores.json", "note.txt", "fork.json")  # that a summary is made of
 
 
@@ -80,6 +79,7 @@ class Summary:
 
 
 SORTS = tuple(field.name for field in fields(Summary))
+READ = {*SORTS, "event"} - {"name", "status"}  # what is kept of a run: its folder has the name, its lock the status
 
 
 def summaries() -> list[Summary]:
@@ -90,16 +90,17 @@ def summaries() -> list[Summary]:
     found = dict(_entries(folder, known))
     if found != known:
         with contextlib.suppress(OSError):  # a cache that cannot be kept is made anew next time
-            write_atomic(cache, json.dumps({"version": VERSION, "runs": found}).encode())
+            write_atomic(cache, json.dumps(found).encode())
     rows = [_summary(folder / name, entry["row"]) for name, entry in found.items() if entry["row"]]
     return sorted(rows, key=lambda row: row.created, reverse=True)
 
 
 def _read_cache(path: Path) -> dict[str, dict]:
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        cache = json.loads(path.read_bytes())
-        if cache["version"] == VERSION:
-            return {name: entry for name, entry in cache["runs"].items() if {*entry} == {"stamp", "row"}}
+    """Entries that are whole, and of this version's columns."""
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        entries = json.loads(path.read_bytes()).items()
+        known = {name: entry for name, entry in entries if {*entry} == {"stamp", "row"}}
+        return {name: entry for name, entry in known.items() if entry["row"] is None or {*entry["row"]} == READ}
     return {}
 
 

@@ -215,6 +215,12 @@ def actions(shelf: Shelf, chosen: list[Run]) -> None:
         if st.button(f"Open in {where}", icon=":material/open_in_new:", disabled=one is None, help="watch this run"):
             page(images=one.config.is_images).show(one.name)
             st.switch_page(st.session_state["_pages"][where], query_params={"run": one.name})
+        if st.button(
+            "Figures", icon=":material/photo_library:", disabled=not chosen, help="of the ticked runs, for a paper"
+        ):
+            st.session_state.pop("runs", None)  # what was chosen there before
+            names = [run.name for run in chosen]
+            st.switch_page(st.session_state["_pages"]["Figures"], query_params={"runs": names})
         rests = status is not None and (status.state == "paused" or not status.alive)
         st.button(
             "Resume", icon=":material/resume:", on_click=wake, args=(shelf, one), help="go on from the last checkpoint",
