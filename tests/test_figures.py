@@ -482,8 +482,8 @@ def test_another_process_makes_the_same_bytes_and_sees_a_changed_run(own, tmp_pa
 
 def test_each_figure_is_rebuilt_from_its_recipe_in_the_same_bytes(cases, tmp_path):
     for name in ("eigenvalues", "scores", "loss", "sheet", "factors", "ablation", "branches"):
-        export([name], cases[name], out=tmp_path, formats=["svg"])
-    export(["curves"], cases["curves"], out=tmp_path, formats=["svg"], quantity="recall", axis="share")
+        export([name], cases[name], out=tmp_path, formats=["png"], dpi=36)
+    export(["curves"], cases["curves"], out=tmp_path, formats=["png"], dpi=36, quantity="recall", axis="share")
     said: list[str] = []
     assert rebuild(tmp_path, say=said.append) == 0, said
     assert len(said) == 8 * 2 + 6

@@ -219,7 +219,7 @@ def draw_branches(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
         several = part["seed"].nunique() > 1
         ribbon(axes, values[0].index, values, colour=colour, label=title_of(variant), log=False, several=several)
     step_axis(axes, table["step"])
-    axes.set_ylim(0, None)
+    axes.set_ylim(-0.02 * axes.get_ylim()[1], None)  # one that has not parted lies on the axis, and is to be seen
     axes.axvline(made.step, color=QUIET, linewidth=0.8, linestyle=(0, (3, 2)), zorder=0)
     changes = ", ".join(
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in made.changes.items()
