@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: app test lint bench screenshot clean
+.PHONY: app test lint bench screenshot gallery clean
 
 app: .venv/app
 	$(BIN)/streamlit run app/main.py
@@ -27,6 +27,10 @@ bench: .venv/dev
 
 screenshot: .venv/dev
 	$(BIN)/python docs/screenshot.py
+
+# The README's figures, from runs trained for them: four minutes on 2 cores
+gallery: .venv/app
+	$(BIN)/python docs/gallery.py
 
 .venv/app: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
