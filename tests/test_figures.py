@@ -406,6 +406,27 @@ def test_a_score_of_zero_lies_at_the_left_edge(own):
     assert [line.get_xdata().tolist() for line in edge] == [[axes.get_xlim()[0]]]
 
 
+def test_what_diverged_from_the_start_has_no_scores_to_draw(own):
+    rows = json.loads((own.path / "scores.json").read_text())
+    none = [
+        {
+            key: value if key.endswith("_floor") or key in ("variant", "seed", "step", "n") else None
+            for key, value in row.items()
+        }
+        for row in rows
+    ]
+    (own.path / "scores.json").write_text(json.dumps(none))
+    with pytest.raises(NoFigure, match="every generator of these runs diverged"):
+        render("scores", [own])
+    half = [row if number else none[0] for number, row in enumerate(rows)]
+    (own.path / "scores.json").write_text(json.dumps(half))
+    assert render("scores", [own])
+    records = [record | {key: [None] * 4 for key in record if key.endswith("_loss")} for record in lines(own)]
+    (own.path / "scalars.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    with pytest.raises(NoFigure, match="no loss to draw"):
+        render("loss", [Run(own.path)])
+
+
 def test_losses_are_those_of_the_records(runs):
     rows = data("loss", runs[:1])
     records = {record["step"]: record for record in lines(runs[0]) if "generator_loss" in record}

@@ -141,7 +141,14 @@ def scores_data(selection: Selection) -> pd.DataFrame:
             parts.append(rows_of(selection, series, place, member, grid))
     table = pd.concat(parts, ignore_index=True).astype({"value": float, "floor": float})
     table["over_floor"] = (table["value"] / table["floor"]).where(table["floor"] != 0)
+    if not ((table["over_floor"] > 0) & _has_ratio(table)).any():
+        raise NoFigure("scores: every generator of these runs diverged; there is no score to draw")
     return table[table.groupby("score")["value"].transform("count") > 0].reset_index(drop=True)
+
+
+def _has_ratio(table: pd.DataFrame) -> pd.Series:
+    """Whether a score's floor is far enough from zero to divide by it."""
+    return ~table["score"].str.rpartition(".")[2].isin(NO_RATIO)
 
 
 def _scored(selection: Selection, figure: str) -> list[Scores]:
@@ -156,7 +163,7 @@ def draw_scores(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
     """Over its floor, whatever is not about zero there; what a model has nothing of lies at the left edge."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    table = table[~table["score"].str.rpartition(".")[2].isin(NO_RATIO)]
+    table = table[_has_ratio(table)]
     axes = _dots(figure, table, selection, "score", "over_floor", label=_label)
     known = table["over_floor"][(table["over_floor"] > 0) & np.isfinite(table["over_floor"])]
     low, high = min(0.8, known.min() / 1.25), max(1.25, known.max() * 1.25)
@@ -258,7 +265,10 @@ def loss_data(selection: Selection) -> pd.DataFrame:
                     [record.get(key, [None] * (member + 1))[member] for record in records], dtype=float
                 )
             parts.append(rows_of(selection, series, place, member, grid))
-    return pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True)
+    if not np.isfinite(table[[*LOSSES.values()]].to_numpy()).any():
+        raise NoFigure("loss: every generator of these runs diverged; there is no loss to draw")
+    return table
 
 
 def draw_loss(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
