@@ -22,11 +22,9 @@ SEEDS = ("--seeds", "0", "1", "--threads", "1")
 POINTS = ("--variants", "centroid", "diameter", "both", "--steps", "1200", *SEEDS)
 RUNS = {  # two are trained at once; the first is forked
     "gallery-roll": ("--data", "swiss_roll", *POINTS),
-    "gallery-faces": ("--data", "faces", "--size", "16", "--batch", "128", "--variants", "both", "--steps", "320",
-                      "--threads", "1"),
     "gallery-peer": ("--data", "swiss_roll", "--method", "wgan_gp", "--steps", "1200", *SEEDS),
     "gallery-circle": ("--data", "circle", *POINTS),
-}  # fmt: skip
+}
 FORK, FORK_AT, CHANGES = "gallery-fork", 600, {"weights.centroid": 0.0}
 FIGURES = {
     "spectrum": ("gallery-roll",),
@@ -35,7 +33,6 @@ FIGURES = {
     "ablation": ("gallery-roll", "gallery-circle", "gallery-peer"),
     "curves": ("gallery-roll", "gallery-peer"),
     "branches": ("gallery-roll", FORK),
-    "sheet": ("gallery-faces",),
 }
 DPI, COLOURS = 144, 256  # of a PNG with a palette: a README loads them all
 

@@ -51,7 +51,7 @@ AXES = {
 NO_DIFFERENCE = {  # settings that do not change what is learned: runs that differ in no others are pooled
     "variants", "seeds", "device", "threads", "records", "snapshots", "checkpoints", "view_points", "points",
 }  # fmt: skip
-SAID_FIRST = ("data", "method", "recipe", "batch")
+SAID_FIRST = ("data", "recipe", "batch")  # a method is told by its variants
 GAP_LABELS = {"d_c": "d_c, centroid gap", "d_g": "d_g, 2-diameter gap", "d_H": "d_H, Hausdorff distance"}
 QUARTILES = (0.25, 0.5, 0.75)
 MOST_PLACES = 400  # on a common axis
@@ -84,7 +84,6 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
     hidden = NO_DIFFERENCE | set(but)
     names = dict.fromkeys(name for flat in flats for name in flat)
     keys = [name for name in names if name not in hidden and len({repr(flat.get(name)) for flat in flats}) > 1]
-    said = [key for key in SAID_FIRST if key in keys] or keys
     found: dict[tuple, list[tuple[int, int]]] = {}
     seen: dict[tuple, int] = {}
     for place, (run, flat) in enumerate(zip(runs, flats, strict=True)):
@@ -93,10 +92,13 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
             one = (variant, what, seed, *(repr(flat.get(key)) for key in but))
             copy = seen[one] = seen.get(one, -1) + 1  # a seed counts once
             found.setdefault((variant, what, copy), []).append((place, member))
-    titles = [
-        ", ".join([title_of(variant), *(_said(key, flats[members[0][0]].get(key)) for key in said[:2])])
-        for (variant, *_), members in found.items()
-    ]
+    titles = []
+    for (variant, *_), members in found.items():
+        alike = [flats[others[0][0]] for (other, *_), others in found.items() if other == variant]
+        said = [key for key in SAID_FIRST if key in keys]
+        said = said or [key for key in keys if len({repr(flat.get(key)) for flat in alike}) > 1]
+        words = [_said(key, flats[members[0][0]].get(key)) for key in said[:2]]
+        titles.append(", ".join([title_of(variant), *words]))
     first = [runs[members[0][0]].name for members in found.values()]
     titles = [f"{t} ({name})" if titles.count(t) > 1 else t for t, name in zip(titles, first, strict=True)]
     return [Series(*parts) for parts in zip(titles, variant_colours(len(found)), found.values(), strict=True)]
@@ -107,7 +109,7 @@ def _said(key: str, value: Any) -> str:
     group, _, name = key.rpartition(".")
     if group == "weights":
         return f"{DESCRIPTORS[name].title.lower()} × {value:g}"
-    if key in ("data", "recipe", "method"):
+    if key in ("data", "recipe"):
         return Path(str(value)).stem.replace("_", " ").replace("$", r"\$") + (" recipe" if key == "recipe" else "")
     return f"{name.replace('_', ' ')} {value}"
 

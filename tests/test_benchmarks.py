@@ -6,13 +6,14 @@ import copy
 import csv
 import dataclasses
 import json
+import re
 import sys
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from benchmarks import cells, engine, images, recipe, toys
+from benchmarks import cells, engine, images, library, recipe, toys
 from benchmarks.cells import Cell, markdown, median
 from mvm.config import RECIPES, Config
 from mvm.descriptors import DESCRIPTORS
@@ -264,3 +265,13 @@ def test_a_jpeg_is_a_picture_of_the_data(tmp_path):
     wanted = images.Faces(32).images(2, torch.Generator().manual_seed(0))[0][1].permute(2, 0, 1) / 255
     assert (folder[1] - wanted).abs().mean() < 0.03
     assert folder.decoded.value == 4
+
+
+def test_library_table(monkeypatch, tmp_path):
+    monkeypatch.setenv("MVM_CHECKPOINTS", "")  # it sets its own
+    command = ["library", "--runs", "3", "--steps", "20", "--repeats", "2", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", command)
+    library.main()
+    page = (tmp_path / "results.md").read_text()
+    assert "python -m benchmarks.library --runs 3 --steps 20" in page
+    assert len(re.findall(r"^\| with(?:out the cache| it) \| \d\.\d{3} \| \d\.\d{3} \|$", page, re.MULTILINE)) == 2

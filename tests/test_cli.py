@@ -181,6 +181,7 @@ MISTAKES = {
     "unknown metric loss": ("train --mvm.metric-loss bogus", "'bogus'"),
     "unknown loss of the library": ("train --mvm.metric-loss pml:Bogus", "'Bogus'"),
     "unknown recipe": ("train --recipe cake", "recipe: .*'cake'"),
+    "method without pictures": ("train --data faces --method flow_matching", "flow_matching has no networks for pict"),
     "negative seed": ("train --seeds -1", "-1"),
     "slash in name": ("train --name a/b", "name: 'a/b' cannot name a run"),
     "dots as name": ("train --name ..", "name: '..' cannot name a run"),

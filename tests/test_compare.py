@@ -49,8 +49,9 @@ def test_runs_that_differ_in_seeds_are_pooled_and_a_seed_counts_once(runs):
     twice = series_of([runs["few"], runs["few"]])
     assert [len(s.members) for s in twice] == [2, 2, 2, 2]
     apart = series_of([runs["few"], runs["large"], runs["peer"]])
-    titles = ["centroid only, mvm, batch 16", "both, mvm, batch 16", "centroid only, mvm, batch 32"]
-    assert [s.title for s in apart] == [*titles, "both, mvm, batch 32", "WGAN, wgan, batch 16"]
+    titles = ["centroid only, batch 16", "both, batch 16", "centroid only, batch 32", "both, batch 32"]
+    assert [s.title for s in apart] == [*titles, "WGAN, batch 16"]
+    assert [s.title for s in series_of([runs["few"], runs["peer"]])] == ["centroid only", "both", "WGAN"]
     assert len({s.colour for s in apart}) == 5
 
 

@@ -83,7 +83,7 @@ def test_two_runs_side_by_side(runs):
     for title in ("Last scores", "What differs", "Ablation matrix"):
         assert title in said
     board = app.dataframe[1].value
-    assert list(board["series"]) == ["centroid only, mvm", "both, mvm", "WGAN, wgan"]
+    assert list(board["series"]) == ["centroid only", "both", "WGAN"]
     assert list(board["seeds"]) == [2, 2, 1]
     assert "against" not in board
     differs = app.dataframe[2].value
@@ -92,7 +92,7 @@ def test_two_runs_side_by_side(runs):
     assert "steps" not in differs.index
     app.selectbox(key="runs.baseline").select("peer").run()
     board = app.dataframe[1].value.set_index("series")
-    peer, mine = board.loc["WGAN, wgan"], board.loc["both, mvm"]
+    peer, mine = board.loc["WGAN"], board.loc["both"]
     assert peer["against"] == pytest.approx(0)
     assert mine["against"] == pytest.approx(100 * (mine["quality"] / peer["quality"] - 1))
     for axis in ("share", "seconds", "examples"):

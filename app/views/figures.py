@@ -68,7 +68,7 @@ class Wanted:
         return {"venue": self.venue, "wide": self.wide, "dpi": self.dpi}
 
     def same_paper(self, other: Wanted) -> bool:
-        """Whether a bundle made with the other is what this one asks for; a choice that is not in sight does not count."""
+        """Whether a bundle made with the other is what this one asks for; choices out of sight do not count."""
         if (self.names, self.look, self.step) != (other.names, other.look, other.step):
             return False
         return all(self.of[option] == other.of[option] for option in FIGURES[self.figure].options)

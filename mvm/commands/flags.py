@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from mvm.config import RECIPES, Config, ConfigError
+from mvm.config import Config, ConfigError
 
 __all__ = ["Commands", "Parser", "add_fields", "asked_defaults", "given_fields", "nested"]
 
@@ -99,10 +99,13 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def asked_defaults(arguments: list[str]) -> Config:
-    """The config that the asked method and recipe begin with; that of no flags where they are no known pair."""
+    """The config that the asked method, recipe and data begin with; that of no flags where they do not go together."""
     asked = {"method": "mvm", "recipe": "stabilised", "data": "circle"}
     asked = {name: _asked(arguments, f"--{name}", default) for name, default in asked.items()}
-    return Config.make(**asked) if asked["recipe"] in RECIPES.get(asked["method"], ()) else Config.make()
+    try:
+        return Config.make(**asked)
+    except ConfigError:  # it is said when the command is run
+        return Config.make()
 
 
 def _asked(arguments: list[str], flag: str, default: str) -> str:
