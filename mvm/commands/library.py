@@ -7,13 +7,18 @@ import contextlib
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mvm.commands.flags import Commands
 from mvm.config import ConfigError
 from mvm.runs import Run
+
+if TYPE_CHECKING:
+    from mvm.index import Summary
 
 __all__ = ["add"]
 
@@ -62,12 +67,23 @@ def runs_command(options: argparse.Namespace) -> None:
     elif not rows:
         print("no run has all these words" if options.find else NONE)
     else:
-        print(f"{'name':32} {'status':12} {'step':>15}  {'data':20} {'score':>6}  variants; score: best over its floor")
-        for row in rows:
-            progress, score = f"{row.step}/{row.steps}", "-" if row.quality is None else f"{row.quality:.3g}"
-            note = f"  # {row.note.splitlines()[0]}" if row.note else ""
-            variants = " ".join(row.variants)
-            print(f"{row.name:32} {row.status:12} {progress:>15}  {row.data:20} {score:>6}  {variants}{note}")
+        _print_table(rows)
+
+
+def _print_table(rows: list[Summary]) -> None:
+    """One line for each run; its score is the best variant's over its floor."""
+    print(
+        f"{'name':32} {'status':12} {'step':>15} {'score':>6}  {'data':20} {'method':14} seeds  {'begun':11} minutes  "
+        f"{'device':10} variants"
+    )
+    for row in rows:
+        progress, score = f"{row.step}/{row.steps}", "-" if row.quality is None else f"{row.quality:.3g}"
+        begun, device = time.strftime("%m-%d %H:%M", time.localtime(row.created)), (row.device or "-")[:10]
+        note = f"  # {row.note.splitlines()[0]}" if row.note else ""
+        print(
+            f"{row.name:32} {row.status:12} {progress:>15} {score:>6}  {row.data[-20:]:20} {row.method:14} "
+            f"{len(row.seeds):>5}  {begun:11} {row.seconds / 60:>7.1f}  {device:10} {' '.join(row.variants)}{note}"
+        )
 
 
 def compare_command(options: argparse.Namespace) -> None:
