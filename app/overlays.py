@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mvm.compare import Curve
+from mvm.compare import Curve, Series
 from mvm.palette import QUIET, VARIANTS, rgba
 
 __all__ = ["ablation", "branches", "overlay"]
@@ -32,6 +32,8 @@ def overlay(
 ) -> Figure:
     """Quantities side by side, in each the median of every series and a ribbon between the quartiles of its seeds.
 
+    A colour is a variant, and a dash tells its series apart; where there are too many for that, each has its own.
+
     Args:
         panels: curves by the label of the quantity.
         axis: what x is.
@@ -41,18 +43,15 @@ def overlay(
     """
     traces: list[dict] = []
     said: set[str] = set()
-    numbers: dict[str, int] = {}
+    look = _look([curve.series for drawn in panels.values() for curve in drawn])
     for column, (label, drawn) in enumerate(panels.items()):
         for curve in (baseline or {}).get(label, []):
             title = f"baseline: {curve.series.title}"
-            traces += _lines(curve, title, QUIET, "dash", column, log=log, legend=title not in said)
+            traces += _lines(curve, title, QUIET, "longdash", column, log=log, legend=title not in said)
             said.add(title)
         for curve in drawn:
             title = curve.series.title
-            number = numbers.setdefault(title, len(numbers))
-            dash = DASHES[number // len(COLOURS) % len(DASHES)]
-            colour = COLOURS[number % len(COLOURS)]
-            traces += _lines(curve, title, colour, dash, column, log=log, legend=title not in said)
+            traces += _lines(curve, title, *look[title], column, log=log, legend=title not in said)
             said.add(title)
     layout = _row(list(panels), entries=sorted(said))
     for column in range(len(panels)):
@@ -130,6 +129,18 @@ def _cell(cells: pd.DataFrame, what: str, data: str) -> str:
     cell = cells.loc[(what, data)]
     spread = f"<br>{cell['low']:.3g} to {cell['high']:.3g}, {cell['n']:.0f} seeds" if cell["n"] > 1 else "<br>one seed"
     return f"<b>{cell['median']:.3g}</b>{spread}"
+
+
+def _look(series: Sequence[Series]) -> dict[str, tuple[str, str]]:
+    """Colour and dash by title."""
+    variants = list(dict.fromkeys(one.variant for one in series))
+    titles = list(dict.fromkeys(one.title for one in series))
+    if len(variants) <= len(COLOURS) and max((one.number for one in series), default=0) < len(DASHES):
+        return {one.title: (COLOURS[variants.index(one.variant)], DASHES[one.number]) for one in series}
+    return {
+        title: (COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)])
+        for place, title in enumerate(titles)
+    }
 
 
 def _lines(curve: Curve, title: str, colour: str, dash: str, column: int, *, log: bool, legend: bool) -> list[dict]:

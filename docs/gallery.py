@@ -1,4 +1,4 @@
-"""Make the README's gallery: train a few runs, draw figures of them as `mvm export` does. `make gallery`, two minutes on two cores.
+"""Make the README's gallery: train runs, draw figures of them as `mvm export` does. `make gallery`: two minutes.
 
 Runs stay in $MVM_CHECKPOINTS, if that is set, and are then not trained again; else they are gone afterwards.
 """

@@ -1,4 +1,8 @@
-"""Take the README's picture: train a run, open the lab in a headless Chromium, save docs/lab.png. `make screenshot`."""
+"""Take the README's pictures: train a run and fork it, open the Lab and Runs in a headless Chromium. `make screenshot`.
+
+lab.png    the Lab on the run
+runs.png   the run beside its fork, which goes on from half way without the centroid
+"""
 
 from __future__ import annotations
 
@@ -20,18 +24,29 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="swiss_roll", help="a toy manifold (default: swiss_roll)")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--scheme", choices=["light", "dark"], default="light")
     parser.add_argument("--height", type=int, default=1500)
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "lab.png")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "docs", help="folder of the pictures")
     options = parser.parse_args()
     chromium = os.environ.get("MVM_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as checkpoints, socket.socket() as probe:
         environment = os.environ | {"MVM_CHECKPOINTS": checkpoints}
         train = ["train", "--data", options.data, "--steps", str(options.steps), "--name", options.data]
-        subprocess.run([sys.executable, "-m", "mvm", *train], env=environment, check=True, cwd=REPOSITORY)
+        fork = [
+            "fork",
+            options.data,
+            "--step",
+            str(options.steps // 2),
+            "--set",
+            "weights.centroid=0",
+            "--name",
+            "fork",
+        ]
+        for arguments in (train, fork):
+            subprocess.run([sys.executable, "-m", "mvm", *arguments], env=environment, check=True, cwd=REPOSITORY)
         probe.bind(("127.0.0.1", 0))
         url = f"http://localhost:{probe.getsockname()[1]}"
         probe.close()
@@ -43,16 +58,22 @@ def main() -> None:
                 browser = driver.chromium.launch(executable_path=chromium, args=ARGUMENTS)
                 size = {"width": 1440, "height": options.height}
                 page = browser.new_page(viewport=size, color_scheme=options.scheme)
-                page.goto(url)
+                page.goto(f"{url}/?run={options.data}")
                 page.wait_for_selector(
                     f"[data-live-plot='umap.{options.data}'][data-step='{options.steps}']", timeout=120_000
                 )
                 page.wait_for_timeout(2000)
-                page.screenshot(path=options.out)
+                page.screenshot(path=options.out / "lab.png")
+                page.set_viewport_size({"width": 1440, "height": 1480})
+                page.goto(f"{url}/runs?compare={options.data},fork&runs.quantities=w2_ratio&runs.quantities=d_c")
+                for chart in ("curves", "branches", "matrix"):
+                    page.wait_for_selector(f"[data-live-plot^='runs.{chart}'][data-updates]", timeout=120_000)
+                page.wait_for_timeout(2000)
+                page.screenshot(path=options.out / "runs.png")
         finally:
             server.terminate()
             server.wait()
-    print(options.out)
+    print(options.out / "lab.png", options.out / "runs.png")
 
 
 def _wait(url: str) -> None:

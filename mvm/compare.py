@@ -65,11 +65,15 @@ class Series:
         title: as a legend has it.
         colour: of it.
         members: (run's place among the runs, member of its variant axis).
+        variant: of all members.
+        number: which of the series of this variant.
     """
 
     title: str
     colour: str
     members: list[tuple[int, int]] = field(default_factory=list)
+    variant: str = ""
+    number: int = 0
 
 
 def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
@@ -101,7 +105,10 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
         titles.append(", ".join([title_of(variant), *words]))
     first = [runs[members[0][0]].name for members in found.values()]
     titles = [f"{t} ({name})" if titles.count(t) > 1 else t for t, name in zip(titles, first, strict=True)]
-    return [Series(*parts) for parts in zip(titles, variant_colours(len(found)), found.values(), strict=True)]
+    variants = [variant for variant, *_ in found]
+    numbers = [variants[:place].count(variant) for place, variant in enumerate(variants)]
+    parts = zip(titles, variant_colours(len(found)), found.values(), variants, numbers, strict=True)
+    return [Series(*each) for each in parts]
 
 
 def _said(key: str, value: Any) -> str:

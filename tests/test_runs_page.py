@@ -110,7 +110,15 @@ def test_overlays_draw_what_was_measured(runs):
     lines = [t for t in figure["data"] if t.get("showlegend")]
     assert [t["name"] for t in lines] == ["baseline: WGAN", "centroid only", "both"]
     assert lines[1]["y"] is drawn[0].middle
-    assert lines[0]["line"]["dash"] == "dash"
+    assert lines[0]["line"]["dash"] == "longdash"
+    copies = [Run(shutil.copytree(run.path, runs / f"copy{number}")) for number in range(5)]
+    twice = overlays.overlay({"d_c": curves(copies[:2], "d_c")}, axis="step", log=True)
+    looks = [(t["line"]["color"], t["line"]["dash"]) for t in twice["data"] if t.get("showlegend")]
+    assert looks[0][0] == looks[2][0] != looks[1][0] == looks[3][0]
+    assert [dash for _, dash in looks] == ["solid", "solid", "dash", "dash"]
+    many = curves(copies, "d_c")
+    of_many = overlays.overlay({"d_c": many}, axis="step", log=True)["data"]
+    assert len({(t["line"]["color"], t["line"]["dash"]) for t in of_many if not t.get("fill")}) == 10
     ribbons = [t for t in figure["data"] if t.get("fill")]
     assert len(ribbons) == 4
     assert list(ribbons[0]["y"]) == [*drawn[0].high, *drawn[0].low[::-1]]
