@@ -132,23 +132,25 @@ def score_run(
     return rows
 
 
-def load_generator(run: Run, member: int) -> Callable[[Tensor], Tensor]:
-    """One averaged generator of a run on pictures as it was last saved: noise `(B, m)` to `(B, size, size, 3)` uint8.
+def load_generator(run: Run, member: int, *, step: int | None = None) -> Callable[[Tensor], Tensor]:
+    """One averaged generator of a run on pictures as it was saved: noise `(B, m)` to `(B, size, size, 3)` uint8.
 
     On the CPU; neither the data set nor what else a checkpoint holds is read.
 
     Args:
         run: a run with a checkpoint.
         member: place on the variant axis.
+        step: of a kept checkpoint; the last one saved when None.
 
     Raises:
         RunError: there is no readable checkpoint.
     """
+    path = run.path / "checkpoint.safetensors" if step is None else run.kept_path(step)
     net, under = run.config.network, f"average.members.{member}."
     try:
         size = np.load(run.path / "real.npy", mmap_mode="r").shape[1]
         generator = ResNetGenerator(size, noise_dim=net.noise_dim, channels=net.channels).eval()
-        with safe_open(run.path / "checkpoint.safetensors", framework="pt") as file:
+        with safe_open(path, framework="pt") as file:
             names = [name for name in file.keys() if name.startswith(under)]  # noqa: SIM118  it cannot be iterated
             saved = {name.removeprefix(under): file.get_tensor(name) for name in names}
         generator.load_state_dict(generator.state_dict() | saved)
@@ -158,7 +160,7 @@ def load_generator(run: Run, member: int) -> Callable[[Tensor], Tensor]:
 
     @torch.no_grad()
     def generate(noise: Tensor) -> Tensor:
-        return generator(noise).permute(0, 2, 3, 1).mul(255).round().byte()
+        return generator(noise).nan_to_num(0.5).permute(0, 2, 3, 1).mul(255).round().byte()
 
     return generate
 
@@ -185,8 +187,9 @@ def training_gallery(config: Config) -> Gallery:
     from mvm.image_scores import Gallery
 
     data = load_images(config)
-    images = data.train_sample(TRAIN_SAMPLE)
-    return Gallery(images, FactorRegressor() if data.faces is not None else PixelPCA(images, size=COARSE))
+    images, numbers = data.train_sample(TRAIN_SAMPLE), torch.from_numpy(data.train_rows(TRAIN_SAMPLE))
+    features = FactorRegressor() if data.faces is not None else PixelPCA(images, size=COARSE)
+    return Gallery(images, features, numbers=numbers)
 
 
 def sample_run(run: Run, n: int, *, seed: int = 0, best: bool = False) -> Tensor:

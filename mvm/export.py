@@ -11,6 +11,7 @@ No date, no path and no chance gets into the first three. A run may train on: a 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mvm.config import ConfigError
+from mvm.data.pictures import cache_digest
 from mvm.figures import FIGURES, NoFigure, Selection, drawn, figure_of
 from mvm.files import RunError, write_atomic
 from mvm.projection import frame_path
@@ -265,6 +267,8 @@ def fingerprint(run: Run, step: int, uses: Sequence[str]) -> dict[str, str]:
     snapshots, snapshot: all up to the step, or that of the step.
     origin, reals: what a fork was made of, and the pictures that fakes are compared with.
     frame: the UMAP frame of the step.
+    checkpoint: the last kept one up to the step.
+    training: the pixels of the cache of pictures; toy faces are defined by the config.
     """
     found = {"config.json": _digest((run.path / "config.json").read_bytes())}
     if "records" in uses:
@@ -286,6 +290,11 @@ def fingerprint(run: Run, step: int, uses: Sequence[str]) -> dict[str, str]:
         paths.append(run.snapshot_path(step))
     if "frame" in uses:
         paths.append(frame_path(run.path, step))
+    if "checkpoint" in uses and (kept := run.kept_step(step)) is not None:
+        paths.append(run.kept_path(kept))
+    if "training" in uses and run.config.is_images:
+        with contextlib.suppress(ConfigError):  # the cache is gone
+            found |= {"training pictures": digest} if (digest := cache_digest(run.config)) else {}
     return found | {str(path.relative_to(run.path)): _digest(path.read_bytes()) for path in paths if path.exists()}
 
 

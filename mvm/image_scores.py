@@ -271,10 +271,12 @@ class Gallery:
     Args:
         images: `(n, size, size, 3)` uint8.
         features: the extractor whose space counts.
+        numbers: which of the training pictures they are, `(n,)`, ascending; the first when None.
     """
 
-    def __init__(self, images: Tensor, features: Extractor) -> None:
+    def __init__(self, images: Tensor, features: Extractor, *, numbers: Tensor | None = None) -> None:
         self.images, self._features = images, features
+        self.numbers = torch.arange(len(images)) if numbers is None else numbers
         self._points = features(images).double()
 
     def nearest(self, fake: Tensor, k: int) -> Neighbours:

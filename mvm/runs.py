@@ -343,6 +343,10 @@ class Run:
         """Steps whose checkpoint was kept, ascending."""
         return _steps(self.path / "checkpoints")
 
+    def kept_step(self, step: int) -> int | None:
+        """The last of them up to a step; None if there is none."""
+        return max((kept for kept in self.checkpoint_steps() if kept <= step), default=None)
+
     def kept_path(self, step: int) -> Path:
         """Where the kept checkpoint of a step lies."""
         return self.path / "checkpoints" / f"{step:08d}.safetensors"

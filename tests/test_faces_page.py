@@ -23,6 +23,7 @@ from app.state import Page
 from mvm.config import Config
 from mvm.data.images import open_cache
 from mvm.evaluation import between, load_experiment, load_generator, training_gallery
+from mvm.figures import render
 from mvm.image_scores import nearest
 from mvm.methods import METHODS
 from mvm.preparing import launch, preparings, sole
@@ -223,6 +224,18 @@ def test_a_generator_by_itself_draws_what_the_experiment_draws(tiny: Run) -> Non
         torch.testing.assert_close(made, sample_like(tiny, noise)[member], atol=1, rtol=0)
     with pytest.raises(RunError):
         load_generator(Run.create(tiny.config, name="untrained"), 0)
+
+
+def test_a_walk_on_paper_leads_from_the_snapshots_own_fakes_to_its_own_fakes(tiny: Run) -> None:
+    for step in (10, 20):
+        fakes = tiny.snapshot(step)["fake"].astype(float)
+        panels = [axes.images[0].get_array().astype(float) for axes in render("walk", [tiny], step=step).axes]
+        for member, panel in enumerate(panels):
+            for number in range(6):
+                row, end = divmod(number, 2)
+                made = panel[17 * row : 17 * row + 16, 17 * 8 * end : 17 * 8 * end + 16]
+                np.testing.assert_allclose(made, fakes[member, number], atol=1)
+    assert np.abs(fakes - tiny.snapshot(10)["fake"]).max() > 1, "not those of another step"
 
 
 def sample_like(run: Run, noise: torch.Tensor) -> torch.Tensor:

@@ -14,20 +14,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 from trainers import small_config, write_cloud
 
 from mvm.config import ConfigError
+from mvm.data.images import image_folder
+from mvm.evaluation import load_generator, training_gallery
 from mvm.export import bundle, encoded, export, rebuild
+from mvm.features import FactorRegressor, PixelPCA
 from mvm.figures import FIGURES, NoFigure, data, latex, render
 from mvm.files import RunError, append_line
 from mvm.fork import fork
 from mvm.image_scores import FACTOR_SCORES
+from mvm.networks.resnet import ResNetGenerator
 from mvm.palette import FAKE, REAL
 from mvm.projection import frame_path
 from mvm.recorder import train
 from mvm.runs import Run
+from mvm.training import view_noise
 from mvm.venues import VENUES
 
 WIDTHS = {  # inches, from the style files: a column, and the whole text
@@ -39,14 +45,16 @@ WIDTHS = {  # inches, from the style files: a column, and the whole text
     "tmlr": (6.5, 6.5),
 }
 STEPS = 40
-PIXELS = ("samples", "sheet")  # all other figures are vectors
-NO_TABLE = ("samples", "loss", "sheet")
+PIXELS = ("samples", "sheet", "nearest", "walk")  # all other figures are vectors
+NO_TABLE = ("samples", "loss", "sheet", "nearest", "walk")
 SAYS = {
     "samples": "both",
     "batch": "batch size",
     "eigenvalues": "before training",
     "scores": "real-vs-real",
     "sheet": "real",
+    "nearest": "generated",
+    "walk": "from one noise to another",
     "factors": "hair length",
     "ablation": "cloud.csv",
 }
@@ -107,11 +115,20 @@ def pictures(runs) -> Run:
 
 def as_pictures(run: Run) -> np.ndarray:
     """Change a run's files so; returns the fakes."""
-    values = json.loads((run.path / "config.json").read_text()) | {"data": "faces", "size": 8}
+    values = json.loads((run.path / "config.json").read_text()) | {"data": "faces", "size": 8, "points": 64}
+    values["network"]["channels"] = 4
     (run.path / "config.json").write_text(json.dumps(values))
     random = np.random.default_rng(0)
-    fakes = random.integers(0, 256, (4, 16, 8, 8, 3), dtype=np.uint8)
     np.save(run.path / "real.npy", random.integers(0, 256, (16, 8, 8, 3), dtype=np.uint8))
+    weights, fakes = {}, np.empty((4, 16, 8, 8, 3), dtype=np.uint8)
+    for member in range(4):
+        generator = ResNetGenerator(8, noise_dim=values["network"]["noise_dim"], channels=4)
+        for name, value in generator.state_dict().items():
+            drawn = np.asarray(random.normal(size=value.shape) * 0.3, dtype=np.float32)
+            weights[f"average.members.{member}.{name}"] = np.abs(drawn) if name.endswith("var") else drawn
+        save_file(weights, run.kept_path(STEPS))
+        made = load_generator(Run(run.path), member, step=STEPS)(view_noise(16, values["network"]["noise_dim"]))
+        fakes[member] = made.numpy()
     save_file(load_file(run.snapshot_path(STEPS)) | {"fake": fakes}, run.snapshot_path(STEPS))
     return fakes
 
@@ -119,7 +136,8 @@ def as_pictures(run: Run) -> np.ndarray:
 @pytest.fixture(scope="module")
 def cases(runs, forked, pictures) -> dict[str, list[Run]]:
     """The runs that each figure takes."""
-    alone = {"batch": runs, "branches": [runs[0], forked], "sheet": [pictures], "factors": [pictures]}
+    alone = {"batch": runs, "branches": [runs[0], forked]}
+    alone |= {name: [pictures] for name in ("sheet", "nearest", "walk", "factors")}
     return {name: alone.get(name, runs[:1]) for name in FIGURES}
 
 
@@ -174,7 +192,7 @@ def test_a_pdf_is_as_wide_as_the_column_with_truetype_fonts_and_vector_axes(name
     assert b"STIXGeneral" in content
     assert b"CreationDate" not in content
     assert (b"/Subtype /Image" in content) == (name in PIXELS)  # points are pixels, and nothing else is
-    if name not in ("sheet", "ablation"):  # which have no ticks
+    if name not in ("sheet", "nearest", "walk", "ablation"):  # which have no ticks
         assert len(re.findall(rb"\bl\b", page(content))) > 20  # frames, and as many ticks as the numbers ask for
 
 
@@ -367,6 +385,92 @@ def test_a_sheet_has_the_reals_beside_each_series_fakes(pictures):
         np.testing.assert_array_equal(panel[:8, :8], first)
 
 
+def test_the_nearest_are_those_of_a_search_through_all_training_pictures(pictures):
+    rows = data("nearest", [pictures], seed=1)
+    fakes, gallery = load_file(pictures.snapshot_path(STEPS))["fake"], training_gallery(pictures.config)
+    see = FactorRegressor()
+    train = see(gallery.images).double().numpy()
+    assert len(train) == 64
+    shown = [axes.images[0].get_array() for axes in render("nearest", [pictures], seed=1).axes]
+    for number, (variant, member) in enumerate((("centroid", 1), ("both", 3))):
+        part = rows[rows["variant"] == variant]
+        assert len(part) == 6 * 5
+        for fake in range(6):
+            found = part[part["generated"] == fake]
+            own = see(torch.from_numpy(fakes[member, fake : fake + 1])).double().numpy()[0]
+            far = np.array([np.sqrt(((own - other) ** 2).sum()) for other in train])
+            wanted = np.argsort(far)[:5]
+            assert found["rank"].tolist() == [1, 2, 3, 4, 5]
+            assert found["training"].tolist() == wanted.tolist()
+            np.testing.assert_allclose(found["distance"], far[wanted], rtol=1e-4)
+            np.testing.assert_array_equal(shown[number][9 * fake : 9 * fake + 8, :8], fakes[member, fake])
+            for rank, of in enumerate(wanted):
+                left = 8 + 8 // 3 + 9 * rank
+                near = shown[number][9 * fake : 9 * fake + 8, left : left + 8]
+                np.testing.assert_array_equal(near, gallery.images[of])
+
+
+def test_a_walk_leads_from_fake_to_fake_by_the_kept_checkpoint(pictures):
+    rows = data("walk", [pictures])
+    fakes = load_file(pictures.snapshot_path(STEPS))["fake"].astype(float)
+    assert len(rows) == 2 * 3 * 9
+    assert set(rows["checkpoint"]) == {STEPS}
+    panels = [axes.images[0].get_array().astype(float) for axes in render("walk", [pictures]).axes]
+    for number, (variant, member) in enumerate((("centroid", 0), ("both", 2))):
+        part = rows[rows["variant"] == variant]
+        for row in range(3):
+            line = part[part["row"] == row]
+            np.testing.assert_allclose(line["place"], np.arange(9) / 8)
+            assert {*line["from"], *line["to"]} == {2 * row, 2 * row + 1}
+            for place, noise in ((0, 2 * row), (8, 2 * row + 1)):
+                top, left = 9 * row, 9 * place
+                np.testing.assert_allclose(panels[number][top : top + 8, left : left + 8], fakes[member, noise], atol=1)
+                means = line[["red", "green", "blue"]].iloc[place] * 255
+                np.testing.assert_allclose(means, fakes[member, noise].mean((0, 1)), atol=1)
+
+
+def test_without_a_kept_checkpoint_one_line_says_so(own):
+    as_pictures(own)
+    for path in (own.path / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.raises(NoFigure, match="walk: own has kept no checkpoint up to step 40"):
+        render("walk", [Run(own.path)])
+    own.kept_path(STEPS).write_bytes(b"nonsense")
+    with pytest.raises(NoFigure, match="walk: own checkpoint: "):
+        render("walk", [Run(own.path)])
+
+
+def test_the_nearest_in_a_cache_are_those_of_its_pixels_until_it_changes(own, tmp_path):
+    fakes = as_pictures(own)
+    values = json.loads((own.path / "config.json").read_text()) | {"data": "mine-8", "size": None}
+    (own.path / "config.json").write_text(json.dumps(values))
+    image_folder().mkdir(parents=True)
+    cache = image_folder() / "mine-8.npy"
+    images = np.random.default_rng(1).integers(0, 256, (400, 8, 8, 3), dtype=np.uint8)
+    np.save(cache, images)
+    sidecar = {"source": "mine", "kind": "images", "size": 8, "crop": None, "count": 400, "splits": {"train": [0, 400]}}
+    sidecar |= {"skipped": [], "converted": {}, "sha256": "1", "seconds": 1}
+    cache.with_suffix(".json").write_text(json.dumps(sidecar))
+    rows = data("nearest", [Run(own.path)])
+    see = PixelPCA(torch.from_numpy(images[:360]), size=16)  # the last tenth is kept from training
+    train, seen = (see(torch.from_numpy(x)).double().numpy() for x in (images[:360], fakes[2]))
+    for fake, part in rows[rows["variant"] == "both"].groupby("generated"):
+        far = np.linalg.norm(seen[fake] - train, axis=1)
+        assert part["training"].tolist() == np.argsort(far)[:5].tolist()
+        np.testing.assert_allclose(part["distance"], np.sort(far)[:5], rtol=1e-4)
+
+    export(["nearest"], [own := Run(own.path)], out=tmp_path / "paper")
+    said: list[str] = []
+    assert rebuild(tmp_path / "paper", say=said.append) == 0, said
+    cache.with_suffix(".json").write_text(json.dumps(sidecar | {"sha256": "2"}))
+    assert rebuild(tmp_path / "paper", say=said.append) == 2
+    assert said[-1] == "nearest: the run has changed since: own/training pictures; nothing is rebuilt of it"
+    cache.unlink()
+    with pytest.raises(NoFigure, match="nearest: own's training pictures are gone: data: unknown 'mine-8'") as error:
+        render("nearest", [own])
+    assert "\n" not in str(error.value)
+
+
 def test_eigenvalues_are_those_of_the_first_and_the_shown_snapshot(runs):
     rows = data("eigenvalues", runs[:1], step=25)
     first, last = (load_file(runs[0].snapshot_path(step))["spectrum_distance"] for step in (0, 20))
@@ -502,12 +606,12 @@ def test_another_process_makes_the_same_bytes_and_sees_a_changed_run(own, tmp_pa
 
 
 def test_each_figure_is_rebuilt_from_its_recipe_in_the_same_bytes(cases, tmp_path):
-    for name in ("eigenvalues", "scores", "loss", "sheet", "factors", "ablation", "branches"):
+    for name in ("eigenvalues", "scores", "loss", "sheet", "nearest", "walk", "factors", "ablation", "branches"):
         export([name], cases[name], out=tmp_path, formats=["png"], dpi=36)
     export(["curves"], cases["curves"], out=tmp_path, formats=["png"], dpi=36, quantity="recall", axis="share")
     said: list[str] = []
     assert rebuild(tmp_path, say=said.append) == 0, said
-    assert len(said) == 8 * 2 + 6
+    assert len(said) == 10 * 2 + 6
 
 
 def test_a_moved_run_is_named(own, tmp_path):
@@ -535,7 +639,7 @@ def test_a_zip_has_it_all_and_the_same_bytes_twice(cli, runs, tmp_path):
         assert (done.status, done.err) == (0, "")
     assert first.read_bytes() == second.read_bytes()
     done = cli("export", *names, "--out", str(first), "--format", "png", "--dpi", "36")
-    skipped = {"sheet", "factors", "branches"}
+    skipped = {"sheet", "nearest", "walk", "factors", "branches"}
     assert {line.split()[1].rstrip(":") for line in done.out.splitlines() if "skipped" in line} == skipped
     assert "skipped branches: give two runs, one of them a fork of the other" in done.out
     assert "skipped sheet: batch16 is on points; give a run on pictures" in done.out

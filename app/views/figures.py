@@ -296,8 +296,9 @@ def stamp(selection: Selection) -> tuple:
     """Sizes and times of the files that a figure may be made of, and the steps."""
     found = []
     for run, step in zip(selection.runs, selection.steps, strict=True):
-        own = [run.path / name for name in ("config.json", "scalars.jsonl", "scores.json", "fork.json", "real.npy")]
-        for path in (*own, run.snapshot_path(step), frame_path(run.path, step)):
+        own = ["config.json", "scalars.jsonl", "scores.json", "fork.json", "real.npy", "checkpoint.safetensors"]
+        kept = run.kept_path(run.kept_step(step) or 0)
+        for path in (*(run.path / name for name in own), run.snapshot_path(step), frame_path(run.path, step), kept):
             try:
                 stat = path.stat()
             except OSError:

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from mvm.config import FACES, Config, ConfigError
-from mvm.data.images import image_caches, open_cache
+from mvm.data.images import Prepared, image_caches, open_cache
 from toy_manifolds import MANIFOLDS
 from toy_manifolds.faces import Faces
 
-__all__ = ["ImageData", "Pixels", "load_images"]
+__all__ = ["ImageData", "Pixels", "cache_digest", "load_images"]
 
 TRAIN_SEED, VIEW_SEED, REAL_SEED, FLOOR_SEED = 1, 2, 3, 4
 HELD_OUT = 0.1  # share of a cache without official splits that is kept from training
@@ -156,10 +156,14 @@ class ImageData:
 
     def train_sample(self, n: int) -> Tensor:
         """At most n of the training pictures, evenly spread; of toy faces no others are rendered."""
-        rows = np.linspace(0, len(self.source) - 1, min(n, len(self.source))).astype(int)
+        rows = self.train_rows(n)
         if isinstance(self.source, Toys):
             return self.source.sample(rows)
         return torch.from_numpy(np.asarray(self.source[rows]))
+
+    def train_rows(self, n: int) -> np.ndarray:
+        """Which of the training pictures those are, ascending."""
+        return np.linspace(0, len(self.source) - 1, min(n, len(self.source))).astype(int)
 
     def _sample(self, n: int, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -178,6 +182,25 @@ def load_images(config: Config) -> ImageData:
     if config.data == FACES:
         faces = Faces(config.size or TOY_SIZE)
         return ImageData(Toys(faces, config.points), None, faces, False, config.view_points)
+    images, prepared = _cache(config)
+    if config.size not in (None, prepared.size):
+        raise ConfigError(f"size: {config.data} holds pictures of {prepared.size} pixels, not {config.size}")
+    train, held_out = _split(images, prepared.splits)
+    if len(held_out) < 32:
+        raise ConfigError(f"data: {config.data} has {len(images)} pictures; at least 320 are needed")
+    return ImageData(train, held_out, None, config.flips, min(config.view_points, len(held_out)))
+
+
+def cache_digest(config: Config) -> str | None:
+    """SHA-256 of the pixels of the cache that a config names; None of toy faces, which the config itself defines.
+
+    Raises:
+        ConfigError: as for `load_images`.
+    """
+    return None if config.data == FACES else _cache(config)[1].sha256
+
+
+def _cache(config: Config) -> tuple[np.ndarray, Prepared]:
     caches = image_caches()
     if config.data not in caches:
         known = ", ".join([*MANIFOLDS, FACES, *caches])
@@ -185,13 +208,7 @@ def load_images(config: Config) -> ImageData:
             f"data: unknown {config.data!r}; give a file ending in .csv or .npy, or one of {known}; "
             "`python -m mvm prepare` makes a cache of pictures"
         )
-    images, prepared = open_cache(caches[config.data])
-    if config.size not in (None, prepared.size):
-        raise ConfigError(f"size: {config.data} holds pictures of {prepared.size} pixels, not {config.size}")
-    train, held_out = _split(images, prepared.splits)
-    if len(held_out) < 32:
-        raise ConfigError(f"data: {config.data} has {len(images)} pictures; at least 320 are needed")
-    return ImageData(train, held_out, None, config.flips, min(config.view_points, len(held_out)))
+    return open_cache(caches[config.data])
 
 
 def _split(images: np.ndarray, splits: dict[str, list[int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,10 @@
     panels      eigenvalues   Lab        the same eigenvalues now, beside those before training
                 scores        Lab        every score over its real-vs-real floor
                 loss          Lab        what generator and metric minimise
-                sheet         Faces      generated pictures beside real ones
                 factors       Faces      how much of each factor of a toy face is covered
+    pictures    sheet         Faces      generated pictures beside real ones
+                nearest       Faces      generated pictures, each beside the training pictures nearest to it
+                walk          Faces      pictures on the way from one noise to another
     comparing   curves        Runs       any recorded quantity over training, several runs overlaid
                 ablation      Runs       score over floor by what is matched and data
                 branches      Runs       how far a fork and its run have parted
@@ -28,7 +30,7 @@ import pandas as pd
 
 from mvm.compare import Series
 from mvm.config import ConfigError
-from mvm.figures import comparing, panels, paper
+from mvm.figures import comparing, panels, paper, pictures
 from mvm.figures.selection import Definition, NoFigure, Selection
 from mvm.runs import Run
 from mvm.venues import Venue, styled, venue_of
@@ -109,10 +111,30 @@ FIGURES: dict[str, Definition] = {
         "Generated pictures beside real ones",
         "Faces",
         "a run on pictures, with a snapshot",
-        panels.sheet_data,
-        panels.draw_sheet,
+        pictures.sheet_data,
+        pictures.draw_sheet,
         None,
         uses=("snapshot", "reals"),
+        options=("seed",),
+    ),
+    "nearest": Definition(
+        "Generated pictures and the training pictures nearest to them",
+        "Faces",
+        "a run on pictures, with a snapshot, and its training pictures",
+        pictures.nearest_data,
+        pictures.draw_nearest,
+        None,
+        uses=("snapshot", "training"),
+        options=("seed",),
+    ),
+    "walk": Definition(
+        "Pictures on the way between two noises",
+        "Faces",
+        "a run on pictures, with a kept checkpoint",
+        pictures.walk_data,
+        pictures.draw_walk,
+        None,
+        uses=("checkpoint", "reals"),
         options=("seed",),
     ),
     "factors": Definition(

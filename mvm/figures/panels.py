@@ -1,4 +1,4 @@
-"""Panels of the app's pages as figures: eigenvalues now, scores, losses, a contact sheet, factors."""
+"""Panels of the app's pages as figures: eigenvalues now, scores, losses, factors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 
 from mvm.compare import QUARTILES, label_of
-from mvm.figures.drawing import framed, legend, log_axis, panels_of, ribbon, step_axis, wrapped
+from mvm.figures.drawing import legend, log_axis, panels_of, ribbon, step_axis
 from mvm.figures.paper import FAINT, SPECTRUM_LABELS, SPECTRUM_NAMES
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, signs, tex, three
 from mvm.image_scores import FACTOR_SCORES, describe
 from mvm.palette import QUIET, REAL
 from mvm.scores import SCORES
-from mvm.sheets import sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +28,6 @@ __all__ = [
     "draw_factors",
     "draw_loss",
     "draw_scores",
-    "draw_sheet",
     "eigenvalues_data",
     "eigenvalues_latex",
     "factors_data",
@@ -37,15 +35,12 @@ __all__ = [
     "loss_data",
     "scores_data",
     "scores_latex",
-    "sheet_data",
 ]
 
 LOSSES = {"generator_loss": "generator", "metric_loss": "metric"}
 NO_RATIO = ("mmd", "kid", "distance_mean", "distance_p99", "memorised")  # their floors are about zero
 BETTER = {"lower": r"$\downarrow$", "higher": r"$\uparrow$", "floor": r"$\to 1$"}
 MEAN = "mean of all"
-ACROSS = 6  # pictures in a row of a contact sheet
-NARROWEST_SHEET = 1.25  # inches
 MOST_WITH_QUARTILES = 3  # series that a table across the page has room for
 
 
@@ -287,66 +282,6 @@ def draw_loss(figure: Figure, table: pd.DataFrame, selection: Selection) -> None
         step_axis(axes, table["step"])
     panels[0].set_ylabel("loss")
     legend(figure, *panels[0].get_legend_handles_labels())
-
-
-# -- pictures ----------------------------------------------------------------------------------------------------------
-
-
-def sheet_data(selection: Selection) -> pd.DataFrame:
-    """Which pictures are shown, and the mean colour of each."""
-    parts = []
-    for series in selection.series():
-        place, member = selection.shown(series)
-        for kind, pictures in zip(("real", "generated"), _pictures(selection, place, member), strict=True):
-            colour = pictures.reshape(len(pictures), -1, 3).mean(1, dtype=np.float64) / 255
-            grid: dict[str, Any] = {"step": selection.steps[place], "kind": kind, "picture": np.arange(len(pictures))}
-            grid |= dict(zip(("red", "green", "blue"), colour.T, strict=True))
-            parts.append(rows_of(selection, series, place, member, grid))
-    return pd.concat(parts, ignore_index=True)
-
-
-def _pictures(selection: Selection, place: int, member: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first reals and fakes, as many as a sheet holds."""
-    run = selection.runs[place]
-    if not run.config.is_images:
-        raise NoFigure(f"sheet: {run.name} is on points; give a run on pictures")
-    try:
-        reals = np.load(run.path / "real.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):
-        raise NoFigure(f"sheet: {run.name} has lost its real.npy, the pictures that it is compared with") from None
-    fakes = selection.snapshot(place)["fake"][member]
-    across = min(ACROSS, int(min(len(reals), len(fakes)) ** 0.5))
-    return np.array(reals[: across**2]), fakes[: across**2]
-
-
-def draw_sheet(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
-    """The reals, and then a panel for each series; other data have reals of their own."""
-    from matplotlib import rcParams
-
-    panels: list[tuple[str, np.ndarray]] = []
-    seen: set[str] = set()
-    several = len({run.config.data for run in selection.runs}) > 1
-    for series in selection.series():
-        place, member = selection.shown(series)
-        data = selection.runs[place].config.data
-        reals, fakes = _pictures(selection, place, member)
-        panels += [(f"real, {data}" if several else "real", reals)] if data not in seen else []
-        panels.append((series.title, fakes))
-        seen.add(data)
-    width = figure.get_figwidth()
-    rows = -(-len(panels) // max(1, int(width / NARROWEST_SHEET)))
-    columns = -(-len(panels) // rows)
-    side, size = min(width / columns, 2.4), rcParams["axes.titlesize"]
-    titles = [wrapped(title, side, size) for title, _ in panels]
-    lines = max(title.count("\n") for title in titles) + 1
-    figure.set_figheight(rows * (side + 0.02 * size * lines))
-    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes in grid[len(panels) :]:
-        axes.remove()
-    for axes, title, (_, pictures) in zip(grid, titles, panels, strict=False):
-        axes.imshow(sheet(pictures, columns=int(len(pictures) ** 0.5), gap=1), interpolation="none", zorder=1)
-        framed(axes)
-        axes.set_title(title, linespacing=0.9)
 
 
 # -- factors -----------------------------------------------------------------------------------------------------------
