@@ -28,22 +28,25 @@ from mvm.config import ConfigError
 from mvm.data.points import PointData
 from mvm.descriptors import DESCRIPTORS, descriptors_of
 from mvm.lens import (
+    FILL,
     Lens,
     Local,
     Route,
     checkpoint_at,
+    field_on,
     metric_at,
     moves,
     on_manifold,
     routes,
+    step_length,
     true_route,
     units_of,
 )
 from mvm.methods import METHODS
-from mvm.microscope import ellipses, log_volume, pull_back
+from mvm.microscope import ellipses, log_volume
 from mvm.palette import DIVERGING, SEQUENTIAL, VOLUME
 from mvm.runs import Run, RunError
-from mvm.spectrum import modes
+from mvm.spectrum import modes_shown
 
 __all__ = ["Chosen", "Flat", "chosen", "controls", "over_clouds", "over_projection", "say", "take"]
 
@@ -52,8 +55,7 @@ FIRST = LAYERS[:3]
 COLOURS = ["kind", "eigenvector", "trust", "continuity"]
 RANKS = list(range(1, 11))
 MOST_ARROWS = 256  # in a panel
-SPECTRUM_POINTS = 256  # whose spectrum is taken: those of the row of spectra
-FIELD, ELLIPSES, ON_SURFACE = 64, 9, 120  # cells each way, ellipses each way, and in space
+ON_SURFACE = 120  # ellipses in space
 ENDS = "_layers.ends"  # of the geodesic, in the session
 Panels = list[dict[str, Any]]
 
@@ -319,7 +321,7 @@ def _with_metric(panels: Panels, wanted: Chosen, seen: _Seen, notes: list[str]) 
         notes.append("The embedding is the same all over: the metric sees no step, so there are no ellipses to draw.")
         return panels
     scale = plots.scale_of(volumes, title=f"log {what}", stops=VOLUME if dim == 2 else SEQUENTIAL)
-    lengths = [_step_length(of) for of in found]
+    lengths = [of.length for of in found]
     laid = []
     for panel, of, length in zip(panels, found, lengths, strict=True):
         outline = plots.outlines(_unit_steps(of, length), None if dim == 2 else of.small, scale, name="equal steps")
@@ -465,6 +467,7 @@ class _Field:
         small: log volume at the centres, `(n,)`.
         volume: log volume on a fine grid `(rows, columns)`; that at the centres on a manifold.
         spacing: between two centres.
+        length: of a step in the embedding that fills it.
     """
 
     centres: np.ndarray
@@ -473,6 +476,7 @@ class _Field:
     small: np.ndarray
     volume: np.ndarray
     spacing: float
+    length: float
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
@@ -487,28 +491,21 @@ def _moves(
 def _modes(key: tuple, _sets: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Eigenvalues `(k,)`, and modes at reals and fakes `(k, n)` each, of mean square 1 on the former."""
     real, fake = (torch.from_numpy(of) for of in _sets)
-    near = min(SPECTRUM_POINTS, len(real))
-    found = modes(real[:near], torch.cat([real[near:], fake]), k=RANKS[-1])
-    others = found.fake.split([len(real) - near, len(fake)], dim=-1)
-    scaled = [(part * near**0.5).numpy() for part in (torch.cat([found.real, others[0]], dim=-1), others[1])]
-    return found.values.numpy(), scaled[0], scaled[1]
+    found = modes_shown(real, fake, k=RANKS[-1])
+    return found.values.numpy(), found.real.numpy(), found.fake.numpy()
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _honest(key: tuple, kind: str, _sets: Sequence[np.ndarray], _frame: np.ndarray) -> np.ndarray:
     score = {"trust": honesty.trustworthiness, "continuity": honesty.continuity}[kind]
     points = torch.from_numpy(np.concatenate(_sets))
-    return score(points, torch.from_numpy(_frame), k=min(15, (len(points) - 1) // 2)).numpy().astype(np.float32)
+    return score(points, torch.from_numpy(_frame), k=honesty.neighbours(len(points))).numpy().astype(np.float32)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _plane(mark: tuple, span: tuple[tuple[float, float], ...], _lens: Lens) -> _Field:
-    fine, coarse = (_cells(span, count) for count in (FIELD, ELLIPSES))
-    volume = log_volume(pull_back(fine, _lens)).float().numpy().reshape(FIELD, FIELD)
-    metric = pull_back(coarse, _lens)
-    bases = torch.eye(2).expand(len(coarse), 2, 2)
-    spacing = (span[0][1] - span[0][0]) / ELLIPSES
-    return _field(Local(coarse, bases, metric), spacing, volume)
+    found = field_on(_lens, span)
+    return _field(found.local, found.spacing, found.volume.float().numpy())
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -521,19 +518,13 @@ def _local(mark: tuple, _lens: Lens, _places: np.ndarray) -> _Field:
 def _field(found: Local, spacing: float, volume: np.ndarray | None = None) -> _Field:
     small = log_volume(found.metric).float().numpy()
     parts = [part.float().numpy() for part in (found.centres, found.bases)]
-    return _Field(*parts, found.metric.numpy(), small, small if volume is None else volume, spacing)
-
-
-def _step_length(of: _Field) -> float:
-    """A round length of a step in the embedding whose ellipse, at most places, fills the space it has."""
-    finite = of.small[np.isfinite(of.small)]
-    middle = float(np.median(finite)) / of.metric.shape[-1] if len(finite) else 0.0
-    return plots.round_number(0.36 * of.spacing * np.exp(np.clip(middle, -80, 80)))
+    length = step_length(found, spacing)
+    return _Field(*parts, found.metric.numpy(), small, small if volume is None else volume, spacing, length)
 
 
 def _unit_steps(of: _Field, length: float) -> np.ndarray:
     """Polygons `(n, corners, D)` about the centres, no wider than the space that each has; segments on a curve."""
-    metric, longest = torch.from_numpy(of.metric), 0.48 * of.spacing
+    metric, longest = torch.from_numpy(of.metric), FILL * of.spacing
     if metric.shape[-1] == 1:
         half = (length / metric[:, 0].clamp_min(1e-30).sqrt()).clamp_max(longest)
         inside = torch.stack([-half, half], dim=1)
@@ -564,14 +555,6 @@ def _add(panel: dict[str, Any], *layers: dict[str, Any]) -> dict[str, Any]:
 @torch.no_grad()
 def _embedded(metric: Lens, points: np.ndarray) -> np.ndarray:
     return metric(torch.from_numpy(points)).numpy()
-
-
-def _cells(span: Sequence[Sequence[float]], count: int) -> torch.Tensor:
-    """Middles of `count` cells each way, row by row from the upper left, `(count², 2)`."""
-    (x0, x1), (y0, y1) = span
-    middle = (torch.arange(count) + 0.5) / count
-    y, x = torch.meshgrid(y1 + (y0 - y1) * middle, x0 + (x1 - x0) * middle, indexing="ij")
-    return torch.stack([x.flatten(), y.flatten()], dim=-1)
 
 
 def _spread(points: np.ndarray, count: int) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 
 from mvm.descriptors import DESCRIPTORS
 from mvm.palette import FAKE, QUIET, REAL, ROUTES, TERMS, VARIANTS, rgba, title_of
+from mvm.scales import arrow_factor, limits, round_number
 
 __all__ = [
     "arrow_factor",
@@ -36,7 +37,6 @@ __all__ = [
 Figure = dict[str, Any]
 Layer = dict[str, Any]
 GAP = 0.03
-ARROW = 0.12  # of a panel's width: about the length of the longest of twenty arrows
 ROUTE_NAMES = {"geodesic": "geodesic of the metric", "straight": "straight line", "true": "true geodesic"}
 
 
@@ -118,30 +118,8 @@ def scale_of(
     values: Sequence[np.ndarray], *, title: str, stops: Sequence[str], symmetric: bool = False, cut: float = 0.02
 ) -> dict[str, Any]:
     """A scale of colours for these values, but for the share `cut` of them at either end; symmetric about 0 or not."""
-    known = np.concatenate([np.ravel(part) for part in values])
-    known = known[np.isfinite(known)]
-    low, high = np.quantile(known, [cut, 1 - cut]) if len(known) else (0.0, 1.0)
-    if symmetric:
-        high = max(abs(low), abs(high))
-        low = -high
-    if not high > low:
-        low, high = low - 0.5, high + 0.5
-    return {"title": title, "stops": list(stops), "low": float(low), "high": float(high)}
-
-
-def arrow_factor(moves: Sequence[np.ndarray], span: Sequence[Sequence[float]]) -> float:
-    """By how much to lengthen arrows `(n, d)`: 95 % of those that are any are then about `ARROW` long at most."""
-    lengths = np.concatenate([np.linalg.norm(part, axis=-1) for part in moves])
-    lengths = lengths[np.isfinite(lengths) & (lengths > 0)]
-    if not len(lengths):
-        return 1.0
-    return round_number(ARROW * max(high - low for low, high in span) / float(np.quantile(lengths, 0.95)))
-
-
-def round_number(value: float) -> float:
-    """The nearest of 1, 2, 5, 10, ... in ratio; a factor on the screen is not to tremble."""
-    power = 10.0 ** np.floor(np.log10(value))
-    return float(power * min((1, 2, 5, 10), key=lambda k: abs(np.log(value / power / k))))
+    low, high = limits(values, symmetric=symmetric, cut=cut)
+    return {"title": title, "stops": list(stops), "low": low, "high": high}
 
 
 def arrows(points: np.ndarray, tips: np.ndarray, *, term: str, faint: bool = False) -> Layer:

@@ -28,6 +28,7 @@ from mvm.config import ConfigError
 from mvm.data.pictures import cache_digest
 from mvm.figures import FIGURES, NoFigure, Selection, drawn, figure_of
 from mvm.files import RunError, write_atomic
+from mvm.lens import checkpoint_at
 from mvm.projection import frame_path
 from mvm.runs import Run
 from mvm.venues import FONTS, Venue, styled, venue_of
@@ -267,6 +268,7 @@ def fingerprint(run: Run, step: int, uses: Sequence[str]) -> dict[str, str]:
     snapshots, snapshot: all up to the step, or that of the step.
     origin, reals: what a fork was made of, and the pictures that fakes are compared with.
     frame: the UMAP frame of the step.
+    metric: the checkpoint that `mvm.lens` reads the metric from, and own points, whose units it is of.
     checkpoint: the last kept one up to the step.
     training: the pixels of the cache of pictures; toy faces are defined by the config.
     """
@@ -290,6 +292,9 @@ def fingerprint(run: Run, step: int, uses: Sequence[str]) -> dict[str, str]:
         paths.append(run.snapshot_path(step))
     if "frame" in uses:
         paths.append(frame_path(run.path, step))
+    if "metric" in uses:
+        with contextlib.suppress(RunError):  # there is none yet
+            paths += [checkpoint_at(run, step), run.path / "data.npy"]
     if "checkpoint" in uses and (kept := run.kept_step(step)) is not None:
         paths.append(run.kept_path(kept))
     if "training" in uses and run.config.is_images:

@@ -11,12 +11,19 @@ Source: Venna & Kaski 2001.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from mvm.distances import pairwise
 
-__all__ = ["continuity", "trustworthiness"]
+__all__ = ["Honesty", "continuity", "honesty", "neighbours", "trustworthiness"]
+
+
+def neighbours(n: int) -> int:
+    """How many of each of n points are looked at: 15, or what so few points allow."""
+    return min(15, (n - 1) // 2)
 
 
 def trustworthiness(points: Tensor, projected: Tensor, *, k: int = 15) -> Tensor:
@@ -35,22 +42,42 @@ def trustworthiness(points: Tensor, projected: Tensor, *, k: int = 15) -> Tensor
     Raises:
         ValueError: k is not in [1, n/2), or the rows are not as many.
     """
+    return honesty(points, projected, k=k).trustworthiness
+
+
+def continuity(points: Tensor, projected: Tensor, *, k: int = 15) -> Tensor:
+    """C_i: 1 where every neighbour of point i is shown next to it. Arguments as for `trustworthiness`."""
+    return honesty(points, projected, k=k).continuity
+
+
+@dataclass(frozen=True)
+class Honesty:
+    """Both scores of each point, `(n,)` float64 as `trustworthiness` gives them."""
+
+    trustworthiness: Tensor
+    continuity: Tensor
+
+
+def honesty(points: Tensor, projected: Tensor, *, k: int = 15) -> Honesty:
+    """T_i and C_i at the cost of one. Arguments as for `trustworthiness`."""
     n = len(points)
     if len(projected) != n:
         raise ValueError(f"points and projected must be the same rows, got {n} and {len(projected)}")
     if not 1 <= k < n / 2:
         raise ValueError(f"k must be at least 1 and less than n/2 = {n / 2:g}, got {k}")
     if not (points.isfinite().all() and projected.isfinite().all()):
-        return torch.full((n,), torch.nan, dtype=torch.float64, device=points.device)
-    order = _neighbours(points)
+        unknown = torch.full((n,), torch.nan, dtype=torch.float64, device=points.device)
+        return Honesty(unknown, unknown)
+    near, shown = _neighbours(points), _neighbours(projected)
+    return Honesty(_score(near, shown, k), _score(shown, near, k))
+
+
+def _score(order: Tensor, other: Tensor, k: int) -> Tensor:
+    """1 − 2/(k(2n − 3k − 1)) Σ (r − k) over the k first of `other`, r: their places in `order`, both `(n, n)`."""
+    n = len(order)
     ranks = torch.empty_like(order).scatter_(1, order, torch.arange(1, n + 1, device=order.device).expand(n, n))
-    excess = (ranks.gather(1, _neighbours(projected)[:, :k]) - k).clamp_min(0).sum(1)
+    excess = (ranks.gather(1, other[:, :k]) - k).clamp_min(0).sum(1)
     return 1 - 2 / (k * (2 * n - 3 * k - 1)) * excess.double()
-
-
-def continuity(points: Tensor, projected: Tensor, *, k: int = 15) -> Tensor:
-    """C_i: 1 where every neighbour of point i is shown next to it. Arguments as for `trustworthiness`."""
-    return trustworthiness(projected, points, k=k)
 
 
 def _neighbours(points: Tensor) -> Tensor:

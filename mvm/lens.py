@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,25 +27,35 @@ from torch import Tensor
 from mvm.data.load import PointData
 from mvm.forces import forces
 from mvm.methods import METHODS
-from mvm.microscope import Map, geodesic, pull_back, restrict, tangents
+from mvm.microscope import Map, geodesic, log_volume, pull_back, restrict, tangents
 from mvm.networks.mlp import StackedMLP
 from mvm.runs import Run, RunError
+from mvm.scales import round_number
 from toy_manifolds import Manifold, MobiusStrip, Sphere, Torus
 from toy_manifolds.curves import Arcs, Curve
 
 __all__ = [
+    "ELLIPSES",
+    "FIELD",
+    "FILL",
+    "Field",
     "Lens",
     "Local",
     "Route",
+    "cells",
     "checkpoint_at",
+    "field_on",
     "metric_at",
     "moves",
     "on_manifold",
     "routes",
+    "step_length",
     "true_route",
     "units_of",
 ]
 
+FIELD, ELLIPSES = 64, 9  # cells each way of the plane, of the log volume and of the ellipses
+FILL = 0.48  # of the space between two centres: no half-axis is longer
 AGREE = 0.01  # a path is the true one if its length is the manifold's own up to this share
 
 
@@ -81,6 +91,21 @@ class Local:
     centres: Tensor
     bases: Tensor
     metric: Tensor
+
+
+@dataclass(frozen=True)
+class Field:
+    """The metric on a rectangle of the plane.
+
+    Attributes:
+        local: at the middles of `ELLIPSES` cells each way.
+        volume: log volume at the middles of `FIELD` cells each way, `(rows, columns)`, the uppermost row first.
+        spacing: between two centres of the former.
+    """
+
+    local: Local
+    volume: Tensor
+    spacing: float
 
 
 @dataclass(frozen=True)
@@ -194,6 +219,29 @@ def on_manifold(lens: Lens, points: Tensor) -> Local:
     coordinates = manifold.project(points.double())
     centres, bases = manifold.embed(coordinates), tangents(manifold, coordinates)
     return Local(centres, bases, restrict(pull_back(centres.float(), lens), bases))
+
+
+def field_on(lens: Lens, span: Sequence[Sequence[float]]) -> Field:
+    """The metric of points of the plane, on a rectangle `((x0, x1), (y0, y1))` in own units."""
+    fine, coarse = (cells(span, count) for count in (FIELD, ELLIPSES))
+    local = Local(coarse, torch.eye(2).expand(len(coarse), 2, 2), pull_back(coarse, lens))
+    return Field(local, log_volume(pull_back(fine, lens)).view(FIELD, FIELD), (span[0][1] - span[0][0]) / ELLIPSES)
+
+
+def cells(span: Sequence[Sequence[float]], count: int) -> Tensor:
+    """Middles of `count` cells each way, row by row from the upper left, `(count², 2)`."""
+    (x0, x1), (y0, y1) = span
+    middle = (torch.arange(count) + 0.5) / count
+    y, x = torch.meshgrid(y1 + (y0 - y1) * middle, x0 + (x1 - x0) * middle, indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()], dim=-1)
+
+
+def step_length(local: Local, spacing: float) -> float:
+    """A round length of a step in the embedding whose ellipse, at most places, fills the space it has."""
+    small = log_volume(local.metric)
+    finite = small[small.isfinite()]
+    middle = finite.quantile(0.5).item() / local.metric.shape[-1] if len(finite) else 0.0
+    return round_number(0.36 * spacing * math.exp(min(max(middle, -80.0), 80.0)))
 
 
 def routes(

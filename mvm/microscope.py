@@ -25,7 +25,7 @@ from torch import Tensor
 
 from toy_manifolds.base import Manifold
 
-__all__ = ["Geodesic", "ellipses", "geodesic", "log_volume", "pull_back", "restrict", "tangents"]
+__all__ = ["Geodesic", "ellipses", "geodesic", "half_axes", "log_volume", "pull_back", "restrict", "tangents"]
 
 Map = Callable[[Tensor], Tensor]
 """(B, in) -> (B, out), each row by itself, differentiable"""
@@ -79,14 +79,17 @@ def ellipses(metric: Tensor, *, scale: float = 1.0, points: int = 48, longest: f
     Raises:
         ValueError: the metric is not two-dimensional.
     """
-    if metric.shape[-2:] != (2, 2):
-        raise ValueError(f"an ellipse needs metrics (n, 2, 2), got {tuple(metric.shape)}: restrict them to a surface")
-    values, axes, finite = _eigen(metric)
-    half = (scale / values.clamp_min(0).sqrt()).clamp_max(longest)
+    axes, half, finite = _halved(metric, scale, longest)
     root = axes * half.unsqueeze(-2) @ axes.mT
     angle = torch.arange(points, dtype=metric.dtype, device=metric.device) * (math.tau / points)
     circle = torch.stack([angle.cos(), angle.sin()], dim=-1)
     return (circle @ root).where(finite[:, None, None], torch.nan)
+
+
+def half_axes(metric: Tensor, *, scale: float = 1.0, longest: float = 10.0) -> Tensor:
+    """Half-axes of the same ellipses, as vectors: `(n, 2, 2)`, one a row, the longer first. Arguments are the same."""
+    axes, half, finite = _halved(metric, scale, longest)
+    return (axes * half.unsqueeze(-2)).mT.where(finite[:, None, None], torch.nan)
 
 
 def log_volume(metric: Tensor) -> Tensor:
@@ -223,6 +226,14 @@ def _jacobian(function: Map, points: Tensor) -> Tensor:
             slopes = [torch.autograd.grad(total, x, retain_graph=True)[0] for total in totals]
             parts.append(torch.stack(slopes, dim=1))
     return torch.cat(parts)
+
+
+def _halved(metric: Tensor, scale: float, longest: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Unit axes in columns and half their lengths, the longer first, and which metrics are finite."""
+    if metric.shape[-2:] != (2, 2):
+        raise ValueError(f"an ellipse needs metrics (n, 2, 2), got {tuple(metric.shape)}: restrict them to a surface")
+    values, axes, finite = _eigen(metric)
+    return axes, (scale / values.clamp_min(0).sqrt()).clamp_max(longest), finite
 
 
 def _eigen(metric: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -36,6 +36,7 @@ __all__ = [
     "eigenvalues",
     "mds_spectrum",
     "modes",
+    "modes_shown",
     "uniformity",
 ]
 
@@ -166,6 +167,23 @@ def modes(real: Tensor, fake: Tensor | None = None, *, k: int = 10, form: str = 
     zero = values.abs() <= rounding
     extended = (vectors @ kernel.mT / values.where(~zero, 1)).masked_fill(zero, 0)
     return Modes(pairs.values, vectors, extended.where(fake.isfinite().all(-1).unsqueeze(-2), torch.nan))
+
+
+def modes_shown(real: Tensor, fake: Tensor, *, k: int = 10, near: int = 256) -> Modes:
+    """Modes of D / mean D to colour points by: of the first `near` reals, and at all other points by Nyström's formula.
+
+    Args:
+        real, fake: embeddings `(n, dim)` and `(m, dim)`.
+        k: how many.
+        near: whose spectrum is taken.
+
+    Returns:
+        Modes of all `n` and `m` points, scaled so that their mean square at the first reals is 1.
+    """
+    near = min(near, len(real))
+    found = modes(real[:near], torch.cat([real[near:], fake]), k=k)
+    others, fakes = found.fake.split([len(real) - near, len(fake)], dim=-1)
+    return Modes(found.values, torch.cat([found.real, others], dim=-1) * near**0.5, fakes * near**0.5)
 
 
 def uniformity(shares: Tensor) -> Tensor:

@@ -45,9 +45,14 @@ WIDTHS = {  # inches, from the style files: a column, and the whole text
     "tmlr": (6.5, 6.5),
 }
 STEPS = 40
-PIXELS = ("samples", "sheet", "nearest", "walk")  # all other figures are vectors
-NO_TABLE = ("samples", "loss", "sheet", "nearest", "walk")
+LAYERS = ("forces", "metric", "modes", "honesty")
+PIXELS = ("samples", *LAYERS, "sheet", "nearest", "walk")  # all other figures are vectors
+NO_TABLE = ("samples", "loss", "forces", "metric", "modes", "sheet", "nearest", "walk")
 SAYS = {
+    "forces": "Centroid ×",
+    "metric": "steps of",
+    "modes": "eigenvector 2",
+    "honesty": "trustworthiness",
     "samples": "both",
     "batch": "batch size",
     "eigenvalues": "before training",
@@ -192,7 +197,7 @@ def test_a_pdf_is_as_wide_as_the_column_with_truetype_fonts_and_vector_axes(name
     assert b"STIXGeneral" in content
     assert b"CreationDate" not in content
     assert (b"/Subtype /Image" in content) == (name in PIXELS)  # points are pixels, and nothing else is
-    if name not in ("sheet", "nearest", "walk", "ablation"):  # which have no ticks
+    if name not in (*LAYERS, "sheet", "nearest", "walk", "ablation"):  # which have no ticks
         assert len(re.findall(rb"\bl\b", page(content))) > 20  # frames, and as many ticks as the numbers ask for
 
 

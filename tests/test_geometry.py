@@ -471,5 +471,5 @@ def test_coinciding_and_broken_points():
 def test_bad_use_of_honesty_is_named():
     with pytest.raises(ValueError, match="less than n/2 = 5, got 5"):
         trustworthiness(points(10, 3), points(10, 2), k=5)
-    with pytest.raises(ValueError, match="same rows, got 10 and 9"):
+    with pytest.raises(ValueError, match="same rows, got 9 and 10"):
         continuity(points(9, 3), points(10, 2), k=2)

@@ -11,6 +11,10 @@
     pictures    sheet         Faces      generated pictures beside real ones
                 nearest       Faces      generated pictures, each beside the training pictures nearest to it
                 walk          Faces      pictures on the way from one noise to another
+    layers      forces        Lab        where each matched descriptor would move generated points
+                metric        Lab        how the learned metric stretches the plane
+                modes         Lab        points coloured by an eigenvector of the real embeddings' distances
+                honesty       Lab        UMAP coloured by how far its neighbours can be trusted
     comparing   curves        Runs       any recorded quantity over training, several runs overlaid
                 ablation      Runs       score over floor by what is matched and data
                 branches      Runs       how far a fork and its run have parted
@@ -30,7 +34,7 @@ import pandas as pd
 
 from mvm.compare import Series
 from mvm.config import ConfigError
-from mvm.figures import comparing, panels, paper, pictures
+from mvm.figures import comparing, layers, panels, paper, pictures
 from mvm.figures.selection import Definition, NoFigure, Selection
 from mvm.runs import Run
 from mvm.venues import Venue, styled, venue_of
@@ -106,6 +110,46 @@ FIGURES: dict[str, Definition] = {
         panels.draw_loss,
         None,
         uses=("records",),
+    ),
+    "forces": Definition(
+        "Where each descriptor would move generated points",
+        "Lab",
+        "a run that matches descriptors, on points, with a checkpoint",
+        layers.forces_data,
+        layers.draw_forces,
+        None,
+        uses=("snapshot", "metric"),
+        options=("seed",),
+    ),
+    "metric": Definition(
+        "The learned metric of the plane: how it stretches space",
+        "Lab",
+        "a run on points of the plane, with a checkpoint",
+        layers.metric_data,
+        layers.draw_metric,
+        None,
+        uses=("snapshot", "metric"),
+        options=("seed",),
+    ),
+    "modes": Definition(
+        "Points coloured by the second eigenvector of the real embeddings' distances",
+        "Lab",
+        "a run with a snapshot",
+        layers.modes_data,
+        layers.draw_modes,
+        None,
+        uses=("snapshot", "frame"),
+        options=("seed",),
+    ),
+    "honesty": Definition(
+        "UMAP of the embeddings coloured by its trustworthiness",
+        "Lab",
+        "a run with a snapshot",
+        layers.honesty_data,
+        layers.draw_honesty,
+        layers.honesty_latex,
+        uses=("snapshot", "frame"),
+        options=("seed",),
     ),
     "sheet": Definition(
         "Generated pictures beside real ones",

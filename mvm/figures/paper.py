@@ -27,15 +27,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "MARGIN",
+    "NARROWEST_CLOUD",
     "batch_data",
     "batch_latex",
     "distances_data",
     "distances_latex",
     "draw_batch",
     "draw_distances",
+    "draw_points",
     "draw_samples",
     "draw_spectrum",
+    "flat",
+    "frame_of",
+    "look_at",
     "samples_data",
+    "span_of",
     "spectrum_data",
     "spectrum_latex",
 ]
@@ -125,7 +132,7 @@ def samples_data(selection: Selection) -> pd.DataFrame:
     parts = []
     for series in selection.series():
         place, member = selection.shown(series)
-        snapshot, frame = selection.snapshot(place), _frame(selection, place)[member]
+        snapshot, frame = selection.snapshot(place), frame_of(selection, place)[member]
         half = len(frame) // 2
         grid: dict[str, Any] = {"kind": ["real"] * half + ["fake"] * half, "point": [*range(half), *range(half)]}
         if not selection.runs[place].config.is_images:
@@ -133,28 +140,34 @@ def samples_data(selection: Selection) -> pd.DataFrame:
             own = np.concatenate([real[:half], fake[:half]])
             if own.shape[1] <= 3:
                 grid |= {f"x{axis + 1}": own[:, axis] for axis in range(own.shape[1])}
-            plane = _plane(own, real)
+            plane = flat(own, real)
             grid |= {"plane1": plane[:, 0], "plane2": plane[:, 1]}
         grid |= {"umap1": frame[:, 0], "umap2": frame[:, 1]}
         parts.append(rows_of(selection, series, place, member, {"step": selection.steps[place]} | grid))
     return pd.concat(parts, ignore_index=True)
 
 
-def _frame(selection: Selection, place: int) -> np.ndarray:
+def frame_of(selection: Selection, place: int, figure: str = "samples") -> np.ndarray:
+    """UMAP of all members of a run at its step, made if it may be.
+
+    Raises:
+        NoFigure: there is none.
+    """
     run, step = selection.runs[place], selection.steps[place]
     frame = read_frame(run.path, step)
     if frame is None and selection.project:
         try:
             make_frame(run.path, step)
         except (ValueError, RuntimeError) as error:
-            raise NoFigure(f"samples: {run.name} has no UMAP at step {step}: {error}") from None
+            raise NoFigure(f"{figure}: {run.name} has no UMAP at step {step}: {error}") from None
         frame = read_frame(run.path, step)
     if frame is None or len(frame) != len(run.config.members):
-        raise NoFigure(f"samples: {run.name} has no UMAP frame of step {step} yet; look at it in the app, or export it")
+        missing = f"{run.name} has no UMAP frame of step {step} yet"
+        raise NoFigure(f"{figure}: {missing}; look at it in the app, or export it")
     return frame
 
 
-def _plane(points: np.ndarray, real: np.ndarray) -> np.ndarray:
+def flat(points: np.ndarray, real: np.ndarray) -> np.ndarray:
     """What a flat page shows of points: 2-D as they are, 3-D as seen from a corner, more on the reals' main axes."""
     if points.shape[1] == 2:
         return points
@@ -189,7 +202,7 @@ def draw_samples(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
         above.set_title(titles[number], linespacing=0.9)
         points = part[["umap1", "umap2"]].to_numpy()
         real = (part["kind"] == "real").to_numpy()
-        _draw_points(below, points[real], points[~real], around=points, margin=0.08)
+        draw_points(below, points[real], points[~real], around=points, margin=0.08)
         framed(below)
         if alone:
             below.set_title("UMAP")
@@ -204,7 +217,7 @@ def _draw_above(axes: Axes, part: pd.DataFrame, selection: Selection, place: int
     """Data space, or pictures; returns what to call it."""
     if not selection.runs[place].config.is_images:
         points, real = part[["plane1", "plane2"]].to_numpy(), (part["kind"] == "real").to_numpy()
-        _draw_points(axes, points[real], points[~real], around=points[real], margin=MARGIN)
+        draw_points(axes, points[real], points[~real], around=points[real], margin=MARGIN)
         return "data space"
     pictures = selection.snapshot(place)["fake"][member]
     across = min(max(4, round(side / PICTURE)), int(len(pictures) ** 0.5))
@@ -212,19 +225,30 @@ def _draw_above(axes: Axes, part: pd.DataFrame, selection: Selection, place: int
     return "generated"
 
 
-def _draw_points(axes: Axes, real: np.ndarray, fake: np.ndarray, *, around: np.ndarray, margin: float) -> None:
+def draw_points(axes: Axes, real: np.ndarray, fake: np.ndarray, *, around: np.ndarray, margin: float) -> None:
     """Both clouds as pixels, with equal units; says which share of the fakes lies outside, or is no number."""
-    whole = around[np.isfinite(around).all(1)]
-    low, high = (whole.min(0), whole.max(0)) if len(whole) else (np.zeros(2), np.ones(2))
-    centre, reach = (low + high) / 2, (1 + margin) * (float((high - low).max()) / 2 or 1.0)
     size = min(2.0, 30 / len(fake) ** 0.5)
     for points, colour in ((real, REAL), (fake, FAKE)):
         style = {"marker": "o", "markersize": size, "markeredgewidth": 0, "linestyle": "none", "alpha": 0.7}
         axes.plot(points[:, 0], points[:, 1], color=colour, rasterized=True, **style)
+    look_at(axes, span_of(around, margin), fake)
+
+
+def span_of(around: np.ndarray, margin: float) -> np.ndarray:
+    """A square about points `(n, 2)`: its lower and upper ends `(2, 2)`, one row for each axis."""
+    whole = around[np.isfinite(around).all(1)]
+    low, high = (whole.min(0), whole.max(0)) if len(whole) else (np.zeros(2), np.ones(2))
+    centre, reach = (low + high) / 2, (1 + margin) * (float((high - low).max()) / 2 or 1.0)
+    return np.stack([centre - reach, centre + reach], axis=1)
+
+
+def look_at(axes: Axes, span: np.ndarray, fake: np.ndarray) -> None:
+    """Show a square, and say which share of the fakes lies outside it."""
     axes.set_aspect("equal")
-    axes.set_xlim(centre[0] - reach, centre[0] + reach)
-    axes.set_ylim(centre[1] - reach, centre[1] + reach)
-    out = float((~(np.abs(fake - centre) <= reach).all(1)).mean())
+    axes.set_xlim(*span[0])
+    axes.set_ylim(*span[1])
+    inside = (fake >= span[:, 0]) & (fake <= span[:, 1])
+    out = float((~inside.all(1)).mean())
     if out >= 0.005:
         place = {"transform": axes.transAxes, "ha": "right", "va": "bottom", "fontsize": axes.xaxis.label.get_size()}
         behind = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}

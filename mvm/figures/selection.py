@@ -163,7 +163,7 @@ class Definition:
         draw: those into a figure that is empty but for its width.
         latex: those as a LaTeX table; None if it has none.
         uses: what of a run it is made of, for the fingerprint: records, scores, snapshots, snapshot, frame, reals,
-            origin, checkpoint, training.
+            origin, checkpoint, training, metric.
         options: what of a selection it depends on, beside runs and steps: seed, form, quantity, axis.
     """
 

@@ -1,0 +1,442 @@
+"""The Lab's layers as figures: forces on the fakes, the learned metric, a mode of the embeddings, honesty of the UMAP.
+
+Forces and metric are seen through the metric of the last checkpoint up to the step, or of the first there is; where it
+is of another step than the points, the panel says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mvm.compare import Series
+from mvm.config import ConfigError
+from mvm.descriptors import DESCRIPTORS, descriptors_of
+from mvm.figures.drawing import dot, framed, legend, tint, wrapped
+from mvm.figures.paper import MARGIN, NARROWEST_CLOUD, draw_points, flat, frame_of, look_at, span_of
+from mvm.figures.selection import NoFigure, Selection
+from mvm.figures.tables import digits, latex_table, over, rows_of, tex
+from mvm.files import RunError
+from mvm.honesty import honesty, neighbours
+from mvm.lens import FIELD, FILL, Lens, cells, field_on, metric_at, moves, step_length
+from mvm.methods import METHODS
+from mvm.microscope import half_axes, log_volume
+from mvm.palette import DIVERGING, FAKE, QUIET, REAL, SEQUENTIAL, TERMS, VOLUME
+from mvm.scales import arrow_factor, limits
+from mvm.spectrum import modes_shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap, Normalize
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "draw_forces",
+    "draw_honesty",
+    "draw_metric",
+    "draw_modes",
+    "forces_data",
+    "honesty_data",
+    "honesty_latex",
+    "metric_data",
+    "modes_data",
+]
+
+MOST_ARROWS = 128  # in a panel
+RANK = 2  # the first eigenvector of D / mean D is almost the same everywhere
+WIDEST = 2.4  # inches, of a panel
+BAR = 0.7  # inches, of a colour bar with its numbers
+INK = "#3B3384"  # of ellipses: the field's own colour, darker
+
+
+# -- what they share ---------------------------------------------------------------------------------------------------
+
+
+def _shown(selection: Selection) -> Iterator[tuple[Series, int, int]]:
+    """Each series with the place of the run and the member that stand for it."""
+    for series in selection.series():
+        yield series, *selection.shown(series)
+
+
+def _points_only(selection: Selection, figure: str) -> None:
+    for run in selection.runs:
+        if run.config.is_images:
+            raise NoFigure(f"{figure}: {run.name} is on pictures; give a run on points")
+
+
+def _lens(selection: Selection, place: int, member: int, figure: str) -> Lens:
+    """The metric of a member, or one line why there is none."""
+    run = selection.runs[place]
+    try:
+        return metric_at(run, member, selection.steps[place])
+    except (RunError, ConfigError, OSError) as error:
+        raise NoFigure(f"{figure}: {str(error).removeprefix('run: ')}") from None
+
+
+def _embeddings(selection: Selection, place: int, member: int, half: int, figure: str) -> tuple[np.ndarray, np.ndarray]:
+    """Those of reals and fakes that the UMAP is of."""
+    snapshot, run = selection.snapshot(place), selection.runs[place]
+    if "real_embedding" not in snapshot or snapshot["real_embedding"].shape[1] != half:
+        step = selection.steps[place]
+        raise NoFigure(f"{figure}: {run.name} has no embeddings of the points in its UMAP at step {step}")
+    return snapshot["real_embedding"][member], snapshot["fake_embedding"][member]
+
+
+def _axes_of(points: np.ndarray, name: str) -> dict[str, np.ndarray]:
+    """Columns name1, name2, ... of points in up to three dimensions; there is no room for more."""
+    return {f"{name}{axis + 1}": points[:, axis] for axis in range(points.shape[1]) if points.shape[1] <= 3}
+
+
+def _clouds(real: np.ndarray, fake: np.ndarray) -> pd.DataFrame:
+    """Both clouds, themselves and as a flat page shows them."""
+    own = np.concatenate([real, fake])
+    plane = flat(own, real)
+    kinds = {"kind": ["real"] * len(real) + ["fake"] * len(fake), "point": [*range(len(real)), *range(len(fake))]}
+    return pd.DataFrame(kinds | _axes_of(own, "x") | _axes_of(plane, "plane"))
+
+
+def _split(part: pd.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Reals and fakes."""
+    return tuple(part.loc[part["kind"] == kind, list(columns)].to_numpy(dtype=float) for kind in ("real", "fake"))
+
+
+def _panels(
+    figure: Figure, titles: Sequence[str], *, rows: int = 1, notes: Sequence[str] = (), below: int = 0
+) -> np.ndarray:
+    """Square panels `(series, rows)`, side by side while there is room; a series alone has its rows side by side.
+
+    Args:
+        figure: of which the width is set.
+        titles: of the series.
+        rows: panels of each.
+        notes: a further line of each title.
+        below: lines that are written below each panel.
+    """
+    from matplotlib import rcParams
+
+    figure.set_layout_engine("compressed")  # squares side by side, and the colour bar beside them
+    width, alone = figure.get_figwidth() - BAR, len(titles) == 1
+    bands = -(-len(titles) // max(1, int(width / NARROWEST_CLOUD)))
+    columns = -(-len(titles) // bands)
+    side = min(width / (rows if alone else columns), WIDEST / (1 if alone else rows**0.5))
+    texts = [wrapped(title, side, rcParams["axes.titlesize"]) for title in titles]
+    texts = [f"{text}\n{note}" for text, note in zip(texts, notes, strict=True)] if notes else texts
+    lines = max(text.count("\n") for text in texts) + 1
+    high = side * (1 if alone else rows) + 0.017 * (rcParams["axes.titlesize"] * lines + 7 * below) + 0.06
+    figure.set_figheight(high * bands + 0.16)  # of the legend
+    if alone:
+        grid = figure.subplots(1, rows, squeeze=False)
+    else:
+        grid = figure.subplots(rows * bands, columns, squeeze=False)
+        grid = grid.reshape(bands, rows, columns).swapaxes(1, 2).reshape(bands * columns, rows)
+        for axes in grid[len(titles) :].flat:
+            axes.remove()
+    for text, panels in zip(texts, grid, strict=False):
+        panels[0].set_title(text, linespacing=0.95)
+        for axes in panels:
+            framed(axes)
+    return grid[: len(titles)]
+
+
+def _scale(stops: Sequence[str], low: float, high: float) -> tuple[Colormap, Normalize]:
+    """A palette's scale on white paper."""
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    shades = [tint(stop[:7], int(stop[7:] or "FF", 16) / 255) for stop in stops]
+    return LinearSegmentedColormap.from_list("scale", shades), Normalize(low, high)
+
+
+def _bar(figure: Figure, panels: np.ndarray, scale: tuple[Colormap, Normalize], title: str) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.ticker import MaxNLocator
+
+    shades, norm = scale
+    bar = figure.colorbar(ScalarMappable(norm, shades), ax=list(panels.flat), aspect=18, fraction=0.05, pad=0.02)
+    bar.locator = MaxNLocator(4)
+    bar.update_ticks()
+    bar.outline.set_visible(False)
+    bar.set_label(title, labelpad=2)
+
+
+def _coloured(
+    axes: Axes, part: pd.DataFrame, columns: Sequence[str], value: str, scale: tuple, *, margin: float, whole: bool
+) -> None:
+    """Reals as dots and fakes as rings, as pixels, coloured by a value; what has none is left out."""
+    shades, norm = scale
+    real, fake = _split(part, columns)
+    size = min(2.4, 36 / max(1, len(fake)) ** 0.5)
+    for points, kind in ((real, "real"), (fake, "fake")):
+        values = part.loc[part["kind"] == kind, value].to_numpy(dtype=float)
+        known = np.isfinite(values) & np.isfinite(points).all(1)
+        colours = shades(norm(values[known]))
+        dots, rings = {"color": colours, "linewidths": 0}, {"facecolors": "none", "edgecolors": colours}
+        style = dots if kind == "real" else rings | {"linewidths": 0.5}
+        axes.scatter(*points[known].T, s=size**2, rasterized=True, **style)
+    around = np.concatenate([real, fake]) if whole else real
+    look_at(axes, span_of(around, margin), fake)
+
+
+def _ring() -> Any:
+    from matplotlib.lines import Line2D
+
+    style = {"marker": "o", "markersize": 4, "markerfacecolor": "none", "markeredgewidth": 0.7, "linestyle": "none"}
+    return Line2D([], [], color=QUIET, **style)
+
+
+def _kinds(figure: Figure, *handles: Any) -> None:
+    """The legend of reals and fakes."""
+    figure.legend(handles, ["real", "generated"], loc="outside lower center", ncols=2, handletextpad=0.1)
+
+
+def _said(part: pd.DataFrame) -> str:
+    """Of which step the metric is, if not of that of the points."""
+    seen, step = int(part["metric_step"].iloc[0]), int(part["step"].iloc[0])
+    return "" if seen == step else f"metric of step {seen}"
+
+
+# -- forces ------------------------------------------------------------------------------------------------------------
+
+
+def forces_data(selection: Selection) -> pd.DataFrame:
+    """Both clouds, and each matched descriptor's unweighted force on some fakes; d are its components in own units."""
+    _points_only(selection, "forces")
+    parts = []
+    for series, place, member in _shown(selection):
+        run = selection.runs[place]
+        if not METHODS[run.config.method].matches_descriptors:
+            title = METHODS[run.config.method].title
+            raise NoFigure(f"forces: {run.name} is of {title}, which matches no descriptors; give a run that does")
+        snapshot, lens = selection.snapshot(place), _lens(selection, place, member, "forces")
+        real, fake = snapshot["real"], snapshot["fake"][member]
+        terms = descriptors_of(run.config.members[member][0])
+        found = moves(lens, torch.from_numpy(real), torch.from_numpy(fake), terms)
+        rows = [_clouds(real, fake)]
+        for term, move in found.items():
+            at, force = fake[:MOST_ARROWS], move[:MOST_ARROWS].numpy()
+            start = flat(at, real)
+            columns = {"kind": "force", "point": np.arange(len(at)), "term": term}
+            columns |= _axes_of(at, "x") | _axes_of(start, "plane")
+            rows.append(pd.DataFrame(columns | _axes_of(force, "d") | _axes_of(_turned(force, real), "dplane")))
+        about = {"step": selection.steps[place], "metric_step": lens.step}
+        rows = pd.concat(rows, ignore_index=True)
+        parts.append(rows_of(selection, series, place, member, about | {name: rows[name] for name in rows}))
+    table = pd.concat(parts, ignore_index=True)
+    reals = [_split(part, ["plane1", "plane2"])[0] for _, part in table.groupby("series")]
+    span = max((span_of(real, MARGIN) for real in reals), key=lambda span: np.diff(span).max())
+    for _, part in table.groupby("term"):
+        table.loc[part.index, "factor"] = arrow_factor([part[["dplane1", "dplane2"]].to_numpy(dtype=float)], span)
+    return table
+
+
+def _turned(force: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Steps as a flat page shows them, which is a linear map of points."""
+    real, force = real.astype(np.float64), force.astype(np.float64)  # a force may be far smaller than a point
+    return flat(real[:1] + force, real) - flat(real[:1], real)
+
+
+def draw_forces(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """Arrows are vectors in one colour for each descriptor, lengthened by a round factor that the legend says."""
+    from matplotlib.lines import Line2D
+
+    series = selection.series()
+    said = any(_said(part) for _, part in table.groupby("series"))
+    panels = _panels(figure, [one.title for one in series], below=said)
+    for (axes,), one in zip(panels, series, strict=True):
+        part = table[table["series"] == one.title]
+        real, fake = _split(part, ["plane1", "plane2"])
+        draw_points(axes, real, fake, around=real, margin=MARGIN)
+        for term, arrows in part.groupby("term", sort=False):
+            start, step = (arrows[[f"{name}1", f"{name}2"]].to_numpy(dtype=float) for name in ("plane", "dplane"))
+            any_at_all = np.isfinite(start).all(1) & np.isfinite(step).all(1) & (step != 0).any(1)
+            start, step = start[any_at_all], step[any_at_all] * arrows["factor"].iloc[0]
+            style = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "inches", "width": 0.007}
+            head = {"headwidth": 4.5, "headlength": 5, "headaxislength": 4.5, "linewidth": 0, "zorder": 2.5}
+            axes.quiver(*start.T, *step.T, color=TERMS[term], **style, **head)
+        axes.set_xlabel(_said(part))
+    handles, labels = [dot(REAL), dot(FAKE)], ["real", "generated"]
+    for term in DESCRIPTORS:
+        factors = table.loc[table["term"] == term, "factor"]
+        if len(factors):
+            arrow = {"marker": r"$\rightarrow$", "markersize": 8, "markeredgewidth": 0, "linestyle": "none"}
+            handles.append(Line2D([], [], color=TERMS[term], **arrow))
+            labels.append(f"{DESCRIPTORS[term].title} × {_factor(factors.iloc[0])}")
+    legend(figure, handles, labels)
+
+
+def _factor(value: float) -> str:
+    if 1 <= value < 1e5:
+        return f"{value:.0f}"
+    power = math.floor(math.log10(value) + 1e-9)
+    return f"{value:g}" if -3 <= power < 0 else rf"${value / 10.0**power:.0f}\cdot10^{{{power}}}$"
+
+
+# -- metric ------------------------------------------------------------------------------------------------------------
+
+
+def metric_data(selection: Selection) -> pd.DataFrame:
+    """Both clouds, the metric's log volume on a grid, and half-axes a and b of the ellipses of steps of one length."""
+    _points_only(selection, "metric")
+    parts = []
+    for series, place, member in _shown(selection):
+        run = selection.runs[place]
+        if not METHODS[run.config.method].learns_metric:
+            raise NoFigure(f"metric: {run.name} is of {METHODS[run.config.method].title}, which learns no metric")
+        snapshot = selection.snapshot(place)
+        real, fake = snapshot["real"], snapshot["fake"][member]
+        if real.shape[1] != 2:
+            dims = f"{run.name}'s points have {real.shape[1]} dimensions"
+            raise NoFigure(f"metric: {dims}; on paper the metric is drawn in 2 only")
+        lens, span = _lens(selection, place, member, "metric"), span_of(real, MARGIN)
+        found = field_on(lens, span.tolist())
+        length = step_length(found.local, found.spacing)
+        halves = half_axes(found.local.metric, scale=length, longest=FILL * found.spacing).numpy()
+        middles, centres = cells(span.tolist(), FIELD).numpy(), found.local.centres.numpy()
+        volume = {"log_volume": found.volume.flatten().numpy()}
+        small = {"log_volume": log_volume(found.local.metric).numpy(), "step_length": length}
+        rows = [
+            _clouds(real, fake).drop(columns=["plane1", "plane2"]),
+            pd.DataFrame({"kind": "field", "point": np.arange(len(middles))} | _axes_of(middles, "x") | volume),
+            pd.DataFrame(
+                {"kind": "ellipse", "point": np.arange(len(centres))}
+                | _axes_of(centres, "x")
+                | _axes_of(halves[:, 0], "a")
+                | _axes_of(halves[:, 1], "b")
+                | small
+            ),
+        ]
+        about = {"step": selection.steps[place], "metric_step": lens.step}
+        rows = pd.concat(rows, ignore_index=True)
+        parts.append(rows_of(selection, series, place, member, about | {name: rows[name] for name in rows}))
+    table = pd.concat(parts, ignore_index=True)
+    if not np.isfinite(table["log_volume"]).any():
+        raise NoFigure("metric: the embedding is the same all over, or no number: there is nothing to draw")
+    return table
+
+
+def draw_metric(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """The field and the points as pixels, the ellipses as vectors over them."""
+    from matplotlib.collections import EllipseCollection
+
+    series = selection.series()
+    below = 1 + any(_said(part) for _, part in table.groupby("series"))
+    panels = _panels(figure, [one.title for one in series], below=below)
+    low, high = limits([table.loc[table["kind"] == "field", "log_volume"].to_numpy()])
+    scale = _scale(VOLUME, low, high)
+    for (axes,), one in zip(panels, series, strict=True):
+        part = table[table["series"] == one.title]
+        real, fake = _split(part, ["x1", "x2"])
+        field = part.loc[part["kind"] == "field", "log_volume"].to_numpy().reshape(FIELD, FIELD)
+        field = np.ma.masked_invalid(np.where(np.isneginf(field), low, field))
+        extent = span_of(real, MARGIN).ravel()
+        image = axes.imshow(field, cmap=scale[0], norm=scale[1], extent=extent, interpolation="nearest", zorder=0)
+        image.set_rasterized(True)
+        draw_points(axes, real, fake, around=real, margin=MARGIN)
+        ellipse = part[part["kind"] == "ellipse"].dropna(subset=["a1", "a2", "b1", "b2"])
+        a, b, centres = (ellipse[[f"{name}1", f"{name}2"]].to_numpy(dtype=float) for name in "abx")
+        sizes = (2 * np.hypot(*a.T), 2 * np.hypot(*b.T), np.degrees(np.arctan2(a[:, 1], a[:, 0])))
+        style = {"facecolors": "none", "edgecolors": INK, "linewidths": 0.5, "zorder": 2.5}
+        shapes = EllipseCollection(*sizes, units="xy", offsets=centres, offset_transform=axes.transData, **style)
+        axes.add_collection(shapes, autolim=False)
+        length = f"steps of {_factor(part['step_length'].dropna().iloc[0])}"
+        axes.set_xlabel("\n".join(line for line in (length, _said(part)) if line))
+    _bar(figure, panels, scale, "log volume")
+    _kinds(figure, dot(REAL), dot(FAKE))
+
+
+# -- modes and honesty -------------------------------------------------------------------------------------------------
+
+
+def _projected(selection: Selection, figure: str, values: Callable[[tuple, np.ndarray], dict]) -> pd.DataFrame:
+    """Both clouds, if they are points, their UMAP, and values of each point."""
+    parts = []
+    for series, place, member in _shown(selection):
+        frame = frame_of(selection, place, figure)[member]
+        half = len(frame) // 2
+        sets = _embeddings(selection, place, member, half, figure)
+        grid: dict[str, Any] = {"kind": ["real"] * half + ["fake"] * half, "point": [*range(half), *range(half)]}
+        if figure == "modes" and not selection.runs[place].config.is_images:
+            snapshot = selection.snapshot(place)
+            clouds = _clouds(snapshot["real"][:half], snapshot["fake"][member, :half])
+            grid |= {name: clouds[name] for name in clouds}
+        grid |= {"umap1": frame[:, 0], "umap2": frame[:, 1]}
+        grid |= values(tuple(torch.from_numpy(of) for of in sets), frame)
+        parts.append(rows_of(selection, series, place, member, {"step": selection.steps[place]} | grid))
+    return pd.concat(parts, ignore_index=True)
+
+
+def modes_data(selection: Selection) -> pd.DataFrame:
+    """The second eigenvector of D / mean D at each point, of mean square 1 on the reals whose spectrum it is of."""
+
+    def values(sets: tuple, frame: np.ndarray) -> dict[str, Any]:
+        found = modes_shown(*sets, k=RANK)
+        entries = torch.cat([found.real[RANK - 1], found.fake[RANK - 1]]).numpy()
+        return {"rank": RANK, "eigenvalue": found.values[RANK - 1].item(), "entry": entries}
+
+    return _projected(selection, "modes", values)
+
+
+def draw_modes(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    series = selection.series()
+    points = "plane1" in table and bool(table["plane1"].notna().any())
+    values = table.groupby("series")["eigenvalue"].first()
+    found = [digits(values[one.title]).strip("$") for one in series]
+    notes = ["no number" if value == "--" else rf"$\lambda_{RANK}={value}$" for value in found]
+    panels = _panels(figure, [one.title for one in series], rows=1 + points, notes=notes)
+    low, high = limits([table.loc[table["kind"] == "real", "entry"].to_numpy()], symmetric=True)
+    scale = _scale(DIVERGING, low, high)
+    for of, one in zip(panels, series, strict=True):
+        part = table[table["series"] == one.title]
+        if points:
+            _coloured(of[0], part, ["plane1", "plane2"], "entry", scale, margin=MARGIN, whole=False)
+        _coloured(of[-1], part, ["umap1", "umap2"], "entry", scale, margin=0.08, whole=True)
+    if points:
+        panels[0, 0].set_ylabel("data space")
+        panels[0, 1].set_ylabel("UMAP")
+    _bar(figure, panels, scale, f"eigenvector {RANK}")
+    _kinds(figure, dot(QUIET), _ring())
+
+
+def honesty_data(selection: Selection) -> pd.DataFrame:
+    """Trustworthiness and continuity of the UMAP at each point."""
+
+    def values(sets: tuple, frame: np.ndarray) -> dict[str, Any]:
+        points, shown = torch.cat(sets), torch.from_numpy(frame)
+        k = neighbours(len(points))
+        found = honesty(points, shown, k=k)
+        scores = {"trustworthiness": found.trustworthiness.numpy(), "continuity": found.continuity.numpy()}
+        return {"neighbours": k} | scores
+
+    return _projected(selection, "honesty", values)
+
+
+def draw_honesty(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    series = selection.series()
+    means = table.groupby("series")["trustworthiness"].mean()
+    notes = [f"mean {means[one.title]:.3f}".replace("mean nan", "no number") for one in series]
+    panels = _panels(figure, [one.title for one in series], notes=notes)
+    scale = _scale(SEQUENTIAL, min(limits([table["trustworthiness"].to_numpy()])[0], 0.999), 1.0)
+    for (axes,), one in zip(panels, series, strict=True):
+        part = table[table["series"] == one.title]
+        _coloured(axes, part, ["umap1", "umap2"], "trustworthiness", scale, margin=0.08, whole=True)
+    _bar(figure, panels, scale, "trustworthiness")
+    _kinds(figure, dot(QUIET), _ring())
+
+
+def honesty_latex(table: pd.DataFrame, selection: Selection) -> str:
+    """Means over the points of both clouds."""
+    names = ["trustworthiness", "continuity"]
+    means = table.groupby("series", sort=False)[names].mean()
+    rows = [
+        [tex(title), *(f"{mean:.3f}" if np.isfinite(mean) else "--" for mean in row)]
+        for title, row in zip(means.index, means.to_numpy(), strict=True)
+    ]
+    caption = (
+        f"Trustworthiness and continuity of the UMAP of real and generated embeddings "
+        f"({table['neighbours'].iloc[0]} neighbours), means over its points. {over(table)}"
+    )
+    return latex_table("lrr", [["matched", *names]], rows, caption=caption, label="honesty")
