@@ -27,6 +27,8 @@ SCRIPT = "import streamlit as st; from app.views.figures import figures_page; fi
 CANNOT = {
     "batch": "all runs have batch 16; give runs of several batch sizes.",
     "sheet": "ring is on points; give a run on pictures.",
+    "nearest": "ring is on points; give a run on pictures.",
+    "walk": "ring is on points; give a run on pictures.",
     "factors": "ring has no scores of factors; give runs on toy faces.",
     "branches": "give two runs, one of them a fork of the other.",
 }
