@@ -127,8 +127,8 @@ def _panels(
     texts = [wrapped(title, side, rcParams["axes.titlesize"]) for title in titles]
     texts = [f"{text}\n{note}" for text, note in zip(texts, notes, strict=True)] if notes else texts
     lines = max(text.count("\n") for text in texts) + 1
-    high = side * (1 if alone else rows) + 0.017 * (rcParams["axes.titlesize"] * lines + 7 * below) + 0.06
-    figure.set_figheight(high * bands + 0.16)  # of the legend
+    high = side * (1 if alone else rows) + 0.017 * rcParams["axes.titlesize"] * lines + 0.15 * below + 0.06
+    figure.set_figheight(high * bands + 0.26)  # of the legend
     if alone:
         grid = figure.subplots(1, rows, squeeze=False)
     else:
