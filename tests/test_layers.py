@@ -107,7 +107,8 @@ CONCEPTS = {
     "mvm.spectrum": {"mvm.distances"},
     "mvm.scores": {"mvm.distances"},
     "mvm.settings": set(),
-    "mvm.methods.base": {"mvm.settings"},
+    "mvm.ahead": set(),
+    "mvm.methods.base": {"mvm.ahead", "mvm.settings"},
     "mvm.config": {"mvm.descriptors", "mvm.methods", "mvm.settings"},
 }
 

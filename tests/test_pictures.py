@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import io
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,12 @@ import torch
 from PIL import Image
 from trainers import until
 
+from mvm.ahead import Ahead
 from mvm.config import Config, ConfigError
 from mvm.data.load import ImageData, load_data
 from mvm.data.pictures import Pixels
 from mvm.files import read_tensors
-from mvm.methods import METHODS
+from mvm.methods import METHODS, Draws
 from mvm.networks.resnet import ImageStack, ResNetGenerator, ResNetMetric
 from mvm.runs import Run
 from mvm.sheets import sheet
@@ -75,6 +78,64 @@ def test_half_of_what_is_drawn_is_mirrored(tmp_path: Path, mapped: bool) -> None
     plain = Pixels(source, torch.device("cpu"), torch.float32, flips=False)
     assert len(plain) == 10
     assert plain[rows % 10].dtype == torch.float32
+
+
+class Streamed(Pixels):
+    """As on a device that the pictures do not fit on."""
+
+    streamed = True
+
+
+def test_what_does_not_fit_is_fetched_ahead_of_its_step(tmp_path: Path) -> None:
+    """Each step's batches are its own, whatever was fetched before; two batches of a step are others."""
+    np.save(tmp_path / "a.npy", np.arange(40 * 12, dtype=np.uint16).astype(np.uint8).reshape(40, 2, 2, 3))
+    source = np.load(tmp_path / "a.npy", mmap_mode="r")
+    table = Streamed(source, torch.device("cpu"), torch.float64, flips=True)
+    gathered, whole = [], table.gather
+    table.gather = lambda rows: gathered.append(rows) or whole(rows)
+
+    def batches(draws: Draws, step: int) -> list[torch.Tensor]:
+        draws.at(step)
+        return [draws.real(6), draws.noise(2), draws.real(6), draws.real(4)]
+
+    draws = Draws(table, (0, 7), copies=2, noise_dim=3)
+    first = batches(draws, 5)
+    assert [b.shape for b in first] == [(4, 6, 12), (4, 2, 3), (4, 6, 12), (4, 4, 12)]
+    assert torch.equal(first[0][0], first[0][2])
+    assert not torch.equal(first[0][0], first[0][1]), "every seed has its own"
+    assert not torch.equal(first[0], first[2])
+    second = batches(draws, 6)
+    assert len(gathered) >= 6, "of both steps; those further ahead may not have been reached yet"
+    for step, seen in ((6, second), (5, first)):
+        again = batches(Draws(table, (0, 7), copies=2, noise_dim=3), step)
+        assert all(map(torch.equal, again, seen))
+    rows = gathered[0]
+    assert rows.shape == (2, 6)
+    assert torch.equal(first[0][:2], Pixels.__getitem__(table, rows))
+
+
+def test_work_ahead_is_begun_before_it_is_asked_for_and_dropped_after_a_jump() -> None:
+    done: dict[tuple[int, ...], threading.Event] = collections.defaultdict(threading.Event)
+    times: collections.Counter = collections.Counter()
+
+    def fetch(step: int, n: int) -> int:
+        if step == 99:
+            raise OSError("the disk is gone")
+        times[step, n] += 1
+        done[step, n].set()
+        return step * n
+
+    ahead = Ahead(fetch, depth=2)
+    assert ahead(1, 10) == 10
+    assert done[2, 10].wait(10)
+    assert done[3, 10].wait(10)
+    assert ahead(2, 10) == 20
+    assert ahead(2, 5) == 10, "another draw of the same step"
+    assert ahead(50, 10) == 500
+    assert ahead(2, 10) == 20, "back again"
+    assert times[2, 10] == 2
+    with pytest.raises(OSError, match="the disk is gone"):
+        ahead(99, 1)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
     one training point = 3 · size² numbers in [0, 1], in the order of a cache: row, column, colour
 
-The pictures stay uint8, on the device where they fit, and become numbers when a batch is drawn.
+The pictures stay uint8, on the device where they fit, else memory-mapped on the host, from where batches are fetched
+ahead of their steps. They become numbers when a batch is drawn.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ __all__ = ["ImageData", "Pixels", "cache_digest", "load_images"]
 TRAIN_SEED, VIEW_SEED, REAL_SEED, FLOOR_SEED = 1, 2, 3, 4
 HELD_OUT = 0.1  # share of a cache without official splits that is kept from training
 MOST_HELD = 60_000
-MEMORY_SHARE = 0.5  # of a device's free memory that the pictures may take
+MEMORY_SHARE = 0.5  # of a device's memory that the pictures may take
 TOY_SIZE = 32
 
 
@@ -70,20 +71,34 @@ class Pixels:
         """All of them: on the device where they fit, else memory-mapped."""
         return _on_device(_rendered(self.source), self.device)
 
+    @property
+    def streamed(self) -> bool:
+        """Whether every batch must travel from the host to the device."""
+        return self.device.type != "cpu" and not isinstance(self.images, Tensor)
+
     def __len__(self) -> int:
         return len(self.source) * (1 + self.flips)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        count = len(self.source)
-        which, mirrored = rows % count, rows >= count
+        return self.finish(self.gather(rows), rows)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Pictures of these rows `(..., size, size, 3)` uint8, not yet mirrored; pinned if they must travel."""
+        which = rows % len(self.source)
         if isinstance(self.images, Tensor):
-            images = self.images[which.to(self.images.device)]
-        else:
-            order, back = np.unique(which.cpu().numpy(), return_inverse=True)  # a disk is read in its order
-            images = torch.from_numpy(self.images[order][back.reshape(which.shape)])
-        if images.device != self.device:
-            images = images.pin_memory().to(self.device, non_blocking=True)
+            return self.images[which.to(self.images.device)]
+        order, back = np.unique(which.cpu().numpy(), return_inverse=True)  # a disk is read in its order
+        images = torch.from_numpy(self.images[order][back.reshape(which.shape)])
+        if self.device.type == "cpu":
+            return images
+        with torch.cuda.device(self.device):  # of this thread
+            return images.pin_memory()
+
+    def finish(self, gathered: Tensor, rows: Tensor) -> Tensor:
+        """Numbers of gathered pictures, on the device, half of them mirrored."""
+        images = gathered.to(self.device, non_blocking=True)
         if self.flips:
+            mirrored = (rows >= len(self.source)).to(self.device, non_blocking=True)
             images = torch.where(mirrored[..., None, None, None], images.flip(-2), images)
         return images.flatten(-3).to(self.dtype).div_(255)
 
@@ -229,5 +244,5 @@ def _on_device(images: np.ndarray | Tensor, device: torch.device) -> np.ndarray 
         return images.to(device)
     if device.type == "cpu":
         return images  # the system keeps what fits in memory
-    free, _ = torch.cuda.mem_get_info(device)
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device) if images.nbytes < MEMORY_SHARE * free else images
+    _, whole = torch.cuda.mem_get_info(device)  # not what is free now: a resumed run must draw as before
+    return torch.from_numpy(np.ascontiguousarray(images)).to(device) if images.nbytes < MEMORY_SHARE * whole else images

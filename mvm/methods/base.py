@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from mvm.ahead import Ahead
 from mvm.settings import Settings
 
 __all__ = ["Draws", "Loss", "Method", "peer_recipes", "squared_slope", "stream"]
@@ -138,13 +140,21 @@ def stream(seed: int, step: int) -> int:
 
 
 class Table(Protocol):
-    """Training points that are made when they are drawn."""
+    """Training points that are made when they are drawn: `table[rows]` is `finish(gather(rows), rows)`.
+
+    Attributes:
+        device, dtype: of what is drawn.
+        streamed: whether `gather` reads from the host to another device: it is then called in a thread, steps ahead.
+    """
 
     device: torch.device
     dtype: torch.dtype
+    streamed: bool
 
     def __len__(self) -> int: ...
     def __getitem__(self, rows: Tensor) -> Tensor: ...
+    def gather(self, rows: Tensor) -> Tensor: ...
+    def finish(self, gathered: Tensor, rows: Tensor) -> Tensor: ...
 
 
 class Draws:
@@ -160,17 +170,32 @@ class Draws:
     def __init__(self, train: Tensor | Table, seeds: Sequence[int], *, copies: int, noise_dim: int) -> None:
         self.train, self.seeds, self.copies, self.noise_dim = train, seeds, copies, noise_dim
         self.generators = [torch.Generator(train.device) for _ in seeds]
+        self.at(0)
 
     def at(self, step: int) -> Draws:
         """Rewind to the beginning of the given step's streams."""
+        self.step, self.batches = step, 0
         for seed, generator in zip(self.seeds, self.generators, strict=True):
             generator.manual_seed(stream(seed, step))
         return self
 
     def real(self, n: int) -> Tensor:
         """n training points with replacement per variant, `(V, n, D)`."""
+        if not isinstance(self.train, Tensor) and self.train.streamed:
+            self.batches += 1
+            return self._per_variant(self.train.finish(*self._ahead(self.step, self.batches, n)))
         rows = [torch.randint(len(self.train), (n,), generator=g, device=g.device) for g in self.generators]
         return self._per_variant(self.train[torch.stack(rows)])
+
+    @cached_property
+    def _ahead(self) -> Ahead[tuple[Tensor, Tensor]]:
+        return Ahead(self._gather)
+
+    def _gather(self, step: int, batch: int, n: int) -> tuple[Tensor, Tensor]:
+        """The batch of this number in a step, counted from 1, and its rows: streams of their own, on the host."""
+        streams = [torch.Generator().manual_seed(stream(stream(seed, step), batch)) for seed in self.seeds]
+        rows = torch.stack([torch.randint(len(self.train), (n,), generator=g) for g in streams])
+        return self.train.gather(rows), rows
 
     def noise(self, n: int) -> Tensor:
         """n standard Gaussian generator inputs per variant, `(V, n, m)`."""
