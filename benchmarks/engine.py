@@ -2,6 +2,7 @@
 
     python -m benchmarks.engine              the table: steps/s and samples/s, ratios, share of the machine's ceiling
     python -m benchmarks.engine --quality    from process start to W₂ ≤ 1.5 floors on the circle, both descriptors
+    python -m benchmarks.engine --compile    both losses through torch.compile, beside the engine as it is
 
 Every number comes from a process of its own. The ceiling is the rate of batched matrix products of the very shapes that
 a step is made of; operations and bytes are those of its matrix products.
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--quality", action="store_true", help="time to quality instead")
+    parser.add_argument("--compile", action="store_true", help="what torch.compile would bring instead")
     parser.add_argument("--steps", type=int, default=850, help="of the time to quality (default 850)")
     parser.add_argument("--seeds", type=int, default=5, help="of the time to quality (default 5)")
     parser.add_argument("--points", type=int, default=POINTS, help=f"that its W₂ is measured on (default {POINTS})")
@@ -45,6 +47,8 @@ def main() -> None:
         print(json.dumps(work(**json.loads(options.worker))))
     elif options.quality:
         quality(options)
+    elif options.compile:
+        compilation(options)
     else:
         throughput(options)
 
@@ -113,11 +117,21 @@ def work(kind: str, variants: int, batch: int, seconds: float, device: str, thre
         data="circle", variants=("both",), seeds=tuple(range(variants)), batch=batch, steps=10**6, device=device
     )
     data = load_points(config)
-    step = Experiment(config, data).advance if kind == "engine" else plain_loop(config, data.train)
+    if kind == "plain":
+        step = plain_loop(config, data.train)
+    else:
+        experiment = Experiment(config, data)
+        step, method = experiment.advance, experiment.method
+        if kind == "compiled":
+            method._slope_excess = torch.compiler.disable(method._slope_excess)  # double backward: it cannot
+            method.generator_loss = torch.compile(method.generator_loss)
+            method.critic_loss = torch.compile(method.critic_loss)
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    began = time.perf_counter()
     for _ in range(WARM):
         step()
     wait()
+    warming = time.perf_counter() - began
     began, done = time.perf_counter(), 0
     while time.perf_counter() - began < seconds:
         step()
@@ -125,10 +139,11 @@ def work(kind: str, variants: int, batch: int, seconds: float, device: str, thre
     wait()
     rate = done / (time.perf_counter() - began)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if kind == "plain":
-        return {"steps_per_second": rate, "memory_mb": memory}
+    if kind != "engine":
+        return {"steps_per_second": rate, "memory_mb": memory, "warming": warming}
     operations, volume = count(step)
-    result = {"steps_per_second": rate, "memory_mb": memory, "gigaflop": operations / 1e9, "megabytes": volume / 1e6}
+    result = {"steps_per_second": rate, "memory_mb": memory, "warming": warming}
+    result |= {"gigaflop": operations / 1e9, "megabytes": volume / 1e6}
     return result | {"ceiling": ceiling(variants, batch, config.network.width, device)}
 
 
@@ -235,6 +250,26 @@ def plain_loop(config: Any, train: Any) -> Any:
             step()
 
     return all_variants
+
+
+def compilation(options: argparse.Namespace) -> None:
+    """Steps a second with both losses compiled, and how long the first steps take."""
+    lines = []
+    for v in options.variants:
+        task = {"variants": v, "batch": options.batches[0], "seconds": options.seconds, "device": options.device}
+        engine, compiled = (spawn([{"kind": kind, **task}])[0] for kind in ("engine", "compiled"))
+        line = [f"{v}", *(f"{one['warming']:.1f}" for one in (engine, compiled))]
+        line += [f"{one['steps_per_second']:.0f}" for one in (engine, compiled)]
+        lines.append([*line, f"{compiled['steps_per_second'] / engine['steps_per_second']:.2f}"])
+        print(" ".join(lines[-1]), file=sys.stderr, flush=True)
+    note = (
+        f"Batch {options.batches[0]}, one thread, {options.seconds:g} s a number. The compiler cannot take the double "
+        "backward pass of the slope penalty, and leaves that part as it is."
+    )
+    header = ["V", f"first {WARM} steps, s", "compiled, s", "steps/s", "compiled, steps/s", "× engine"]
+    key = "compile" if options.device == "cpu" else "compile_cuda"
+    command = f"python -m benchmarks.engine --compile --seconds {options.seconds:g} --device {options.device}"
+    write_section(options.out, key, "What torch.compile brings", command, note, markdown(header, lines))
 
 
 def quality(options: argparse.Namespace) -> None:

@@ -89,12 +89,12 @@ def pack(
         Names of the members.
 
     Raises:
-        RunError: `out` is no FILE.zip.
+        RunError: `out` is no FILE.zip, or the run is larger than `unpack` takes.
     """
     if out.suffix.lower() != ".zip" or out.is_dir():
         raise RunError(f"out: {out} must be a file that ends in .zip")
     files = list(_files(run, light=light))
-    total, done = sum(path.stat().st_size for _, path, _ in files), 0
+    total, done = _packable(run, files), 0
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{time.time_ns()}")
     try:
@@ -164,6 +164,18 @@ def _files(run: Run, *, light: bool) -> Iterator[tuple[str, Path, Kind]]:
     for kind in KINDS:
         if not (light and kind.heavy):
             yield from ((name, run.path / name, kind) for name in inside if kind.holds(name))
+
+
+def _packable(run: Run, files: list[tuple[str, Path, Kind]]) -> int:
+    """Bytes in all; RunError if they are more than is taken back."""
+    sizes = [(name, path.stat().st_size, kind.most) for name, path, kind in files]
+    total = sum(size for _, size, _ in sizes)
+    if len(files) > MOST_MEMBERS:
+        raise RunError(f"archive: {run.name} has {len(files):,} files; a ZIP of a run may have {MOST_MEMBERS:,}")
+    for name, size, most in (*sizes, (run.name, total, MOST_BYTES)):
+        if size > most:
+            raise RunError(f"archive: {name} is {size:,} bytes, unpack takes {most:,}; copy the run's folder instead")
+    return total
 
 
 # -- the list of members -----------------------------------------------------------------------------------------------

@@ -284,6 +284,18 @@ def test_more_than_a_run_can_be_is_refused(cli, packed, checkpoints, tmp_path, m
     refused(cli, source, "bytes are needed in .*, 1,000 are free; make room", checkpoints)
 
 
+def test_what_would_be_refused_is_not_packed(cli, make, tmp_path, monkeypatch):
+    run = make("a")
+    with (run.path / "scalars.jsonl").open("ab") as file:
+        file.truncate(257 * 2**20)  # sparse: no disk, no time
+    result = cli("pack", "a", "--out", str(tmp_path / "a.zip"))
+    assert result.status == 2
+    assert "scalars.jsonl is 269,484,032 bytes, unpack takes 268,435,456; copy the run's folder" in result.err
+    monkeypatch.setattr("mvm.archive.MOST_MEMBERS", 1)
+    assert "files; a ZIP of a run may have 1" in cli("pack", "a", "--out", str(tmp_path / "a.zip")).err
+    assert not list(tmp_path.glob("*.zip*"))
+
+
 def test_what_is_no_whole_zip_is_refused(cli, packed, checkpoints, tmp_path):
     whole = (packed / "ring.zip").read_bytes()
     for name, content in {"text": b"hello", "empty": b"", "cut": whole[: len(whole) // 2]}.items():
