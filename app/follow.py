@@ -83,7 +83,7 @@ def _at_rest(tab: Page, run: Run, rows: Rows) -> None:
 def _now(tab: Page, run: Run, rows: Rows) -> None:
     """Status, timeline and view: what changes with every step."""
     status = run.status()
-    if tab.state != (run.name, status.state):
+    if tab.state != (run.name, status.state) or not run.is_there():
         st.rerun()  # the buttons above, and how often the parts below refresh, depend on the state
     seen = history(run)
     status_line(run, status)
@@ -126,10 +126,12 @@ def _shown_step(tab: Page, run: Run, seen: History) -> int | None:
 def columns_of(run: Run) -> Columns:
     """What the person has chosen to see side by side."""
     config = run.config
-    chosen = st.session_state.get(f"columns.{run.name}") or config.variants[:MOST_COLUMNS]
-    seed = st.session_state.get(f"seed.{run.name}", config.seeds[0])
-    members = [config.members.index((variant, seed)) for variant in config.variants if variant in chosen]
-    shown = [config.variants.index(config.members[m][0]) for m in members]
+    chosen = st.session_state.get(f"columns.{run.name}", ())
+    shown = [place for place, variant in enumerate(config.variants) if variant in chosen]
+    shown = shown or list(range(len(config.variants)))[:MOST_COLUMNS]
+    seed = st.session_state.get(f"seed.{run.name}")
+    seed = seed if seed in config.seeds else config.seeds[0]
+    members = [config.members.index((config.variants[place], seed)) for place in shown]
     colours = variant_colours(len(config.variants))
     return Columns(members, [plots.title_of(config.variants[i]) for i in shown], [colours[i] for i in shown])
 

@@ -341,7 +341,7 @@ def _with_routes(panels: Panels, wanted: Chosen, seen: _Seen, notes: list[str]) 
     first, last = (min(end, len(real) - 1) for end in wanted.ends)
     bounds = tuple(map(tuple, panels[0]["span"]))
     units = seen.lenses[0][0].units
-    true = _true((str(seen.run.path), seen.run.config.model_dump_json()), real[[first, last]].tobytes(), units.manifold)
+    true = _true((str(seen.run.path), seen.run.identity), real[[first, last]].tobytes(), units.manifold)
     laid, lengths = [], []
     for panel, (metric, mark) in zip(panels, seen.lenses, strict=True):
         ways = _routes(mark, real[[first, last]].tobytes(), bounds, metric, true)
@@ -450,11 +450,11 @@ def _lenses(run: Run, members: Sequence[int], step: int) -> list[tuple[Lens, tup
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _lens(mark: tuple, _run: Run, _step: int) -> Lens:
     torch.set_num_threads(1)
-    return metric_at(_run, mark[-1], _step, units=_units(str(_run.path), _run.config.model_dump_json(), _run))
+    return metric_at(_run, mark[-1], _step, units=_units((str(_run.path), _run.identity), _run))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _units(path: str, config: str, _run: Run) -> PointData:
+def _units(key: tuple, _run: Run) -> PointData:
     return units_of(_run)
 
 

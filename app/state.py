@@ -24,7 +24,7 @@ from mvm.files import checkpoints, write_array, write_atomic
 from mvm.history import History
 from mvm.image_scores import Gallery
 from mvm.projection import Projector
-from mvm.runs import Run, RunError, all_runs, launch
+from mvm.runs import Run, RunError, all_runs, check_name, launch, opened
 from mvm.spare import Spare
 from mvm.training import view_noise
 
@@ -39,6 +39,7 @@ __all__ = [
     "later",
     "page",
     "projector",
+    "run_named",
     "runs",
     "spare",
     "start",
@@ -168,9 +169,16 @@ def train(run: Run) -> None:
 
 def runs(*, images: bool = False) -> dict[str, Run]:
     """Runs on points, or on pictures, by name, newest first; each is read once, and then only what was added."""
-    known = _known_runs()
-    found = [known.setdefault(str(run.path), run) for run in all_runs(known)]
-    return {run.name: run for run in found if run.config.is_images == images}
+    return {run.name: run for run in all_runs(_known_runs()) if run.config.is_images == images}
+
+
+def run_named(name: str) -> Run:
+    """One of them; a name may come from a link, and is never a path.
+
+    Raises:
+        RunError: there is none, or it cannot be read.
+    """
+    return opened(checkpoints() / check_name(name), _known_runs())
 
 
 @st.cache_resource
@@ -201,12 +209,11 @@ def start(tab: Page, config: Config, *, name: str | None = None, paused: bool = 
 def history(run: Run) -> History:
     """This session's reader of a run, brought up to date."""
     readers = st.session_state.setdefault("_readers", {})
-    key = str(run.path)
-    if key not in readers:
+    if run not in readers:  # another run that has taken the name is another
         while len(readers) > 8:
             readers.pop(next(iter(readers)))
-        readers[key] = History(run)
-    return readers[key].refresh()
+        readers[run] = History(run)
+    return readers[run].refresh()
 
 
 def way(run: Run, member: int, ends: tuple[int, int], places: tuple[float, ...], *, of: int) -> np.ndarray:

@@ -20,7 +20,7 @@ import numpy as np
 from mvm.compare import data_title, quality
 from mvm.files import checkpoints, lock_is_held, write_atomic
 from mvm.fork import origin
-from mvm.runs import STATE_OF_EVENT, Run, RunError, state_of
+from mvm.runs import STATE_OF_EVENT, Run, RunError, run_folders, state_of
 
 __all__ = ["SORTS", "Summary", "summaries"]
 
@@ -87,7 +87,7 @@ def summaries() -> list[Summary]:
     folder = checkpoints()
     cache = folder / ".index.json"
     known = _read_cache(cache)
-    found = dict(_entries(folder, known))
+    found = dict(_entries(known))
     if found != known:
         with contextlib.suppress(OSError):  # a cache that cannot be kept is made anew next time
             write_atomic(cache, json.dumps(found).encode())
@@ -104,16 +104,16 @@ def _read_cache(path: Path) -> dict[str, dict]:
     return {}
 
 
-def _entries(folder: Path, known: dict[str, dict]) -> Iterator[tuple[str, dict]]:
-    for path in folder.glob("[!.]*/config.json"):
-        name = path.parent.name
-        stamp = [_stamp(path.with_name(file)) for file in FILES]
+def _entries(known: dict[str, dict]) -> Iterator[tuple[str, dict]]:
+    for path in run_folders():
+        name = path.name
+        stamp = [_stamp(path / file) for file in FILES]
         if known.get(name, {}).get("stamp") == stamp:
             yield name, known[name]
         else:
             row = None  # of a run that cannot be read: it is not tried again before it changes
             with contextlib.suppress(RunError, OSError):
-                row = _row(Run(path.parent))
+                row = _row(Run(path))
             yield name, {"stamp": stamp, "row": row}
 
 

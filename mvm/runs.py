@@ -26,7 +26,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -64,7 +64,10 @@ __all__ = [
     "RunError",
     "Status",
     "all_runs",
+    "check_name",
     "launch",
+    "opened",
+    "run_folders",
     "state_of",
 ]
 
@@ -184,6 +187,9 @@ class Run:
     Args:
         path: an existing run directory.
 
+    Attributes:
+        identity: what tells it from every other run that has had, or will have, its folder's name.
+
     Raises:
         RunError: there is no run, its config cannot be read, or it is of a newer schema.
     """
@@ -191,6 +197,7 @@ class Run:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.name = self.path.name
+        self.identity = _identity(self.path)
         try:
             values = json.loads((self.path / "config.json").read_text())
         except (FileNotFoundError, NotADirectoryError):
@@ -249,6 +256,10 @@ class Run:
         """
         is_path = os.sep in name.rstrip(os.sep)
         return cls(Path(name) if is_path else checkpoints() / check_name(name.rstrip(os.sep)))
+
+    def is_there(self) -> bool:
+        """Whether its folder is still this run's: not gone, and not another's that has taken the name since."""
+        return self.identity is not None and self.identity == _identity(self.path)
 
     @cached_property
     def data(self) -> PointData | ImageData:
@@ -465,16 +476,45 @@ def state_of(event: dict | None, *, alive: bool) -> str:
     return "interrupted" if state in ALIVE else state
 
 
-def all_runs(known: Mapping[str, Run] | None = None) -> Iterator[Run]:
+def opened(path: Path, known: MutableMapping[str, Run]) -> Run:
+    """The run in a folder, opened anew only if the known one is not there any more.
+
+    Args:
+        path: its folder.
+        known: runs by path; it is kept up to date.
+
+    Raises:
+        RunError: as for `Run`.
+    """
+    run = known.get(str(path))
+    if run is None or not run.is_there():
+        run = known[str(path)] = Run(path)
+    return run
+
+
+def all_runs(known: MutableMapping[str, Run] | None = None) -> Iterator[Run]:
     """Every readable run under `checkpoints()`, newest first; others are passed over.
 
     Args:
-        known: runs by path that need not be opened again.
+        known: as for `opened`.
     """
-    with contextlib.suppress(FileNotFoundError):
-        for path in sorted(checkpoints().glob("*/config.json"), key=_modified, reverse=True):
-            with contextlib.suppress(RunError):
-                yield (known or {}).get(str(path.parent)) or Run(path.parent)
+    known = {} if known is None else known
+    for folder in sorted(run_folders(), key=lambda folder: _modified(folder / "config.json"), reverse=True):
+        with contextlib.suppress(RunError):
+            yield opened(folder, known)
+
+
+def run_folders() -> Iterator[Path]:
+    """What looks like a run under `checkpoints()`; one that is being made or deleted has a hidden folder."""
+    return (path.parent for path in checkpoints().glob("[!.]*/config.json"))
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Which file a run's config is, and when it was written: that is done once."""
+    with contextlib.suppress(OSError):
+        stat = (folder / "config.json").stat()
+        return stat.st_ino, stat.st_mtime_ns
+    return None
 
 
 def _steps(folder: Path) -> list[int]:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,6 +79,26 @@ def test_all_runs_passes_over_what_is_no_run(make, checkpoints):
     for name, reason in reasons.items():
         with pytest.raises(RunError, match=reason):
             Run.named(name)
+
+
+def test_a_run_that_takes_the_name_of_another_is_opened_anew(make):
+    known: dict[str, Run] = {}
+    old = make("a", 100)
+    (first,) = all_runs(known)
+    assert list(all_runs(known)) == [first]
+    old.rename("b")
+    assert not first.is_there()
+    make("a", 200)
+    assert {run.name: run.config.steps for run in all_runs(known)} == {"a": 200, "b": 100}
+    Run.named("a").delete()
+    make("a", 300)
+    assert {run.name: run.config.steps for run in all_runs(known)} == {"a": 300, "b": 100}
+
+
+def test_a_run_in_the_making_is_not_listed(make):
+    run = make("a")
+    shutil.copytree(run.path, run.path.with_name(".b.fork.1"))
+    assert [run.name for run in all_runs()] == ["a"]
 
 
 def test_all_runs_without_a_folder_is_none(checkpoints):

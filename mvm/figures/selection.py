@@ -126,7 +126,7 @@ class _RunAt(Run):
     """A run as it was at a step: what came later is not among its records, nor in its scores."""
 
     def __init__(self, run: Run, step: int) -> None:
-        self.path, self.name, self.config, self._step = run.path, run.name, run.config, step
+        vars(self).update(vars(run), _step=step)
         past = run.records.poll()
         kept = ([each for each in kind if each["step"] <= step] for kind in (past.scalars, past.scores, past.events))
         self.records = _Past(past.path, *kept)
