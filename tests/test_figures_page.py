@@ -19,7 +19,7 @@ from app.views.figures import Job, Wanted
 from mvm.figures import FIGURES
 from mvm.projection import Projector, frame_path, read_frame
 from mvm.recorder import train
-from mvm.runs import Run
+from mvm.runs import Run, RunError
 
 pytestmark = pytest.mark.usefixtures("no_processes")
 
@@ -102,6 +102,11 @@ def test_a_link_brings_the_setting(ring: Run, checkpoints: Path) -> None:
     assert {"Download SVG"} <= {b.label for b in app.get("download_button")}
     app = open_page(SCRIPT, runs="long-gone")
     assert len(app.multiselect(key="runs").value) == 1, "one that is there"
+
+
+def test_no_link_opens_a_folder_outside_the_runs(trained: Path) -> None:
+    with pytest.raises(RunError, match="cannot name a run"):
+        wanted(names=(str(trained),)).runs()
 
 
 def test_too_early_a_step_and_no_run_at_all_get_one_line(ring: Run) -> None:

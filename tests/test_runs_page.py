@@ -199,6 +199,32 @@ def test_runs_that_are_gone_are_unticked(runs):
     assert app.query_params["compare"] in ("mine,peer", ["mine,peer"])
 
 
+def test_a_link_opens_no_folder_outside_the_runs(runs, trained):
+    app = open_page(SCRIPT, compare=f"{trained / 'mine'},peer")
+    assert app.query_params["compare"] in ("peer", ["peer"])
+
+
+def test_a_run_that_takes_the_name_of_another_is_compared_as_it_is(runs):
+    app = open_page(SCRIPT, compare="mine")
+    assert list(app.dataframe[1].value["series"]) == ["centroid only", "both"]
+    swap()
+    assert list(app.run().dataframe[1].value["series"]) == ["WGAN"]
+
+
+def test_a_run_that_takes_the_name_of_another_is_shown_as_it_is(runs):
+    app = open_page(run="mine")
+    app.selectbox(key="seed.mine").select(1).run()
+    swap()
+    assert list(app.run().dataframe[0].value) == ["WGAN", "floor", "meaning"]
+    assert not app.exception
+
+
+def swap() -> None:
+    """The peer takes the name of the other run."""
+    Run.named("mine").delete()
+    Run.named("peer").rename("mine")
+
+
 def archive(run: Run, tmp_path) -> bytes:
     pack(run, tmp_path / "run.zip")
     return (tmp_path / "run.zip").read_bytes()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 import streamlit as st
 
-from app.state import page, projector
+from app.state import page, projector, run_named
 from mvm.compare import AXES, quantities
 from mvm.config import ConfigError
 from mvm.export import DPI, FORMATS, Bundle, bundle, csv_of, encoded
@@ -49,12 +49,12 @@ class Wanted:
     axis: str
 
     def runs(self) -> list[Run]:
-        """Read anew: threads do not share them.
+        """The runs of these names.
 
         Raises:
             RunError: one is gone.
         """
-        return [Run.named(name) for name in self.names]
+        return [run_named(name) for name in self.names]
 
     @property
     def of(self) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def opened(names: list[str]) -> list[Run]:
     found = []
     for name in names:
         try:
-            found.append(Run.named(name))
+            found.append(run_named(name))
         except RunError as error:
             st.caption(str(error))
     return found
@@ -285,7 +285,7 @@ def make(wanted: Wanted, stamped: tuple) -> Made:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _make(names: tuple, figure: str, venue: str, wide: bool, shown: tuple, stamped: tuple) -> Made:
     definition = figure_of(figure)
-    selection = Selection.of([Run.named(name) for name in names], project=False, **dict(shown))
+    selection = Selection.of([run_named(name) for name in names], project=False, **dict(shown))
     table = definition.data(selection)
     whole = drawn(definition, table, selection, venue=venue_of(venue), wide=wide)
     png = encoded(whole, "png", venue=venue, dpi=2 * INCH)

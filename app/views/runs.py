@@ -16,7 +16,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import overlays
 from app.live_plot import live_plot
-from app.state import Tab, page, train
+from app.state import Tab, page, run_named, train
 from app.transport import STATES, duration, wake
 from mvm.archive import pack, unpack
 from mvm.compare import AXES, curves, differences, label_of, matrix, quantities, scoreboard
@@ -88,7 +88,7 @@ def opened(shelf: Shelf) -> list[Run]:
     found = []
     for name in shelf.chosen[:MOST_COMPARED]:
         try:
-            found.append(Run.named(name))
+            found.append(run_named(name))
         except RunError:
             continue
     shelf.chosen = [run.name for run in found]
@@ -361,14 +361,14 @@ def comparison(shelf: Shelf, runs: list[Run]) -> None:
 
 def baseline(runs: list[Run]) -> Run | None:
     """The run that the others are compared with; it stays when others are ticked."""
-    names = list(dict.fromkeys([*(run.name for run in runs), *[st.session_state.get("runs.baseline") or ""]]))
-    names = [name for name in names if name]
+    names, before = [run.name for run in runs], st.session_state.get("runs.baseline")
+    names += [before] if before and before not in names else []
     name = st.selectbox(
         "Baseline", names, index=None, key="runs.baseline", placeholder="none pinned", width=240, bind="query-params",
         help="drawn grey and dashed; scores say how much better or worse others are. It stays when others are ticked",
     )  # fmt: skip
     try:
-        return Run.named(name) if name else None
+        return run_named(name) if name else None
     except RunError:
         return None
 
@@ -408,7 +408,7 @@ def branches_row(trunk: Run, run: Run, step: int) -> None:
     """How far a fork and its run are apart."""
     readers = st.session_state.setdefault("_branches", {})
     try:
-        reader = readers.setdefault((str(trunk.path), str(run.path)), Branches(trunk, run))
+        reader = readers.setdefault((trunk, run), Branches(trunk, run))
     except RunError as error:
         st.caption(str(error))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -346,11 +347,13 @@ def batch_data(selection: Selection) -> pd.DataFrame:
     return table.astype({"value": float}).sort_values("batch", kind="stable", ignore_index=True)
 
 
+@lru_cache(maxsize=64)
 def _examples(run: Run) -> int:
     """How many there are to train on."""
     if run.config.data in MANIFOLDS or run.config.data == FACES:
         return run.config.points
-    return len(run.data.images if run.config.is_images else run.data.train)
+    data = Run(run.path).data  # of an object of its own, that takes them along when it goes
+    return len(data.images if run.config.is_images else data.train)
 
 
 def _quality_title(key: str) -> str:
