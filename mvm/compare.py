@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mvm.config import FACES
 from mvm.descriptors import DESCRIPTORS
 from mvm.fork import origin
-from mvm.history import GAPS, History, Scores
+from mvm.history import GAPS, History, Scores, middle
 from mvm.image_scores import describe
-from mvm.methods import METHODS
 from mvm.palette import title_of, variant_colours
 from mvm.runs import Run
 from mvm.scores import SCORES
@@ -31,11 +31,16 @@ __all__ = [
     "AXES",
     "Curve",
     "Series",
+    "beside",
     "curves",
     "data_title",
     "differences",
+    "label_of",
+    "last_scores",
+    "main_score",
     "matrix",
     "over_floor",
+    "qualities",
     "quality",
     "quantities",
     "scoreboard",
@@ -124,7 +129,7 @@ def _said(key: str, value: Any) -> str:
 def data_title(data: str) -> str:
     """What tables call the data that a config names."""
     name = Path(data).name
-    return MANIFOLDS[name].title if name in MANIFOLDS else "Toy faces" if name == "faces" else name
+    return MANIFOLDS[name].title if name in MANIFOLDS else "Toy faces" if name == FACES else name
 
 
 # -- curves ------------------------------------------------------------------------------------------------------------
@@ -240,14 +245,12 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
 
     A setting of a method that a run is not trained by is a dash.
     """
-    flats = [run.config.flat() for run in runs]
+    flats = [run.config.flat(used=True) for run in runs]
     table = {}
-    for name in dict.fromkeys(name for flat in flats for name in flat):
-        group = name.split(".")[0]
-        idle = [group in METHODS and run.config.method != group for run in runs]
-        words = [_word(flat.get(name)) for flat in flats]
-        if len({word for word, off in zip(words, idle, strict=True) if not off}) > 1:
-            table[name] = ["–" if off else word for word, off in zip(words, idle, strict=True)]
+    for name in runs[0].config.flat():
+        words = [_word(flat[name]) if name in flat else None for flat in flats]
+        if len({*words} - {None}) > 1:
+            table[name] = [word or "–" for word in words]
     moved = [[e for e in run.records.poll().events if e["event"] == "weights"] for run in runs]
     if any(moved):
         table["weights moved while training"] = [
@@ -257,7 +260,7 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
         ]
     origins = [origin(run) for run in runs]
     if any(origins):
-        table["forked from"] = [f"{found.run}, step {found.step}" if found else "–" for found in origins]
+        table["forked from"] = [found.place if found else "–" for found in origins]
     return table
 
 
@@ -272,12 +275,27 @@ def _word(value: Any) -> str:
 # -- scores ------------------------------------------------------------------------------------------------------------
 
 
+def main_score(keys: Iterable[str]) -> str | None:
+    """The score that stands for a generator: W₂ over its floor of points, of pictures a Fréchet distance."""
+    return next((key for key in keys if key == "w2_ratio" or key.endswith(".fd")), None)
+
+
+def beside(row: dict[str, Any], name: str) -> str:
+    """The key of a score of the main one's kind: of pictures, by the same features."""
+    return "".join((main_score(row) or "").rpartition(".")[:2]) + name
+
+
 def quality(row: dict[str, Any]) -> tuple[str, float | None]:
-    """The score that stands for a generator, over its floor: W₂ of points, of pictures a Fréchet distance."""
-    if "w2_ratio" in row:
-        return "w2_ratio", row["w2_ratio"]
-    key = next((key for key in row if key.endswith(".fd")), None)
-    return ("none", None) if key is None else (f"{key}_ratio", over_floor(row, key))
+    """The main score over its floor, and what to call that."""
+    key = main_score(row)
+    return ("none", None) if key is None else (f"{key.removesuffix('_ratio')}_ratio", over_floor(row, key))
+
+
+def qualities(scores: Scores) -> dict[str, float]:
+    """The median quality of each variant that has one."""
+    variants = dict.fromkeys(variant for variant, _ in scores.members)
+    found = {variant: middle(quality(row)[1] for row in scores.of_variant(variant)) for variant in variants}
+    return {variant: value for variant, value in found.items() if value is not None}
 
 
 def over_floor(row: dict[str, Any], key: str) -> float | None:
@@ -306,7 +324,8 @@ def scoreboard(runs: Sequence[Run], *, keys: Sequence[str] = (), baseline: Run |
         series, seeds, step, quality, low, high, one column per key, and against: quality / the baseline's − 1.
     """
     scored = [last_scores(run) for run in runs]
-    against = _qualities(baseline) if baseline is not None else {}
+    base_scores = last_scores(baseline) if baseline is not None else None
+    against = qualities(base_scores) if base_scores is not None else {}
     rows = []
     for series in series_of(runs):
         known = [(scored[place], member) for place, member in series.members if scored[place] is not None]
@@ -325,17 +344,6 @@ def scoreboard(runs: Sequence[Run], *, keys: Sequence[str] = (), baseline: Run |
             base = np.nan
         rows.append(row | {"against": middle / base - 1})
     return pd.DataFrame(rows)
-
-
-def _qualities(run: Run) -> dict[str, float]:
-    """Median quality of each variant of a run."""
-    scores, found = last_scores(run), {}
-    for variant in run.config.variants if scores else ():
-        rows = [row for row, member in zip(scores.rows, scores.members, strict=True) if member[0] == variant]
-        values = [value for row in rows if (value := quality(row)[1]) is not None]
-        if values:
-            found[variant] = float(np.median(values))
-    return found
 
 
 def matrix(runs: Sequence[Run], key: str = "quality") -> pd.DataFrame:

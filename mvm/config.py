@@ -215,11 +215,13 @@ class Config(MethodSettings):
         except ValidationError as error:
             raise ConfigError(one_line(error)) from None
 
-    def flat(self) -> dict[str, Any]:
-        """Every setting by its dotted name."""
-        flat = {}
+    def flat(self, *, used: bool = False) -> dict[str, Any]:
+        """Every setting by its dotted name; of the `used` ones, those of other methods are left out."""
+        flat, others = {}, {*METHODS} - {self.method} if used else ()
         for name, value in self:
-            flat |= {f"{name}.{key}": item for key, item in value} if isinstance(value, BaseModel) else {name: value}
+            if name not in others:
+                dotted = isinstance(value, BaseModel)
+                flat |= {f"{name}.{key}": item for key, item in value} if dotted else {name: value}
         return flat
 
 

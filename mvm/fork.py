@@ -50,6 +50,17 @@ class Origin:
     step: int
     changes: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def place(self) -> str:
+        """Run and step, as tables have them."""
+        return f"{self.run}, step {self.step}"
+
+    @property
+    def changed(self) -> str:
+        """What is other from then on, in words; nothing if nothing is."""
+        words = {name: f"{value:g}" if isinstance(value, float) else value for name, value in self.changes.items()}
+        return ", ".join(f"{name} {word}" for name, word in words.items())
+
 
 def origin(run: Run) -> Origin | None:
     """Where a run was forked from; None if it is no fork."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from mvm.runs import Run
 
-__all__ = ["History", "Scores"]
+__all__ = ["History", "Scores", "middle"]
 
 GAPS = ("d_c", "d_g", "d_H")
 
@@ -31,10 +31,13 @@ class Scores:
     members: list[tuple[str, int]]
     n: int | None = None
 
+    def of_variant(self, variant: str) -> list[dict]:
+        """The rows of its seeds."""
+        return [row for row, member in zip(self.rows, self.members, strict=False) if member[0] == variant]
+
     def of(self, key: str, variant: str) -> float | None:
         """The median over a variant's seeds of the score under a key; None where there is none."""
-        of_members = zip(self.rows, self.members, strict=True)
-        return middle(row.get(key) for row, member in of_members if member[0] == variant)
+        return middle(row.get(key) for row in self.of_variant(variant))
 
     def floor(self, key: str | None) -> float | None:
         """The median over all members of the value under a floor's key."""

@@ -15,11 +15,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mvm.compare import data_title, quality
+from mvm.compare import beside, data_title, qualities
 from mvm.files import checkpoints, lock_is_held, write_atomic
 from mvm.fork import origin
+from mvm.history import Scores
 from mvm.runs import STATE_OF_EVENT, Run, RunError, run_folders, state_of
 
 __all__ = ["SORTS", "Summary", "summaries"]
@@ -154,11 +153,11 @@ def _row(run: Run) -> dict[str, Any]:
         "seconds": last.get("seconds", 0.0),
         "device": next((e["device"] for e in lines["event"] if "device" in e), None),
         "note": run.note,
-        "fork_of": f"{made.run}, step {made.step}" if made else None,
+        "fork_of": made.place if made else None,
         "event": event,
         "reason": (event or {}).get("reason"),
     }
-    return row | _best(scores, config.members)
+    return row | _best(Scores(row["step"], scores or [], config.members))
 
 
 def _lines(path: Path) -> dict[str, list[dict]]:
@@ -176,25 +175,11 @@ def _lines(path: Path) -> dict[str, list[dict]]:
     return found
 
 
-def _best(rows: list[dict] | None, members: list[tuple[str, int]]) -> dict[str, Any]:
+def _best(scores: Scores) -> dict[str, Any]:
     """Scores of the variant with the least quality, by the median over its seeds."""
-    nothing = {"quality": None, "best": None, "coverage": None, "recall": None}
-    if not rows:
-        return nothing
-    of_variant: dict[str, list[dict]] = {}
-    for row, (variant, _) in zip(rows, members, strict=False):
-        of_variant.setdefault(variant, []).append(row)
-    known = {variant: _median([quality(row)[1] for row in rows]) for variant, rows in of_variant.items()}
-    known = {variant: value for variant, value in known.items() if value is not None}
+    known = qualities(scores)
     if not known:
-        return nothing
+        return dict.fromkeys(("quality", "best", "coverage", "recall"))
     best = min(known, key=known.__getitem__)
-    seen = of_variant[best]
-    under = next((key.removesuffix("fd") for key in seen[0] if key.endswith(".fd")), "")
-    others = {key: _median([row.get(f"{under}{key}") for row in seen]) for key in ("coverage", "recall")}
+    others = {key: scores.of(beside(scores.rows[0], key), best) for key in ("coverage", "recall")}
     return {"quality": known[best], "best": best} | others
-
-
-def _median(values: list[float | None]) -> float | None:
-    kept = [value for value in values if value is not None]
-    return float(np.median(kept)) if kept else None

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mvm.config import Config, ConfigError
-from mvm.methods import METHODS
 from mvm.runs import Run, RunError
 
 if TYPE_CHECKING:
@@ -151,12 +150,8 @@ def _export_member(client: MlflowClient, place: str, run: Run, member: int, mark
 
 def _params(config: Config, variant: str, seed: int) -> dict[str, str]:
     """The config by dotted name, without the settings of methods that it does not use."""
-    others = {name for name in METHODS if name != config.method}
-    flat = {name: value for name, value in config.flat().items() if name.split(".")[0] not in others}
-    return {name: _shown(value)[:LONGEST_PARAM] for name, value in flat.items()} | {
-        "variant": variant,
-        "seed": str(seed),
-    }
+    settings = {name: _shown(value)[:LONGEST_PARAM] for name, value in config.flat(used=True).items()}
+    return settings | {"variant": variant, "seed": str(seed)}
 
 
 def _shown(value: Any) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from app.component import component
 from app.plots import title_of
+from mvm.fork import Origin
 from mvm.palette import MARKS
 
 __all__ = ["timeline"]
@@ -42,7 +43,8 @@ def _mark(event: dict) -> dict:
     if "weights" in event:
         detail = ": " + ", ".join(f"{name} {value:g}" for name, value in event["weights"].items())
     elif "changes" in event:
-        detail = f" off {event['of']}" + "".join(f", {name} {value}" for name, value in event["changes"].items())
+        made = Origin(event["of"], event["step"], event["changes"])
+        detail = f" off {made.run}" + (f", {made.changed}" if made.changed else "")
     elif "variant" in event:
         detail = f": {title_of(event['variant'])}, seed {event['seed']}"
     elif event.get("reason"):

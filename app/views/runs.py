@@ -19,9 +19,20 @@ from app.live_plot import live_plot
 from app.state import Tab, page, run_named, train
 from app.transport import STATES, duration, wake
 from mvm.archive import pack, unpack
-from mvm.compare import AXES, curves, differences, label_of, matrix, quantities, scoreboard
+from mvm.compare import (
+    AXES,
+    beside,
+    curves,
+    differences,
+    label_of,
+    last_scores,
+    main_score,
+    matrix,
+    quantities,
+    scoreboard,
+)
 from mvm.config import ConfigError
-from mvm.fork import Branches, changeable, config_at, fork, fresh_name, origin
+from mvm.fork import Branches, Origin, changeable, config_at, fork, fresh_name, origin
 from mvm.index import Summary, summaries
 from mvm.palette import title_of
 from mvm.runs import ALIVE, Run, RunError
@@ -30,6 +41,7 @@ __all__ = ["runs_page"]
 
 MOST_COMPARED = 24
 KINDS = {"all": None, "points": False, "pictures": True}
+BESIDE = ("precision", "recall", "coverage", "density", "distance_mean", "geodesic_spearman")  # the main score
 
 
 @dataclass
@@ -347,7 +359,7 @@ def comparison(shelf: Shelf, runs: list[Run]) -> None:
         made = origin(run)
         trunk = next((other for other in runs if made and other.name == made.run), None)
         if trunk is not None:
-            branches_row(trunk, run, made.step)
+            branches_row(trunk, run, made)
     scores_row(runs, pinned)
     differs = differences(runs)
     if len(runs) > 1:
@@ -385,8 +397,7 @@ def axes() -> tuple[str, bool]:
 def curves_row(runs: list[Run], pinned: Run | None, *, axis: str, log: bool, place: DeltaGenerator) -> None:
     """Recorded quantities over training; which of them is asked in a place above."""
     known = quantities([*runs, *([pinned] if pinned else [])])
-    score = next((key for key in known if key == "w2_ratio" or key.endswith(".fd")), None)
-    first = [key for key in (score, "d_c", "d_g") if key]
+    first = [key for key in (main_score(known), "d_c", "d_g") if key]
     chosen = place.multiselect(
         "Over training", list(known), first, format_func=known.get, max_selections=3, key="runs.quantities",
         help="median and quartiles over the seeds; runs that differ in nothing but their seeds are pooled",
@@ -404,7 +415,7 @@ def curves_row(runs: list[Run], pinned: Run | None, *, axis: str, log: bool, pla
     )
 
 
-def branches_row(trunk: Run, run: Run, step: int) -> None:
+def branches_row(trunk: Run, run: Run, made: Origin) -> None:
     """How far a fork and its run are apart."""
     readers = st.session_state.setdefault("_branches", {})
     try:
@@ -422,12 +433,12 @@ def branches_row(trunk: Run, run: Run, step: int) -> None:
     for variant, at in zip(variants, parted, strict=True):
         known = sorted(step for step in at if step is not None)
         words.append(f"{title_of(variant)}: {f'at step {known[0]:,}' if known else 'not yet'}")
-    changes = ", ".join(f"{name} {value}" for name, value in origin(run).changes.items()) or "nothing changed"
+    changes = made.changed or "nothing changed"
     st.markdown(
-        f"**Where they part** &nbsp; :gray[{run.name}, {changes}, forked at step {step:,}; "
+        f"**Where they part** &nbsp; :gray[{run.name}, {changes}, forked at step {made.step:,}; "
         f"same batches, same noise. 1 % apart: {'; '.join(words)}]"
     )
-    figure = overlays.branches(steps, middle, titles=[title_of(v) for v in variants], at=step)
+    figure = overlays.branches(steps, middle, titles=[title_of(v) for v in variants], at=made.step)
     live_plot(figure, key=f"runs.branches.{run.name}", height=300, alt=f"Distance of the branches' fakes: {words}")
 
 
@@ -436,27 +447,18 @@ def scores_row(runs: list[Run], pinned: Run | None) -> None:
     st.markdown(
         "**Last scores** &nbsp; :gray[medians over seeds; score / floor: W₂ of points, Fréchet distance of pictures]"
     )
-    under = next((row for run in runs for row in _score_keys(run)), ())
-    board = scoreboard(runs, keys=under, baseline=pinned)
+    scored = next((scores.rows[0] for run in runs if (scores := last_scores(run))), {})
+    others = [key for name in BESIDE if scored.get(key := beside(scored, name)) is not None]
+    board = scoreboard(runs, keys=others, baseline=pinned)
     board["against"] *= 100
     spread = zip(board["low"], board["high"], strict=True)
     board["quartiles"] = [f"{low:.3g} to {high:.3g}" if low < high else "" for low, high in spread]
-    shown = ["series", "seeds", "step", "quality", "quartiles", *(["against"] if pinned else []), *under]
+    shown = ["series", "seeds", "step", "quality", "quartiles", *(["against"] if pinned else []), *others]
     c = st.column_config
     config = {"quality": c.NumberColumn("score / floor", format="%.3g"), "step": c.NumberColumn(format="localized")}
     config["against"] = c.NumberColumn("against the baseline", format="%+.0f %%", help="less is better")
-    config |= {key: c.NumberColumn(label_of(key), format="%.3f") for key in under}
+    config |= {key: c.NumberColumn(label_of(key), format="%.3f") for key in others}
     st.dataframe(board[shown], hide_index=True, width="stretch", column_config=config, placeholder="–")
-
-
-def _score_keys(run: Run) -> list[list[str]]:
-    """Keys of the scores beside the quality: those of points or of pictures."""
-    scores = run.scores() or next((record["scores"] for record in run.records.scores[-1:]), None)
-    if not scores:
-        return []
-    keys = ("precision", "recall", "coverage", "density", "distance_mean", "geodesic_spearman")
-    first = next((key.removesuffix("fd") for key in scores[0] if key.endswith(".fd")), "")
-    return [[f"{first}{key}" for key in keys if scores[0].get(f"{first}{key}") is not None]]
 
 
 def matrix_row(runs: list[Run]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mvm.compare import AXES, QUARTILES, curves, matrix, quantities
+from mvm.compare import AXES, QUARTILES, curves, main_score, matrix, quantities
 from mvm.figures.drawing import legend, log_axis, panels_of, ribbon, step_axis, wrapped
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, seeds_said, signs, tex, three
@@ -56,9 +56,8 @@ def curves_data(selection: Selection) -> pd.DataFrame:
 
 
 def _usual(selection: Selection) -> str:
-    """The score that stands for a generator, if it is recorded more than once; else d_c."""
-    recorded = quantities(selection.held)
-    score = next((key for key in recorded if key == "w2_ratio" or key.endswith(".fd")), None)
+    """The main score, if it is recorded more than once; else d_c."""
+    score = main_score(quantities(selection.held))
     often = score is not None and any(len(run.records.scores) > 1 for run in selection.held)
     return score if often else "d_c"
 
@@ -221,10 +220,8 @@ def draw_branches(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
     step_axis(axes, table["step"])
     axes.set_ylim(-0.02 * axes.get_ylim()[1], None)  # one that has not parted lies on the axis, and is to be seen
     axes.axvline(made.step, color=QUIET, linewidth=0.8, linestyle=(0, (3, 2)), zorder=0)
-    changes = ", ".join(
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in made.changes.items()
-    )
-    _note(axes, made.step, wrapped(f"fork: {changes}" if changes else "fork", 1.6, axes.xaxis.label.get_size()))
+    said = f"fork: {made.changed}" if made.changed else "fork"
+    _note(axes, made.step, wrapped(said, 1.6, axes.xaxis.label.get_size()))
     axes.set_ylabel("distance / 2-diameter")
     legend(figure, *axes.get_legend_handles_labels())
 
