@@ -167,20 +167,15 @@ def bundle(
     wide: bool = False,
     formats: Sequence[str] | None = None,
     dpi: int = 300,
-    step: int | Sequence[int] | None = None,
-    seed: int | None = None,
-    form: str = "distance",
-    quantity: str | None = None,
-    axis: str = "step",
-    project: bool = True,
     stem: str | None = None,
     on_progress: Callable[[int, int, str], None] = lambda done, of, what: None,
+    **options: Any,
 ) -> Bundle:
     """Make figures with all that belongs to them.
 
     Args:
         names: of figures, or "all": then those that these runs cannot give are skipped, and named.
-        runs, step, seed, form, quantity, axis, project: as for `mvm.figures.data`.
+        runs, options: as for `mvm.figures.data`.
         venue, wide: as for `mvm.figures.render`.
         formats: of `FORMATS`; PDF when None.
         dpi: as for `encoded`.
@@ -197,14 +192,13 @@ def bundle(
     names = list(FIGURES) if every else list(dict.fromkeys(names))
     for name in names:
         figure_of(name)
-    chosen = {"seed": seed, "form": form, "quantity": quantity, "axis": axis}
-    selection = Selection.of(runs, step=step, project=project, **chosen)
+    selection = Selection.of(runs, **options)
     made = Bundle()
     look = {"venue": venue, "wide": wide, "formats": list(formats), "dpi": dpi}
     for done, name in enumerate(names):
         on_progress(done, len(names), name)
         try:
-            used = {"seed": seed, "form": form} | {key: chosen[key] for key in FIGURES[name].options}
+            used = {key: getattr(selection, key) for key in ("seed", "form", *FIGURES[name].options)}
             made.files |= _files(name, selection, look | used, stem or name)
         except NoFigure as reason:
             if not every:

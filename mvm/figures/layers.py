@@ -7,7 +7,7 @@ is of another step than the points, the panel says so.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,12 +57,6 @@ INK = "#3B3384"  # of ellipses: the field's own colour, darker
 # -- what they share ---------------------------------------------------------------------------------------------------
 
 
-def _shown(selection: Selection) -> Iterator[tuple[Series, int, int]]:
-    """Each series with the place of the run and the member that stand for it."""
-    for series in selection.series():
-        yield series, *selection.shown(series)
-
-
 def _points_only(selection: Selection, figure: str) -> None:
     for run in selection.runs:
         if run.config.is_images:
@@ -98,6 +92,14 @@ def _clouds(real: np.ndarray, fake: np.ndarray) -> pd.DataFrame:
     plane = flat(own, real)
     kinds = {"kind": ["real"] * len(real) + ["fake"] * len(fake), "point": [*range(len(real)), *range(len(fake))]}
     return pd.DataFrame(kinds | _axes_of(own, "x") | _axes_of(plane, "plane"))
+
+
+def _seen_through(
+    selection: Selection, series: Series, place: int, member: int, lens: Lens, rows: Sequence[pd.DataFrame]
+) -> pd.DataFrame:
+    """Rows of several kinds as those of one member, with its step and that of its metric."""
+    about = {"step": selection.steps[place], "metric_step": lens.step}
+    return rows_of(selection, series, place, member, about | dict(pd.concat(rows, ignore_index=True)))
 
 
 def _split(part: pd.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -206,7 +208,7 @@ def forces_data(selection: Selection) -> pd.DataFrame:
     """Both clouds, and each matched descriptor's unweighted force on some fakes; d are its components in own units."""
     _points_only(selection, "forces")
     parts = []
-    for series, place, member in _shown(selection):
+    for series, place, member in selection.samples():
         run = selection.runs[place]
         if not METHODS[run.config.method].matches_descriptors:
             title = METHODS[run.config.method].title
@@ -222,9 +224,7 @@ def forces_data(selection: Selection) -> pd.DataFrame:
             columns = {"kind": "force", "point": np.arange(len(at)), "term": term}
             columns |= _axes_of(at, "x") | _axes_of(start, "plane")
             rows.append(pd.DataFrame(columns | _axes_of(force, "d") | _axes_of(_turned(force, real), "dplane")))
-        about = {"step": selection.steps[place], "metric_step": lens.step}
-        rows = pd.concat(rows, ignore_index=True)
-        parts.append(rows_of(selection, series, place, member, about | {name: rows[name] for name in rows}))
+        parts.append(_seen_through(selection, series, place, member, lens, rows))
     table = pd.concat(parts, ignore_index=True)
     reals = [_split(part, ["plane1", "plane2"])[0] for _, part in table.groupby("series")]
     span = max((span_of(real, MARGIN) for real in reals), key=lambda span: np.diff(span).max())
@@ -282,7 +282,7 @@ def metric_data(selection: Selection) -> pd.DataFrame:
     """Both clouds, the metric's log volume on a grid, and half-axes a and b of the ellipses of steps of one length."""
     _points_only(selection, "metric")
     parts = []
-    for series, place, member in _shown(selection):
+    for series, place, member in selection.samples():
         run = selection.runs[place]
         if not METHODS[run.config.method].learns_metric:
             raise NoFigure(f"metric: {run.name} is of {METHODS[run.config.method].title}, which learns no metric")
@@ -309,9 +309,7 @@ def metric_data(selection: Selection) -> pd.DataFrame:
                 | small
             ),
         ]
-        about = {"step": selection.steps[place], "metric_step": lens.step}
-        rows = pd.concat(rows, ignore_index=True)
-        parts.append(rows_of(selection, series, place, member, about | {name: rows[name] for name in rows}))
+        parts.append(_seen_through(selection, series, place, member, lens, rows))
     table = pd.concat(parts, ignore_index=True)
     if not np.isfinite(table["log_volume"]).any():
         raise NoFigure("metric: the embedding is the same all over, or no number: there is nothing to draw")
@@ -354,15 +352,14 @@ def draw_metric(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
 def _projected(selection: Selection, figure: str, values: Callable[[tuple, np.ndarray], dict]) -> pd.DataFrame:
     """Both clouds, if they are points, their UMAP, and values of each point."""
     parts = []
-    for series, place, member in _shown(selection):
+    for series, place, member in selection.samples():
         frame = frame_of(selection, place, figure)[member]
         half = len(frame) // 2
         sets = _embeddings(selection, place, member, half, figure)
         grid: dict[str, Any] = {"kind": ["real"] * half + ["fake"] * half, "point": [*range(half), *range(half)]}
         if figure == "modes" and not selection.runs[place].config.is_images:
             snapshot = selection.snapshot(place)
-            clouds = _clouds(snapshot["real"][:half], snapshot["fake"][member, :half])
-            grid |= {name: clouds[name] for name in clouds}
+            grid |= dict(_clouds(snapshot["real"][:half], snapshot["fake"][member, :half]))
         grid |= {"umap1": frame[:, 0], "umap2": frame[:, 1]}
         grid |= values(tuple(torch.from_numpy(of) for of in sets), frame)
         parts.append(rows_of(selection, series, place, member, {"step": selection.steps[place]} | grid))

@@ -51,16 +51,15 @@ def eigenvalues_data(selection: Selection) -> pd.DataFrame:
     """Each eigenvalue at the shown step and at the first."""
     parts = []
     read = [history.spectrum(selection.form) for history in selection.histories]
-    for series in selection.series():
-        for place, member in series.members:
-            steps, values = read[place]
-            kept = np.flatnonzero(steps <= selection.steps[place])
-            if len(kept) < 2:
-                name = selection.runs[place].name
-                raise NoFigure(f"eigenvalues: {name} has one snapshot so far; before and after need two")
-            before, now = values[kept[0], member], values[kept[-1], member]
-            grid = {"step": int(steps[kept[-1]]), "rank": np.arange(1, len(now) + 1), "before": before, "now": now}
-            parts.append(rows_of(selection, series, place, member, grid))
+    for series, place, member in selection.members():
+        steps, values = read[place]
+        kept = np.flatnonzero(steps <= selection.steps[place])
+        if len(kept) < 2:
+            name = selection.runs[place].name
+            raise NoFigure(f"eigenvalues: {name} has one snapshot so far; before and after need two")
+        before, now = values[kept[0], member], values[kept[-1], member]
+        grid = {"step": int(steps[kept[-1]]), "rank": np.arange(1, len(now) + 1), "before": before, "now": now}
+        parts.append(rows_of(selection, series, place, member, grid))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -126,14 +125,13 @@ def scores_data(selection: Selection) -> pd.DataFrame:
     """Every score of every member that has a floor, but for the factors of faces, which have a figure of their own."""
     parts = []
     scored = _scored(selection, "scores")
-    for series in selection.series():
-        for place, member in series.members:
-            row = scored[place].rows[member]
-            keys = [key for key in row if f"{key}_floor" in row and not key.startswith("factor")]
-            floors = [row[f"{key}_floor"] for key in keys]
-            grid = {"step": scored[place].step, "n": scored[place].n, "score": keys}
-            grid |= {"value": [row[key] for key in keys], "floor": floors}
-            parts.append(rows_of(selection, series, place, member, grid))
+    for series, place, member in selection.members():
+        row = scored[place].rows[member]
+        keys = [key for key in row if f"{key}_floor" in row and not key.startswith("factor")]
+        floors = [row[f"{key}_floor"] for key in keys]
+        grid = {"step": scored[place].step, "n": scored[place].n, "score": keys}
+        grid |= {"value": [row[key] for key in keys], "floor": floors}
+        parts.append(rows_of(selection, series, place, member, grid))
     table = pd.concat(parts, ignore_index=True).astype({"value": float, "floor": float})
     table["over_floor"] = (table["value"] / table["floor"]).where(table["floor"] != 0)
     if not ((table["over_floor"] > 0) & _has_ratio(table)).any():
@@ -248,18 +246,15 @@ def _dots(
 def loss_data(selection: Selection) -> pd.DataFrame:
     """What each network minimises, at every record that has it."""
     parts = []
-    for series in selection.series():
-        for place, member in series.members:
-            run = selection.held[place]
-            records = [record for record in run.records.scalars if "generator_loss" in record]
-            if len(records) < 2:
-                raise NoFigure(f"loss: {run.name} has {len(records)} losses so far; a curve needs two")
-            grid: dict[str, Any] = {"step": [record["step"] for record in records]}
-            for key, name in LOSSES.items():
-                grid[name] = np.array(
-                    [record.get(key, [None] * (member + 1))[member] for record in records], dtype=float
-                )
-            parts.append(rows_of(selection, series, place, member, grid))
+    for series, place, member in selection.members():
+        run = selection.held[place]
+        records = [record for record in run.records.scalars if "generator_loss" in record]
+        if len(records) < 2:
+            raise NoFigure(f"loss: {run.name} has {len(records)} losses so far; a curve needs two")
+        grid: dict[str, Any] = {"step": [record["step"] for record in records]}
+        for key, name in LOSSES.items():
+            grid[name] = np.array([record.get(key, [None] * (member + 1))[member] for record in records], dtype=float)
+        parts.append(rows_of(selection, series, place, member, grid))
     table = pd.concat(parts, ignore_index=True)
     if not np.isfinite(table[[*LOSSES.values()]].to_numpy()).any():
         raise NoFigure("loss: every generator of these runs diverged; there is no loss to draw")
@@ -291,17 +286,16 @@ def factors_data(selection: Selection) -> pd.DataFrame:
     """The overlap of fake and real in each factor."""
     parts = []
     scored = _scored(selection, "factors")
-    for series in selection.series():
-        for place, member in series.members:
-            row = scored[place].rows[member]
-            keys = [key for key in FACTOR_SCORES if row.get(key) is not None]
-            if not keys:
-                name = selection.runs[place].name
-                raise NoFigure(f"factors: {name} has no scores of factors; give runs on toy faces")
-            names = [MEAN if key == "factor_mean" else FACTOR_SCORES[key].label for key in keys]
-            grid = {"step": scored[place].step, "n": scored[place].n, "factor": names}
-            grid |= {"overlap": [row[key] for key in keys], "floor": [row[f"{key}_floor"] for key in keys]}
-            parts.append(rows_of(selection, series, place, member, grid))
+    for series, place, member in selection.members():
+        row = scored[place].rows[member]
+        keys = [key for key in FACTOR_SCORES if row.get(key) is not None]
+        if not keys:
+            name = selection.runs[place].name
+            raise NoFigure(f"factors: {name} has no scores of factors; give runs on toy faces")
+        names = [MEAN if key == "factor_mean" else FACTOR_SCORES[key].label for key in keys]
+        grid = {"step": scored[place].step, "n": scored[place].n, "factor": names}
+        grid |= {"overlap": [row[key] for key in keys], "floor": [row[f"{key}_floor"] for key in keys]}
+        parts.append(rows_of(selection, series, place, member, grid))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -66,17 +66,16 @@ FAILED = ("collapsed", "diverged")
 def spectrum_data(selection: Selection) -> pd.DataFrame:
     parts = []
     read = [history.spectrum(selection.form) for history in selection.histories]
-    for series in selection.series():
-        for place, member in series.members:
-            steps, values = read[place]
-            kept = steps <= selection.steps[place]
-            if kept.sum() < 2:
-                name = selection.runs[place].name
-                raise NoFigure(f"spectrum: {name} has one snapshot so far; a curve needs two")
-            values = values[kept, member]
-            grid = {"step": np.repeat(steps[kept].astype(int), values.shape[1])}
-            grid |= {"rank": np.tile(np.arange(1, values.shape[1] + 1), len(values)), "eigenvalue": values.ravel()}
-            parts.append(rows_of(selection, series, place, member, grid))
+    for series, place, member in selection.members():
+        steps, values = read[place]
+        kept = steps <= selection.steps[place]
+        if kept.sum() < 2:
+            name = selection.runs[place].name
+            raise NoFigure(f"spectrum: {name} has one snapshot so far; a curve needs two")
+        values = values[kept, member]
+        grid = {"step": np.repeat(steps[kept].astype(int), values.shape[1])}
+        grid |= {"rank": np.tile(np.arange(1, values.shape[1] + 1), len(values)), "eigenvalue": values.ravel()}
+        parts.append(rows_of(selection, series, place, member, grid))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -131,8 +130,7 @@ def spectrum_latex(table: pd.DataFrame, selection: Selection) -> str:
 
 def samples_data(selection: Selection) -> pd.DataFrame:
     parts = []
-    for series in selection.series():
-        place, member = selection.shown(series)
+    for series, place, member in selection.samples():
         snapshot, frame = selection.snapshot(place), frame_of(selection, place)[member]
         half = len(frame) // 2
         grid: dict[str, Any] = {"kind": ["real"] * half + ["fake"] * half, "point": [*range(half), *range(half)]}
@@ -261,15 +259,14 @@ def look_at(axes: Axes, span: np.ndarray, fake: np.ndarray) -> None:
 
 def distances_data(selection: Selection) -> pd.DataFrame:
     parts = []
-    for series in selection.series():
-        for place, member in series.members:
-            run, last = selection.runs[place], selection.steps[place]
-            records = [record for record in run.records.poll().scalars if record["step"] <= last]
-            if len(records) < 2:
-                raise NoFigure(f"distances: {run.name} has {len(records)} record so far; a curve needs two")
-            grid: dict[str, Any] = {"step": [record["step"] for record in records]}
-            grid |= {gap: np.array([record[gap][member] for record in records], dtype=float) for gap in GAPS}
-            parts.append(rows_of(selection, series, place, member, grid))
+    for series, place, member in selection.members():
+        run, last = selection.runs[place], selection.steps[place]
+        records = [record for record in run.records.poll().scalars if record["step"] <= last]
+        if len(records) < 2:
+            raise NoFigure(f"distances: {run.name} has {len(records)} record so far; a curve needs two")
+        grid: dict[str, Any] = {"step": [record["step"] for record in records]}
+        grid |= {gap: np.array([record[gap][member] for record in records], dtype=float) for gap in GAPS}
+        parts.append(rows_of(selection, series, place, member, grid))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -326,21 +323,20 @@ def batch_data(selection: Selection) -> pd.DataFrame:
         raise NoFigure(f"batch: all runs have batch {sizes[0]}; give runs of several batch sizes")
     scored = [history.scores(step) for history, step in zip(selection.histories, selection.steps, strict=True)]
     parts = []
-    for series in selection.series(but=["batch"]):
-        for place, member in series.members:
-            run, scores, last = selection.runs[place], scored[place], selection.steps[place]
-            records = [record for record in run.records.scalars if 0 < record["step"] <= last]
-            if scores is None or not records:
-                raise NoFigure(f"batch: {run.name} has no scores up to step {last}; train it on")
-            key, value = quality(scores.rows[member])
-            marks = [e for e in run.records.events if e["event"] == "member" and e["step"] <= last]
-            states = [e["what"] for e in marks if e["member"] == member]
-            failed = value is None or (states and states[-1] in FAILED)
-            step_seconds = records[-1]["seconds"] / records[-1]["step"]
-            row = {"batch": run.config.batch, "step": scores.step, "score": key, "value": value, "n": scores.n}
-            row |= {"trained": not failed, "networks": len(run.config.members)}
-            row |= {"seconds_per_epoch": step_seconds * _examples(run) / run.config.batch}
-            parts.append(rows_of(selection, series, place, member, {key: [value] for key, value in row.items()}))
+    for series, place, member in selection.members(but=["batch"]):
+        run, scores, last = selection.runs[place], scored[place], selection.steps[place]
+        records = [record for record in run.records.scalars if 0 < record["step"] <= last]
+        if scores is None or not records:
+            raise NoFigure(f"batch: {run.name} has no scores up to step {last}; train it on")
+        key, value = quality(scores.rows[member])
+        marks = [e for e in run.records.events if e["event"] == "member" and e["step"] <= last]
+        states = [e["what"] for e in marks if e["member"] == member]
+        failed = value is None or (states and states[-1] in FAILED)
+        step_seconds = records[-1]["seconds"] / records[-1]["step"]
+        row = {"batch": run.config.batch, "step": scores.step, "score": key, "value": value, "n": scores.n}
+        row |= {"trained": not failed, "networks": len(run.config.members)}
+        row |= {"seconds_per_epoch": step_seconds * _examples(run) / run.config.batch}
+        parts.append(rows_of(selection, series, place, member, {key: [value] for key, value in row.items()}))
     table = pd.concat(parts, ignore_index=True)
     if table["score"].nunique() > 1:
         raise NoFigure(f"batch: these runs have other scores each ({', '.join(table['score'].unique())})")

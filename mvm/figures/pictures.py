@@ -56,8 +56,7 @@ def _one_thread() -> Iterator[None]:
 def sheet_data(selection: Selection) -> pd.DataFrame:
     """Which pictures are shown, and the mean colour of each."""
     parts = []
-    for series in selection.series():
-        place, member = selection.shown(series)
+    for series, place, member in selection.samples():
         for kind, pictures in zip(("real", "generated"), _pictures(selection, place, member), strict=True):
             grid: dict[str, Any] = {"step": selection.steps[place], "kind": kind, "picture": np.arange(len(pictures))}
             parts.append(rows_of(selection, series, place, member, grid | _mean_colours(pictures)))
@@ -97,8 +96,7 @@ def draw_sheet(figure: Figure, table: pd.DataFrame, selection: Selection) -> Non
     panels: list[tuple[str, np.ndarray]] = []
     seen: set[str] = set()
     several = len({run.config.data for run in selection.runs}) > 1
-    for series in selection.series():
-        place, member = selection.shown(series)
+    for series, place, member in selection.samples():
         data = selection.runs[place].config.data
         reals, fakes = _pictures(selection, place, member)
         panels += [(f"real, {data}" if several else "real", reals)] if data not in seen else []
@@ -157,8 +155,7 @@ def nearest_data(selection: Selection) -> pd.DataFrame:
     seconds.
     """
     parts = []
-    for series in selection.series():
-        place, member = selection.shown(series)
+    for series, place, member in selection.samples():
         gallery = _gallery(selection.runs[place])
         found = gallery.nearest(torch.from_numpy(_fakes(selection, place, member)), NEAREST)
         count, k = found.indices.shape
@@ -234,8 +231,7 @@ def draw_nearest(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
 def walk_data(selection: Selection) -> pd.DataFrame:
     """Each picture's place between its noises, in [0, 1], and its mean colour."""
     parts = []
-    for series in selection.series():
-        place, member = selection.shown(series)
+    for series, place, member in selection.samples():
         rows, across = len(ENDS), np.linspace(0, 1, PLACES)
         grid = {
             "step": selection.steps[place],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -91,6 +91,17 @@ class Selection:
     def series(self, *, but: Iterable[str] = ()) -> list[Series]:
         """Variants, and what else differs but for some settings, in the order of their first appearance."""
         return series_of(self.runs, but=but)
+
+    def members(self, *, but: Iterable[str] = ()) -> Iterator[tuple[Series, int, int]]:
+        """Each member of each series: series, the run's place, and its place on the run's variant axis."""
+        for series in self.series(but=but):
+            for place, member in series.members:
+                yield series, place, member
+
+    def samples(self) -> Iterator[tuple[Series, int, int]]:
+        """The same of those whose samples stand for a series."""
+        for series in self.series():
+            yield series, *self.shown(series)
 
     @cached_property
     def histories(self) -> list[History]:
