@@ -134,7 +134,7 @@ def test_a_missing_projection_is_asked_for_and_never_made_here(ring: Run, monkey
     frame_path(ring.path, 40).unlink()
     asked: list[tuple[str, int]] = []
     monkeypatch.setattr(Projector, "request", lambda _, run, step, **__: asked.append((Path(run).name, step)))
-    monkeypatch.setattr("mvm.figures.paper.make_frame", lambda *_: pytest.fail("numba ends the process"))
+    monkeypatch.setattr("mvm.figures.selection.make_frame", lambda *_: pytest.fail("numba ends the process"))
     app = choose(open_page(SCRIPT), "samples")
     assert "projecting ring at step 40" in words(app)
     assert ("ring", 40) in asked

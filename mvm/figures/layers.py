@@ -17,8 +17,19 @@ import torch
 from mvm.compare import Series
 from mvm.config import ConfigError
 from mvm.descriptors import DESCRIPTORS, descriptors_of
-from mvm.figures.drawing import dot, framed, legend, tint, wrapped
-from mvm.figures.paper import MARGIN, NARROWEST_CLOUD, draw_points, flat, frame_of, look_at, span_of
+from mvm.figures.drawing import (
+    MARGIN,
+    NARROWEST_CLOUD,
+    dot,
+    draw_points,
+    flat,
+    framed,
+    legend,
+    look_at,
+    span_of,
+    tint,
+    wrapped,
+)
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, tex
 from mvm.files import RunError
@@ -353,7 +364,7 @@ def _projected(selection: Selection, figure: str, values: Callable[[tuple, np.nd
     """Both clouds, if they are points, their UMAP, and values of each point."""
     parts = []
     for series, place, member in selection.samples():
-        frame = frame_of(selection, place, figure)[member]
+        frame = selection.frame(place, figure)[member]
         half = len(frame) // 2
         sets = _embeddings(selection, place, member, half, figure)
         grid: dict[str, Any] = {"kind": ["real"] * half + ["fake"] * half, "point": [*range(half), *range(half)]}

@@ -11,12 +11,25 @@ import torch
 
 from mvm.compare import QUARTILES, quality
 from mvm.config import FACES
-from mvm.figures.drawing import dot, framed, legend, log_axis, panels_of, step_axis, tint, wrapped
+from mvm.figures.drawing import (
+    MARGIN,
+    NARROWEST_CLOUD,
+    dot,
+    draw_points,
+    flat,
+    framed,
+    legend,
+    log_axis,
+    panels_of,
+    ribbon_over_steps,
+    step_axis,
+    tint,
+    wrapped,
+)
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, tex, three
 from mvm.history import GAPS
 from mvm.palette import FAKE, QUIET, REAL, VARIANTS
-from mvm.projection import make_frame, read_frame
 from mvm.runs import Run
 from mvm.scores import SCORES
 from mvm.sheets import sheet
@@ -28,22 +41,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "MARGIN",
-    "NARROWEST_CLOUD",
     "batch_data",
     "batch_latex",
     "distances_data",
     "distances_latex",
     "draw_batch",
     "draw_distances",
-    "draw_points",
     "draw_samples",
     "draw_spectrum",
-    "flat",
-    "frame_of",
-    "look_at",
     "samples_data",
-    "span_of",
     "spectrum_data",
     "spectrum_latex",
 ]
@@ -51,13 +57,8 @@ __all__ = [
 GAP_TITLES = {"d_c": "$d_c$  centroid", "d_g": "$d_g$  2-diameter", "d_H": "$d_H$  Hausdorff"}
 SPECTRUM_LABELS = {"distance": "eigenvalue of $D$ / mean $D$", "mds": "share of variance (MDS)"}
 SPECTRUM_NAMES = {"distance": "distance matrix", "mds": "classical MDS"}
-NARROWEST_CLOUD = 0.72  # inches, of a panel without axes
 FAINT = 1e-5  # of the largest: less is no eigenvalue but rounding
 PICTURE = 0.21  # inches, of one in a contact sheet
-MARGIN = 0.35  # of the reals' size: how far beyond them the fakes are shown
-VIEW = np.array(
-    [[0.5, -0.866, 0.0], [0.433, 0.25, 0.866]]
-).T  # 3-D from azimuth -60°, elevation 30°, as Plotly shows it
 FAILED = ("collapsed", "diverged")
 
 # -- Fig. 5: spectrum --------------------------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ def spectrum_latex(table: pd.DataFrame, selection: Selection) -> str:
 def samples_data(selection: Selection) -> pd.DataFrame:
     parts = []
     for series, place, member in selection.samples():
-        snapshot, frame = selection.snapshot(place), frame_of(selection, place)[member]
+        snapshot, frame = selection.snapshot(place), selection.frame(place)[member]
         half = len(frame) // 2
         grid: dict[str, Any] = {"kind": ["real"] * half + ["fake"] * half, "point": [*range(half), *range(half)]}
         if not selection.runs[place].config.is_images:
@@ -144,36 +145,6 @@ def samples_data(selection: Selection) -> pd.DataFrame:
         grid |= {"umap1": frame[:, 0], "umap2": frame[:, 1]}
         parts.append(rows_of(selection, series, place, member, {"step": selection.steps[place]} | grid))
     return pd.concat(parts, ignore_index=True)
-
-
-def frame_of(selection: Selection, place: int, figure: str = "samples") -> np.ndarray:
-    """UMAP of all members of a run at its step, made if it may be.
-
-    Raises:
-        NoFigure: there is none.
-    """
-    run, step = selection.runs[place], selection.steps[place]
-    frame = read_frame(run.path, step)
-    if frame is None and selection.project:
-        try:
-            make_frame(run.path, step)
-        except (ValueError, RuntimeError) as error:
-            raise NoFigure(f"{figure}: {run.name} has no UMAP at step {step}: {error}") from None
-        frame = read_frame(run.path, step)
-    if frame is None or len(frame) != len(run.config.members):
-        missing = f"{run.name} has no UMAP frame of step {step} yet"
-        raise NoFigure(f"{figure}: {missing}; look at it in the app, or export it")
-    return frame
-
-
-def flat(points: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """What a flat page shows of points: 2-D as they are, 3-D as seen from a corner, more on the reals' main axes."""
-    if points.shape[1] == 2:
-        return points
-    if points.shape[1] == 3:
-        return points @ VIEW.astype(points.dtype)
-    axes = np.linalg.svd(real - real.mean(0), full_matrices=False)[2][:2].T
-    return (points - real.mean(0)) @ axes
 
 
 def draw_samples(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
@@ -224,36 +195,6 @@ def _draw_above(axes: Axes, part: pd.DataFrame, selection: Selection, place: int
     return "generated"
 
 
-def draw_points(axes: Axes, real: np.ndarray, fake: np.ndarray, *, around: np.ndarray, margin: float) -> None:
-    """Both clouds as pixels, with equal units; says which share of the fakes lies outside, or is no number."""
-    size = min(2.0, 30 / len(fake) ** 0.5)
-    for points, colour in ((real, REAL), (fake, FAKE)):
-        style = {"marker": "o", "markersize": size, "markeredgewidth": 0, "linestyle": "none", "alpha": 0.7}
-        axes.plot(points[:, 0], points[:, 1], color=colour, rasterized=True, **style)
-    look_at(axes, span_of(around, margin), fake)
-
-
-def span_of(around: np.ndarray, margin: float) -> np.ndarray:
-    """A square about points `(n, 2)`: its lower and upper ends `(2, 2)`, one row for each axis."""
-    whole = around[np.isfinite(around).all(1)]
-    low, high = (whole.min(0), whole.max(0)) if len(whole) else (np.zeros(2), np.ones(2))
-    centre, reach = (low + high) / 2, (1 + margin) * (float((high - low).max()) / 2 or 1.0)
-    return np.stack([centre - reach, centre + reach], axis=1)
-
-
-def look_at(axes: Axes, span: np.ndarray, fake: np.ndarray) -> None:
-    """Show a square, and say which share of the fakes lies outside it."""
-    axes.set_aspect("equal")
-    axes.set_xlim(*span[0])
-    axes.set_ylim(*span[1])
-    inside = (fake >= span[:, 0]) & (fake <= span[:, 1])
-    out = float((~inside.all(1)).mean())
-    if out >= 0.005:
-        place = {"transform": axes.transAxes, "ha": "right", "va": "bottom", "fontsize": axes.xaxis.label.get_size()}
-        behind = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
-        axes.text(0.98, 0.02, f"{100 * out:.0f} % outside", bbox=behind, **place)
-
-
 # -- Fig. 7: distances -------------------------------------------------------------------------------------------------
 
 
@@ -280,15 +221,8 @@ def draw_distances(figure: Figure, table: pd.DataFrame, selection: Selection) ->
         panels = panels_of(figure, GAPS, shape=0.75)
     for axes, gap in zip(panels, GAPS, strict=True):
         for one in series:
-            by_step = table[table["series"] == one.title].groupby("step")[gap]
-            middle = by_step.median()
-            if len(one.members) > 1:
-                low, high = by_step.quantile(0.25), by_step.quantile(0.75)
-                band = np.isfinite(low) & (low > 0)
-                axes.fill_between(
-                    middle.index, low.where(band), high.where(band), color=one.colour, alpha=0.25, linewidth=0
-                )
-            axes.plot(middle.index, middle.where(middle > 0), color=one.colour, label=one.title)
+            part, several = table[table["series"] == one.title], len(one.members) > 1
+            ribbon_over_steps(axes, part, gap, colour=one.colour, label=one.title, log=True, several=several)
         axes.set_title(GAP_TITLES[gap])
         log_axis(axes)
         step_axis(axes, table["step"])

@@ -14,6 +14,7 @@ from mvm.compare import AXES, Series, quantities, series_of
 from mvm.config import ConfigError
 from mvm.files import RunError
 from mvm.history import History
+from mvm.projection import make_frame, read_frame
 from mvm.runs import Records, Run
 from mvm.spectrum import SPECTRUM_FORMS
 
@@ -124,6 +125,25 @@ class Selection:
         if snapshot is None:
             raise RunError(f"run: {run.name}'s {run.snapshot_path(step).name} is damaged; choose another --step")
         return snapshot
+
+    def frame(self, place: int, figure: str = "samples") -> np.ndarray:
+        """UMAP of all members of a run at its step, made if it may be.
+
+        Raises:
+            NoFigure: there is none.
+        """
+        run, step = self.runs[place], self.steps[place]
+        frame = read_frame(run.path, step)
+        if frame is None and self.project:
+            try:
+                make_frame(run.path, step)
+            except (ValueError, RuntimeError) as error:
+                raise NoFigure(f"{figure}: {run.name} has no UMAP at step {step}: {error}") from None
+            frame = read_frame(run.path, step)
+        if frame is None or len(frame) != len(run.config.members):
+            missing = f"{run.name} has no UMAP frame of step {step} yet"
+            raise NoFigure(f"{figure}: {missing}; look at it in the app, or export it")
+        return frame
 
     def shown(self, series: Series) -> tuple[int, int]:
         """The run's place and the member whose samples stand for a series."""
