@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from app.plots import axes_of, nth, subplots, upright
 from mvm.compare import Curve, Series
-from mvm.palette import QUIET, VARIANTS, rgba
+from mvm.palette import FLOORS, QUIET, VARIANTS, rgba
+from mvm.scales import floors_shade
 
 __all__ = ["ablation", "branches", "overlay"]
 
@@ -17,8 +19,7 @@ Figure = dict[str, Any]
 GAP = 0.06
 COLOURS = (*VARIANTS[:4], VARIANTS[5])  # grey is the baseline's
 DASHES = ("solid", "dash", "dot", "dashdot")
-MATRIX_SCALE = [[0, "#E8F3EE"], [0.35, "#FBE9C6"], [1, "#D55E00"]]
-WORST = 30.0  # a score of so many floors has the last colour
+FORK = {"color": VARIANTS[1], "dash": "dot"}  # the line where one parts
 LINE, TOP, BOTTOM, SPARE = 22, 34, 48, 8  # pixels
 
 
@@ -55,14 +56,9 @@ def overlay(
             said.add(title)
     layout = _row(list(panels), entries=sorted(said))
     for column in range(len(panels)):
-        layout[_name("xaxis", column)] |= {"title": {"text": axis, "standoff": 6}}
-        layout[_name("yaxis", column)] |= {"type": "log", "exponentformat": "power"} if log else {"rangemode": "tozero"}
-    layout["shapes"] = [
-        {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": {"color": VARIANTS[1], "width": 1, "dash": "dot"}}
-        | {"xref": _name("x", column), "yref": f"{_name('y', column)} domain"}
-        for x in marks
-        for column in range(len(panels))
-    ]
+        layout[nth("xaxis", column)] |= {"title": {"text": axis, "standoff": 6}}
+        layout[nth("yaxis", column)] |= {"type": "log", "exponentformat": "power"} if log else {"rangemode": "tozero"}
+    layout["shapes"] = [upright(x, column, **FORK) for x in marks for column in range(len(panels))]
     return {"data": traces, "layout": layout}
 
 
@@ -82,8 +78,7 @@ def branches(steps: np.ndarray, distance: np.ndarray, *, titles: Sequence[str], 
     layout = _row([""], entries=list(titles))
     layout["xaxis"] |= {"title": {"text": "training step", "standoff": 6}}
     layout["yaxis"] |= {"title": {"text": "mean distance / 2-diameter of the reals"}, "rangemode": "tozero"}
-    mark = {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "xref": "x", "yref": "y domain"}
-    layout["shapes"] = [mark | {"line": {"color": VARIANTS[1], "width": 1, "dash": "dot"}}]
+    layout["shapes"] = [upright(at, 0, **FORK)]
     layout["annotations"] = [
         {"x": at, "y": 1, "yref": "y domain", "text": "fork", "showarrow": False, "xanchor": "left", "yanchor": "top"}
     ]
@@ -96,16 +91,15 @@ def ablation(table: pd.DataFrame) -> Figure:
     cells = table.set_index(["what", "data"])
     medians = [[cells["median"].get((what, data), np.nan) for data in columns] for what in rows]
     texts = [[_cell(cells, what, data) for data in columns] for what in rows]
-    shade = np.log10(np.clip(np.array(medians, dtype=float), 1, WORST)) / np.log10(WORST)
     trace = {
         "type": "heatmap",
         "x": columns,
         "y": rows,
-        "z": shade.tolist(),
+        "z": floors_shade(np.array(medians, dtype=float)).tolist(),
         "text": texts,
         "texttemplate": "%{text}",
         "textfont": {"color": "#1F2933"},
-        "colorscale": MATRIX_SCALE,
+        "colorscale": FLOORS,
         "zmin": 0,
         "zmax": 1,
         "showscale": False,
@@ -146,7 +140,7 @@ def _look(series: Sequence[Series]) -> dict[str, tuple[str, str]]:
 def _lines(curve: Curve, title: str, colour: str, dash: str, column: int, *, log: bool, legend: bool) -> list[dict]:
     """A ribbon, where there are several seeds, and the median."""
     low, middle, high = (np.where(y > 0, y, np.nan) if log else y for y in (curve.low, curve.middle, curve.high))
-    axes = {"xaxis": _name("x", column), "yaxis": _name("y", column), "legendgroup": title, "name": title}
+    axes = axes_of(column) | {"legendgroup": title, "name": title}
     traces: list[dict] = []
     if curve.members > 1:
         known = np.isfinite(low) & np.isfinite(high)
@@ -161,22 +155,7 @@ def _lines(curve: Curve, title: str, colour: str, dash: str, column: int, *, log
 
 def _row(titles: Sequence[str], *, entries: Sequence[str]) -> Figure:
     """Subplots side by side with a title each, and a legend below them that has room for its entries."""
-    n = max(1, len(titles))
-    width = (1 - GAP * (n - 1)) / n
-    layout: Figure = {
+    return subplots(titles, gap=GAP) | {
         "margin": {"l": 52, "r": 8, "t": TOP, "b": BOTTOM + SPARE + LINE * -(-len(entries) // 4)},
         "legend": {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
-        "hovermode": "closest",
-        "annotations": [],
     }
-    for column, title in enumerate(titles):
-        domain = [column * (width + GAP), column * (width + GAP) + width]
-        layout[_name("xaxis", column)] = {"domain": domain, "anchor": _name("y", column)}
-        layout[_name("yaxis", column)] = {"domain": [0, 1], "anchor": _name("x", column)}
-        place = {"x": domain[0], "xanchor": "left", "y": 1.01, "yanchor": "bottom", "xref": "paper", "yref": "paper"}
-        layout["annotations"].append({"text": title, "showarrow": False, "font": {"size": 13}} | place)
-    return layout
-
-
-def _name(base: str, column: int) -> str:
-    return base if column == 0 else f"{base}{column + 1}"

@@ -18,12 +18,14 @@ from mvm.scales import arrow_factor, limits, round_number
 __all__ = [
     "arrow_factor",
     "arrows",
+    "axes_of",
     "cloud",
     "coloured",
     "coverage",
     "curves",
     "ends",
     "field",
+    "nth",
     "outlines",
     "planar",
     "round_number",
@@ -31,7 +33,9 @@ __all__ = [
     "scale_of",
     "spectrum_history",
     "spectrum_now",
+    "subplots",
     "title_of",
+    "upright",
 ]
 
 Figure = dict[str, Any]
@@ -170,7 +174,7 @@ def spectrum_now(
                 "marker": {"color": colours[column]},
                 "showlegend": False,
             }
-            | _axes(column)
+            | axes_of(column)
         )
         outline = {"color": QUIET, "width": 1.5, "dash": "dot"}
         traces.append(
@@ -183,12 +187,12 @@ def spectrum_now(
                 "marker": {"size": 4},
             }
             | {"name": "before training"}
-            | _axes(column)
+            | axes_of(column)
         )
     layout = _columns(titles, step=step)
     for column in range(len(titles)):
-        layout[_name("xaxis", column)] |= {"title": {"text": "rank"}, "dtick": 1}
-        layout[_name("yaxis", column)] |= {"rangemode": "tozero"}
+        layout[nth("xaxis", column)] |= {"title": {"text": "rank"}, "dtick": 1}
+        layout[nth("yaxis", column)] |= {"rangemode": "tozero"}
     layout["yaxis"] |= {"title": {"text": SPECTRUM_LABEL[form]}}
     return {"data": _legend_once(traces), "layout": layout}
 
@@ -206,12 +210,12 @@ def spectrum_history(
             traces.append(
                 {"type": "scatter", "x": steps, "y": np.abs(history[:, column, rank]), "mode": "lines", "line": line}
                 | {"name": f"λ{rank + 1}", "showlegend": False}
-                | _axes(column)
+                | axes_of(column)
             )
     layout = _columns(titles, step=step, cursor=True)
     for column in range(len(titles)):
-        layout[_name("xaxis", column)] |= {"title": {"text": "training step"}}
-        layout[_name("yaxis", column)] |= {"type": "log"} if log else {"rangemode": "tozero"}
+        layout[nth("xaxis", column)] |= {"title": {"text": "training step"}}
+        layout[nth("yaxis", column)] |= {"type": "log"} if log else {"rangemode": "tozero"}
     layout["yaxis"] |= {"title": {"text": SPECTRUM_LABEL[form]}}
     return {"data": traces, "layout": layout}
 
@@ -253,17 +257,17 @@ def curves(
                     }
                     | band
                     | {"showlegend": False, "hoverinfo": "skip", "name": f"{title} seeds"}
-                    | _axes(column)
+                    | axes_of(column)
                 )
             traces.append(
                 {"type": "scatter", "x": steps, "y": middle, "mode": "lines", "name": title}
                 | {"line": {"color": colours[variant], "width": 1.8}, "legendgroup": title, "showlegend": column == 0}
-                | _axes(column)
+                | axes_of(column)
             )
     layout = _columns(list(GAPS.values()), step=step, cursor=True)
     for column in range(len(GAPS)):
-        layout[_name("xaxis", column)] |= {"title": {"text": "training step"}}
-        layout[_name("yaxis", column)] |= {"type": "log", "exponentformat": "power"} if log else {"rangemode": "tozero"}
+        layout[nth("xaxis", column)] |= {"title": {"text": "training step"}}
+        layout[nth("yaxis", column)] |= {"type": "log", "exponentformat": "power"} if log else {"rangemode": "tozero"}
     layout["legend"] |= {"y": -0.28, "x": 0.5, "xanchor": "center", "yanchor": "top"}
     layout["margin"] |= {"b": 70}
     return {"data": traces, "layout": layout}
@@ -332,10 +336,8 @@ def _span(real: np.ndarray, margin: float = 0.35) -> list[list[float]]:
 
 
 def _columns(titles: Sequence[str], *, step: int, cursor: bool = False) -> dict:
-    """A row of subplots with one title each."""
-    n = len(titles)
-    width = (1 - GAP * (n - 1)) / n
-    layout: dict[str, Any] = {
+    """A row of subplots, with a cursor at the step or without."""
+    layout = subplots(titles, gap=GAP) | {
         "margin": {"l": 46, "r": 8, "t": 52, "b": 40},
         "legend": {
             "orientation": "h",
@@ -346,35 +348,40 @@ def _columns(titles: Sequence[str], *, step: int, cursor: bool = False) -> dict:
             "itemsizing": "constant",
         },
         "meta": {"step": step},
-        "annotations": [],
-        "hovermode": "closest",
         "bargap": 0.25,
     }
-    for column, title in enumerate(titles):
-        domain = [column * (width + GAP), column * (width + GAP) + width]
-        layout[_name("xaxis", column)] = {"domain": domain, "anchor": _name("y", column)}
-        layout[_name("yaxis", column)] = {"domain": [0, 1], "anchor": _name("x", column)}
-        text = {"text": title, "showarrow": False, "font": {"size": 13}}
-        place = {"x": domain[0], "xanchor": "left", "y": 1.01, "yanchor": "bottom", "xref": "paper", "yref": "paper"}
-        layout["annotations"].append(text | place)
     if cursor:
-        mark = {
-            "type": "line",
-            "x0": step,
-            "x1": step,
-            "y0": 0,
-            "y1": 1,
-            "line": {"color": rgba(QUIET, 0.8), "width": 1},
-        }
-        layout["shapes"] = [mark | {"xref": _name("x", c), "yref": f"{_name('y', c)} domain"} for c in range(n)]
+        layout["shapes"] = [upright(step, column, color=rgba(QUIET, 0.8)) for column in range(len(titles))]
     return layout
 
 
-def _axes(column: int) -> dict:
-    return {"xaxis": _name("x", column), "yaxis": _name("y", column)}
+def subplots(titles: Sequence[str], *, gap: float) -> dict[str, Any]:
+    """What a layout says of plots side by side with a title each, a share `gap` of the width apart."""
+    layout: dict[str, Any] = {"annotations": [], "hovermode": "closest"}
+    width = (1 - gap * (len(titles) - 1)) / max(1, len(titles))
+    for column, title in enumerate(titles):
+        domain = [column * (width + gap), column * (width + gap) + width]
+        layout[nth("xaxis", column)] = {"domain": domain, "anchor": nth("y", column)}
+        layout[nth("yaxis", column)] = {"domain": [0, 1], "anchor": nth("x", column)}
+        text = {"text": title, "showarrow": False, "font": {"size": 13}}
+        place = {"x": domain[0], "xanchor": "left", "y": 1.01, "yanchor": "bottom", "xref": "paper", "yref": "paper"}
+        layout["annotations"].append(text | place)
+    return layout
 
 
-def _name(base: str, column: int) -> str:
+def upright(x: float, column: int, **line: Any) -> dict[str, Any]:
+    """A vertical line through a subplot."""
+    ends = {"x0": x, "x1": x, "y0": 0, "y1": 1, "xref": nth("x", column)}
+    return ends | {"type": "line", "yref": f"{nth('y', column)} domain", "line": {"width": 1} | line}
+
+
+def axes_of(column: int) -> dict[str, str]:
+    """On which axes a trace of a subplot lies."""
+    return {"xaxis": nth("x", column), "yaxis": nth("y", column)}
+
+
+def nth(base: str, column: int) -> str:
+    """The name of a subplot's axis, as Plotly counts."""
     return base if column == 0 else f"{base}{column + 1}"
 
 

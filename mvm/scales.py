@@ -2,6 +2,7 @@
 
     factor    round(ARROW · width / q.95(‖moves‖))    round: to the nearest of 1, 2, 5, 10, ... in ratio
     limits    [q_c, q_1−c] of the values, or ±max(|q_c|, |q_1−c|)
+    shade     log(x) / log(WORST), within [0, 1]
 
 q are quantiles over all panels: what is drawn side by side has one scale.
 """
@@ -12,9 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["arrow_factor", "limits", "round_number"]
+__all__ = ["arrow_factor", "floors_shade", "limits", "round_number"]
 
 ARROW = 0.12  # of a panel's width: about the length of the longest of twenty arrows
+WORST = 30.0  # a score of so many floors has the last colour
 
 
 def arrow_factor(moves: Sequence[np.ndarray], span: Sequence[Sequence[float]]) -> float:
@@ -43,3 +45,8 @@ def limits(values: Sequence[np.ndarray], *, symmetric: bool = False, cut: float 
     if not high > low:
         low, high = low - 0.5, high + 0.5
     return float(low), float(high)
+
+
+def floors_shade(scores: np.ndarray) -> np.ndarray:
+    """Where on a scale from 0 to 1 scores over their floors lie: the floor is at 0."""
+    return np.log(np.clip(scores, 1, WORST)) / np.log(WORST)

@@ -12,8 +12,9 @@ from mvm.figures.drawing import legend, log_axis, panels_of, ribbon, ribbon_over
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, seeds_said, signs, tex, three
 from mvm.fork import PARTED, Branches, origin
-from mvm.palette import QUIET, VARIANTS, title_of, variant_colours
+from mvm.palette import FLOORS, QUIET, VARIANTS, title_of, variant_colours
 from mvm.runs import Run, RunError
+from mvm.scales import floors_shade
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,8 +33,6 @@ __all__ = [
 ]
 
 DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)))  # for more series than there are colours
-SHADES = ((0, "#E8F3EE"), (0.35, "#FBE9C6"), (1, "#E58A4E"))  # from the floor to `WORST` times it
-WORST = 30.0
 INK, INK_QUIET = "#1F2933", "#3F4A54"
 RANGE_WIDTH = 0.95  # inches: a narrower cell has its median alone
 
@@ -130,10 +129,10 @@ def draw_ablation(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
     height = max(0.42 if ranged else 0.27, 0.13 * deep + 0.1)
     figure.set_figheight(len(rows) * height + 0.16 * (max(head.count("\n") for head in heads) + 1) + 0.08)
     axes = figure.subplots()
-    shades = LinearSegmentedColormap.from_list("over floor", SHADES)
-    shade = table.pivot(index="what", columns="data", values="median").reindex(index=rows, columns=columns)
-    shade = np.log(np.clip(shade.to_numpy(), 1, WORST)) / np.log(WORST)
-    axes.pcolormesh(np.ma.masked_invalid(shade), cmap=shades, vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
+    shades = LinearSegmentedColormap.from_list("over floor", FLOORS)
+    over = table.pivot(index="what", columns="data", values="median").reindex(index=rows, columns=columns)
+    shade = np.ma.masked_invalid(floors_shade(over.to_numpy()))
+    axes.pcolormesh(shade, cmap=shades, vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
     for _, cell in table.iterrows():
         x, y = columns.index(cell["data"]) + 0.5, rows.index(cell["what"]) + 0.5
         spread = ranged and cell["n"] > 1
