@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 
 import streamlit as st
 
 from app.live_plot import ensure_plotly_js
-from app.state import later, projector, spare
+from app.state import warm_up
 from app.views.claims import claims
 from app.views.faces import faces
 from app.views.figures import figures_page
 from app.views.lab import lab
 from app.views.runs import runs_page
-
-
-@st.cache_resource
-def warm_up() -> None:
-    """Start, once, what takes seconds to import: a trainer in waiting, and a little later the UMAP worker.
-
-    Streamlit collects garbage after every run of a script or fragment, which with torch loaded takes most of a live
-    view's time: what is imported by now will stay, so it is taken out of the collector's sight.
-    """
-    gc.collect()
-    gc.freeze()
-    spare().warm()
-    later(projector)
-
 
 st.set_page_config(page_title="MvM Lab", page_icon=":material/scatter_plot:", layout="wide")
 st.html(

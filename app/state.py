@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import time
 from collections.abc import Callable
@@ -44,6 +45,7 @@ __all__ = [
     "spare",
     "start",
     "train",
+    "warm_up",
     "way",
 ]
 
@@ -155,6 +157,19 @@ def later(work: Callable[[], object]) -> None:
     timer = Timer(WARM_AFTER, work)
     timer.daemon = True
     timer.start()
+
+
+@st.cache_resource
+def warm_up() -> None:
+    """Start, once, what takes seconds to import: a trainer in waiting, and a little later the UMAP worker.
+
+    Streamlit collects garbage after every run of a script or fragment, which with torch loaded takes most of a live
+    view's time: what is imported by now will stay, so it is taken out of the collector's sight.
+    """
+    gc.collect()
+    gc.freeze()
+    spare().warm()
+    later(projector)
 
 
 def train(run: Run) -> None:
