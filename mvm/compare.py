@@ -35,10 +35,9 @@ __all__ = [
     "curves",
     "data_title",
     "differences",
-    "label_of",
-    "last_scores",
     "main_score",
     "matrix",
+    "other_scores",
     "over_floor",
     "qualities",
     "quality",
@@ -58,6 +57,7 @@ NO_DIFFERENCE = {  # settings that do not change what is learned: runs that diff
 }  # fmt: skip
 SAID_FIRST = ("data", "recipe", "batch")  # a method is told by its variants
 GAP_LABELS = {"d_c": "d_c, centroid gap", "d_g": "d_g, 2-diameter gap", "d_H": "d_H, Hausdorff distance"}
+TOLD = ("precision", "recall", "coverage", "density", "distance_mean", "geodesic_spearman")
 QUARTILES = (0.25, 0.5, 0.75)
 MOST_PLACES = 400  # on a common axis
 
@@ -283,6 +283,12 @@ def main_score(keys: Iterable[str]) -> str | None:
 def beside(row: dict[str, Any], name: str) -> str:
     """The key of a score of the main one's kind: of pictures, by the same features."""
     return "".join((main_score(row) or "").rpartition(".")[:2]) + name
+
+
+def other_scores(runs: Iterable[Run]) -> list[str]:
+    """Keys of those that are told beside the main one, of the first run that has any."""
+    row = next((scores.rows[0] for run in runs if (scores := last_scores(run))), {})
+    return [key for name in TOLD if row.get(key := beside(row, name)) is not None]
 
 
 def quality(row: dict[str, Any]) -> tuple[str, float | None]:

@@ -64,7 +64,6 @@ __all__ = [
     "RunError",
     "Status",
     "all_runs",
-    "check_name",
     "launch",
     "opened",
     "run_folders",
@@ -477,11 +476,7 @@ def state_of(event: dict | None, *, alive: bool) -> str:
 
 
 def opened(path: Path, known: MutableMapping[str, Run]) -> Run:
-    """The run in a folder, opened anew only if the known one is not there any more.
-
-    Args:
-        path: its folder.
-        known: runs by path; it is kept up to date.
+    """The run in a folder: the one known by that path as long as it is there, else a new one, known from now on.
 
     Raises:
         RunError: as for `Run`.

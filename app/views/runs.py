@@ -19,18 +19,7 @@ from app.live_plot import live_plot
 from app.state import Tab, page, run_named, train
 from app.transport import STATES, duration, wake
 from mvm.archive import pack, unpack
-from mvm.compare import (
-    AXES,
-    beside,
-    curves,
-    differences,
-    label_of,
-    last_scores,
-    main_score,
-    matrix,
-    quantities,
-    scoreboard,
-)
+from mvm.compare import AXES, curves, differences, label_of, main_score, matrix, other_scores, quantities, scoreboard
 from mvm.config import ConfigError
 from mvm.fork import Branches, Origin, changeable, config_at, fork, fresh_name, origin
 from mvm.index import Summary, summaries
@@ -41,7 +30,6 @@ __all__ = ["runs_page"]
 
 MOST_COMPARED = 24
 KINDS = {"all": None, "points": False, "pictures": True}
-BESIDE = ("precision", "recall", "coverage", "density", "distance_mean", "geodesic_spearman")  # the main score
 
 
 @dataclass
@@ -447,8 +435,7 @@ def scores_row(runs: list[Run], pinned: Run | None) -> None:
     st.markdown(
         "**Last scores** &nbsp; :gray[medians over seeds; score / floor: W₂ of points, Fréchet distance of pictures]"
     )
-    scored = next((scores.rows[0] for run in runs if (scores := last_scores(run))), {})
-    others = [key for name in BESIDE if scored.get(key := beside(scored, name)) is not None]
+    others = other_scores(runs)
     board = scoreboard(runs, keys=others, baseline=pinned)
     board["against"] *= 100
     spread = zip(board["low"], board["high"], strict=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mvm.compare import AXES, QUARTILES, curves, main_score, matrix, quantities
-from mvm.figures.drawing import legend, log_axis, panels_of, ribbon, ribbon_over_steps, step_axis, wrapped
+from mvm.figures.drawing import legend, log_axis, panels_of, ribbon, ribbon_over, step_axis, wrapped
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, seeds_said, signs, tex, three
 from mvm.fork import PARTED, Branches, origin
@@ -213,7 +213,7 @@ def draw_branches(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
     for variant, colour in zip(variants, variant_colours(len(variants)), strict=True):
         part = table[table["variant"] == variant]
         look = {"colour": colour, "label": title_of(variant), "log": False, "several": part["seed"].nunique() > 1}
-        ribbon_over_steps(axes, part, "distance", **look)
+        ribbon_over(axes, part, "distance", **look)
     step_axis(axes, table["step"])
     axes.set_ylim(-0.02 * axes.get_ylim()[1], None)  # one that has not parted lies on the axis, and is to be seen
     axes.axvline(made.step, color=QUIET, linewidth=0.8, linestyle=(0, (3, 2)), zorder=0)

@@ -17,19 +17,8 @@ import torch
 from mvm.compare import Series
 from mvm.config import ConfigError
 from mvm.descriptors import DESCRIPTORS, descriptors_of
-from mvm.figures.drawing import (
-    MARGIN,
-    NARROWEST_CLOUD,
-    dot,
-    draw_points,
-    flat,
-    framed,
-    legend,
-    look_at,
-    span_of,
-    tint,
-    wrapped,
-)
+from mvm.figures.clouds import MARGIN, NARROWEST_CLOUD, draw_points, flat, look_at, span_of
+from mvm.figures.drawing import dot, framed, legend, tint, wrapped
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, tex
 from mvm.files import RunError

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mvm.compare import QUARTILES, label_of
-from mvm.figures.drawing import legend, log_axis, panels_of, ribbon_over_steps, step_axis
+from mvm.figures.drawing import legend, log_axis, panels_of, ribbon_over, step_axis
 from mvm.figures.paper import FAINT, SPECTRUM_LABELS, SPECTRUM_NAMES
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, signs, tex, three
@@ -269,7 +269,7 @@ def draw_loss(figure: Figure, table: pd.DataFrame, selection: Selection) -> None
         log = bool((table[name].dropna() > 0).all())
         for one in selection.series():
             part, several = table[table["series"] == one.title], len(one.members) > 1
-            ribbon_over_steps(axes, part, name, colour=one.colour, label=one.title, log=log, several=several)
+            ribbon_over(axes, part, name, colour=one.colour, label=one.title, log=log, several=several)
         if log:
             log_axis(axes)
         step_axis(axes, table["step"])

@@ -11,21 +11,8 @@ import torch
 
 from mvm.compare import QUARTILES, quality
 from mvm.config import FACES
-from mvm.figures.drawing import (
-    MARGIN,
-    NARROWEST_CLOUD,
-    dot,
-    draw_points,
-    flat,
-    framed,
-    legend,
-    log_axis,
-    panels_of,
-    ribbon_over_steps,
-    step_axis,
-    tint,
-    wrapped,
-)
+from mvm.figures.clouds import MARGIN, NARROWEST_CLOUD, draw_points, flat
+from mvm.figures.drawing import dot, framed, legend, log_axis, panels_of, ribbon_over, step_axis, tint, wrapped
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, tex, three
 from mvm.history import GAPS
@@ -222,7 +209,7 @@ def draw_distances(figure: Figure, table: pd.DataFrame, selection: Selection) ->
     for axes, gap in zip(panels, GAPS, strict=True):
         for one in series:
             part, several = table[table["series"] == one.title], len(one.members) > 1
-            ribbon_over_steps(axes, part, gap, colour=one.colour, label=one.title, log=True, several=several)
+            ribbon_over(axes, part, gap, colour=one.colour, label=one.title, log=True, several=several)
         axes.set_title(GAP_TITLES[gap])
         log_axis(axes)
         step_axis(axes, table["step"])
