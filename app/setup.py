@@ -15,7 +15,7 @@ from mvm.methods import METHODS
 
 __all__ = ["experiment"]
 
-OF_POINTS = ("width", "depth", "activation", "unit_embedding")
+OF_POINTS = ("width", "depth", "activation", "frequencies", "unit_embedding")
 OF_IMAGES = ("channels", "metric_channels")
 BATCHES = {False: [2**k for k in range(4, 13)], True: [2**k for k in range(3, 10)]}
 

@@ -38,6 +38,7 @@ CHANGES: dict[str, dict[str, object]] = {
     "n = 32": {"network.embedding_dim": 32},
     "m = 2": {"network.noise_dim": 2},
     "SiLU": {"network.activation": "silu"},
+    "sines of frequency 2 and 8 for the metric": {"network.frequencies": (2.0, 8.0)},
     "width 128": {"network.width": 128},
     "batch 1024": {"batch": 1024},
     "twice the steps": {"steps": 8000},

@@ -28,7 +28,7 @@ from mvm.data.load import PointData
 from mvm.forces import forces
 from mvm.methods import METHODS
 from mvm.microscope import Map, geodesic, log_volume, pull_back, restrict, tangents
-from mvm.networks.mlp import StackedMLP
+from mvm.networks.mlp import metric_perceptron
 from mvm.runs import Run, RunError
 from mvm.scales import round_number
 from toy_manifolds import Manifold, MobiusStrip, Sphere, Torus
@@ -177,8 +177,8 @@ def metric_at(run: Run, member: int, step: int, *, units: PointData | None = Non
             def row(name: str) -> Tensor:
                 return file.get_slice(name)[member : member + 1]
 
-            sizes = [row("metric.weights.0").shape[1], *[net.width] * net.depth, net.embedding_dim]
-            metric = StackedMLP(sizes, [stream], activation=net.activation, unit_length=net.unit_embedding)
+            dim = row("metric.weights.0").shape[1] // (1 + 2 * len(net.frequencies))
+            metric = metric_perceptron(net, dim, [stream])
             method = METHODS[alone.method](alone, None, metric, [stream])
             metric.load_state_dict({name: row(f"metric.{name}") for name in metric.state_dict()})
             for name, own in method.state.items():

@@ -19,7 +19,7 @@ from mvm.config import Config, ConfigError
 from mvm.data.load import ImageData, PointData
 from mvm.methods import METHODS, Draws, Loss
 from mvm.methods.base import stream
-from mvm.networks.mlp import StackedMLP
+from mvm.networks.mlp import StackedMLP, metric_perceptron
 from mvm.networks.resnet import image_networks
 
 __all__ = ["Experiment", "Player", "Step", "device_of", "fit", "view_noise"]
@@ -150,10 +150,9 @@ class Experiment:
                 self.data.size, [stream(seed, -1) for seed in config.seeds], copies=copies, noise_dim=inputs,
                 embedding_dim=net.embedding_dim, channels=net.channels, metric_channels=net.metric_channels, bf16=bf16,
             )  # fmt: skip
-        hidden, settings = [net.width] * net.depth, {"copies": copies, "activation": net.activation}
-        generator = StackedMLP([inputs, *hidden, dim], streams, **settings)
-        sizes = [dim, *hidden, net.embedding_dim]
-        return generator, StackedMLP(sizes, streams, **settings, unit_length=net.unit_embedding)
+        sizes = [inputs, *[net.width] * net.depth, dim]
+        generator = StackedMLP(sizes, streams, copies=copies, activation=net.activation)
+        return generator, metric_perceptron(net, dim, streams, copies=copies)
 
     def share(self) -> None:
         """Take over the first process's state, where several train together."""

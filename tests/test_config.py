@@ -219,6 +219,7 @@ def test_with_changes_refuses_in_one_line(changes, words):
         ({"seeds": (2**31,)}, "seeds: "),
         ({"optimiser": {"metric_betas": (0.5, 1.0)}}, "optimiser.metric_betas: each β must be"),
         ({"optimiser": {"generator_betas": (-0.1, 0.9)}}, "optimiser.generator_betas: each β must be"),
+        ({"network": {"frequencies": (0,)}}, "network.frequencies: each frequency must be above 0, and at most 1000"),
         ({"mvm": {"metric_loss": "nope"}}, "mvm.metric_loss: metric loss: unknown 'nope'; known: direction_triplet"),
         ({"mvm": {"metric_loss": "pml:FastAPLoss"}}, "mvm.metric_loss: "),
         ({"mvm": {"miner": "BatchHardMiner"}}, "mvm.miner: metric loss: miner 'BatchHardMiner' needs"),

@@ -55,8 +55,9 @@ def uneven(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_lens_is_the_trainings_own_embedding(method: str) -> None:
     """Of every member and method, whatever that makes of its weights; and it can be differentiated."""
-    variants = {"variants": ("centroid", "both+covariance"), "seeds": (0, 1)} if method == "mvm" else {"seeds": (0, 1)}
-    run, experiment = begun(method=method, points=64, **variants)
+    variants = {"variants": ("centroid", "both+covariance")} if method == "mvm" else {}
+    network = {"width": 8, "frequencies": (2, 8) if method in ("mvm", "sngan") else ()}
+    run, experiment = begun(method=method, points=64, seeds=(0, 1), network=network, **variants)
     x = run.data.view[:9]
     for member in range(len(run.config.members)):
         lens = metric_at(run, member, 3)

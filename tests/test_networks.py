@@ -1,10 +1,11 @@
 """The stacked perceptron against V separate torch networks."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from mvm.networks.mlp import ACTIVATIONS, StackedMLP
+from mvm.networks.mlp import ACTIVATIONS, StackedMLP, waves
 
 SIZES = [3, 16, 16, 5]
 MODULES = {"relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(0.2), "silu": nn.SiLU}
@@ -61,6 +62,20 @@ def test_gradcheck_by_input_and_weights():
         return torch.func.functional_call(network, dict(zip(names, parameters, strict=True)), (x,))
 
     assert torch.autograd.gradcheck(run, (points(2, 3, 2).requires_grad_(), *network.parameters()))
+
+
+def test_waves_join_the_input_and_none_is_steeper_than_it():
+    x = points(2, 5, 3).requires_grad_()
+    joined = waves(x, (2, 8.5))
+    plain = x.detach().numpy()
+    parts = [plain, np.sin(2 * plain) / 2, np.cos(2 * plain) / 2, np.sin(8.5 * plain) / 8.5, np.cos(8.5 * plain) / 8.5]
+    np.testing.assert_allclose(joined.detach().numpy(), np.concatenate(parts, axis=-1), atol=1e-15)
+    for column in range(15):
+        (slope,) = torch.autograd.grad(joined[..., column].sum(), x, retain_graph=True)
+        assert slope.abs().amax() <= 1
+    network = StackedMLP(SIZES, seeded(0, 1), frequencies=(2, 8.5)).double()
+    after = StackedMLP([15, *SIZES[1:]], seeded(0, 1)).double()
+    assert torch.equal(network(x), after(joined))
 
 
 def test_unit_length_divides_by_the_norm():

@@ -175,7 +175,7 @@ def test_fit_is_algorithm_1(settings):
     [
         {},
         {"recipe": "paper"},
-        {"mvm": {"cooperative": True, "gamma": 0.2}},
+        {"mvm": {"cooperative": True, "gamma": 0.2}, "network": {"frequencies": (2, 8)}},
         {"mvm": {"metric_loss": "softplus_triplet"}, "network": {"width": 8, "unit_embedding": True}},
         {"mvm": {"metric_loss": "pml:TripletMarginLoss", "miner": "BatchHardMiner"}},
     ],

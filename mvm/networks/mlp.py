@@ -1,6 +1,7 @@
 """Multilayer perceptrons with a variant axis: V independent networks evaluated as one.
 
-    x ← φ(x W_v + b_v)          x: (V, B, in),  W: (V, in, out),  b: (V, 1, out)
+    x ← φ(x W_v + b_v)                      x: (V, B, in),  W: (V, in, out),  b: (V, 1, out)
+    x ← (x, sin(ωx)/ω, cos(ωx)/ω, ...)      first, where frequencies ω are given: each part has slope 1 at most
 
 One batched matrix product per layer serves every variant, and the gradient of a loss summed over V is the gradient of
 each variant's own loss.
@@ -17,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mvm.parallel import rowwise
+from mvm.settings import Settings
 
-__all__ = ["ACTIVATIONS", "StackedMLP"]
+__all__ = ["ACTIVATIONS", "StackedMLP", "metric_perceptron", "waves"]
 
 ACTIVATIONS = {"relu": F.relu, "leaky_relu": lambda x: F.leaky_relu(x, 0.2), "silu": F.silu}
 
@@ -32,6 +34,7 @@ class StackedMLP(nn.Module):
             are drawn from U(−1/√in, 1/√in), so equal seeds start from equal weights.
         copies: how many variants share each initialisation; V = copies · len(generators), seeds vary fastest.
         activation: name in `ACTIVATIONS`.
+        frequencies: ω of the waves that join the input.
         unit_length: scale each output to Euclidean length 1.
     """
 
@@ -42,11 +45,13 @@ class StackedMLP(nn.Module):
         *,
         copies: int = 1,
         activation: str = "relu",
+        frequencies: Sequence[float] = (),
         unit_length: bool = False,
     ) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation]
-        self.unit_length = unit_length
+        self.frequencies, self.unit_length = tuple(frequencies), unit_length
+        sizes = [sizes[0] * (1 + 2 * len(self.frequencies)), *sizes[1:]]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
         for inputs, outputs in pairwise(sizes):
@@ -73,8 +78,28 @@ class StackedMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(V, B, in)` to `(V, B, out)`."""
         last = len(self.weights) - 1
+        if self.frequencies:
+            x = waves(x, self.frequencies)
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.baddbmm(bias, x, weight)
             if layer < last:
                 x = self.activation(x)
         return F.normalize(x, dim=-1) if self.unit_length else x
+
+
+def metric_perceptron(net: Settings, dim: int, generators: Sequence[torch.Generator], *, copies: int = 1) -> StackedMLP:
+    """g_w on points, `(V, B, dim) -> (V, B, n)`, as a config's `NetworkSettings` say."""
+    sizes = [dim, *[net.width] * net.depth, net.embedding_dim]
+    return StackedMLP(
+        sizes, generators, copies=copies, activation=net.activation, frequencies=net.frequencies,
+        unit_length=net.unit_embedding,
+    )  # fmt: skip
+
+
+def waves(x: Tensor, frequencies: Sequence[float]) -> Tensor:
+    """x `(..., D)` joined by sin(ωx)/ω and cos(ωx)/ω of each frequency: `(..., D (1 + 2 frequencies))`.
+
+    A ReLU network of few units is slow to bend at small scales (its spectral bias: Rahaman et al. 2019; the remedy:
+    Tancik et al. 2020, Fourier features).
+    """
+    return torch.cat([x, *(wave(w * x) / w for w in frequencies for wave in (torch.sin, torch.cos))], dim=-1)
