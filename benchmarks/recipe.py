@@ -2,6 +2,7 @@
 
     python -m benchmarks.recipe             all manifolds, three recipes, seeds and samples that no tuning has seen
     python -m benchmarks.recipe --changes   one change at a time, on the tuning's manifolds and seeds
+    python -m benchmarks.recipe --waves     the metric with sines and cosines beside its input, on all manifolds
 
 Each seed is scored on real samples of its own (`benchmarks.cells`).
 """
@@ -22,6 +23,7 @@ TUNED_ON = ("spiral", "concentric_circles", "eight_gaussians")
 HARD = {"eight_gaussians", "checkerboard"}  # these may be at twice the floor, all others at 1.3 times
 BOTH = {"published": "centroid+distance_matrix"}
 FLOORED = ("precision", "recall", "coverage")  # shown beside their floors
+WAVES = {"network.frequencies": (2.0, 8.0)}
 CHANGES: dict[str, dict[str, object]] = {
     "none": {},
     "both rates 1e-3": {"optimiser.generator_lr": 1e-3, "optimiser.metric_lr": 1e-3},
@@ -38,7 +40,7 @@ CHANGES: dict[str, dict[str, object]] = {
     "n = 32": {"network.embedding_dim": 32},
     "m = 2": {"network.noise_dim": 2},
     "SiLU": {"network.activation": "silu"},
-    "sines of frequency 2 and 8 for the metric": {"network.frequencies": (2.0, 8.0)},
+    "waves of frequency 2 and 8": WAVES,
     "width 128": {"network.width": 128},
     "batch 1024": {"batch": 1024},
     "twice the steps": {"steps": 8000},
@@ -50,6 +52,7 @@ def main() -> None:
     """Measure, print and write the table that was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--changes", action="store_true", help="one change at a time instead of all manifolds")
+    parser.add_argument("--waves", action="store_true", help="the metric with waves, and without, on all manifolds")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--manifolds", nargs="+", choices=MANIFOLDS, help="only these")
     parser.add_argument("--seeds", type=int, default=5, help="how many (default 5; of the tuning's, there are 3)")
@@ -60,7 +63,8 @@ def main() -> None:
     given = "".join(f" --{k} {v}" for k, v in (("steps", options.steps), ("seeds", options.seeds)))
     given += f" --points {options.points}" if options.points != POINTS else ""
     given += f" --manifolds {' '.join(options.manifolds)}" if options.manifolds else ""
-    (changes if options.changes else recipes)(options, f"python -m benchmarks.recipe{given}")
+    table = changes if options.changes else waves if options.waves else recipes
+    table(options, f"python -m benchmarks.recipe{given}")
 
 
 def recipes(options: argparse.Namespace, command: str) -> None:
@@ -94,6 +98,30 @@ def recipes(options: argparse.Namespace, command: str) -> None:
         "all other columns are the default's. s: processor time of training all seeds together."
     )
     write_section(options.out, "recipe", "One recipe, every manifold", command, note, table)
+
+
+def waves(options: argparse.Namespace, command: str) -> None:
+    """The default with waves and without, on every manifold."""
+    names, cells = options.manifolds or list(MANIFOLDS), []
+    for data in names:
+        seeds = FRESH[: options.seeds]
+        base = Config.make(data=data, variants=("both",), seeds=seeds, steps=options.steps, device="cpu")
+        cells.append(Cell("stabilised", base, points=options.points))
+        cells.append(Cell("waves", base.with_changes(WAVES), points=options.points))
+    rows = run(cells, options.out / "tables" / "cells.jsonl", processes=options.processes)
+    write_csv(options.out / "tables" / "waves.csv", rows)
+    lines, keys = [], ("w2_ratio", *FLOORED)
+    for data in names:
+        plain, waved = (next(r for r in rows if (r["data"], r["label"]) == (data, k)) for k in ("stabilised", "waves"))
+        pairs = [f"{shown(median(plain, key))} → {shown(median(waved, key))}" for key in keys]
+        lines.append([MANIFOLDS[data].title, *pairs, shown(median(plain, "coverage_floor"))])
+    header = ["manifold", "W₂ / floor", *FLOORED, "floor of coverage"]
+    note = (
+        f"Median of {options.seeds} seeds, seed i scored on {options.points:,} real points of its own: without → with "
+        f"`--network.frequencies {' '.join(f'{w:g}' for w in WAVES['network.frequencies'])}`."
+    )
+    title = "Waves beside the metric's input"
+    write_section(options.out, "waves", title, f"{command} --waves", note, markdown(header, lines))
 
 
 def changes(options: argparse.Namespace, command: str) -> None:

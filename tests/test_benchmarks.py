@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import json
 import re
+import statistics
 import sys
 
 import pytest
@@ -119,6 +120,18 @@ def test_recipe_table(monkeypatch, tmp_path, capsys):
     rows = list(csv.DictReader((tmp_path / "tables" / "recipe.csv").open()))
     assert len(rows) == 2 * len(RECIPES["mvm"]) * 2
     assert {row["label"] for row in rows} == set(RECIPES["mvm"])
+
+
+def test_waves_table(monkeypatch, tmp_path):
+    run(recipe, monkeypatch, "--waves", "--manifolds", "circle", "--seeds", "2", "--out", str(tmp_path))
+    page = (tmp_path / "results.md").read_text()
+    assert "with `--network.frequencies 2 8`" in page
+    rows = list(csv.DictReader((tmp_path / "tables" / "waves.csv").open()))
+    plain, waved = (
+        statistics.median(float(r["w2_ratio"]) for r in rows if r["label"] == k) for k in ("stabilised", "waves")
+    )
+    assert plain != waved
+    assert f"| Circle | {plain:.2f} → {waved:.2f} | " in page
 
 
 def test_changes_table(monkeypatch, tmp_path):

@@ -50,8 +50,9 @@ class StackedMLP(nn.Module):
     ) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation]
-        self.frequencies, self.unit_length = tuple(frequencies), unit_length
-        sizes = [sizes[0] * (1 + 2 * len(self.frequencies)), *sizes[1:]]
+        self.unit_length = unit_length
+        self.register_buffer("frequencies", torch.tensor(frequencies, dtype=torch.float), persistent=False)
+        sizes = [sizes[0] * (1 + 2 * len(frequencies)), *sizes[1:]]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
         for inputs, outputs in pairwise(sizes):
@@ -78,7 +79,7 @@ class StackedMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(V, B, in)` to `(V, B, out)`."""
         last = len(self.weights) - 1
-        if self.frequencies:
+        if len(self.frequencies):
             x = waves(x, self.frequencies)
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.baddbmm(bias, x, weight)
@@ -96,10 +97,13 @@ def metric_perceptron(net: Settings, dim: int, generators: Sequence[torch.Genera
     )  # fmt: skip
 
 
-def waves(x: Tensor, frequencies: Sequence[float]) -> Tensor:
-    """x `(..., D)` joined by sin(ωx)/ω and cos(ωx)/ω of each frequency: `(..., D (1 + 2 frequencies))`.
+def waves(x: Tensor, frequencies: Tensor) -> Tensor:
+    """x `(..., D)` joined by sin(ωx)/ω of each frequency `(k,)`, and then cos(ωx)/ω of each: `(..., D (1 + 2k))`.
 
     A ReLU network of few units is slow to bend at small scales (its spectral bias: Rahaman et al. 2019; the remedy:
     Tancik et al. 2020, Fourier features).
     """
-    return torch.cat([x, *(wave(w * x) / w for w in frequencies for wave in (torch.sin, torch.cos))], dim=-1)
+    w = frequencies[:, None]
+    phases = x[..., None, :] * w
+    both = torch.stack([phases.sin(), phases.cos()], dim=-3) / w
+    return torch.cat([x, both.flatten(-3)], dim=-1)
