@@ -46,14 +46,13 @@ from mvm.methods import METHODS
 from mvm.microscope import ellipses, log_volume
 from mvm.palette import DIVERGING, SEQUENTIAL, VOLUME
 from mvm.runs import Run, RunError
-from mvm.spectrum import modes_shown
+from mvm.spectrum import MOST_RANKS, modes_shown
 
 __all__ = ["Chosen", "Flat", "chosen", "controls", "over_clouds", "over_projection", "say", "take"]
 
 LAYERS = ["real", "fake", "grid", "forces", "metric", "geodesic"]
 FIRST = LAYERS[:3]
 COLOURS = ["kind", "eigenvector", "trust", "continuity"]
-RANKS = list(range(1, 11))
 MOST_ARROWS = 256  # in a panel
 ON_SURFACE = 120  # ellipses in space
 ENDS = "_layers.ends"  # of the geodesic, in the session
@@ -138,7 +137,7 @@ def controls(tab: Page, run: Run | None) -> None:
     )  # fmt: skip
     if colour == "eigenvector":
         st.select_slider(
-            "Eigenvector", RANKS, 2, key=tab.key("rank"), **common,
+            "Eigenvector", list(range(1, MOST_RANKS + 1)), 2, key=tab.key("rank"), **common,
             help="rank of its eigenvalue in the row of spectra; the first of D / mean D is almost the same everywhere",
         )  # fmt: skip
 
@@ -491,7 +490,7 @@ def _moves(
 def _modes(key: tuple, _sets: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Eigenvalues `(k,)`, and modes at reals and fakes `(k, n)` each, of mean square 1 on the former."""
     real, fake = (torch.from_numpy(of) for of in _sets)
-    found = modes_shown(real, fake, k=RANKS[-1])
+    found = modes_shown(real, fake, k=MOST_RANKS)
     return found.values.numpy(), found.real.numpy(), found.fake.numpy()
 
 

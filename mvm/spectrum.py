@@ -28,6 +28,7 @@ from torch import Tensor
 from mvm.distances import pairwise
 
 __all__ = [
+    "MOST_RANKS",
     "SPECTRUM_FORMS",
     "Modes",
     "Spectrum",
@@ -39,6 +40,8 @@ __all__ = [
     "modes_shown",
     "uniformity",
 ]
+
+MOST_RANKS = 10  # eigenvectors that a person may look at
 
 
 @dataclass(frozen=True)

@@ -680,6 +680,7 @@ BAD = {
     "a form": (["--form", "fancy"], "form: unknown 'fancy'; known: distance, mds"),
     "a quantity": (["--quantity", "joy"], "quantity: none of these runs records 'joy'; known: d_c, d_g, d_H, "),
     "an axis": (["--axis", "tilt"], "axis: unknown 'tilt'; known: step, share, seconds, examples"),
+    "a rank": (["--rank", "11"], "rank: must be from 1 to 10, got 11"),
     "no fork": (["--figure", "branches"], "branches: give two runs, one of them a fork of the other"),
     "one batch": (["--figure", "batch"], "batch: all runs have batch 16; give runs of several batch sizes"),
     "an ending": (["--out", "x.docx"], "out: x.docx must end in .zip, .pdf, .svg, .png, or be a folder"),

@@ -111,15 +111,18 @@ def test_the_field_is_the_pull_back_on_a_grid_and_ellipses_are_its_steps(ring):
                     assert length <= float(row["step_length"]) * 1.005
 
 
-def test_the_mode_is_the_second_eigenvector_of_the_reals(ring):
-    rows, held = data("modes", [ring], seed=1), load_file(ring.snapshot_path(STEPS))
+@pytest.mark.parametrize("rank", [2, 5])
+def test_a_mode_is_an_eigenvector_of_the_reals(ring, rank):
+    rows, held = data("modes", [ring], seed=1, rank=rank), load_file(ring.snapshot_path(STEPS))
     for variant, member in (("centroid", 1), ("both", 3)):
-        pairs = eigenpairs(torch.from_numpy(held["real_embedding"][member]), k=2)
+        pairs = eigenpairs(torch.from_numpy(held["real_embedding"][member]), k=rank)
         part = rows[rows["variant"] == variant]
-        np.testing.assert_allclose(part["eigenvalue"], pairs.values[1], rtol=1e-5)
+        np.testing.assert_allclose(part["eigenvalue"], pairs.values[rank - 1], rtol=1e-5)
         entries = part.loc[part["kind"] == "real", "entry"].to_numpy()
-        np.testing.assert_allclose(entries, pairs.vectors[:, 1] * len(entries) ** 0.5, atol=1e-4)
+        np.testing.assert_allclose(entries, pairs.vectors[:, rank - 1] * len(entries) ** 0.5, atol=1e-4)
         np.testing.assert_allclose((entries**2).mean(), 1, rtol=1e-4)
+    titles = [axes.get_title() for axes in render("modes", [ring], rank=rank).axes]
+    assert any(rf"$\lambda_{{{rank}}}=" in title for title in titles)
 
 
 def test_honesty_is_that_of_the_frame(ring):

@@ -61,7 +61,8 @@ def choose(app: AppTest, name: str) -> AppTest:
 def wanted(**fields) -> Wanted:
     """What the page asks for at first."""
     first = {"names": ("ring",), "figure": "spectrum", "venue": "neurips", "wide": False, "kind": "pdf", "dpi": 36}
-    return Wanted(**first | {"step": None, "seed": None, "form": "distance", "quantity": None, "axis": "step"} | fields)
+    first |= {"step": None, "seed": None, "form": "distance", "quantity": None, "axis": "step", "rank": 2}
+    return Wanted(**first | fields)
 
 
 def test_without_a_run_it_says_where_to_go(monkeypatch: pytest.MonkeyPatch) -> None:

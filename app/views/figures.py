@@ -19,6 +19,7 @@ from mvm.files import RunError
 from mvm.index import summaries
 from mvm.projection import Projector, frame_path, read_frame
 from mvm.runs import Run
+from mvm.spectrum import MOST_RANKS
 from mvm.venues import VENUES, venue_of
 
 __all__ = ["figures_page"]
@@ -47,6 +48,7 @@ class Wanted:
     form: str
     quantity: str | None
     axis: str
+    rank: int
 
     def runs(self) -> list[Run]:
         """The runs of these names.
@@ -59,8 +61,8 @@ class Wanted:
     @property
     def of(self) -> dict[str, Any]:
         """What of the runs is shown. A frame is never made in this process: two UMAPs at once end it."""
-        shown = {"step": self.step, "seed": self.seed, "form": self.form, "quantity": self.quantity, "axis": self.axis}
-        return shown | {"project": False}
+        shown = ("step", "seed", "form", "quantity", "axis", "rank")
+        return {name: getattr(self, name) for name in shown} | {"project": False}
 
     @property
     def look(self) -> dict[str, Any]:
@@ -157,7 +159,7 @@ def choose(known: list[str], figure: str) -> Wanted | None:
             help="what the runs held at their last snapshot up to this step; leave it empty for all of it",
         )  # fmt: skip
     seeds = sorted({seed for run in runs for seed in run.config.seeds})
-    seed, form, quantity, axis = None, "distance", None, "step"
+    seed, form, quantity, axis, rank = None, "distance", None, "step", 2
     with b:
         if "seed" in definition.options:
             chosen = st.selectbox(
@@ -183,9 +185,14 @@ def choose(known: list[str], figure: str) -> Wanted | None:
             "Over", list(AXES), format_func=AXES.get, key="figures.axis", bind="query-params",
             help="runs of other lengths, batches or speeds are comparable on another axis",
         )  # fmt: skip
+    if "rank" in definition.options:
+        rank = st.selectbox(
+            "Eigenvector", range(1, MOST_RANKS + 1), rank - 1, key="figures.rank", bind="query-params",
+            help="by falling eigenvalue; the first is almost the same at all points",
+        )  # fmt: skip
     wide = two and width == WIDTHS[1]
     return Wanted(
-        tuple(run.name for run in runs), figure, venue, wide, kind, int(dpi), step, seed, form, quantity, axis
+        tuple(run.name for run in runs), figure, venue, wide, kind, int(dpi), step, seed, form, quantity, axis, rank
     )
 
 

@@ -38,8 +38,8 @@ def add(command: Commands) -> None:
     export = command("export", export_command, "figures for a paper, with their numbers and recipes", run=False)
     export.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
     figures = (
-        "spectrum (Fig. 5), samples (Fig. 6), distances (Fig. 7), batch (Table 2), eigenvalues, scores, loss, sheet, "
-        "factors, curves, ablation, branches or all (default)"
+        "spectrum (Fig. 5), samples (Fig. 6), distances (Fig. 7), batch (Table 2), eigenvalues, scores, loss, forces, "
+        "metric, modes, honesty, sheet, nearest, walk, factors, curves, ablation, branches or all (default)"
     )
     export.add_argument("--figure", nargs="+", default=["all"], metavar="NAME", help=figures)
     export.add_argument("--venue", default="neurips", help="neurips, icml, iclr, cvpr, eccv or tmlr (default neurips)")
@@ -52,6 +52,7 @@ def add(command: Commands) -> None:
     export.add_argument("--quantity", metavar="KEY", help="of curves, such as d_c, w2_ratio, coverage")
     axes = "of curves: step, share, seconds or examples (default step)"
     export.add_argument("--axis", default="step", help=axes)
+    export.add_argument("--rank", type=int, default=2, help="of the eigenvector that modes shows (default 2)")
     export.add_argument("--out", required=True, type=Path, metavar="FOLDER|FILE", help="or FILE.zip, .pdf, .svg, .png")
     mlflow = command("mlflow", mlflow_command, "finished runs into MLflow (needs mlflow-skinny)", run=False)
     mlflow.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
@@ -145,7 +146,7 @@ def export_command(options: argparse.Namespace) -> None:
         made = export(
             options.figure, runs, out=options.out, venue=options.venue, wide=options.wide, formats=options.format,
             dpi=options.dpi, step=options.step, seed=options.seed, form=options.form,
-            quantity=options.quantity, axis=options.axis, on_progress=show,
+            quantity=options.quantity, axis=options.axis, rank=options.rank, on_progress=show,
         )  # fmt: skip
     print(f"{options.out}: {', '.join(made.files)}")
     for name, reason in made.skipped.items():

@@ -132,14 +132,14 @@ FIGURES: dict[str, Definition] = {
         options=("seed",),
     ),
     "modes": Definition(
-        "Points coloured by the second eigenvector of the real embeddings' distances",
+        "Points coloured by an eigenvector of the real embeddings' distances",
         "Lab",
         "a run with a snapshot",
         layers.modes_data,
         layers.draw_modes,
         None,
         uses=("snapshot", "frame"),
-        options=("seed",),
+        options=("seed", "rank"),
     ),
     "honesty": Definition(
         "UMAP of the embeddings coloured by its trustworthiness",

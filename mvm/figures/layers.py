@@ -48,7 +48,6 @@ __all__ = [
 ]
 
 MOST_ARROWS = 128  # in a panel
-RANK = 2  # the first eigenvector of D / mean D is almost the same everywhere
 WIDEST = 2.4  # inches, of a panel
 BAR = 0.7  # inches, of a colour bar with its numbers
 INK = "#3B3384"  # of ellipses: the field's own colour, darker
@@ -367,12 +366,13 @@ def _projected(selection: Selection, figure: str, values: Callable[[tuple, np.nd
 
 
 def modes_data(selection: Selection) -> pd.DataFrame:
-    """The second eigenvector of D / mean D at each point, of mean square 1 on the reals whose spectrum it is of."""
+    """An eigenvector of D / mean D at each point, of mean square 1 on the reals whose spectrum it is of."""
+    rank = selection.rank
 
     def values(sets: tuple, frame: np.ndarray) -> dict[str, Any]:
-        found = modes_shown(*sets, k=RANK)
-        entries = torch.cat([found.real[RANK - 1], found.fake[RANK - 1]]).numpy()
-        return {"rank": RANK, "eigenvalue": found.values[RANK - 1].item(), "entry": entries}
+        found = modes_shown(*sets, k=rank)
+        entries = torch.cat([found.real[rank - 1], found.fake[rank - 1]]).numpy()
+        return {"rank": rank, "eigenvalue": found.values[rank - 1].item(), "entry": entries}
 
     return _projected(selection, "modes", values)
 
@@ -382,7 +382,7 @@ def draw_modes(figure: Figure, table: pd.DataFrame, selection: Selection) -> Non
     points = "plane1" in table and bool(table["plane1"].notna().any())
     values = table.groupby("series")["eigenvalue"].first()
     found = [digits(values[one.title]).strip("$") for one in series]
-    notes = ["no number" if value == "--" else rf"$\lambda_{RANK}={value}$" for value in found]
+    notes = ["no number" if value == "--" else rf"$\lambda_{{{selection.rank}}}={value}$" for value in found]
     panels = _panels(figure, [one.title for one in series], rows=1 + points, notes=notes)
     low, high = limits([table.loc[table["kind"] == "real", "entry"].to_numpy()], symmetric=True)
     scale = _scale(DIVERGING, low, high)
@@ -394,7 +394,7 @@ def draw_modes(figure: Figure, table: pd.DataFrame, selection: Selection) -> Non
     if points:
         panels[0, 0].set_ylabel("data space")
         panels[0, 1].set_ylabel("UMAP")
-    _bar(figure, panels, scale, f"eigenvector {RANK}")
+    _bar(figure, panels, scale, f"eigenvector {selection.rank}")
     _kinds(figure, dot(QUIET), _ring())
 
 

@@ -16,7 +16,7 @@ from mvm.files import RunError
 from mvm.history import History
 from mvm.projection import make_frame, read_frame
 from mvm.runs import Records, Run
-from mvm.spectrum import SPECTRUM_FORMS
+from mvm.spectrum import MOST_RANKS, SPECTRUM_FORMS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,6 +39,7 @@ class Selection:
         form: reading of the spectrum, of `mvm.spectrum.SPECTRUM_FORMS`.
         quantity: what curves show, a key of `mvm.compare.quantities`; the score that stands for a generator when None.
         axis: what they are over, of `mvm.compare.AXES`.
+        rank: of the eigenvector that colours points, from 1; the first is almost the same everywhere.
         project: make a UMAP frame that is missing, which takes seconds.
     """
 
@@ -48,6 +49,7 @@ class Selection:
     form: str = "distance"
     quantity: str | None = None
     axis: str = "step"
+    rank: int = 2
     project: bool = True
 
     @classmethod
@@ -60,6 +62,7 @@ class Selection:
         form: str = "distance",
         quantity: str | None = None,
         axis: str = "step",
+        rank: int = 2,
         project: bool = True,
     ) -> Selection:
         """Check what is asked, and find the steps.
@@ -67,10 +70,10 @@ class Selection:
         Args:
             runs: one or more; the same one twice counts once. They are shown in the order of their batch sizes.
             step: the last step to show, of all or of each run; their last snapshots' when None.
-            seed, form, quantity, axis, project: as above.
+            seed, form, quantity, axis, rank, project: as above.
 
         Raises:
-            ConfigError: an unknown form, seed, quantity or axis.
+            ConfigError: an unknown form, seed, quantity or axis, or a rank out of bounds.
             RunError: a run without a snapshot up to the step.
         """
         runs = tuple({run.path.resolve(): run for run in runs}.values())
@@ -83,11 +86,13 @@ class Selection:
             raise ConfigError(f"axis: unknown {axis!r}; known: {', '.join(AXES)}")
         if quantity is not None and quantity not in (recorded := quantities(runs)):
             raise ConfigError(f"quantity: none of these runs records {quantity!r}; known: {', '.join(recorded)}")
+        if not 1 <= rank <= MOST_RANKS:
+            raise ConfigError(f"rank: must be from 1 to {MOST_RANKS}, got {rank}")
         wanted = [step] * len(runs) if step is None or isinstance(step, int) else list(step)
         steps = [_step_of(run, step) for run, step in zip(runs, wanted, strict=True)]
         order = sorted(range(len(runs)), key=lambda place: runs[place].config.batch)
         of = tuple(runs[i] for i in order), tuple(steps[i] for i in order)
-        return cls(*of, seed, form, quantity, axis, project)
+        return cls(*of, seed, form, quantity, axis, rank, project)
 
     def series(self, *, but: Iterable[str] = ()) -> list[Series]:
         """Variants, and what else differs but for some settings, in the order of their first appearance."""

@@ -51,7 +51,8 @@ class StackedMLP(nn.Module):
         super().__init__()
         self.activation = ACTIVATIONS[activation]
         self.unit_length = unit_length
-        self.register_buffer("frequencies", torch.tensor(frequencies, dtype=torch.float), persistent=False)
+        known = torch.tensor(frequencies, dtype=torch.float) if frequencies else None
+        self.register_buffer("frequencies", known, persistent=False)  # its config has them: no checkpoint need
         sizes = [sizes[0] * (1 + 2 * len(frequencies)), *sizes[1:]]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
@@ -79,7 +80,7 @@ class StackedMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(V, B, in)` to `(V, B, out)`."""
         last = len(self.weights) - 1
-        if len(self.frequencies):
+        if self.frequencies is not None:
             x = waves(x, self.frequencies)
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.baddbmm(bias, x, weight)
