@@ -355,6 +355,8 @@ def scoreboard(runs: Sequence[Run], *, keys: Sequence[str] = (), baseline: Run |
 def matrix(runs: Sequence[Run], key: str = "quality") -> pd.DataFrame:
     """The ablation matrix: what is matched (rows) by data (columns), a score over its floor, seeds as spread.
 
+    Runs that differ in more than data and seeds have rows of their own, as they are series of their own.
+
     Args:
         runs: any; those without scores, or without this one, are left out.
         key: of a score; "quality" for the one that stands for a generator.
@@ -362,15 +364,14 @@ def matrix(runs: Sequence[Run], key: str = "quality") -> pd.DataFrame:
     Returns:
         One row per cell: what, data, median, low, high (the extremes) and n, seeds over all runs.
     """
-    methods = {(run.config.method, run.config.recipe) for run in runs}
+    scored = [(run, scores) for run in runs if (scores := last_scores(run))]
     cells: dict[tuple[str, str], list[float]] = {}
-    for run in runs:
-        scores = last_scores(run)
-        for row, (variant, _) in zip(scores.rows, scores.members, strict=True) if scores else ():
-            value = quality(row)[1] if key == "quality" else over_floor(row, key)
+    for series in series_of([run for run, _ in scored], but=("data",)):
+        for place, member in series.members:
+            run, scores = scored[place]
+            value = quality(scores.rows[member])[1] if key == "quality" else over_floor(scores.rows[member], key)
             if value is not None:
-                recipe = f", {run.config.recipe} recipe" if len(methods) > 1 else ""
-                cells.setdefault((title_of(variant) + recipe, data_title(run.config.data)), []).append(value)
+                cells.setdefault((series.title, data_title(run.config.data)), []).append(value)
     rows = [
         {"what": what, "data": data, "median": float(np.median(v)), "low": min(v), "high": max(v), "n": len(v)}
         for (what, data), v in cells.items()

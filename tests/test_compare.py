@@ -156,7 +156,16 @@ def test_the_ablation_matrix_pools_seeds_and_keeps_their_extremes(runs, make):
     shares = [row["coverage"] / row["coverage_floor"] for row in scores[:4] if row["variant"] == "both"]
     assert cell["high"] == pytest.approx(max(shares))
     several = matrix([runs["few"], runs["peer"]])
-    assert set(several["what"]) == {f"{name}, stabilised recipe" for name in ("centroid only", "both", "WGAN")}
+    assert set(several["what"]) == {"centroid only", "both", "WGAN"}
+
+
+def test_the_ablation_matrix_pools_no_other_experiments(runs):
+    table = matrix([runs["few"], runs["long"]]).set_index("what")
+    assert table["n"].to_dict() == {
+        f"{name}, steps {steps}": 1 + (steps == STEPS)
+        for name in ("centroid only", "both")
+        for steps in (STEPS, 2 * STEPS)
+    }
 
 
 def test_a_score_over_its_floor():
