@@ -28,6 +28,8 @@ from mvm.scores import Score
 
 __all__ = ["Columns", "Rows", "columns_of", "follow", "frame_of", "gaps", "heading", "score_table", "spectra"]
 
+ARROWS = {"lower": "↓", "higher": "↑", "floor": "≈"}
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -215,11 +217,12 @@ def score_table(run: Run, seen: History, step: int, said: dict[str, Score]) -> N
         values = [scores.of(key, variant) for variant in names]
         if any(value is not None for value in values):
             low = 1.0 if key == "w2_ratio" else scores.floor(score.floor)  # a ratio to the floor
-            table[score.label] = [*map(_number, values), _number(low), score.meaning]
+            table[f"{score.label} {ARROWS[score.direction]}"] = [*map(_number, values), _number(low), score.meaning]
     columns = [plots.title_of(name) for name in names]
     frame = pd.DataFrame.from_dict(table, orient="index", columns=[*columns, "floor", "meaning"])
-    narrow = {name: st.column_config.Column(width=110) for name in ["floor", *columns]}
+    narrow = {name: st.column_config.Column(width=96) for name in ["floor", *columns]}
     st.dataframe(frame, width="stretch", height=35 * (len(frame) + 1) + 3, column_config=narrow)
+    st.caption("↓ ↑: less or more is better; ≈: the nearer to the floor the better. Luck of the samples goes below it.")
 
 
 def heading(title: str, note: str) -> None:

@@ -14,7 +14,7 @@ from app.views.figures import figures_page
 from app.views.lab import lab
 from app.views.runs import runs_page
 
-st.set_page_config(page_title="MvM Lab", page_icon=":material/scatter_plot:", layout="wide")
+st.set_page_config(page_title="MvM Lab", page_icon=Path(__file__).parent / "static" / "icon.svg", layout="wide")
 st.html(
     "<style>.stMainBlockContainer { padding-top: 4.2rem; padding-bottom: 3rem } "
     "[data-testid=stSidebarHeader] { height: 2.4rem; margin: 0 }</style>"

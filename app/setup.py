@@ -30,9 +30,11 @@ def experiment(tab: Page, data: dict[str, Any] | None) -> Config | None:
     images = tab.images
     what = "pictures" if images else "points"
     toys = data is None or data["data"] == FACES
+    methods = [name for name, kind in METHODS.items() if kind.makes_images or not images]
+    tab.take_link(tab.key("method"), methods, lambda name: METHODS[name].title)
     method = st.selectbox(
         "Method",
-        [name for name, kind in METHODS.items() if kind.makes_images or not images],
+        methods,
         format_func=lambda name: METHODS[name].title,
         key=tab.key("method"),
         bind="query-params",

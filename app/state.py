@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,10 +79,23 @@ class Tab:
         self.notice = (text, time.time())
 
     def show_notice(self) -> None:
-        """The last notice, until its reader closes it or 20 s have passed."""
+        """The last notice, for 20 s."""
         text, when = self.notice
         if text and time.time() - when < 20:
             st.error(text, icon=":material/error:")
+
+    def take_link(self, key: str, options: Iterable[str], title_of: Callable[[str], str]) -> None:
+        """Before a choice that is bound to the URL: a link may say an option as the command line does.
+
+        The widget itself knows options by their titles, and drops what is none of them without a word.
+        """
+        said, options = st.query_params.get(key), list(options)
+        if said is None or key in st.session_state:
+            return
+        if said in options:
+            st.session_state[key] = said
+        elif said not in map(title_of, options):
+            self.tell(f"{key}: there is no {said!r}; known: {', '.join(options)}")
 
 
 @dataclass
@@ -287,8 +300,8 @@ def keep_upload(name: str, content: bytes) -> Path:
     Raises:
         ConfigError: it cannot be trained on.
     """
-    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(name).name)[-60:]
-    path = _kept() / f"{hashlib.sha256(content).hexdigest()[:8]}-{stem}"
+    safe = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(name).name)[-60:]
+    path = _kept() / hashlib.sha256(content).hexdigest()[:8] / (f"points{safe}" if safe.startswith(".") else safe)
     return _checked(path, lambda: write_atomic(path, content))
 
 
@@ -305,6 +318,7 @@ def keep_drawing(points: np.ndarray) -> Path:
 def _checked(path: Path, write: Callable[[], None]) -> Path:
     """Write and check a file of points that is not there yet; one that is there has passed. Every rerun comes here."""
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         write()
         try:
             read_points(path)
@@ -315,6 +329,4 @@ def _checked(path: Path, write: Callable[[], None]) -> Path:
 
 
 def _kept() -> Path:
-    folder = checkpoints() / ".uploads"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return checkpoints() / ".uploads"

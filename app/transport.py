@@ -18,7 +18,7 @@ MOST_COLUMNS = 4
 STEP_SIZES = (1, 10, 100)
 STATES = {  # colour and words of a badge
     "starting": ("blue", "starting"),
-    "queued": ("blue", "queued: waiting for a free device"),
+    "queued": ("blue", "queued: other trainings have all slots"),
     "running": ("green", "training"),
     "paused": ("orange", "paused"),
     "finished": ("gray", "finished"),
@@ -42,9 +42,12 @@ def choose_run(tab: Page) -> tuple[Run | None, Status]:
 def _chosen(tab: Page, known: dict[str, Run]) -> Run:
     name = tab.run or st.query_params.get("run")
     if name not in known:
+        if name and tab.run is None:
+            tab.tell(f"There is no run {name!r} here; this is another.")
         name = next((name for name, run in known.items() if run.status().alive), next(iter(known)))
     tab.show(name)
-    st.query_params["run"] = name
+    if st.query_params.get("run") != name:  # each change is an entry of the browser's history
+        st.query_params["run"] = name
     names = list(known)
     chosen = st.selectbox(
         "Run", names, names.index(name), key=tab.key(f"run.{tab.turn}"), label_visibility="collapsed",
@@ -158,7 +161,7 @@ def _view_settings(tab: Page, run: Run | None, layers: Callable[[], object] | No
         layers()
     common = {"bind": "query-params"}
     help_log = "small gaps and eigenvalues can only be told apart on a logarithmic axis"
-    st.toggle("Logarithmic gaps and spectra", True, key=tab.key("log"), help=help_log, **common)
+    st.toggle("Logarithmic curves", True, key=tab.key("log"), help=help_log, **common)
     st.segmented_control(
         "Spectrum", ["distance", "mds"], default="distance", required=True, key=tab.key("form"), **common,
         help="distance: eigenvalues of D / mean D, by magnitude. "

@@ -416,11 +416,19 @@ def _aligned(frame: np.ndarray, onto: np.ndarray) -> np.ndarray:
     return centred @ (u @ vt) + target
 
 
+def _leave_with(parent: int) -> None:
+    """End with the app, also in the middle of a projection: on a busy machine that takes minutes."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(0)
+
+
 def main() -> None:
     """The worker: lines on standard input, answers on standard output."""
     os.environ.update(ONE_THREAD)  # before numba is imported
     give_way(PROJECTION)
     answers, sys.stdout = sys.stdout, sys.stderr  # nothing a library prints may pass for an answer
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     with contextlib.suppress(BrokenPipeError):  # the app is gone
         _work(sys.stdin, answers)
 

@@ -86,7 +86,7 @@ SCORES: dict[str, Score] = {
     "mmd": Score("MMD²", "unbiased squared maximum mean discrepancy, five Gaussian kernels", "lower", "mmd_floor"),
     "c2st": Score(
         "C2ST",
-        "accuracy of a 1-nearest-neighbour classifier, real or fake: .5 cannot tell, 0 copies the reals",
+        "1-nearest-neighbour, real or fake: .5 cannot tell, 0 copies the reals",
         "floor",
         "c2st_floor",
     ),
@@ -105,20 +105,20 @@ SCORES: dict[str, Score] = {
     "recall": Score("recall", "share of reals that lie within the fakes' neighbourhoods", "higher", "recall_floor"),
     "density": Score(
         "density",
-        "how many real neighbourhoods hold a fake, over k: above its floor the fakes crowd the modes",
+        "real neighbourhoods that a fake is in, over k; high: crowded modes",
         "floor",
         "density_floor",
     ),
     "coverage": Score(
         "coverage",
-        "share of reals with a fake in their neighbourhood; at equal laws 1 − 2⁻⁵ = .969, not 1",
+        "share of reals with a fake in their neighbourhood; .969 at best",
         "floor",
         "coverage_floor",
     ),
     "chamfer": Score("chamfer", "mean distance of a real point to its nearest fake", "lower", "chamfer_floor"),
     "ks_max": Score(
         "KS",
-        "largest Kolmogorov–Smirnov statistic over the intrinsic coordinates: missing or crowded arcs",
+        "Kolmogorov–Smirnov, intrinsic coordinates: missing or crowded arcs",
         "lower",
         "ks_max_floor",
     ),

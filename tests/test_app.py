@@ -65,9 +65,9 @@ def test_a_finished_run_is_shown_with_its_scores(finished: Run) -> None:
     table = app.dataframe[0].value
     assert {"centroid only", "both", "floor"} <= set(table.columns)
     scored = json.loads((finished.path / "scores.json").read_text())
-    assert table.loc["W₂ / floor", "both"] == f"{scored[1]['w2_ratio']:.3f}"
-    assert table.loc["W₂ / floor", "floor"] == "1.000"
-    assert "off-manifold" not in table.index, "own points have no ground truth, so no distance to it"
+    assert table.loc["W₂ / floor ≈", "both"] == f"{scored[1]['w2_ratio']:.3f}"
+    assert table.loc["W₂ / floor ≈", "floor"] == "1.000"
+    assert "off-manifold ↓" not in table.index, "own points have no ground truth, so no distance to it"
     assert button(app, "Resume").disabled
     assert button(app, "Stop").disabled
 
@@ -208,6 +208,26 @@ def test_every_control_has_help(finished: Run) -> None:
     controls = [w for kind in ("number_input", "selectbox", "slider", "text_input", "toggle") for w in app.get(kind)]
     lacking = [w.label for w in controls if not w.help and not w.label.endswith("weight")]
     assert not lacking
+
+
+def test_a_link_may_speak_as_the_command_line_does(finished: Run) -> None:
+    app = open_page(data="swiss_roll", method="wgan_gp", run=finished.name)
+    assert (app.selectbox(key="data").value, app.selectbox(key="method").value) == ("swiss_roll", "wgan_gp")
+    assert not app.error
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ({"data": "klein"}, "data: there is no 'klein'; known: circle, "),
+        ({"method": "gan"}, "method: there is no 'gan'; known: mvm, "),
+        ({"run": "nosuch"}, "There is no run 'nosuch' here"),
+    ],
+)
+def test_a_link_to_what_is_not_there_says_so(finished: Run, query: dict, says: str) -> None:
+    app = open_page(**query)
+    assert says in words(app)
+    assert shown(app) == finished.name
 
 
 def test_a_bad_combination_is_explained_and_cannot_be_trained(finished: Run) -> None:

@@ -4,8 +4,11 @@ import io
 import json
 import os
 import queue
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -381,6 +384,25 @@ def test_projector_end_to_end(tmp_path, monkeypatch):
     assert worker.returncode == 0  # it left by itself when its input closed
     assert not projector.ready
     assert not projector.request(tmp_path, 1000)
+
+
+def test_a_busy_worker_ends_with_its_app():
+    busy = (
+        "import os, threading; from mvm.projection import _leave_with; "
+        "threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start(); "
+        "print(os.getpid(), flush=True)\nwhile True: pass"
+    )
+    app = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {busy!r}], text=True, "
+    app += "stdout=subprocess.PIPE).stdout.readline())"
+    worker = int(subprocess.run([sys.executable, "-c", app], capture_output=True, text=True, check=True).stdout)
+
+    def is_gone() -> bool:
+        try:
+            return Path(f"/proc/{worker}/stat").read_text().split()[2] == "Z"
+        except FileNotFoundError:
+            return True
+
+    wait_for(is_gone)
 
 
 def test_a_dead_worker_is_replaced_a_limited_number_of_times(tmp_path):

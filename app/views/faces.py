@@ -40,8 +40,8 @@ def faces() -> None:
     with st.sidebar:
         st.markdown("#### Faces")
         config = experiment(tab, choose_data())
-    tab.show_notice()
     run, status = choose_run(tab)
+    tab.show_notice()
     if run is None:
         welcome()
     transport(tab, run, status, config, beside=averaging)

@@ -44,9 +44,9 @@ def lab() -> None:
         first_run(tab)
     with st.sidebar:
         st.markdown("#### MvM Lab")
-        config = experiment(tab, choose_data())
-    tab.show_notice()
+        config = experiment(tab, choose_data(tab))
     run, status = choose_run(tab)
+    tab.show_notice()
     transport(tab, run, status, config, layers=partial(layers.controls, tab, run))
     if run is None:
         st.info("No run yet: choose a manifold on the left and press **Train**.", icon=":material/arrow_back:")
@@ -54,12 +54,13 @@ def lab() -> None:
         follow(tab, run, status, Rows(view=clouds, embeddings=embeddings, history=history_rows))
 
 
-def choose_data() -> dict[str, Any] | None:
+def choose_data(tab: Page) -> dict[str, Any] | None:
     """The config's fields of the data: a toy manifold or a file of points; None before there is one."""
     source = st.segmented_control(
         "Data", ["Manifold", "Own file", "Draw"], default="Manifold", required=True, key="source", bind="query-params"
     )
     if source == "Manifold":
+        tab.take_link("data", MANIFOLDS, lambda name: MANIFOLDS[name].title)
         name = st.selectbox(
             "Manifold",
             list(MANIFOLDS),

@@ -49,7 +49,8 @@ class Shelf(Tab):
     linked: list[str] = field(default_factory=list)
 
     def choose(self, *names: str) -> None:
-        """Tick these runs from the next rerun on."""
+        """Tick these runs from the next rerun on; what went wrong before is no news then."""
+        self.tell("")
         self.chosen, self.turn = list(names), self.turn + 1
 
 
@@ -59,6 +60,7 @@ def runs_page() -> None:
     if (linked := _from_url()) and linked != shelf.linked:  # another page, or a link, leads here with runs of its own
         shelf.choose(*linked)
     st.markdown("#### Runs")
+    chosen = opened(shelf)
     shelf.show_notice()
     rows = summaries()
     if not rows:
@@ -68,9 +70,9 @@ def runs_page() -> None:
     shelf.living = any(row.status in ALIVE for row in rows)
     shown = filtered(shelf, rows)
     st.fragment(table, run_every=2.0 if shelf.living else None)(shelf, [row.name for row in shown])
-    chosen = opened(shelf)
     shelf.linked = list(shelf.chosen)
-    st.query_params["compare"] = ",".join(shelf.chosen)
+    if shelf.chosen or linked:  # each change is an entry of the browser's history
+        st.query_params["compare"] = ",".join(shelf.chosen)
     actions(shelf, chosen)
     if chosen:
         alive = any(run.status().alive for run in chosen)
@@ -84,13 +86,13 @@ def _from_url() -> list[str]:
 
 
 def opened(shelf: Shelf) -> list[Run]:
-    """The ticked runs; those that are gone are unticked."""
+    """The ticked runs; those that are gone are unticked, with a notice."""
     found = []
     for name in shelf.chosen[:MOST_COMPARED]:
         try:
             found.append(run_named(name))
-        except RunError:
-            continue
+        except RunError as error:
+            shelf.tell(str(error))
     shelf.chosen = [run.name for run in found]
     return found
 
@@ -443,6 +445,7 @@ def scores_row(runs: list[Run], pinned: Run | None) -> None:
     shown = ["series", "seeds", "step", "quality", "quartiles", *(["against"] if pinned else []), *others]
     c = st.column_config
     config = {"quality": c.NumberColumn("score / floor", format="%.3g"), "step": c.NumberColumn(format="localized")}
+    config["series"] = c.TextColumn(width=max(120, 7 * max(map(len, board["series"]))))
     config["against"] = c.NumberColumn("against the baseline", format="%+.0f %%", help="less is better")
     config |= {key: c.NumberColumn(label_of(key), format="%.3f") for key in others}
     st.dataframe(board[shown], hide_index=True, width="stretch", column_config=config, placeholder="–")
