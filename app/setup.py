@@ -13,7 +13,9 @@ from app.transport import ask
 from mvm.config import FACES, RECIPES, Config, ConfigError
 from mvm.methods import METHODS
 
-__all__ = ["experiment"]
+__all__ = ["NEXT_RUN", "experiment"]
+
+NEXT_RUN = "The run that **Train** makes. While the shown run trains, the weights act on it at once."
 
 OF_POINTS = ("width", "depth", "activation", "frequencies", "unit_embedding")
 OF_IMAGES = ("channels", "metric_channels")

@@ -13,7 +13,7 @@ from app.cloud_plot import cloud_plot
 from app.follow import Columns, Rows, columns_of, follow, frame_of, gaps, heading, score_table, spectra
 from app.live_plot import live_plot
 from app.picture_grid import Picked, picture_grid
-from app.setup import experiment
+from app.setup import NEXT_RUN, experiment
 from app.state import Page, gallery, page, way
 from app.transport import choose_run, transport
 from mvm.config import FACES, ConfigError
@@ -39,6 +39,7 @@ def faces() -> None:
     tab = page(images=True)
     with st.sidebar:
         st.markdown("#### Faces")
+        st.caption(NEXT_RUN)
         config = experiment(tab, choose_data())
     run, status = choose_run(tab)
     tab.show_notice()

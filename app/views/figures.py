@@ -137,15 +137,15 @@ def choose(known: list[str], figure: str) -> Wanted | None:
         )  # fmt: skip
     two = VENUES[venue].page > VENUES[venue].column
     with b:
-        width = st.segmented_control(
-            "Width", WIDTHS, default=WIDTHS[0], required=True, key="figures.width", bind="query-params",
-            disabled=not two, help="of one column, or across the page; some venues have one column only",
+        width = st.selectbox(
+            "Width", WIDTHS, key="figures.width", bind="query-params", disabled=not two,
+            help="of one column, or across the page; some venues have one column only",
         )  # fmt: skip
     a, b = st.columns(2)
     with a:
-        kind = st.segmented_control(
-            "Format", FORMATS, default="pdf", required=True, format_func=str.upper, key="figures.format",
-            bind="query-params", help="PDF for LaTeX, SVG to edit, PNG for slides",
+        kind = st.selectbox(
+            "Format", FORMATS, format_func=str.upper, key="figures.format", bind="query-params",
+            help="PDF for LaTeX, SVG to edit, PNG for slides",
         )  # fmt: skip
     with b:
         dpi = st.number_input(

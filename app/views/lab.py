@@ -13,7 +13,7 @@ from app.cloud_plot import cloud_plot
 from app.controls import manifold_settings
 from app.draw_points import draw_points
 from app.follow import Rows, columns_of, follow, frame_of, gaps, heading, score_table, spectra
-from app.setup import experiment
+from app.setup import NEXT_RUN, experiment
 from app.state import Page, first_run, keep_drawing, keep_upload, page, runs
 from app.transport import choose_run, transport
 from mvm.config import ConfigError
@@ -44,6 +44,7 @@ def lab() -> None:
         first_run(tab)
     with st.sidebar:
         st.markdown("#### MvM Lab")
+        st.caption(NEXT_RUN)
         config = experiment(tab, choose_data(tab))
     run, status = choose_run(tab)
     tab.show_notice()

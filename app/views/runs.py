@@ -303,6 +303,7 @@ def branch_off(shelf: Shelf, run: Run, step: int, changes: dict[str, Any], name:
 
 def delete(shelf: Shelf, chosen: list[Run]) -> None:
     """Delete what is ticked; what cannot be deleted is named and stays."""
+    shelf.choose()
     for run in chosen:
         try:
             run.delete()
@@ -310,7 +311,6 @@ def delete(shelf: Shelf, chosen: list[Run]) -> None:
             continue
         except (RunError, OSError) as error:
             shelf.tell(str(error))
-    shelf.choose()
 
 
 def packed(run: Run) -> bytes:
