@@ -43,7 +43,7 @@ def _chosen(tab: Page, known: dict[str, Run]) -> Run:
     name = tab.run or st.query_params.get("run")
     if name not in known:
         if name and tab.run is None:
-            tab.tell(f"There is no run {name!r} here; this is another.")
+            tab.tell(f"There is no run {name!r} here.")
         name = next((name for name, run in known.items() if run.status().alive), next(iter(known)))
     tab.show(name)
     if st.query_params.get("run") != name:  # each change is an entry of the browser's history

@@ -435,7 +435,8 @@ def branches_row(trunk: Run, run: Run, made: Origin) -> None:
 def scores_row(runs: list[Run], pinned: Run | None) -> None:
     """Last scores of every series."""
     st.markdown(
-        "**Last scores** &nbsp; :gray[medians over seeds; score / floor: W₂ of points, Fréchet distance of pictures]"
+        "**Last scores** &nbsp; :gray[medians over seeds; score / floor: W₂ of points, Fréchet distance of pictures. "
+        "Those of a finished run are of more samples than the curves, whose floor is another]"
     )
     others = other_scores(runs)
     board = scoreboard(runs, keys=others, baseline=pinned)
