@@ -16,7 +16,7 @@ from mvm.config import Config, ConfigError
 from mvm.files import append_line, locked
 from mvm.runs import Diverged, Run, RunError, Stopped
 
-__all__ = ["add", "runtime_reason", "train_here"]
+__all__ = ["TRAINERS", "add", "runtime_reason", "train_here"]
 
 
 def add(command: Commands) -> None:
@@ -75,6 +75,9 @@ def fork_command(options: argparse.Namespace) -> None:
     with parallel.together() as first:
         made = fork(Run.named(options.run), options.step, changes, name=options.name) if first else None
         train_here(_same_run(made))
+
+
+TRAINERS = (train_command, resume_command, fork_command)  # commands that end with a run, whole or in part
 
 
 def _resumable(name: str) -> Run | None:
