@@ -29,6 +29,7 @@ def test_from_a_csv_to_scores_and_samples(cli, cloud, tmp_path):
     arguments = flags("train --name a --steps 40 --variants centroid both --seeds 0 7 --data {cloud}", cloud=cloud)
     trained = cli(*arguments, *SMALL)
     assert (trained.status, trained.err) == (0, "")
+    assert trained.out.splitlines()[0] == f"{cloud}: 200 points, 2 columns"
     assert trained.out.splitlines()[-1] == "a: finished; `python -m mvm score a`"
     points = np.loadtxt(cloud, delimiter=",")
     cloud.unlink()  # the run has its own copy
@@ -84,6 +85,15 @@ def test_from_a_csv_to_scores_and_samples(cli, cloud, tmp_path):
     np.testing.assert_array_equal(np.load(one), np.load(folder / "both-seed7.npy"))
     cli("sample", "a", "-n", "50", "--out", str(one), "--seed", "1")
     assert not np.array_equal(np.load(one), fake)
+
+
+def test_an_index_among_the_columns_is_warned_of(cli, cloud):
+    rows = cloud.read_text().splitlines()
+    cloud.write_text("\n".join([",x,y", *(f"{i},{row}" for i, row in enumerate(rows))]))
+    trained = cli("train", "--data", str(cloud), "--steps", "1", *SMALL)
+    assert trained.status == 0
+    assert trained.out.startswith(f"{cloud}: 200 points, 3 columns: (unnamed), x, y\n")
+    assert re.fullmatch(rf"warning: {cloud}: column 1 \(unnamed\) counts the rows from 0 .*\n", trained.err)
 
 
 def test_an_own_npy_can_go_and_the_run_goes_on(cli, tmp_path):

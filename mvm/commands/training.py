@@ -13,8 +13,10 @@ from mvm import parallel
 from mvm.background import TRAINING, give_way
 from mvm.commands.flags import Commands, add_fields, asked_defaults, given_fields, nested
 from mvm.config import Config, ConfigError
+from mvm.data.points import describe
 from mvm.files import append_line, locked
 from mvm.runs import Diverged, Run, RunError, Stopped
+from toy_manifolds import MANIFOLDS
 
 __all__ = ["TRAINERS", "add", "runtime_reason", "train_here"]
 
@@ -54,7 +56,14 @@ def _wanted_run(options: argparse.Namespace) -> Run:
                 f"--run {path} has its config already; leave out {', '.join('--' + name for name in given)}"
             )
         return Run(path)
-    return Run.create(Config.make(**nested(given)), name=options.name, path=path)
+    config = Config.make(**nested(given))
+    run = Run.create(config, name=options.name, path=path)
+    if not config.is_images and config.data not in MANIFOLDS:
+        read, *oddities = describe(Path(config.data))
+        print(f"{config.data}: {read}")
+        for oddity in oddities:
+            print(f"warning: {config.data}: {oddity}", file=sys.stderr)
+    return run
 
 
 def resume_command(options: argparse.Namespace) -> None:
