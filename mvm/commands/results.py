@@ -193,7 +193,7 @@ def claims_command(options: argparse.Namespace) -> None:
     """Train what the claims still lack, and print every verdict with its numbers."""
     from tqdm import tqdm
 
-    from mvm.claims import CLAIMS, Plan, findings, to_json, train
+    from mvm.claims import CLAIMS, RULE, Plan, findings, to_json, train
 
     processes = options.processes if options.processes is not None else os.cpu_count() or 1
     if processes < 1:
@@ -206,6 +206,7 @@ def claims_command(options: argparse.Namespace) -> None:
     if options.json:
         print(to_json(found, plan, f"{processes} CPU processes, one thread each"))
         return
+    print(RULE)
     for finding in found:
         claim = CLAIMS[finding.claim]
         verdicts = ", ".join(f"{recipe} recipe: {verdict}" for recipe, verdict in finding.verdicts.items())
