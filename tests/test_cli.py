@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from mvm.__main__ import _parser
+from mvm.commands.flags import given_fields
 from mvm.config import Config
+from mvm.data.points import load_points
 from mvm.files import append_line
 from mvm.runs import Run
 from mvm.scores import SCORE_KEYS
+from toy_manifolds import MANIFOLDS
 
 SMALL = ["--network.width", "8", "--network.depth", "2", "--batch", "16", "--view-points", "16"]
 TRUTH = {key for key in SCORE_KEYS if key.startswith(("distance", "ks", "geodesic"))}
@@ -154,6 +158,15 @@ def test_help_shows_every_setting_with_its_bounds(cli):
         assert shown == (name != "schema_version"), name
     assert "α: margin of the triplet loss (0 to 100); default: 1.0" in text
     assert "default: centroid diameter both" in text
+    for name, kind in MANIFOLDS.items():
+        (line,) = re.findall(rf"^  {name} +(.*)$", result.out, re.MULTILINE)
+        assert [setting.split()[0] for setting in line.split(", ")] == list(kind.model_fields)
+    assert re.search(r"^  torus +noise 0 \(0 to 1\), radius 2 \(1 to 3\), tube 0.7 ", result.out, re.MULTILINE)
+    example = result.out.splitlines()[-1].removeprefix("example: python -m mvm ")
+    made = load_points(
+        Config.make(**given_fields(_parser([]).parse_args([*example.split(), "--points", "64"]), Config))
+    )
+    assert (made.manifold.title, made.manifold.turns, made.manifold.noise) == ("Swiss roll", 2, 0.05)
     published = " ".join(cli("train", "--recipe", "published", "--help").out.split())
     assert "default: centroid distance_matrix centroid+distance_matrix" in published
     for command in ("train", "score", "runs", "pause", "resume", "stop", "sample"):

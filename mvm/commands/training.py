@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mvm import parallel
 from mvm.background import TRAINING, give_way
-from mvm.commands.flags import Commands, add_fields, asked_defaults, given_fields, nested
+from mvm.commands.flags import Commands, add_fields, asked_defaults, given_fields, manifolds_told, nested
 from mvm.config import Config, ConfigError
 from mvm.data.points import describe
 from mvm.files import append_line, locked
@@ -28,6 +28,7 @@ def add(command: Commands) -> None:
     train.add_argument("--run", metavar="DIR", help="a run folder: continue it, or make it here")
     train.add_argument("--queue", action="store_true", help="wait for a free device slot, as the app's trainings do")
     add_fields(train, Config, defaults=asked_defaults(command.arguments))
+    train.epilog = manifolds_told()
     command("pause", pause_command, "pause a running training")
     command("resume", resume_command, "continue a paused training, or train on where a stopped or killed one was saved")
     command("stop", stop_command, "save a running training and end it")
