@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+from pathlib import Path
 
 from mvm.commands import data, library, results, training
 from mvm.commands.flags import Commands, Parser
-from mvm.commands.training import runtime_reason
+from mvm.commands.training import TRAINERS, runtime_reason
 from mvm.config import ConfigError
 from mvm.runs import Diverged, RunError
 
@@ -26,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; all that was saved is kept", 130)
     except OSError as error:
-        return _fail(f"{error.filename or 'files'}: {error.strerror or error}; all that was saved is kept", 1)
+        return _fail(_file_reason(error, options), 1)
     except RuntimeError as error:
         return _fail(runtime_reason(error), 1)
     return 0
@@ -38,6 +40,18 @@ def _parser(arguments: list[str]) -> Parser:
     for family in FAMILIES:
         family.add(commands)
     return parser
+
+
+def _file_reason(error: OSError, options: argparse.Namespace) -> str:
+    """One line: which file, what the system says, and what becomes of a training or of --out."""
+    reason = f"{error.filename or 'files'}: {error.strerror or error}"
+    if options.command in TRAINERS:
+        return f"{reason}; all that was saved is kept"
+    if error.filename and (out := getattr(options, "out", None)):
+        out, named = Path(out).absolute(), Path(error.filename).absolute()
+        if named == out or named in out.parents or out in named.parents:
+            return f"out: cannot write {reason}"
+    return reason
 
 
 def _fail(message: str, status: int) -> int:

@@ -111,6 +111,10 @@ def pack(
                             left, done = left - len(part), done + len(part)
                             on_progress(done, total)
         temporary.replace(out)
+    except OSError as error:
+        if error.filename not in (None, str(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror, str(out)) from None  # a full disk names no file
     finally:
         temporary.unlink(missing_ok=True)
     return [f"{run.name}/{name}" for name, _, _ in files]

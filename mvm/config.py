@@ -6,6 +6,7 @@ A recipe is a set of defaults: `Config.make(recipe="paper")`.
 
 from __future__ import annotations
 
+import difflib
 import os
 from typing import Annotated, Any, Literal
 
@@ -221,13 +222,20 @@ class Config(MethodSettings):
             for parent in parents:
                 target = target.get(parent) if isinstance(target, dict) else None
             if not isinstance(target, dict) or (last not in target and parents != ["settings"]):
-                raise ConfigError(f"unknown setting {dotted!r}; known: {', '.join(sorted(self.flat()))}")
+                raise ConfigError(f"unknown setting {dotted!r}; {self._hint(dotted)}")
             is_words = isinstance(value, str) and isinstance(target.get(last), tuple)
             target[last] = tuple(value.replace(",", " ").split()) if is_words else value
         try:
             return Config.model_validate(values)
         except ValidationError as error:
             raise ConfigError(one_line(error)) from None
+
+    def _hint(self, dotted: str) -> str:
+        """What may have been meant by a setting that there is not."""
+        known = [name for name in self.flat(used=True) if name != "schema_version"]
+        by_end = [name for name in known if name.split(".")[-1] == dotted.split(".")[-1]]
+        close = by_end or difflib.get_close_matches(dotted, known, n=3, cutoff=0.7)
+        return f"did you mean {' or '.join(close)}?" if close else "`python -m mvm train --help` lists them"
 
     def flat(self, *, used: bool = False) -> dict[str, Any]:
         """Every setting by its dotted name; of the `used` ones, those of other methods are left out."""

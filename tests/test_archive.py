@@ -1,5 +1,6 @@
 """A run as one ZIP: what comes back is what went in, and a ZIP that is not to be trusted leaves nothing behind."""
 
+import errno
 import io
 import json
 import re
@@ -13,7 +14,7 @@ import pytest
 from trainers import small_config, until, write_cloud
 
 from mvm.__main__ import main
-from mvm.archive import unpack
+from mvm.archive import pack, unpack
 from mvm.files import append_line
 from mvm.runs import Run, RunError
 
@@ -73,6 +74,17 @@ def test_the_same_run_gives_the_same_bytes(cli, packed, tmp_path):
     assert written == (packed / "ring.zip").read_bytes()
     assert result.out.endswith(f" files, {len(written):,} bytes\n")
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["again.zip"]
+
+
+def test_a_full_disk_is_said_of_the_zip(packed, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("zipfile.ZipFile.open", full)
+    with pytest.raises(OSError) as caught:
+        pack(Run(packed / "ring"), tmp_path / "x.zip")
+    assert caught.value.filename == str(tmp_path / "x.zip")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_light_one_can_be_sampled_and_is_smaller(cli, packed, checkpoints, tmp_path):

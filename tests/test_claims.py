@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 import mvm.claims
-from mvm.claims import CLAIMS, Plan, findings, shipped, to_json, train
+from mvm.claims import CLAIMS, PUBLISHED, RULE, Plan, findings, shipped, to_json, train
 from mvm.files import append_line, locked, write_atomic, write_tensors
 from mvm.runs import Run, RunBusy, RunError
 
@@ -71,6 +73,24 @@ def test_no_claim_holds_where_the_numbers_say_so():
     assert [row["factor"] for row in rows["batch"]] == [1.6, pytest.approx(2.7 / 1.3)]
     assert rows["both"][0]["W₂ / floor, both"] == 4.0
     assert rows["both"][0]["both is best"] == "0 of 3 seeds"
+
+
+@pytest.mark.parametrize("good", [3, 4, 5])
+def test_the_rule_is_what_it_says(monkeypatch, good):
+    """Of five seeds some are better with both; the published term is worse throughout."""
+    monkeypatch.setattr("test_claims.PLAN", replace(PLAN, seeds=5))
+    ratios = {"both": [1.0] * good + [9.0] * (5 - good), "centroid": [3.0] * 5, "diameter": [5.0] * 5}
+    write(("stabilised", "circle", 0), ratios=ratios | {PUBLISHED: [10.0] * 5})
+    share = int(re.search(r"at least (\d+)% of its seeds", RULE)[1]) / 100
+    assert verdicts()["both"] == ("holds" if good / 5 >= share else "does not hold")
+    assert verdicts()["diameter"] == "holds"
+
+
+def test_some_lines_of_several_make_a_claim_mixed(monkeypatch):
+    monkeypatch.setattr("test_claims.PLAN", replace(PLAN, manifolds=("circle", "swiss_roll")))
+    write(("stabilised", "circle", 0), ratios=GOOD)
+    write(("stabilised", "swiss_roll", 0), ratios=GOOD | {"both": [9.0] * 3})
+    assert verdicts()["both"] == "mixed"
 
 
 def test_gaps_that_fall_but_do_not_settle_have_not_converged():
@@ -167,6 +187,7 @@ def test_the_command_prints_every_claim(cli, trainings, monkeypatch):
     for claim in CLAIMS.values():
         assert claim.title in printed.out
     assert "stabilised recipe: holds" in printed.out
+    assert RULE in printed.out
     listed = json.loads(cli("claims", "--quick", "--json").out)
     assert [finding["claim"] for finding in listed["findings"]] == list(CLAIMS)
     assert cli("claims", "--processes", "0").err == "mvm: --processes: at least 1, got 0\n"

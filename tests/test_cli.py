@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from mvm.__main__ import _parser
+from mvm.commands.flags import given_fields
 from mvm.config import Config
+from mvm.data.points import load_points
 from mvm.files import append_line
 from mvm.runs import Run
 from mvm.scores import SCORE_KEYS
+from toy_manifolds import MANIFOLDS
 
 SMALL = ["--network.width", "8", "--network.depth", "2", "--batch", "16", "--view-points", "16"]
 TRUTH = {key for key in SCORE_KEYS if key.startswith(("distance", "ks", "geodesic"))}
@@ -29,6 +33,7 @@ def test_from_a_csv_to_scores_and_samples(cli, cloud, tmp_path):
     arguments = flags("train --name a --steps 40 --variants centroid both --seeds 0 7 --data {cloud}", cloud=cloud)
     trained = cli(*arguments, *SMALL)
     assert (trained.status, trained.err) == (0, "")
+    assert trained.out.splitlines()[0] == f"{cloud}: 200 points, 2 columns"
     assert trained.out.splitlines()[-1] == "a: finished; `python -m mvm score a`"
     points = np.loadtxt(cloud, delimiter=",")
     cloud.unlink()  # the run has its own copy
@@ -45,9 +50,15 @@ def test_from_a_csv_to_scores_and_samples(cli, cloud, tmp_path):
         assert (row["step"], row["n"]) == (40, 20)
     assert json.loads(cli("score", "a", "--json", "--repeat", "1").out)[0]["w2_floor"] != rows[0]["w2_floor"]
     assert {row["step"] for row in json.loads(cli("score", "a", "--json", "--best").out)} == {40}
-    table = cli("score", "a").out.splitlines()
-    assert len(table) == 5
-    assert table[-1].split()[:2] == ["both", "7"]
+    about, head, floors, *table = cli("score", "a").out.splitlines()
+    assert about == "a: step 40, n = 20 points in each sample"
+    assert [line.split()[:2] for line in table] == [[name, str(seed)] for name, seed in members]
+    first = dict(zip(head.split()[2:], floors.split()[4:], strict=True))
+    assert first == {
+        key: f"{rows[0][f'{key}_floor']:.3f}" if rows[0].get(f"{key}_floor") is not None else "-" for key in first
+    }
+    assert {key for key, value in first.items() if value == "-"} == {"w2_ratio", "distance_mean", "geodesic_spearman"}
+    assert table[0].split()[2] == f"{rows[0]['w2']:.3f}"
 
     (listed,) = json.loads(cli("runs", "--json").out)
     expected = {
@@ -62,7 +73,7 @@ def test_from_a_csv_to_scores_and_samples(cli, cloud, tmp_path):
     assert re.search(r"^a +finished +40/40 .*centroid both$", cli("runs").out, re.MULTILINE)
 
     one, folder = tmp_path / "deep" / "one.npy", tmp_path / "all"
-    assert cli("sample", "a", "-n", "50", "--out", str(one)).out == f"{one}: 50 points of both\n"
+    assert cli("sample", "a", "-n", "50", "--out", str(one)).out == f"{one}: 50 points of both, seed 0\n"
     assert cli("sample", "a", "-n", "50", "--out", str(folder)).status == 0
     assert {path.name for path in folder.iterdir()} == {f"{name}-seed{seed}.npy" for name, seed in members}
     fake = np.load(one)
@@ -73,8 +84,20 @@ def test_from_a_csv_to_scores_and_samples(cli, cloud, tmp_path):
     assert np.abs(fake).max() < 10 * np.abs(points).max()  # in the data's own units
     cli("sample", "a", "-n", "50", "--out", str(one), "--variant", "centroid")
     np.testing.assert_array_equal(np.load(one), np.load(folder / "centroid-seed0.npy"))
+    told = cli("sample", "a", "-n", "50", "--out", str(one), "--member-seed", "7")
+    assert told.out == f"{one}: 50 points of both, seed 7\n"
+    np.testing.assert_array_equal(np.load(one), np.load(folder / "both-seed7.npy"))
     cli("sample", "a", "-n", "50", "--out", str(one), "--seed", "1")
     assert not np.array_equal(np.load(one), fake)
+
+
+def test_an_index_among_the_columns_is_warned_of(cli, cloud):
+    rows = cloud.read_text().splitlines()
+    cloud.write_text("\n".join([",x,y", *(f"{i},{row}" for i, row in enumerate(rows))]))
+    trained = cli("train", "--data", str(cloud), "--steps", "1", *SMALL)
+    assert trained.status == 0
+    assert trained.out.startswith(f"{cloud}: 200 points, 3 columns: (unnamed), x, y\n")
+    assert re.fullmatch(rf"warning: {cloud}: column 1 \(unnamed\) counts the rows from 0 .*\n", trained.err)
 
 
 def test_an_own_npy_can_go_and_the_run_goes_on(cli, tmp_path):
@@ -135,6 +158,15 @@ def test_help_shows_every_setting_with_its_bounds(cli):
         assert shown == (name != "schema_version"), name
     assert "α: margin of the triplet loss (0 to 100); default: 1.0" in text
     assert "default: centroid diameter both" in text
+    for name, kind in MANIFOLDS.items():
+        (line,) = re.findall(rf"^  {name} +(.*)$", result.out, re.MULTILINE)
+        assert [setting.split()[0] for setting in line.split(", ")] == list(kind.model_fields)
+    assert re.search(r"^  torus +noise 0 \(0 to 1\), radius 2 \(1 to 3\), tube 0.7 ", result.out, re.MULTILINE)
+    example = result.out.splitlines()[-1].removeprefix("example: python -m mvm ")
+    made = load_points(
+        Config.make(**given_fields(_parser([]).parse_args([*example.split(), "--points", "64"]), Config))
+    )
+    assert (made.manifold.title, made.manifold.turns, made.manifold.noise) == ("Swiss roll", 2, 0.05)
     published = " ".join(cli("train", "--recipe", "published", "--help").out.split())
     assert "default: centroid distance_matrix centroid+distance_matrix" in published
     for command in ("train", "score", "runs", "pause", "resume", "stop", "sample"):
@@ -220,6 +252,10 @@ MISTAKES = {
     "variant that it lacks": (
         "sample done --out {tmp}/x.npy --variant diameter",
         "done has no 'diameter'; it has both",
+    ),
+    "seed that it lacks": (
+        "sample done --out {tmp}/x.npy --member-seed 9",
+        "member-seed: done has no seed 9; it has 0",
     ),
     "nowhere to write": ("sample done", "--out"),
     "finished": ("resume done", "done is finished at step 10; there is nothing to resume"),
@@ -338,11 +374,28 @@ def test_a_sample_that_cannot_be_written(cli, runs, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("mine")
     result = cli("sample", "done", "-n", "5", "--out", str(tmp_path / "file" / "x.npy"))
     assert result.status == 1
-    assert re.fullmatch(
-        rf"mvm: {tmp_path}/file.*: (File exists|Not a directory); all that was saved is kept\n", result.err
-    )
+    assert re.fullmatch(rf"mvm: out: cannot write {tmp_path}/file.*: (File exists|Not a directory)\n", result.err)
     assert cli("sample", "done", "-n", "5", "--out", str(tmp_path / "file")).status == 1
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", ["sample done -n 5 --out /proc/x.npy", "pack done --out /proc/x.zip"])
+def test_what_cannot_be_written_is_named(cli, runs, monkeypatch, command):
+    monkeypatch.setenv("MVM_CHECKPOINTS", str(runs))
+    out = command.split()[-1]
+    told = cli(*command.split())
+    assert told.status == 1
+    assert re.fullmatch(rf"mvm: out: cannot write {out}: [^:;/]+\n", told.err)
+
+
+def test_a_file_that_cannot_be_read_is_not_said_to_be_written(cli, make, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise PermissionError(13, "Permission denied", "elsewhere/checkpoint")
+
+    make("a")
+    monkeypatch.setattr("mvm.evaluation.sample_run", broken)
+    told = cli("sample", "a", "--out", str(tmp_path / "x.npy"))
+    assert told == (1, "", "mvm: elsewhere/checkpoint: Permission denied\n")
 
 
 def test_the_program_itself():

@@ -183,7 +183,11 @@ def test_with_changes_replaces_what_it_names_and_nothing_else():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"weights.nope": 1}, "unknown setting 'weights.nope'; known: ambient_dim, "),
+        ({"weights.nope": 1}, "unknown setting 'weights.nope'; `python -m mvm train --help` lists them"),
+        ({"weights.diametre": 1}, "unknown setting 'weights.diametre'; did you mean weights.diameter"),
+        ({"diameter": 1}, "unknown setting 'diameter'; did you mean weights.diameter?"),
+        ({"step": 1}, "unknown setting 'step'; did you mean steps?"),
+        ({"schema_versions": 1}, "unknown setting 'schema_versions'; `python -m mvm train --help` lists them"),
         ({"nope": 1}, "unknown setting 'nope'"),
         ({"nope.gamma": 1}, "unknown setting 'nope.gamma'"),
         ({"data.x": 1}, "unknown setting 'data.x'"),

@@ -487,6 +487,15 @@ def test_eigenvalues_are_those_of_the_first_and_the_shown_snapshot(runs):
         np.testing.assert_array_equal(part["now"], last[member])
 
 
+@pytest.mark.parametrize("name", ["spectrum", "eigenvalues"])
+def test_the_axis_of_eigenvalues_says_that_it_has_no_signs(runs, name):
+    column = {"spectrum": "eigenvalue", "eigenvalues": "now"}[name]
+    assert (data(name, runs[:1])[column] < 0).any()
+    figure = render(name, runs[:1])
+    assert figure.get_supylabel() == "|eigenvalue| of $D$ / mean $D$"
+    assert min(np.nanmin(line.get_ydata()) for axes in figure.axes for line in axes.get_lines()) > 0
+
+
 def test_scores_and_factors_are_those_of_the_run_beside_their_floors(runs, pictures):
     rows, scored = data("scores", runs[:1]), json.loads((runs[0].path / "scores.json").read_text())
     assert {"w2", "precision", "coverage", "c2st"} <= set(rows["score"])

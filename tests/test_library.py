@@ -32,6 +32,9 @@ def test_the_list_can_be_searched_and_sorted(two, cli):
     assert listed(cli, "--sort", "quality") == ["first", "second"]
     assert listed(cli, "--sort", "quality", "--reverse") == ["first", "second"]  # what has no score comes last
     assert listed(cli, "--find", "finished CENTROID") == ["first"]
+    header = cli("runs").out.splitlines()[0].split()
+    assert header[:4] == ["name", "status", "step", "quality"]
+    assert all(cli("runs", "--sort", column).status == 0 for column in header[:4])
     row = json.loads(cli("runs", "--json", "--find", "first").out)[0]
     best = min(two[0].scores(), key=lambda scores: scores["w2_ratio"])
     assert (row["best"], row["quality"]) == (best["variant"], best["w2_ratio"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mvm.config import Config, ConfigError
-from mvm.data.points import MIN_POINTS, load_points, read_points
+from mvm.data.points import MIN_POINTS, describe, load_points, read_points
 from toy_manifolds import MANIFOLDS
 
 
@@ -198,6 +198,45 @@ def test_what_is_not_there_is_named(tmp_path):
         message = refused(tmp_path / name)
         assert "give a toy manifold (circle, " in message
         assert "or a file ending in .csv or .npy" in message
+
+
+def described(path: Path, head: str, *columns: np.ndarray) -> list[str]:
+    path.write_text(head + text(np.stack(columns, axis=1)))
+    return describe(path)
+
+
+def test_what_was_read_is_told(tmp_path):
+    path, (x, y, _) = tmp_path / "points.csv", table().T
+    count, same = np.arange(80.0), np.full(80, 2.5)
+    assert described(path, "x,y\n", x, y) == ["80 points, 2 columns: x, y"]
+    assert described(path, "", x, y) == ["80 points, 2 columns"]
+    index = "{} counts the rows from {} and is trained on; if it is an index, take it out of the file"
+    assert described(path, ",x,y\n", count, x, y) == [
+        "80 points, 3 columns: (unnamed), x, y",
+        index.format("column 1 (unnamed)", 0),
+    ]
+    assert described(path, "", x, count + 1) == ["80 points, 2 columns", index.format("column 2", 1)]
+    for other in (count + 2, -count, count / 2, count[::-1]):
+        assert described(path, "x,y\n", x, other) == ["80 points, 2 columns: x, y"]
+    assert described(path, "x,y,z\n", x, same, y)[1:] == ["column 2 (y) never changes, and can be left out of the file"]
+    assert described(path, "", x, same, same)[1:] == ["columns 2, 3 never change, and can be left out of the file"]
+    header = "the first row is 0, 1, ..., and is read as a point; if it is a header, take it out of the file"
+    assert described(path, "0,1\n", x, y) == ["81 points, 2 columns", header]
+    names = [f"c{i}" for i in range(9)]
+    told = described(path, ",".join(names) + "\n", *[x] * 9)
+    assert told == ["80 points, 9 columns: c0, c1, c2, c3, c4, c5, c6, c7, ..."]
+
+
+def test_an_array_is_described_too(tmp_path):
+    path = tmp_path / "points.npy"
+    np.save(path, np.stack([np.arange(1200), np.zeros(1200), np.arange(1200) ** 2], axis=1))
+    read, counting, constant = describe(path)
+    assert read == "1,200 points, 3 columns"
+    assert counting.startswith("column 1 counts the rows from 0")
+    assert constant.startswith("column 2 never changes")
+    np.save(path, table(63))
+    with pytest.raises(ConfigError, match="63 points"):
+        describe(path)
 
 
 def test_own_points_are_split_once_and_scores_see_none_that_was_trained_on(tmp_path):

@@ -1,23 +1,41 @@
 """Ground truth must be true: every manifold meets one contract, and agrees with oracles that share no code with it."""
 
+import functools
 import inspect
 import math
+import re
+import textwrap
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from pydantic import Field, field_validator, model_validator
 from scipy import special, stats
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 from sklearn.datasets import make_moons, make_s_curve, make_swiss_roll
 
-from toy_manifolds import MANIFOLDS, embedded, manifold
+from toy_manifolds import MANIFOLDS, Manifold, embedded, manifold
 from toy_manifolds.curves import Curve
 from toy_manifolds.geodesics import shortest_length
 
 CURVES = [name for name, kind in MANIFOLDS.items() if issubclass(kind, Curve)]
 COORDINATES = {"concentric_circles": 2, "two_circles": 2, "moons": 2, "eight_gaussians": 1}  # the others: intrinsic_dim
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "adding-a-manifold.md"
+
+
+@functools.cache
+def clover() -> type[Curve]:
+    """The class that `PAGE` shows: it meets the same contract."""
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    names = {"__name__": __name__}
+    exec(textwrap.dedent(block), names)
+    return names["Clover"]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -38,8 +56,10 @@ def close(actual, expected, *, atol: float, rtol: float = 0.0):
     torch.testing.assert_close(actual, expected.expand_as(actual), atol=atol, rtol=rtol)
 
 
-@pytest.fixture(params=MANIFOLDS)
-def name(request) -> str:
+@pytest.fixture(params=[*MANIFOLDS, "clover"])
+def name(request, monkeypatch) -> str:
+    if request.param == "clover":
+        monkeypatch.setitem(MANIFOLDS, "clover", clover())
     return request.param
 
 
@@ -236,6 +256,66 @@ def test_mistakes_get_one_clear_line(make, says):
         assert part in message
 
 
+class Bounded(Manifold):
+    """Settings with every kind of bound."""
+
+    title: ClassVar[str] = "Bounded"
+
+    above: float = Field(default=1.0, gt=0, le=5)
+    below: float = Field(default=1.0, lt=2)
+    least: float = Field(default=1.0, ge=1)
+    free: float = 1.0
+    even: int = Field(default=2, ge=0, le=9)
+
+    @field_validator("even")
+    @classmethod
+    def _even(cls, even: int) -> int:
+        if even % 2:
+            raise ValueError("not even")
+        return even
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Bounded":
+        if self.below > self.above:
+            raise ValueError("below must not exceed above")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [
+        ("above", 0, "must be a number above 0 and at most 5"),
+        ("below", 2, "must be a number below 2"),
+        ("least", 0.5, "must be a number at least 1"),
+        ("free", "wide", "must be a number"),
+        ("even", 11, "must be a number from 0 to 9"),
+        ("even", 3, "not even"),
+    ],
+)
+def test_any_bound_is_told(monkeypatch, setting, value, says):
+    monkeypatch.setitem(MANIFOLDS, "bounded", Bounded)
+    with pytest.raises(ValueError, match=rf"^bounded: {setting}={value!r}:? {says}$"):
+        manifold("bounded", **{setting: value})
+    with pytest.raises(ValueError, match=r"^bounded: below must not exceed above$"):
+        manifold("bounded", below=1.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "use", "method"),
+    [
+        (Bounded, lambda m: m.sample(3), r"draw\(n, generator\)"),
+        (Bounded, lambda m: m.distance(torch.zeros(3, 2)), r"project\(points\)"),
+        (Bounded, lambda m: m.embed(torch.zeros(3, 1)), r"embed\(coordinates\)"),
+        (Bounded, lambda m: m.geodesic(torch.zeros(3, 1), torch.zeros(3, 1)), r"geodesic\(u, v\)"),
+        (type("Line", (Curve,), {}), lambda m: m.sample(3), r"tangent\(t\)"),
+        (type("Line", (Curve,), {}), lambda m: m.embed(torch.zeros(3, 1)), r"at\(t\)"),
+    ],
+)
+def test_a_missing_method_is_named(kind, use, method):
+    with pytest.raises(NotImplementedError, match=rf"^{kind.__name__} must define {method}$"):
+        use(kind())
+
+
 def test_settings_cannot_change_underneath():
     circle = manifold("circle")
     with pytest.raises(ValueError):
@@ -352,7 +432,7 @@ def test_curves_have_the_length_of_the_textbook(name, settings, length):
     close(manifold(name, **settings).length, length, atol=0, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize("name", [*CURVES, "clover"], indirect=True)
 def test_tangent_is_the_derivative(name):
     curve = manifold(name)
     t = curve.draw(50, seeded())[:, 0].requires_grad_()
@@ -508,7 +588,7 @@ def test_mobius_strip_is_glued_with_a_flip():
     close(strip.geodesic(u, across), 2 * u[:, 1].abs(), atol=1e-9)  # a ruling is a straight line
 
 
-@pytest.mark.parametrize("name", ["circle", "ellipse", "von_mises_circle", "figure_eight"])
+@pytest.mark.parametrize("name", ["circle", "ellipse", "von_mises_circle", "figure_eight", "clover"], indirect=True)
 def test_closed_curves_close(name):
     curve = manifold(name)
     u, v = pairs(curve, 60)

@@ -8,6 +8,7 @@
 import difflib
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from toy_manifolds.base import Embedded, Manifold, Sample, embedded
 from toy_manifolds.curves import (
@@ -61,8 +62,21 @@ def manifold(name: str, **settings: float) -> Manifold:
         return kind(**settings)
     except ValidationError as error:
         first = error.errors()[0]
-    setting, value, fields = first["loc"][0], first["input"], kind.model_fields
+    fields, reason = kind.model_fields, first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:  # several settings that do not go together
+        raise ValueError(f"{name}: {reason}")
+    setting, value = first["loc"][0], first["input"]
     if setting not in fields:
         raise ValueError(f"{name} has no setting {setting!r}; its settings are: {', '.join(fields)}")
-    low, high = (getattr(bound, key) for key, bound in zip(("ge", "le"), fields[setting].metadata, strict=True))
-    raise ValueError(f"{name}: {setting}={value!r} must be a number from {low} to {high}")
+    if first["type"] == "value_error":  # by a validator of its own
+        raise ValueError(f"{name}: {setting}={value!r}: {reason}")
+    raise ValueError(f"{name}: {setting}={value!r} must be a number{_bounds(fields[setting])}")
+
+
+def _bounds(field: FieldInfo) -> str:
+    """The bounds of a setting in words, whichever it has."""
+    found = {key: getattr(m, key) for m in field.metadata for key in ("ge", "gt", "le", "lt") if hasattr(m, key)}
+    if found.keys() == {"ge", "le"}:
+        return f" from {found['ge']} to {found['le']}"
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    return " and".join(f" {words[key]} {bound}" for key, bound in found.items())

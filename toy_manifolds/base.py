@@ -66,15 +66,15 @@ class Manifold(BaseModel):
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Intrinsic coordinates of `n` random points, (n, k) float64."""
-        raise NotImplementedError
+        raise self._lacks("draw(n, generator)")
 
     def embed(self, coordinates: Tensor) -> Tensor:
         """The points at these intrinsic coordinates, (..., k) -> (..., ambient_dim)."""
-        raise NotImplementedError
+        raise self._lacks("embed(coordinates)")
 
     def project(self, points: Tensor) -> Tensor:
         """Coordinates of a nearest point of the manifold, (n, ambient_dim) -> (n, k)."""
-        raise NotImplementedError
+        raise self._lacks("project(points)")
 
     @in_float64
     def distance(self, points: Tensor) -> Tensor:
@@ -86,7 +86,11 @@ class Manifold(BaseModel):
 
         It is inf between two components.
         """
-        raise NotImplementedError
+        raise self._lacks("geodesic(u, v)")
+
+    def _lacks(self, method: str) -> NotImplementedError:
+        """What to raise where a class does not define what its kind must."""
+        return NotImplementedError(f"{type(self).__name__} must define {method}")
 
 
 def uniform(n: int, generator: torch.Generator | None) -> Tensor:

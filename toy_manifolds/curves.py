@@ -48,11 +48,11 @@ class Curve(Manifold):
 
     def at(self, t: Tensor) -> Tensor:
         """The curve's formula, (...) -> (..., ambient_dim)."""
-        raise NotImplementedError
+        raise self._lacks("at(t)")
 
     def tangent(self, t: Tensor) -> Tensor:
         """Its derivative c′(t), (...) -> (..., ambient_dim)."""
-        raise NotImplementedError
+        raise self._lacks("tangent(t)")
 
     def weight(self, t: Tensor) -> Tensor:
         """Density of the samples with respect to arc length, up to a factor, (...) -> (...)."""
@@ -276,7 +276,7 @@ class Arcs(Manifold):
     @property
     def arcs(self) -> tuple[Arc, ...]:
         """The components, in the order of their index."""
-        raise NotImplementedError
+        raise self._lacks("arcs")
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         u = uniform(n, generator)

@@ -35,12 +35,12 @@ class Sheet(Surface):
     @property
     def profile(self) -> Curve:
         """The curve (x, z)."""
-        raise NotImplementedError
+        raise self._lacks("profile")
 
     @property
     def extent(self) -> float:
         """Upper end of h, which starts at 0."""
-        raise NotImplementedError
+        raise self._lacks("extent")
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         return torch.cat([self.profile.draw(n, generator), self.extent * uniform(n, generator)[:, None]], -1)

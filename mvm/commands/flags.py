@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mvm.config import Config, ConfigError
+from toy_manifolds import MANIFOLDS
 
-__all__ = ["Commands", "Parser", "add_fields", "asked_defaults", "given_fields", "nested"]
+__all__ = ["Commands", "Parser", "add_fields", "asked_defaults", "given_fields", "manifolds_told", "nested"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,8 +50,8 @@ class Commands:
         return added
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Defaults in the help text, but not for the flags that have none."""
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults in the help text, but not for the flags that have none; an epilog keeps its lines."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help
@@ -69,6 +70,15 @@ def add_fields(
             flag = "--" + f"{prefix}{name}".replace("_", "-")
             text = f"{field.description}{_bounds(field)}; default: {_shown(value)}".replace("%", "%%")
             group.add_argument(flag, dest=f"config.{prefix}{name}", help=text, metavar=_metavar(field), **_arity(value))
+
+
+def manifolds_told() -> str:
+    """A line for each toy manifold with its own settings, their defaults and bounds, and an example."""
+    lines = ["toy manifolds (--data NAME) and their settings (--settings NAME VALUE ...):"]
+    for name, kind in MANIFOLDS.items():
+        settings = [f"{key} {field.default:g}{_bounds(field)}" for key, field in kind.model_fields.items()]
+        lines.append(f"  {name:20} {', '.join(settings)}")
+    return "\n".join([*lines, "", "example: python -m mvm train --data swiss_roll --settings noise 0.05 turns 2"])
 
 
 def given_fields(options: argparse.Namespace, model: type[BaseModel]) -> dict[str, Any]:

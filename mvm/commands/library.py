@@ -71,17 +71,17 @@ def runs_command(options: argparse.Namespace) -> None:
 
 
 def _print_table(rows: list[Summary]) -> None:
-    """One line for each run; its score is the best variant's over its floor."""
+    """One line for each run; its quality is the best variant's score over its floor."""
     print(
-        f"{'name':32} {'status':12} {'step':>15} {'score':>6}  {'data':20} {'method':14} seeds  {'begun':11} minutes  "
-        f"{'device':10} variants"
+        f"{'name':32} {'status':12} {'step':>15} {'quality':>7}  {'data':20} {'method':14} seeds  "
+        f"{'begun':11} minutes  {'device':10} variants"
     )
     for row in rows:
-        progress, score = f"{row.step}/{row.steps}", "-" if row.quality is None else f"{row.quality:.3g}"
+        progress, quality = f"{row.step}/{row.steps}", "-" if row.quality is None else f"{row.quality:.3g}"
         begun, device = time.strftime("%m-%d %H:%M", time.localtime(row.created)), (row.device or "-")[:10]
         note = f"  # {row.note.splitlines()[0]}" if row.note else ""
         print(
-            f"{row.name:32} {row.status:12} {progress:>15} {score:>6}  {row.data[-20:]:20} {row.method:14} "
+            f"{row.name:32} {row.status:12} {progress:>15} {quality:>7}  {row.data[-20:]:20} {row.method:14} "
             f"{len(row.seeds):>5}  {begun:11} {row.seconds / 60:>7.1f}  {device:10} {' '.join(row.variants)}{note}"
         )
 

@@ -16,7 +16,7 @@ from mvm.runs import Run
 
 __all__ = ["add"]
 
-TABLE = ("w2_ratio", "distance_mean", "precision", "recall", "coverage", "geodesic_spearman")
+TABLE = ("w2", "w2_ratio", "distance_mean", "precision", "recall", "coverage", "geodesic_spearman")
 
 
 def add(command: Commands) -> None:
@@ -28,11 +28,17 @@ def add(command: Commands) -> None:
     score.add_argument("--repeat", type=int, default=0, help="another held-out sample for another number")
     score.add_argument("--json", action="store_true", help="print JSON")
     sample = command(
-        "sample", sample_command, "generate: FILE.npy for one variant, a folder for all; of pictures FILE.png too"
+        "sample", sample_command, "generate: FILE.npy for one network, a folder for all; of pictures FILE.png too"
     )
     sample.add_argument("-n", type=int, default=1000, help="how many (default 1000)")
     sample.add_argument("--out", required=True, metavar="FILE.npy|FILE.png|DIR", help="where to")
     sample.add_argument("--variant", help="which variant goes into a file (default: the last)")
+    sample.add_argument(
+        "--member-seed",
+        type=int,
+        metavar="SEED",
+        help="which training seed goes into a file (default: the first)",
+    )
     sample.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
     sample.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
     export = command("export", export_command, "figures for a paper, with their numbers and recipes", run=False)
@@ -75,10 +81,16 @@ def score_command(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(rows, indent=1))
         return
-    if run.config.is_images:
-        _print_image_scores(rows)
-        return
+    what = "pictures" if run.config.is_images else "points"
+    print(f"{run.name}: step {rows[0]['step']}, n = {rows[0]['n']} {what} in each sample")
+    _print_image_scores(rows) if run.config.is_images else _print_scores(rows)
+
+
+def _print_scores(rows: list[dict[str, Any]]) -> None:
+    """One line per generator, one column per score, the floors above them: they are the same for all."""
+    floors = {key: rows[0].get(f"{key}_floor") for key in TABLE}
     print(f"{'variant':28} {'seed':>6} " + " ".join(f"{key:>18}" for key in TABLE))
+    print(f"{'floor (real against real)':28} {'':6} " + " ".join(f"{_number(floors[key]):>18}" for key in TABLE))
     for row in rows:
         values = " ".join(f"{_number(row[key]):>18}" for key in TABLE)
         print(f"{row['variant']:28} {row['seed']:>6} {values}")
@@ -109,15 +121,19 @@ def sample_command(options: argparse.Namespace) -> None:
     variant = options.variant or members[-1][0]
     if variant not in run.config.variants:
         raise ConfigError(f"variant: {run.name} has no {variant!r}; it has {', '.join(run.config.variants)}")
+    seeds = run.config.seeds
+    chosen = seeds[0] if options.member_seed is None else options.member_seed
+    if chosen not in seeds:
+        raise ConfigError(f"member-seed: {run.name} has no seed {chosen}; it has {', '.join(map(str, seeds))}")
     known = [".npy", ".png"] if run.config.is_images else [".npy"]
     if out.suffix and out.suffix not in known:
         raise ConfigError(f"out: {out} must end in {' or '.join(known)}, or be a folder")
     made = sample_run(run, options.n, seed=options.seed, best=options.best).numpy()
     if out.suffix:
         out.parent.mkdir(parents=True, exist_ok=True)
-        chosen = made[[name for name, _ in members].index(variant)]
-        write_array(out, chosen) if out.suffix == ".npy" else write_sheet(out, chosen)
-        print(f"{out}: {options.n} {what} of {variant}")
+        array = made[members.index((variant, chosen))]
+        write_array(out, array) if out.suffix == ".npy" else write_sheet(out, array)
+        print(f"{out}: {options.n} {what} of {variant}, seed {chosen}")
         return
     out.mkdir(parents=True, exist_ok=True)
     for (name, seed), array in zip(members, made, strict=True):
@@ -177,7 +193,7 @@ def claims_command(options: argparse.Namespace) -> None:
     """Train what the claims still lack, and print every verdict with its numbers."""
     from tqdm import tqdm
 
-    from mvm.claims import CLAIMS, Plan, findings, to_json, train
+    from mvm.claims import CLAIMS, RULE, Plan, findings, to_json, train
 
     processes = options.processes if options.processes is not None else os.cpu_count() or 1
     if processes < 1:
@@ -190,6 +206,7 @@ def claims_command(options: argparse.Namespace) -> None:
     if options.json:
         print(to_json(found, plan, f"{processes} CPU processes, one thread each"))
         return
+    print(RULE)
     for finding in found:
         claim = CLAIMS[finding.claim]
         verdicts = ", ".join(f"{recipe} recipe: {verdict}" for recipe, verdict in finding.verdicts.items())

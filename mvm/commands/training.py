@@ -11,12 +11,14 @@ from pathlib import Path
 
 from mvm import parallel
 from mvm.background import TRAINING, give_way
-from mvm.commands.flags import Commands, add_fields, asked_defaults, given_fields, nested
+from mvm.commands.flags import Commands, add_fields, asked_defaults, given_fields, manifolds_told, nested
 from mvm.config import Config, ConfigError
+from mvm.data.points import describe
 from mvm.files import append_line, locked
 from mvm.runs import Diverged, Run, RunError, Stopped
+from toy_manifolds import MANIFOLDS
 
-__all__ = ["add", "runtime_reason", "train_here"]
+__all__ = ["TRAINERS", "add", "runtime_reason", "train_here"]
 
 
 def add(command: Commands) -> None:
@@ -26,6 +28,7 @@ def add(command: Commands) -> None:
     train.add_argument("--run", metavar="DIR", help="a run folder: continue it, or make it here")
     train.add_argument("--queue", action="store_true", help="wait for a free device slot, as the app's trainings do")
     add_fields(train, Config, defaults=asked_defaults(command.arguments))
+    train.epilog = manifolds_told()
     command("pause", pause_command, "pause a running training")
     command("resume", resume_command, "continue a paused training, or train on where a stopped or killed one was saved")
     command("stop", stop_command, "save a running training and end it")
@@ -54,7 +57,14 @@ def _wanted_run(options: argparse.Namespace) -> Run:
                 f"--run {path} has its config already; leave out {', '.join('--' + name for name in given)}"
             )
         return Run(path)
-    return Run.create(Config.make(**nested(given)), name=options.name, path=path)
+    config = Config.make(**nested(given))
+    run = Run.create(config, name=options.name, path=path)
+    if not config.is_images and config.data not in MANIFOLDS:
+        read, *oddities = describe(Path(config.data))
+        print(f"{config.data}: {read}")
+        for oddity in oddities:
+            print(f"warning: {config.data}: {oddity}", file=sys.stderr)
+    return run
 
 
 def resume_command(options: argparse.Namespace) -> None:
@@ -75,6 +85,9 @@ def fork_command(options: argparse.Namespace) -> None:
     with parallel.together() as first:
         made = fork(Run.named(options.run), options.step, changes, name=options.name) if first else None
         train_here(_same_run(made))
+
+
+TRAINERS = (train_command, resume_command, fork_command)  # commands that end with a run, whole or in part
 
 
 def _resumable(name: str) -> Run | None:

@@ -20,10 +20,11 @@ from mvm.config import Config, ConfigError
 from toy_manifolds import MANIFOLDS, embedded, manifold
 from toy_manifolds.base import Manifold
 
-__all__ = ["MIN_POINTS", "Evaluation", "PointData", "load_points", "read_points"]
+__all__ = ["MIN_POINTS", "Evaluation", "PointData", "describe", "load_points", "read_points"]
 
 MIN_POINTS = 64
 MAX_BYTES = 2**31
+MOST_NAMES = 8  # of columns, in one line
 TRAIN_SEED, VIEW_SEED, REAL_SEED, FLOOR_SEED = 1, 2, 3, 4
 
 
@@ -130,6 +131,48 @@ def read_points(path: Path) -> Tensor:
     Raises:
         ConfigError: what is wrong with which file, and where; one line.
     """
+    return _read(path)[0]
+
+
+def describe(path: Path) -> list[str]:
+    """What a file of points holds, for a person to see before they train on it.
+
+    Returns:
+        "800 points, 2 columns: x, y", then one line for each oddity: a column that counts the rows, columns that never
+        change, a first row that may be a header. All of them are among the points all the same.
+
+    Raises:
+        ConfigError: as for `read_points`.
+    """
+    points, names = _read(path)
+    n, dim = points.shape
+    titles = [f"column {i + 1}" + (f" ({names[i] or 'unnamed'})" if names else "") for i in range(dim)]
+    first, ranks = points[0], torch.arange(n, dtype=points.dtype)
+    counting = [i for i in range(dim) if first[i] in (0, 1) and torch.equal(points[:, i], ranks + first[i])]
+    constant = [titles[i].removeprefix("column ") for i in range(dim) if (points[:, i] == first[i]).all()]
+
+    shown = f": {_few([name or '(unnamed)' for name in names])}" if names else ""
+    lines = [f"{n:,} points, {dim} columns{shown}"]
+    lines += [
+        f"{titles[i]} counts the rows from {first[i]:.0f} and is trained on; if it is an index, take it out of the file"
+        for i in counting
+    ]
+    if constant:
+        which = (
+            f"column {constant[0]} never changes" if len(constant) == 1 else f"columns {_few(constant)} never change"
+        )
+        lines.append(f"{which}, and can be left out of the file")
+    if path.suffix.lower() == ".csv" and not names and torch.equal(first, ranks[:dim]):
+        lines.append("the first row is 0, 1, ..., and is read as a point; if it is a header, take it out of the file")
+    return lines
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join([*names[:MOST_NAMES], *["..."] * (len(names) > MOST_NAMES)])
+
+
+def _read(path: Path) -> tuple[Tensor, list[str]]:
+    """Checked points of a file, and the names of its columns; none where it has no header."""
     known = f"a toy manifold ({', '.join(MANIFOLDS)}) or a file ending in .csv or .npy"
     if path.suffix.lower() not in (".csv", ".npy"):
         raise ConfigError(f"data: unknown {str(path)!r}; give {known}")
@@ -137,8 +180,8 @@ def read_points(path: Path) -> Tensor:
         raise ConfigError(f"data: no file {path}")
     if path.stat().st_size > MAX_BYTES:
         raise ConfigError(f"data: {path} is larger than {MAX_BYTES >> 30} GiB; give a sample of its points")
-    array = _read_npy(path) if path.suffix.lower() == ".npy" else _read_csv(path)
-    return check_points(array, path.name)
+    array, names = (_read_npy(path), []) if path.suffix.lower() == ".npy" else _read_csv(path)
+    return check_points(array, path.name), names
 
 
 def check_points(array: np.ndarray, name: str) -> Tensor:
@@ -178,8 +221,8 @@ def _read_npy(path: Path) -> np.ndarray:
         raise ConfigError(f"data: {path.name} is no complete .npy file: {error}") from None
 
 
-def _read_csv(path: Path) -> np.ndarray:
-    """Rows of numbers, with or without one header line, split at comma, semicolon, tab or blanks."""
+def _read_csv(path: Path) -> tuple[np.ndarray, list[str]]:
+    """Rows of numbers, and the cells of the header if there is one; split at comma, semicolon, tab or blanks."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -209,7 +252,8 @@ def _read_csv(path: Path) -> np.ndarray:
         except ValueError:
             column, cell = next((c, cell) for c, cell in enumerate(cells, 1) if not _is_number(cell))
             raise ConfigError(f"data: {path.name} line {number}, column {column}: {cell!r} is not a number") from None
-    return np.array(rows, dtype=np.float64).reshape(len(rows), len(first))
+    names = [" ".join(cell.split()) for cell in first] if header else []
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(first)), names
 
 
 def _is_number(cell: str) -> bool:

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 GAP_TITLES = {"d_c": "$d_c$  centroid", "d_g": "$d_g$  2-diameter", "d_H": "$d_H$  Hausdorff"}
-SPECTRUM_LABELS = {"distance": "eigenvalue of $D$ / mean $D$", "mds": "share of variance (MDS)"}
+SPECTRUM_LABELS = {"distance": "|eigenvalue| of $D$ / mean $D$", "mds": "share of variance (MDS)"}
 SPECTRUM_NAMES = {"distance": "distance matrix", "mds": "classical MDS"}
 FAINT = 1e-5  # of the largest: less is no eigenvalue but rounding
 PICTURE = 0.21  # inches, of one in a contact sheet
@@ -106,8 +106,8 @@ def spectrum_latex(table: pd.DataFrame, selection: Selection) -> str:
             found.append(uniformity(ends).tolist())
         rows.append([tex(title), *(three(*np.quantile(values, QUARTILES)) for values in np.transpose(found))])
     caption = (
-        f"Uniformity of the spectrum of the real embeddings ({SPECTRUM_NAMES[selection.form]}): entropy of its "
-        f"{int(table['rank'].max())} leading eigenvalues over the largest possible. {over(table)}"
+        f"Uniformity of the spectrum of the real embeddings ({SPECTRUM_NAMES[selection.form]}): entropy of the "
+        f"magnitudes of its {int(table['rank'].max())} leading eigenvalues over the largest possible. {over(table)}"
     )
     head = ["matched", "before training", "after training"]
     return latex_table("lrr", [head], rows, caption=caption, label="spectrum")
