@@ -19,7 +19,7 @@ from torch import Tensor
 
 from app.picture_grid import Picked
 from mvm.config import Config, ConfigError
-from mvm.data.points import read_points
+from mvm.data.points import describe, read_points
 from mvm.evaluation import between, load_generator, training_gallery
 from mvm.files import checkpoints, write_array, write_atomic
 from mvm.history import History
@@ -32,6 +32,7 @@ from mvm.training import view_noise
 __all__ = [
     "Page",
     "Tab",
+    "described",
     "first_run",
     "gallery",
     "history",
@@ -303,6 +304,12 @@ def keep_upload(name: str, content: bytes) -> Path:
     safe = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(name).name)[-60:]
     path = _kept() / hashlib.sha256(content).hexdigest()[:8] / (f"points{safe}" if safe.startswith(".") else safe)
     return _checked(path, lambda: write_atomic(path, content))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def described(path: Path) -> list[str]:
+    """`mvm.data.points.describe` of a kept file, which never changes."""
+    return describe(path)
 
 
 def keep_drawing(points: np.ndarray) -> Path:

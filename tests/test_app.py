@@ -265,6 +265,8 @@ def test_a_bad_upload_gets_one_clear_line(finished: Run, name: str, content: byt
 def test_an_upload_is_trained_on(finished: Run, no_processes: list[str], cloud: Path) -> None:
     app = open_page(source="Own file")
     app.file_uploader[0].set_value(("mine.csv", cloud.read_bytes(), "text/csv")).run()
+    assert "200 points, 2 columns" in words(app)
+    assert not app.warning
     button(app, "Train").click().run()
     assert not app.error
     np.testing.assert_equal(len(np.load(Run.named(no_processes[0]).path / "data.npy")), 200)

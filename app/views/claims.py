@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from mvm.claims import CLAIMS, Finding, Plan, findings, launch, shipped
+from mvm.claims import CLAIMS, RULE, Finding, Plan, findings, launch, shipped
 from mvm.runs import RunError
 from toy_manifolds import MANIFOLDS
 
@@ -24,8 +24,8 @@ def claims() -> None:
     plan = Plan()
     st.markdown("#### The paper's claims, tested")
     st.caption(
-        "Each claim is a measurement over seeds, judged by a fixed rule. The paper made its claims about images; here "
-        "they are tested where the truth is known."
+        f"Each claim is a measurement over seeds. {RULE} The paper made its claims about images; here they are tested "
+        "where the truth is known."
     )
     measuring = plan.being_measured()
     st.fragment(progress, run_every=2.0 if measuring else None)(plan, measuring)

@@ -14,7 +14,7 @@ from app.controls import manifold_settings
 from app.draw_points import draw_points
 from app.follow import Rows, columns_of, follow, frame_of, gaps, heading, score_table, spectra
 from app.setup import NEXT_RUN, experiment
-from app.state import Page, first_run, keep_drawing, keep_upload, page, runs
+from app.state import Page, described, first_run, keep_drawing, keep_upload, page, runs
 from app.transport import choose_run, transport
 from mvm.config import ConfigError
 from mvm.history import History
@@ -97,7 +97,13 @@ def choose_data(tab: Page) -> dict[str, Any] | None:
         )
         if upload is None:
             st.caption("A CSV or NPY file with at least 64 points of 2 or more columns.")
-        return {"data": str(keep_upload(upload.name, upload.getvalue()))} if upload else None
+            return None
+        path = keep_upload(upload.name, upload.getvalue())
+        read, *odd = described(path)
+        st.caption(read)
+        for line in odd:
+            st.warning(line, icon=":material/rule:")
+        return {"data": str(path)}
     except (ConfigError, OSError) as error:
         st.error(str(error), icon=":material/error:")
         return None
