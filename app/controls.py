@@ -79,12 +79,13 @@ def manifold_settings(name: str) -> dict[str, float]:
         low, high, default = _bound(field, "ge", "gt"), _bound(field, "le", "lt"), field.default
         whole = field.annotation is int
         number = int if whole else float
+        step = 1 if whole else _nice((high - low) / 100)
         value = st.slider(
             setting.replace("_", " ").capitalize(),
-            number(low),
-            number(high),
+            number(low + step * _has(field, "gt")),
+            number(high - step * _has(field, "lt")),
             number(default),
-            step=1 if whole else _nice((high - low) / 100),
+            step=step,
             key=f"{name}.{setting}",
             help=field.description,
             bind="query-params",
