@@ -98,6 +98,7 @@ def spawn(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     running = []
     for task in tasks:
         env = os.environ | {"OMP_NUM_THREADS": str(task.get("threads", 1))}
+        env["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # what an earlier run has compiled
         command = [sys.executable, "-m", "benchmarks.engine", "--worker", json.dumps(task)]
         running.append(subprocess.Popen(command, stdout=subprocess.PIPE, env=env, text=True))
     return [json.loads(process.communicate()[0].splitlines()[-1]) for process in running]
