@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import statistics
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,8 @@ def main() -> None:
         command += f" --points {options.points}"
     if len(options.manifolds) < len(MANIFOLDS):
         command += f" --manifolds {' '.join(options.manifolds)}"
+    if len(options.methods) < len(ENTRIES):
+        command += f" --methods {shlex.join(options.methods)}"
     write_csv(options.out / "tables" / f"{name}.csv", rows)
     sizes = f"{options.seeds} seeds, {options.points:,} points"
     parts = [f"Median of {sizes}; **bold**: best of the row, or all at or below the floor."]

@@ -157,6 +157,8 @@ def test_toys_tables(monkeypatch, tmp_path, budget):
     assert f"<!-- {name} -->" in page
     assert all(f" {label} |" in page for label in toys.ENTRIES)
     assert page.count(f"\n| {MANIFOLDS['circle'].title} |") == len(toys.SCORES)
+    assert "--manifolds circle" in page
+    assert "--methods" not in page
     assert "| Flow matching |" in page.split("### Over all manifolds")[1]
 
 
