@@ -27,7 +27,7 @@ from mvm.config import Config
 if TYPE_CHECKING:
     from mvm.scores import Reference
 
-__all__ = ["POINTS", "Cell", "device_line", "markdown", "median", "run", "write_csv", "write_section"]
+__all__ = ["POINTS", "Cell", "device_line", "markdown", "median", "row_of", "run", "write_csv", "write_section"]
 
 POINTS = 2000  # of each sample that a seed is scored on
 REPEAT = 100  # references of seed i: repeat 100 + i; the lab scores on repeat 0, and tuning was on 7 and 8
@@ -157,6 +157,11 @@ def median(row: dict[str, Any], key: str) -> float | None:
     values = [score[key] if score[key] is not None else float("inf") for score in row["scores"]]
     middle = statistics.median(values)
     return None if middle == float("inf") else middle
+
+
+def row_of(rows: list[dict[str, Any]], data: str, label: str) -> dict[str, Any]:
+    """The result of what has this label, on this data."""
+    return next(row for row in rows if (row["data"], row["label"]) == (data, label))
 
 
 def device_line(threads: str = "one thread a training") -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.cells import POINTS, Cell, markdown, median, run, write_csv, write_section
+from benchmarks.cells import POINTS, Cell, markdown, median, row_of, run, write_csv, write_section
 from mvm.config import RECIPES, Config
 from mvm.methods import METHODS
 from toy_manifolds import MANIFOLDS
@@ -81,7 +81,7 @@ def recipes(options: argparse.Namespace, command: str) -> None:
     write_csv(options.out / "tables" / "recipe.csv", rows)
     lines = []
     for data in names:
-        own, paper, published = (next(r for r in rows if (r["data"], r["label"]) == (data, k)) for k in RECIPES["mvm"])
+        own, paper, published = (row_of(rows, data, label) for label in RECIPES["mvm"])
         ratio = median(own, "w2_ratio")
         met = ratio is not None and ratio <= (2.0 if data in HARD else 1.3)
         others = (shown(median(row, "w2_ratio")) for row in (paper, published))
@@ -112,7 +112,7 @@ def waves(options: argparse.Namespace, command: str) -> None:
     write_csv(options.out / "tables" / "waves.csv", rows)
     lines, keys = [], ("w2_ratio", *FLOORED)
     for data in names:
-        plain, waved = (next(r for r in rows if (r["data"], r["label"]) == (data, k)) for k in ("stabilised", "waves"))
+        plain, waved = (row_of(rows, data, label) for label in ("stabilised", "waves"))
         pairs = [f"{shown(median(plain, key))} → {shown(median(waved, key))}" for key in keys]
         lines.append([MANIFOLDS[data].title, *pairs, shown(median(plain, "coverage_floor"))])
     header = ["manifold", "W₂ / floor", *FLOORED, "floor of coverage"]
@@ -136,7 +136,7 @@ def changes(options: argparse.Namespace, command: str) -> None:
     write_csv(options.out / "tables" / "changes.csv", rows)
     lines = []
     for label in CHANGES:
-        own = [next(r for r in rows if (r["data"], r["label"]) == (data, label)) for data in names]
+        own = [row_of(rows, data, label) for data in names]
         ratios = [shown(median(row, "w2_ratio")) for row in own]
         lines.append([label, *ratios, *(shown(median(row, "coverage")) for row in own), f"{own[0]['seconds']:.0f}"])
     header = ["change", *(f"W₂ / floor, {name}" for name in names), *(f"coverage, {name}" for name in names), "s"]

@@ -15,7 +15,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cells import POINTS, Cell, markdown, median, run, write_csv, write_section
+from benchmarks.cells import POINTS, Cell, markdown, median, row_of, run, write_csv, write_section
 from mvm.config import Config
 from mvm.methods import METHODS
 from toy_manifolds import MANIFOLDS
@@ -83,7 +83,7 @@ def table(rows: list[dict[str, Any]], options: argparse.Namespace, key: str) -> 
     """One score, a line per manifold, a column per method, the best in bold."""
     lines = []
     for data in options.manifolds:
-        values = [median(cell(rows, data, label), key) for label in options.methods]
+        values = [median(row_of(rows, data, label), key) for label in options.methods]
         best = winners(values, SCORES[key][1])
         texts = ["–" if v is None else f"{v:.3g}" for v in values]
         lines.append([MANIFOLDS[data].title] + [f"**{t}**" if i in best else t for i, t in enumerate(texts)])
@@ -94,11 +94,11 @@ def summary(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
     """Wins, the middle of the ratios, cost."""
     wins = dict.fromkeys(options.methods, 0)
     for data in options.manifolds:
-        for i in winners([median(cell(rows, data, label), "w2_ratio") for label in options.methods], "floor"):
+        for i in winners([median(row_of(rows, data, label), "w2_ratio") for label in options.methods], "floor"):
             wins[options.methods[i]] += 1
     lines = []
     for label in options.methods:
-        own = [cell(rows, data, label) for data in options.manifolds]
+        own = [row_of(rows, data, label) for data in options.manifolds]
         ratios = [median(row, "w2_ratio") or math.inf for row in own]
         speed = statistics.fmean(1e3 * row["seconds"] / row["steps"] for row in own)
         middle = statistics.median(ratios)
@@ -115,11 +115,6 @@ def winners(values: list[float | None], direction: str) -> set[int]:
     known = {i: max(v, 1.0) if direction == "floor" else v for i, v in enumerate(values) if v is not None}
     best = (max if direction == "higher" else min)(known.values(), default=None)
     return {i for i, v in known.items() if v == best}
-
-
-def cell(rows: list[dict[str, Any]], data: str, label: str) -> dict[str, Any]:
-    """The result of one method on one manifold."""
-    return next(row for row in rows if (row["data"], row["label"]) == (data, label))
 
 
 if __name__ == "__main__":
