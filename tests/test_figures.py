@@ -755,6 +755,10 @@ def test_a_diverged_generator_is_drawn_as_what_it_is(own):
     assert encoded(figure, "pdf", venue="icml")
 
 
+def test_the_help_of_export_names_every_figure(cli):
+    assert {*FIGURES} <= {*re.findall(r"[a-z]+", cli("export", "--help").out)}
+
+
 def test_errors_of_the_library_are_those_of_the_command(runs):
     with pytest.raises(ConfigError, match="venue"):
         render("samples", runs[:1], venue="vogue")

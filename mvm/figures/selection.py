@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -58,41 +58,39 @@ class Selection:
         runs: Sequence[Run],
         *,
         step: int | Sequence[int] | None = None,
-        seed: int | None = None,
-        form: str = "distance",
-        quantity: str | None = None,
-        axis: str = "step",
-        rank: int = 2,
-        project: bool = True,
+        **options: Any,
     ) -> Selection:
         """Check what is asked, and find the steps.
 
         Args:
             runs: one or more; the same one twice counts once. They are shown in the order of their batch sizes.
             step: the last step to show, of all or of each run; their last snapshots' when None.
-            seed, form, quantity, axis, rank, project: as above.
+            options: seed, form, quantity, axis, rank and project, as above.
 
         Raises:
             ConfigError: an unknown form, seed, quantity or axis, or a rank out of bounds.
             RunError: a run without a snapshot up to the step.
         """
         runs = tuple({run.path.resolve(): run for run in runs}.values())
-        if form not in SPECTRUM_FORMS:
-            raise ConfigError(f"form: unknown {form!r}; known: {', '.join(SPECTRUM_FORMS)}")
-        known = sorted({known for run in runs for known in run.config.seeds})
-        if seed is not None and seed not in known:
-            raise ConfigError(f"seed: no run has seed {seed}; known: {', '.join(map(str, known))}")
-        if axis not in AXES:
-            raise ConfigError(f"axis: unknown {axis!r}; known: {', '.join(AXES)}")
-        if quantity is not None and quantity not in (recorded := quantities(runs)):
-            raise ConfigError(f"quantity: none of these runs records {quantity!r}; known: {', '.join(recorded)}")
-        if not 1 <= rank <= MOST_RANKS:
-            raise ConfigError(f"rank: must be from 1 to {MOST_RANKS}, got {rank}")
+        cls(runs, (), **options)._check()
         wanted = [step] * len(runs) if step is None or isinstance(step, int) else list(step)
         steps = [_step_of(run, step) for run, step in zip(runs, wanted, strict=True)]
         order = sorted(range(len(runs)), key=lambda place: runs[place].config.batch)
-        of = tuple(runs[i] for i in order), tuple(steps[i] for i in order)
-        return cls(*of, seed, form, quantity, axis, rank, project)
+        return cls(tuple(runs[i] for i in order), tuple(steps[i] for i in order), **options)
+
+    def _check(self) -> None:
+        """Raise ConfigError for an option that these runs do not have."""
+        if self.form not in SPECTRUM_FORMS:
+            raise ConfigError(f"form: unknown {self.form!r}; known: {', '.join(SPECTRUM_FORMS)}")
+        known = sorted({known for run in self.runs for known in run.config.seeds})
+        if self.seed is not None and self.seed not in known:
+            raise ConfigError(f"seed: no run has seed {self.seed}; known: {', '.join(map(str, known))}")
+        if self.axis not in AXES:
+            raise ConfigError(f"axis: unknown {self.axis!r}; known: {', '.join(AXES)}")
+        if self.quantity is not None and self.quantity not in (recorded := quantities(self.runs)):
+            raise ConfigError(f"quantity: none of these runs records {self.quantity!r}; known: {', '.join(recorded)}")
+        if not 1 <= self.rank <= MOST_RANKS:
+            raise ConfigError(f"rank: must be from 1 to {MOST_RANKS}, got {self.rank}")
 
     def series(self, *, but: Iterable[str] = ()) -> list[Series]:
         """Variants, and what else differs but for some settings, in the order of their first appearance."""
