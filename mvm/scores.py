@@ -111,7 +111,7 @@ SCORES: dict[str, Score] = {
     ),
     "coverage": Score(
         "coverage",
-        "share of reals with a fake in their neighbourhood; .969 at best",
+        "share of reals with a fake in their neighbourhood; equal laws: .969",
         "floor",
         "coverage_floor",
     ),
