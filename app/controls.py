@@ -95,19 +95,21 @@ def manifold_settings(name: str) -> dict[str, float]:
     return chosen
 
 
-def descriptor_weights(used: set[str], *, prefix: str) -> dict[str, float]:
+def descriptor_weights(used: set[str], base: Weights, *, prefix: str) -> dict[str, float]:
     """A toggle and a weight slider for each descriptor; centroid and 2-diameter are in sight, others folded away.
 
     Args:
         used: descriptors that some chosen variant contains; the others' widgets are greyed out.
+        base: the defaults.
         prefix: before each key.
 
     Returns:
         Weight by name; 0 where the toggle is off.
     """
-    weights = {name: _weight(name, used, prefix) for name in MAIN_DESCRIPTORS}
+    weights = {name: _weight(name, used, getattr(base, name), prefix) for name in MAIN_DESCRIPTORS}
     with st.expander("More descriptors"):
-        return weights | {name: _weight(name, used, prefix) for name in DESCRIPTORS if name not in MAIN_DESCRIPTORS}
+        others = [name for name in DESCRIPTORS if name not in MAIN_DESCRIPTORS]
+        return weights | {name: _weight(name, used, getattr(base, name), prefix) for name in others}
 
 
 def variant_choice(default: tuple[str, ...], *, key: str, title_of: typing.Callable[[str], str]) -> tuple[str, ...]:
@@ -133,18 +135,19 @@ def used_descriptors(variants: tuple[str, ...]) -> set[str]:
     return {name for variant in variants for name in descriptors_of(variant)}
 
 
-def _weight(name: str, used: set[str], prefix: str) -> float:
+def _weight(name: str, used: set[str], default: float, prefix: str) -> float:
     descriptor, field = DESCRIPTORS[name], Weights.model_fields[name]
     off = name not in used
     note = " (in none of the chosen variants)" if off else ""
     on = st.toggle(
-        descriptor.title, True, key=f"{prefix}on.{name}", help=descriptor.help + note, disabled=off, bind="query-params"
-    )
+        descriptor.title, default > 0, key=f"{prefix}on.{name}", help=descriptor.help + note, disabled=off,
+        bind="query-params",
+    )  # fmt: skip
     weight = st.slider(
         f"{descriptor.title} weight",
         0.0,
-        field.metadata[1].le / 2,
-        1.0,
+        max(field.metadata[1].le / 2, default),
+        default or 1.0,
         0.05,
         key=f"{prefix}w.{name}",
         label_visibility="collapsed",

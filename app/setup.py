@@ -12,9 +12,11 @@ from app.state import Page, runs
 from app.transport import ask
 from mvm.config import FACES, RECIPES, Config, ConfigError
 from mvm.methods import METHODS
+from mvm.runs import Run
 
 __all__ = ["NEXT_RUN", "experiment"]
 
+SHOWN = "shown run"  # beside the recipes
 NEXT_RUN = "The run that **Train** makes. While the shown run trains, the weights act on it at once."
 
 OF_POINTS = ("width", "depth", "activation", "frequencies", "unit_embedding")
@@ -22,12 +24,13 @@ OF_IMAGES = ("channels", "metric_channels")
 BATCHES = {False: [2**k for k in range(4, 13)], True: [2**k for k in range(3, 10)]}
 
 
-def experiment(tab: Page, data: dict[str, Any] | None) -> Config | None:
+def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Config | None:
     """Settings as a config; None, with the reason shown, while they are not valid.
 
     Args:
         tab: this browser tab.
         data: the config's fields of the data; None where there are none yet.
+        run: the shown one, whose settings may be the ones to start from.
     """
     images = tab.images
     what = "pictures" if images else "points"
@@ -44,25 +47,32 @@ def experiment(tab: Page, data: dict[str, Any] | None) -> Config | None:
     )
     recipe = st.segmented_control(
         "Recipe",
-        list(RECIPES[method]),
+        [*RECIPES[method], *([SHOWN] if run is not None and run.config.method == method else [])],
         default="stabilised",
         required=True,
         key=tab.key("recipe" if method == "mvm" else f"{method}.recipe"),
-        help="Where the settings below start from: this lab's, the method's paper's, or (MvM) its published code's.",
+        help="Where the settings below start from: this lab's, the method's paper's, (MvM) its published code's, or "
+        "those of the run that is shown.",
         bind="query-params",
     )
-    base = Config.make(data=(FACES if toys else data["data"]) if images else "circle", method=method, recipe=recipe)
-    prefix = tab.key("") + ("" if toys or not images else "cache.")
-    training = prefix  # other recipes and methods keep these
-    prefix += "" if method == "mvm" else f"{method}."
-    prefix += "" if recipe == "stabilised" else f"{recipe}."
     values: dict[str, Any] = {}
+    weighting = tab.key("")  # before the keys of the weights, which all recipes keep
+    if recipe == SHOWN:
+        base = run.config
+        values |= base.model_dump(exclude={"data", "settings", "ambient_dim", "size"})
+        prefix = training = weighting = tab.key(f"{run.name}.")
+    else:
+        base = Config.make(data=(FACES if toys else data["data"]) if images else "circle", method=method, recipe=recipe)
+        prefix = training = tab.key("") + ("" if toys or not images else "cache.")  # other recipes keep the training's
+        prefix += "" if method == "mvm" else f"{method}."
+        prefix += "" if recipe == "stabilised" else f"{recipe}."
     if METHODS[method].matches_descriptors:
         st.markdown("##### Descriptors to match")
         values["variants"] = variant_choice(base.variants, key=f"{prefix}variants", title_of=plots.title_of)
         try:
-            values["weights"] = descriptor_weights(used_descriptors(values["variants"]), prefix=tab.key(""))
-            _reweight_running(tab, values["weights"])
+            used = used_descriptors(values["variants"])
+            values["weights"] = descriptor_weights(used, base.weights, prefix=weighting)
+            _reweight_running(tab, weighting, values["weights"])
         except ConfigError as error:
             st.error(str(error))
             return None
@@ -71,16 +81,19 @@ def experiment(tab: Page, data: dict[str, Any] | None) -> Config | None:
     st.markdown("##### Training")
     values |= {
         "steps": st.number_input(
-            "Steps", 10, 1_000_000, base.steps, 500, key=f"{training}steps", bind="query-params", help="training steps"
+            "Steps", min(10, base.steps), max(1_000_000, base.steps), base.steps, 500, key=f"{training}steps",
+            bind="query-params", help="training steps",
         ),
         "batch": st.select_slider(
-            "Batch", BATCHES[images], base.batch, key=f"{training}batch", bind="query-params", help=f"{what} per batch"
+            "Batch", sorted({*BATCHES[images], base.batch}), base.batch, key=f"{training}batch", bind="query-params",
+            help=f"{what} per batch",
         ),
-    }
+    }  # fmt: skip
     seeds = st.slider(
-        "Seeds", 1, 8, 1, key=tab.key("seeds"), bind="query-params",
+        "Seeds", 1, max(8, len(base.seeds)), len(base.seeds), key=f"{weighting}seeds", bind="query-params",
         help="each variant is trained once per seed, all together",
     )  # fmt: skip
+    values["seeds"] = base.seeds if seeds == len(base.seeds) else tuple(range(seeds))
     groups = {
         method: ("Metric learning" if method == "mvm" else METHODS[method].title, getattr(base, method), ()),
         "network": ("Networks", base.network, OF_POINTS if images else OF_IMAGES),
@@ -92,19 +105,24 @@ def experiment(tab: Page, data: dict[str, Any] | None) -> Config | None:
     if data is None:
         return None
     try:
-        return Config.make(method=method, recipe=recipe, seeds=tuple(range(seeds)), **data, **values)
+        return Config.make(**{"method": method, "recipe": recipe} | values | data)
     except ConfigError as error:
         st.error(str(error), icon=":material/error:")
         return None
 
 
-def _reweight_running(tab: Page, weights: dict[str, float]) -> None:
+def _reweight_running(tab: Page, widgets: str, weights: dict[str, float]) -> None:
     """The shown run, if it is being trained, feels it when a descriptor's toggle or slider has moved.
 
     Seen at every rerun rather than in the widgets' callbacks: a callback that is interrupted is not called again.
+
+    Args:
+        tab: this browser tab.
+        widgets: what their keys begin with; others than before have not been moved.
+        weights: what they say.
     """
-    if tab.weights not in (None, weights):
+    if tab.weights and tab.weights[0] == widgets and tab.weights[1] != weights:
         run = runs(images=tab.images).get(tab.run)
         if run is not None and run.alive():
             ask(tab, run, weights=weights)
-    tab.weights = weights
+    tab.weights = widgets, weights

@@ -110,7 +110,7 @@ class Page(Tab):
         state: run and state that the page was drawn for.
         wanted: run and step that its timeline points at, None for the newest.
         behind: a newer projection is awaited.
-        weights: of the descriptors, as the sidebar last had them; None before it had.
+        weights: of the descriptors, as the sidebar last had them, after its widgets' prefix; None before it had.
         picked: run, and the picture of it that was clicked last.
     """
 
@@ -120,7 +120,7 @@ class Page(Tab):
     state: tuple[str | None, str] = (None, "new")
     wanted: tuple[str, int | None] | None = None
     behind: bool = True
-    weights: dict[str, float] | None = None
+    weights: tuple[str, dict[str, float]] | None = None
     picked: tuple[str, Picked] | None = None
 
     def key(self, name: str) -> str:

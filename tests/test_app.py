@@ -170,6 +170,41 @@ def test_a_recipe_sets_every_control(finished: Run, no_processes: list[str], rec
     assert (made.mvm, made.optimiser, made.variants) == (wanted.mvm, wanted.optimiser, wanted.variants)
 
 
+def test_the_shown_run_lends_its_settings(finished: Run, no_processes: list[str]) -> None:
+    """All of them, those without a control too; a control moves one; the data are chosen as ever."""
+    changes = {"weights.diameter": 7.5, "weights.centroid": 0.0, "steps": 4, "batch": 48, "seeds": (3, 11)}
+    changes |= {"network.frequencies": (2.0, 8.0), "optimiser.generator_betas": (0.1, 0.7), "checkpoints": 3}
+    lender = Run.create(finished.config.with_changes(changes), name="lender")
+    app = open_page(run="lender", recipe="shown run", data="Moons")
+    button(app, "Train").click().run()
+    made = Run.named(no_processes[0]).config
+    assert made == lender.config.model_copy(update={"data": "moons"})
+    assert shown(app) != "lender"
+    app.number_input(key=f"{shown(app)}.network.width").set_value(20).run()
+    button(app, "Train").click().run()
+    assert Run.named(no_processes[1]).config == made.with_changes({"network.width": 20})
+
+
+def test_only_a_run_of_the_method_lends_its_settings(finished: Run) -> None:
+    def offered(**query: str) -> list[str]:
+        return next(group.options for group in open_page(**query).segmented_control if group.label == "Recipe")
+
+    assert "shown run" in offered()
+    assert "shown run" not in offered(method="WGAN")
+
+
+def test_settings_of_the_shown_run_are_not_wishes_to_it(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other widgets than before have not been moved: what is being trained feels only those that were."""
+    Run.create(finished.config.with_changes({"weights.diameter": 0.25}), name="alive")
+    monkeypatch.setattr(Run, "alive", lambda run: run.name == "alive")
+    app = open_page(run="alive")
+    recipe = next(group for group in app.segmented_control if group.label == "Recipe")
+    recipe.set_value("shown run").run()
+    assert Run.named("alive").control().weights == {}
+    app.slider(key="alive.w.diameter").set_value(0.5).run()
+    assert Run.named("alive").control().weights["diameter"] == 0.5
+
+
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "mvm"])
 def test_every_peer_can_be_set_up_and_shown(finished: Run, no_processes: list[str], cli, method: str) -> None:
     app = open_page(method=METHODS[method].title)

@@ -37,11 +37,11 @@ TOYS, CACHES, PREPARE = "Toys", "Prepared", "Prepare…"
 def faces() -> None:
     """The whole page."""
     tab = page(images=True)
+    run, status = choose_run(tab)
     with st.sidebar:
         st.markdown("#### Faces")
         st.caption(NEXT_RUN)
-        config = experiment(tab, choose_data())
-    run, status = choose_run(tab)
+        config = experiment(tab, choose_data(), run)
     tab.show_notice()
     if run is None:
         welcome()

@@ -42,11 +42,11 @@ def lab() -> None:
     tab = page()
     if not runs():
         first_run(tab)
+    run, status = choose_run(tab)
     with st.sidebar:
         st.markdown("#### MvM Lab")
         st.caption(NEXT_RUN)
-        config = experiment(tab, choose_data(tab))
-    run, status = choose_run(tab)
+        config = experiment(tab, choose_data(tab), run)
     tab.show_notice()
     transport(tab, run, status, config, layers=partial(layers.controls, tab, run))
     if run is None:
