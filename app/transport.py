@@ -205,9 +205,7 @@ def _reset(tab: Page, run: Run, press: int) -> None:
         return
     if run.alive():
         ask(tab, run, stop=True, pause_at=None)
-    own = run.path / "data.npy"
-    config = run.config.with_changes({"data": str(own)}) if own.exists() else run.config
-    start(tab, config, paused=True)
+    start(tab, run.settings, paused=True)
 
 
 def _rate(rate: float) -> str:

@@ -266,6 +266,12 @@ class Run:
         own = self.path / "data.npy"
         return load_data(self.config, own=own if own.exists() else None)
 
+    @property
+    def settings(self) -> Config:
+        """What a new run is made from to be like this one: its config, with the copy of own points that it keeps."""
+        own = self.path / "data.npy"
+        return self.config.with_changes({"data": str(own)}) if own.exists() else self.config
+
     # -- what it is doing ------------------------------------------------------------------------------------------
 
     def alive(self) -> bool:

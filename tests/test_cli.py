@@ -187,6 +187,23 @@ def test_every_field_can_be_given_as_a_flag(cli, cloud, checkpoints):
     assert (config.optimiser.generator_betas, config.device) == ((0.1, 0.8), "cpu")
 
 
+def test_a_run_like_another(cli, cloud, checkpoints):
+    """All of its settings, but for those that are given; other data come without the settings of the first ones."""
+    short = ("--steps", "10", "--batch", "8", "--network.width", "6", "--points", "80", "--view-points", "16")
+    assert (
+        cli("train", "--name", "a", "--data", "torus", "--settings", "tube", "0.4", "--seeds", "3", *short).status == 0
+    )
+    assert cli("train", "--like", "a", "--name", "b", "--weights.diameter", "0.5").status == 0
+    assert cli("train", "--like", "b", "--name", "c", "--data", str(cloud), "--variants", "both").status == 0
+    assert cli("train", "--like", "c", "--name", "d").status == 0
+    a, b, c, d = (Run(checkpoints / name) for name in "abcd")
+    assert b.config == a.config.with_changes({"weights.diameter": 0.5})
+    assert c.config == b.config.with_changes({"data": str(cloud), "settings": {}, "variants": ("both",)})
+    assert d.config == c.settings
+    assert d.config.data == str(checkpoints / "c" / "data.npy")
+    assert torch.allclose(d.data.train.sum(0), c.data.train.sum(0), atol=1e-3)
+
+
 # -- mistakes ----------------------------------------------------------------------------------------------------------
 
 
@@ -219,6 +236,9 @@ MISTAKES = {
     "dots as name": ("train --name ..", "name: '..' cannot name a run"),
     "existing name": ("train --name old", "'old' exists in .*; give another --name"),
     "settings for an existing folder": ("train --run {old} --steps 5", "has its config already; leave out --steps"),
+    "a model for an existing folder": ("train --run {old} --like old", "has its config already; leave out --like"),
+    "a model of another method": ("train --like old --method wgan", "--like old has its method and recipe; leave out"),
+    "no such model": ("train --like none", "no run 'none'"),
     "no CUDA": ("train --name gpu --points 64 --device cuda", "device: 'cuda' was asked for"),
     "no such file": ("train --data {tmp}/none.csv", "no file .*none.csv"),
     "unknown format": ("train --data {tmp}/points.xlsx", "points.xlsx"),

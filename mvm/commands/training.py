@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mvm import parallel
 from mvm.background import TRAINING, give_way
@@ -26,6 +27,7 @@ def add(command: Commands) -> None:
     train = command("train", train_command, "train variants side by side; a run folder keeps everything", run=False)
     train.add_argument("--name", help="name of the run; one is made when left out")
     train.add_argument("--run", metavar="DIR", help="a run folder: continue it, or make it here")
+    train.add_argument("--like", metavar="RUN", help="begin with the settings of this run instead of a recipe's")
     train.add_argument("--queue", action="store_true", help="wait for a free device slot, as the app's trainings do")
     add_fields(train, Config, defaults=asked_defaults(command.arguments))
     train.epilog = manifolds_told()
@@ -52,12 +54,12 @@ def _wanted_run(options: argparse.Namespace) -> Run:
     given = given_fields(options, Config)
     path = Path(options.run) if options.run else None
     if path and (path / "config.json").exists():
-        if given:
+        if said := [*given, *(["like"] if options.like else [])]:
             raise ConfigError(
-                f"--run {path} has its config already; leave out {', '.join('--' + name for name in given)}"
+                f"--run {path} has its config already; leave out {', '.join('--' + name for name in said)}"
             )
         return Run(path)
-    config = Config.make(**nested(given))
+    config = _like(Run.named(options.like), given) if options.like else Config.make(**nested(given))
     run = Run.create(config, name=options.name, path=path)
     if not config.is_images and config.data not in MANIFOLDS:
         read, *oddities = describe(Path(config.data))
@@ -65,6 +67,14 @@ def _wanted_run(options: argparse.Namespace) -> Run:
         for oddity in oddities:
             print(f"warning: {config.data}: {oddity}", file=sys.stderr)
     return run
+
+
+def _like(run: Run, changes: dict[str, Any]) -> Config:
+    """A run's settings with some changed; other data begin with settings of their own."""
+    if said := {"method", "recipe"} & changes.keys():
+        raise ConfigError(f"--like {run.name} has its method and recipe; leave out --{min(said)}")
+    own = {} if "data" not in changes else {"settings": {}, "ambient_dim": None, "size": None}
+    return run.settings.with_changes(own | changes)
 
 
 def resume_command(options: argparse.Namespace) -> None:
