@@ -16,7 +16,6 @@ from mvm.scales import floors_shade
 __all__ = ["ablation", "branches", "overlay"]
 
 Figure = dict[str, Any]
-GAP = 0.06
 COLOURS = (*VARIANTS[:4], VARIANTS[5])  # grey is the baseline's
 DASHES = ("solid", "dash", "dot", "dashdot")
 FORK = {"color": VARIANTS[1], "dash": "dot"}  # the line where one parts
@@ -155,7 +154,7 @@ def _lines(curve: Curve, title: str, colour: str, dash: str, column: int, *, log
 
 def _row(titles: Sequence[str], *, entries: Sequence[str]) -> Figure:
     """Subplots side by side with a title each, and a legend below them that has room for its entries."""
-    return subplots(titles, gap=GAP) | {
+    return subplots(titles) | {
         "margin": {"l": 52, "r": 8, "t": TOP, "b": BOTTOM + SPARE + LINE * -(-len(entries) // 4)},
         "legend": {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
     }

@@ -40,7 +40,7 @@ __all__ = [
 
 Figure = dict[str, Any]
 Layer = dict[str, Any]
-GAP = 0.03
+GAP = 0.06  # between subplots, as a share of the row's width: the next one's tick labels lie in it
 ROUTE_NAMES = {"geodesic": "geodesic of the metric", "straight": "straight line", "true": "true geodesic"}
 
 
@@ -337,7 +337,7 @@ def _span(real: np.ndarray, margin: float = 0.35) -> list[list[float]]:
 
 def _columns(titles: Sequence[str], *, step: int, cursor: bool = False) -> dict:
     """A row of subplots, with a cursor at the step or without."""
-    layout = subplots(titles, gap=GAP) | {
+    layout = subplots(titles) | {
         "margin": {"l": 46, "r": 8, "t": 52, "b": 40},
         "legend": {
             "orientation": "h",
@@ -355,12 +355,12 @@ def _columns(titles: Sequence[str], *, step: int, cursor: bool = False) -> dict:
     return layout
 
 
-def subplots(titles: Sequence[str], *, gap: float) -> dict[str, Any]:
-    """What a layout says of plots side by side with a title each, a share `gap` of the width apart."""
+def subplots(titles: Sequence[str]) -> dict[str, Any]:
+    """What a layout says of plots side by side with a title each."""
     layout: dict[str, Any] = {"annotations": [], "hovermode": "closest"}
-    width = (1 - gap * (len(titles) - 1)) / max(1, len(titles))
+    width = (1 - GAP * (len(titles) - 1)) / max(1, len(titles))
     for column, title in enumerate(titles):
-        domain = [column * (width + gap), column * (width + gap) + width]
+        domain = [column * (width + GAP), column * (width + GAP) + width]
         layout[nth("xaxis", column)] = {"domain": domain, "anchor": nth("y", column)}
         layout[nth("yaxis", column)] = {"domain": [0, 1], "anchor": nth("x", column)}
         text = {"text": title, "showarrow": False, "font": {"size": 13}}

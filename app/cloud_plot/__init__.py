@@ -55,7 +55,7 @@ def cloud_plot(
             colours: title, stops (hex, with or without alpha), low, high; arrows: points are `(n, 2·d)`, from and to,
             faint or not; image: values `(rows, columns)` from the upper left, over extent; letters: one for each point.
         key: the chart's identity on the page, constant over updates.
-        height: in pixels; the width follows the column.
+        height: in pixels, at most: in a narrow column the panels are smaller.
         alt: what the chart shows, in words, for screen readers.
         step: the training step shown; becomes the node's `data-step`.
         pictures: `(n, size, size, 3)` uint8 that points stand for.
@@ -71,7 +71,7 @@ def cloud_plot(
         data |= {"sheet": _sheet(pictures.tobytes(), pictures.shape), "size": pictures.shape[1]}
         data |= {"ringed": None if ringed is None else asdict(ringed)}
     return picked_of(
-        _component(key=key, height=height, data=data, default={"picked": None}, on_picked_change=lambda: None)
+        _component(key=key, height="content", data=data, default={"picked": None}, on_picked_change=lambda: None)
     )
 
 

@@ -21,7 +21,6 @@ export default function ({ data, parentElement, setStateValue }) {
   chart.fresh = true;
   chart.pick = (point) => setStateValue("picked", { ...point, when: Date.now() });
   load(chart);
-  node.style.height = `${data.height}px`;
   node.dataset.livePlot = data.key;
   node.setAttribute("role", "img");
   node.setAttribute("aria-label", data.alt);
@@ -153,12 +152,16 @@ function solid(chart) {
   return chart.data.panels[0]?.span.length === 3;
 }
 
+// Room for ticks, left of a panel and below it.
+function margins({ panels }) {
+  return panels[0].ticks && panels[0].span.length === 2 ? [LEFT, BOTTOM] : [4, 4];
+}
+
 // Squares for the panels: as large as the row allows, evenly spread.
 function frames({ node, data, top }) {
   const n = data.panels.length;
   const width = (node.clientWidth - GAP * (n - 1)) / n;
-  const ticks = data.panels[0].ticks && data.panels[0].span.length === 2;
-  const [left, bottom] = ticks ? [LEFT, BOTTOM] : [4, 4];
+  const [left, bottom] = margins(data);
   const side = Math.max(20, Math.min(width - left, data.height - top - bottom));
   return data.panels.map((_, i) => ({ x: i * (width + GAP) + left, y: top, side, left: i * (width + GAP) }));
 }
@@ -175,14 +178,8 @@ function redraw(chart) {
 function draw(chart) {
   const { node, canvas, data, view } = chart;
   const ratio = window.devicePixelRatio || 1;
-  const [width, height] = [node.clientWidth, data.height];
-  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
-  }
+  const width = node.clientWidth;
   const pen = canvas.getContext("2d");
-  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-  pen.clearRect(0, 0, width, height);
   const style = getComputedStyle(node);
   const ink = style.getPropertyValue("--st-text-color") || style.color;
   pen.font = `13px ${style.fontFamily}`;
@@ -191,6 +188,15 @@ function draw(chart) {
   const beside = width - frames(chart).at(-1).x - pen.measureText(data.panels.at(-1).title).width - 4;
   const rows = wrapped(keys, beside, width);
   chart.top = TOP + LEGEND_ROW * (rows.length - 1);
+  const height = Math.min(data.height, chart.top + frames(chart)[0].side + margins(data)[1]); // narrow panels are low, too
+  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+    node.style.height = `${height}px`;
+  }
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  pen.clearRect(0, 0, width, height);
+  pen.font = `13px ${style.fontFamily}`;
   frames(chart).forEach((frame, i) => {
     const panel = data.panels[i];
     const draw = panel.span.length === 3 ? solidPanel : flatPanel;
