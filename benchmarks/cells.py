@@ -45,17 +45,19 @@ class Cell:
         config: trained for its steps, or as many as fit in `seconds`.
         seconds: processor time to train for; None trains `config.steps`.
         points: of each sample that a seed is scored on.
+        told: train by `benchmarks.told` in place of the config's method.
     """
 
     label: str
     config: Config
     seconds: float | None = None
     points: int = POINTS
+    told: bool = False
 
     @property
     def key(self) -> str:
         """A name that changes with anything that could change the result."""
-        text = self.config.model_dump_json() + f"{self.label}{self.seconds}{self.points}{REPEAT}"
+        text = self.config.model_dump_json() + f"{self.label}{self.seconds}{self.points}{REPEAT}{'told' * self.told}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -83,6 +85,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     """Train and score one cell."""
     import torch
 
+    from benchmarks.told import Told
     from mvm.data.points import load_points
     from mvm.evaluation import reference
     from mvm.methods import METHODS
@@ -94,6 +97,8 @@ def measure(cell: Cell) -> dict[str, Any]:
     if cell.seconds is not None:
         config = config.with_changes({"steps": _steps_in(cell.seconds, config, data)})
     experiment = Experiment(config, data)
+    if cell.told:
+        experiment.method = Told(experiment)
     quick = reference(data, min(QUICK, cell.points), repeat=QUICK_REPEAT)
     noise = experiment.view_noise(quick.size, repeat=QUICK_REPEAT)
     looks, seconds, began = max(1, config.steps // LOOKS), 0.0, time.process_time()
