@@ -220,7 +220,7 @@ def score_table(run: Run, seen: History, step: int, said: dict[str, Score]) -> N
             table[f"{score.label} {ARROWS[score.direction]}"] = [*map(_number, values), _number(low), score.meaning]
     columns = [plots.title_of(name) for name in names]
     frame = pd.DataFrame.from_dict(table, orient="index", columns=[*columns, "floor", "meaning"])
-    narrow = {name: st.column_config.Column(width=96) for name in ["floor", *columns]}
+    narrow = {name: st.column_config.Column(width=112) for name in ["floor", *columns]}
     st.dataframe(frame, width="stretch", height=35 * (len(frame) + 1) + 3, column_config=narrow)
     st.caption(
         "↓ ↑: less or more is better; ≈: the nearer to the floor the better, and below it is luck of the samples."

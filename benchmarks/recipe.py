@@ -30,6 +30,7 @@ CHANGES: dict[str, dict[str, object]] = {
     "both rates 1e-3": {"optimiser.generator_lr": 1e-3, "optimiser.metric_lr": 1e-3},
     "both rates 6e-3": {"optimiser.generator_lr": 6e-3, "optimiser.metric_lr": 6e-3},
     "fresh fakes and batches (Algorithm 1)": {"mvm.fresh_batches": True},
+    "three updates of the metric": {"mvm.metric_steps": 3},
     "no slope penalty": {"mvm.lipschitz": 0.0},
     "slope penalty 0.3": {"mvm.lipschitz": 0.3},
     "slope on the whole batch": {"mvm.lipschitz_share": 1.0},

@@ -272,6 +272,7 @@ def test_images_table(monkeypatch, tmp_path):
     assert all(float(row["steps_per_second"]) > 0 and float(row["memory_mb"]) > 1 for row in rows)
     work = {row["kind"]: float(row["gigaflop"]) for row in rows}
     assert work["published"] > work["lean"] > work["ours"]
+    assert work["ours_default"] > work["ours"]
 
 
 def test_processes_take_turns(monkeypatch):

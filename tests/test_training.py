@@ -117,23 +117,24 @@ def algorithm_1(settings: Config, member: int) -> tuple[nn.Module, nn.Module, li
         matching_loss(settings, variant, g(real), g(fake)).backward()
         f_adam.step()
 
-        if mvm.fresh_batches:
-            negative = f(draws.noise(batch)[0]).detach()
-            anchor, positive = draws.real(batch)[0], draws.real(batch)[0]
-        else:
-            negative, anchor, positive = fake.detach(), real, torch.cat([real[-1:], real[:-1]])
-        g_adam.zero_grad()
-        loss = metric_loss(settings, g, anchor, positive, negative)
-        if mvm.lipschitz:
-            n = int(batch * mvm.lipschitz_share)
-            between, u = draws.uniform(n, 1)[0], draws.normal(n, settings.network.embedding_dim)[0]
-            x = (anchor[:n] + between * (negative[:n] - anchor[:n])).requires_grad_()
-            slope = torch.autograd.grad((g(x) * u).sum(), x, create_graph=True)[0].square().sum(1)
-            loss = loss + mvm.lipschitz * (torch.relu((slope + 1e-12).sqrt() - 1) ** 2).mean()
-        if mvm.cooperative:
-            loss = loss + matching_loss(settings, variant, g(anchor), g(negative))
-        loss.backward()
-        g_adam.step()
+        for update in range(mvm.metric_steps):
+            if mvm.fresh_batches or update:
+                negative = f(draws.noise(batch)[0]).detach()
+                anchor, positive = draws.real(batch)[0], draws.real(batch)[0]
+            else:
+                negative, anchor, positive = fake.detach(), real, torch.cat([real[-1:], real[:-1]])
+            g_adam.zero_grad()
+            loss = metric_loss(settings, g, anchor, positive, negative)
+            if mvm.lipschitz:
+                n = int(batch * mvm.lipschitz_share)
+                between, u = draws.uniform(n, 1)[0], draws.normal(n, settings.network.embedding_dim)[0]
+                x = (anchor[:n] + between * (negative[:n] - anchor[:n])).requires_grad_()
+                slope = torch.autograd.grad((g(x) * u).sum(), x, create_graph=True)[0].square().sum(1)
+                loss = loss + mvm.lipschitz * (torch.relu((slope + 1e-12).sqrt() - 1) ** 2).mean()
+            if mvm.cooperative:
+                loss = loss + matching_loss(settings, variant, g(anchor), g(negative))
+            loss.backward()
+            g_adam.step()
 
         keep = min(opt.ema, (1 + t) / (10 + t))
         average = [keep * a + (1 - keep) * p.detach() for a, p in zip(average, f.parameters(), strict=True)]
@@ -147,8 +148,10 @@ def algorithm_1(settings: Config, member: int) -> tuple[nn.Module, nn.Module, li
         config(recipe="paper"),
         config(recipe="published", variants=("centroid", "centroid+distance_matrix")),
         config(mvm={"gamma": 0.5, "lipschitz": 3.0, "cooperative": True}, weights={"diameter": 0.25}),
+        config(mvm={"metric_steps": 3}),
+        config(mvm={"metric_steps": 2, "fresh_batches": True}),
     ],
-    ids=["stabilised", "paper", "published", "everything"],
+    ids=["stabilised", "paper", "published", "everything", "three updates of the metric", "two on fresh batches"],
 )
 def test_fit_is_algorithm_1(settings):
     experiment = finished(settings)

@@ -53,6 +53,13 @@ class MvMSettings(Settings):
         description="draw anchors, positives and negatives anew, the latter from the updated generator (Algorithm 1), "
         "instead of learning from the generator step's own batches and embeddings, which halves the work",
     )
+    metric_steps: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="updates of the metric for each of the generator; the first alone learns from the generator step's "
+        "own batches",
+    )
     cooperative: bool = Field(
         False, description="the metric also descends L_MM, as in the published code (its gradients are not cleared)"
     )
@@ -103,6 +110,7 @@ class MvM(Method):
         self.metric_loss = metric_loss(config.mvm.metric_loss, config.mvm.miner)
         # a loss of pytorch-metric-learning pairs every anchor with every positive: they must be two batches
         self.fresh = config.mvm.fresh_batches or config.mvm.metric_loss.startswith("pml:")
+        self.critic_steps = config.mvm.metric_steps
         used = {name for variant in config.variants for name in descriptors_of(variant)}
         self.terms = [name for name in DESCRIPTORS if name in used]
         self.state["weights"] = torch.zeros(len(config.members), len(self.terms))
@@ -122,21 +130,22 @@ class MvM(Method):
 
     def generator_loss(self, draws: Draws) -> Loss:
         """L_MM of fresh fakes against a fresh real batch; its terms are the unweighted gaps."""
-        self.real, self.fake = draws.real(self.batch), self.generator(draws.noise(self.batch))
-        self.embedded = self.metric(self.real), self.metric(self.fake)
-        loss = self._manifold_matching(self.embedded[0].detach(), self.embedded[1])
+        real, fake = draws.real(self.batch), self.generator(draws.noise(self.batch))
+        embedded = self.metric(real), self.metric(fake)
+        self.left = None if self.fresh else (real, fake.detach(), *embedded)
+        loss = self._manifold_matching(embedded[0].detach(), embedded[1])
         return Loss(loss.total, loss.terms, reused=not self.fresh)
 
     def critic_loss(self, draws: Draws) -> Loss:
         """L_apn on real anchors and positives and fake negatives."""
         s = self.config.mvm
-        if self.fresh:
+        if self.left is None:
             with torch.no_grad():
                 negative = self.generator(draws.noise(self.batch))
             anchor, positive = draws.real(self.batch), draws.real(self.batch)
             a, p, n = self.metric(torch.cat([anchor, positive, negative], dim=-2)).split(self.batch, dim=-2)
         else:
-            anchor, negative, (a, n) = self.real, self.fake.detach(), self.embedded
+            (anchor, negative, a, n), self.left = self.left, None
             p = a.roll(1, dims=-2)  # the batch is independent draws: each point's neighbour is a random positive
         terms = {"triplet": self.metric_loss(a, p, n, alpha=s.alpha, gamma=s.gamma, summed=s.summed_cosines)}
         total = terms["triplet"]
