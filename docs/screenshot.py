@@ -58,7 +58,7 @@ def main() -> None:
                 browser = driver.chromium.launch(executable_path=chromium, args=ARGUMENTS)
                 size = {"width": 1440, "height": options.height}
                 page = browser.new_page(viewport=size, color_scheme=options.scheme)
-                page.goto(f"{url}/?run={options.data}")
+                page.goto(f"{url}/?run={options.data}&data={options.data}")
                 page.wait_for_selector(
                     f"[data-live-plot='umap.{options.data}'][data-step='{options.steps}']", timeout=120_000
                 )

@@ -57,10 +57,10 @@ def test_layers_are_drawn_and_two_clicks_make_a_geodesic(page, serve, run: Run) 
     ends = [int(real[:, axis].argmax()) for axis in (0, 1)]  # the rightmost and the uppermost point
     low, high = real.min(0), real.max(0)
     width = (high - low).max() * 1.35
-    for end, parameter in zip(ends, (f"ends={ends[0]}-1", f"ends={ends[0]}-{ends[1]}"), strict=True):
+    for end, (a, b) in zip(ends, ((ends[0], 1), ends), strict=True):
         frame = json.loads(drawn.get_attribute("data-frames"))[0]
         x, y = ((real[end] - (low + high) / 2) / width * frame["side"]).tolist()
         middle = {axis: frame[axis] + frame["side"] / 2 for axis in "xy"}
         drawn.locator("canvas").click(position={"x": middle["x"] + x, "y": middle["y"] - y})
-        until(lambda parameter=parameter: parameter in page.evaluate("location.search"), parameter)
-    page.get_by_text(f"From real {ends[0]} (A) to real {ends[1]} (B)").wait_for(timeout=PATIENCE)
+        page.get_by_text(f"From real {a} (A) to real {b} (B)").wait_for(timeout=PATIENCE)  # it may move the chart
+        until(lambda parameter=f"ends={a}-{b}": parameter in page.evaluate("location.search"), f"ends={a}-{b}")
