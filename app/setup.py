@@ -10,7 +10,7 @@ from app import plots
 from app.controls import descriptor_weights, model_widgets, used_descriptors, variant_choice
 from app.state import Page, runs
 from app.transport import ask
-from mvm.config import FACES, RECIPES, Config, ConfigError
+from mvm.config import FACES, OF_DATA, RECIPES, Config, ConfigError
 from mvm.methods import METHODS
 from mvm.runs import Run
 
@@ -59,7 +59,7 @@ def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Confi
     weighting = tab.key("")  # before the keys of the weights, which all recipes keep
     if recipe == SHOWN:
         base = run.config
-        values |= base.model_dump(exclude={"data", "settings", "ambient_dim", "size"})
+        values |= base.model_dump(exclude={*OF_DATA})
         prefix = training = weighting = tab.key(f"{run.name}.")
     else:
         base = Config.make(data=(FACES if toys else data["data"]) if images else "circle", method=method, recipe=recipe)

@@ -77,11 +77,7 @@ def recipes(options: argparse.Namespace, command: str) -> None:
     names, cells = options.manifolds or list(MANIFOLDS), []
     for data in names:
         for recipe in RECIPES["mvm"]:
-            config = Config.make(
-                data=data, recipe=recipe, variants=(BOTH.get(recipe, "both"),), seeds=FRESH[: options.seeds],
-                steps=options.steps, device="cpu",
-            )  # fmt: skip
-            cells.append(Cell(recipe, config, points=options.points))
+            cells.append(Cell(recipe, _config(options, data, recipe), points=options.points))
     rows = run(cells, options.out / "tables" / "cells.jsonl", processes=options.processes)
     write_csv(options.out / "tables" / "recipe.csv", rows)
     lines = []
@@ -109,26 +105,22 @@ def waves(options: argparse.Namespace, command: str) -> None:
     """The default with waves and without, on every manifold."""
     words = f"`--network.frequencies {' '.join(f'{w:g}' for w in WAVES['network.frequencies'])}`"
     names, title = options.manifolds or list(MANIFOLDS), "Waves beside the metric's input"
-    cells = [Cell("waves", _default(options, data).with_changes(WAVES), points=options.points) for data in names]
+    cells = [Cell("waves", _config(options, data).with_changes(WAVES), points=options.points) for data in names]
     _beside_default(options, f"{command} --waves", title, f"without → with {words}", cells)
 
 
 def told(options: argparse.Namespace, command: str) -> None:
     """The default, and its generator told the answer, on every manifold but the mixtures, which have no coordinates."""
     names = [name for name in options.manifolds or MANIFOLDS if name not in HARD]
-    cells = [Cell("told", _default(options, data), points=options.points, told=True) for data in names]
+    cells = [Cell("told", _config(options, data), points=options.points, told=True) for data in names]
     words = "the default → the same generator, steps and rates, told where each noise vector belongs"
     _beside_default(options, f"{command} --told", "What the generator could reach", words, cells)
-
-
-def _default(options: argparse.Namespace, data: str) -> Config:
-    return Config.make(data=data, variants=("both",), seeds=FRESH[: options.seeds], steps=options.steps, device="cpu")
 
 
 def _beside_default(options: argparse.Namespace, command: str, title: str, words: str, others: list[Cell]) -> None:
     """A line for each of these cells, which have one label: its scores after those of the default on the same data."""
     label, names = others[0].label, [cell.config.data for cell in others]
-    defaults = [Cell("stabilised", _default(options, data), points=options.points) for data in names]
+    defaults = [Cell("stabilised", _config(options, data), points=options.points) for data in names]
     rows = run(defaults + others, options.out / "tables" / "cells.jsonl", processes=options.processes)
     write_csv(options.out / "tables" / f"{label}.csv", rows)
     lines, keys = [], ("w2_ratio", *FLOORED)
@@ -147,8 +139,8 @@ def changes(options: argparse.Namespace, command: str) -> None:
     for label, change in CHANGES.items():
         change = change | {"steps": 2 * options.steps} if "steps" in change else change
         for data in names:
-            base = Config.make(data=data, variants=("both",), seeds=seeds, steps=options.steps, device="cpu")
-            cells.append(Cell(label, base.with_changes(change), points=options.points))
+            config = _config(options, data, seeds=seeds).with_changes(change)
+            cells.append(Cell(label, config, points=options.points))
     rows = run(cells, options.out / "tables" / "cells.jsonl", processes=options.processes)
     write_csv(options.out / "tables" / "changes.csv", rows)
     lines = []
@@ -160,6 +152,16 @@ def changes(options: argparse.Namespace, command: str) -> None:
     note = f"Median of {len(seeds)} seeds, of the tuning. s: training of all of them together on the first manifold."
     table = markdown(header, lines)
     write_section(options.out, "changes", "What one change does", f"{command} --changes", note, table)
+
+
+def _config(
+    options: argparse.Namespace, data: str, recipe: str = "stabilised", *, seeds: tuple[int, ...] | None = None
+) -> Config:
+    """MvM with both descriptors, on fresh seeds unless others are given."""
+    return Config.make(
+        data=data, recipe=recipe, variants=(BOTH.get(recipe, "both"),), seeds=seeds or FRESH[: options.seeds],
+        steps=options.steps, device="cpu",
+    )  # fmt: skip
 
 
 def shown(value: float | None) -> str:

@@ -17,11 +17,22 @@ from mvm.methods import METHODS
 from mvm.settings import ConfigError, Settings
 from toy_manifolds import MANIFOLDS
 
-__all__ = ["FACES", "RECIPES", "SCHEMA", "Config", "ConfigError", "NetworkSettings", "OptimiserSettings", "Weights"]
+__all__ = [
+    "FACES",
+    "OF_DATA",
+    "RECIPES",
+    "SCHEMA",
+    "Config",
+    "ConfigError",
+    "NetworkSettings",
+    "OptimiserSettings",
+    "Weights",
+]
 
 SCHEMA = 1
 FACES = "faces"  # the data set of toy faces
 POINT_FILES = (".csv", ".npy")
+OF_DATA = ("data", "settings", "ambient_dim", "size")  # fields that say which data, and belong together
 
 
 Weights = create_model(

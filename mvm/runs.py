@@ -263,14 +263,19 @@ class Run:
     @cached_property
     def data(self) -> PointData | ImageData:
         """The run's data set."""
-        own = self.path / "data.npy"
-        return load_data(self.config, own=own if own.exists() else None)
+        return load_data(self.config, own=self._own_points)
 
     @property
-    def settings(self) -> Config:
+    def made_from(self) -> Config:
         """What a new run is made from to be like this one: its config, with the copy of own points that it keeps."""
+        own = self._own_points
+        return self.config.with_changes({"data": str(own)}) if own else self.config
+
+    @property
+    def _own_points(self) -> Path | None:
+        """Its copy of a person's own points."""
         own = self.path / "data.npy"
-        return self.config.with_changes({"data": str(own)}) if own.exists() else self.config
+        return own if own.exists() else None
 
     # -- what it is doing ------------------------------------------------------------------------------------------
 

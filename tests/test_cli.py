@@ -199,7 +199,7 @@ def test_a_run_like_another(cli, cloud, checkpoints):
     a, b, c, d = (Run(checkpoints / name) for name in "abcd")
     assert b.config == a.config.with_changes({"weights.diameter": 0.5})
     assert c.config == b.config.with_changes({"data": str(cloud), "settings": {}, "variants": ("both",)})
-    assert d.config == c.settings
+    assert d.config == c.made_from
     assert d.config.data == str(checkpoints / "c" / "data.npy")
     assert torch.allclose(d.data.train.sum(0), c.data.train.sum(0), atol=1e-3)
 

@@ -193,10 +193,10 @@ function draw(chart) {
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);
     node.style.height = `${height}px`;
+    pen.font = `13px ${style.fontFamily}`; // a canvas that is resized forgets its pen
   }
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
-  pen.font = `13px ${style.fontFamily}`;
   frames(chart).forEach((frame, i) => {
     const panel = data.panels[i];
     const draw = panel.span.length === 3 ? solidPanel : flatPanel;

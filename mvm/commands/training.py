@@ -13,7 +13,7 @@ from typing import Any
 from mvm import parallel
 from mvm.background import TRAINING, give_way
 from mvm.commands.flags import Commands, add_fields, asked_defaults, given_fields, manifolds_told, nested
-from mvm.config import Config, ConfigError
+from mvm.config import OF_DATA, Config, ConfigError
 from mvm.data.points import describe
 from mvm.files import append_line, locked
 from mvm.runs import Diverged, Run, RunError, Stopped
@@ -73,8 +73,8 @@ def _like(run: Run, changes: dict[str, Any]) -> Config:
     """A run's settings with some changed; other data begin with settings of their own."""
     if said := {"method", "recipe"} & changes.keys():
         raise ConfigError(f"--like {run.name} has its method and recipe; leave out --{min(said)}")
-    own = {} if "data" not in changes else {"settings": {}, "ambient_dim": None, "size": None}
-    return run.settings.with_changes(own | changes)
+    anew = {name: Config.model_fields[name].default for name in OF_DATA} if "data" in changes else {}
+    return run.made_from.with_changes(anew | changes)
 
 
 def resume_command(options: argparse.Namespace) -> None:
