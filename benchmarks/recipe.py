@@ -2,6 +2,7 @@
 
     python -m benchmarks.recipe             all manifolds, three recipes, seeds and samples that no tuning has seen
     python -m benchmarks.recipe --changes   one change at a time, on the tuning's manifolds and seeds
+    python -m benchmarks.recipe --triplets  beside the paper's triplets (real anchors, margin 1), on all manifolds
     python -m benchmarks.recipe --waves     the metric with sines and cosines beside its input, on all manifolds
     python -m benchmarks.recipe --told      the generator told where each noise vector belongs, on all but the mixtures
 
@@ -24,9 +25,14 @@ TUNED_ON = ("spiral", "concentric_circles", "eight_gaussians")
 HARD = {"eight_gaussians", "checkerboard"}  # the mixtures: these may be at twice the floor, all others at 1.3 times
 BOTH = {"published": "centroid+distance_matrix"}
 FLOORED = ("precision", "recall", "coverage")  # shown beside their floors
+TRIPLETS = {"mvm.anchors": "real", "mvm.alpha": 1.0}  # the paper's, with the margin of its published code
 WAVES = {"network.frequencies": (2.0, 8.0)}
 CHANGES: dict[str, dict[str, object]] = {
     "none": {},
+    "the paper's triplets: real anchors, α = 1": TRIPLETS,
+    "real anchors": {"mvm.anchors": "real"},
+    "margin α = 1": {"mvm.alpha": 1.0},
+    "margin α = 0.03": {"mvm.alpha": 0.03},
     "both rates 1e-3": {"optimiser.generator_lr": 1e-3, "optimiser.metric_lr": 1e-3},
     "both rates 6e-3": {"optimiser.generator_lr": 6e-3, "optimiser.metric_lr": 6e-3},
     "fresh fakes and batches (Algorithm 1)": {"mvm.fresh_batches": True},
@@ -35,7 +41,6 @@ CHANGES: dict[str, dict[str, object]] = {
     "slope penalty 0.3": {"mvm.lipschitz": 0.3},
     "slope on the whole batch": {"mvm.lipschitz_share": 1.0},
     "γ = 0.01": {"mvm.gamma": 0.01},
-    "margin α = 3": {"mvm.alpha": 3.0},
     "decay from one tenth": {"optimiser.decay_from": 0.1},
     "no decay": {"optimiser.decay_to": 1.0},
     "no averaging": {"optimiser.ema": 0.0},
@@ -55,6 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--changes", action="store_true", help="one change at a time instead of all manifolds")
+    which.add_argument("--triplets", action="store_true", help="this lab's triplets and the paper's, on all manifolds")
     which.add_argument("--waves", action="store_true", help="the metric with waves, and without, on all manifolds")
     which.add_argument("--told", action="store_true", help="what the generator reaches if it is told the answer")
     parser.add_argument("--steps", type=int, default=4000)
@@ -67,7 +73,7 @@ def main() -> None:
     given = "".join(f" --{k} {v}" for k, v in (("steps", options.steps), ("seeds", options.seeds)))
     given += f" --points {options.points}" if options.points != POINTS else ""
     given += f" --manifolds {' '.join(options.manifolds)}" if options.manifolds else ""
-    asked = [table for table in (changes, waves, told) if vars(options)[table.__name__]]
+    asked = [table for table in (changes, triplets, waves, told) if vars(options)[table.__name__]]
     table = asked[0] if asked else recipes
     table(options, f"python -m benchmarks.recipe{given}")
 
@@ -101,12 +107,16 @@ def recipes(options: argparse.Namespace, command: str) -> None:
     write_section(options.out, "recipe", "One recipe, every manifold", command, note, table)
 
 
+def triplets(options: argparse.Namespace, command: str) -> None:
+    """The default and the default with the paper's triplets, on every manifold."""
+    words = "the default, anchors fake and α = 0.1 → the paper's triplets, anchors real and α = 1"
+    _with_change(options, f"{command} --triplets", "triplets", "Whose points are the anchors", words, TRIPLETS)
+
+
 def waves(options: argparse.Namespace, command: str) -> None:
     """The default with waves and without, on every manifold."""
-    words = f"`--network.frequencies {' '.join(f'{w:g}' for w in WAVES['network.frequencies'])}`"
-    names, title = options.manifolds or list(MANIFOLDS), "Waves beside the metric's input"
-    cells = [Cell("waves", _config(options, data).with_changes(WAVES), points=options.points) for data in names]
-    _beside_default(options, f"{command} --waves", title, f"without → with {words}", cells)
+    words = f"without → with `--network.frequencies {' '.join(f'{w:g}' for w in WAVES['network.frequencies'])}`"
+    _with_change(options, f"{command} --waves", "waves", "Waves beside the metric's input", words, WAVES)
 
 
 def told(options: argparse.Namespace, command: str) -> None:
@@ -115,6 +125,14 @@ def told(options: argparse.Namespace, command: str) -> None:
     cells = [Cell("told", _config(options, data), points=options.points, told=True) for data in names]
     words = "the default → the same generator, steps and rates, told where each noise vector belongs"
     _beside_default(options, f"{command} --told", "What the generator could reach", words, cells)
+
+
+def _with_change(
+    options: argparse.Namespace, command: str, label: str, title: str, words: str, change: dict[str, object]
+) -> None:
+    names = options.manifolds or list(MANIFOLDS)
+    cells = [Cell(label, _config(options, data).with_changes(change), points=options.points) for data in names]
+    _beside_default(options, command, title, words, cells)
 
 
 def _beside_default(options: argparse.Namespace, command: str, title: str, words: str, others: list[Cell]) -> None:

@@ -1,6 +1,6 @@
 """Losses that teach the metric network (paper, section 3.3).
 
-With embeddings of anchors a, positives p (both real) and negatives n (fake), and d the Euclidean distance:
+With embeddings of anchors a and positives p (the paper: real) and negatives n (fake), and d the Euclidean distance:
 
     triplet             L_tri = relu(d²(a, p) − d²(a, n) + α)                                   (Def. 3.5)
     direction_triplet   L_apn = relu(d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a))              (Eq. 2)

@@ -23,7 +23,7 @@ def config(*, variants=("centroid", "both", "covariance+hausdorff"), seeds=(0, 4
         seeds=seeds,
         batch=BATCH,
         weights={"diameter": 0.7, "hausdorff": 0.2, "covariance": 3.0},
-        mvm={"gamma": 0.3, "lipschitz": 0.0, "alpha": 2.0} | mvm,
+        mvm={"anchors": "real", "gamma": 0.3, "lipschitz": 0.0, "alpha": 2.0} | mvm,
     )
 
 
@@ -127,14 +127,31 @@ def test_critic_loss_on_fresh_batches_is_algorithm_1(summed):
     torch.testing.assert_close(loss.terms["triplet"], loss.total)
 
 
+def test_fake_anchors_and_positives_have_real_negatives():
+    settings = config(anchors="fake", fresh_batches=True)
+    built, stream_of_step = method(settings), draws(settings)
+    built.generator_loss(stream_of_step)
+    loss = built.critic_loss(stream_of_step)
+    same = draws(settings)
+    _ = same.real(BATCH), same.noise(BATCH)
+    anchor, positive = built.generator(same.noise(BATCH)), built.generator(same.noise(BATCH))
+    a, p, n = built.metric(anchor), built.metric(positive), built.metric(same.real(BATCH))
+    for v in range(6):
+        torch.testing.assert_close(loss.total[v].item(), equation_2(settings, a[v], p[v], n[v]))
+    gradients = torch.autograd.grad(loss.total.sum(), list(built.generator.parameters()), allow_unused=True)
+    assert gradients == (None,) * len(gradients)
+
+
+@pytest.mark.parametrize("anchors", ["real", "fake"])
 @pytest.mark.parametrize("summed", [False, True])
-def test_critic_loss_on_the_generators_batches_takes_its_neighbours_as_positives(summed):
-    settings = config(summed_cosines=summed)
+def test_critic_loss_on_the_generators_batches_takes_its_neighbours_as_positives(summed, anchors):
+    settings = config(summed_cosines=summed, anchors=anchors)
     built, stream_of_step = method(settings), draws(settings)
     built.generator_loss(stream_of_step)
     loss = built.critic_loss(stream_of_step)
     same = draws(settings)
     a, n = built.metric(same.real(BATCH)), built.metric(built.generator(same.noise(BATCH)))
+    a, n = (n, a) if anchors == "fake" else (a, n)
     p = torch.stack([a[:, (i - 1) % BATCH] for i in range(BATCH)], dim=1)
     for v in range(6):
         torch.testing.assert_close(loss.total[v].item(), equation_2(settings, a[v], p[v], n[v]))

@@ -119,10 +119,11 @@ def algorithm_1(settings: Config, member: int) -> tuple[nn.Module, nn.Module, li
 
         for update in range(mvm.metric_steps):
             if mvm.fresh_batches or update:
-                negative = f(draws.noise(batch)[0]).detach()
-                anchor, positive = draws.real(batch)[0], draws.real(batch)[0]
+                fakes = [f(draws.noise(batch)[0]).detach() for _ in range(2 if mvm.anchors == "fake" else 1)]
+                reals = [draws.real(batch)[0] for _ in range(1 if mvm.anchors == "fake" else 2)]
             else:
-                negative, anchor, positive = fake.detach(), real, torch.cat([real[-1:], real[:-1]])
+                fakes, reals = ([x, torch.cat([x[-1:], x[:-1]])] for x in (fake.detach(), real))
+            anchor, positive, negative = (*fakes[:2], reals[0]) if mvm.anchors == "fake" else (*reals[:2], fakes[0])
             g_adam.zero_grad()
             loss = metric_loss(settings, g, anchor, positive, negative)
             if mvm.lipschitz:
@@ -150,8 +151,13 @@ def algorithm_1(settings: Config, member: int) -> tuple[nn.Module, nn.Module, li
         config(mvm={"gamma": 0.5, "lipschitz": 3.0, "cooperative": True}, weights={"diameter": 0.25}),
         config(mvm={"metric_steps": 3}),
         config(mvm={"metric_steps": 2, "fresh_batches": True}),
+        config(mvm={"anchors": "real"}),
+        config(recipe="published", mvm={"anchors": "fake"}),
     ],
-    ids=["stabilised", "paper", "published", "everything", "three updates of the metric", "two on fresh batches"],
+    ids=[
+        *("stabilised", "paper", "published", "everything", "three updates of the metric", "two on fresh batches"),
+        *("real anchors", "published, fake anchors"),
+    ],
 )
 def test_fit_is_algorithm_1(settings):
     experiment = finished(settings)

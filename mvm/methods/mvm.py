@@ -4,7 +4,9 @@
     metric      L_apn = E relu(d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a))      (Eq. 2)
               + ρ E relu(‖∇_x ⟨u, g_w(x)⟩‖ − 1)²     u ~ N(0, I), x between an anchor and a negative
 
-Each player has an objective of its own; there is no value function they share. The last line is this lab's:
+Each player has an objective of its own; there is no value function they share. In the paper anchors a and positives p
+are real and negatives n fake; this lab's recipe turns them round: with real anchors the metric looks for features in
+which fakes spread wider than reals, and is blind to what they leave out (docs/method.md). The last line is this lab's:
 E_u ‖∇⟨u, g⟩‖² is the squared Frobenius norm of g_w's Jacobian, so it bounds the metric's slope, without which the two
 players never settle. ρ = 0 is the paper.
 """
@@ -12,7 +14,7 @@ players never settle. ρ = 0 is the paper.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator
@@ -36,6 +38,11 @@ class MvMSettings(Settings):
         description="direction_triplet (Eq. 2), triplet, softplus_triplet, or pml:NAME from pytorch-metric-learning",
     )
     miner: str | None = Field(None, description="a miner of pytorch-metric-learning; with pml: losses only")
+    anchors: Literal["real", "fake"] = Field(
+        "real",
+        description="whose points are the triplets' anchors and positives; the other side's are the negatives "
+        "(the paper: real)",
+    )
     alpha: float = Field(1.0, ge=0, le=100, description="α: margin of the triplet loss")
     gamma: float = Field(0.0, ge=0, le=10, description="γ: weight of the direction regulariser (the paper: 0.01)")
     summed_cosines: bool = Field(False, description="sum the cosines over the batch, as the published code does")
@@ -85,7 +92,7 @@ class MvM(Method):
     settings = MvMSettings
     matches_descriptors = True
     recipes: ClassVar = {
-        "stabilised": {},
+        "stabilised": {"mvm": {"anchors": "fake", "alpha": 0.1}},
         "paper": {
             "mvm": {"gamma": 0.01, "lipschitz": 0.0, "fresh_batches": True},
             "optimiser": TOY_RATES | {"decay_to": 1.0, "ema": 0.0},
@@ -137,15 +144,20 @@ class MvM(Method):
         return Loss(loss.total, loss.terms, reused=not self.fresh)
 
     def critic_loss(self, draws: Draws) -> Loss:
-        """L_apn on real anchors and positives and fake negatives."""
+        """L_apn on anchors and positives of one side and negatives of the other."""
         s = self.config.mvm
+        on_fakes = s.anchors == "fake"
         if self.left is None:
             with torch.no_grad():
-                negative = self.generator(draws.noise(self.batch))
-            anchor, positive = draws.real(self.batch), draws.real(self.batch)
-            a, p, n = self.metric(torch.cat([anchor, positive, negative], dim=-2)).split(self.batch, dim=-2)
+                fakes = [self.generator(draws.noise(self.batch)) for _ in range(1 + on_fakes)]
+            reals = [draws.real(self.batch) for _ in range(2 - on_fakes)]
+            points = fakes + reals if on_fakes else reals + fakes
+            a, p, n = self.metric(torch.cat(points, dim=-2)).split(self.batch, dim=-2)
+            anchor, _, negative = points
         else:
-            (anchor, negative, a, n), self.left = self.left, None
+            (real, fake, *embedded), self.left = self.left, None
+            anchor, negative = (fake, real) if on_fakes else (real, fake)
+            a, n = reversed(embedded) if on_fakes else embedded
             p = a.roll(1, dims=-2)  # the batch is independent draws: each point's neighbour is a random positive
         terms = {"triplet": self.metric_loss(a, p, n, alpha=s.alpha, gamma=s.gamma, summed=s.summed_cosines)}
         total = terms["triplet"]
@@ -153,7 +165,7 @@ class MvM(Method):
             terms["slope"] = self._slope_excess(anchor, negative, draws)
             total = total + s.lipschitz * terms["slope"]
         if s.cooperative:
-            total = total + self._manifold_matching(a, n).total
+            total = total + self._manifold_matching(*((n, a) if on_fakes else (a, n))).total
         return Loss(total, terms)
 
     def _manifold_matching(self, real: Tensor, fake: Tensor) -> Loss:
