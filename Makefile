@@ -19,6 +19,7 @@ SHORT := --seeds 1 --points 128 --out .bench
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.recipe --steps 200 $(SHORT) --manifolds circle
 	$(BIN)/python -m benchmarks.recipe --changes --steps 20 $(SHORT) --manifolds circle
+	$(BIN)/python -m benchmarks.recipe --triplets --steps 20 $(SHORT) --manifolds circle
 	$(BIN)/python -m benchmarks.recipe --waves --steps 20 $(SHORT) --manifolds circle
 	$(BIN)/python -m benchmarks.recipe --told --steps 20 $(SHORT) --manifolds circle
 	$(BIN)/python -m benchmarks.toys --steps 50 $(SHORT) --manifolds circle

@@ -12,12 +12,14 @@ from pydantic.fields import FieldInfo
 
 from mvm.config import Weights
 from mvm.descriptors import DESCRIPTORS, descriptors_of
+from mvm.settings import bounds
 from toy_manifolds import MANIFOLDS
 
 __all__ = ["descriptor_weights", "field_widget", "manifold_settings", "model_widgets", "variant_choice"]
 
 MAIN_DESCRIPTORS = ("centroid", "diameter")
 VARIANTS = ("centroid", "diameter", "both", *(name for name in DESCRIPTORS if name not in MAIN_DESCRIPTORS))
+TINY = 1e-12  # how far a value must stay from a bound that it may not have
 WORDS = {"lr": "rate", "dim": "dimension", "eps": "ε", "betas": "β₁ β₂", "ema": "EMA", "alpha": "α", "gamma": "γ"}
 
 
@@ -39,13 +41,13 @@ def field_widget(name: str, field: FieldInfo, *, value: Any, key: str) -> Any:
         return st.selectbox(label, options, index=options.index(value), **common)
     if kind is bool:
         return st.toggle(label, value=value, **common)
-    low, high = _bound(field, "ge", "gt"), _bound(field, "le", "lt")
+    low, high, above, below = bounds(field)
     if kind is int:
         return st.number_input(label, min_value=low, max_value=high, value=value, step=_step(value), **common)
     if kind is float:
-        smallest = float(low) if _has(field, "ge") else 1e-12
+        least, most = low + TINY * above, high - TINY * below
         return st.number_input(
-            label, smallest, float(high), float(value), step=max(abs(value) / 10, 1e-4), format="%g", **common
+            label, float(least), float(most), float(value), step=max(abs(value) / 10, 1e-4), format="%g", **common
         )
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
         text = st.text_input(label, value="" if value is None else str(value), placeholder="none", **common)
@@ -76,14 +78,14 @@ def manifold_settings(name: str) -> dict[str, float]:
     """Sliders for a toy manifold's own settings; only those that differ from its defaults are returned."""
     chosen = {}
     for setting, field in MANIFOLDS[name].model_fields.items():
-        low, high, default = _bound(field, "ge", "gt"), _bound(field, "le", "lt"), field.default
+        (low, high, above, below), default = bounds(field), field.default
         whole = field.annotation is int
         number = int if whole else float
         step = 1 if whole else _nice((high - low) / 100)
         value = st.slider(
             setting.replace("_", " ").capitalize(),
-            number(low + step * _has(field, "gt")),
-            number(high - step * _has(field, "lt")),
+            number(low + step * above),
+            number(high - step * below),
             number(default),
             step=step,
             key=f"{name}.{setting}",
@@ -146,7 +148,7 @@ def _weight(name: str, used: set[str], default: float, prefix: str) -> float:
     weight = st.slider(
         f"{descriptor.title} weight",
         0.0,
-        max(field.metadata[1].le / 2, default),
+        max(bounds(field).high / 2, default),
         default or 1.0,
         0.05,
         key=f"{prefix}w.{name}",
@@ -155,14 +157,6 @@ def _weight(name: str, used: set[str], default: float, prefix: str) -> float:
         bind="query-params",
     )
     return weight * on
-
-
-def _bound(field: FieldInfo, *kinds: str) -> Any:
-    return next((getattr(m, kind) for m in field.metadata for kind in kinds if hasattr(m, kind)), None)
-
-
-def _has(field: FieldInfo, kind: str) -> bool:
-    return any(hasattr(m, kind) for m in field.metadata)
 
 
 def _step(value: int) -> int:

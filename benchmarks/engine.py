@@ -227,7 +227,7 @@ def plain_loop(config: Any, train: Any) -> Any:
             for p in g.parameters():
                 p.requires_grad_(True)
             fake = fake.detach()
-            a, n = g(real), g(fake)
+            a, n = (g(fake), g(real)) if mvm.anchors == "fake" else (g(real), g(fake))
             p = a.roll(1, 0)
             triplet = ((a - p).square().sum(1) - (a - n).square().sum(1) + mvm.alpha).relu().mean()
             few = int(config.batch * mvm.lipschitz_share)

@@ -95,7 +95,7 @@ def recipes(options: argparse.Namespace, command: str) -> None:
         lines.append(
             [MANIFOLDS[data].title, shown(ratio) + (" ✓" if met else " ✗"), *others]
             + [f"{shown(median(own, key))} ({shown(median(own, f'{key}_floor'))})" for key in FLOORED]
-            + [f"{median(own, 'distance_p99'):.3g}", f"{own['seconds']:.0f}"]
+            + [shown(median(own, "distance_p99"), ".3g"), f"{own['seconds']:.0f}"]
         )
     header = ["manifold", "W₂ / floor", "paper", "published", *(f"{key} (floor)" for key in FLOORED)]
     table = markdown([*header, "distance p99", "s"], lines)
@@ -182,9 +182,9 @@ def _config(
     )  # fmt: skip
 
 
-def shown(value: float | None) -> str:
-    """Two decimals, or a dash."""
-    return "–" if value is None else f"{value:.2f}"
+def shown(value: float | None, form: str = ".2f") -> str:
+    """A number, or a dash."""
+    return "–" if value is None else f"{value:{form}}"
 
 
 if __name__ == "__main__":

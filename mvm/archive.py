@@ -34,6 +34,7 @@ from safetensors import SafetensorError, safe_open
 
 from mvm.config import POINT_FILES
 from mvm.files import checkpoints
+from mvm.history import GAPS
 from mvm.runs import Run, RunError, check_name
 
 __all__ = ["pack", "unpack"]
@@ -357,7 +358,7 @@ def _check_fork(path: Path, folder: Path) -> None:
 
 def _check_scores(path: Path, folder: Path) -> None:
     rows, members = _read_json(path), Run(folder).config.members
-    if not isinstance(rows, list) or len(rows) != len(members) or not all(isinstance(row, dict) for row in rows):
+    if not _are_scores(rows, len(members)) or not all(_is_whole(row.get(key)) for row in rows for key in ("step", "n")):
         raise ValueError(f"it has no scores of {len(members)} networks")
 
 
@@ -380,13 +381,42 @@ def _is_record(record: Any, count: int) -> bool:
         return False
     if "event" in record:
         needed = EVENTS.get(record["event"], {}) if isinstance(record["event"], str) else {"event": str}
-        time_is_known = isinstance(record.get("time", 0), int | float)
-        return time_is_known and all(isinstance(record.get(key), kind) for key, kind in needed.items())
+        plain = [value for key, value in record.items() if key not in needed]
+        return (
+            _is_seconds(record.get("time", 0))
+            and all(isinstance(record.get(key), kind) for key, kind in needed.items())
+            and all(isinstance(value, str | None) or _is_number(value) for value in plain)
+        )
     if "scores" in record:
-        rows = record["scores"]
-        return isinstance(rows, list) and len(rows) == count and all(isinstance(row, dict) for row in rows)
-    lists = [value for value in record.values() if isinstance(value, list)]
-    return isinstance(record.get("seconds"), int | float) and all(len(values) == count for values in lists)
+        return _are_scores(record["scores"], count)
+    lists = {key: value for key, value in record.items() if isinstance(value, list)}
+    return (
+        _is_seconds(record.get("seconds"))
+        and lists.keys() >= {*GAPS}
+        and all(len(values) == count for values in lists.values())
+        and all(value is None or _is_number(value) for values in lists.values() for value in values)
+        and all(value is None or _is_number(value) for key, value in record.items() if key not in lists)
+    )
+
+
+def _are_scores(rows: Any, count: int) -> bool:
+    """A row for each network, of its variant's name and finite numbers."""
+    return (
+        isinstance(rows, list)
+        and len(rows) == count
+        and all(isinstance(row, dict) and isinstance(row.get("variant", ""), str) for row in rows)
+        and all(v is None or _is_number(v) for row in rows for key, v in row.items() if key != "variant")
+    )
+
+
+def _is_number(value: Any) -> bool:
+    """No infinity, either: readers count with it."""
+    return isinstance(value, int | float) and -1e300 < value < 1e300
+
+
+def _is_seconds(value: Any) -> bool:
+    """A duration, or a time since 1970 that a calendar has."""
+    return _is_number(value) and 0 <= value < 1e11
 
 
 def _is_whole(value: Any) -> bool:

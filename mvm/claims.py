@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -209,18 +210,19 @@ def _gaps(runs: dict) -> Iterator[dict[str, Any]]:
 def _batch(runs: dict) -> Iterator[dict[str, Any]]:
     for recipe in RECIPES:
         medians = {
-            batch: _median(_score(run, "both", "w2_ratio"))
+            batch: float(np.median(_score(run, "both", "w2_ratio")))  # inf where a training diverged
             for (own, _, batch), run in runs.items()
             if own == recipe and batch
         }
         small = {batch: value for batch, value in medians.items() if batch <= 512}
         if not small or 1024 not in medians:
             continue
-        values = {"recipe": recipe} | {f"batch {batch}": value for batch, value in medians.items()}
-        spread = max(small.values()) / min(small.values())
-        fails = medians[1024] / statistics.median(small.values())
-        yield values | {"part": "32 to 512 alike", "factor": spread, "holds": spread <= ALIKE}
-        yield values | {"part": "1024 fails", "factor": fails, "holds": fails >= FAILS}
+        values = {"recipe": recipe} | {f"batch {batch}": _finite(value) for batch, value in medians.items()}
+        usual = statistics.median(small.values())
+        spread = max(small.values()) / min(small.values()) if max(small.values()) < math.inf else math.inf
+        fails = medians[1024] / usual if usual < math.inf else 1.0  # it fails no more than they did
+        yield values | {"part": "32 to 512 alike", "factor": _finite(spread), "holds": spread <= ALIKE}
+        yield values | {"part": "1024 fails", "factor": _finite(fails), "holds": fails >= FAILS}
 
 
 def _straight(runs: dict) -> Iterator[dict[str, Any]]:
@@ -240,8 +242,11 @@ def _diameter(runs: dict) -> Iterator[dict[str, Any]]:
 
 
 def _median(values: np.ndarray) -> float | None:
-    middle = float(np.median(values))
-    return middle if np.isfinite(middle) else None
+    return _finite(float(np.median(values)))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _seeds(outcome: np.ndarray, words: str) -> dict[str, Any]:

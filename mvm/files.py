@@ -60,7 +60,7 @@ def checkpoints() -> Path:
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Replace a whole file: a reader, or a crash at any moment, finds the old content or the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         with _named(path):
             with temporary.open("wb") as file:
@@ -119,7 +119,7 @@ def link(source: Path, target: Path) -> None:
 
     Files of a run are replaced as a whole and never written into, so either name keeps what it has.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
     temporary.unlink(missing_ok=True)
     try:
         os.link(source, temporary)

@@ -19,7 +19,7 @@ from mvm.compare import beside, data_title, qualities
 from mvm.files import checkpoints, lock_is_held, write_atomic
 from mvm.fork import origin
 from mvm.history import Scores
-from mvm.runs import STATE_OF_EVENT, Run, RunError, run_folders, state_of
+from mvm.runs import STATE_OF_EVENT, Run, run_folders, state_of
 
 __all__ = ["SORTS", "Summary", "summaries"]
 
@@ -111,7 +111,7 @@ def _entries(known: dict[str, dict]) -> Iterator[tuple[str, dict]]:
             yield name, known[name]
         else:
             row = None  # of a run that cannot be read: it is not tried again before it changes
-            with contextlib.suppress(RunError, OSError):
+            with contextlib.suppress(Exception):  # files that no version of this program wrote may hold anything
                 row = _row(Run(path))
             yield name, {"stamp": stamp, "row": row}
 

@@ -91,7 +91,7 @@ UNREPEATABLE = {
 class PytorchMetricLearningLoss:
     """Any loss (and miner) of pytorch-metric-learning as a metric loss.
 
-    Reals are label 0 and fakes label 1; only real points are anchors, as in the paper. The library knows no variants,
+    The anchors' side is label 0 and the other side label 1; no negative is an anchor. The library knows no variants,
     so they are taken one after the other.
 
     Args:
@@ -139,11 +139,11 @@ class PytorchMetricLearningLoss:
         return torch.stack([self._one(*variant) for variant in zip(*flat, strict=True)]).reshape(leading)
 
     def _one(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        real = torch.zeros(len(anchor), dtype=torch.long, device=anchor.device)
+        own = torch.zeros(len(anchor), dtype=torch.long, device=anchor.device)
         reference = torch.cat([positive, negative])
-        labels = torch.cat([real, torch.ones_like(real)])
-        tuples = self.miner(anchor, real, reference, labels) if self.miner else None
-        return self.loss(anchor, real, tuples, ref_emb=reference, ref_labels=labels)
+        labels = torch.cat([own, torch.ones_like(own)])
+        tuples = self.miner(anchor, own, reference, labels) if self.miner else None
+        return self.loss(anchor, own, tuples, ref_emb=reference, ref_labels=labels)
 
 
 METRIC_LOSSES: dict[str, Callable[..., Tensor]] = {

@@ -51,7 +51,8 @@ def together() -> Iterator[bool]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # for --device cpu, too
+    distributed.init_process_group(backend, timeout=PATIENCE)
     yield rank() == 0
     distributed.barrier()
     distributed.destroy_process_group()

@@ -53,9 +53,11 @@ def train(run: Run) -> Iterator[Step]:
     """
     experiment = _experiment(run)
     recorder = Recorder(run, experiment)
-    recorder.start()
-    experiment.share()
     try:
+        try:
+            recorder.start()
+        finally:  # the others wait for it, also where this one is told to stop before its first step
+            experiment.share()
         for step in fit(experiment):
             recorder(step)
             yield step
@@ -130,7 +132,8 @@ class Recorder:
             self._record(None)
             self._snapshot()
             self.save()
-        self._keep()
+        if not run.kept_path(self.experiment.step).exists():  # one that was kept has the weights it was trained with
+            self._keep()
         self._obey(self.experiment.step, self.experiment.step == self.config.steps)
 
     def _rewind(self, step: int) -> None:

@@ -33,7 +33,7 @@ def slot_count() -> int:
 
 
 @contextlib.contextmanager
-def slot(*, give_up: Callable[[], bool], on_wait: Callable[[], None]) -> Iterator[bool]:
+def slot(*, give_up: Callable[[], bool], on_wait: Callable[[], None]) -> Iterator[int | None]:
     """Wait for a device slot and hold it.
 
     Args:
@@ -41,7 +41,7 @@ def slot(*, give_up: Callable[[], bool], on_wait: Callable[[], None]) -> Iterato
         on_wait: called once if there is something to wait for.
 
     Yields:
-        True with a slot held, False if `give_up` said so.
+        The number of the slot that is held, from 0; None if `give_up` said so.
     """
     folder = checkpoints() / ".slots"
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def slot(*, give_up: Callable[[], bool], on_wait: Callable[[], None]) -> Iterato
     with contextlib.ExitStack() as held:
         held.callback(ticket.unlink, missing_ok=True)
         held.enter_context(locked(ticket))
-        while not (got := _is_first(ticket) and _take_slot(held, folder)) and not give_up():
+        while (got := _take_slot(held, folder) if _is_first(ticket) else None) is None and not give_up():
             if not told:
                 on_wait()
                 told = True
@@ -59,12 +59,12 @@ def slot(*, give_up: Callable[[], bool], on_wait: Callable[[], None]) -> Iterato
         yield got
 
 
-def _take_slot(held: contextlib.ExitStack, folder: Path) -> bool:
+def _take_slot(held: contextlib.ExitStack, folder: Path) -> int | None:
     for number in range(slot_count()):
         with contextlib.suppress(RunBusy):
             held.enter_context(locked(folder / f"slot-{number}.lock", wait=0))
-            return True
-    return False
+            return number
+    return None
 
 
 def _is_first(ticket: Path) -> bool:

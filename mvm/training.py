@@ -22,7 +22,7 @@ from mvm.methods.base import stream
 from mvm.networks.mlp import StackedMLP, metric_perceptron
 from mvm.networks.resnet import image_networks
 
-__all__ = ["Experiment", "Player", "Step", "device_of", "fit", "view_noise"]
+__all__ = ["Experiment", "Player", "Step", "device_of", "fit", "use_gpu", "view_noise"]
 
 
 @dataclass(frozen=True)
@@ -283,3 +283,9 @@ def device_of(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device: 'cuda' was asked for, but this machine has no CUDA device; use auto or cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def use_gpu(number: int) -> None:
+    """Let "cuda" mean the GPU of this number, counted round where there are fewer; nothing where there is none."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())

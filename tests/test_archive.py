@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import math
 import re
 import shutil
 import stat
@@ -157,6 +158,10 @@ def config(packed, **values):
     return json.dumps(json.loads((packed / "ring" / "config.json").read_text()) | values).encode()
 
 
+def scores(packed, **values):
+    return json.dumps([row | values for row in json.loads((packed / "ring" / "scores.json").read_text())]).encode()
+
+
 def records(packed, line):
     return (packed / "ring" / "scalars.jsonl").read_bytes() + line + b"\n"
 
@@ -221,6 +226,25 @@ BAD = {
         "line 1 is no record",
     ),
     "scores of another run": (lambda p: {"change": {"ring/scores.json": b"[{}]"}}, "no scores of 2 networks"),
+    "scores that are words": (lambda p: {"change": {"ring/scores.json": scores(p, w2_ratio="x")}}, "no scores of 2"),
+    "scores without a step": (lambda p: {"change": {"ring/scores.json": scores(p, step=None)}}, "no scores of 2"),
+    "endless scores": (lambda p: {"change": {"ring/scores.json": scores(p, w2_ratio=math.inf)}}, "no scores of 2"),
+    "quick scores that are words": (
+        lambda p: {"change": {"ring/scalars.jsonl": b'{"step":1,"scores":[{"w2_ratio":"x"},{}]}\n'}},
+        "line 1 is no record",
+    ),
+    "event at the end of time": (
+        lambda p: {"change": {"ring/scalars.jsonl": b'{"step":1,"event":"started","time":Infinity}\n'}},
+        "line 1 is no record",
+    ),
+    "event with a list": (
+        lambda p: {"change": {"ring/scalars.jsonl": b'{"step":1,"event":"started","time":1,"device":["CPU"]}\n'}},
+        "line 1 is no record",
+    ),
+    "record without gaps": (
+        lambda p: {"change": {"ring/scalars.jsonl": b'{"step":1,"seconds":1,"d_c":[1,2]}\n'}},
+        "line 1 is no record",
+    ),
     "note in another code": (lambda p: {"change": {"ring/note.txt": b"\xff\xfe"}}, "damaged note.txt"),
 }
 

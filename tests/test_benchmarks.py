@@ -127,16 +127,19 @@ def test_recipe_table(monkeypatch, tmp_path, capsys):
     assert {row["label"] for row in rows} == set(RECIPES["mvm"])
 
 
-def test_waves_table(monkeypatch, tmp_path):
-    run(recipe, monkeypatch, "--waves", "--manifolds", "circle", "--seeds", "2", "--out", str(tmp_path))
+@pytest.mark.parametrize(
+    ("table", "words"), [("waves", "with `--network.frequencies 2 8`"), ("triplets", "anchors real and α = 1")]
+)
+def test_the_default_beside_a_change(monkeypatch, tmp_path, table, words):
+    run(recipe, monkeypatch, f"--{table}", "--manifolds", "circle", "--seeds", "2", "--out", str(tmp_path))
     page = (tmp_path / "results.md").read_text()
-    assert "with `--network.frequencies 2 8`" in page
-    rows = list(csv.DictReader((tmp_path / "tables" / "waves.csv").open()))
-    plain, waved = (
-        statistics.median(float(r["w2_ratio"]) for r in rows if r["label"] == k) for k in ("stabilised", "waves")
+    assert words in page
+    rows = list(csv.DictReader((tmp_path / "tables" / f"{table}.csv").open()))
+    plain, changed = (
+        statistics.median(float(r["w2_ratio"]) for r in rows if r["label"] == k) for k in ("stabilised", table)
     )
-    assert plain != waved
-    assert f"| Circle | {plain:.2f} → {waved:.2f} | " in page
+    assert plain != changed
+    assert f"| Circle | {plain:.2f} → {changed:.2f} | " in page
 
 
 @pytest.mark.parametrize("name", [name for name in MANIFOLDS if name not in recipe.HARD])

@@ -108,6 +108,21 @@ def test_a_diverged_training_counts_as_infinitely_bad():
     assert len(scores) == 3
 
 
+@pytest.mark.parametrize(
+    ("ratios", "verdict"),
+    [
+        ({32: 1.0, 512: 1.2, 1024: None}, "holds"),
+        ({32: None, 512: 1.2, 1024: 1.0}, "does not hold"),
+        ({32: None, 512: None, 1024: None}, "does not hold"),
+    ],
+)
+def test_batches_that_diverged(ratios, verdict):
+    for batch, ratio in ratios.items():
+        write(("stabilised", "circle", batch), ratios={"both": [ratio] * 3})
+    assert verdicts()["batch"] == verdict
+    assert to_json(findings(PLAN), PLAN, "a machine")  # which has no infinity
+
+
 def test_another_plan_has_other_runs():
     longer = Plan(steps=21, seeds=3, batches=PLAN.batches, manifolds=PLAN.manifolds)
     assert not {PLAN.path(t) for t in PLAN.trials} & {longer.path(t) for t in longer.trials}

@@ -163,9 +163,7 @@ def test_help_shows_every_setting_with_its_bounds(cli):
         assert [setting.split()[0] for setting in line.split(", ")] == list(kind.model_fields)
     assert re.search(r"^  torus +noise 0 \(0 to 1\), radius 2 \(1 to 3\), tube 0.7 ", result.out, re.MULTILINE)
     example = result.out.splitlines()[-1].removeprefix("example: python -m mvm ")
-    made = load_points(
-        Config.make(**given_fields(_parser([]).parse_args([*example.split(), "--points", "64"]), Config))
-    )
+    made = load_points(Config.make(**given_fields(_parser([]).parse_args([*example.split(), "--points", "64"]))))
     assert (made.manifold.title, made.manifold.turns, made.manifold.noise) == ("Swiss roll", 2, 0.05)
     published = " ".join(cli("train", "--recipe", "published", "--help").out.split())
     assert "default: centroid distance_matrix centroid+distance_matrix" in published

@@ -12,7 +12,7 @@ import torch
 
 from mvm.files import link
 from mvm.fork import Branches, changeable, config_at, fork, fresh_name, origin
-from mvm.recorder import train
+from mvm.recorder import Stopped, train
 from mvm.runs import Run, RunError, launch
 
 STEPS = 120
@@ -57,6 +57,20 @@ def test_checkpoints_are_kept_and_cost_no_disk(run, trunk):
     assert (trunk.path / "checkpoint.safetensors").samefile(trunk.kept_path(STEPS))
     with pytest.raises(RunError, match=r"no checkpoints/00000007\.safetensors"):
         run.checkpoint(step=7)
+
+
+def test_a_kept_checkpoint_has_the_weights_that_it_was_trained_with(make):
+    run = make("a", **PLAN)
+    run.ask(weights={"diameter": 0.0})
+    run.ask(stop=True)
+    with pytest.raises(Stopped):
+        finish(run)  # the weight is changed at step 0, after its checkpoint was kept
+    run.ask(stop=False)
+    run = finish(run)
+    torch.testing.assert_close(run.checkpoint(step=0)["weights"][:, 1], torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    torch.testing.assert_close(run.checkpoint(step=20)["weights"][:, 1], torch.zeros(4))
+    assert config_at(run, 0).weights.diameter == 1
+    assert config_at(run, 20).weights.diameter == 0
 
 
 def test_a_fork_that_changes_nothing_repeats_the_run(run):

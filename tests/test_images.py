@@ -143,6 +143,12 @@ def test_exif_rotation_is_applied():
     assert got[:, SIZE // 2 + 2 :].mean() > 235
 
 
+def test_a_damaged_exif_block_costs_the_rotation_only():
+    image = picture(3)
+    got, _ = decode(encoded(image, quality=95, exif=b"Exif\0\0garbagegarbage"), SIZE)
+    assert_alike(got, expected(image))
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_cannot_be_used_is_said(name):
     content, reason = BROKEN[name]
@@ -270,6 +276,30 @@ def test_another_size_does_not_go_on_from_it(tmp_path, folder, monkeypatch):
         prepare(Folder(folder), tmp_path / "a.npy", size=SIZE, processes=1)
     monkeypatch.undo()
     assert prepare(Folder(folder), tmp_path / "a.npy", size=8, processes=1).size == 8
+
+
+def test_another_split_does_not_go_on_from_it(tmp_path, monkeypatch):
+    """CelebA's split keeps the order of the files: without this, pictures held out now would stay among train's."""
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for i in range(10):
+        (root / f"{i}.png").write_bytes(encoded(picture(i), "PNG"))
+    monkeypatch.setattr(images, "CHUNK", 8)
+    monkeypatch.setattr(images, "SAVE_EVERY", 0.0)
+
+    def chunk(source, names, size, crop, *, real=images._chunk):
+        if len(names) < 8:
+            raise OSError(28, "No space left on device")
+        return real(source, names, size, crop)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "_chunk", chunk)
+        with pytest.raises(OSError, match="No space"):
+            prepare(Folder(root), tmp_path / "cut.npy", size=SIZE, processes=1)
+    partition = tmp_path / "list_eval_partition.txt"
+    partition.write_text("\n".join(f"{i}.png {0 if i < 5 else 2}" for i in range(10)))
+    made = prepare(Folder(root), tmp_path / "cut.npy", size=SIZE, partition=partition, processes=1)
+    assert made.splits == {"train": [0, 5], "test": [5, 10]}
 
 
 def test_sources_that_hold_nothing(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -90,6 +91,8 @@ def test_what_is_no_run_is_passed_over_and_not_tried_again(trained, checkpoints,
     for name, text in (("cut", "{"), ("later", '{"schema_version": 99}')):
         (checkpoints / name).mkdir()
         (checkpoints / name / "config.json").write_text(text)
+    shutil.copytree(trained.path, checkpoints / "foreign")
+    append_line(checkpoints / "foreign" / "scalars.jsonl", {"step": "x", "event": "finished", "time": "noon"})
     (checkpoints / "claims").mkdir()
     assert [row.name for row in summaries()] == ["a"]
     monkeypatch.setattr(index, "_row", pytest.fail)

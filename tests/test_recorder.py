@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from itertools import count
 
 import pytest
@@ -13,7 +14,7 @@ from trainers import dies, small_config, small_disk, until, write_cloud
 
 from mvm.__main__ import main
 from mvm.files import append_line
-from mvm.recorder import Recorder, Stopped
+from mvm.recorder import Recorder, Stopped, train
 from mvm.runs import Control, Run
 from mvm.training import Experiment, fit
 
@@ -368,7 +369,7 @@ def test_a_full_disk_costs_nothing_that_was_saved(checkpoints, cli, make, half, 
     new = name == "best.safetensors"  # it is written while scores still rise
     run = make("a", **PLAN) if new else Run(shutil.copytree(half.path, checkpoints / "a"))
     before = 0 if new else 130
-    full = (run.path / name).with_name(f".{(run.path / name).name}.{os.getpid()}")
+    full = (run.path / name).with_name(f".{(run.path / name).name}.{os.getpid()}.{threading.get_ident()}")
     full.symlink_to("/dev/full")  # the file beside its place, where a write begins
     result = cli("resume", "a")
     path = run.path / name
@@ -436,3 +437,14 @@ def test_a_checkpoint_of_another_config_is_refused(make, cli, half):
     assert result.status == 2
     assert result.err.startswith("mvm: checkpoint does not fit its config")
     assert result.err.count("\n") == 1
+
+
+def test_others_that_train_along_are_not_left_waiting_by_an_early_stop(make, monkeypatch):
+    said = []
+    monkeypatch.setattr(Experiment, "share", lambda self: said.append("shared"))
+    monkeypatch.setattr(Experiment, "agree", lambda self, go: said.append(go) or go)
+    run = make("a", **PLAN)
+    run.ask(stop=True)
+    with pytest.raises(Stopped):
+        next(train(run))
+    assert said == ["shared", False]

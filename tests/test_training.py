@@ -118,10 +118,12 @@ def algorithm_1(settings: Config, member: int) -> tuple[nn.Module, nn.Module, li
         f_adam.step()
 
         for update in range(mvm.metric_steps):
-            if mvm.fresh_batches or update:
+            if mvm.fresh_batches:
                 fakes = [f(draws.noise(batch)[0]).detach() for _ in range(2 if mvm.anchors == "fake" else 1)]
                 reals = [draws.real(batch)[0] for _ in range(1 if mvm.anchors == "fake" else 2)]
             else:
+                if update:
+                    real, fake = draws.real(batch)[0], f(draws.noise(batch)[0])
                 fakes, reals = ([x, torch.cat([x[-1:], x[:-1]])] for x in (fake.detach(), real))
             anchor, positive, negative = (*fakes[:2], reals[0]) if mvm.anchors == "fake" else (*reals[:2], fakes[0])
             g_adam.zero_grad()

@@ -76,7 +76,7 @@ def runs_page() -> None:
     actions(shelf, chosen)
     if chosen:
         alive = any(run.status().alive for run in chosen)
-        st.fragment(comparison, run_every=3.0 if alive else None)(shelf, chosen)
+        st.fragment(comparison, run_every=3.0 if alive else None)(chosen)
     else:
         st.caption("Tick a run to name, resume, fork or open it; tick several to compare them.")
 
@@ -337,7 +337,7 @@ def importing(shelf: Shelf) -> None:
 # -- side by side ------------------------------------------------------------------------------------------------------
 
 
-def comparison(shelf: Shelf, runs: list[Run]) -> None:
+def comparison(runs: list[Run]) -> None:
     """Curves, branches, scores, what differs, and the ablation matrix of the ticked runs."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         place = st.container()  # quantities stand first, but what there are depends on the baseline, too

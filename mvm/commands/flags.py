@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mvm.config import Config, ConfigError
+from mvm.settings import bounds
 from toy_manifolds import MANIFOLDS
 
 __all__ = ["Commands", "Parser", "add_fields", "asked_defaults", "given_fields", "manifolds_told", "nested"]
@@ -81,7 +82,7 @@ def manifolds_told() -> str:
     return "\n".join([*lines, "", "example: python -m mvm train --data swiss_roll --settings noise 0.05 turns 2"])
 
 
-def given_fields(options: argparse.Namespace, model: type[BaseModel]) -> dict[str, Any]:
+def given_fields(options: argparse.Namespace) -> dict[str, Any]:
     """The config fields that were given as flags, by dotted name; a dictionary's words are paired."""
     given = {}
     for key, value in vars(options).items():
@@ -146,9 +147,10 @@ def _members(annotation: Any) -> tuple:
 
 
 def _bounds(field: FieldInfo) -> str:
-    low = next((getattr(m, key) for m in field.metadata for key in ("ge", "gt") if hasattr(m, key)), None)
-    high = next((getattr(m, key) for m in field.metadata for key in ("le", "lt") if hasattr(m, key)), None)
-    return "" if low is None or high is None else f" ({low} to {high})"
+    low, high, above, below = bounds(field)
+    if low is None or high is None:
+        return ""
+    return f" ({'above ' * above}{low} to {'below ' * below}{high})"
 
 
 def _shown(value: Any) -> str:

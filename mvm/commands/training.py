@@ -51,7 +51,7 @@ def train_command(options: argparse.Namespace) -> None:
 
 def _wanted_run(options: argparse.Namespace) -> Run:
     """A new run, or the one in --run."""
-    given = given_fields(options, Config)
+    given = given_fields(options)
     path = Path(options.run) if options.run else None
     if path and (path / "config.json").exists():
         if said := [*given, *(["like"] if options.like else [])]:
@@ -143,6 +143,7 @@ def train_here(run: Run, *, queue: bool = False) -> None:
         RunBusy: another trainer holds it.
     """
     from mvm.slots import slot
+    from mvm.training import use_gpu
 
     if parallel.rank():
         from mvm.recorder import follow
@@ -161,10 +162,11 @@ def train_here(run: Run, *, queue: bool = False) -> None:
                 got = held.enter_context(
                     slot(give_up=lambda: run.control().stop, on_wait=lambda: append_line(log, waiting))
                 )
-                if not got:
+                if got is None:
                     append_line(log, {"step": 0, "event": "stopped", "time": time.time()})
                     run.ask(stop=False)
                     return
+                use_gpu(got)
             _train(run)
 
 

@@ -13,6 +13,7 @@ preparing that was killed goes on where it was.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -270,7 +271,9 @@ def decode(content: bytes, size: int, *, crop: int | None = None) -> tuple[np.nd
     except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
         raise ValueError(f"truncated or damaged: {error}") from None
     side = round(wanted * image.width / width)
-    image = ImageOps.exif_transpose(_rgb(image))
+    image = _rgb(image)
+    with contextlib.suppress(Exception):  # a damaged EXIF block, whose parser raises whatever it meets
+        image = ImageOps.exif_transpose(image)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image = image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image), mode
@@ -373,7 +376,8 @@ def prepare(
         raise ConfigError(f"source: no picture in {source.path}; endings known are {' '.join(sorted(SUFFIXES))}")
     out.parent.mkdir(parents=True, exist_ok=True)
     pixels, note = out.with_name(f".{out.name}.part"), _note(out)
-    fingerprint = hashlib.sha256(json.dumps([str(source.path.resolve()), size, crop, names]).encode()).hexdigest()
+    wanted = [str(source.path.resolve()), size, crop, names, ranges]
+    fingerprint = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
     part = _resume(pixels, note, fingerprint, size)
     part.total = len(names)
     began = time.monotonic() - part.seconds

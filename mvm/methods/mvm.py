@@ -57,7 +57,7 @@ class MvMSettings(Settings):
     )
     fresh_batches: bool = Field(
         False,
-        description="draw anchors, positives and negatives anew, the latter from the updated generator (Algorithm 1), "
+        description="draw anchors, positives and negatives anew, the fakes from the updated generator (Algorithm 1), "
         "instead of learning from the generator step's own batches and embeddings, which halves the work",
     )
     metric_steps: int = Field(
@@ -147,7 +147,7 @@ class MvM(Method):
         """L_apn on anchors and positives of one side and negatives of the other."""
         s = self.config.mvm
         on_fakes = s.anchors == "fake"
-        if self.left is None:
+        if self.fresh:
             with torch.no_grad():
                 fakes = [self.generator(draws.noise(self.batch)) for _ in range(1 + on_fakes)]
             reals = [draws.real(self.batch) for _ in range(2 - on_fakes)]
@@ -155,7 +155,7 @@ class MvM(Method):
             a, p, n = self.metric(torch.cat(points, dim=-2)).split(self.batch, dim=-2)
             anchor, _, negative = points
         else:
-            (real, fake, *embedded), self.left = self.left, None
+            (real, fake, *embedded), self.left = self.left or self._embedded(draws), None
             anchor, negative = (fake, real) if on_fakes else (real, fake)
             a, n = reversed(embedded) if on_fakes else embedded
             p = a.roll(1, dims=-2)  # the batch is independent draws: each point's neighbour is a random positive
@@ -167,6 +167,12 @@ class MvM(Method):
         if s.cooperative:
             total = total + self._manifold_matching(*((n, a) if on_fakes else (a, n))).total
         return Loss(total, terms)
+
+    def _embedded(self, draws: Draws) -> tuple[Tensor, ...]:
+        """A real and a fake batch, and their embeddings: what a generator step leaves, for a further update."""
+        with torch.no_grad():
+            real, fake = draws.real(self.batch), self.generator(draws.noise(self.batch))
+        return real, fake, *self.metric(torch.cat([real, fake], dim=-2)).split(self.batch, dim=-2)
 
     def _manifold_matching(self, real: Tensor, fake: Tensor) -> Loss:
         gaps = {name: DESCRIPTORS[name].gap(real, fake) for name in self.terms}
