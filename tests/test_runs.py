@@ -292,7 +292,7 @@ def test_a_new_run_keeps_its_wish_to_wait(make, resumed, pause_at):
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_atomic(path, b"old")
-    (tmp_path / f".file.{os.getpid()}").symlink_to("/dev/full")
+    (tmp_path / f".file.{os.getpid()}.{threading.get_ident()}").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as error:
         write_atomic(path, b"new")
     assert error.value.filename == str(path)

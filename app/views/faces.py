@@ -213,17 +213,16 @@ def embeddings(tab: Page, run: Run, seen: History, step: int) -> bool:
         alt=f"UMAP of real and generated embeddings under the learned metric at step {of}, one panel per variant",
     )  # fmt: skip
     tab.pick(run.name, picked)
-    neighbours(tab, run, seen, step, shown)
-    return behind
+    return neighbours(tab, run, seen, step, shown) or behind
 
 
-def neighbours(tab: Page, run: Run, seen: History, step: int, shown: Columns) -> None:
-    """The training pictures nearest to the picked one: is it new, or learned by heart?"""
+def neighbours(tab: Page, run: Run, seen: History, step: int, shown: Columns) -> bool:
+    """The training pictures nearest to the picked one: new, or learned by heart? True while they are sought."""
     picked, snapshot, reals = tab.picked_of(run.name), seen.at(step), real_pictures(run)
     by = "by what is in the picture" if run.config.data == FACES else "by coarse pixels"
     if picked is None or snapshot is None or reals is None or picked.panel >= len(shown.members):
         heading("Nearest training pictures", "click a sample or a point to see which training pictures are like it")
-        return
+        return False
     source = reals if picked.layer == "real" else snapshot["fake"][shown.members[picked.panel]]
     image = torch.from_numpy(source[min(picked.index, len(source) - 1)][None].copy())
     what = f"{picked.layer} {picked.index}" + (f", {shown.titles[picked.panel]}" if picked.layer == "fake" else "")
@@ -233,7 +232,7 @@ def neighbours(tab: Page, run: Run, seen: History, step: int, shown: Columns) ->
         images, captions = image, [what]
     elif isinstance(found, str):
         heading("Nearest training pictures", found)
-        return
+        return False
     else:
         near = found.nearest(image, NEAREST)
         heading("Nearest training pictures", f"to {what}, of {len(found.images):,}, {by}; with their distance")
@@ -243,6 +242,7 @@ def neighbours(tab: Page, run: Run, seen: History, step: int, shown: Columns) ->
         [{"title": "", "images": images.numpy(), "captions": captions, "marked": 0}], key=f"nearest.{run.name}",
         step=step, cell=96, columns=1 + NEAREST, alt=f"{what}, and the training pictures nearest to it",
     )  # fmt: skip
+    return found is None
 
 
 def interpolation(tab: Page, run: Run) -> None:
