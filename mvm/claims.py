@@ -219,7 +219,7 @@ def _batch(runs: dict) -> Iterator[dict[str, Any]]:
             continue
         values = {"recipe": recipe} | {f"batch {batch}": _finite(value) for batch, value in medians.items()}
         usual = statistics.median(small.values())
-        spread = max(small.values()) / min(small.values()) if max(small.values()) < math.inf else math.inf
+        spread = max(small.values()) / min(small.values())  # not a number, and no limit met, where all diverged
         fails = medians[1024] / usual if usual < math.inf else 1.0  # it fails no more than they did
         yield values | {"part": "32 to 512 alike", "factor": _finite(spread), "holds": spread <= ALIKE}
         yield values | {"part": "1024 fails", "factor": _finite(fails), "holds": fails >= FAILS}

@@ -33,6 +33,7 @@ __all__ = [
     "RunBusy",
     "RunError",
     "append_line",
+    "beside",
     "checkpoints",
     "link",
     "lock_is_held",
@@ -58,9 +59,14 @@ def checkpoints() -> Path:
     return Path(os.environ.get("MVM_CHECKPOINTS") or Path(__file__).parents[1] / "checkpoints")
 
 
+def beside(path: Path) -> Path:
+    """Where a thread writes what it then renames to a path: hidden, and no other thread's."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+
+
 def write_atomic(path: Path, content: bytes) -> None:
     """Replace a whole file: a reader, or a crash at any moment, finds the old content or the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    temporary = beside(path)
     try:
         with _named(path):
             with temporary.open("wb") as file:
@@ -119,7 +125,7 @@ def link(source: Path, target: Path) -> None:
 
     Files of a run are replaced as a whole and never written into, so either name keeps what it has.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
+    temporary = beside(target)
     temporary.unlink(missing_ok=True)
     try:
         os.link(source, temporary)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -26,7 +25,7 @@ import torch
 
 from mvm.config import Config
 from mvm.descriptors import descriptors_of, two_diameter
-from mvm.files import append_line, checkpoints, link, write_atomic
+from mvm.files import append_line, beside, checkpoints, link, write_atomic
 from mvm.methods import METHODS
 from mvm.projection import frame_path
 from mvm.runs import Control, Run, RunError, check_name
@@ -110,7 +109,7 @@ def fork(run: Run, step: int, changes: Mapping[str, Any], *, name: str | None = 
         raise RunError(f"step: nothing is left to train after step {step} of {config.steps}; fork from an earlier one")
     target = checkpoints() / check_name(name or fresh_name(run, step))
     made = Origin(run.name, step, {key: config.flat()[key] for key in changes})
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary = beside(target)
     try:
         temporary.mkdir(parents=True)
         _fill(temporary, run, config, made)

@@ -162,6 +162,11 @@ def scores(packed, **values):
     return json.dumps([row | values for row in json.loads((packed / "ring" / "scores.json").read_text())]).encode()
 
 
+def only(line):
+    """A run with one record, and what is said of it."""
+    return lambda packed: {"change": {"ring/scalars.jsonl": line + b"\n"}}, "line 1 is no record of 2 networks"
+
+
 def records(packed, line):
     return (packed / "ring" / "scalars.jsonl").read_bytes() + line + b"\n"
 
@@ -211,40 +216,19 @@ BAD = {
         lambda p: {"change": {"ring/scalars.jsonl": records(p, b'{"event":"finished"}')}},
         "damaged scalars.jsonl: line [0-9]+ is no record of 2 networks",
     ),
-    "record that is a number": (lambda p: {"change": {"ring/scalars.jsonl": b"7\n"}}, "line 1 is no record"),
-    "record of more networks": (
-        lambda p: {"change": {"ring/scalars.jsonl": b'{"step":1,"seconds":1,"d_c":[1,2,3]}\n'}},
-        "line 1 is no record of 2 networks",
-    ),
-    "event without its parts": (
-        lambda p: {"change": {"ring/scalars.jsonl": b'{"step":1,"event":"weights"}\n'}},
-        "line 1 is no record",
-    ),
+    "record that is a number": only(b"7"),
+    "record of more networks": only(b'{"step":1,"seconds":1,"d_c":[1,2,3]}'),
+    "event without its parts": only(b'{"step":1,"event":"weights"}'),
     "fork without its parts": (lambda p: {"add": [("ring/fork.json", b'{"run":"a","step":3}')]}, "damaged fork.json"),
-    "fork event without its parts": (
-        lambda p: {"change": {"ring/scalars.jsonl": b'{"step":1,"event":"forked","changes":{}}\n'}},
-        "line 1 is no record",
-    ),
+    "fork event without its parts": only(b'{"step":1,"event":"forked","changes":{}}'),
     "scores of another run": (lambda p: {"change": {"ring/scores.json": b"[{}]"}}, "no scores of 2 networks"),
     "scores that are words": (lambda p: {"change": {"ring/scores.json": scores(p, w2_ratio="x")}}, "no scores of 2"),
     "scores without a step": (lambda p: {"change": {"ring/scores.json": scores(p, step=None)}}, "no scores of 2"),
     "endless scores": (lambda p: {"change": {"ring/scores.json": scores(p, w2_ratio=math.inf)}}, "no scores of 2"),
-    "quick scores that are words": (
-        lambda p: {"change": {"ring/scalars.jsonl": b'{"step":1,"scores":[{"w2_ratio":"x"},{}]}\n'}},
-        "line 1 is no record",
-    ),
-    "event at the end of time": (
-        lambda p: {"change": {"ring/scalars.jsonl": b'{"step":1,"event":"started","time":Infinity}\n'}},
-        "line 1 is no record",
-    ),
-    "event with a list": (
-        lambda p: {"change": {"ring/scalars.jsonl": b'{"step":1,"event":"started","time":1,"device":["CPU"]}\n'}},
-        "line 1 is no record",
-    ),
-    "record without gaps": (
-        lambda p: {"change": {"ring/scalars.jsonl": b'{"step":1,"seconds":1,"d_c":[1,2]}\n'}},
-        "line 1 is no record",
-    ),
+    "quick scores that are words": only(b'{"step":1,"scores":[{"w2_ratio":"x"},{}]}'),
+    "event at the end of time": only(b'{"step":1,"event":"started","time":Infinity}'),
+    "event with a list": only(b'{"step":1,"event":"started","time":1,"device":["CPU"]}'),
+    "record without gaps": only(b'{"step":1,"seconds":1,"d_c":[1,2]}'),
     "note in another code": (lambda p: {"change": {"ring/note.txt": b"\xff\xfe"}}, "damaged note.txt"),
 }
 

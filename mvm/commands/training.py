@@ -17,6 +17,7 @@ from mvm.config import OF_DATA, Config, ConfigError
 from mvm.data.points import describe
 from mvm.files import append_line, locked
 from mvm.runs import Diverged, Run, RunError, Stopped
+from mvm.training import use_gpu
 from toy_manifolds import MANIFOLDS
 
 __all__ = ["TRAINERS", "add", "runtime_reason", "train_here"]
@@ -143,7 +144,6 @@ def train_here(run: Run, *, queue: bool = False) -> None:
         RunBusy: another trainer holds it.
     """
     from mvm.slots import slot
-    from mvm.training import use_gpu
 
     if parallel.rank():
         from mvm.recorder import follow

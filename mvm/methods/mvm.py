@@ -139,7 +139,7 @@ class MvM(Method):
         """L_MM of fresh fakes against a fresh real batch; its terms are the unweighted gaps."""
         real, fake = draws.real(self.batch), self.generator(draws.noise(self.batch))
         embedded = self.metric(real), self.metric(fake)
-        self.left = None if self.fresh else (real, fake.detach(), *embedded)
+        self.left = None if self.fresh else ((real, embedded[0]), (fake.detach(), embedded[1]))
         loss = self._manifold_matching(embedded[0].detach(), embedded[1])
         return Loss(loss.total, loss.terms, reused=not self.fresh)
 
@@ -155,9 +155,8 @@ class MvM(Method):
             a, p, n = self.metric(torch.cat(points, dim=-2)).split(self.batch, dim=-2)
             anchor, _, negative = points
         else:
-            (real, fake, *embedded), self.left = self.left or self._embedded(draws), None
-            anchor, negative = (fake, real) if on_fakes else (real, fake)
-            a, n = reversed(embedded) if on_fakes else embedded
+            sides, self.left = self.left or self._embedded(draws), None
+            (anchor, a), (negative, n) = reversed(sides) if on_fakes else sides
             p = a.roll(1, dims=-2)  # the batch is independent draws: each point's neighbour is a random positive
         terms = {"triplet": self.metric_loss(a, p, n, alpha=s.alpha, gamma=s.gamma, summed=s.summed_cosines)}
         total = terms["triplet"]
@@ -168,11 +167,11 @@ class MvM(Method):
             total = total + self._manifold_matching(*((n, a) if on_fakes else (a, n))).total
         return Loss(total, terms)
 
-    def _embedded(self, draws: Draws) -> tuple[Tensor, ...]:
-        """A real and a fake batch, and their embeddings: what a generator step leaves, for a further update."""
+    def _embedded(self, draws: Draws) -> tuple[tuple[Tensor, Tensor], ...]:
+        """A real and a fake batch, each with its embedding: what a generator step leaves, for a further update."""
         with torch.no_grad():
-            real, fake = draws.real(self.batch), self.generator(draws.noise(self.batch))
-        return real, fake, *self.metric(torch.cat([real, fake], dim=-2)).split(self.batch, dim=-2)
+            sides = draws.real(self.batch), self.generator(draws.noise(self.batch))
+        return tuple(zip(sides, self.metric(torch.cat(sides, dim=-2)).split(self.batch, dim=-2), strict=True))
 
     def _manifold_matching(self, real: Tensor, fake: Tensor) -> Loss:
         gaps = {name: DESCRIPTORS[name].gap(real, fake) for name in self.terms}
