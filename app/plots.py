@@ -27,6 +27,7 @@ __all__ = [
     "field",
     "nth",
     "outlines",
+    "outside",
     "planar",
     "round_number",
     "route",
@@ -73,6 +74,14 @@ def cloud(
         layers += [{"name": "fake", "colour": FAKE, "points": fake[column]}] if show_fake else []
         panels.append({"title": title, "span": span, "ticks": True, "layers": layers})
     return panels
+
+
+def outside(fake: np.ndarray, span: Sequence[Sequence[float]], *, titles: Sequence[str]) -> str:
+    """Words for fakes `(variants, n, d)` that the frame of the picture leaves out; "" where those are under 1 %."""
+    low, high = np.array(span).T
+    share = 1 - ((fake >= low) & (fake <= high)).all(-1).mean(-1)  # what is not finite is outside
+    words = [f"{title} {part:.0%}" for title, part in zip(titles, share, strict=True) if part >= 0.01]
+    return f", fakes outside the frame: {', '.join(words)}" if words else ""
 
 
 def planar(frame: np.ndarray, *, titles: Sequence[str]) -> list[dict[str, Any]]:
@@ -201,20 +210,20 @@ def spectrum_history(
     steps: np.ndarray, history: np.ndarray, *, titles: Sequence[str], step: int, form: str, log: bool
 ) -> Figure:
     """The leading eigenvalues over training (the paper's Fig. 5): history is `(steps, variants, k)`."""
-    traces = []
+    traces, mode = [], _mode(steps)
     ranks = history.shape[-1]
     for column in range(len(titles)):
         for rank in range(ranks):
-            shade = 1 - 0.75 * rank / max(1, ranks - 1)
+            shade = 1 - 0.5 * rank / max(1, ranks - 1)  # the faintest is still seen on black
             line = {"color": rgba(VARIANTS[0], shade), "width": 1.5}
             traces.append(
-                {"type": "scatter", "x": steps, "y": np.abs(history[:, column, rank]), "mode": "lines", "line": line}
+                {"type": "scatter", "x": steps, "y": np.abs(history[:, column, rank]), "mode": mode, "line": line}
                 | {"name": f"λ{rank + 1}", "showlegend": False}
                 | axes_of(column)
             )
     layout = _columns(titles, step=step, cursor=True)
     for column in range(len(titles)):
-        layout[nth("xaxis", column)] |= {"title": {"text": "training step"}}
+        layout[nth("xaxis", column)] |= {"title": {"text": "training step"}} | _first(steps)
         layout[nth("yaxis", column)] |= {"type": "log"} if log else {"rangemode": "tozero"}
     layout["yaxis"] |= {"title": {"text": SPECTRUM_LABEL[form]}}
     return {"data": traces, "layout": layout}
@@ -260,13 +269,13 @@ def curves(
                     | axes_of(column)
                 )
             traces.append(
-                {"type": "scatter", "x": steps, "y": middle, "mode": "lines", "name": title}
+                {"type": "scatter", "x": steps, "y": middle, "mode": _mode(steps), "name": title}
                 | {"line": {"color": colours[variant], "width": 1.8}, "legendgroup": title, "showlegend": column == 0}
                 | axes_of(column)
             )
     layout = _columns(list(GAPS.values()), step=step, cursor=True)
     for column in range(len(GAPS)):
-        layout[nth("xaxis", column)] |= {"title": {"text": "training step"}}
+        layout[nth("xaxis", column)] |= {"title": {"text": "training step"}} | _first(steps)
         layout[nth("yaxis", column)] |= {"type": "log", "exponentformat": "power"} if log else {"rangemode": "tozero"}
     layout["legend"] |= {"y": -0.28, "x": 0.5, "xanchor": "center", "yanchor": "top"}
     layout["margin"] |= {"b": 70}
@@ -353,6 +362,16 @@ def _columns(titles: Sequence[str], *, step: int, cursor: bool = False) -> dict:
     if cursor:
         layout["shapes"] = [upright(step, column, color=rgba(QUIET, 0.8)) for column in range(len(titles))]
     return layout
+
+
+def _mode(steps: np.ndarray) -> str:
+    """How a curve is drawn: a single record makes no line."""
+    return "lines" if len(steps) > 1 else "markers"
+
+
+def _first(steps: np.ndarray) -> dict[str, Any]:
+    """What an axis of steps says while there is one record: left to itself it would begin below 0."""
+    return {"range": [0, max(1, 2 * int(steps[0]))]} if len(steps) == 1 else {}
 
 
 def subplots(titles: Sequence[str]) -> dict[str, Any]:

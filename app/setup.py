@@ -25,13 +25,14 @@ BATCHES = {False: [2**k for k in range(4, 13)], True: [2**k for k in range(3, 10
 
 
 def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Config | None:
-    """Settings as a config; None, with the reason shown, while they are not valid.
+    """Settings as a config; None, with the reason told to the tab, while they are not valid.
 
     Args:
         tab: this browser tab.
         data: the config's fields of the data; None where there are none yet.
         run: the shown one, whose settings may be the ones to start from.
     """
+    tab.refusal = ""
     images = tab.images
     what = "pictures" if images else "points"
     toys = data is None or data["data"] == FACES
@@ -74,7 +75,7 @@ def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Confi
             values["weights"] = descriptor_weights(used, base.weights, prefix=weighting)
             _reweight_running(tab, weighting, values["weights"])
         except ConfigError as error:
-            st.error(str(error))
+            tab.refusal = str(error)
             return None
     else:
         tab.weights = None
@@ -107,7 +108,7 @@ def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Confi
     try:
         return Config.make(**{"method": method, "recipe": recipe} | values | data)
     except ConfigError as error:
-        st.error(str(error), icon=":material/error:")
+        tab.refusal = str(error)
         return None
 
 

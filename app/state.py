@@ -63,11 +63,11 @@ class Tab:
 
     Attributes:
         presses: how many new runs were asked for. Streamlit may call a callback twice for one press.
-        notice: the last notice and when it was given, s since the epoch.
+        notice: the last notice, when it was given, s since the epoch, and whether it is good news.
     """
 
     presses: int = 0
-    notice: tuple[str, float] = ("", 0.0)
+    notice: tuple[str, float, bool] = ("", 0.0, False)
 
     def is_new(self, press: int) -> bool:
         """Whether the press with this number has not been served yet; from now on it has."""
@@ -75,15 +75,15 @@ class Tab:
         self.presses += fresh
         return fresh
 
-    def tell(self, text: str) -> None:
-        """Show one line at the top at the next rerun."""
-        self.notice = (text, time.time())
+    def tell(self, text: str, *, good: bool = False) -> None:
+        """Show one line at the top at the next rerun: what cannot be, or good news."""
+        self.notice = (text, time.time(), good)
 
     def show_notice(self) -> None:
         """The last notice, for 20 s."""
-        text, when = self.notice
+        text, when, good = self.notice
         if text and time.time() - when < 20:
-            st.error(text, icon=":material/error:")
+            (st.success if good else st.error)(text, icon=f":material/{'check' if good else 'error'}:")
 
     def take_link(self, key: str, options: Iterable[str], title_of: Callable[[str], str]) -> None:
         """Before a choice that is bound to the URL: a link may say an option as the command line does.
@@ -112,6 +112,7 @@ class Page(Tab):
         behind: a newer projection is awaited.
         weights: of the descriptors, as the sidebar last had them, after its widgets' prefix; None before it had.
         picked: run, and the picture of it that was clicked last.
+        refusal: why the settings on the left cannot be trained; "" where they can.
     """
 
     images: bool = False
@@ -122,6 +123,7 @@ class Page(Tab):
     behind: bool = True
     weights: tuple[str, dict[str, float]] | None = None
     picked: tuple[str, Picked] | None = None
+    refusal: str = ""
 
     def key(self, name: str) -> str:
         """Of a widget, and of its parameter in the URL, that both pages have."""

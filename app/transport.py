@@ -116,6 +116,8 @@ def transport(
             _view_settings(tab, run, layers)
         if beside:
             beside()
+    if tab.refusal:
+        st.error(f"These settings cannot be trained: {tab.refusal}", icon=":material/error:")
 
 
 def status_line(run: Run, status: Status) -> None:

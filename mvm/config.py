@@ -264,16 +264,38 @@ def are_images(data: str) -> bool:
     return data not in MANIFOLDS and not data.lower().endswith(POINT_FILES)
 
 
+SAID = {  # a kind of problem that pydantic finds, in words that need no library to be understood
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "finite_number": "must be finite",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "too_short": "needs at least {min_length}",
+    "too_long": "takes at most {max_length}",
+}
+
+
 def one_line(error: ValidationError) -> str:
     """The first problem of a pydantic error as: field, what is wrong, the value."""
     problem = error.errors()[0]
     field = ".".join(str(part) for part in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
+    numbers = {key: f"{x:.12g}" if isinstance(x, float) else x for key, x in problem.get("ctx", {}).items()}
+    known = SAID.get(problem["type"])
+    message = known.format(**numbers) if known else problem["msg"].removeprefix("Value error, ")
     if not field:
         return message
     if problem["type"] == "extra_forbidden":
         return f"unknown setting {field!r}"
-    return f"{field}: {message[0].lower()}{message[1:]} (got {problem['input']!r})"
+    got = "none" if problem["input"] == () else repr(problem["input"])
+    return f"{field}: {message[0].lower()}{message[1:]} (got {got})"
 
 
 def _defaults(values: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ is seen on white and on black.
 
 from __future__ import annotations
 
+from mvm.descriptors import DESCRIPTORS
 from mvm.methods import METHODS
 
 __all__ = [
@@ -61,7 +62,10 @@ def title_of(variant: str) -> str:
     """What the lab calls a variant; a method without descriptors has one, of its own name."""
     if variant in METHODS:
         return METHODS[variant].title
-    return TITLES.get(variant, variant.replace("diameter", "2-diameter").replace("_", " "))
+    if variant in TITLES:
+        return TITLES[variant]
+    parts = variant.split("+")
+    return "+".join(DESCRIPTORS[part].title.lower() if part in DESCRIPTORS else part for part in parts)
 
 
 def variant_colours(count: int) -> list[str]:

@@ -460,7 +460,7 @@ class Run:
 
 
 ALIVE = ("starting", "queued", "running", "paused")
-STARTING = 30  # seconds that a launched process may take to get hold of its run
+STARTING = 120  # seconds that a launched process may take to get hold of its run: a busy machine needs long to import
 MOST_NOTE = 10_000  # characters
 STATE_OF_EVENT = {
     "launched": "starting",

@@ -14,7 +14,7 @@ import streamlit as st
 from pages import button, open_page, run_list, shown, words
 from trainers import small_config
 
-from app import transport
+from app import follow, transport
 from app.state import Page
 from mvm.claims import CLAIMS, Plan, shipped
 from mvm.config import Config
@@ -334,6 +334,30 @@ def test_step_and_reset(finished: Run, monkeypatch: pytest.MonkeyPatch, no_proce
     anew = Run.named(name)
     assert anew.control().pause_at == 0
     assert anew.config.model_copy(update={"data": finished.config.data}) == finished.config
+
+
+def test_settings_that_cannot_be_trained_say_so_beside_train(finished: Run) -> None:
+    app = open_page(**{"optimiser.metric_betas": "0.5 1.5"})
+    (error,) = [e.value for e in app.error]
+    assert error.startswith("These settings cannot be trained: optimiser.metric_betas: each β must be")
+    assert error not in [e.value for e in app.sidebar.error]
+    assert button(app, "Train").disabled
+
+
+def test_a_press_whose_redrawing_was_left_off_is_made_up_for(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit may go on with a fragment of the run before: that sees that another is to be shown."""
+
+    class Redrawn(Exception):
+        """In place of Streamlit's own."""
+
+    def redraw() -> None:
+        raise Redrawn
+
+    monkeypatch.setattr(follow.st, "rerun", redraw)
+    tab = Page(run=finished.name, state=(finished.name, "finished"))
+    tab.show("just-begun")
+    with pytest.raises(Redrawn):
+        follow._now(tab, finished, rows=None)
 
 
 def test_a_read_only_folder_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_every_number_is_bounded_and_a_value_past_either_bound_is_refused_by_nam
     assert low is not None
     assert high is not None
     for value in (low - 1, high + 1):
-        assert message(**nested(name, value)).startswith(f"{name}: input should be ")
+        assert message(**nested(name, value)).startswith(f"{name}: must be ")
     for number in (float("nan"), float("inf")):
         assert message(**nested(name, number)).startswith(f"{name}: ")
     inside = [bound(NUMBERS[name], kind) for kind in (Ge, Le)]
@@ -194,9 +194,9 @@ def test_with_changes_replaces_what_it_names_and_nothing_else():
         ({"nope.gamma": 1}, "unknown setting 'nope.gamma'"),
         ({"data.x": 1}, "unknown setting 'data.x'"),
         ({"": 1}, "unknown setting ''"),
-        ({"weights.diameter": -1}, "weights.diameter: input should be greater than or equal to 0 (got -1)"),
-        ({"steps": "many"}, "steps: input should be a valid integer"),
-        ({"settings.noise": "loud"}, "settings.noise: input should be a valid number"),
+        ({"weights.diameter": -1}, "weights.diameter: must be at least 0 (got -1)"),
+        ({"steps": "many"}, "steps: must be a whole number"),
+        ({"settings.noise": "loud"}, "settings.noise: must be a number"),
     ],
 )
 def test_with_changes_refuses_in_one_line(changes, words):
@@ -211,12 +211,12 @@ def test_with_changes_refuses_in_one_line(changes, words):
     [
         ({"nope": 1}, "unknown setting 'nope'"),
         ({"mvm": {"nope": 1}}, "unknown setting 'mvm.nope'"),
-        ({"steps": 0}, "steps: input should be greater than or equal to 1 (got 0)"),
+        ({"steps": 0}, "steps: must be at least 1 (got 0)"),
         ({"steps": 1.5}, "steps: "),
-        ({"recipe": "magic"}, "recipe: input should be 'stabilised', 'paper' or 'published' (got 'magic')"),
-        ({"recipe": ["paper"]}, "recipe: input should be "),
+        ({"recipe": "magic"}, "recipe: must be 'stabilised', 'paper' or 'published' (got 'magic')"),
+        ({"recipe": ["paper"]}, "recipe: must be "),
         ({"weights": 3}, "weights: "),
-        ({"variants": ()}, "variants: "),
+        ({"variants": ()}, "variants: needs at least 1 (got none)"),
         ({"variants": ("both", "both")}, "variants: each variant may be named once"),
         ({"variants": ("both+centroid",)}, "variants: 'both+centroid' names a descriptor twice"),
         ({"variants": ("centroid+",)}, "variants: unknown descriptor ''; known: both, centroid, "),
@@ -240,7 +240,7 @@ def test_a_value_that_cannot_be_used_is_named_in_one_line(values, words):
 def test_one_line_takes_the_first_problem():
     with pytest.raises(ValidationError) as caught:
         Config(steps=0, batch=1)
-    assert one_line(caught.value) == "steps: input should be greater than or equal to 1 (got 0)"
+    assert one_line(caught.value) == "steps: must be at least 1 (got 0)"
 
 
 def test_members_run_over_seeds_fastest():

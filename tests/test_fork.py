@@ -157,8 +157,8 @@ BAD = {
     "unmatched": (60, {"weights.hausdorff": 2}, "cannot change weights.hausdorff: no variant matches it"),
     "same": (60, {"weights.centroid": 0.5}, "weights.centroid is 0.5 already at that step"),
     "unknown": (60, {"weights.volume": 1}, "unknown setting 'weights.volume'"),
-    "out of bounds": (60, {"mvm.gamma": -1}, "mvm.gamma: input should be greater than or equal to 0"),
-    "no number": (60, {"mvm.gamma": "much"}, "mvm.gamma: input should be a valid number"),
+    "out of bounds": (60, {"mvm.gamma": -1}, "mvm.gamma: must be at least 0"),
+    "no number": (60, {"mvm.gamma": "much"}, "mvm.gamma: must be a number"),
 }
 
 

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 import pytest
 
 from app import plots
+from mvm.descriptors import DESCRIPTORS
 from mvm.palette import FAKE, REAL, VARIANTS
 
 RANDOM = np.random.default_rng(0)
@@ -47,6 +48,34 @@ def test_cloud_axes_do_not_follow_wild_fakes() -> None:
     real = np.array([[-1.0, -1.0], [1.0, 1.0]])
     near, far = (plots.cloud(real, np.full((1, 5, 2), v), titles=["a"])[0]["span"] for v in (0.0, 1e6))
     assert near == far == [[-1.35, 1.35]] * 2
+
+
+@pytest.mark.parametrize("name", DESCRIPTORS)
+def test_a_descriptor_has_one_name_wherever_it_is_named(name: str) -> None:
+    title = DESCRIPTORS[name].title.lower()
+    assert plots.title_of(name).removesuffix(" only") == title
+    assert plots.title_of(f"{name}+hausdorff").startswith(f"{title}+")
+
+
+def test_what_the_frame_leaves_out_is_said() -> None:
+    """A variant of which everything is far away, one with a tenth lost, one that is not finite, and one in view."""
+    fake = np.zeros((4, 50, 2))
+    fake[0], fake[1, :5, 1], fake[2, :, 0] = 1e6, -3.0, np.nan
+    said = plots.outside(fake, [[-1.0, 1.0], [-1.0, 1.0]], titles=["far", "tail", "lost", "fine"])
+    assert said == ", fakes outside the frame: far 100%, tail 10%, lost 100%"
+    assert plots.outside(fake[3:], [[-1.0, 1.0], [-1.0, 1.0]], titles=["fine"]) == ""
+
+
+def test_a_single_record_is_a_dot_on_an_axis_from_0() -> None:
+    steps, history = np.array([40]), RANDOM.random((1, 2, 5))
+    gaps = {name: RANDOM.random((1, 2, 3)) for name in ("d_c", "d_g", "d_H")}
+    common = {"titles": ["a", "b"], "step": 40, "log": True}
+    for figure in (
+        drawn(plots.spectrum_history(steps, history, form="distance", **common)),
+        drawn(plots.curves(steps, gaps, colours=VARIANTS[:2], **common)),
+    ):
+        assert figure.layout.xaxis.range == (0, 80)
+        assert "markers" in {trace.mode for trace in figure.data}
 
 
 def test_grid_lines_are_broken_between() -> None:

@@ -137,7 +137,7 @@ def test_a_fork_is_made_trained_and_compared(runs, no_processes):
     app.selectbox(key="fork.what.mine").select("weights.diameter").run()
     app.text_input(key="fork.to.mine.weights.diameter.20").set_value("-1").run()
     app.button(key="fork.go").click().run()
-    assert "weights.diameter: input should be greater than or equal to 0" in words(app)
+    assert "weights.diameter: must be at least 0" in words(app)
     assert no_processes == []
     app.text_input(key="fork.to.mine.weights.diameter.20").set_value("0.25").run()
     app.button(key="fork.go").click().run()
@@ -179,10 +179,15 @@ def test_delete_takes_the_ticked_runs_and_never_a_living_one(runs):
     with locked(runs / "peer" / "lock"):
         app.button(key="runs.delete").click().run()
         assert "peer is being trained; stop it before you delete it" in words(app)
+    assert not app.success
     assert [path.name for path in runs.glob("[!.]*")] == ["peer"]
     with locked(runs / "peer" / "lock"):
         app = open_page(SCRIPT, compare="peer")
         assert not [b for b in app.button if b.key == "runs.delete"]
+    app = open_page(SCRIPT, compare="peer")
+    assert "Delete **peer**, with all" in words(app)
+    app.button(key="runs.delete").click().run()
+    assert [notice.value for notice in app.success] == ["Deleted: peer"]
 
 
 def test_resume_starts_a_trainer(runs, make, no_processes):

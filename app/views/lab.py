@@ -126,7 +126,7 @@ def clouds(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
         show_real="real" in wanted.layers, show_fake="fake" in wanted.layers,
     )  # fmt: skip
     panels, notes = layers.over_clouds(panels, wanted, run, view, members, flat)
-    heading("Data space", f"step {step:,}{note}")
+    heading("Data space", f"step {step:,}{note}{plots.outside(flat(fake), panels[0]['span'], titles=titles)}")
     layers.say(notes)
     picked = cloud_plot(
         panels, key=f"clouds.{run.name}", height=360, step=step, pickable=wanted.picks,

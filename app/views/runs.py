@@ -239,10 +239,10 @@ def actions(shelf: Shelf, chosen: list[Run]) -> None:
             file_name=f"{one.name}.zip" if one else None, disabled=one is None, on_click="ignore",
             help="config, records, weights and snapshots in one file; Import on another machine takes it",
         )  # fmt: skip
-        with st.popover("Delete", icon=":material/delete:", disabled=not idle):
+        with st.popover("Delete", icon=":material/delete:", disabled=not idle, key=f"runs.deleting.{shelf.turn}"):
             if idle:
-                several = f"these {len(chosen)} runs" if len(chosen) > 1 else f"**{chosen[0].name}**"
-                st.markdown(f"Delete {several}, with all checkpoints and snapshots? This cannot be undone.")
+                names = ", ".join(f"**{run.name}**" for run in chosen)  # a filter may hide some that are ticked
+                st.markdown(f"Delete {names}, with all checkpoints and snapshots? This cannot be undone.")
                 st.button("Delete for good", type="primary", on_click=delete, args=(shelf, chosen), key="runs.delete")
 
 
@@ -304,13 +304,17 @@ def branch_off(shelf: Shelf, run: Run, step: int, changes: dict[str, Any], name:
 def delete(shelf: Shelf, chosen: list[Run]) -> None:
     """Delete what is ticked; what cannot be deleted is named and stays."""
     shelf.choose()
+    gone, kept = [], []
     for run in chosen:
         try:
             run.delete()
+            gone.append(run.name)
         except FileNotFoundError:
             continue
         except (RunError, OSError) as error:
-            shelf.tell(str(error))
+            kept.append(str(error))
+    if kept or gone:
+        shelf.tell("; ".join(kept) or f"Deleted: {', '.join(gone)}", good=not kept)
 
 
 def packed(run: Run) -> bytes:
@@ -446,7 +450,8 @@ def scores_row(runs: list[Run], pinned: Run | None) -> None:
     shown = ["series", "seeds", "step", "quality", "quartiles", *(["against"] if pinned else []), *others]
     c = st.column_config
     config = {"quality": c.NumberColumn("score / floor", format="%.3g"), "step": c.NumberColumn(format="localized")}
-    config["series"] = c.TextColumn(width=max(120, 7 * max(map(len, board["series"]))))
+    longest = 7 * max(map(len, board["series"]))
+    config["series"] = c.TextColumn(width=min(320, max(120, longest)), pinned=True)
     config["against"] = c.NumberColumn("against the baseline", format="%+.0f %%", help="less is better")
     config |= {key: c.NumberColumn(label_of(key), format="%.3f") for key in others}
     st.dataframe(board[shown], hide_index=True, width="stretch", column_config=config, placeholder="–")
