@@ -145,7 +145,7 @@ def frame_of(run: Run, seen: History, step: int) -> tuple[np.ndarray, int, bool]
     Writes the row's heading, and asks for what is missing.
     """
     frame, of = None, 0
-    for of in reversed([s for s in seen.steps if s <= step][-40:]):
+    for of in reversed([s for s in seen.steps if s <= step]):
         frame = read_frame(run.path, of)
         if frame is not None:
             break

@@ -25,6 +25,7 @@ from mvm.evaluation import load_generator, training_gallery
 from mvm.export import bundle, encoded, export, rebuild
 from mvm.features import FactorRegressor, PixelPCA
 from mvm.figures import FIGURES, NoFigure, data, latex, render
+from mvm.figures.drawing import wrapped
 from mvm.files import RunError, append_line
 from mvm.fork import fork
 from mvm.image_scores import FACTOR_SCORES
@@ -512,6 +513,11 @@ def test_scores_and_factors_are_those_of_the_run_beside_their_floors(runs, pictu
     factors = data("factors", [pictures])
     assert factors.groupby("factor")["overlap"].first()["skin"] == 0.3
     assert len(factors) == 4 * 13
+
+
+def test_a_title_without_spaces_is_cut_to_its_panel_but_a_formula_never():
+    assert max(map(len, wrapped("a-run-of-" + "x" * 60, 1.4, 8).split("\n"))) <= 27
+    assert wrapped("$\\mathrm{a\\_very\\_long\\_formula\\_indeed}$", 0.5, 8).count("\n") == 0
 
 
 def test_a_score_of_zero_lies_at_the_left_edge(own):

@@ -6,6 +6,7 @@ import io
 import shutil
 import zipfile
 
+import numpy as np
 import pytest
 from pages import button, open_page, words
 from trainers import small_config, write_cloud
@@ -98,6 +99,12 @@ def test_two_runs_side_by_side(runs):
     for axis in ("share", "seconds", "examples"):
         app.selectbox(key="runs.axis").select(axis).run()
         assert not app.exception
+
+
+def test_a_legend_has_a_line_for_each_name_that_is_too_long_to_share_one():
+    short, long = (overlays.branches(np.arange(3), np.zeros((3, 6)), titles=[letter * n for letter in "abcdef"], at=1)
+                   for n in (4, 90))  # fmt: skip
+    assert long["layout"]["margin"]["b"] - short["layout"]["margin"]["b"] == 5 * overlays.LINE
 
 
 def test_overlays_draw_what_was_measured(runs):

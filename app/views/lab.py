@@ -121,12 +121,13 @@ def clouds(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
         note = f", first three principal components of {real.shape[-1]} dimensions"
     elif real.shape[-1] == 3:
         note = ", drag to turn"
+    drawn = flat(fake)
     panels = plots.cloud(
-        flat(real), flat(fake), titles=titles, grid=flat(grid) if "grid" in wanted.layers else None,
+        flat(real), drawn, titles=titles, grid=flat(grid) if "grid" in wanted.layers else None,
         show_real="real" in wanted.layers, show_fake="fake" in wanted.layers,
     )  # fmt: skip
     panels, notes = layers.over_clouds(panels, wanted, run, view, members, flat)
-    heading("Data space", f"step {step:,}{note}{plots.outside(flat(fake), panels[0]['span'], titles=titles)}")
+    heading("Data space", f"step {step:,}{note}{plots.outside(drawn, panels[0]['span'], titles=titles)}")
     layers.say(notes)
     picked = cloud_plot(
         panels, key=f"clouds.{run.name}", height=360, step=step, pickable=wanted.picks,

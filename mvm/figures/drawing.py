@@ -36,10 +36,11 @@ def panels_of(figure: Figure, titles: Sequence[str], *, shape: float, sharey: bo
 
 
 def wrapped(title: str, width: float, size: float) -> str:
-    """A title in lines that fit a panel of so many inches."""
+    """A title in lines that fit a panel of so many inches; a longer word is cut, unless it is a formula."""
     import textwrap
 
-    lines = textwrap.wrap(title.replace("+", "+ "), max(8, int(width * 72 / (0.47 * size))), break_long_words=False)
+    letters = max(8, int(width * 72 / (0.47 * size)))
+    lines = textwrap.wrap(title.replace("+", "+ "), letters, break_long_words="$" not in title)
     return "\n".join(line.replace("+ ", "+") for line in lines)
 
 

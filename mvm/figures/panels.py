@@ -42,6 +42,7 @@ NO_RATIO = ("mmd", "kid", "distance_mean", "distance_p99", "memorised")  # their
 BETTER = {"lower": r"$\downarrow$", "higher": r"$\uparrow$", "floor": r"$\to 1$"}
 MEAN = "mean of all"
 MOST_WITH_QUARTILES = 3  # series that a table across the page has room for
+MARKERS = "osD^v"
 
 
 # -- eigenvalues -------------------------------------------------------------------------------------------------------
@@ -219,17 +220,21 @@ def _across(table: pd.DataFrame, key: str, value: str, label: Any, quartiles: bo
 def _dots(
     figure: Figure, table: pd.DataFrame, selection: Selection, key: str, value: str, *, label: Callable[[str], str]
 ) -> Axes:
-    """A row for each key, in it a dot for each series at the median of its seeds and a line between their quartiles."""
+    """A row for each key, in it a mark for each series at the median of its seeds and a line between their quartiles.
+
+    Series of one colour have other marks.
+    """
     keys = list(table[key].unique())
     series = [one for one in selection.series() if (table["series"] == one.title).any()]
     figure.set_figheight(len(keys) * (0.09 + 0.07 * max(1, len(series))) + 0.5)
     axes = figure.subplots()
     spread = 0.7 / max(1, len(series))
     for place, one in enumerate(series):
+        marker = MARKERS[sum(other.colour == one.colour for other in series[:place]) % len(MARKERS)]
         by_key = table[table["series"] == one.title].groupby(key)[value]
         low, middle, high = (by_key.quantile(q).reindex(keys).to_numpy() for q in QUARTILES)
         y = np.arange(len(keys)) + spread * (place - (len(series) - 1) / 2)
-        axes.plot(middle, y, "o", color=one.colour, markersize=3.2, markeredgewidth=0, label=one.title)
+        axes.plot(middle, y, marker, color=one.colour, markersize=3.2, markeredgewidth=0, label=one.title)
         wide = np.isfinite(low) & np.isfinite(high) & (low < high)
         axes.hlines(y[wide], low[wide], high[wide], color=one.colour, linewidth=1)
     axes.set_yticks(range(len(keys)), list(map(label, keys)))
