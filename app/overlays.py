@@ -20,7 +20,7 @@ COLOURS = (*VARIANTS[:4], VARIANTS[5])  # grey is the baseline's
 DASHES = ("solid", "dash", "dot", "dashdot")
 FORK = {"color": VARIANTS[1], "dash": "dot"}  # the line where one parts
 LINE, TOP, BOTTOM, SPARE = 22, 34, 48, 8  # pixels
-WIDE, ENTRY, LETTER = 800, 50, 7  # pixels: of a narrow page's row, of a legend's entry without its words, of a letter
+WIDE, ENTRY, LETTER = 900, 45, 6  # pixels: of a narrow page's row, of a legend's entry without its words, of a letter
 
 
 def overlay(
@@ -155,8 +155,11 @@ def _lines(curve: Curve, title: str, colour: str, dash: str, column: int, *, log
 
 def _row(titles: Sequence[str], *, entries: Sequence[str]) -> Figure:
     """Subplots side by side with a title each, and a legend below them that has room for its entries."""
-    a_line = max(1, WIDE // (ENTRY + LETTER * max(map(len, entries), default=0)))  # Plotly's entries are of one width
+    lines, used = 1, 0
+    for entry in entries:
+        width = ENTRY + LETTER * len(entry)
+        lines, used = (lines + 1, width) if used and used + width > WIDE else (lines, used + width)
     return subplots(titles) | {
-        "margin": {"l": 52, "r": 8, "t": TOP, "b": BOTTOM + SPARE + LINE * -(-len(entries) // a_line)},
+        "margin": {"l": 52, "r": 8, "t": TOP, "b": BOTTOM + SPARE + LINE * lines},
         "legend": {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
     }
