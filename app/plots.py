@@ -347,7 +347,7 @@ def _span(real: np.ndarray, margin: float = 0.35) -> list[list[float]]:
 def _columns(titles: Sequence[str], *, step: int, cursor: bool = False) -> dict:
     """A row of subplots, with a cursor at the step or without."""
     layout = subplots(titles) | {
-        "margin": {"l": 46, "r": 8, "t": 52, "b": 40},
+        "margin": {"l": 46, "r": 18, "t": 52, "b": 40},  # on the right: half a tick label
         "legend": {
             "orientation": "h",
             "x": 1,

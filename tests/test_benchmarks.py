@@ -202,6 +202,58 @@ def test_engine_measures_both_loops(kind):
         assert measured["ceiling"] > 0
 
 
+@pytest.fixture
+def float64():
+    """Rounding too small for Adam to make steps of it."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def test_the_plain_loop_is_the_same_method(monkeypatch, float64):
+    """From the same weights, batches and noise, three steps of either lead to the same weights."""
+    config = Config.make(data="circle", variants=("both",))
+    data = load_points(config)
+    real, gaussian, adams = data.train.double(), torch.randn(200, 200), []
+    ours = Experiment(config, data, dtype=torch.float64)
+
+    class Recorded(torch.optim.Adam):
+        """Tells the test whose weights it has: of each layer weights and bias."""
+
+        def __init__(self, parameters, **settings):
+            super().__init__(parameters, **settings)
+            adams.append(self.param_groups[0]["params"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim, "Adam", Recorded)
+        step = engine.plain_loop(config, real)
+    layers = []  # theirs, and ours in the same shape
+    for theirs, network in zip(adams, (ours.generator, ours.metric), strict=True):
+        named = dict(network.named_parameters())
+        layers += zip(theirs[::2], [p[0].T for name, p in named.items() if "weight" in name], strict=True)
+        layers += zip(theirs[1::2], [p[0, 0] for name, p in named.items() if "bias" in name], strict=True)
+    for theirs, own in layers:
+        theirs.data.copy_(own)
+    before = [own.detach().clone() for _, own in layers]
+
+    def normal(*shape: int, **_: object) -> torch.Tensor:
+        return gaussian[: shape[0], : shape[1]]
+
+    monkeypatch.setattr(torch, "randn", normal)
+    monkeypatch.setattr(torch, "randn_like", lambda like: normal(*like.shape))
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, 0.5))
+    monkeypatch.setattr(torch, "randint", lambda most, shape, **_: torch.arange(*shape))
+    monkeypatch.setattr(ours.draws, "real", lambda n: real[None, :n])
+    monkeypatch.setattr(ours.draws, "normal", lambda *shape: normal(*shape)[None])
+    monkeypatch.setattr(ours.draws, "uniform", lambda *shape: torch.full((1, *shape), 0.5))
+    for _ in range(3):
+        step()
+        ours.advance()
+    assert sum(not torch.equal(own, was) for (_, own), was in zip(layers, before, strict=True)) > len(layers) / 2
+    for theirs, own in layers:
+        torch.testing.assert_close(theirs.detach(), own.detach(), rtol=1e-8, atol=1e-10)
+
+
 def test_operations_of_a_product_are_counted():
     def step() -> None:
         torch.baddbmm(torch.zeros(2, 1, 5), torch.zeros(2, 7, 3), torch.zeros(2, 3, 5))

@@ -103,6 +103,7 @@ def test_a_link_brings_the_setting(ring: Run, checkpoints: Path) -> None:
     assert {"Download SVG"} <= {b.label for b in app.get("download_button")}
     app = open_page(SCRIPT, runs="long-gone")
     assert len(app.multiselect(key="runs").value) == 1, "one that is there"
+    assert [notice.value for notice in app.warning] == ["There is no run 'long-gone' here."]
 
 
 def test_no_link_opens_a_folder_outside_the_runs(trained: Path) -> None:

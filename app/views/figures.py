@@ -121,6 +121,9 @@ def choose_figure() -> str:
 
 def choose(known: list[str], figure: str) -> Wanted | None:
     """Every other choice; None without a run."""
+    gone = [name for name in st.query_params.get_all("runs") if name not in known]  # the widget drops them
+    if gone and "runs" not in st.session_state:
+        st.warning(f"There is no run {', '.join(map(repr, gone))} here.", icon=":material/search_off:")
     names = st.multiselect(
         "Runs", known, default=first(known), key="runs", bind="query-params",
         help="newest first; runs that differ in nothing but their seeds are pooled, others are told apart",
