@@ -85,9 +85,8 @@ def _at_rest(tab: Page, run: Run, rows: Rows) -> None:
 def _now(tab: Page, run: Run, rows: Rows) -> None:
     """Status, timeline and view: what changes with every step."""
     status = run.status()
-    drawn_for = (run.name, status.state)
-    if tab.state != drawn_for or tab.run != run.name or not run.is_there():
-        st.rerun()  # buttons and refreshing depend on the state; a press of Train may have been left off for this rerun
+    if tab.state != (run.name, status.state) or not run.is_there():
+        st.rerun()  # the buttons above, and how often the parts below refresh, depend on the state
     seen = history(run)
     status_line(run, status)
     newest = seen.newest()

@@ -41,11 +41,14 @@ def choose_run(tab: Page) -> tuple[Run | None, Status]:
 
 def _chosen(tab: Page, known: dict[str, Run]) -> Run:
     name = tab.run or st.query_params.get("run")
+    if name not in known:  # Streamlit's reruns overlap: a press of Train may have made it after these were read
+        known = runs(images=tab.images) or known
     if name not in known:
         if name and tab.run is None:
             tab.tell(f"There is no run {name!r} here.")
         name = next((name for name, run in known.items() if run.status().alive), next(iter(known)))
-    tab.show(name)
+    if name != tab.run:
+        tab.show(name)
     if st.query_params.get("run") != name:  # each change is an entry of the browser's history
         st.query_params["run"] = name
     names = list(known)

@@ -14,8 +14,8 @@ import streamlit as st
 from pages import button, open_page, run_list, shown, words
 from trainers import small_config
 
-from app import follow, transport
-from app.state import Page
+from app import transport
+from app.state import Page, runs
 from mvm.claims import CLAIMS, Plan, shipped
 from mvm.config import Config
 from mvm.descriptors import DESCRIPTORS
@@ -344,20 +344,20 @@ def test_settings_that_cannot_be_trained_say_so_beside_train(finished: Run) -> N
     assert button(app, "Train").disabled
 
 
-def test_a_press_whose_redrawing_was_left_off_is_made_up_for(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streamlit may go on with a fragment of the run before: that sees that another is to be shown."""
+def test_a_run_made_while_the_page_is_drawn_stays_the_one_to_show(
+    finished: Run, make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streamlit's reruns overlap: one may have read the folder just before a press of Train in the next."""
+    made, read = make("just-made"), []
 
-    class Redrawn(Exception):
-        """In place of Streamlit's own."""
+    def before_it(**of: bool) -> dict[str, Run]:
+        read.append(of)
+        return {finished.name: finished} if len(read) == 1 else runs(**of)
 
-    def redraw() -> None:
-        raise Redrawn
-
-    monkeypatch.setattr(follow.st, "rerun", redraw)
-    tab = Page(run=finished.name, state=(finished.name, "finished"))
-    tab.show("just-begun")
-    with pytest.raises(Redrawn):
-        follow._now(tab, finished, rows=None)
+    monkeypatch.setattr(transport, "runs", before_it)
+    app = open_page(run=made.name)
+    assert shown(app) == made.name
+    assert not app.error
 
 
 def test_a_read_only_folder_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
