@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from app.plots import axes_of, nth, subplots, upright
+from app.plots import RIGHT, axes_of, nth, subplots, upright
 from mvm.compare import Curve, Series
 from mvm.palette import FLOORS, QUIET, VARIANTS, rgba
 from mvm.scales import floors_shade
@@ -160,6 +160,6 @@ def _row(titles: Sequence[str], *, entries: Sequence[str]) -> Figure:
         width = ENTRY + LETTER * len(entry)
         lines, used = (lines + 1, width) if used and used + width > WIDE else (lines, used + width)
     return subplots(titles) | {
-        "margin": {"l": 52, "r": 18, "t": TOP, "b": BOTTOM + SPARE + LINE * lines},
+        "margin": {"l": 52, "r": RIGHT, "t": TOP, "b": BOTTOM + SPARE + LINE * lines},
         "legend": {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
     }

@@ -16,6 +16,7 @@ from mvm.palette import FAKE, QUIET, REAL, ROUTES, TERMS, VARIANTS, rgba, title_
 from mvm.scales import arrow_factor, limits, round_number
 
 __all__ = [
+    "RIGHT",
     "arrow_factor",
     "arrows",
     "axes_of",
@@ -41,6 +42,7 @@ __all__ = [
 
 Figure = dict[str, Any]
 Layer = dict[str, Any]
+RIGHT = 18  # pixels beside a row of plots: half a tick label
 GAP = 0.06  # between subplots, as a share of the row's width: the next one's tick labels lie in it
 ROUTE_NAMES = {"geodesic": "geodesic of the metric", "straight": "straight line", "true": "true geodesic"}
 
@@ -223,7 +225,7 @@ def spectrum_history(
             )
     layout = _columns(titles, step=step, cursor=True)
     for column in range(len(titles)):
-        layout[nth("xaxis", column)] |= {"title": {"text": "training step"}} | _first(steps)
+        layout[nth("xaxis", column)] |= _step_axis(steps)
         layout[nth("yaxis", column)] |= {"type": "log"} if log else {"rangemode": "tozero"}
     layout["yaxis"] |= {"title": {"text": SPECTRUM_LABEL[form]}}
     return {"data": traces, "layout": layout}
@@ -275,7 +277,7 @@ def curves(
             )
     layout = _columns(list(GAPS.values()), step=step, cursor=True)
     for column in range(len(GAPS)):
-        layout[nth("xaxis", column)] |= {"title": {"text": "training step"}} | _first(steps)
+        layout[nth("xaxis", column)] |= _step_axis(steps)
         layout[nth("yaxis", column)] |= {"type": "log", "exponentformat": "power"} if log else {"rangemode": "tozero"}
     layout["legend"] |= {"y": -0.28, "x": 0.5, "xanchor": "center", "yanchor": "top"}
     layout["margin"] |= {"b": 70}
@@ -347,7 +349,7 @@ def _span(real: np.ndarray, margin: float = 0.35) -> list[list[float]]:
 def _columns(titles: Sequence[str], *, step: int, cursor: bool = False) -> dict:
     """A row of subplots, with a cursor at the step or without."""
     layout = subplots(titles) | {
-        "margin": {"l": 46, "r": 18, "t": 52, "b": 40},  # on the right: half a tick label
+        "margin": {"l": 46, "r": RIGHT, "t": 52, "b": 40},
         "legend": {
             "orientation": "h",
             "x": 1,
@@ -369,9 +371,10 @@ def _mode(steps: np.ndarray) -> str:
     return "lines" if len(steps) > 1 else "markers"
 
 
-def _first(steps: np.ndarray) -> dict[str, Any]:
-    """What an axis of steps says while there is one record: left to itself it would begin below 0."""
-    return {"range": [0, max(1, 2 * int(steps[0]))]} if len(steps) == 1 else {}
+def _step_axis(steps: np.ndarray) -> dict[str, Any]:
+    """What an axis of training steps says; with one record, left to itself, it would begin below 0."""
+    single = {"range": [0, max(1, 2 * int(steps[0]))]} if len(steps) == 1 else {}
+    return {"title": {"text": "training step"}} | single
 
 
 def subplots(titles: Sequence[str]) -> dict[str, Any]:

@@ -24,15 +24,14 @@ OF_IMAGES = ("channels", "metric_channels")
 BATCHES = {False: [2**k for k in range(4, 13)], True: [2**k for k in range(3, 10)]}
 
 
-def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Config | None:
-    """Settings as a config; None, with the reason told to the tab, while they are not valid.
+def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Config | str | None:
+    """Settings as a config; in words, why they cannot be one; or None while there is no data.
 
     Args:
         tab: this browser tab.
         data: the config's fields of the data; None where there are none yet.
         run: the shown one, whose settings may be the ones to start from.
     """
-    tab.refusal = ""
     images = tab.images
     what = "pictures" if images else "points"
     toys = data is None or data["data"] == FACES
@@ -75,8 +74,7 @@ def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Confi
             values["weights"] = descriptor_weights(used, base.weights, prefix=weighting)
             _reweight_running(tab, weighting, values["weights"])
         except ConfigError as error:
-            tab.refusal = str(error)
-            return None
+            return str(error)
     else:
         tab.weights = None
     st.markdown("##### Training")
@@ -108,8 +106,7 @@ def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Confi
     try:
         return Config.make(**{"method": method, "recipe": recipe} | values | data)
     except ConfigError as error:
-        tab.refusal = str(error)
-        return None
+        return str(error)
 
 
 def _reweight_running(tab: Page, widgets: str, weights: dict[str, float]) -> None:

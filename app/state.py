@@ -112,7 +112,6 @@ class Page(Tab):
         behind: a newer projection is awaited.
         weights: of the descriptors, as the sidebar last had them, after its widgets' prefix; None before it had.
         picked: run, and the picture of it that was clicked last.
-        refusal: why the settings on the left cannot be trained; "" where they can.
     """
 
     images: bool = False
@@ -123,7 +122,6 @@ class Page(Tab):
     behind: bool = True
     weights: tuple[str, dict[str, float]] | None = None
     picked: tuple[str, Picked] | None = None
-    refusal: str = ""
 
     def key(self, name: str) -> str:
         """Of a widget, and of its parameter in the URL, that both pages have."""

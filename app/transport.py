@@ -47,8 +47,7 @@ def _chosen(tab: Page, known: dict[str, Run]) -> Run:
         if name and tab.run is None:
             tab.tell(f"There is no run {name!r} here.")
         name = next((name for name, run in known.items() if run.status().alive), next(iter(known)))
-    if name != tab.run:
-        tab.show(name)
+    tab.show(name)
     if st.query_params.get("run") != name:  # each change is an entry of the browser's history
         st.query_params["run"] = name
     names = list(known)
@@ -66,7 +65,7 @@ def transport(
     tab: Page,
     run: Run | None,
     status: Status,
-    config: Config | None,
+    config: Config | str | None,
     *,
     layers: Callable[[], object] | None = None,
     beside: Callable[[], object] | None = None,
@@ -77,7 +76,7 @@ def transport(
         tab: this browser tab.
         run: what is shown.
         status: of the run.
-        config: what Train would train; None while that is not valid.
+        config: what Train would train; why it cannot, in words; None without data.
         layers: draws the page's own widgets into the popover View.
         beside: draws those that lie open beside it.
     """
@@ -85,8 +84,8 @@ def transport(
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         help_train = "train the settings on the left as a new run, in the background  (key T)"
         st.button(
-            "Train", type="primary", icon=":material/play_arrow:", help=help_train, disabled=config is None,
-            on_click=_train, args=(tab, config, tab.presses), shortcut="T",
+            "Train", type="primary", icon=":material/play_arrow:", help=help_train, shortcut="T",
+            on_click=_train, args=(tab, config, tab.presses), disabled=not isinstance(config, Config),
         )  # fmt: skip
         if state == "paused" or not alive:
             label, says = ("Continue", "go on training") if alive else ("Resume", "go on from the last checkpoint")
@@ -119,8 +118,8 @@ def transport(
             _view_settings(tab, run, layers)
         if beside:
             beside()
-    if tab.refusal:
-        st.error(f"These settings cannot be trained: {tab.refusal}", icon=":material/error:")
+    if isinstance(config, str):
+        st.error(f"These settings cannot be trained: {config}", icon=":material/error:")
 
 
 def status_line(run: Run, status: Status) -> None:
