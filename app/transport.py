@@ -41,8 +41,6 @@ def choose_run(tab: Page) -> tuple[Run | None, Status]:
 
 def _chosen(tab: Page, known: dict[str, Run]) -> Run:
     name = tab.run or st.query_params.get("run")
-    if name not in known:  # Streamlit's reruns overlap: a press of Train may have made it after these were read
-        known = runs(images=tab.images) or known
     if name not in known:
         if name and tab.run is None:
             tab.tell(f"There is no run {name!r} here.")

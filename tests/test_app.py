@@ -15,7 +15,7 @@ from pages import button, open_page, run_list, shown, words
 from trainers import small_config
 
 from app import transport
-from app.state import Page, runs
+from app.state import Page
 from mvm.claims import CLAIMS, Plan, shipped
 from mvm.config import Config
 from mvm.descriptors import DESCRIPTORS
@@ -342,22 +342,6 @@ def test_settings_that_cannot_be_trained_say_so_beside_train(finished: Run) -> N
     assert error.startswith("These settings cannot be trained: optimiser.metric_betas: each β must be")
     assert error not in [e.value for e in app.sidebar.error]
     assert button(app, "Train").disabled
-
-
-def test_a_run_made_while_the_page_is_drawn_stays_the_one_to_show(
-    finished: Run, make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Streamlit's reruns overlap: one may have read the folder just before a press of Train in the next."""
-    made, read = make("just-made"), []
-
-    def before_it(**of: bool) -> dict[str, Run]:
-        read.append(of)
-        return {finished.name: finished} if len(read) == 1 else runs(**of)
-
-    monkeypatch.setattr(transport, "runs", before_it)
-    app = open_page(run=made.name)
-    assert shown(app) == made.name
-    assert not app.error
 
 
 def test_a_read_only_folder_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
