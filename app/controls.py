@@ -15,7 +15,7 @@ from mvm.descriptors import DESCRIPTORS, descriptors_of
 from mvm.settings import bounds
 from toy_manifolds import MANIFOLDS
 
-__all__ = ["descriptor_weights", "field_widget", "manifold_settings", "model_widgets", "variant_choice"]
+__all__ = ["descriptor_weights", "field_widget", "label_of", "manifold_settings", "model_widgets", "variant_choice"]
 
 MAIN_DESCRIPTORS = ("centroid", "diameter")
 VARIANTS = ("centroid", "diameter", "both", *(name for name in DESCRIPTORS if name not in MAIN_DESCRIPTORS))
@@ -32,8 +32,7 @@ def field_widget(name: str, field: FieldInfo, *, value: Any, key: str) -> Any:
         value: the default.
         key: widget key and URL parameter.
     """
-    label = field.title or " ".join(WORDS.get(word, word) for word in name.split("_"))
-    label = label[0].upper() + label[1:] if label[0].isascii() else label
+    label = label_of(name, field)
     common = {"key": key, "help": field.description, "bind": "query-params"}
     kind = field.annotation
     if typing.get_origin(kind) is typing.Literal:
@@ -56,6 +55,12 @@ def field_widget(name: str, field: FieldInfo, *, value: Any, key: str) -> Any:
         text = st.text_input(label, value=" ".join(map(str, value)), **common)
         return tuple(text.split())
     return st.text_input(label, value=str(value), **common)
+
+
+def label_of(name: str, field: FieldInfo) -> str:
+    """What the widget of a field is called: its title, or its name in words."""
+    label = field.title or " ".join(WORDS.get(word, word) for word in name.split("_"))
+    return label[0].upper() + label[1:] if label[0].isascii() else label
 
 
 def model_widgets(model: BaseModel, *, prefix: str, skip: tuple[str, ...] = ()) -> dict[str, Any]:

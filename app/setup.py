@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import streamlit as st
+from pydantic import BaseModel
 
 from app import plots
-from app.controls import descriptor_weights, model_widgets, used_descriptors, variant_choice
+from app.controls import descriptor_weights, label_of, model_widgets, used_descriptors, variant_choice
 from app.state import Page, runs
 from app.transport import ask
 from mvm.config import FACES, OF_DATA, RECIPES, Config, ConfigError
@@ -106,7 +107,16 @@ def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Confi
     try:
         return Config.make(**{"method": method, "recipe": recipe} | values | data)
     except ConfigError as error:
-        return str(error)
+        return _named_as_shown(str(error), {name: (title, model) for name, (title, model, _) in groups.items()})
+
+
+def _named_as_shown(problem: str, groups: dict[str, tuple[str, BaseModel]]) -> str:
+    """A config's problem, its setting named as the widget is that a person has before them."""
+    setting, _, what = problem.partition(": ")
+    group, *names = setting.split(".")
+    title, model = groups.get(group, ("", None))
+    field = type(model).model_fields.get(names[0]) if names and model else None
+    return f"{title}, {label_of(names[0], field)}: {what}" if field else problem
 
 
 def _reweight_running(tab: Page, widgets: str, weights: dict[str, float]) -> None:

@@ -1,0 +1,69 @@
+"""A step stays on its device, and does not wait for it; see `simulated_gpu` for how that is known without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import pytest
+
+from mvm.config import RECIPES
+from mvm.descriptors import DESCRIPTORS
+from mvm.methods import METHODS
+from tests import simulated_gpu
+
+FACES = {"data": "faces", "size": 16, "points": 64, "view_points": 64, "precision": "float32"}
+FACES |= {"network": {"channels": 8, "metric_channels": 8}}
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[ProcessPoolExecutor]:
+    """Where the GPU is simulated."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def devices(process: ProcessPoolExecutor) -> Callable[..., set[str]]:
+    """The devices of all that two steps of a config leave."""
+
+    def train(**values: Any) -> set[str]:
+        return set(process.submit(simulated_gpu.train, {"batch": 16, "steps": 10, **values}).result().values())
+
+    return train
+
+
+def test_the_simulated_gpu_refuses_other_devices_and_waits_for_nothing(process: ProcessPoolExecutor) -> None:
+    errors = process.submit(simulated_gpu.refused).result()
+    assert errors == ["FakeTensorDeviceMismatchError", "DataDependentOutputException", "DynamicOutputShapeException"]
+
+
+@pytest.mark.parametrize(("method", "recipe"), [(name, recipe) for name in METHODS for recipe in RECIPES[name]])
+def test_every_recipe_on_points(devices, method: str, recipe: str) -> None:
+    assert devices(data="swiss_roll", method=method, recipe=recipe, seeds=(0, 1)) == {"gpu:0"}
+
+
+@pytest.mark.parametrize("method", [name for name, kind in METHODS.items() if kind.makes_images])
+def test_every_method_on_pictures(devices, method: str) -> None:
+    assert devices(method=method, **FACES) == {"gpu:0"}
+
+
+def test_every_descriptor(devices) -> None:
+    assert devices(data="circle", variants=tuple(DESCRIPTORS)) == {"gpu:0"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mvm": {"anchors": "real", "fresh_batches": True, "metric_steps": 3}},
+        {"mvm": {"anchors": "fake", "metric_steps": 3, "cooperative": True, "summed_cosines": True, "gamma": 0.01}},
+        {"mvm": {"metric_loss": "triplet", "lipschitz": 0}},
+        {"mvm": {"metric_loss": "softplus_triplet", "lipschitz_share": 1}},
+        {"network": {"frequencies": (2, 8), "unit_embedding": True, "activation": "silu"}},
+    ],
+    ids=str,
+)
+def test_what_a_person_can_change(devices, change: dict[str, Any]) -> None:
+    assert devices(data="circle", **change) == {"gpu:0"}
