@@ -3,6 +3,7 @@
 view           every 0.15 s while it trains: status, timeline, and the data space or the pictures
 embeddings     every 1 s: UMAP frames come from a worker of their own
 history        every 2 s: gaps, spectra, scores
+at rest        every 3 s: whether someone trains it again
 """
 
 from __future__ import annotations
@@ -59,9 +60,10 @@ class Columns:
 
 
 def follow(tab: Page, run: Run, status: Status, rows: Rows) -> None:
-    """Draw a run, and keep drawing it while it is trained."""
+    """Draw a run, keep drawing it while it is trained, and begin again when someone else trains it."""
     if not status.alive:
         st.fragment(_at_rest, run_every=1.0 if tab.behind else None)(tab, run, rows)
+        st.fragment(_watch, run_every=3.0)(tab, run)
         return
     st.fragment(_now, run_every=0.15)(tab, run, rows)
     st.fragment(_embeddings, run_every=1.0)(tab, run, rows)
@@ -82,11 +84,17 @@ def _at_rest(tab: Page, run: Run, rows: Rows) -> None:
         st.rerun()
 
 
-def _now(tab: Page, run: Run, rows: Rows) -> None:
-    """Status, timeline and view: what changes with every step."""
+def _watch(tab: Page, run: Run) -> Status:
+    """The buttons above, and how often the parts below refresh, depend on a state that others may change."""
     status = run.status()
     if tab.state != (run.name, status.state) or not run.is_there():
-        st.rerun()  # the buttons above, and how often the parts below refresh, depend on the state
+        st.rerun()
+    return status
+
+
+def _now(tab: Page, run: Run, rows: Rows) -> None:
+    """Status, timeline and view: what changes with every step."""
+    status = _watch(tab, run)
     seen = history(run)
     status_line(run, status)
     newest = seen.newest()

@@ -88,9 +88,22 @@ def throughput(options: argparse.Namespace) -> None:
         "below that, a step is the cost of starting some hundred small operations."
     )
     table = markdown([*header, "MB, apart"], lines)
-    key = "engine" if options.device == "cpu" else "engine_cuda"
     command = f"python -m benchmarks.engine --seconds {options.seconds:g} --device {options.device}"
-    write_section(options.out, key, "The engine", command, note, table)
+    write(options, "engine", "The engine", command, note, table)
+
+
+def write(options: argparse.Namespace, key: str, title: str, command: str, *parts: str) -> None:
+    """One section of results.md; a GPU's stands beside the processor's."""
+    gpu = options.device == "cuda"
+    title, key = (f"{title}, on a GPU", f"{key}_cuda") if gpu else (title, key)
+    write_section(options.out, key, title, command, *parts, device=gpu_name() if gpu else None)
+
+
+def gpu_name() -> str:
+    """What CUDA measures on."""
+    import torch
+
+    return torch.cuda.get_device_name()
 
 
 def spawn(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -140,6 +153,8 @@ def work(kind: str, variants: int, batch: int, seconds: float, device: str, thre
     wait()
     rate = done / (time.perf_counter() - began)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if device == "cuda":
+        memory = torch.cuda.max_memory_allocated() / 1e6
     if kind != "engine":
         return {"steps_per_second": rate, "memory_mb": memory, "warming": warming}
     operations, volume = count(step)
@@ -268,9 +283,8 @@ def compilation(options: argparse.Namespace) -> None:
         "backward pass of the slope penalty, and leaves that part as it is."
     )
     header = ["V", f"first {WARM} steps, s", "compiled, s", "steps/s", "compiled, steps/s", "× engine"]
-    key = "compile" if options.device == "cpu" else "compile_cuda"
     command = f"python -m benchmarks.engine --compile --seconds {options.seconds:g} --device {options.device}"
-    write_section(options.out, key, "What torch.compile brings", command, note, markdown(header, lines))
+    write(options, "compile", "What torch.compile brings", command, note, markdown(header, lines))
 
 
 def quality(options: argparse.Namespace) -> None:
@@ -303,9 +317,10 @@ def quality(options: argparse.Namespace) -> None:
         f"Scored on five other pairs of real samples of {options.points:,} points, W₂ and floor summed over them."
     )
     command = f"python -m benchmarks.engine --quality --steps {options.steps}"
+    command += f" --device {options.device}" if options.device != "cpu" else ""
     command += f" --points {options.points}" if options.points != POINTS else ""
     table = markdown(["seed", "trained, s", "all, s", "W₂ / floor"], lines)
-    write_section(options.out, "quality", "Time to quality", command, note, table)
+    write(options, "quality", "Time to quality", command, note, table)
 
 
 if __name__ == "__main__":

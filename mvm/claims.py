@@ -372,7 +372,8 @@ def _train(config: Config, path: Path) -> None:
     if not path.exists():
         Run.create(config, path=path)
     command = [sys.executable, "-m", "mvm", "train", "--run", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    on_the_cpu = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # many at once, of small networks
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | on_the_cpu)
     if not _is_finished(path):
         state, words = Run(path).status().state, (done.stderr.strip().splitlines() or [""])[-1]
         raise RunError(f"claims: {path.name} is {state}{': ' + words if words else ''}; the same command goes on")

@@ -135,7 +135,7 @@ class Config(MethodSettings):
     size: int | None = Field(None, ge=8, le=512, description="toy faces: pixels each way (32 when left out)")
     flips: bool = Field(True, description="pictures of a cache: mirror half of what is drawn")
     precision: Literal["auto", "float32", "bf16"] = Field(
-        "auto", description="of picture networks; auto is bf16 on CUDA, float32 on a CPU"
+        "auto", description="of picture networks; auto is bf16 on GPUs that compute it, else float32"
     )
     method: Literal[*METHODS] = Field("mvm", description="training method")
     recipe: Literal["stabilised", "paper", "published"] = Field(

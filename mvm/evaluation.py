@@ -71,7 +71,7 @@ def reference(
 
 
 def load_experiment(run: Run, *, best: bool = False, data: PointData | ImageData | None = None) -> Experiment:
-    """The trained networks of a run, on whatever device this machine has.
+    """The trained networks of a run in float32, on whatever device this machine has, unless the run asks for the CPU.
 
     Args:
         run: a run with a checkpoint.
@@ -81,7 +81,9 @@ def load_experiment(run: Run, *, best: bool = False, data: PointData | ImageData
     Raises:
         RunError: there is no such checkpoint.
     """
-    experiment = Experiment(run.config.with_changes({"device": "auto"}), data or run.data)
+    device = "cpu" if run.config.device == "cpu" else "auto"
+    config = run.config.with_changes({"device": device, "precision": "float32"})  # the same numbers on every machine
+    experiment = Experiment(config, data or run.data)
     experiment.load(run.checkpoint())
     if best:
         kept = run.checkpoint(best=True)
@@ -215,4 +217,4 @@ def generated(experiment: Experiment, noise: Tensor) -> Tensor:
 
 def embedding(experiment: Experiment, member: int) -> Callable[[Tensor], Tensor]:
     """The metric of one member: points in the data's own units, or pictures, `(n, ...)` to `(n, k)`."""
-    return lambda points: experiment.embed(experiment.data.standardise(points.float()))[member]
+    return lambda points: experiment.embed(experiment.data.standardise(points.cpu().float()))[member]

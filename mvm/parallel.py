@@ -49,8 +49,8 @@ def together() -> Iterator[bool]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield True
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if (own := int(os.environ["LOCAL_RANK"])) < torch.cuda.device_count():
+        torch.cuda.set_device(own)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # for --device cpu, too
     distributed.init_process_group(backend, timeout=PATIENCE)
     yield rank() == 0

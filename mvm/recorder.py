@@ -282,7 +282,7 @@ class Recorder:
     def _snapshot(self) -> None:
         """What the timeline keeps of this step: fakes, embeddings, spectra."""
         fake, real_embedding, fake_embedding = self._embed(len(self.real))
-        near = real_embedding[:, :SPECTRUM_POINTS]
+        near = real_embedding[:, :SPECTRUM_POINTS].cpu()  # a GPU decomposes small matrices one by one, and slowly
         tensors = self._seen(self.view.tensors(fake)) | {
             "real_embedding": real_embedding.float(),
             "fake_embedding": fake_embedding.float(),
@@ -306,13 +306,12 @@ class Recorder:
     @torch.no_grad()
     def _score(self) -> None:
         """Quick scores of every member, and the best generator so far by them."""
-        from mvm.evaluation import reference
+        from mvm.evaluation import generated, reference
 
         if self._reference is None:
             self._reference = reference(self.experiment.data, QUICK)
-        points = self.experiment.generate(self.experiment.view_noise(self._reference.size))
-        restored = self.experiment.data.restore(points.cpu().float())
-        rows = [self._reference.score(fake) for fake in restored]
+        fakes = generated(self.experiment, self.experiment.view_noise(self._reference.size))
+        rows = [self._reference.score(fake) for fake in fakes]
         append_line(self._log, {"step": self.experiment.step, "n": self._reference.size, "scores": rows})
         found = [row[self._reference.criterion] for row in rows]
         self._keep_best(torch.tensor([value if value is not None else torch.inf for value in found]))

@@ -28,8 +28,9 @@ def slot_count() -> int:
         if not wanted.isdecimal() or not int(wanted):
             raise RunError(f"MVM_SLOTS: {wanted!r} is not a number of slots; give 1 or more")
         return int(wanted)
-    gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
-    return gpus or max(1, (os.cpu_count() or 1) - 1)
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = Path("/proc/driver/nvidia/gpus").glob("*") if seen is None else filter(None, seen.split(","))
+    return len(list(gpus)) or max(1, (os.cpu_count() or 1) - 1)
 
 
 @contextlib.contextmanager

@@ -145,7 +145,7 @@ class Experiment:
         config, net, dim = self.config, self.config.network, self.data.dim
         copies, inputs = len(config.variants), METHODS[config.method].generator_inputs(config, dim)
         if config.is_images:
-            bf16 = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
+            bf16 = config.precision == "bf16" or (config.precision == "auto" and _computes_bf16(self.device))
             return image_networks(
                 self.data.size, [stream(seed, -1) for seed in config.seeds], copies=copies, noise_dim=inputs,
                 embedding_dim=net.embedding_dim, channels=net.channels, metric_channels=net.metric_channels, bf16=bf16,
@@ -163,7 +163,7 @@ class Experiment:
         """Whether the first process goes on, in all that train together; and what a person has changed there."""
         if parallel.world() == 1:
             return go
-        said = torch.tensor(go, dtype=torch.uint8, device=self.device)
+        said = torch.tensor(go, dtype=torch.uint8)  # on the host: to read it from a GPU would wait for the step
         parallel.tell_all([said, *self.method.state.values()])
         return bool(said)
 
@@ -283,6 +283,11 @@ def device_of(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device: 'cuda' was asked for, but this machine has no CUDA device; use auto or cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    """GPUs before Ampere only emulate it, without cuDNN: far slower than float32."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def use_gpu(number: int) -> None:

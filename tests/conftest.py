@@ -7,6 +7,7 @@ import sys
 import time
 
 os.environ.setdefault("MVM_NICE", "0")  # two test workers leave little to whom gives way
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # numbers are expected to be a CPU's
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; two test workers share the machine
 
 from collections.abc import Callable, Iterator

@@ -166,7 +166,8 @@ def train_here(run: Run, *, queue: bool = False) -> None:
                     append_line(log, {"step": 0, "event": "stopped", "time": time.time()})
                     run.ask(stop=False)
                     return
-                use_gpu(got)
+                if run.config.device != "cpu":
+                    use_gpu(got)
             _train(run)
 
 

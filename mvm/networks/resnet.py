@@ -94,7 +94,7 @@ class ResNetGenerator(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Draw one picture for each row of z."""
         x = self.input(z).view(len(z), self.channels, 4, 4).contiguous(memory_format=torch.channels_last)
-        return self.output(self.norm(self.blocks(x)).relu()).sigmoid()
+        return _full(self.output(self.norm(self.blocks(x)).relu()), self.output).sigmoid()
 
 
 class ResNetMetric(nn.Module):
@@ -119,7 +119,9 @@ class ResNetMetric(nn.Module):
         """Embed pictures."""
         for convolution in self.convolutions:
             x = F.leaky_relu(convolution(x), 0.2)
-        return self.output(F.max_pool2d(x, 2).flatten(1))
+        x = _full(F.max_pool2d(x, 2).flatten(1), self.output)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.output(x)
 
 
 class ImageStack(nn.Module):
@@ -199,6 +201,11 @@ def image_networks(
         lambda: ResNetMetric(size, embedding_dim=embedding_dim, channels=metric_channels), 1, takes_images=True
     )
     return generator, metric
+
+
+def _full(x: Tensor, layer: nn.Module) -> Tensor:
+    """In the precision of a layer's weights: bfloat16's 8 bits are too few for what is subtracted later, or shown."""
+    return x.to(layer.weight.dtype)
 
 
 def _doublings(size: int, start: int) -> int:

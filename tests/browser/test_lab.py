@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvm.runs import Run
+from mvm.runs import Run, launch
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 VIEW = "node => JSON.parse(node.dataset.view)"
@@ -92,6 +92,8 @@ def test_the_first_screen_trains_a_demo(page, lab, folder: Path) -> None:
     page.get_by_role("button", name="Stop").click()
     until(lambda: not demo.alive(), "the demo's end")
     page.get_by_role("button", name="Resume").wait_for(timeout=PATIENCE)
+    launch(demo)  # as a shell would
+    page.get_by_role("button", name="Pause").wait_for(timeout=PATIENCE)
 
 
 def test_camera_and_node_survive_a_training(page, lab, folder: Path) -> None:
