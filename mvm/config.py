@@ -294,7 +294,8 @@ def one_line(error: ValidationError) -> str:
         return message
     if problem["type"] == "extra_forbidden":
         return f"unknown setting {field!r}"
-    got = "none" if problem["input"] == () else repr(problem["input"])
+    given = problem["input"]
+    got = " ".join(map(str, given)) or "none" if isinstance(given, tuple) else repr(given)
     return f"{field}: {message[0].lower()}{message[1:]} (got {got})"
 
 

@@ -340,6 +340,7 @@ def test_settings_that_cannot_be_trained_say_so_beside_train(finished: Run) -> N
     app = open_page(**{"optimiser.metric_betas": "0.5 1.5"})
     (error,) = [e.value for e in app.error]
     assert error.startswith("These settings cannot be trained: Optimisers, Metric β₁ β₂: each β must be")
+    assert error.endswith("(got 0.5 1.5)")
     assert error not in [e.value for e in app.sidebar.error]
     assert button(app, "Train").disabled
 
