@@ -19,7 +19,7 @@ from mvm.compare import beside, data_title, qualities
 from mvm.files import checkpoints, lock_is_held, write_atomic
 from mvm.fork import origin
 from mvm.history import Scores
-from mvm.runs import STATE_OF_EVENT, Run, run_folders, state_of
+from mvm.runs import STATE_OF_EVENT, Run, losses, run_folders, state_of
 
 __all__ = ["SORTS", "Summary", "summaries"]
 
@@ -33,6 +33,7 @@ class Summary:
     Attributes:
         name: of the run.
         status: as `mvm.runs.Status.state`.
+        lost: how many of its generators are diverged or collapsed, in words; empty if none.
         step, steps: done and wanted.
         data, method, recipe, variants, seeds, batch: of its config.
         title: what tables call the data.
@@ -50,6 +51,7 @@ class Summary:
 
     name: str
     status: str
+    lost: str
     step: int
     steps: int
     data: str
@@ -139,6 +141,7 @@ def _row(run: Run) -> dict[str, Any]:
     scores = run.scores() or (lines["scores"][0]["scores"] if lines["scores"] else None)
     made = origin(run)
     row = {
+        "lost": losses(reversed(lines["event"]), len(config.members)),
         "step": max((kind[0]["step"] for kind in lines.values() if kind), default=0),
         "steps": config.steps,
         "data": config.data,

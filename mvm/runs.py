@@ -26,7 +26,8 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +66,8 @@ __all__ = [
     "Status",
     "all_runs",
     "launch",
+    "losses",
+    "lost",
     "opened",
     "run_folders",
     "state_of",
@@ -484,6 +487,21 @@ def state_of(event: dict | None, *, alive: bool) -> str:
     if state == "starting" and time.time() - event["time"] < STARTING:
         return state
     return "interrupted" if state in ALIVE else state
+
+
+LOST = ("collapsed", "diverged")
+
+
+def lost(events: Iterable[dict]) -> dict[int, str]:
+    """Members that are collapsed or diverged: what events, oldest first, have last said of them."""
+    last = {event["member"]: event["what"] for event in events if event["event"] == "member"}
+    return {member: what for member, what in last.items() if what in LOST}
+
+
+def losses(events: Iterable[dict], members: int) -> str:
+    """The same in words, such as "1 of 6 diverged"; empty if none is lost."""
+    counts = Counter(lost(events).values())
+    return ", ".join(f"{counts[what]} of {members} {what}" for what in LOST if counts[what])
 
 
 def opened(path: Path, known: MutableMapping[str, Run]) -> Run:

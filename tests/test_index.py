@@ -62,6 +62,22 @@ def test_what_changes_on_disk_changes_in_the_list(trained):
     assert [row.name for row in summaries()] == [made.name]
 
 
+def test_what_became_of_each_generator_is_counted_as_it_was_last_said(trained):
+    def says(step, member, what):
+        words = {"step": step, "event": "member", "member": member, "variant": "both", "seed": 0, "what": what}
+        append_line(trained.path / "scalars.jsonl", words)
+        (row,) = summaries()
+        assert (row.status, row.step) == ("finished", step)
+        return row.lost
+
+    assert summaries()[0].lost == ""
+    assert says(41, 3, "diverged") == "1 of 4 diverged"
+    assert says(42, 0, "collapsed") == "1 of 4 collapsed, 1 of 4 diverged"
+    assert says(43, 1, "diverged") == "1 of 4 collapsed, 2 of 4 diverged"
+    assert says(44, 0, "recovered") == "2 of 4 diverged"
+    assert [row.name for row in summaries() if row.matches("diverged")] == ["a"]
+
+
 @pytest.mark.parametrize("spoil", ["gone", "cut", "number", "list", "of other columns"])
 def test_the_cache_may_be_lost_or_damaged_at_any_time(trained, checkpoints, spoil):
     before = summaries()

@@ -14,7 +14,7 @@ from trainers import small_config, write_cloud
 from app import overlays
 from mvm.archive import pack
 from mvm.compare import curves, matrix
-from mvm.files import locked
+from mvm.files import append_line, locked
 from mvm.fork import fork, origin
 from mvm.recorder import train
 from mvm.runs import Run
@@ -75,6 +75,13 @@ def test_every_run_is_in_the_table_and_words_find_it(runs):
     app.text_input(key="runs.find").set_value("").run()
     app.segmented_control(key="runs.kind").set_value("pictures").run()
     assert "0 of 2 runs" in words(app)
+
+
+def test_a_finished_run_that_lost_generators_says_so(runs):
+    said = {"step": 60, "event": "member", "member": 1, "variant": "centroid", "seed": 1, "what": "collapsed"}
+    append_line(runs / "mine" / "scalars.jsonl", said)
+    cells = table(open_page(SCRIPT)).set_index("name")
+    assert cells["status"].to_dict() == {"mine": "finished, 1 of 4 collapsed", "peer": "finished"}
 
 
 def test_two_runs_side_by_side(runs):

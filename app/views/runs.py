@@ -140,7 +140,7 @@ def table(shelf: Shelf, names: list[str]) -> None:
         selection_mode="multi-row",
         selection_default={"selection": {"rows": ticked}},
         hide_index=True,
-        column_config=columns(),
+        column_config=columns(rows),
         height=min(35 * (len(rows) + 1) + 3, 423),
         placeholder="",
     )
@@ -158,7 +158,7 @@ def frame(rows: list[Summary]) -> pd.DataFrame:
         [
             {
                 "name": row.name,
-                "status": STATES[row.status][1].split(":")[0],
+                "status": ", ".join(filter(None, [STATES[row.status][1].split(":")[0], row.lost])),
                 "progress": row.step / row.steps,
                 "data": row.title,
                 "method": row.method if row.recipe == "stabilised" else f"{row.method} ({row.recipe})",
@@ -180,12 +180,12 @@ def frame(rows: list[Summary]) -> pd.DataFrame:
     )
 
 
-def columns() -> dict[str, Any]:
+def columns(rows: list[Summary]) -> dict[str, Any]:
     """How they are shown."""
     c = st.column_config
     return {
         "name": c.TextColumn(width="medium", pinned=True),
-        "status": c.TextColumn(width=90),
+        "status": c.TextColumn(width=190 if any(row.lost for row in rows) else 90),
         "progress": c.ProgressColumn("progress", format="percent", width=100),
         "step": c.NumberColumn("step", format="localized", width=70),
         "data": c.TextColumn(width=120),

@@ -17,7 +17,7 @@ from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, tex, three
 from mvm.history import GAPS
 from mvm.palette import FAKE, QUIET, REAL, VARIANTS
-from mvm.runs import Run
+from mvm.runs import Run, lost
 from mvm.scores import SCORES
 from mvm.sheets import sheet
 from mvm.spectrum import uniformity
@@ -46,7 +46,6 @@ SPECTRUM_LABELS = {"distance": "|eigenvalue| of $D$ / mean $D$", "mds": "share o
 SPECTRUM_NAMES = {"distance": "distance matrix", "mds": "classical MDS"}
 FAINT = 1e-5  # of the largest: less is no eigenvalue but rounding
 PICTURE = 0.21  # inches, of one in a contact sheet
-FAILED = ("collapsed", "diverged")
 
 # -- Fig. 5: spectrum --------------------------------------------------------------------------------------------------
 
@@ -250,9 +249,7 @@ def batch_data(selection: Selection) -> pd.DataFrame:
         if scores is None or not records:
             raise NoFigure(f"batch: {run.name} has no scores up to step {last}; train it on")
         key, value = quality(scores.rows[member])
-        marks = [e for e in run.records.events if e["event"] == "member" and e["step"] <= last]
-        states = [e["what"] for e in marks if e["member"] == member]
-        failed = value is None or (states and states[-1] in FAILED)
+        failed = value is None or member in lost(e for e in run.records.events if e["step"] <= last)
         step_seconds = records[-1]["seconds"] / records[-1]["step"]
         row = {"batch": run.config.batch, "step": scores.step, "score": key, "value": value, "n": scores.n}
         row |= {"trained": not failed, "networks": len(run.config.members)}
