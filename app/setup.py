@@ -20,7 +20,7 @@ __all__ = ["NEXT_RUN", "experiment"]
 SHOWN = "shown run"  # beside the recipes
 NEXT_RUN = "The run that **Train** makes. While the shown run trains, the weights act on it at once."
 
-OF_POINTS = ("width", "depth", "activation", "frequencies", "unit_embedding")
+OF_POINTS = ("width", "depth", "activation", "generator_activation", "frequencies", "unit_embedding")
 OF_IMAGES = ("channels", "metric_channels")
 BATCHES = {False: [2**k for k in range(4, 13)], True: [2**k for k in range(3, 10)]}
 

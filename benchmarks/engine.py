@@ -212,11 +212,15 @@ def plain_loop(config: Any, train: Any) -> Any:
     net, opt, mvm, device = config.network, config.optimiser, config.mvm, config.device
     train = train.to(device)
 
-    def perceptron(inputs: int, outputs: int) -> nn.Sequential:
+    class Swish4(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * torch.sigmoid(4 * x)
+
+    def perceptron(inputs: int, outputs: int, activation: type[nn.Module]) -> nn.Sequential:
         sizes = [inputs, *[net.width] * net.depth, outputs]
         layers: list[nn.Module] = []
         for a, b in pairwise(sizes):
-            layers += [nn.Linear(a, b), nn.ReLU()]
+            layers += [nn.Linear(a, b), activation()]
         return nn.Sequential(*layers[:-1]).to(device)
 
     def diameter(e: torch.Tensor) -> torch.Tensor:
@@ -224,8 +228,8 @@ def plain_loop(config: Any, train: Any) -> Any:
 
     def variant(seed: int) -> Any:
         torch.manual_seed(seed)
-        f, g = perceptron(net.noise_dim, train.shape[1]), perceptron(train.shape[1], net.embedding_dim)
-        average = perceptron(net.noise_dim, train.shape[1])
+        f, average = (perceptron(net.noise_dim, train.shape[1], Swish4) for _ in range(2))
+        g = perceptron(train.shape[1], net.embedding_dim, nn.ReLU)
         f_adam = torch.optim.Adam(f.parameters(), lr=opt.generator_lr, betas=opt.generator_betas)
         g_adam = torch.optim.Adam(g.parameters(), lr=opt.metric_lr, betas=opt.metric_betas)
 

@@ -29,7 +29,7 @@ __all__ = [
     "Weights",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
 FACES = "faces"  # the data set of toy faces
 POINT_FILES = (".csv", ".npy")
 OF_DATA = ("data", "settings", "ambient_dim", "size")  # fields that say which data, and belong together
@@ -46,13 +46,21 @@ Weights = create_model(
 )
 
 
+Activation = Literal["relu", "leaky_relu", "silu", "swish4"]
+
+
 class NetworkSettings(Settings):
     """Sizes of the generator f_θ and the metric network g_w."""
 
     width: int = Field(64, ge=4, le=2048, description="units in each hidden layer of both networks")
     depth: int = Field(3, ge=1, le=8, description="hidden layers of both networks")
-    activation: Literal["relu", "leaky_relu", "silu"] = Field("relu", description="non-linearity between layers")
-    noise_dim: int = Field(8, ge=1, le=512, description="m: dimension of the generator's Gaussian input")
+    activation: Activation = Field(
+        "relu", description="points: the metric's non-linearity; smooth ones scatter fakes"
+    )
+    generator_activation: Activation = Field(
+        "swish4", description="points: the generator's non-linearity; swish4, x σ(4x), is ReLU with its corner rounded"
+    )
+    noise_dim: int = Field(4, ge=1, le=512, description="m: dimension of the generator's Gaussian input")
     embedding_dim: int = Field(10, ge=1, le=512, description="n: dimension of the learned metric's embedding")
     frequencies: Annotated[tuple[float, ...], Field(max_length=16)] = Field(
         (),
@@ -191,6 +199,18 @@ class Config(MethodSettings):
         if len(set(self.variants)) < len(self.variants):
             raise ValueError("variants: each variant may be named once")
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_schema_1(cls, values: Any) -> Any:
+        """Its two networks had one activation."""
+        if not isinstance(values, dict) or values.get("schema_version") != 1:
+            return values
+        network = values.get("network")
+        if isinstance(network, dict) and "activation" in network:
+            network = {"generator_activation": network["activation"]} | network
+            values = values | {"network": network}
+        return values | {"schema_version": SCHEMA}
 
     @field_validator("seeds")
     @classmethod

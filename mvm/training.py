@@ -151,7 +151,7 @@ class Experiment:
                 embedding_dim=net.embedding_dim, channels=net.channels, metric_channels=net.metric_channels, bf16=bf16,
             )  # fmt: skip
         sizes = [inputs, *[net.width] * net.depth, dim]
-        generator = StackedMLP(sizes, streams, copies=copies, activation=net.activation)
+        generator = StackedMLP(sizes, streams, copies=copies, activation=net.generator_activation)
         return generator, metric_perceptron(net, dim, streams, copies=copies)
 
     def share(self) -> None:

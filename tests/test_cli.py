@@ -175,13 +175,15 @@ def test_help_shows_every_setting_with_its_bounds(cli):
 def test_every_field_can_be_given_as_a_flag(cli, cloud, checkpoints):
     given = flags(
         "--name a --data {cloud} --variants diameter --seeds 3 --steps 10 --batch 8 --weights.diameter 0.5"
-        " --mvm.fresh-batches true --network.activation silu --optimiser.generator-betas 0.1 0.8 --device cpu",
+        " --mvm.fresh-batches true --network.activation silu --network.generator-activation relu"
+        " --optimiser.generator-betas 0.1 0.8 --device cpu",
         cloud=cloud,
     )
     assert cli("train", *given).status == 0
     config = Run(checkpoints / "a").config
     assert (config.variants, config.seeds, config.batch, config.weights.diameter) == (("diameter",), (3,), 8, 0.5)
     assert (config.mvm.fresh_batches, config.network.activation) == (True, "silu")
+    assert config.network.generator_activation == "relu"
     assert (config.optimiser.generator_betas, config.device) == ((0.1, 0.8), "cpu")
 
 
@@ -257,7 +259,7 @@ MISTAKES = {
     "missing run by path": ("score {tmp}/none", "no run 'none'"),
     "dots as run": ("score ..", "'..' cannot name a run"),
     "no checkpoint yet": ("score old", "old has no checkpoint.safetensors yet; train it first"),
-    "newer schema": ("resume newer", "newer has schema 99, this program knows up to 1; update it"),
+    "newer schema": ("resume newer", "newer has schema 99, this program knows up to 2; update it"),
     "odd schema": ("resume odd", "odd's config.json is not valid: schema_version"),
     "damaged config": ("resume damaged", "damaged's config.json cannot be read"),
     "config of another program": (

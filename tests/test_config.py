@@ -81,7 +81,8 @@ def test_every_number_is_bounded_and_a_value_past_either_bound_is_refused_by_nam
 
 
 def test_choices_are_those_of_their_registries():
-    assert set(typing.get_args(FIELDS["network.activation"].annotation)) == set(ACTIVATIONS)
+    for name in ("network.activation", "network.generator_activation"):
+        assert set(typing.get_args(FIELDS[name].annotation)) == set(ACTIVATIONS)
     assert set(typing.get_args(FIELDS["recipe"].annotation)) == {name for own in RECIPES.values() for name in own}
     assert set(Weights.model_fields) == set(DESCRIPTORS)
 
@@ -157,6 +158,18 @@ def test_json_round_trip(recipe):
     assert Config.model_validate_json(text) == config
     assert Config.make(**json.loads(text)) == config
     assert json.loads(text)["schema_version"] == SCHEMA
+
+
+def test_a_config_of_schema_1_has_the_networks_that_it_had():
+    older = json.loads(Config.make(network={"noise_dim": 8, "generator_activation": "silu"}).model_dump_json())
+    older["schema_version"] = 1
+    del older["network"]["generator_activation"]  # one activation was that of both
+    for activation in ("relu", "silu"):
+        older["network"]["activation"] = activation
+        network = Config.model_validate(older).network
+        assert (network.activation, network.generator_activation, network.noise_dim) == (activation, activation, 8)
+        assert Config.model_validate(older).schema_version == SCHEMA
+    assert message(schema_version=1, network=3).startswith("network: ")
 
 
 def test_a_config_cannot_change():

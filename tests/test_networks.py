@@ -8,7 +8,16 @@ from torch import nn
 from mvm.networks.mlp import ACTIVATIONS, StackedMLP, waves
 
 SIZES = [3, 16, 16, 5]
-MODULES = {"relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(0.2), "silu": nn.SiLU}
+
+
+class Swish4(nn.Module):
+    """x / (1 + exp(−4x)), its definition."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x / (1 + torch.exp(-4 * x))
+
+
+MODULES = {"relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(0.2), "silu": nn.SiLU, "swish4": Swish4}
 
 
 def points(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -22,7 +22,12 @@ from mvm.settings import Settings
 
 __all__ = ["ACTIVATIONS", "StackedMLP", "metric_perceptron", "waves"]
 
-ACTIVATIONS = {"relu": F.relu, "leaky_relu": lambda x: F.leaky_relu(x, 0.2), "silu": F.silu}
+ACTIVATIONS = {
+    "relu": F.relu,
+    "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
+    "silu": F.silu,
+    "swish4": lambda x: F.silu(4 * x) / 4,  # x σ(βx) of β = 4 (Ramachandran et al. 2017): between SiLU and ReLU
+}
 
 
 class StackedMLP(nn.Module):
