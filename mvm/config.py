@@ -54,7 +54,9 @@ class NetworkSettings(Settings):
 
     width: int = Field(64, ge=4, le=2048, description="units in each hidden layer of both networks")
     depth: int = Field(3, ge=1, le=8, description="hidden layers of both networks")
-    activation: Activation = Field("relu", description="points: the metric's non-linearity; smooth ones scatter fakes")
+    activation: Activation = Field(
+        "relu", title="Metric activation", description="points: the metric's non-linearity; smooth ones scatter fakes"
+    )
     generator_activation: Activation = Field(
         "swish4", description="points: the generator's non-linearity; swish4, x σ(4x), is ReLU with its corner rounded"
     )

@@ -3,21 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from plain import MODULES, separate
 from torch import nn
 
 from mvm.networks.mlp import ACTIVATIONS, StackedMLP, waves
 
 SIZES = [3, 16, 16, 5]
-
-
-class Swish4(nn.Module):
-    """x / (1 + exp(−4x)), its definition."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x / (1 + torch.exp(-4 * x))
-
-
-MODULES = {"relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(0.2), "silu": nn.SiLU, "swish4": Swish4}
 
 
 def points(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -30,17 +21,6 @@ def seeded(*seeds: int) -> list[torch.Generator]:
 
 def stack(*, activation: str = "relu", copies: int = 2, unit_length: bool = False) -> StackedMLP:
     return StackedMLP(SIZES, seeded(0, 1), copies=copies, activation=activation, unit_length=unit_length).double()
-
-
-def separate(network: StackedMLP, index: int, activation: str) -> nn.Sequential:
-    """The member as torch's own layers, which store W as (out, in)."""
-    layers: list[nn.Module] = []
-    for weight, bias in zip(network.weights, network.biases, strict=True):
-        linear = nn.Linear(*weight.shape[1:]).double()
-        linear.weight.data = weight.data[index].T.clone()
-        linear.bias.data = bias.data[index, 0].clone()
-        layers += [linear, MODULES[activation]()]
-    return nn.Sequential(*layers[:-1])
 
 
 def test_every_activation_has_a_module_here():

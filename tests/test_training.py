@@ -5,6 +5,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 import torch
+from plain import separate
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -58,16 +59,6 @@ def stacked(experiment: Experiment) -> dict[str, Tensor]:
 # Algorithm 1, as a reviewer would write it: one network after the other, nn.Linear, zero_grad, backward, plain Adam.
 
 
-def perceptron(stack: nn.Module, member: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for weight, bias in zip(stack.weights, stack.biases, strict=True):
-        linear = nn.Linear(*weight.shape[1:]).double()
-        linear.weight.data = weight.detach()[member].T.contiguous().clone()
-        linear.bias.data = bias.detach()[member, 0].clone()
-        layers += [linear, nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
-
-
 def adam(network: nn.Module, lr: float, betas: tuple[float, float], eps: float) -> torch.optim.Adam:
     return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, eps=eps, foreach=False, fused=False)
 
@@ -101,7 +92,8 @@ def algorithm_1(settings: Config, member: int) -> tuple[nn.Module, nn.Module, li
     variant, seed = settings.members[member]
     opt, mvm, batch = settings.optimiser, settings.mvm, settings.batch
     start = Experiment(settings, cloud(), dtype=torch.float64)
-    f, g = perceptron(start.generator, member), perceptron(start.metric, member)
+    f = separate(start.generator, member, settings.network.generator_activation)
+    g = separate(start.metric, member, settings.network.activation)
     f_adam = adam(f, opt.generator_lr, opt.generator_betas, opt.generator_eps)
     g_adam = adam(g, opt.metric_lr, opt.metric_betas, opt.metric_eps)
     average = [p.detach().clone() for p in f.parameters()]
