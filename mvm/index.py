@@ -33,7 +33,6 @@ class Summary:
     Attributes:
         name: of the run.
         status: as `mvm.runs.Status.state`.
-        lost: how many of its generators are diverged or collapsed, in words; empty if none.
         step, steps: done and wanted.
         data, method, recipe, variants, seeds, batch: of its config.
         title: what tables call the data.
@@ -47,11 +46,11 @@ class Summary:
         note: what a person has written about it.
         fork_of: name of the run that it was forked from, and the step.
         reason: why it failed.
+        lost: how many of its generators are diverged or collapsed, in words; empty if none.
     """
 
     name: str
     status: str
-    lost: str
     step: int
     steps: int
     data: str
@@ -72,6 +71,7 @@ class Summary:
     note: str
     fork_of: str | None
     reason: str | None
+    lost: str
 
     def matches(self, words: str) -> bool:
         """Whether every word is found in something that the table says, in any case."""
@@ -141,7 +141,6 @@ def _row(run: Run) -> dict[str, Any]:
     scores = run.scores() or (lines["scores"][0]["scores"] if lines["scores"] else None)
     made = origin(run)
     row = {
-        "lost": losses(reversed(lines["event"]), len(config.members)),
         "step": max((kind[0]["step"] for kind in lines.values() if kind), default=0),
         "steps": config.steps,
         "data": config.data,
@@ -159,6 +158,7 @@ def _row(run: Run) -> dict[str, Any]:
         "fork_of": made.place if made else None,
         "event": event,
         "reason": (event or {}).get("reason"),
+        "lost": losses(reversed(lines["event"]), len(config.members)),
     }
     return row | _best(Scores(row["step"], scores or [], config.members))
 

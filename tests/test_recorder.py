@@ -286,7 +286,10 @@ def test_one_diverges_and_the_other_does_not_notice(make):
 
 
 def test_all_diverge(make, cli):
-    wild = {"optimiser": {"generator_lr": 1.0, "metric_lr": 1.0, "ema": 0.0}, "network": {"activation": "leaky_relu"}}
+    wild = {
+        "optimiser": {"generator_lr": 1.0, "metric_lr": 1.0, "ema": 0.0},
+        "network": {"activation": "leaky_relu", "generator_activation": "leaky_relu"},
+    }
     run = make("a", 200, recipe="paper", **wild)
     result = cli("train", "--run", str(run.path))
     status = run.status()

@@ -42,7 +42,7 @@ def test_its_samples_are_those_of_the_command_line(cli, make, cloud, tmp_path):
         lab.load("a", variant="diameter")
     with pytest.raises(ConfigError, match="seed: a has no 1; it has 0, 7"):
         lab.load("a", seed=1)
-    with pytest.raises(ValueError, match=r"noise: \(n, 8\) wanted, got \(5, 2\)"):
+    with pytest.raises(ValueError, match=r"noise: \(n, 4\) wanted, got \(5, 2\)"):
         other.generator(torch.zeros(5, 2))
     with pytest.raises(ValueError, match=r"points: \(n, 2\) wanted, got \(3,\)"):
         other.metric(torch.zeros(3))
