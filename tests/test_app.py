@@ -78,6 +78,7 @@ def test_a_finished_run_is_shown_with_its_scores(finished: Run) -> None:
         ({"event": "resumed", "time": 0}, "ended without a word", True),
         ({"event": "stopped", "time": 0}, "stopped", True),
         ({"event": "failed", "time": 0, "reason": "No space left on device"}, "No space left on device", True),
+        ({"event": "member", "member": 1, "what": "collapsed"}, "1 of 2 collapsed", False),
         ({"event": "diverged", "time": 0, "reason": "every variant diverged"}, "every variant diverged", False),
     ],
 )
