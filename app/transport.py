@@ -10,7 +10,7 @@ from app import plots
 from app.state import Page, Tab, runs, start, train
 from mvm.compare import data_title
 from mvm.config import FACES, Config
-from mvm.runs import Run, RunError, Status, losses
+from mvm.runs import Run, RunError, Status, lost_in_words
 
 __all__ = ["MOST_COLUMNS", "STATES", "ask", "choose_run", "duration", "status_line", "transport", "wake"]
 
@@ -134,7 +134,7 @@ def status_line(run: Run, status: Status) -> None:
         parts += [f"drawing {run.config.points:,} toy faces to train on ..."]
     elif status.seconds:
         parts += [f"{duration(status.seconds)} of training"]
-    if gone := losses(run.records.events, len(run.config.members)):
+    if gone := lost_in_words(run.records.events, len(run.config.members)):
         parts.append(f":orange-badge[{gone}]")
     parts += [data_title(run.config.data), started.get("device", "no device yet")]
     if run.config.is_images and status.memory:

@@ -19,7 +19,7 @@ from mvm.compare import beside, data_title, qualities
 from mvm.files import checkpoints, lock_is_held, write_atomic
 from mvm.fork import origin
 from mvm.history import Scores
-from mvm.runs import STATE_OF_EVENT, Run, losses, run_folders, state_of
+from mvm.runs import STATE_OF_EVENT, Run, lost_in_words, run_folders, state_of
 
 __all__ = ["SORTS", "Summary", "summaries"]
 
@@ -158,7 +158,7 @@ def _row(run: Run) -> dict[str, Any]:
         "fork_of": made.place if made else None,
         "event": event,
         "reason": (event or {}).get("reason"),
-        "lost": losses(reversed(lines["event"]), len(config.members)),
+        "lost": lost_in_words(reversed(lines["event"]), len(config.members)),
     }
     return row | _best(Scores(row["step"], scores or [], config.members))
 

@@ -66,8 +66,8 @@ __all__ = [
     "Status",
     "all_runs",
     "launch",
-    "losses",
     "lost",
+    "lost_in_words",
     "opened",
     "run_folders",
     "state_of",
@@ -498,7 +498,7 @@ def lost(events: Iterable[dict]) -> dict[int, str]:
     return {member: what for member, what in last.items() if what in LOST}
 
 
-def losses(events: Iterable[dict], members: int) -> str:
+def lost_in_words(events: Iterable[dict], members: int) -> str:
     """The same in words, such as "1 of 6 diverged"; empty if none is lost."""
     counts = Counter(lost(events).values())
     return ", ".join(f"{counts[what]} of {members} {what}" for what in LOST if counts[what])
