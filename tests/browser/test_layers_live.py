@@ -27,9 +27,10 @@ CENTROID, GEODESIC = [0, 114, 178], [216, 27, 96]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A run on a circle that was left at its first step."""
+    """A run on a circle that was left at its first step; its fakes lie far enough apart to see an arrow at each."""
     monkeypatch.setenv("MVM_CHECKPOINTS", str(tmp_path))
-    config = Config.make(data="circle", variants="both", points=300, view_points=64, network={"width": 16}, steps=20)
+    network = {"width": 16, "generator_activation": "relu", "noise_dim": 8}
+    config = Config.make(data="circle", variants="both", points=300, view_points=64, network=network, steps=20)
     run = Run.create(config, name="ring")
     Recorder(run, Experiment(run.config, run.data)).start()
     return run
