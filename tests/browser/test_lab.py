@@ -168,7 +168,7 @@ def test_a_killed_trainer_is_seen_and_resumed(page, lab, folder: Path) -> None:
     page.get_by_text("finished", exact=True).first.wait_for(timeout=PATIENCE)
     projected = chart(page, run, "umap")
     until(lambda: projected.count() == 1, "one chart: that of the page before goes once the new page is whole")
-    projected.scroll_into_view_if_needed()
+    projected.evaluate("node => node.scrollIntoView()")  # at once: the page may still replace the chart by another
     until(lambda: number(projected, "step") == 800, "the last UMAP frame", 180)
     frame = np.load(run.path / "frames" / "00000800.npy")
     assert frame.shape == (1, 2 * run.config.view_points, 2)
