@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--quality", action="store_true", help="time to quality instead")
     parser.add_argument("--compile", action="store_true", help="what torch.compile would bring instead")
-    parser.add_argument("--steps", type=int, default=850, help="of the time to quality (default 850)")
+    parser.add_argument("--steps", type=int, default=1200, help="of the time to quality (default 1200)")
     parser.add_argument("--seeds", type=int, default=5, help="of the time to quality (default 5)")
     parser.add_argument("--points", type=int, default=POINTS, help=f"that its W₂ is measured on (default {POINTS})")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of results.md and tables/")
@@ -216,9 +216,14 @@ def plain_loop(config: Any, train: Any) -> Any:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x * torch.sigmoid(4 * x)
 
-    def perceptron(inputs: int, outputs: int, activation: type[nn.Module]) -> nn.Sequential:
+    class Waves(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            sines = [torch.sin(w * x) / w for w in net.frequencies]
+            return torch.cat([x, *sines, *(torch.cos(w * x) / w for w in net.frequencies)], dim=1)
+
+    def perceptron(inputs: int, outputs: int, activation: type[nn.Module], *first: nn.Module) -> nn.Sequential:
         sizes = [inputs, *[net.width] * net.depth, outputs]
-        layers: list[nn.Module] = []
+        layers: list[nn.Module] = [*first]
         for a, b in pairwise(sizes):
             layers += [nn.Linear(a, b), activation()]
         return nn.Sequential(*layers[:-1]).to(device)
@@ -229,7 +234,8 @@ def plain_loop(config: Any, train: Any) -> Any:
     def variant(seed: int) -> Any:
         torch.manual_seed(seed)
         f, average = (perceptron(net.noise_dim, train.shape[1], Swish4) for _ in range(2))
-        g = perceptron(train.shape[1], net.embedding_dim, nn.ReLU)
+        seen = train.shape[1] * (1 + 2 * len(net.frequencies))
+        g = perceptron(seen, net.embedding_dim, nn.ReLU, Waves())
         f_adam = torch.optim.Adam(f.parameters(), lr=opt.generator_lr, betas=opt.generator_betas)
         g_adam = torch.optim.Adam(g.parameters(), lr=opt.metric_lr, betas=opt.metric_betas)
 

@@ -128,7 +128,8 @@ def test_recipe_table(monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("table", "words"), [("waves", "with `--network.frequencies 2 8`"), ("triplets", "anchors real and α = 1")]
+    ("table", "words"),
+    [("waves", "the default, `--network.frequencies 2 4` → without them"), ("triplets", "anchors real and α = 1")],
 )
 def test_the_default_beside_a_change(monkeypatch, tmp_path, table, words):
     run(recipe, monkeypatch, f"--{table}", "--manifolds", "circle", "--seeds", "2", "--out", str(tmp_path))

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from mvm.config import RECIPES, SCHEMA, Config, ConfigError, Weights, one_line
 from mvm.descriptors import DESCRIPTORS, descriptors_of
+from mvm.methods import METHODS
 from mvm.networks.mlp import ACTIVATIONS
 
 NOT_A_KNOB = {"schema_version"}
@@ -100,6 +101,7 @@ def test_recipes_differ_as_the_method_says():
         "mvm.gamma": 0.01,
         "mvm.lipschitz": 0.0,
         "mvm.fresh_batches": True,
+        "network.frequencies": (),
         "optimiser.generator_lr": 1e-3,
         "optimiser.metric_lr": 1e-3,
         "optimiser.decay_to": 1.0,
@@ -116,6 +118,15 @@ def test_recipes_differ_as_the_method_says():
     assert difference("stabilised") == {}
     assert difference("paper") == paper
     assert difference("published") == published
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_waves_are_this_labs_for_points(method: str):
+    assert Config.make(method=method).network.frequencies == (2.0, 4.0)
+    assert Config.make(method=method, data="a.csv").network.frequencies == (2.0, 4.0)
+    assert Config.make(method=method, network={"frequencies": ()}).network.frequencies == ()
+    for recipe in {*RECIPES[method]} - {"stabilised"}:
+        assert Config.make(method=method, recipe=recipe).network.frequencies == ()
 
 
 def test_what_all_recipes_share_is_the_papers():

@@ -109,9 +109,9 @@ def test_moves_are_steps_of_training_in_the_datas_own_units(uneven: Path, term: 
             step = torch.zeros_like(fake)
             step[row, column] = h
             slope[row, column] = (gap(fake + step) - gap(fake - step)) / (2 * h)
-    expected = units.restore(-slope.float()) - units.restore(torch.zeros_like(fake))
+    expected = units.restore(-slope) - units.restore(torch.zeros_like(slope))
     assert_close(
-        (found / units.scale)[strongest],
+        (found.double() / units.scale)[strongest],
         (expected / units.scale)[strongest],
         rtol=0.1,
         atol=float(slope.abs().max()) / 20,

@@ -10,6 +10,7 @@ from torch import Tensor
 from mvm.config import Config, ConfigError
 from mvm.data.points import PointData
 from mvm.methods.swgan import orthogonal, tangent
+from mvm.networks.mlp import waves
 from mvm.training import Experiment, fit
 
 BATCH = 10
@@ -99,7 +100,7 @@ def test_spectral_normalisation_divides_by_the_largest_singular_value():
     x = cloud().train.double()[:7].expand(2, -1, -1)
     for _ in range(300):
         trained.method._iterate()
-    y, last = x, len(trained.metric.weights) - 1
+    y, last = waves(x, trained.metric.frequencies), len(trained.metric.weights) - 1
     for i, (weight, bias) in enumerate(zip(trained.metric.weights, trained.metric.biases, strict=True)):
         y = y @ (weight / torch.linalg.matrix_norm(weight, ord=2)[:, None, None]) + bias
         y = torch.nn.functional.silu(y) if i < last else y

@@ -145,7 +145,6 @@ def test_work_ahead_is_begun_before_it_is_asked_for_and_dropped_after_a_jump() -
         ({"data": "faces", "size": 20}, "power of two"),
         ({"data": "faces", "method": "flow_matching"}, "flow_matching has no networks for pictures"),
         ({"data": "faces", "network": {"unit_embedding": True}}, "unit_embedding"),
-        ({"data": "faces", "network": {"frequencies": (2,)}}, "frequencies"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_one_line(values: dict, says: str) -> None:

@@ -130,7 +130,8 @@ def _asked(arguments: list[str], flag: str, default: str) -> str:
 
 
 def _arity(value: Any) -> dict[str, Any]:
-    return {"nargs": "+"} if isinstance(value, tuple | dict) else {}
+    """Words for a tuple, none for an empty one; a dictionary needs a pair."""
+    return {"nargs": "*" if isinstance(value, tuple) else "+"} if isinstance(value, tuple | dict) else {}
 
 
 def _metavar(field: FieldInfo) -> str:
@@ -155,5 +156,5 @@ def _bounds(field: FieldInfo) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple | list):
-        return " ".join(map(str, value))
+        return " ".join(map(str, value)) or "none"
     return "none" if value is None or value == {} else str(value).lower() if isinstance(value, bool) else str(value)
