@@ -314,7 +314,7 @@ def one_line(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         return f"unknown setting {field!r}"
     given = problem["input"]
-    got = " ".join(map(str, given)) or "none" if isinstance(given, tuple) else repr(given)
+    got = " ".join(map(str, given)) or "none" if isinstance(given, tuple | list) else repr(given)
     return f"{field}: {message[0].lower()}{message[1:]} (got {got})"
 
 

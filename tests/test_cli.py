@@ -204,6 +204,14 @@ def test_a_run_like_another(cli, cloud, checkpoints):
     assert torch.allclose(d.data.train.sum(0), c.data.train.sum(0), atol=1e-3)
 
 
+def test_an_empty_list_is_a_value(cli):
+    """The recipe's waves can be left out."""
+    for name, words in {"waves": [], "none": ["--network.frequencies"]}.items():
+        assert cli("train", "--name", name, "--steps", "3", "--points", "64", *words, *SMALL).status == 0
+    assert Run.named("waves").config.network.frequencies
+    assert Run.named("none").config.network.frequencies == ()
+
+
 # -- mistakes ----------------------------------------------------------------------------------------------------------
 
 
@@ -231,6 +239,7 @@ MISTAKES = {
     "unknown loss of the library": ("train --mvm.metric-loss pml:Bogus", "'Bogus'"),
     "unknown recipe": ("train --recipe cake", "recipe: .*'cake'"),
     "method without pictures": ("train --data faces --method flow_matching", "flow_matching has no networks for pict"),
+    "no seeds": ("train --seeds", r"seeds: needs at least 1 \(got none\)"),
     "negative seed": ("train --seeds -1", "-1"),
     "slash in name": ("train --name a/b", "name: 'a/b' cannot name a run"),
     "dots as name": ("train --name ..", "name: '..' cannot name a run"),
