@@ -36,8 +36,7 @@ MODULES = {"relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(0.2), "silu": nn.
 
 def separate(network: StackedMLP, index: int, activation: str) -> nn.Sequential:
     """The member as a network of its own, in float64."""
-    frequencies = [] if network.frequencies is None else network.frequencies.tolist()
-    layers: list[nn.Module] = [Waves(frequencies)] if frequencies else []
+    layers: list[nn.Module] = [Waves(network.frequencies)] if network.frequencies else []
     for weight, bias in zip(network.weights, network.biases, strict=True):
         linear = nn.Linear(*weight.shape[1:]).double()
         linear.weight.data = weight.detach()[index].T.contiguous().clone()

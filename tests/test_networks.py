@@ -55,7 +55,7 @@ def test_gradcheck_by_input_and_weights():
 
 def test_waves_join_the_input_and_none_is_steeper_than_it():
     x = points(2, 5, 3).requires_grad_()
-    joined = waves(x, torch.tensor([2, 8.5]).double())
+    joined = waves(x, (2, 8.5))
     plain = x.detach().numpy()
     parts = [plain, np.sin(2 * plain) / 2, np.sin(8.5 * plain) / 8.5, np.cos(2 * plain) / 2, np.cos(8.5 * plain) / 8.5]
     np.testing.assert_allclose(joined.detach().numpy(), np.concatenate(parts, axis=-1), atol=1e-15)
