@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--quality", action="store_true", help="time to quality instead")
     parser.add_argument("--compile", action="store_true", help="what torch.compile would bring instead")
-    parser.add_argument("--steps", type=int, default=1200, help="of the time to quality (default 1200)")
+    parser.add_argument("--steps", type=int, default=1500, help="of the time to quality (default 1500)")
     parser.add_argument("--seeds", type=int, default=5, help="of the time to quality (default 5)")
     parser.add_argument("--points", type=int, default=POINTS, help=f"that its W₂ is measured on (default {POINTS})")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of results.md and tables/")

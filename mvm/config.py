@@ -65,7 +65,7 @@ class NetworkSettings(Settings):
     frequencies: Annotated[tuple[float, ...], Field(max_length=16)] = Field(
         (),
         description="points: sines and cosines at these frequencies join the metric's input, in which the data's "
-        "deviation is 1: it bends at smaller scales, and a step takes a little longer",
+        "deviation is 1: it bends at smaller scales",
     )
     unit_embedding: bool = Field(False, description="scale every embedding to length 1 (published StyleGAN2 variant)")
     channels: int = Field(128, ge=4, le=1024, description="pictures: channels of the generator's residual blocks")
