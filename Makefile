@@ -14,7 +14,7 @@ test: .venv/dev
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-# A short form of every table of docs/results.md, in two to three minutes on two cores; the full ones stand there under their commands
+# A short form of every table of docs/results.md, in one to three minutes on two cores; the full ones stand there under their commands
 SHORT := --seeds 1 --points 128 --out .bench
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.recipe --steps 200 $(SHORT) --manifolds circle
