@@ -218,8 +218,8 @@ def plain_loop(config: Any, train: Any) -> Any:
 
     class Waves(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            sines = [torch.sin(w * x) / w for w in net.frequencies]
-            return torch.cat([x, *sines, *(torch.cos(w * x) / w for w in net.frequencies)], dim=1)
+            sines, cosines = ([wave(w * x) / w for w in net.frequencies] for wave in (torch.sin, torch.cos))
+            return torch.cat([x, *sines, *cosines], dim=1)
 
     def perceptron(inputs: int, outputs: int, activation: type[nn.Module], *first: nn.Module) -> nn.Sequential:
         sizes = [inputs, *[net.width] * net.depth, outputs]
