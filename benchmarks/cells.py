@@ -83,16 +83,13 @@ def run(cells: list[Cell], cache: Path, *, processes: int = 2) -> list[dict[str,
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Train and score one cell."""
-    import torch
-
     from benchmarks.told import Told
     from mvm.data.points import load_points
     from mvm.evaluation import reference
     from mvm.methods import METHODS
-    from mvm.training import Experiment, fit
+    from mvm.training import Experiment, fit, use_cpu
 
-    torch.set_num_threads(cell.config.threads)
-    torch.set_flush_denormal(True)
+    use_cpu(cell.config.threads)
     config, data = cell.config, load_points(cell.config)
     if cell.seconds is not None:
         config = config.with_changes({"steps": _steps_in(cell.seconds, config, data)})

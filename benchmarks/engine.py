@@ -123,7 +123,7 @@ def work(kind: str, variants: int, batch: int, seconds: float, device: str, thre
 
     from mvm.config import Config
     from mvm.data.points import load_points
-    from mvm.training import Experiment
+    from mvm.training import Experiment, use_cpu
 
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
@@ -134,6 +134,7 @@ def work(kind: str, variants: int, batch: int, seconds: float, device: str, thre
     if kind == "plain":
         step = plain_loop(config, data.train)
     else:
+        use_cpu(threads)
         experiment = Experiment(config, data)
         step, method = experiment.advance, experiment.method
         if kind == "compiled":

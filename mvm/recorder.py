@@ -25,7 +25,7 @@ from mvm.descriptors import DESCRIPTORS, two_diameter
 from mvm.files import append_line, link, write_array, write_atomic, write_tensors
 from mvm.runs import Control, Diverged, Run, Stopped
 from mvm.spectrum import eigenvalues
-from mvm.training import Experiment, Step, fit
+from mvm.training import Experiment, Step, fit, use_cpu
 
 __all__ = ["Diverged", "Recorder", "Stopped", "follow", "train"]
 
@@ -76,8 +76,7 @@ def follow(run: Run) -> None:
 
 
 def _experiment(run: Run) -> Experiment:
-    torch.set_num_threads(run.config.threads)
-    torch.set_flush_denormal(True)
+    use_cpu(run.config.threads)
     return Experiment(run.config, run.data)
 
 

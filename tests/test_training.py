@@ -1,5 +1,8 @@
 """The loop against Algorithm 1 written out with torch's own layers and optimiser, and against itself."""
 
+import platform
+import subprocess
+import sys
 from dataclasses import FrozenInstanceError
 
 import numpy as np
@@ -395,6 +398,27 @@ def test_generate_takes_the_average_or_the_live_generator():
         experiment.players["generator"].flat.copy_(experiment.average)
     torch.testing.assert_close(experiment.generate(noise, averaged=False), shared)
     assert (live - shared).abs().max() > 1e-4
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
+def test_a_step_takes_the_memory_of_the_last():
+    """The kernel clears a page at its first touch, and counts it: hardly any after the first steps."""
+    code = """
+import resource
+from mvm.config import Config
+from mvm.data.points import load_points
+from mvm.training import Experiment, use_cpu
+use_cpu(1)
+config = Config.make(data="circle", batch=4096, device="cpu")
+experiment = Experiment(config, load_points(config))
+touched = []
+for _ in range(20):
+    experiment.advance()
+    touched.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print((touched[-1] - touched[-11]) / 10)
+"""
+    pages = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert pages < 200  # one layer of this batch is 256
 
 
 def test_devices():
