@@ -57,7 +57,7 @@ class Cell:
     @property
     def key(self) -> str:
         """A name that changes with anything that could change the result."""
-        text = self.config.model_dump_json() + f"{self.label}{self.seconds}{self.points}{REPEAT}{'told' * self.told}"
+        text = f"{self.config.flat(used=True)}{self.label}{self.seconds}{self.points}{REPEAT}{'told' * self.told}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

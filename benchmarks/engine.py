@@ -211,7 +211,7 @@ def plain_loop(config: Any, train: Any) -> Any:
     from torch import nn
 
     net, opt, mvm, device = config.network, config.optimiser, config.mvm, config.device
-    train = train.to(device)
+    train, group = train.to(device), min(mvm.pairs, config.batch // 2)
 
     class Swish4(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -254,8 +254,8 @@ def plain_loop(config: Any, train: Any) -> Any:
                 p.requires_grad_(True)
             fake = fake.detach()
             a, n = (g(fake), g(real)) if mvm.anchors == "fake" else (g(real), g(fake))
-            p = a.roll(1, 0)
-            triplet = ((a - p).square().sum(1) - (a - n).square().sum(1) + mvm.alpha).relu().mean()
+            a, p, n = (e.unflatten(0, (-1, group)) for e in (a, a.roll(group, 0), n))
+            triplet = (torch.cdist(a, p).square() - torch.cdist(a, n).square() + mvm.alpha).relu().mean()
             few = int(config.batch * mvm.lipschitz_share)
             x = torch.lerp(real[:few], fake[:few], torch.rand(few, 1, device=device)).requires_grad_()
             e = g(x)

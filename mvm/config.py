@@ -121,7 +121,7 @@ IMAGES = {  # what is other than for points, in every recipe: the paper's sizes
 }  # fmt: skip
 IMAGE_RATE, PAPER_IMAGE_RATE = 1e-3, 1e-4  # of both players; peers' papers have their own
 IMAGE_EMBEDDING = 128  # dimensions, not the paper's 10: its centroid and diameter hold more of a picture
-IMAGE_METRIC_STEPS = 3  # for each of the generator: with one, fakes are far too much alike
+IMAGE_MVM = {"alpha": 0.1, "pairs": 1, "metric_steps": 3}  # with one update of the metric, fakes are far too much alike
 TOY_FACES = {"steps": 800, "network": {"channels": 24}, "optimiser": {"ema": 0.995}}  # ten minutes on two CPU cores
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {name: method.recipes for name, method in METHODS.items()}
 
@@ -334,8 +334,7 @@ def _defaults(values: dict[str, Any]) -> dict[str, Any]:
         rate = IMAGE_RATE if recipe == "stabilised" else PAPER_IMAGE_RATE
         under = _merge(under, {"optimiser": {"generator_lr": rate, "metric_lr": rate}})
     if recipe == "stabilised":
-        stable = {"network": {"embedding_dim": IMAGE_EMBEDDING}, "mvm": {"metric_steps": IMAGE_METRIC_STEPS}}
-        under = _merge(under, stable)
+        under = _merge(under, {"network": {"embedding_dim": IMAGE_EMBEDDING}, "mvm": IMAGE_MVM})
     return _merge(under, TOY_FACES) if data == FACES else under
 
 

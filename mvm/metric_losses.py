@@ -6,8 +6,10 @@ With embeddings of anchors a and positives p (the paper: real) and negatives n (
     direction_triplet   L_apn = relu(d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a))              (Eq. 2)
     softplus_triplet    softplus(d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a))      (published StyleGAN2 variant)
 
-Every loss takes `(..., B, n)` three times and returns the batch mean per variant, `(...)`. `pml:NAME` names any loss of
-pytorch-metric-learning, with any of its miners.
+Every loss takes `(..., B, n)` three times and returns the mean over triplets per variant, `(...)`. Triplet i is (a_i,
+p_i, n_i), as in the paper; or, in groups of k points, each of a group's anchors meets each of its k pairs (p_j, n_j):
+k times the triplets of the same embeddings, and a steadier mean. `pml:NAME` names any loss of pytorch-metric-learning,
+with any of its miners.
 """
 
 from __future__ import annotations
@@ -23,34 +25,57 @@ __all__ = ["METRIC_LOSSES", "PytorchMetricLearningLoss", "metric_loss"]
 MetricLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def _violation(anchor: Tensor, positive: Tensor, negative: Tensor, *, alpha: float) -> Tensor:
-    """d²(a, p) − d²(a, n) + α, per triplet: `(..., B)`."""
-    return (anchor - positive).square().sum(-1) - (anchor - negative).square().sum(-1) + alpha
+def _violation(anchor: Tensor, positive: Tensor, negative: Tensor, *, alpha: float, group: int) -> Tensor:
+    """d²(a, p) − d²(a, n) + α, per triplet: `(..., triplets)`."""
+    if group == 1:
+        return (anchor - positive).square().sum(-1) - (anchor - negative).square().sum(-1) + alpha
+    a, p, n = (_grouped(e, group) for e in (anchor, positive, negative))
+    of_pair = p.square().sum(-1) - n.square().sum(-1) + alpha  # |a|² cancels: all triplets are one matrix product
+    return (of_pair.unsqueeze(-2) - 2 * a @ (p - n).mT).flatten(-3)
 
 
-def _direction(anchor: Tensor, positive: Tensor, negative: Tensor, *, gamma: float, summed: bool) -> Tensor:
-    """γ cos(n − a, p − a), per triplet: `(..., B)`; summed over the batch as in the published code if asked."""
+def _direction(anchor: Tensor, positive: Tensor, negative: Tensor, *, gamma: float, summed: bool, group: int) -> Tensor:
+    """γ cos(n − a, p − a), per triplet: `(..., triplets)`; summed over the batch as in the published code if asked."""
     if gamma == 0:
         return anchor.new_zeros(())
+    if group > 1:
+        anchor = _grouped(anchor, group).unsqueeze(-2)
+        positive, negative = (_grouped(e, group).unsqueeze(-3) for e in (positive, negative))
     cosine = F.cosine_similarity(negative - anchor, positive - anchor, dim=-1, eps=1e-6)
-    return gamma * (cosine.sum(-1, keepdim=True) if summed else cosine)
+    if group > 1:
+        cosine = cosine.flatten(-3)
+    return gamma * (cosine.sum(-1, keepdim=True) / group if summed else cosine)
 
 
-def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, *, alpha: float, **_: object) -> Tensor:
+def _grouped(embedded: Tensor, size: int) -> Tensor:
+    """`(..., B, n)` as `(..., B // size, size, n)`; what is left over is dropped."""
+    count = embedded.shape[-2] // size
+    return embedded[..., : count * size, :].unflatten(-2, (count, size))
+
+
+def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, *, alpha: float, group: int = 1, **_: object) -> Tensor:
     """Hinge triplet loss (Def. 3.5).
 
     Args:
         anchor, positive, negative: embeddings `(..., B, n)`.
         alpha: margin α in squared embedding units.
+        group: points that are crossed with each other; 1 is one triplet a point (the paper).
 
     Returns:
-        Batch mean per variant, `(...)`.
+        Mean over triplets per variant, `(...)`.
     """
-    return _violation(anchor, positive, negative, alpha=alpha).relu().mean(-1)
+    return _violation(anchor, positive, negative, alpha=alpha, group=group).relu().mean(-1)
 
 
 def direction_triplet(
-    anchor: Tensor, positive: Tensor, negative: Tensor, *, alpha: float, gamma: float, summed: bool = False
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    alpha: float,
+    gamma: float,
+    summed: bool = False,
+    group: int = 1,
 ) -> Tensor:
     """Direction-regularised hinge triplet loss (Eq. 2).
 
@@ -59,25 +84,33 @@ def direction_triplet(
         alpha: margin α in squared embedding units.
         gamma: direction weight γ.
         summed: sum the cosines over the batch (published code: effective γ is γ·B) instead of one per triplet.
+        group: points that are crossed with each other; 1 is one triplet a point (the paper).
 
     Returns:
-        Batch mean per variant, `(...)`.
+        Mean over triplets per variant, `(...)`.
     """
-    inside = _violation(anchor, positive, negative, alpha=alpha)
-    inside = inside - _direction(anchor, positive, negative, gamma=gamma, summed=summed)
+    inside = _violation(anchor, positive, negative, alpha=alpha, group=group)
+    inside = inside - _direction(anchor, positive, negative, gamma=gamma, summed=summed, group=group)
     return inside.relu().mean(-1)
 
 
 def softplus_triplet(
-    anchor: Tensor, positive: Tensor, negative: Tensor, *, alpha: float, gamma: float, summed: bool = False
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    alpha: float,
+    gamma: float,
+    summed: bool = False,
+    group: int = 1,
 ) -> Tensor:
     """Smooth form of `direction_triplet`: never exactly zero, so that every triplet keeps a gradient.
 
     The published StyleGAN2 variant uses it with margin 3, γ = 0.1 and unit-length embeddings. Arguments and result
     as in `direction_triplet`.
     """
-    inside = _violation(anchor, positive, negative, alpha=alpha)
-    inside = inside - _direction(anchor, positive, negative, gamma=gamma, summed=summed)
+    inside = _violation(anchor, positive, negative, alpha=alpha, group=group)
+    inside = inside - _direction(anchor, positive, negative, gamma=gamma, summed=summed, group=group)
     return F.softplus(inside).mean(-1)
 
 
@@ -133,7 +166,7 @@ class PytorchMetricLearningLoss:
             ) from None
 
     def __call__(self, anchor: Tensor, positive: Tensor, negative: Tensor, **_: object) -> Tensor:
-        """Arguments and result as in `direction_triplet`; the loss's own settings apply, not α and γ."""
+        """Arguments and result as in `direction_triplet`; the loss's own settings apply, not α, γ and the group."""
         leading = anchor.shape[:-2]
         flat = [e.reshape(-1, *e.shape[-2:]) for e in (anchor, positive, negative)]
         return torch.stack([self._one(*variant) for variant in zip(*flat, strict=True)]).reshape(leading)

@@ -156,7 +156,7 @@ def test_help_shows_every_setting_with_its_bounds(cli):
     for name in Config().flat():
         shown = "--" + name.replace("_", "-") + " " in text
         assert shown == (name != "schema_version"), name
-    assert "α: margin of the triplet loss (0 to 100); default: 0.1" in text
+    assert "α: margin of the triplet loss (0 to 100); default: 0.03" in text
     assert "default: centroid diameter both" in text
     for name, kind in MANIFOLDS.items():
         (line,) = re.findall(rf"^  {name} +(.*)$", result.out, re.MULTILINE)

@@ -98,6 +98,7 @@ def test_recipes_differ_as_the_method_says():
         "recipe": "paper",
         "mvm.anchors": "real",
         "mvm.alpha": 1.0,
+        "mvm.pairs": 1,
         "mvm.gamma": 0.01,
         "mvm.lipschitz": 0.0,
         "mvm.fresh_batches": True,
@@ -137,7 +138,7 @@ def test_what_all_recipes_share_is_the_papers():
         assert config.optimiser.generator_betas == (0.0, 0.9)
         assert config.optimiser.metric_betas == (0.5, 0.999)
     stable = Config.make()
-    assert (stable.mvm.anchors, stable.mvm.alpha, stable.mvm.gamma, stable.mvm.lipschitz) == ("fake", 0.1, 0.0, 1.0)
+    assert (stable.mvm.anchors, stable.mvm.alpha, stable.mvm.gamma, stable.mvm.lipschitz) == ("fake", 0.03, 0.0, 1.0)
     assert stable.optimiser.ema == 0.999
     assert (stable.optimiser.decay_from, stable.optimiser.decay_to) == (0.5, 0.02)
 

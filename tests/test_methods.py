@@ -23,7 +23,7 @@ def config(*, variants=("centroid", "both", "covariance+hausdorff"), seeds=(0, 4
         seeds=seeds,
         batch=BATCH,
         weights={"diameter": 0.7, "hausdorff": 0.2, "covariance": 3.0},
-        mvm={"anchors": "real", "gamma": 0.3, "lipschitz": 0.0, "alpha": 2.0} | mvm,
+        mvm={"anchors": "real", "gamma": 0.3, "lipschitz": 0.0, "alpha": 2.0, "pairs": 1} | mvm,
     )
 
 
@@ -140,6 +140,22 @@ def test_fake_anchors_and_positives_have_real_negatives():
         torch.testing.assert_close(loss.total[v].item(), equation_2(settings, a[v], p[v], n[v]))
     gradients = torch.autograd.grad(loss.total.sum(), list(built.generator.parameters()), allow_unused=True)
     assert gradients == (None,) * len(gradients)
+
+
+@pytest.mark.parametrize(("pairs", "size"), [(4, 4), (5, 4), (9, 6), (12, 6), (4096, 6)])
+def test_pairs_are_of_another_group_than_the_anchors_they_meet(pairs, size):
+    """Each of a group's anchors, with the group before it as positives; two groups at least."""
+    settings = config(gamma=0.0, anchors="fake", pairs=pairs)
+    built, stream_of_step = method(settings), draws(settings)
+    built.generator_loss(stream_of_step)
+    loss = built.critic_loss(stream_of_step)
+    same = draws(settings)
+    n, a = built.metric(same.real(BATCH)), built.metric(built.generator(same.noise(BATCH)))
+    met = [(i, (j - size) % BATCH, j) for i in range(BATCH) for j in range(BATCH) if i // size == j // size]
+    assert not any(i == positive for i, positive, _ in met)
+    i, positive, j = (list(one) for one in zip(*met, strict=True))
+    for v in range(6):
+        torch.testing.assert_close(loss.total[v].item(), equation_2(settings, a[v, i], a[v, positive], n[v, j]))
 
 
 @pytest.mark.parametrize("anchors", ["real", "fake"])

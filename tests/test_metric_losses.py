@@ -91,6 +91,23 @@ def test_direction_regularised_loss_is_equation_2(leading, summed, alpha, gamma,
 
 
 @pytest.mark.parametrize("leading", LEADING)
+@pytest.mark.parametrize("summed", [False, True])
+@pytest.mark.parametrize("gamma", [0.0, 0.1])
+@pytest.mark.parametrize("loss", [triplet, direction_triplet, softplus_triplet])
+@pytest.mark.parametrize("group", [2, 3, 7])
+def test_in_groups_each_anchor_meets_each_pair(leading, summed, gamma, loss, group):
+    """Every triplet is written out; of seven points, two groups of three leave one over."""
+    batch = triplets(*leading, 7, 4)
+    got = loss(*batch, alpha=1.0, gamma=gamma, summed=summed, group=group)
+    met = [(g + i, g + j) for g in range(0, 7 - group + 1, group) for i in range(group) for j in range(group)]
+    anchors, pairs = zip(*met, strict=True)
+    a, p, n = (e[..., list(chosen), :] for e, chosen in zip(batch, (anchors, pairs, pairs), strict=True))
+    expected = loss(a, p, n, alpha=1.0, gamma=gamma / group if summed else gamma, summed=summed)
+    torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
+    assert got.shape == leading
+
+
+@pytest.mark.parametrize("leading", LEADING)
 @pytest.mark.parametrize("alpha", [0.0, 1.0, 3.0])
 def test_triplet_is_definition_3_5_and_knows_no_direction(leading, alpha):
     a, p, n = triplets(*leading, 7, 4)
@@ -116,9 +133,11 @@ def test_triplet_is_the_librarys_with_squared_plain_distances():
 
 @pytest.mark.parametrize("summed", [False, True])
 @pytest.mark.parametrize("loss", [direction_triplet, softplus_triplet])
-def test_gradient(loss, summed):
+@pytest.mark.parametrize("group", [1, 2])
+def test_gradient(loss, summed, group):
     inputs = tuple(e.requires_grad_() for e in triplets(2, 5, 3))
-    assert torch.autograd.gradcheck(lambda a, p, n: loss(a, p, n, alpha=1.0, gamma=0.3, summed=summed), inputs)
+    how = {"alpha": 1.0, "gamma": 0.3, "summed": summed, "group": group}
+    assert torch.autograd.gradcheck(lambda a, p, n: loss(a, p, n, **how), inputs)
 
 
 def test_a_satisfied_hinge_is_silent_and_its_smooth_form_is_not():

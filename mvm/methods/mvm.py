@@ -43,6 +43,13 @@ class MvMSettings(Settings):
         description="whose points are the triplets' anchors and positives; the other side's are the negatives "
         "(the paper: real)",
     )
+    pairs: int = Field(
+        1,
+        ge=1,
+        le=4096,
+        description="pairs of a positive and a negative that each anchor meets, in groups of as many points (half the "
+        "batch at most); 1 is one triplet a point (the paper)",
+    )
     alpha: float = Field(1.0, ge=0, le=100, description="α: margin of the triplet loss")
     gamma: float = Field(0.0, ge=0, le=10, description="γ: weight of the direction regulariser (the paper: 0.01)")
     summed_cosines: bool = Field(False, description="sum the cosines over the batch, as the published code does")
@@ -92,7 +99,7 @@ class MvM(Method):
     settings = MvMSettings
     matches_descriptors = True
     recipes: ClassVar = {
-        "stabilised": {"mvm": {"anchors": "fake", "alpha": 0.1}},
+        "stabilised": {"mvm": {"anchors": "fake", "alpha": 0.03, "pairs": 64}, "optimiser": {"metric_lr": 2e-3}},
         "paper": {
             "mvm": {"gamma": 0.01, "lipschitz": 0.0, "fresh_batches": True},
             "optimiser": TOY_RATES | {"decay_to": 1.0, "ema": 0.0},
@@ -117,6 +124,8 @@ class MvM(Method):
         self.metric_loss = metric_loss(config.mvm.metric_loss, config.mvm.miner)
         # a loss of pytorch-metric-learning pairs every anchor with every positive: they must be two batches
         self.fresh = config.mvm.fresh_batches or config.mvm.metric_loss.startswith("pml:")
+        # two groups at least: the other's anchors are one's positives, so that no point is its own positive
+        self.group = self.batch // max(2, -(-self.batch // config.mvm.pairs))
         self.critic_steps = config.mvm.metric_steps
         used = {name for variant in config.variants for name in descriptors_of(variant)}
         self.terms = [name for name in DESCRIPTORS if name in used]
@@ -157,8 +166,9 @@ class MvM(Method):
         else:
             sides, self.left = self.left or self._embedded(draws), None
             (anchor, a), (negative, n) = reversed(sides) if on_fakes else sides
-            p = a.roll(1, dims=-2)  # the batch is independent draws: each point's neighbour is a random positive
-        terms = {"triplet": self.metric_loss(a, p, n, alpha=s.alpha, gamma=s.gamma, summed=s.summed_cosines)}
+            p = a.roll(self.group, dims=-2)  # the batch is independent draws: any other point is a random positive
+        how = {"alpha": s.alpha, "gamma": s.gamma, "summed": s.summed_cosines, "group": self.group}
+        terms = {"triplet": self.metric_loss(a, p, n, **how)}
         total = terms["triplet"]
         if s.lipschitz:
             terms["slope"] = self._slope_excess(anchor, negative, draws)
