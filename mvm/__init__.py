@@ -12,9 +12,13 @@ if TYPE_CHECKING:
 
 __all__ = ["load"]
 
-# Threads of one training would otherwise spin while they wait for each other, and take the processor from all others:
-# without spinning, pictures on two threads train 2.5 times as fast beside the app. Read when torch is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Threads of one training would otherwise spin for as long as they wait for each other, and take the processor from all
+# others: beside the app pictures then train at less than half the rate. Put to sleep at once, they are woken for every
+# operation, which costs many variants a third. So they spin for some microseconds first. Read when torch is imported.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 
 
 def load(run: str | Path, *, variant: str | None = None, seed: int | None = None, best: bool = False) -> Trained:
