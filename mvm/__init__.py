@@ -20,7 +20,6 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
-
 def load(run: str | Path, *, variant: str | None = None, seed: int | None = None, best: bool = False) -> Trained:
     """A run's generator and metric, ready to use: see `mvm.trained.load`."""
     from mvm import trained  # torch takes seconds, and not all who import this package need it
