@@ -11,7 +11,7 @@ from app import plots
 from app.controls import descriptor_weights, label_of, model_widgets, used_descriptors, variant_choice
 from app.state import Page, runs
 from app.transport import ask
-from mvm.config import FACES, OF_DATA, RECIPES, Config, ConfigError
+from mvm.config import FACES, OF_DATA, OF_IMAGES, OF_POINTS, RECIPES, Config, ConfigError
 from mvm.methods import METHODS
 from mvm.runs import Run
 
@@ -20,8 +20,6 @@ __all__ = ["NEXT_RUN", "experiment"]
 SHOWN = "shown run"  # beside the recipes
 NEXT_RUN = "The run that **Train** makes. While the shown run trains, the weights act on it at once."
 
-OF_POINTS = ("width", "depth", "activation", "generator_activation", "frequencies", "unit_embedding")
-OF_IMAGES = ("channels", "metric_channels")
 BATCHES = {False: [2**k for k in range(4, 13)], True: [2**k for k in range(3, 10)]}
 
 

@@ -243,7 +243,7 @@ def _quartiles(values: np.ndarray) -> np.ndarray:
 def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Settings that are not the same in all runs, and what happened to them by hand: one word per run, by name.
 
-    A setting of a method that a run is not trained by is a dash.
+    A setting that has no part in a run, of another method or of networks for other data, is a dash.
     """
     flats = [run.config.flat(used=True) for run in runs]
     table = {}

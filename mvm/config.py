@@ -20,6 +20,8 @@ from toy_manifolds import MANIFOLDS
 __all__ = [
     "FACES",
     "OF_DATA",
+    "OF_IMAGES",
+    "OF_POINTS",
     "RECIPES",
     "SCHEMA",
     "Config",
@@ -33,6 +35,8 @@ SCHEMA = 2
 FACES = "faces"  # the data set of toy faces
 POINT_FILES = (".csv", ".npy")
 OF_DATA = ("data", "settings", "ambient_dim", "size")  # fields that say which data, and belong together
+OF_POINTS = ("width", "depth", "activation", "generator_activation", "frequencies")  # of the networks' settings
+OF_IMAGES = ("channels", "metric_channels")
 
 
 Weights = create_model(
@@ -52,8 +56,8 @@ Activation = Literal["relu", "leaky_relu", "silu", "swish4"]
 class NetworkSettings(Settings):
     """Sizes of the generator f_θ and the metric network g_w."""
 
-    width: int = Field(64, ge=4, le=2048, description="units in each hidden layer of both networks")
-    depth: int = Field(3, ge=1, le=8, description="hidden layers of both networks")
+    width: int = Field(64, ge=4, le=2048, description="points: units in each hidden layer of both networks")
+    depth: int = Field(3, ge=1, le=8, description="points: hidden layers of both networks")
     activation: Activation = Field(
         "relu", title="Metric activation", description="points: the metric's non-linearity; smooth ones scatter fakes"
     )
@@ -182,8 +186,6 @@ class Config(MethodSettings):
             raise ValueError(f"recipe: {self.method} has {known}, not {self.recipe!r}")
         if self.is_images and not METHODS[self.method].makes_images:
             raise ValueError(f"method: {self.method} has no networks for pictures; choose another for {self.data}")
-        if self.is_images and self.network.unit_embedding:
-            raise ValueError("network.unit_embedding: picture networks have no such layer")
         if not METHODS[self.method].matches_descriptors:
             if self.variants != (self.method,):
                 raise ValueError(f"variants: {self.method} matches no descriptors; leave variants out")
@@ -269,13 +271,16 @@ class Config(MethodSettings):
         return f"did you mean {' or '.join(close)}?" if close else "`python -m mvm train --help` lists them"
 
     def flat(self, *, used: bool = False) -> dict[str, Any]:
-        """Every setting by its dotted name; of the `used` ones, those of other methods are left out."""
-        flat, others = {}, {*METHODS} - {self.method} if used else ()
+        """Every setting by its dotted name; of the `used` ones, those of other methods and networks are left out."""
+        flat = {}
         for name, value in self:
-            if name not in others:
-                dotted = isinstance(value, BaseModel)
-                flat |= {f"{name}.{key}": item for key, item in value} if dotted else {name: value}
-        return flat
+            dotted = isinstance(value, BaseModel)
+            flat |= {f"{name}.{key}": item for key, item in value} if dotted else {name: value}
+        if not used:
+            return flat
+        others = {f"network.{key}" for key in (OF_POINTS if self.is_images else OF_IMAGES)}
+        others |= {f"{method}.{key}" for method in METHODS if method != self.method for key, _ in getattr(self, method)}
+        return {name: value for name, value in flat.items() if name not in others}
 
 
 def are_images(data: str) -> bool:

@@ -151,7 +151,8 @@ class Experiment:
             bf16 = config.precision == "bf16" or (config.precision == "auto" and _computes_bf16(self.device))
             return image_networks(
                 self.data.size, [stream(seed, -1) for seed in config.seeds], copies=copies, noise_dim=inputs,
-                embedding_dim=net.embedding_dim, channels=net.channels, metric_channels=net.metric_channels, bf16=bf16,
+                embedding_dim=net.embedding_dim, channels=net.channels, metric_channels=net.metric_channels,
+                unit_length=net.unit_embedding, bf16=bf16,
             )  # fmt: skip
         sizes = [inputs, *[net.width] * net.depth, dim]
         generator = StackedMLP(sizes, streams, copies=copies, activation=net.generator_activation)

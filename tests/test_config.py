@@ -121,6 +121,22 @@ def test_recipes_differ_as_the_method_says():
     assert difference("published") == published
 
 
+@pytest.mark.parametrize(
+    ("values", "used", "unused"),
+    [
+        ({}, ("mvm.pairs", "network.width"), ("wgan.clip", "network.channels", "network.metric_channels")),
+        ({"data": "faces"}, ("mvm.pairs", "network.channels"), ("network.width", "network.frequencies")),
+        ({"method": "wgan_gp"}, ("wgan_gp.penalty", "network.width"), ("mvm.alpha", "wgan.clip")),
+    ],
+)
+def test_used_settings_are_those_that_have_a_part(values: dict[str, Any], used: tuple[str, ...], unused):
+    config = Config.make(**values)
+    every, flat = config.flat(), config.flat(used=True)
+    assert {*used, "data", "optimiser.metric_lr", "network.noise_dim"} <= {*flat}
+    assert {*unused} <= {*every} - {*flat}
+    assert flat == {name: value for name, value in every.items() if name in flat}
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_waves_are_this_labs_for_points(method: str):
     assert Config.make(method=method).network.frequencies == (2.0, 4.0)

@@ -144,7 +144,6 @@ def test_work_ahead_is_begun_before_it_is_asked_for_and_dropped_after_a_jump() -
         ({"data": "celeba-64"}, "unknown 'celeba-64'; give a file ending in .csv or .npy, or one of circle"),
         ({"data": "faces", "size": 20}, "power of two"),
         ({"data": "faces", "method": "flow_matching"}, "flow_matching has no networks for pictures"),
-        ({"data": "faces", "network": {"unit_embedding": True}}, "unit_embedding"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_one_line(values: dict, says: str) -> None:
@@ -171,6 +170,14 @@ def test_a_stack_is_its_members() -> None:
         torch.testing.assert_close(flat[member].view(3, SIZE, SIZE, 3).permute(0, 3, 1, 2), images)
         embedded = ImageStack(metrics, size=SIZE, takes_images=True)(flat)
         torch.testing.assert_close(embedded[member], metrics[member](images), atol=1e-5, rtol=1e-5)
+
+
+def test_embeddings_of_unit_length() -> None:
+    config = faces(network={"channels": 4, "metric_channels": 4, "unit_embedding": True})
+    experiment = Experiment(config, load_data(config))
+    experiment.advance()
+    length = experiment.metric(experiment.draws.at(0).real(5)).norm(dim=-1)
+    torch.testing.assert_close(length, torch.ones_like(length))
 
 
 def test_equal_seeds_start_equal_and_train_apart() -> None:

@@ -104,13 +104,17 @@ class ResNetMetric(nn.Module):
         size: pixels each way, a power of two from 8.
         embedding_dim: n.
         channels: of the first convolution; each further one doubles them.
+        unit_length: scale each embedding to Euclidean length 1.
 
     Raises:
         ConfigError: size is no power of two from 8.
     """
 
-    def __init__(self, size: int = 64, *, embedding_dim: int = 10, channels: int = 32) -> None:
+    def __init__(
+        self, size: int = 64, *, embedding_dim: int = 10, channels: int = 32, unit_length: bool = False
+    ) -> None:
         super().__init__()
+        self.unit_length = unit_length
         widths = [3, *(channels * 2**i for i in range(_doublings(size, 2)))]
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
         self.output = nn.Linear(widths[-1], embedding_dim)
@@ -121,7 +125,8 @@ class ResNetMetric(nn.Module):
             x = F.leaky_relu(convolution(x), 0.2)
         x = _full(F.max_pool2d(x, 2).flatten(1), self.output)
         with torch.autocast(x.device.type, enabled=False):
-            return self.output(x)
+            x = self.output(x)
+            return F.normalize(x, dim=-1) if self.unit_length else x
 
 
 class ImageStack(nn.Module):
@@ -174,6 +179,7 @@ def image_networks(
     embedding_dim: int,
     channels: int,
     metric_channels: int,
+    unit_length: bool = False,
     bf16: bool = False,
 ) -> tuple[ImageStack, ImageStack]:
     """Generators and metrics of V = copies · len(seeds) members, seeds vary fastest; equal seeds start equal.
@@ -183,7 +189,7 @@ def image_networks(
         seeds: of the first weights, 64-bit.
         copies: variants per seed.
         noise_dim, embedding_dim: m and n.
-        channels, metric_channels: see `ResNetGenerator` and `ResNetMetric`.
+        channels, metric_channels, unit_length: see `ResNetGenerator` and `ResNetMetric`.
         bf16: see `ImageStack`.
     """
 
@@ -198,7 +204,9 @@ def image_networks(
 
     generator = stack(lambda: ResNetGenerator(size, noise_dim=noise_dim, channels=channels), 0, gives_images=True)
     metric = stack(
-        lambda: ResNetMetric(size, embedding_dim=embedding_dim, channels=metric_channels), 1, takes_images=True
+        lambda: ResNetMetric(size, embedding_dim=embedding_dim, channels=metric_channels, unit_length=unit_length),
+        1,
+        takes_images=True,
     )
     return generator, metric
 
