@@ -25,26 +25,21 @@ __all__ = ["METRIC_LOSSES", "PytorchMetricLearningLoss", "metric_loss"]
 MetricLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def _violation(anchor: Tensor, positive: Tensor, negative: Tensor, *, alpha: float, group: int) -> Tensor:
-    """d²(a, p) − d²(a, n) + α, per triplet: `(..., triplets)`."""
+def _inside(
+    a: Tensor, p: Tensor, n: Tensor, *, alpha: float, gamma: float = 0.0, summed: bool = False, group: int = 1
+) -> Tensor:
+    """d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a), per triplet: `(..., triplets)`."""
     if group == 1:
-        return (anchor - positive).square().sum(-1) - (anchor - negative).square().sum(-1) + alpha
-    a, p, n = (_grouped(e, group) for e in (anchor, positive, negative))
-    of_pair = p.square().sum(-1) - n.square().sum(-1) + alpha  # |a|² cancels: all triplets are one matrix product
-    return (of_pair.unsqueeze(-2) - 2 * a @ (p - n).mT).flatten(-3)
-
-
-def _direction(anchor: Tensor, positive: Tensor, negative: Tensor, *, gamma: float, summed: bool, group: int) -> Tensor:
-    """γ cos(n − a, p − a), per triplet: `(..., triplets)`; summed over the batch as in the published code if asked."""
+        violation = (a - p).square().sum(-1) - (a - n).square().sum(-1) + alpha
+    else:
+        a, p, n = (_grouped(e, group) for e in (a, p, n))
+        of_pair = p.square().sum(-1) - n.square().sum(-1) + alpha  # |a|² cancels: all triplets are one matrix product
+        violation = (of_pair.unsqueeze(-2) - 2 * a @ (p - n).mT).flatten(-3)
+        a, p, n = a.unsqueeze(-2), p.unsqueeze(-3), n.unsqueeze(-3)
     if gamma == 0:
-        return anchor.new_zeros(())
-    if group > 1:
-        anchor = _grouped(anchor, group).unsqueeze(-2)
-        positive, negative = (_grouped(e, group).unsqueeze(-3) for e in (positive, negative))
-    cosine = F.cosine_similarity(negative - anchor, positive - anchor, dim=-1, eps=1e-6)
-    if group > 1:
-        cosine = cosine.flatten(-3)
-    return gamma * (cosine.sum(-1, keepdim=True) / group if summed else cosine)
+        return violation
+    cosine = F.cosine_similarity(n - a, p - a, dim=-1, eps=1e-6).reshape(violation.shape)
+    return violation - gamma * (cosine.sum(-1, keepdim=True) / group if summed else cosine)
 
 
 def _grouped(embedded: Tensor, size: int) -> Tensor:
@@ -54,29 +49,11 @@ def _grouped(embedded: Tensor, size: int) -> Tensor:
 
 
 def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, *, alpha: float, group: int = 1, **_: object) -> Tensor:
-    """Hinge triplet loss (Def. 3.5).
-
-    Args:
-        anchor, positive, negative: embeddings `(..., B, n)`.
-        alpha: margin α in squared embedding units.
-        group: points that are crossed with each other; 1 is one triplet a point (the paper).
-
-    Returns:
-        Mean over triplets per variant, `(...)`.
-    """
-    return _violation(anchor, positive, negative, alpha=alpha, group=group).relu().mean(-1)
+    """Hinge triplet loss (Def. 3.5); arguments and result as in `direction_triplet`, without a direction."""
+    return _inside(anchor, positive, negative, alpha=alpha, group=group).relu().mean(-1)
 
 
-def direction_triplet(
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
-    *,
-    alpha: float,
-    gamma: float,
-    summed: bool = False,
-    group: int = 1,
-) -> Tensor:
+def direction_triplet(anchor: Tensor, positive: Tensor, negative: Tensor, **settings: float) -> Tensor:
     """Direction-regularised hinge triplet loss (Eq. 2).
 
     Args:
@@ -84,34 +61,21 @@ def direction_triplet(
         alpha: margin α in squared embedding units.
         gamma: direction weight γ.
         summed: sum the cosines over the batch (published code: effective γ is γ·B) instead of one per triplet.
-        group: points that are crossed with each other; 1 is one triplet a point (the paper).
+        group: points that meet each other, k; 1 is one triplet a point (the paper).
 
     Returns:
         Mean over triplets per variant, `(...)`.
     """
-    inside = _violation(anchor, positive, negative, alpha=alpha, group=group)
-    inside = inside - _direction(anchor, positive, negative, gamma=gamma, summed=summed, group=group)
-    return inside.relu().mean(-1)
+    return _inside(anchor, positive, negative, **settings).relu().mean(-1)
 
 
-def softplus_triplet(
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
-    *,
-    alpha: float,
-    gamma: float,
-    summed: bool = False,
-    group: int = 1,
-) -> Tensor:
+def softplus_triplet(anchor: Tensor, positive: Tensor, negative: Tensor, **settings: float) -> Tensor:
     """Smooth form of `direction_triplet`: never exactly zero, so that every triplet keeps a gradient.
 
     The published StyleGAN2 variant uses it with margin 3, γ = 0.1 and unit-length embeddings. Arguments and result
     as in `direction_triplet`.
     """
-    inside = _violation(anchor, positive, negative, alpha=alpha, group=group)
-    inside = inside - _direction(anchor, positive, negative, gamma=gamma, summed=summed, group=group)
-    return F.softplus(inside).mean(-1)
+    return F.softplus(_inside(anchor, positive, negative, **settings)).mean(-1)
 
 
 UNREPEATABLE = {
