@@ -36,6 +36,7 @@ CHANGES: dict[str, dict[str, object]] = {
     "groups of 16": {"mvm.pairs": 16},
     "margin α = 1": {"mvm.alpha": 1.0},
     "margin α = 0.1": {"mvm.alpha": 0.1},
+    "generator's rate 3e-3": {"optimiser.generator_lr": 3e-3},
     "metric's rate 3e-3": {"optimiser.metric_lr": 3e-3},
     "both rates 1e-3": {"optimiser.generator_lr": 1e-3, "optimiser.metric_lr": 1e-3},
     "both rates 6e-3": {"optimiser.generator_lr": 6e-3, "optimiser.metric_lr": 6e-3},
@@ -45,7 +46,7 @@ CHANGES: dict[str, dict[str, object]] = {
     "slope penalty 0.3": {"mvm.lipschitz": 0.3},
     "slope on the whole batch": {"mvm.lipschitz_share": 1.0},
     "γ = 0.01": {"mvm.gamma": 0.01},
-    "decay from one tenth": {"optimiser.decay_from": 0.1},
+    "decay from one half": {"optimiser.decay_from": 0.5},
     "no decay": {"optimiser.decay_to": 1.0},
     "no averaging": {"optimiser.ema": 0.0},
     "n = 32": {"network.embedding_dim": 32},
@@ -60,7 +61,7 @@ CHANGES: dict[str, dict[str, object]] = {
     "waves of frequency 1, 2 and 4": {"network.frequencies": (1.0, 2.0, 4.0)},
     "width 128": {"network.width": 128},
     "batch 1024": {"batch": 1024},
-    "twice the steps": {"steps": 8000},
+    "half the steps": {"steps": 4000},
     "covariance matched too": {"variants": ("centroid+diameter+covariance",)},
 }
 
@@ -73,7 +74,7 @@ def main() -> None:
     which.add_argument("--triplets", action="store_true", help="this lab's triplets and the paper's, on all manifolds")
     which.add_argument("--waves", action="store_true", help="the metric without its waves, on all manifolds")
     which.add_argument("--told", action="store_true", help="what the generator reaches if it is told the answer")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=Config.model_fields["steps"].default)
     parser.add_argument("--manifolds", nargs="+", choices=MANIFOLDS, help="only these")
     parser.add_argument("--seeds", type=int, default=5, help="how many (default 5; of the tuning's, there are 3)")
     parser.add_argument("--points", type=int, default=POINTS, help=f"that each seed is scored on (default {POINTS})")

@@ -126,6 +126,7 @@ IMAGES = {  # what is other than for points, in every recipe: the paper's sizes
 IMAGE_RATE, PAPER_IMAGE_RATE = 1e-3, 1e-4  # of both players; peers' papers have their own
 IMAGE_EMBEDDING = 128  # dimensions, not the paper's 10: its centroid and diameter hold more of a picture
 IMAGE_MVM = {"alpha": 0.1, "pairs": 1, "metric_steps": 3}  # with one update of the metric, fakes are far too much alike
+IMAGE_DECAY = {"decay_from": 0.5}  # the rates', as of a peer's points
 TOY_FACES = {"steps": 800, "network": {"channels": 24}, "optimiser": {"ema": 0.995}}  # ten minutes on two CPU cores
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {name: method.recipes for name, method in METHODS.items()}
 
@@ -166,7 +167,7 @@ class Config(MethodSettings):
         min_length=1,
         description="each variant is trained once per seed, on that seed's batches, noise and weights",
     )
-    steps: int = Field(4000, ge=1, le=10_000_000, description="training steps")
+    steps: int = Field(8000, ge=1, le=10_000_000, description="training steps")
     batch: int = Field(256, ge=2, le=65_536, description="points per batch")
     weights: Weights = Field(Weights(), description="descriptor weights")
     network: NetworkSettings = Field(NetworkSettings(), description="networks")
@@ -339,7 +340,8 @@ def _defaults(values: dict[str, Any]) -> dict[str, Any]:
         rate = IMAGE_RATE if recipe == "stabilised" else PAPER_IMAGE_RATE
         under = _merge(under, {"optimiser": {"generator_lr": rate, "metric_lr": rate}})
     if recipe == "stabilised":
-        under = _merge(under, {"network": {"embedding_dim": IMAGE_EMBEDDING}, "mvm": IMAGE_MVM})
+        of_images = {"network": {"embedding_dim": IMAGE_EMBEDDING}, "optimiser": IMAGE_DECAY, "mvm": IMAGE_MVM}
+        under = _merge(under, of_images)
     return _merge(under, TOY_FACES) if data == FACES else under
 
 

@@ -105,6 +105,7 @@ def test_recipes_differ_as_the_method_says():
         "network.frequencies": (),
         "optimiser.generator_lr": 1e-3,
         "optimiser.metric_lr": 1e-3,
+        "optimiser.decay_from": 0.5,
         "optimiser.decay_to": 1.0,
         "optimiser.ema": 0.0,
     }
@@ -156,7 +157,7 @@ def test_what_all_recipes_share_is_the_papers():
     stable = Config.make()
     assert (stable.mvm.anchors, stable.mvm.alpha, stable.mvm.gamma, stable.mvm.lipschitz) == ("fake", 0.03, 0.0, 1.0)
     assert stable.optimiser.ema == 0.999
-    assert (stable.optimiser.decay_from, stable.optimiser.decay_to) == (0.5, 0.02)
+    assert (stable.optimiser.decay_from, stable.optimiser.decay_to) == (0.2, 0.02)
 
 
 def test_given_values_lie_over_the_recipes():

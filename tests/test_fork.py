@@ -16,7 +16,9 @@ from mvm.recorder import Stopped, train
 from mvm.runs import Run, RunError, launch
 
 STEPS = 120
-PLAN = {"steps": STEPS, "checkpoints": 6, "snapshots": 12, "seeds": (0, 1)}  # kept every 20, snapshots every 10
+PLAN = {  # kept every 20, snapshots every 10
+    "steps": STEPS, "checkpoints": 6, "snapshots": 12, "seeds": (0, 1), "optimiser": {"decay_from": 0.5},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,7 @@ def test_a_fork_that_changes_nothing_repeats_the_run(run):
 
 
 def test_branches_part_when_the_change_acts_and_not_before(run):
-    """decay_from: the rates are the same until 60 % of the run, and others from then on."""
+    """decay_from: the rates are the same until half of the run, and others from then on."""
     made = finish(fork(run, 40, {"optimiser.decay_from": 0.6}, name="later"))
     steps, distance = Branches(run, made).distance()
     assert (distance[steps <= 60] == 0).all()

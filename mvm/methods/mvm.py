@@ -99,7 +99,10 @@ class MvM(Method):
     settings = MvMSettings
     matches_descriptors = True
     recipes: ClassVar = {
-        "stabilised": {"mvm": {"anchors": "fake", "alpha": 0.03, "pairs": 64}, "optimiser": {"metric_lr": 2e-3}},
+        "stabilised": {
+            "mvm": {"anchors": "fake", "alpha": 0.03, "pairs": 64},
+            "optimiser": {"generator_lr": 3.5e-3, "metric_lr": 2e-3, "decay_from": 0.2},
+        },
         "paper": {
             "mvm": {"gamma": 0.01, "lipschitz": 0.0, "fresh_batches": True},
             "optimiser": TOY_RATES | {"decay_to": 1.0, "ema": 0.0},
