@@ -61,7 +61,7 @@ CHANGES: dict[str, dict[str, object]] = {
     "waves of frequency 1, 2 and 4": {"network.frequencies": (1.0, 2.0, 4.0)},
     "width 128": {"network.width": 128},
     "batch 1024": {"batch": 1024},
-    "half the steps": {"steps": 4000},
+    "half the steps": {"steps": 0.5},  # in units of the config's
     "covariance matched too": {"variants": ("centroid+diameter+covariance",)},
 }
 
@@ -165,11 +165,9 @@ def _beside_default(options: argparse.Namespace, command: str, title: str, words
 def changes(options: argparse.Namespace, command: str) -> None:
     """The default with one change each, on the tuning's manifolds."""
     names, seeds, cells = options.manifolds or list(TUNED_ON), TUNING[: options.seeds], []
-    for label, change in CHANGES.items():
-        change = change | {"steps": 2 * options.steps} if "steps" in change else change
+    for label in CHANGES:
         for data in names:
-            config = _config(options, data, seeds=seeds).with_changes(change)
-            cells.append(Cell(label, config, points=options.points))
+            cells.append(Cell(label, changed(_config(options, data, seeds=seeds), label), points=options.points))
     rows = run(cells, options.out / "tables" / "cells.jsonl", processes=options.processes)
     write_csv(options.out / "tables" / "changes.csv", rows)
     lines = []
@@ -181,6 +179,12 @@ def changes(options: argparse.Namespace, command: str) -> None:
     note = f"Median of {len(seeds)} seeds, of the tuning. s: training of all of them together on the first manifold."
     table = markdown(header, lines)
     write_section(options.out, "changes", "What one change does", f"{command} --changes", note, table)
+
+
+def changed(config: Config, label: str) -> Config:
+    """A config with one of the `CHANGES`."""
+    change = CHANGES[label]
+    return config.with_changes({k: int(config.steps * v) if k == "steps" else v for k, v in change.items()})
 
 
 def _config(
