@@ -214,6 +214,13 @@ class Config(MethodSettings):
             values = values | {"network": network}
         return values | {"schema_version": SCHEMA}
 
+    @field_validator("size")
+    @classmethod
+    def _power_of_two(cls, size: int | None) -> int | None:
+        if size is not None and size & (size - 1):
+            raise ValueError("must be a power of two")
+        return size
+
     @field_validator("seeds")
     @classmethod
     def _distinct_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:

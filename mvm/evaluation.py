@@ -36,7 +36,8 @@ __all__ = [
 
 FINAL = 2000
 AT_ONCE = 2**20  # coordinates generated at a time
-TRAIN_SAMPLE = 10_000  # training pictures that the nearest are looked for among
+GALLERY = 10_000  # training pictures that a screen or a figure looks for the nearest among
+MOST_TRAIN = 200_000  # that scores do: more than CelebA has; of a larger set this many, evenly spread
 COARSE = 16  # pixels each way by which a screen looks for the nearest: its axes are fitted 20 times as fast
 
 
@@ -55,17 +56,16 @@ def reference(
         ConfigError: Inception cannot be had.
     """
     if isinstance(data, ImageData):
-        from mvm.features import FactorRegressor, Inception, PixelPCA
+        from mvm.features import FIT, FactorRegressor, Inception, PixelPCA
         from mvm.image_scores import ImageReference
 
         real, floor = data.evaluation(n, repeat=repeat)
-        train = data.train_sample(TRAIN_SAMPLE)
-        extractors = [PixelPCA(train)]
+        extractors = [PixelPCA(data.train_sample(FIT))]
         if data.faces is not None:
             extractors.insert(0, FactorRegressor())
         if inception:
             extractors.append(Inception())
-        return ImageReference(real, floor, train, extractors)
+        return ImageReference(real, floor, data.train_parts(MOST_TRAIN), extractors, flips=data.flips)
     held_out = data.evaluation(n, repeat=repeat)
     return Reference(held_out.real, held_out.floor, manifold=data.manifold, real_coordinates=held_out.coordinates)
 
@@ -189,9 +189,9 @@ def training_gallery(config: Config) -> Gallery:
     from mvm.image_scores import Gallery
 
     data = load_images(config)
-    images, numbers = data.train_sample(TRAIN_SAMPLE), torch.from_numpy(data.train_rows(TRAIN_SAMPLE))
+    images, numbers = data.train_sample(GALLERY), torch.from_numpy(data.train_rows(GALLERY))
     features = FactorRegressor() if data.faces is not None else PixelPCA(images, size=COARSE)
-    return Gallery(images, features, numbers=numbers)
+    return Gallery(images, features, numbers=numbers, flips=data.flips)
 
 
 def sample_run(run: Run, n: int, *, seed: int = 0, best: bool = False) -> Tensor:

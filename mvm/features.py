@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from mvm.factors import load_regressor
 from mvm.settings import ConfigError
 
-__all__ = ["Extractor", "FactorRegressor", "Inception", "PixelPCA", "check_images"]
+__all__ = ["FIT", "Extractor", "FactorRegressor", "Inception", "PixelPCA", "check_images"]
 
 CHUNK = 128  # pictures taken at a time
 FIT = 2048  # reals that the axes are fitted on
@@ -45,7 +45,7 @@ class PixelPCA:
     """Pixels on the principal axes of a real sample, in units of the reals' mean deviation along them.
 
     Args:
-        real: images `(n, size, size, 3)` uint8; the axes are those of the first 2048.
+        real: images `(n, size, size, 3)` uint8; the axes are those of the first `FIT`.
         k: axes; fewer where the sample has fewer.
         size: larger pictures are averaged down to this many pixels each way.
 

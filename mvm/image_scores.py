@@ -8,6 +8,7 @@ With features x_i of the reals and y_j of the fakes (n each, in R^d; see `mvm.fe
     precision, recall, density, coverage          as in `mvm.scores`, k = 5
     memorised     share of fakes nearer to their nearest training picture than the nearest 1 % of reals are to theirs
     nearest_ratio median distance of the fakes to their nearest training picture, over that of the reals
+                  these two count a training picture's mirror image where training does, and are not asked of Inception
 
 Of toy faces the factors are known, and a network reads them in real and fake alike:
 
@@ -23,7 +24,7 @@ and coverage, Naeem et al. 2020.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -32,7 +33,7 @@ import torch
 from torch import Tensor
 
 from mvm.distances import pairwise
-from mvm.features import Extractor, FactorRegressor, check_images
+from mvm.features import Extractor, FactorRegressor, Inception, check_images
 from mvm.scores import NEIGHBOURS, SCORES, Score
 from toy_manifolds.faces import FACTORS
 
@@ -95,7 +96,8 @@ class ImageReference:
     Args:
         real: `(n, size, size, 3)` uint8, not of the training pictures.
         floor: as many more, independent of `real`.
-        train: `(m, size, size, 3)` uint8, a sample of the training pictures.
+        train: parts `(·, size, size, 3)` uint8 of the training pictures. All of them: a fake is no copy of what is left out.
+        flips: mirror images of the training pictures count as such, too.
         extractors: what to see them by. A `FactorRegressor` among them adds the scores of the factors.
         seed: of the thinning, where samples are not equally large.
 
@@ -109,19 +111,23 @@ class ImageReference:
     """
 
     def __init__(
-        self, real: Tensor, floor: Tensor, train: Tensor, extractors: Sequence[Extractor], *, seed: int = 0
+        self,
+        real: Tensor,
+        floor: Tensor,
+        train: Iterable[Tensor],
+        extractors: Sequence[Extractor],
+        *,
+        flips: bool = False,
+        seed: int = 0,
     ) -> None:
         _check("real", real, NEIGHBOURS + 1)
         _check("floor", floor, NEIGHBOURS + 1)
-        _check("train", train, 1)
         self._extractors = {extractor.name: extractor for extractor in extractors}
         if len(self._extractors) < len(extractors):
             raise ValueError(f"extractors: two of {[extractor.name for extractor in extractors]} have one name")
         self.seed = seed
-        self._samples = {
-            name: tuple(extractor(images) for images in (real, floor, train))
-            for name, extractor in self._extractors.items()
-        }
+        self._samples = {name: (extractor(real), extractor(floor)) for name, extractor in self._extractors.items()}
+        self._train = _trained_on(train, [one for one in extractors if not isinstance(one, Inception)], flips)
         self._spaces: dict[tuple[str, int], _Space] = {}
         self.size = min(len(real), len(floor))
         self.criterion = f"{extractors[0].name}.fd"
@@ -158,19 +164,34 @@ class ImageReference:
 
     def _space(self, name: str, size: int) -> _Space:
         if (name, size) not in self._spaces:
-            real, floor, train = self._samples[name]
-            real, floor = (x[_subset(len(x), size, self.seed)] for x in (real, floor))
-            self._spaces[name, size] = _Space(self._extractors[name], real, floor, train)
+            real, floor = (x[_subset(len(x), size, self.seed)] for x in self._samples[name])
+            self._spaces[name, size] = _Space(self._extractors[name], real, floor, self._train.get(name))
         return self._spaces[name, size]
 
 
-class _Space:
-    """The feature space of one extractor, its real sample prepared."""
+def _trained_on(parts: Iterable[Tensor], extractors: Sequence[Extractor], flips: bool) -> dict[str, Tensor]:
+    """What each extractor sees in the training pictures, as `_seen`."""
+    found: dict[str, list[Tensor]] = {extractor.name: [] for extractor in extractors}
+    for images in parts:
+        _check("train", images, 1)
+        for extractor in extractors:
+            found[extractor.name].append(_seen(extractor, images, flips))
+    return {name: torch.cat(features, dim=1) for name, features in found.items()}
 
-    def __init__(self, extractor: Extractor, real: Tensor, floor: Tensor, train: Tensor) -> None:
-        self.extractor, self.train = extractor, train.double()
+
+def _seen(extractor: Extractor, images: Tensor, flips: bool) -> Tensor:
+    """Features of the images, and of their mirror images if those count: `(1 or 2, n, d)` float64."""
+    both = [images, images.flip(-2)] if flips else [images]
+    return torch.stack([extractor(each) for each in both]).double()
+
+
+class _Space:
+    """The feature space of one extractor, its real sample prepared; without training pictures none is memorised."""
+
+    def __init__(self, extractor: Extractor, real: Tensor, floor: Tensor, train: Tensor | None) -> None:
+        self.extractor, self.train = extractor, train
         self.real = _Cloud(real.double())
-        self.unseen = _neighbours(self.real.points, self.train, 1).distances[:, 0]
+        self.unseen = None if train is None else _neighbours(self.real.points, train, 1).distances[:, 0]
         self.floors = self.measure(floor)
 
     def measure(self, features: Tensor) -> dict[str, float | None]:
@@ -180,9 +201,10 @@ class _Space:
             scores["fd"] = frechet(self.real.gaussian, fake.gaussian)
             scores["kid"] = kernel_distance(self.real.points, fake.points)
             scores |= _neighbourhoods(self.real, fake)
-            near = _neighbours(fake.points, self.train, 1).distances[:, 0]
-            scores["memorised"] = float((near < self.unseen.quantile(RARE)).double().mean())
-            scores["nearest_ratio"] = _ratio(float(near.median()), float(self.unseen.median()))
+            if self.train is not None:
+                near = _neighbours(fake.points, self.train, 1).distances[:, 0]
+                scores["memorised"] = float((near < self.unseen.quantile(RARE)).double().mean())
+                scores["nearest_ratio"] = _ratio(float(near.median()), float(self.unseen.median()))
         scores = {f"{self.extractor.name}.{key}": value for key, value in scores.items()}
         if isinstance(self.extractor, FactorRegressor):
             real, fake = (self.extractor.read(x.float()).double() for x in (self.real.points, features))
@@ -272,12 +294,15 @@ class Gallery:
         images: `(n, size, size, 3)` uint8.
         features: the extractor whose space counts.
         numbers: which of the training pictures they are, `(n,)`, ascending; the first when None.
+        flips: a picture is as near as the nearer of itself and its mirror image.
     """
 
-    def __init__(self, images: Tensor, features: Extractor, *, numbers: Tensor | None = None) -> None:
+    def __init__(
+        self, images: Tensor, features: Extractor, *, numbers: Tensor | None = None, flips: bool = False
+    ) -> None:
         self.images, self._features = images, features
         self.numbers = torch.arange(len(images)) if numbers is None else numbers
-        self._points = features(images).double()
+        self._points = _seen(features, images, flips)
 
     def nearest(self, fake: Tensor, k: int) -> Neighbours:
         """For each fake image its `k` nearest, or all where there are fewer."""
@@ -285,15 +310,20 @@ class Gallery:
 
 
 def _neighbours(x: Tensor, y: Tensor, k: int) -> Neighbours:
-    """Of each row of `x` the `k` nearest rows of `y`, in blocks of bounded memory."""
-    found = [pairwise(block, y, squared=True).topk(k, largest=False) for block in x.split(_rows(y))]
+    """Of each row of `x` the `k` nearest rows of `y`, in blocks of bounded memory.
+
+    `(2, m, d)`, two rows of the same number are one thing at two places, of which the nearer counts.
+    """
+    places = y if y.ndim == 3 else y[None]
+    blocks = x.split(_rows(places.shape[:2].numel()))
+    found = [pairwise(block, places, squared=True).amin(0).topk(k, largest=False) for block in blocks]
     return Neighbours(torch.cat([f.indices for f in found]), torch.cat([f.values for f in found]).sqrt())
 
 
 def _neighbourhoods(real: _Cloud, fake: _Cloud) -> dict[str, float]:
     """Precision, recall, density and coverage, in blocks of real points."""
     inside, recalled, covered = torch.zeros(len(fake.points), dtype=torch.float64), 0.0, 0.0
-    rows = _rows(fake.points)
+    rows = _rows(len(fake.points))
     for points, radius in zip(real.points.split(rows), real.radius.split(rows), strict=True):
         across = pairwise(points, fake.points, squared=True).sqrt()
         held = across < radius[:, None]
@@ -328,8 +358,8 @@ def _subset(total: int, size: int, seed: int) -> Tensor | slice:
     return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:size].sort().values
 
 
-def _rows(y: Tensor) -> int:
-    return max(1, ROWS // len(y))
+def _rows(columns: int) -> int:
+    return max(1, ROWS // columns)
 
 
 def _ratio(value: float, unit: float) -> float | None:

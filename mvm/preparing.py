@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -20,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mvm.background import detached
+from mvm.config import FACES, are_images
 from mvm.data.images import Progress, image_folder, open_cache, progress
 from mvm.files import RunBusy, lock_is_held, locked, write_atomic
 from mvm.runs import check_name
@@ -139,11 +141,14 @@ def cache_path(kind: str, source: Path, size: int, name: str | None) -> Path:
     """Where a cache will lie.
 
     Raises:
-        ConfigError: it is there already.
+        ConfigError: it is there already, or names other data.
         RunError: such a name cannot be.
     """
-    stem = kind if kind != "images" else source.stem
-    out = image_folder() / f"{check_name(name or f'{stem}-{size}')}.npy"
+    stem = kind if kind != "images" else re.sub(r"[^A-Za-z0-9]+", "-", source.resolve().stem).strip("-") or "pictures"
+    name = check_name(name or f"{stem}-{size}", "pictures")
+    if name == FACES or not are_images(name):
+        raise ConfigError(f"name: {name!r} names a toy data set or a file of points already; give another --name")
+    out = image_folder() / f"{name}.npy"
     if out.exists():
         raise ConfigError(f"name: {out} exists; give another --name, or remove it and its .json")
     return out

@@ -574,14 +574,14 @@ def launch(run: Run, *, waiting: Callable[[Path], bool] = lambda path: False) ->
     detached(["train", "--run", str(run.path.absolute()), "--queue"], log=run.path / "trainer.log")
 
 
-def check_name(name: str) -> str:
-    """The name itself, if it can be a folder's.
+def check_name(name: str, what: str = "a run") -> str:
+    """The name itself, if it can be that of a folder or a file.
 
     Raises:
-        RunError: it has a slash or another character that a run's name may not have.
+        RunError: it has a slash or another character that such a name may not have.
     """
     if not NAME.fullmatch(name):
-        raise RunError(f"name: {name!r} cannot name a run; use letters, digits and . _ + -, at most 100")
+        raise RunError(f"name: {name!r} cannot name {what}; use letters, digits and . _ + -, at most 100")
     return name
 
 

@@ -19,6 +19,7 @@ from mvm.features import INCEPTION_FILE, INCEPTION_URL, FactorRegressor, Incepti
 from mvm.image_scores import (
     FACTOR_SCORES,
     IMAGE_SCORES,
+    Gallery,
     Gaussian,
     ImageReference,
     describe,
@@ -85,12 +86,14 @@ def train():
 
 @pytest.fixture(scope="module")
 def reference(train):
-    return ImageReference(faces(N, seed=1), faces(N, seed=2), train, [PixelPCA(train), FactorRegressor()])
+    parts, extractors = [train[:900], train[900:]], [PixelPCA(train), FactorRegressor()]
+    return ImageReference(faces(N, seed=1), faces(N, seed=2), parts, extractors)
 
 
 @pytest.fixture(scope="module")
 def small():
-    return ImageReference(*(random_images(60, seed=seed) for seed in range(3)), [Projection(), Broken()])
+    real, floor, train = (random_images(60, seed=seed) for seed in range(3))
+    return ImageReference(real, floor, [train], [Projection(), Broken()])
 
 
 # Formulas
@@ -145,7 +148,7 @@ def test_neighbourhoods_are_those_of_prdc(small, monkeypatch, rows):
     monkeypatch.setattr(image_scores, "ROWS", rows)
     fake = random_images(60, seed=9) // 2 + 40
     real = random_images(60, seed=0)
-    found = ImageReference(real, random_images(60, seed=1), fake, [Projection()]).score(fake)
+    found = ImageReference(real, random_images(60, seed=1), [fake], [Projection()]).score(fake)
     x, y = (Projection()(v).double().numpy() for v in (real, fake))
     for name, value in compute_prdc(x, y, nearest_k=5).items():
         close(found[f"projection.{name}"], value)
@@ -285,6 +288,10 @@ def test_inception_is_called_as_the_fid_needs_it(package, monkeypatch, tmp_path,
     features = extractor(images)
     assert (features.shape, features.dtype) == ((200, 2048), torch.float32)
     torch.testing.assert_close(features[:, :3], images.float().mean((1, 2)) + 7)
+    scores = ImageReference(images[:60], images[60:120], [images[120:]], [Projection(), extractor]).score(images[120:])
+    assert scores["projection.memorised"] == 1
+    assert scores["inception.memorised"] is None  # of Inception only the FID and its like are asked
+    assert scores["inception.fd"] > 0
 
 
 # The reference
@@ -340,6 +347,15 @@ def test_copies_of_training_pictures_are_memorised(reference, train):
         close(fresh[f"{space}.nearest_ratio"], 1, rtol=0, atol=0.03)
 
 
+@pytest.mark.parametrize("flips", [False, True])
+def test_mirror_images_are_copies_where_training_mirrors(flips):
+    real, floor, train = (random_images(60, seed=seed) for seed in range(3))
+    scores = ImageReference(real, floor, [train], [Projection()], flips=flips).score(train.flip(2))
+    assert (scores["projection.memorised"] == 1) == flips
+    assert (scores["projection.nearest_ratio"] < 1e-3) == flips
+    assert (Gallery(train, Projection(), flips=flips).nearest(train[7:8].flip(2), 1).distances[0, 0] < 1e-3) == flips
+
+
 def test_half_copies_are_half_memorised(reference, train):
     scores = reference.score(torch.cat([train[: N // 2], faces(N // 2, seed=4)]))
     close(scores["pixels.memorised"], 0.505, rtol=0, atol=0.01)
@@ -356,7 +372,7 @@ def test_a_collapsed_generator_has_scores(reference, value):
 
 def test_reals_all_alike_have_scores():
     same = torch.full((10, 8, 8, 3), 9, dtype=torch.uint8)
-    scores = ImageReference(same, same, same, [Projection()]).score(random_images(10, seed=1))
+    scores = ImageReference(same, same, [same], [Projection()]).score(random_images(10, seed=1))
     assert scores["projection.nearest_ratio"] is None
     assert scores["projection.fd"] > 0
 
@@ -385,12 +401,12 @@ def test_few_fakes_are_scored_against_as_few_reals(small):
 def test_bad_input_is_named():
     images = random_images(8, seed=0)
     with pytest.raises(ValueError, match="real has 5 images: give at least 6"):
-        ImageReference(images[:5], images, images, [Projection()])
+        ImageReference(images[:5], images, [images], [Projection()])
     with pytest.raises(ValueError, match=r"floor must be \(n, size, size, 3\) uint8, got \(8, 3, 8, 8\) torch.uint8"):
-        ImageReference(images, images.permute(0, 3, 1, 2), images, [Projection()])
+        ImageReference(images, images.permute(0, 3, 1, 2), [images], [Projection()])
     with pytest.raises(ValueError, match="have one name"):
-        ImageReference(images, images, images, [Projection(), Projection()])
-    reference = ImageReference(images, images, images, [Projection()])
+        ImageReference(images, images, [images], [Projection(), Projection()])
+    reference = ImageReference(images, images, [images], [Projection()])
     with pytest.raises(ValueError, match=r"fake must be .* torch.float32"):
         reference.score(images.float())
     with pytest.raises(ValueError, match="train has 8 images: give at least 9"):

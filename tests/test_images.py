@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 import mvm.data.images as images
 from mvm.data.images import Folder, Parquet, Zip, decode, image_caches, image_folder, open_cache, open_source, prepare
+from mvm.preparing import cache_path
 from mvm.settings import ConfigError
 
 SIZE = 16
@@ -335,6 +336,36 @@ def test_a_zip_with_a_damaged_and_a_climbing_member(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zip", "caches"]  # nothing was extracted
 
 
+def test_a_zip_with_a_broken_stream_and_one_with_a_broken_list(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", encoded(picture(0), "BMP").replace(b"BM", b"XX"))
+        archive.writestr("b.png", encoded(picture(1), "PNG"))
+    whole = path.read_bytes()
+    start = whole.index(b"a.png") + len("a.png")
+    path.write_bytes(whole[:start] + b"\x07" + whole[start + 1 :])  # a block of a kind that there is not
+    made = prepare(open_source(path), tmp_path / "caches" / "a.npy", size=SIZE, processes=1)
+    assert (made.count, [name for name, _ in made.skipped]) == (1, ["a.png"])
+    assert "invalid block type" in made.skipped[0][1]
+    listed = whole.rindex(b"PK\x01\x02")
+    (tmp_path / "b.zip").write_bytes(whole[:listed] + b"XX" + whole[listed + 2 :])
+    with pytest.raises(ConfigError, match=r"b\.zip is a damaged ZIP file"):
+        prepare(open_source(tmp_path / "b.zip"), tmp_path / "caches" / "b.npy", size=SIZE, processes=1)
+
+
+@pytest.mark.parametrize(("width", "height", "size"), [(1025, 768, 64), (1001, 800, 32), (768, 1025, 64)])
+def test_a_jpeg_decoded_small_is_cropped_within_its_bounds(width, height, size):
+    white = decode(encoded(Image.new("RGB", (width, height), "white")), size)[0]
+    assert white.min() == 255
+
+
+def test_a_name_is_made_of_the_folders(tmp_path, monkeypatch, checkpoints):
+    (tmp_path / "My Pictures").mkdir()
+    monkeypatch.chdir(tmp_path / "My Pictures")
+    names = [cache_path("images", Path(path), SIZE, None).name for path in (".", "../My Pictures", "/")]
+    assert names == ["My-Pictures-16.npy", "My-Pictures-16.npy", "pictures-16.npy"]
+
+
 def test_caches_that_are_none(tmp_path, folder):
     path = tmp_path / "a.npy"
     with pytest.raises(ConfigError, match=r"a\.npy is no image cache"):
@@ -369,7 +400,11 @@ def test_the_command(cli, folder, checkpoints, tmp_path):
     for arguments, words in (
         (["lsun", str(folder)], "is no LMDB export of LSUN"),
         (["celeba", str(tmp_path / "nowhere")], "no file or folder"),
-        (["images", str(folder), "--name", "a/b"], "cannot name a run"),
+        (["images", str(folder), "--name", "a/b"], "cannot name pictures"),
+        (["images", str(folder), "--name", "faces"], "'faces' names a toy data set"),
+        (["images", str(folder), "--name", "circle"], "'circle' names a toy data set"),
+        (["images", str(folder), "--name", "a.csv"], "or a file of points already"),
+        (["images", str(folder), "--size", "20"], "size: pictures of 20 pixels; give a power of two from 8"),
     ):
         bad = cli("prepare", *arguments)
         assert bad.status == 2

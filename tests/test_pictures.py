@@ -18,6 +18,7 @@ from mvm.ahead import Ahead
 from mvm.config import Config, ConfigError
 from mvm.data.load import ImageData, load_data
 from mvm.data.pictures import Pixels
+from mvm.evaluation import reference
 from mvm.files import read_tensors
 from mvm.methods import METHODS, Draws
 from mvm.networks.resnet import ImageStack, ResNetGenerator, ResNetMetric
@@ -303,10 +304,24 @@ def test_a_celeba_folder_from_download_to_samples(celeba: Path, cli, mvm, tmp_pa
     assert row["n"] == 16
     assert row["pixels.fd"] > row["pixels.fd_floor"] > 0
     assert not any(key.startswith("factor") for key in row), "only toy faces have known factors"
+    mirrored = torch.from_numpy(np.array(whole.data.images[-16:])).flip(2)  # as training mirrors half of its draws
+    assert reference(whole.data, 16).score(mirrored)["pixels.memorised"] == 1
     assert "pixels.fd" in cli("score", "whole", "-n", "16").out
     refused = cli("score", "whole", "--inception")
     assert (refused.status, refused.err.count("\n")) == (2, 1)
     assert "torch-fidelity" in refused.err or "weights" in refused.err
+
+
+def test_an_official_split_needs_pictures_to_train_on(cli, celeba: Path) -> None:
+    """The end of CelebA is all held out."""
+    split = celeba.parent / "list_eval_partition.txt"
+    split.write_text(split.read_text().replace(".jpg 0", ".jpg 2"))
+    assert cli("prepare", "celeba", str(celeba), "--size", str(SIZE), "--processes", "1").status == 0
+    refused = cli("train", "--data", f"celeba-{SIZE}", "--steps", "5", *FLAGS)
+    assert refused.status == 2
+    assert refused.err == (
+        f"mvm: data: celeba-{SIZE} has 138 pictures, 0 to train on and 138 held out; at least 32 of each are needed\n"
+    )
 
 
 def _awaited(name: str) -> Run:

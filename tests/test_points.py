@@ -183,6 +183,14 @@ def test_an_archive_or_text_called_npy_is_refused(tmp_path):
         assert "is no plain .npy array" in refused(path)
 
 
+@pytest.mark.parametrize(("part", "damaged"), [(b"fortran", b"for ran"), (b", }", b", ("), (b"{", b"\x00")])
+def test_a_damaged_header_of_an_npy_is_refused(tmp_path, part, damaged):
+    path = tmp_path / "points.npy"
+    np.save(path, table())
+    path.write_bytes(path.read_bytes().replace(part, damaged.ljust(len(part)), 1))
+    assert "is no plain .npy array" in refused(path)
+
+
 def test_a_header_that_promises_more_than_any_memory_is_refused(tmp_path):
     path = tmp_path / "points.npy"
     with path.open("wb") as file:

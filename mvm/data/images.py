@@ -20,6 +20,7 @@ import json
 import os
 import time
 import zipfile
+import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -188,7 +189,10 @@ def _is_picture(name: str) -> bool:
 
 @lru_cache(maxsize=2)
 def _archive(path: Path) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise ConfigError(f"source: {path} is a damaged ZIP file: {error}") from None
 
 
 @lru_cache(maxsize=2)
@@ -270,7 +274,7 @@ def decode(content: bytes, size: int, *, crop: int | None = None) -> tuple[np.nd
         image.load()
     except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
         raise ValueError(f"truncated or damaged: {error}") from None
-    side = round(wanted * image.width / width)
+    side = min(round(wanted * image.width / width), *image.size)  # a draft rounds both of its sides up
     image = _rgb(image)
     with contextlib.suppress(Exception):  # a damaged EXIF block, whose parser raises whatever it meets
         image = ImageOps.exif_transpose(image)
@@ -357,7 +361,7 @@ def prepare(
     Args:
         source: where the pictures are.
         out: the NPY file to make; its sidecar has the ending .json.
-        size: pixels each way, 8 to 512.
+        size: pixels each way, a power of two from 8 to 512, as the networks take it.
         crop: centred pixels taken from each; the largest centred square when None.
         partition: CelebA's `list_eval_partition.txt`; files that it does not name are left out.
         processes: that decode; as many as there are cores when None.
@@ -367,8 +371,8 @@ def prepare(
         ConfigError: the source holds no usable picture, or the size cannot be.
         OSError: the disk is full; what was done is kept, and the same call goes on.
     """
-    if not 8 <= size <= 512:
-        raise ConfigError(f"size: pictures of {size} pixels; give 8 to 512")
+    if not 8 <= size <= 512 or size & (size - 1):
+        raise ConfigError(f"size: pictures of {size} pixels; give a power of two from 8 to 512")
     if crop is not None and crop < size:
         raise ConfigError(f"crop: {crop} centred pixels are fewer than the size of {size}")
     names, ranges = _in_splits(source, partition)
@@ -533,7 +537,7 @@ def _chunk(
             image, mode = decode(source.read(name), size, crop=crop)
         except ConfigError:
             raise
-        except (ValueError, OSError, zipfile.BadZipFile, NotImplementedError, MemoryError) as error:
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
             skipped.append([name, " ".join(str(error).split()) or type(error).__name__])
             continue
         images.append(image)

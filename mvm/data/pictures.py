@@ -8,6 +8,7 @@ ahead of their steps. They become numbers when a batch is drawn.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +26,8 @@ __all__ = ["ImageData", "Pixels", "cache_digest", "load_images"]
 TRAIN_SEED, VIEW_SEED, REAL_SEED, FLOOR_SEED = 1, 2, 3, 4
 HELD_OUT = 0.1  # share of a cache without official splits that is kept from training
 MOST_HELD = 60_000
+MIN_PICTURES = 32  # to train on, and as many held out
+PART = 4096  # training pictures read or rendered at a time
 MEMORY_SHARE = 0.5  # of a device's memory that the pictures may take
 TOY_SIZE = 32
 
@@ -171,10 +174,16 @@ class ImageData:
 
     def train_sample(self, n: int) -> Tensor:
         """At most n of the training pictures, evenly spread; of toy faces no others are rendered."""
+        return self._trained(self.train_rows(n))
+
+    def train_parts(self, n: int) -> Iterator[Tensor]:
+        """The same as `train_sample`, some at a time."""
         rows = self.train_rows(n)
-        if isinstance(self.source, Toys):
-            return self.source.sample(rows)
-        return torch.from_numpy(np.asarray(self.source[rows]))
+        for first in range(0, len(rows), PART):
+            yield self._trained(rows[first : first + PART])
+
+    def _trained(self, rows: np.ndarray) -> Tensor:
+        return self.source.sample(rows) if self.faces is not None else torch.from_numpy(np.asarray(self.source[rows]))
 
     def train_rows(self, n: int) -> np.ndarray:
         """Which of the training pictures those are, ascending."""
@@ -201,8 +210,11 @@ def load_images(config: Config) -> ImageData:
     if config.size not in (None, prepared.size):
         raise ConfigError(f"size: {config.data} holds pictures of {prepared.size} pixels, not {config.size}")
     train, held_out = _split(images, prepared.splits)
-    if len(held_out) < 32:
-        raise ConfigError(f"data: {config.data} has {len(images)} pictures; at least 320 are needed")
+    if min(len(train), len(held_out)) < MIN_PICTURES:
+        raise ConfigError(
+            f"data: {config.data} has {len(images)} pictures, {len(train)} to train on and {len(held_out)} held out; "
+            f"at least {MIN_PICTURES} of each are needed"
+        )
     return ImageData(train, held_out, None, config.flips, min(config.view_points, len(held_out)))
 
 
@@ -228,7 +240,7 @@ def _cache(config: Config) -> tuple[np.ndarray, Prepared]:
 
 def _split(images: np.ndarray, splits: dict[str, list[int]]) -> tuple[np.ndarray, np.ndarray]:
     """Training pictures, and those kept from it: the official valid and test, else the last tenth."""
-    first, last = splits["train"]
+    first, last = splits.get("train", (0, 0))  # all can be of other splits
     if last - first < len(images):
         return images[first:last], images[last:]
     held = min(MOST_HELD, int(len(images) * HELD_OUT))

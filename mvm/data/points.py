@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -214,7 +215,7 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         with path.open("rb") as file:
             return np.lib.format.read_array(file, allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, SyntaxError, TokenError) as error:  # the latter two of a header's text
         reason = "it holds pickled objects, which are not opened" if "pickle" in str(error).lower() else error
         raise ConfigError(f"data: {path.name} is no plain .npy array: {reason}") from None
     except (EOFError, OSError, MemoryError) as error:
