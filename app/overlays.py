@@ -121,8 +121,9 @@ def _cell(cells: pd.DataFrame, what: str, data: str) -> str:
     if (what, data) not in cells.index:
         return ""
     cell = cells.loc[(what, data)]
-    spread = f"<br>{cell['low']:.3g} to {cell['high']:.3g}, {cell['n']:.0f} seeds" if cell["n"] > 1 else "<br>one seed"
-    return f"<b>{cell['median']:.3g}</b>{spread}"
+    low, median, high = ("diverged" if np.isinf(x) else f"{x:.3g}" for x in cell[["low", "median", "high"]])
+    spread = f"<br>{low} to {high}, {cell['n']:.0f} seeds" if cell["n"] > 1 else "<br>one seed"
+    return f"<b>{median}</b>{spread}"
 
 
 def _look(series: Sequence[Series]) -> dict[str, tuple[str, str]]:

@@ -221,10 +221,10 @@ def first_run(tab: Page) -> None:
         tab.tell("")  # another tab was quicker: that is no error
 
 
-def start(tab: Page, config: Config, *, name: str | None = None, paused: bool = False) -> bool:
+def start(tab: Page, config: Config, *, name: str | None = None, paused: bool = False, like: Run | None = None) -> bool:
     """Make a run, train it in the background and show it; false, with a notice, if that cannot be."""
     try:
-        run = Run.create(config, name=name)
+        run = Run.create(config, name=name, like=like)
         tab.show(run.name)
         if paused:
             run.ask(pause_at=0)

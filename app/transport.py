@@ -209,7 +209,7 @@ def _reset(tab: Page, run: Run, press: int) -> None:
         return
     if run.alive():
         ask(tab, run, stop=True, pause_at=None)
-    start(tab, run.made_from, paused=True)
+    start(tab, run.config, like=run, paused=True)
 
 
 def _rate(rate: float) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mvm.config import FACES
+from mvm.config import FACES, OF_DATA
 from mvm.descriptors import DESCRIPTORS
 from mvm.fork import origin
 from mvm.history import GAPS, History, Scores, middle
@@ -53,13 +53,14 @@ AXES = {
     "examples": "examples seen",
 }
 NO_DIFFERENCE = {  # settings that do not change what is learned: runs that differ in no others are pooled
-    "variants", "seeds", "device", "threads", "records", "snapshots", "checkpoints", "view_points", "points",
+    "variants", "seeds", "device", "threads", "records", "snapshots", "checkpoints", "view_points",
 }  # fmt: skip
 SAID_FIRST = ("data", "recipe", "batch")  # a method is told by its variants
 GAP_LABELS = {"d_c": "d_c, centroid gap", "d_g": "d_g, 2-diameter gap", "d_H": "d_H, Hausdorff distance"}
 TOLD = ("precision", "recall", "coverage", "density", "distance_mean", "geodesic_spearman")
 QUARTILES = (0.25, 0.5, 0.75)
 MOST_PLACES = 400  # on a common axis
+HUGE = 1e300  # stands for infinity where one value is weighed against another
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,13 @@ def data_title(data: str) -> str:
     return MANIFOLDS[name].title if name in MANIFOLDS else "Toy faces" if name == FACES else name
 
 
+def _data_titles(datas: Iterable[str]) -> dict[str, str]:
+    """Titles that tell them apart: of two files of one name, the paths."""
+    titles = {data: data_title(data) for data in datas}
+    shared = [*titles.values()]
+    return {data: title if shared.count(title) == 1 else data for data, title in titles.items()}
+
+
 # -- curves ------------------------------------------------------------------------------------------------------------
 
 
@@ -159,8 +167,8 @@ def quantities(runs: Sequence[Run]) -> dict[str, str]:
     found = dict(GAP_LABELS)
     for run in runs:
         records = run.records.poll()
-        for record in records.scores[-1:]:
-            found |= {key: label_of(key) for key, value in record["scores"][0].items() if value is not None}
+        for row in records.scores[-1]["scores"] if records.scores else ():
+            found |= {key: label_of(key) for key, value in row.items() if value is not None}
         for record in records.scalars[-1:]:
             found |= {key: key.replace("_", " ") for key in record if isinstance(record[key], list) and key not in GAPS}
     return {key: label for key, label in found.items() if not key.endswith("_floor")}
@@ -286,9 +294,10 @@ def beside(row: dict[str, Any], name: str) -> str:
 
 
 def other_scores(runs: Iterable[Run]) -> list[str]:
-    """Keys of those that are told beside the main one, of the first run that has any."""
-    row = next((scores.rows[0] for run in runs if (scores := last_scores(run))), {})
-    return [key for name in TOLD if row.get(key := beside(row, name)) is not None]
+    """Keys of those that are told beside the main one."""
+    rows = [row for run in runs if (scores := last_scores(run)) for row in scores.rows]
+    keys = [key for name in TOLD for row in rows if row.get(key := beside(row, name)) is not None]
+    return list(dict.fromkeys(keys))
 
 
 def quality(row: dict[str, Any]) -> tuple[str, float | None]:
@@ -297,10 +306,16 @@ def quality(row: dict[str, Any]) -> tuple[str, float | None]:
     return ("none", None) if key is None else (f"{key.removesuffix('_ratio')}_ratio", over_floor(row, key))
 
 
+def _standing(row: dict[str, Any]) -> float | None:
+    """The quality; infinite for a generator that diverged and has none, so that survivors do not stand for all."""
+    key = main_score(row)
+    return np.inf if key is not None and row[key] is None else quality(row)[1]
+
+
 def qualities(scores: Scores) -> dict[str, float]:
-    """The median quality of each variant that has one."""
+    """The median quality of each variant that has one; infinite where half of its seeds have diverged."""
     variants = dict.fromkeys(variant for variant, _ in scores.members)
-    found = {variant: middle(quality(row)[1] for row in scores.of_variant(variant)) for variant in variants}
+    found = {variant: middle(_standing(row) for row in scores.of_variant(variant)) for variant in variants}
     return {variant: value for variant, value in found.items() if value is not None}
 
 
@@ -327,7 +342,8 @@ def scoreboard(runs: Sequence[Run], *, keys: Sequence[str] = (), baseline: Run |
         baseline: what the quality is compared with: its same variant, else its last; NaN where the data are others.
 
     Returns:
-        series, seeds, step, quality, low, high, one column per key, and against: quality / the baseline's − 1.
+        series, seeds, step, quality, low, high, one column per key, and against: quality / the baseline's − 1. The
+        quality of a seed that diverged is infinite; the other scores are NaN where half of the seeds have diverged.
     """
     scored = [last_scores(run) for run in runs]
     base_scores = last_scores(baseline) if baseline is not None else None
@@ -336,44 +352,51 @@ def scoreboard(runs: Sequence[Run], *, keys: Sequence[str] = (), baseline: Run |
     for series in series_of(runs):
         known = [(scored[place], member) for place, member in series.members if scored[place] is not None]
         found = [scores.rows[member] for scores, member in known]
-        values = np.array([value for row in found if (value := quality(row)[1]) is not None])
+        values = np.array([min(value, HUGE) for row in found if (value := _standing(row)) is not None])
         row = {"series": series.title, "seeds": len(series.members), "step": max((s.step for s, _ in known), default=0)}
         low, middle, high = np.quantile(values, QUARTILES) if len(values) else (np.nan,) * 3
         row |= {"quality": middle, "low": low, "high": high}
+        row |= {key: np.inf for key in ("quality", "low", "high") if row[key] > HUGE / 100}
         for key in keys:
             numbers = [one[key] for one in found if one.get(key) is not None]
-            row[key] = float(np.median(numbers)) if numbers else np.nan
+            row[key] = float(np.median(numbers)) if 2 * len(numbers) > len(found) else np.nan
         place, member = series.members[0]
         variant = runs[place].config.members[member][0]
         base = against.get(variant, next(reversed(against.values()), np.nan))
-        if baseline is not None and baseline.config.data != runs[place].config.data:
+        if baseline is not None and _data_of(baseline) != _data_of(runs[place]):
             base = np.nan
-        rows.append(row | {"against": middle / base - 1})
+        change = row["quality"] / base - 1 if np.isfinite(base) else np.nan
+        rows.append(row | {"against": change})
     return pd.DataFrame(rows)
 
 
-def matrix(runs: Sequence[Run], key: str = "quality") -> pd.DataFrame:
+def _data_of(run: Run) -> list[Any]:
+    return [getattr(run.config, name) for name in OF_DATA]
+
+
+def matrix(runs: Sequence[Run]) -> pd.DataFrame:
     """The ablation matrix: what is matched (rows) by data (columns), a score over its floor, seeds as spread.
 
     Runs that differ in more than data and seeds have rows of their own, as they are series of their own.
 
     Args:
-        runs: any; those without scores, or without this one, are left out.
-        key: of a score; "quality" for the one that stands for a generator.
+        runs: any; those without scores are left out.
 
     Returns:
-        One row per cell: what, data, median, low, high (the extremes) and n, seeds over all runs.
+        One row per cell: what, data, median, low, high (the extremes) and n, seeds over all runs. The quality of a seed
+        that diverged is infinite.
     """
     scored = [(run, scores) for run in runs if (scores := last_scores(run))]
     cells: dict[tuple[str, str], list[float]] = {}
     for series in series_of([run for run, _ in scored], but=("data",)):
         for place, member in series.members:
             run, scores = scored[place]
-            value = quality(scores.rows[member])[1] if key == "quality" else over_floor(scores.rows[member], key)
+            value = _standing(scores.rows[member])
             if value is not None:
-                cells.setdefault((series.title, data_title(run.config.data)), []).append(value)
+                cells.setdefault((series.title, run.config.data), []).append(value)
+    titles = _data_titles([data for _, data in cells])
     rows = [
-        {"what": what, "data": data, "median": float(np.median(v)), "low": min(v), "high": max(v), "n": len(v)}
+        {"what": what, "data": titles[data], "median": float(np.median(v)), "low": min(v), "high": max(v), "n": len(v)}
         for (what, data), v in cells.items()
     ]
     return pd.DataFrame(rows, columns=["what", "data", "median", "low", "high", "n"])

@@ -36,8 +36,12 @@ class Scores:
         return [row for row, member in zip(self.rows, self.members, strict=False) if member[0] == variant]
 
     def of(self, key: str, variant: str) -> float | None:
-        """The median over a variant's seeds of the score under a key; None where there is none."""
-        return middle(row.get(key) for row in self.of_variant(variant))
+        """The median over a variant's seeds of the score under a key.
+
+        None where half of them or more have none: the others, those that have not diverged, do not stand for all.
+        """
+        values = [row.get(key) for row in self.of_variant(variant)]
+        return middle(values) if values.count(None) < len(values) / 2 else None
 
     def floor(self, key: str | None) -> float | None:
         """The median over all members of the value under a floor's key."""

@@ -96,7 +96,7 @@ class ImageReference:
     Args:
         real: `(n, size, size, 3)` uint8, not of the training pictures.
         floor: as many more, independent of `real`.
-        train: parts `(·, size, size, 3)` uint8 of the training pictures. All of them: a fake is no copy of what is left out.
+        train: parts `(·, size, size, 3)` uint8 of the training pictures; copies of what is left out are not known.
         flips: mirror images of the training pictures count as such, too.
         extractors: what to see them by. A `FactorRegressor` among them adds the scores of the factors.
         seed: of the thinning, where samples are not equally large.

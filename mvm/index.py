@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -180,7 +181,7 @@ def _lines(path: Path) -> dict[str, list[dict]]:
 
 def _best(scores: Scores) -> dict[str, Any]:
     """Scores of the variant with the least quality, by the median over its seeds."""
-    known = qualities(scores)
+    known = {variant: value for variant, value in qualities(scores).items() if math.isfinite(value)}
     if not known:
         return dict.fromkeys(("quality", "best", "coverage", "recall"))
     best = min(known, key=known.__getitem__)

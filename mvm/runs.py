@@ -34,7 +34,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -218,27 +217,29 @@ class Run:
         self.records = Records(self.path / "scalars.jsonl")
 
     @classmethod
-    def create(cls, config: Config, *, name: str | None = None, path: Path | None = None) -> Run:
+    def create(
+        cls, config: Config, *, name: str | None = None, path: Path | None = None, like: Run | None = None
+    ) -> Run:
         """A new run directory; the data it needs is checked, and own points are copied, before anything else.
 
         Args:
             config: the experiment.
             name: folder name under `checkpoints()`; one is made from data, method and date when None.
             path: the whole folder, in place of a name.
+            like: a run on the same data; own points are taken from its copy, as their file may be gone or another.
 
         Raises:
             ConfigError: the data cannot be trained on.
             RunError: bad or taken name, or a folder that cannot be written.
         """
         device_of(config.device)
-        data = load_data(config)
+        data = load_data(config, own=like.own_points if like else None)
         target = path or checkpoints() / (check_name(name) if name else _fresh_name(config))
         check_name(target.name)
         try:
             target.mkdir(parents=True)
-            if isinstance(data, PointData) and data.manifold is None:
-                source = torch.cat([data.restore(data.train), data.held_out])
-                write_array(target / "data.npy", source.numpy())
+            if isinstance(data, PointData) and data.own is not None:
+                write_array(target / "data.npy", data.own.numpy())
             write_atomic(target / "config.json", config.model_dump_json(indent=1).encode())
         except FileExistsError:
             raise RunError(
@@ -266,16 +267,10 @@ class Run:
     @cached_property
     def data(self) -> PointData | ImageData:
         """The run's data set."""
-        return load_data(self.config, own=self._own_points)
+        return load_data(self.config, own=self.own_points)
 
     @property
-    def made_from(self) -> Config:
-        """What a new run is made from to be like this one: its config, with the copy of own points that it keeps."""
-        own = self._own_points
-        return self.config.with_changes({"data": str(own)}) if own else self.config
-
-    @property
-    def _own_points(self) -> Path | None:
+    def own_points(self) -> Path | None:
         """Its copy of a person's own points."""
         own = self.path / "data.npy"
         return own if own.exists() else None

@@ -47,7 +47,7 @@ def test_a_second_tab_at_the_first_start_sees_the_same_demo(monkeypatch: pytest.
     """The other tab made the demo in between: no error, the demo is shown."""
     create = Run.create
 
-    def beaten(config: Config, *, name: str) -> Run:
+    def beaten(config: Config, *, name: str, like: None) -> Run:
         create(config, name=name)
         return create(config, name=name)
 

@@ -9,7 +9,20 @@ import numpy as np
 import pytest
 from trainers import small_config, write_cloud
 
-from mvm.compare import AXES, curves, differences, matrix, over_floor, quality, quantities, scoreboard, series_of
+from mvm.compare import (
+    AXES,
+    curves,
+    differences,
+    last_scores,
+    matrix,
+    other_scores,
+    over_floor,
+    qualities,
+    quality,
+    quantities,
+    scoreboard,
+    series_of,
+)
 from mvm.fork import fork
 from mvm.recorder import train
 from mvm.runs import Run, RunError
@@ -152,11 +165,72 @@ def test_the_ablation_matrix_pools_seeds_and_keeps_their_extremes(runs, make):
     cell = table.loc[("both", "cloud.csv")]
     assert (cell["n"], cell["low"], cell["high"]) == (5, min(ratios), max(ratios))
     assert cell["median"] == pytest.approx(np.median(ratios))
-    cell = matrix([runs["few"]], "coverage").set_index("what").loc["both"]
-    shares = [row["coverage"] / row["coverage_floor"] for row in scores[:4] if row["variant"] == "both"]
-    assert cell["high"] == pytest.approx(max(shares))
     several = matrix([runs["few"], runs["peer"]])
     assert set(several["what"]) == {"centroid only", "both", "WGAN"}
+
+
+@pytest.fixture
+def lost(runs, tmp_path) -> Run:
+    """The run of two seeds, of which one centroid has diverged: a network that makes no numbers has no scores."""
+    run = Run(shutil.copytree(runs["few"].path, tmp_path / "lost"))
+    path = run.path / "scores.json"
+    rows = json.loads(path.read_text())
+    kept = ("variant", "seed", "step", "n")
+    rows[0] = {key: value if key in kept else None for key, value in rows[0].items()}
+    path.write_text(json.dumps(rows))
+    return run
+
+
+def test_survivors_do_not_stand_for_all_seeds(runs, lost):
+    """The one centroid that is left may be better than any: the median over both seeds is of none."""
+    left = json.loads((lost.path / "scores.json").read_text())[1]
+    board = scoreboard([lost], keys=["coverage"], baseline=runs["few"]).set_index("series")
+    assert board.loc["centroid only", ["quality", "against"]].tolist() == [np.inf, np.inf]
+    assert board.loc["centroid only", "low"] == np.inf, "a quarter of the way from a number to none"
+    assert np.isnan(board.loc["centroid only", "coverage"])
+    assert np.isfinite(board.loc["both", "quality"])
+    assert qualities(last_scores(lost))["centroid"] == np.inf
+    cell = matrix([lost]).set_index("what").loc["centroid only"]
+    assert (cell["low"], cell["median"], cell["high"], cell["n"]) == (left["w2_ratio"], np.inf, np.inf, 2)
+    assert "coverage" in other_scores([lost])
+    assert last_scores(lost).of("coverage", "centroid") is None
+    together = scoreboard([lost, runs["more"]]).set_index("series").loc["centroid only"]
+    known = [row["w2_ratio"] for row in json.loads((runs["more"].path / "scores.json").read_text())[:3]]
+    assert together["quality"] == sorted([*known, left["w2_ratio"], np.inf])[2]
+
+
+def test_what_only_some_have_recorded_can_be_drawn(runs, tmp_path):
+    own = Run(shutil.copytree(runs["few"].path, tmp_path / "own"))
+    lines = [json.loads(line) for line in (own.path / "scalars.jsonl").read_text().splitlines()]
+    for record in lines:
+        if "scores" in record:
+            record["scores"][0] = dict.fromkeys(record["scores"][0])
+    (own.path / "scalars.jsonl").write_text("".join(json.dumps(record) + "\n" for record in lines))
+    assert {"w2_ratio", "coverage"} <= set(quantities([own]))
+
+
+def test_two_files_of_one_name_are_two_data(runs, tmp_path):
+    (tmp_path / "other").mkdir()
+    cloud = write_cloud(tmp_path / "other" / "cloud.csv")
+    other = Run.create(small_config(cloud, steps=STEPS, seeds=(0,)), path=tmp_path / "other" / "run")
+    for _ in train(other):
+        pass
+    table = matrix([runs["few"], other])
+    assert set(table["data"]) == {runs["few"].config.data, str(cloud)}
+    assert len(table) == 4
+    fewer = Run.create(runs["few"].config.with_changes({"points": 64, "seeds": (7,)}), path=tmp_path / "fewer")
+    assert len(series_of([runs["few"], fewer])) == 4, "fewer points to train on are no other seed"
+
+
+def test_a_baseline_on_other_data_is_none(tmp_path):
+    made = []
+    for noise in (0.0, 0.2):
+        config = small_config("circle", steps=10, seeds=(0,), settings={"noise": noise}, points=100)
+        made.append(Run.create(config, path=tmp_path / f"run{noise}"))
+        for _ in train(made[-1]):
+            pass
+    assert scoreboard([made[1]], baseline=made[0])["against"].isna().all()
+    assert scoreboard([made[1]], baseline=made[1])["against"].eq(0).all()
 
 
 def test_the_ablation_matrix_pools_no_other_experiments(runs):

@@ -100,8 +100,11 @@ def compare_command(options: argparse.Namespace) -> None:
     width = max(len(title) for title in board["series"])
     print(f"{'series':{width}} {'seeds':>5} {'step':>8} {'score':>8} {'quartiles':>18} {'against':>8}")
     for row in board.itertuples():
-        score, spread = f"{row.quality:.3g}", f"{row.low:.3g} to {row.high:.3g}"
-        against = "-" if math.isnan(row.against) else f"{row.against:+.0%}"
+        score, low, high = (
+            "diverged" if math.isinf(value) else f"{value:.3g}" for value in (row.quality, row.low, row.high)
+        )
+        spread = f"{low} to {high}"
+        against = f"{row.against:+.0%}" if math.isfinite(row.against) else "-"
         print(f"{row.series:{width}} {row.seeds:>5} {row.step:>8} {score:>8} {spread:>18} {against:>8}")
     for name, words in differs.items():
         print(f"\n{name}")

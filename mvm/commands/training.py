@@ -60,9 +60,11 @@ def _wanted_run(options: argparse.Namespace) -> Run:
                 f"--run {path} has its config already; leave out {', '.join('--' + name for name in said)}"
             )
         return Run(path)
-    config = _like(Run.named(options.like), given) if options.like else Config.make(**nested(given))
-    run = Run.create(config, name=options.name, path=path)
-    if not config.is_images and config.data not in MANIFOLDS:
+    like = Run.named(options.like) if options.like else None
+    config = _like(like, given) if like else Config.make(**nested(given))
+    same_data = like if "data" not in given else None
+    run = Run.create(config, name=options.name, path=path, like=same_data)
+    if not config.is_images and config.data not in MANIFOLDS and same_data is None:
         read, *oddities = describe(Path(config.data))
         print(f"{config.data}: {read}")
         for oddity in oddities:
@@ -75,7 +77,7 @@ def _like(run: Run, changes: dict[str, Any]) -> Config:
     if said := {"method", "recipe"} & changes.keys():
         raise ConfigError(f"--like {run.name} has its method and recipe; leave out --{min(said)}")
     anew = {name: Config.model_fields[name].default for name in OF_DATA} if "data" in changes else {}
-    return run.made_from.with_changes(anew | changes)
+    return run.config.with_changes(anew | changes)
 
 
 def resume_command(options: argparse.Namespace) -> None:

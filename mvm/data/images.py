@@ -59,6 +59,7 @@ CHUNK = 64  # pictures that one worker decodes at a time
 SAVE_EVERY = 2.0  # seconds between notes of how far the array has grown
 PARTITIONS = ("list_eval_partition.txt", "list_eval_partition.csv")  # CelebA's official split: NAME 0, 1 or 2
 SPLITS = ("train", "valid", "test")
+UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError)
 
 
 # -- sources -----------------------------------------------------------------------------------------------------------
@@ -537,7 +538,7 @@ def _chunk(
             image, mode = decode(source.read(name), size, crop=crop)
         except ConfigError:
             raise
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
+        except UNREADABLE as error:
             skipped.append([name, " ".join(str(error).split()) or type(error).__name__])
             continue
         images.append(image)

@@ -53,6 +53,7 @@ class PointData:
         view: standardised real points that every snapshot shows, `(n, D)`.
         mean, scale: `(D,)`; `restore(train)` is in the data's own units.
         manifold: the ground truth, or None for a person's own points.
+        own: these points as their file has them `(n, D)`, or None for a toy manifold.
         held_out: own points kept from training for scores, in own units, or None for a toy manifold.
     """
 
@@ -61,6 +62,7 @@ class PointData:
     mean: Tensor
     scale: Tensor
     manifold: Manifold | None = None
+    own: Tensor | None = None
     held_out: Tensor | None = None
 
     @property
@@ -123,7 +125,7 @@ def load_points(config: Config, *, own: Path | None = None) -> PointData:
     mean, scale = exact.mean(0).float(), exact.std(0).float()
     scale = torch.where(scale > 0, scale, 1.0)
     train = (train - mean) / scale
-    return PointData(train, train[: config.view_points], mean, scale, None, held_out)
+    return PointData(train, train[: config.view_points], mean, scale, None, points, held_out)
 
 
 def read_points(path: Path) -> Tensor:

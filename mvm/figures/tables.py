@@ -33,7 +33,7 @@ def tex(text: str) -> str:
 def digits(value: float) -> str:
     """Three digits, as a person writes them."""
     if not np.isfinite(value):
-        return "--"
+        return r"$\infty$" if value > 0 else "--"
     if value and not 1e-3 <= abs(value) < 1e4:
         digits, power = f"{value:.1e}".split("e")
         return rf"${digits}\times10^{{{int(power)}}}$"
