@@ -147,7 +147,7 @@ def columns_of(run: Run) -> Columns:
 
 
 def frame_of(run: Run, seen: History, step: int) -> tuple[np.ndarray, int, bool]:
-    """The newest UMAP frame up to a step `(V, 2n, 2)`, its step, and whether a newer one is awaited.
+    """The newest UMAP frame up to a step `(V, 2n, 2)`, its step, and whether a newer one can be awaited.
 
     Writes the row's heading, and asks for what is missing.
     """
@@ -160,13 +160,16 @@ def frame_of(run: Run, seen: History, step: int) -> tuple[np.ndarray, int, bool]
     behind = frame is None or of != step
     if behind:
         service.request(run.path, step, fill=not run.alive())
+    why = service.errors.get((str(run.path), step)) or ("the projector does not start" if service.gave_up else None)
+    failed = f"step {step:,} cannot be projected: {why}" if behind and why else None
     if frame is None:
-        heading("Embeddings, UMAP", "warming up the projector ..." if not service.ready else "projecting ...")
+        heading("Embeddings, UMAP", failed or ("projecting ..." if service.ready else "warming up the projector ..."))
         frame = np.full((len(run.config.members), 2, 2), np.nan, dtype=np.float32)
     else:
         untrained = "" if METHODS[run.config.method].learns_metric else ", of an untrained network: there is no critic"
-        heading("Embeddings, UMAP", f"step {of:,}{untrained}" + (", projecting newer ones ..." if behind else ""))
-    return frame, of, behind
+        later = "; " + failed if failed else ", projecting newer ones ..." if behind else ""
+        heading("Embeddings, UMAP", f"step {of:,}{untrained}{later}")
+    return frame, of, behind and not failed
 
 
 def gaps(tab: Page, run: Run, seen: History, step: int) -> None:

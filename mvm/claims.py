@@ -114,8 +114,9 @@ class Plan:
         return existing
 
     def progress(self) -> float:
-        """Share of all steps done."""
-        done = sum(run.status().step for run in self.runs().values())
+        """Share of all steps done; a training that has ended has none left."""
+        found = [run.status() for run in self.runs().values()]
+        done = sum(self.steps if status.state in ENDED else status.step for status in found)
         return done / (self.steps * len(self.trials))
 
     def being_measured(self) -> bool:

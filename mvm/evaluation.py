@@ -112,8 +112,8 @@ def score_run(
         inception: the FID, too.
 
     Returns:
-        One dict per member: variant, seed, step, n, and every key of `mvm.scores.SCORE_KEYS` for points, of
-        `mvm.image_scores` for pictures; None where a score has no meaning for the data.
+        One dict per member: variant, seed, the generator's step, n, and every key of `mvm.scores.SCORE_KEYS` for
+        points, of `mvm.image_scores` for pictures; None where a score has no meaning for the data.
 
     Raises:
         ConfigError: Inception cannot be had, or was asked for where there are no pictures.
@@ -124,12 +124,14 @@ def score_run(
     against = reference(run.data, n, repeat=repeat, inception=inception)
     fakes = generated(experiment, experiment.view_noise(against.size, repeat=repeat))
     untrained = None if run.config.is_images else Experiment(experiment.config, run.data)
+    members = run.config.members
+    steps = run.checkpoint(best=True)["step"].tolist() if best else [experiment.step] * len(members)
     rows = []
-    for member, (variant, seed) in enumerate(run.config.members):
+    for member, (variant, seed) in enumerate(members):
         metrics = {}  # straightness is asked of points
         if untrained is not None:
             metrics = {"embed": embedding(experiment, member), "initial_embed": embedding(untrained, member)}
-        row = {"variant": variant, "seed": seed, "step": experiment.step, "n": against.size}
+        row = {"variant": variant, "seed": seed, "step": steps[member], "n": against.size}
         rows.append(row | against.score(fakes[member], **metrics))
     return rows
 

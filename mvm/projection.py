@@ -144,6 +144,11 @@ class Projector:
                 return False
             return True
 
+    @property
+    def gave_up(self) -> bool:
+        """Whether the worker has died too often to be started again."""
+        return self._starts_left == 0 and (self._worker is None or self._worker.poll() is not None)
+
     def close(self, *, timeout: float = 2.0) -> None:
         """End the worker: it stops after the variant it is at, or is killed `timeout` seconds later."""
         with self._lock:

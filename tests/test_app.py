@@ -72,6 +72,12 @@ def test_a_finished_run_is_shown_with_its_scores(finished: Run) -> None:
     assert button(app, "Stop").disabled
 
 
+def test_a_projection_that_cannot_be_made_says_so(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "warming up the projector" in words(open_page())
+    monkeypatch.setattr("mvm.projection.Projector.gave_up", True)
+    assert "step 30 cannot be projected: the projector does not start" in words(open_page())
+
+
 @pytest.mark.parametrize(
     ("event", "says", "resumable"),
     [

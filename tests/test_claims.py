@@ -106,6 +106,7 @@ def test_a_diverged_training_counts_as_infinitely_bad():
     scores = mvm.claims._score(run, "both", "w2_ratio")
     assert np.isinf(scores).all()
     assert len(scores) == 3
+    assert PLAN.progress() == 1 / len(PLAN.trials), "there is nothing left to train"
 
 
 @pytest.mark.parametrize(

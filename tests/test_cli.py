@@ -13,7 +13,7 @@ from mvm.__main__ import _parser
 from mvm.commands.flags import given_fields
 from mvm.config import Config
 from mvm.data.points import load_points
-from mvm.files import append_line
+from mvm.files import append_line, write_tensors
 from mvm.runs import Run
 from mvm.scores import SCORE_KEYS
 from toy_manifolds import MANIFOLDS
@@ -49,7 +49,10 @@ def test_from_a_csv_to_scores_and_samples(cli, cloud, tmp_path):
         assert {key for key, value in row.items() if value is None} == TRUTH
         assert (row["step"], row["n"]) == (40, 20)
     assert json.loads(cli("score", "a", "--json", "--repeat", "1").out)[0]["w2_floor"] != rows[0]["w2_floor"]
-    assert {row["step"] for row in json.loads(cli("score", "a", "--json", "--best").out)} == {40}
+    best = Run.named("a").checkpoint(best=True)
+    write_tensors(Run.named("a").path / "best.safetensors", best | {"step": torch.tensor([40, 20, 40, 30])})
+    assert [row["step"] for row in json.loads(cli("score", "a", "--json", "--best").out)] == [40, 20, 40, 30]
+    assert cli("score", "a", "--best").out.startswith("a: step 20 to 40, n = 20 points")
     about, head, floors, *table = cli("score", "a").out.splitlines()
     assert about == "a: step 40, n = 20 points in each sample"
     assert [line.split()[:2] for line in table] == [[name, str(seed)] for name, seed in members]

@@ -413,6 +413,7 @@ def test_a_dead_worker_is_replaced_a_limited_number_of_times(tmp_path):
         workers.append(projector._worker)
         projector._worker.kill()
         projector._worker.wait()
+        assert projector.gave_up == (len(workers) == 2)
     assert not projector.request(tmp_path, 1)
     assert workers[0].pid != workers[1].pid
     projector.close()

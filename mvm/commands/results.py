@@ -82,7 +82,8 @@ def score_command(options: argparse.Namespace) -> None:
         print(json.dumps(rows, indent=1))
         return
     what = "pictures" if run.config.is_images else "points"
-    print(f"{run.name}: step {rows[0]['step']}, n = {rows[0]['n']} {what} in each sample")
+    steps = " to ".join(map(str, sorted({min(row["step"] for row in rows), max(row["step"] for row in rows)})))
+    print(f"{run.name}: step {steps}, n = {rows[0]['n']} {what} in each sample")
     _print_image_scores(rows) if run.config.is_images else _print_scores(rows)
 
 
