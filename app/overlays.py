@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from app.plots import RIGHT, axes_of, nth, subplots, upright
-from mvm.compare import Curve, Series
+from mvm.compare import Curve, Series, in_words
 from mvm.palette import FLOORS, QUIET, VARIANTS, rgba
 from mvm.scales import floors_shade
 
@@ -121,7 +121,7 @@ def _cell(cells: pd.DataFrame, what: str, data: str) -> str:
     if (what, data) not in cells.index:
         return ""
     cell = cells.loc[(what, data)]
-    low, median, high = ("diverged" if np.isinf(x) else f"{x:.3g}" for x in cell[["low", "median", "high"]])
+    low, median, high = (in_words(x) for x in cell[["low", "median", "high"]])
     spread = f"<br>{low} to {high}, {cell['n']:.0f} seeds" if cell["n"] > 1 else "<br>one seed"
     return f"<b>{median}</b>{spread}"
 

@@ -35,6 +35,7 @@ __all__ = [
     "curves",
     "data_title",
     "differences",
+    "in_words",
     "main_score",
     "matrix",
     "other_scores",
@@ -317,6 +318,11 @@ def qualities(scores: Scores) -> dict[str, float]:
     variants = dict.fromkeys(variant for variant, _ in scores.members)
     found = {variant: middle(_standing(row) for row in scores.of_variant(variant)) for variant in variants}
     return {variant: value for variant, value in found.items() if value is not None}
+
+
+def in_words(quality: float) -> str:
+    """A quality of `scoreboard` or `matrix` as a person reads it."""
+    return "diverged" if np.isinf(quality) else f"{quality:.3g}"
 
 
 def over_floor(row: dict[str, Any], key: str) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import zipfile
 
@@ -143,6 +144,22 @@ def test_overlays_draw_what_was_measured(runs):
     assert heat["y"] == list(cells["what"])
     assert f"<b>{cells['median'][0]:.3g}</b>" in heat["text"][0][0]
     assert "2 seeds" in heat["text"][0][0]
+
+
+def test_a_seed_that_diverged_is_said_and_no_number_stands_for_it(runs):
+    path = runs / "mine" / "scores.json"
+    rows = json.loads(path.read_text())
+    kept = ("variant", "seed", "step", "n")
+    for row in (rows[0], rows[1], rows[2]):  # both centroids, and one of two generators with both
+        row |= {key: None for key in row if key not in kept}
+    path.write_text(json.dumps(rows))
+    app = open_page(SCRIPT, compare="mine,peer")
+    board = app.dataframe[1].value.set_index("series")
+    assert board.loc["centroid only", "quartiles"] == board.loc["both", "quartiles"] == "diverged"
+    assert board["quality"].isna().tolist() == [True, True, False]
+    heat = overlays.ablation(matrix([Run.named("mine"), Run.named("peer")]))["data"][0]
+    assert heat["text"][1][0] == f"<b>diverged</b><br>{rows[3]['w2_ratio']:.3g} to diverged, 2 seeds"
+    assert np.isfinite(heat["z"]).all()
 
 
 def test_a_fork_is_made_trained_and_compared(runs, no_processes):

@@ -19,7 +19,18 @@ from app.live_plot import live_plot
 from app.state import Tab, page, run_named, train
 from app.transport import STATES, duration, wake
 from mvm.archive import pack, unpack
-from mvm.compare import AXES, curves, differences, label_of, main_score, matrix, other_scores, quantities, scoreboard
+from mvm.compare import (
+    AXES,
+    curves,
+    differences,
+    in_words,
+    label_of,
+    main_score,
+    matrix,
+    other_scores,
+    quantities,
+    scoreboard,
+)
 from mvm.config import ConfigError
 from mvm.fork import Branches, Origin, changeable, config_at, fork, fresh_name, origin
 from mvm.index import Summary, summaries
@@ -446,7 +457,10 @@ def scores_row(runs: list[Run], pinned: Run | None) -> None:
     board = scoreboard(runs, keys=others, baseline=pinned)
     board["against"] *= 100
     spread = zip(board["low"], board["high"], strict=True)
-    board["quartiles"] = [f"{low:.3g} to {high:.3g}" if low < high else "" for low, high in spread]
+    board["quartiles"] = [f"{in_words(low)} to {in_words(high)}" if low < high else "" for low, high in spread]
+    lost = np.isinf(board["quality"])
+    board.loc[lost, "quartiles"] = in_words(np.inf)
+    board.loc[lost, ["quality", "against"]] = np.nan
     shown = ["series", "seeds", "step", "quality", "quartiles", *(["against"] if pinned else []), *others]
     c = st.column_config
     config = {"quality": c.NumberColumn("score / floor", format="%.3g"), "step": c.NumberColumn(format="localized")}

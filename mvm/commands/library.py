@@ -88,7 +88,7 @@ def _print_table(rows: list[Summary]) -> None:
 
 def compare_command(options: argparse.Namespace) -> None:
     """Print last scores of every series, and the settings that are not the same in all runs."""
-    from mvm.compare import differences, scoreboard
+    from mvm.compare import differences, in_words, scoreboard
 
     runs = [Run.named(name) for name in dict.fromkeys(options.runs)]
     baseline = Run.named(options.baseline) if options.baseline else None
@@ -100,10 +100,7 @@ def compare_command(options: argparse.Namespace) -> None:
     width = max(len(title) for title in board["series"])
     print(f"{'series':{width}} {'seeds':>5} {'step':>8} {'score':>8} {'quartiles':>18} {'against':>8}")
     for row in board.itertuples():
-        score, low, high = (
-            "diverged" if math.isinf(value) else f"{value:.3g}" for value in (row.quality, row.low, row.high)
-        )
-        spread = f"{low} to {high}"
+        score, spread = in_words(row.quality), f"{in_words(row.low)} to {in_words(row.high)}"
         against = f"{row.against:+.0%}" if math.isfinite(row.against) else "-"
         print(f"{row.series:{width}} {row.seeds:>5} {row.step:>8} {score:>8} {spread:>18} {against:>8}")
     for name, words in differs.items():
