@@ -127,7 +127,7 @@ IMAGE_RATE, PAPER_IMAGE_RATE = 1e-3, 1e-4  # of both players; peers' papers have
 IMAGE_EMBEDDING = 128  # dimensions, not the paper's 10: its centroid and diameter hold more of a picture
 IMAGE_MVM = {"alpha": 0.1, "pairs": 1, "metric_steps": 3}  # with one update of the metric, fakes are far too much alike
 IMAGE_DECAY = {"decay_from": 0.5}  # the rates', as of a peer's points
-TOY_FACES = {"steps": 800, "network": {"channels": 24}, "optimiser": {"ema": 0.995}}  # three to ten minutes on two CPU cores
+TOY_FACES = {"steps": 800, "network": {"channels": 24}, "optimiser": {"ema": 0.995}}  # minutes on two CPU cores
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {name: method.recipes for name, method in METHODS.items()}
 
 
