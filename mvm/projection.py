@@ -8,8 +8,8 @@ Y is the new frame, P the previous one, ȳ and p̄ their means: rotate or reflec
 orthogonal Procrustes problem). Rows are the same real points and the same noise in every frame of a run.
 Embeddings that coincide are one point to UMAP, so that collapsed fakes are one dot.
 
-numba aborts a process that runs two UMAPs at once, and the first fit compiles for seconds. So one process of
-low priority makes all frames of an app:
+numba aborts a process that runs two UMAPs at once, and the first fit of a machine compiles for seconds; what it has
+compiled is kept on disk. So one process of low priority makes all frames of an app:
 
     python -m mvm.projection    reads      {"run": DIR, "step": 1000, "fill": false}        one a line
                                 answers    {"ready": true}, then for each
@@ -275,6 +275,7 @@ def _work(lines: TextIO, answers: TextIO) -> None:
         answers.flush()
 
     requests = _Requests(lines, report)
+    keep_compiled()
     project(np.random.default_rng(0).normal(size=(64, 4)))  # compiles
     report(ready=True)
     for run, step in requests:
@@ -289,10 +290,23 @@ def _work(lines: TextIO, answers: TextIO) -> None:
             report(run=run, step=step, seconds=round(time.perf_counter() - start, 4))
 
 
+def keep_compiled() -> None:
+    """Have numba keep what UMAP compiles, some four seconds, for the next process; not where it finds no folder."""
+    from umap import layouts, umap_
+
+    for module, name in (
+        (umap_, "smooth_knn_dist"),
+        (umap_, "compute_membership_strengths"),
+        (layouts, "_nb_optimize_layout_euclidean_single_epoch"),
+    ):
+        with contextlib.suppress(AttributeError, RuntimeError):
+            getattr(module, name).enable_caching()
+
+
 def make_frame(run: Path | str, step: int, *, stop: Callable[[], bool] = lambda: False) -> bool:
     """Make and write one frame, starting each variant at its nearest frame; False when told to stop first.
 
-    The first call in a process compiles for seconds.
+    The first call in a process may compile for seconds.
 
     Raises:
         ValueError: the snapshot's embeddings cannot be projected.

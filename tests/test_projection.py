@@ -386,6 +386,20 @@ def test_projector_end_to_end(tmp_path, monkeypatch):
     assert not projector.request(tmp_path, 1000)
 
 
+def test_what_a_worker_has_compiled_the_next_need_not():
+    script = (
+        "import numpy; from mvm import projection; projection.keep_compiled(); "
+        "projection.project(numpy.random.default_rng(0).normal(size=(64, 4))); "
+        "from umap import layouts as l, umap_ as u; "
+        "slow = u.smooth_knn_dist, u.compute_membership_strengths, l._nb_optimize_layout_euclidean_single_epoch; "
+        "print([f.stats.cache_misses.total() for f in slow], [f.stats.cache_hits.total() for f in slow])"
+    )
+    worker = subprocess.run([sys.executable, "-m", "mvm.projection"], stdin=subprocess.DEVNULL, capture_output=True)
+    assert worker.stdout == b'{"ready": true}\n'
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.split("\n")[-2] == "[0, 0, 0] [1, 1, 1]"
+
+
 def test_a_busy_worker_ends_with_its_app():
     busy = (
         "import os, threading; from mvm.projection import _leave_with; "

@@ -69,7 +69,7 @@ def welcome() -> None:
         "of the background: nothing is downloaded, and every score has its truth.\n\n"
         "**Train** has a generator learn to draw such faces, by matching shape descriptors of real and fake under a "
         "learned metric. Choose more variants on the left to compare them side by side. The first pictures come within "
-        "seconds, and faces within minutes; a whole run takes minutes, some ten for each variant on "
+        "seconds, and faces within minutes; a whole run takes three to ten minutes for each variant on "
         "two CPU cores. It goes on when this page is closed.\n\n"
         f"For your own pictures, CelebA or LSUN, choose **{PREPARE}** on the left."
     )
