@@ -9,7 +9,8 @@ orthogonal Procrustes problem). Rows are the same real points and the same noise
 Embeddings that coincide are one point to UMAP, so that collapsed fakes are one dot.
 
 numba aborts a process that runs two UMAPs at once, and the first fit of a machine compiles for seconds; what it has
-compiled is kept on disk. So one process of low priority makes all frames of an app:
+compiled is kept on disk. So one process makes all frames of an app, the first with a training's priority, the others
+with a lower one:
 
     python -m mvm.projection    reads      {"run": DIR, "step": 1000, "fill": false}        one a line
                                 answers    {"ready": true}, then for each
@@ -35,12 +36,13 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
-from mvm.background import PROJECTION, give_way
+from mvm.background import PROJECTION, TRAINING, give_way
 
 __all__ = ["Projector", "frame_path", "make_frame", "project", "read_frame"]
 
@@ -275,10 +277,11 @@ def _work(lines: TextIO, answers: TextIO) -> None:
         answers.flush()
 
     requests = _Requests(lines, report)
-    keep_compiled()
     project(np.random.default_rng(0).normal(size=(64, 4)))  # compiles
     report(ready=True)
-    for run, step in requests:
+    for count, (run, step) in enumerate(requests):
+        if count == 1:
+            give_way(PROJECTION)  # the screen has its first frame
         start = time.perf_counter()
         try:
             if read_frame(run, step) is None and not make_frame(run, step, stop=lambda: requests.closed):
@@ -288,19 +291,6 @@ def _work(lines: TextIO, answers: TextIO) -> None:
             report(run=run, step=step, error=f"{type(error).__name__}: {error}")
         else:
             report(run=run, step=step, seconds=round(time.perf_counter() - start, 4))
-
-
-def keep_compiled() -> None:
-    """Have numba keep what UMAP compiles, some four seconds, for the next process; not where it finds no folder."""
-    from umap import layouts, umap_
-
-    for module, name in (
-        (umap_, "smooth_knn_dist"),
-        (umap_, "compute_membership_strengths"),
-        (layouts, "_nb_optimize_layout_euclidean_single_epoch"),
-    ):
-        with contextlib.suppress(AttributeError, RuntimeError):
-            getattr(module, name).enable_caching()
 
 
 def make_frame(run: Path | str, step: int, *, stop: Callable[[], bool] = lambda: False) -> bool:
@@ -397,14 +387,28 @@ def _umap(embeddings: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
         starts.insert(0, NEXT | {"init": previous})
     with _umap_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from umap import UMAP
-
+        umap = _umap_class()
         for start in starts:
             with contextlib.suppress(Exception):  # the eigensolver, on graphs of many pieces
-                frame = UMAP(**settings, **start).fit_transform(embeddings.astype(np.float32))
+                frame = umap(**settings, **start).fit_transform(embeddings.astype(np.float32))
                 if np.isfinite(frame).all():
                     return frame
     raise RuntimeError("UMAP gave no finite layout from any start")
+
+
+@cache
+def _umap_class() -> type:
+    """umap.UMAP; numba keeps what it compiles, some four seconds, for the next process, if it finds a folder."""
+    from umap import UMAP, layouts, umap_
+
+    for module, name in (
+        (umap_, "smooth_knn_dist"),
+        (umap_, "compute_membership_strengths"),
+        (layouts, "_nb_optimize_layout_euclidean_single_epoch"),
+    ):
+        with contextlib.suppress(AttributeError, RuntimeError):
+            getattr(module, name).enable_caching()
+    return UMAP
 
 
 def _nearest(points: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
@@ -445,7 +449,7 @@ def _leave_with(parent: int) -> None:
 def main() -> None:
     """The worker: lines on standard input, answers on standard output."""
     os.environ.update(ONE_THREAD)  # before numba is imported
-    give_way(PROJECTION)
+    give_way(TRAINING)
     answers, sys.stdout = sys.stdout, sys.stderr  # nothing a library prints may pass for an answer
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     with contextlib.suppress(BrokenPipeError):  # the app is gone

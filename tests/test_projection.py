@@ -388,7 +388,7 @@ def test_projector_end_to_end(tmp_path, monkeypatch):
 
 def test_what_a_worker_has_compiled_the_next_need_not():
     script = (
-        "import numpy; from mvm import projection; projection.keep_compiled(); "
+        "import numpy; from mvm import projection; "
         "projection.project(numpy.random.default_rng(0).normal(size=(64, 4))); "
         "from umap import layouts as l, umap_ as u; "
         "slow = u.smooth_knn_dist, u.compute_membership_strengths, l._nb_optimize_layout_euclidean_single_epoch; "
