@@ -118,7 +118,8 @@ def _named_as_shown(problem: str, groups: dict[str, tuple[str, BaseModel]]) -> s
 
 
 def _reweight_running(tab: Page, widgets: str, weights: dict[str, float]) -> None:
-    """The shown run, if it is being trained, feels it when a descriptor's toggle or slider has moved.
+    """The shown run, if it is being trained, feels it when a descriptor's toggle or slider has moved: that one alone,
+    as the others say what the next run will have.
 
     Seen at every rerun rather than in the widgets' callbacks: a callback that is interrupted is not called again.
 
@@ -129,6 +130,7 @@ def _reweight_running(tab: Page, widgets: str, weights: dict[str, float]) -> Non
     """
     if tab.weights and tab.weights[0] == widgets and tab.weights[1] != weights:
         run = runs(images=tab.images).get(tab.run)
-        if run is not None and run.alive():
-            ask(tab, run, weights=weights)
+        if run is not None and run.status().alive:
+            before = tab.weights[1]
+            ask(tab, run, weights={name: value for name, value in weights.items() if value != before.get(name)})
     tab.weights = widgets, weights

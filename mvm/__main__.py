@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mvm.commands import data, library, results, training
 from mvm.commands.flags import Commands, Parser
-from mvm.commands.training import TRAINERS, runtime_reason
+from mvm.commands.training import TRAINERS, reason_of
 from mvm.config import ConfigError
 from mvm.runs import Diverged, RunError
 
@@ -29,8 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail("interrupted; all that was saved is kept", 130)
     except OSError as error:
         return _fail(_file_reason(error, options), 1)
-    except RuntimeError as error:
-        return _fail(runtime_reason(error), 1)
+    except (RuntimeError, MemoryError) as error:
+        return _fail(reason_of(error), 1)
     return 0
 
 

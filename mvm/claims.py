@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -202,8 +203,10 @@ def _gaps(runs: dict) -> Iterator[dict[str, Any]]:
         for gap in ("d_c", "d_g", "d_H"):
             series = np.array([[record[gap][m] for m in members] for record in scalars], dtype=float)
             early, late = series[: max(1, len(series) // 10)], series[-max(1, len(series) // 10) :]
-            start, end = np.nanmedian(early, axis=0), np.nanmedian(late, axis=0)
-            wobble = np.ptp(late, axis=0) / np.ptp(series, axis=0)
+            with np.errstate(invalid="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # members that diverged are NaN, as is the result
+                start, end = np.nanmedian(early, axis=0), np.nanmedian(late, axis=0)
+                wobble = np.ptp(late, axis=0) / np.ptp(series, axis=0)
             values = {"gap": gap, "first tenth": _median(start), "last tenth": _median(end), "wobble": _median(wobble)}
             yield row | values | _seeds((end < start) & (wobble < 0.1), "less, and settled")
 
@@ -329,7 +332,7 @@ def train(plan: Plan, *, processes: int, on_progress: Callable[[float], None] = 
     """
     folder = checkpoints() / "claims"
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / "lock"):
+    with locked(folder / "lock", busy="claims: another process is measuring them; wait for it, or end it first"):
         missing = [trial for trial in plan.trials if not _is_finished(plan.path(trial))]
         # the long ones first, so that no process waits for a last one alone
         missing.sort(key=lambda trial: -(trial[2] or 2000))
@@ -370,7 +373,7 @@ def _is_finished(path: Path) -> bool:
 
 
 def _train(config: Config, path: Path) -> None:
-    if not path.exists():
+    if not (path / "config.json").exists():
         Run.create(config, path=path)
     command = [sys.executable, "-m", "mvm", "train", "--run", str(path)]
     on_the_cpu = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # many at once, of small networks

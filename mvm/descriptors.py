@@ -15,7 +15,7 @@ matched. L_MM (Eq. 1) is their weighted sum. To add one: write the function, add
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +23,15 @@ from torch import Tensor
 
 from mvm.distances import directed_hausdorff, pairwise
 
-__all__ = ["DESCRIPTORS", "Descriptor", "descriptors_of", "p_diameter", "two_diameter"]
+__all__ = [
+    "DESCRIPTORS",
+    "Descriptor",
+    "descriptors_of",
+    "matched",
+    "p_diameter",
+    "two_diameter",
+    "weight_table",
+]
 
 ALIASES = {"both": "centroid+diameter"}
 TINY = 1e-12  # keeps the square root's gradient finite where a set has shrunk to one point
@@ -144,3 +152,15 @@ DESCRIPTORS: dict[str, Descriptor] = {
 def descriptors_of(variant: str) -> list[str]:
     """Descriptor names in a variant: "both" is centroid and diameter."""
     return [part.strip() for name in variant.split("+") for part in ALIASES.get(name.strip(), name.strip()).split("+")]
+
+
+def matched(variants: Iterable[str]) -> list[str]:
+    """Every descriptor that some variant matches, in the registry's order."""
+    used = {name for variant in variants for name in descriptors_of(variant)}
+    return [name for name in DESCRIPTORS if name in used]
+
+
+def weight_table(variants: Sequence[str], weights: Mapping[str, float]) -> Tensor:
+    """λ_k of each descriptor that some variant matches, `(variants, matched)`; 0 where a variant has it not."""
+    terms = matched(variants)
+    return torch.tensor([[weights[name] * (name in descriptors_of(variant)) for name in terms] for variant in variants])

@@ -82,8 +82,8 @@ def load_experiment(run: Run, *, best: bool = False, data: PointData | ImageData
         RunError: there is no such checkpoint.
     """
     device = "cpu" if run.config.device == "cpu" else "auto"
-    config = run.config.with_changes({"device": device, "precision": "float32"})  # the same numbers on every machine
-    experiment = Experiment(config, data or run.data)
+    experiment = Experiment(run.config.with_changes({"device": device}), data or run.data)
+    experiment.exactly()
     experiment.load(run.checkpoint())
     if best:
         kept = run.checkpoint(best=True)

@@ -1,11 +1,13 @@
 """Files that are whole at any moment, and locks that end with their holder.
 
     write_atomic, write_array, write_tensors     written beside their place and renamed into it
+    new_folder                                   the same for a whole folder
     append_line                                  one line in one write
     link                                         a second name of a file that will only ever be replaced
     locked, lock_is_held                         the kernel's lock on a file: it is dropped however its holder ends
 
-A reader, or a crash at any moment, finds the old content or the new. No pickle.
+A reader, or who comes after a killed process, finds the old content or the new; of what is `durable` also after a power
+cut. No pickle.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ __all__ = [
     "link",
     "lock_is_held",
     "locked",
+    "new_folder",
     "read_arrays",
     "read_tensors",
     "write_array",
@@ -64,13 +67,37 @@ def beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Replace a whole file: a reader, or a crash at any moment, finds the old content or the new."""
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder to fill that takes its place when all is in it, or leaves nothing.
+
+    Raises:
+        FileExistsError: the place is taken, if only by a folder with something in it.
+    """
+    aside = beside(target)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        try:
+            aside.rename(target)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_atomic(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Replace a whole file; `durable` waits until the disk has it."""
     temporary = beside(path)
     try:
         with _named(path):
             with temporary.open("wb") as file:
                 file.write(content)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -84,11 +111,12 @@ def write_array(path: Path, array: np.ndarray) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor], *, durable: bool = False) -> None:
     """Tensors as safetensors, atomically."""
     from safetensors.torch import save
 
-    write_atomic(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    write_atomic(path, content, durable=durable)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -164,12 +192,13 @@ _holding = threading.Lock()
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: float = 0.5) -> Iterator[None]:
+def locked(path: Path, *, wait: float = 0.5, busy: str | None = None) -> Iterator[None]:
     """Hold an exclusive lock on a file; the kernel drops it when the process ends, however it ends.
 
     Args:
         path: the lock's file, made if need be.
         wait: seconds to try before giving up.
+        busy: what is said then; that the run is being trained when None.
 
     Raises:
         RunBusy: someone else holds it.
@@ -178,7 +207,7 @@ def locked(path: Path, *, wait: float = 0.5) -> Iterator[None]:
     give_up = time.monotonic() + wait
     while (file := _try_lock(path)) is None:
         if time.monotonic() > give_up:
-            raise RunBusy(f"run: {path.parent.name} is being trained by another process; stop it first")
+            raise RunBusy(busy or f"run: {path.parent.name} is being trained by another process; stop it first")
         time.sleep(0.02)
     try:
         yield

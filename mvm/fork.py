@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -24,8 +23,8 @@ import numpy as np
 import torch
 
 from mvm.config import Config
-from mvm.descriptors import descriptors_of, two_diameter
-from mvm.files import append_line, beside, checkpoints, link, write_atomic
+from mvm.descriptors import matched, two_diameter, weight_table
+from mvm.files import append_line, checkpoints, link, new_folder, write_atomic
 from mvm.methods import METHODS
 from mvm.projection import frame_path
 from mvm.runs import Control, Run, RunError, check_name
@@ -73,7 +72,7 @@ def changeable(config: Config) -> dict[str, Any]:
     """Settings that a fork may change, with their values: all but what shapes networks, data and batches."""
     flat, names = config.flat(), []
     if METHODS[config.method].matches_descriptors:
-        names = [f"weights.{name}" for variant in config.variants for name in descriptors_of(variant)]
+        names = [f"weights.{name}" for name in matched(config.variants)]
     for group in (f"{config.method}.", "optimiser."):
         names += [name for name in flat if name.startswith(group)]
     return {name: flat[name] for name in [*names, "steps"]}
@@ -109,17 +108,13 @@ def fork(run: Run, step: int, changes: Mapping[str, Any], *, name: str | None = 
         raise RunError(f"step: nothing is left to train after step {step} of {config.steps}; fork from an earlier one")
     target = checkpoints() / check_name(name or fresh_name(run, step))
     made = Origin(run.name, step, {key: config.flat()[key] for key in changes})
-    temporary = beside(target)
     try:
-        temporary.mkdir(parents=True)
-        _fill(temporary, run, config, made)
-        if target.exists():
-            raise RunError(f"run: {target.name!r} exists in {target.parent}; give another --name")
-        temporary.rename(target)
+        with new_folder(target) as folder:
+            _fill(folder, run, config, made)
+    except FileExistsError:
+        raise RunError(f"run: {target.name!r} exists in {target.parent}; give another --name") from None
     except OSError as error:
         raise RunError(f"run: cannot write {target}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return Run(target)
 
 
@@ -159,9 +154,13 @@ def _fill(folder: Path, run: Run, config: Config, made: Origin) -> None:
         if step <= made.step:
             link(run.kept_path(step), folder / "checkpoints" / run.kept_path(step).name)
     link(run.kept_path(made.step), folder / "checkpoint.safetensors")
-    weights = {k.removeprefix("weights."): v for k, v in made.changes.items() if k.startswith("weights.")}
+    weights = {}  # the trainer takes them from the checkpoint: of a fork's own first step it has those from before
+    if METHODS[config.method].matches_descriptors:
+        wanted = weight_table([variant for variant, _ in config.members], dict(config.weights))
+        other = (run.checkpoint(step=made.step)["weights"] != wanted).any(dim=0)
+        weights = {name: getattr(config.weights, name) for name in itertools.compress(matched(config.variants), other)}
     serial = max((e["serial"] for e in events if e["event"] == "weights"), default=0)
-    wishes = Control(weights=weights, serial=serial + bool(weights))  # the trainer takes weights from the checkpoint
+    wishes = Control(weights=weights, serial=serial + bool(weights))
     write_atomic(folder / "control.json", json.dumps(asdict(wishes)).encode())
     write_atomic(folder / "fork.json", json.dumps(asdict(made)).encode())
     write_atomic(folder / "config.json", config.model_dump_json(indent=1).encode())

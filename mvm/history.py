@@ -1,4 +1,4 @@
-"""What a run has saved so far, as arrays for a screen: every call reads only what is new on disk."""
+"""What a run has saved so far, as arrays for a screen; what was read once is kept."""
 
 from __future__ import annotations
 
@@ -67,10 +67,13 @@ class History:
         self._spectra: dict[str, dict[int, np.ndarray]] = {"distance": {}, "mds": {}}
         self._snapshots: dict[int, dict[str, np.ndarray]] = {}
         self._live: tuple[int, dict[str, np.ndarray]] | None = None
+        self._file = 0
 
     def refresh(self) -> History:
         """Look for new records and snapshots."""
-        self.run.records.poll()
+        file = self.run.records.poll().inode
+        if file != self._file:  # a trainer went back to its checkpoint: later steps may come out otherwise
+            self._file, self._snapshots, self._spectra = file, {}, {"distance": {}, "mds": {}}
         self.steps = self.run.snapshot_steps()
         return self
 

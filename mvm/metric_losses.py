@@ -22,8 +22,6 @@ from torch.nn import functional as F
 
 __all__ = ["METRIC_LOSSES", "PytorchMetricLearningLoss", "metric_loss"]
 
-MetricLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-
 
 def _inside(
     a: Tensor, p: Tensor, n: Tensor, *, alpha: float, gamma: float = 0.0, summed: bool = False, group: int = 1

@@ -3,8 +3,8 @@
     train(run)     lock, resume if there is a checkpoint, then for every step: record, show, save, obey
 
 What is written at which step depends on the config alone, never on a clock (but for the live view), and the draws of a
-step depend on the step alone. So a run that was killed at any moment continues from its last checkpoint to the very
-bits it would have had.
+step depend on the step alone. So a run that was killed at any moment continues from its last checkpoint, on a CPU to
+the very bits it would have had.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from mvm.config import ConfigError
 from mvm.descriptors import DESCRIPTORS, two_diameter
 from mvm.files import append_line, link, write_array, write_atomic, write_tensors
+from mvm.projection import frame_path
 from mvm.runs import Control, Diverged, Run, Stopped
 from mvm.spectrum import eigenvalues
 from mvm.training import Experiment, Step, fit, use_cpu
@@ -120,7 +122,7 @@ class Recorder:
         if resumed:
             tensors = run.checkpoint()
             self.experiment.load(tensors)
-            self.state = [STATES[code] for code in tensors["state"].tolist()]
+            self.state = _states(tensors.get("state"), self.member_count)
         records = run.records.poll()
         if resumed or records.scalars or records.events:
             self._rewind(self.experiment.step if resumed else -1)
@@ -136,7 +138,20 @@ class Recorder:
         self._obey(self.experiment.step, self.experiment.step == self.config.steps)
 
     def _rewind(self, step: int) -> None:
-        """Cut scalars.jsonl back to the checkpoint's step; what happened to the trainers stays on record."""
+        """Go back to the checkpoint's step: what is on disk of later ones may never happen now.
+
+        What happened to the trainers stays on record.
+        """
+        for later in (known for known in self.run.snapshot_steps() if known > step):
+            self.run.snapshot_path(later).unlink(missing_ok=True)
+            frame_path(self.run.path, later).unlink(missing_ok=True)
+        live = self.run.live()
+        if live and live["step"] > step:
+            (self.run.path / "live.safetensors").unlink(missing_ok=True)
+        for folder in (self.run.path, self.run.path / "snapshots", self.run.path / "checkpoints"):
+            for left in folder.glob(".*.safetensors.*"):
+                if f".{os.getpid()}." not in left.name:  # of a trainer that was killed while it wrote
+                    left.unlink(missing_ok=True)
         records = self.run.records.poll()
         kept = [e for e in records.events if e["step"] <= step or "time" in e]
         self.serial = max((e["serial"] for e in kept if e["event"] == "weights"), default=0)
@@ -152,6 +167,9 @@ class Recorder:
         rewritten.replace(path)
         with contextlib.suppress(ValueError):
             self.best = self.run.checkpoint(best=True)
+            later = self.best["step"] > step
+            if later.any():
+                self._take_best(later, torch.full_like(self.best["w2"], torch.inf))
 
     def finish(self) -> None:
         """Save the end, score it with all points, and say so."""
@@ -164,6 +182,7 @@ class Recorder:
     def _write_scores(self) -> None:
         from mvm.evaluation import score_run
 
+        self.experiment.exactly()
         rows = score_run(self.run, experiment=self.experiment)
         write_atomic(self.run.path / "scores.json", json.dumps(rows).encode())
 
@@ -316,24 +335,31 @@ class Recorder:
         self._keep_best(torch.tensor([value if value is not None else torch.inf for value in found]))
 
     def _keep_best(self, error: Tensor) -> None:
-        average = {name: t for name, t in self.experiment.tensors().items() if name.startswith("average.")}
         if self.best is None:
             step = torch.zeros(self.member_count, dtype=torch.long)
             self.best = {"step": step, "w2": torch.full_like(error, torch.inf)}
-            self.best |= {name: tensor.clone().cpu() for name, tensor in average.items()}
+            self.best |= {name: tensor.clone().cpu() for name, tensor in self._averages().items()}
         better = error < self.best["w2"]
         if better.any():
-            self.best["w2"][better] = error[better]
-            self.best["step"][better] = self.experiment.step
-            for name, tensor in average.items():
-                rows = self.experiment.rows(name, better)
-                self.best[name][rows] = tensor.detach().cpu()[rows]
-            write_tensors(self.run.path / "best.safetensors", self.best)
+            self._take_best(better, error)
+
+    def _take_best(self, members: Tensor, error: Tensor) -> None:
+        """Put the present averages of some members, `(V,)` bool, in the place of their best."""
+        self.best["w2"][members] = error[members]
+        self.best["step"][members] = self.experiment.step
+        for name, tensor in self._averages().items():
+            rows = self.experiment.rows(name, members)
+            self.best[name][rows] = tensor.detach().cpu()[rows]
+        write_tensors(self.run.path / "best.safetensors", self.best, durable=True)
+
+    def _averages(self) -> dict[str, Tensor]:
+        return {name: t for name, t in self.experiment.tensors().items() if name.startswith("average.")}
 
     def save(self) -> None:
         """Everything that an exact continuation needs."""
         state = torch.tensor([STATES.index(state) for state in self.state])
-        write_tensors(self.run.path / "checkpoint.safetensors", self.experiment.tensors() | {"state": state})
+        tensors = self.experiment.tensors() | {"state": state}
+        write_tensors(self.run.path / "checkpoint.safetensors", tensors, durable=True)
 
     def _keep(self) -> None:
         """Keep the checkpoint just saved, to fork from: a second name of the same file costs no disk."""
@@ -342,6 +368,17 @@ class Recorder:
             target = self.run.kept_path(step)
             target.parent.mkdir(exist_ok=True)
             link(self.run.path / "checkpoint.safetensors", target)
+
+
+def _states(codes: Tensor | None, members: int) -> list[str]:
+    """What a checkpoint says of each member.
+
+    Raises:
+        ConfigError: it says nothing that can be read.
+    """
+    if codes is None or codes.shape != (members,) or not set(codes.tolist()) <= set(range(len(STATES))):
+        raise ConfigError("checkpoint does not fit its config: its state says nothing of these members")
+    return [STATES[code] for code in codes.tolist()]
 
 
 def peak_memory(device: torch.device) -> int:

@@ -10,7 +10,9 @@
                       checkpoints/00001000.safetensors kept ones, to fork from
                       fork.json                        what a fork was made of (mvm.fork)
                       note.txt                         what a person has written about it
-                      control.json                     what a person asks of the trainer
+                      scores.json                      of the finished run
+                      real.npy                         the real pictures that its views show
+                      control.json, control.lock       what a person asks of the trainer
                       lock                             held by the living trainer
                       trainer.log                      what a detached trainer printed
 
@@ -28,7 +30,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,7 @@ from mvm.files import (
     checkpoints,
     lock_is_held,
     locked,
+    new_folder,
     read_arrays,
     read_tensors,
     write_array,
@@ -237,16 +240,17 @@ class Run:
         target = path or checkpoints() / (check_name(name) if name else _fresh_name(config))
         check_name(target.name)
         try:
-            target.mkdir(parents=True)
-            if isinstance(data, PointData) and data.own is not None:
-                write_array(target / "data.npy", data.own.numpy())
-            write_atomic(target / "config.json", config.model_dump_json(indent=1).encode())
+            with new_folder(target) as folder:
+                if isinstance(data, PointData) and data.own is not None:
+                    write_array(folder / "data.npy", data.own.numpy())
+                write_atomic(folder / "config.json", config.model_dump_json(indent=1).encode(), durable=True)
         except FileExistsError:
+            if not (target / "config.json").exists():
+                raise RunError(f"run: {target} exists and is no run; name another folder, or an empty one") from None
             raise RunError(
                 f"run: {target.name!r} exists in {target.parent}; give another --name, or resume it"
             ) from None
         except OSError as error:
-            shutil.rmtree(target, ignore_errors=True)  # a part of a run would only hold its name
             raise RunError(f"run: cannot write {target}: {error.strerror or error}") from None
         return cls(target)
 
@@ -319,12 +323,16 @@ class Run:
             ConfigError: an unknown descriptor, or a weight out of bounds.
         """
         self.config.with_changes({f"weights.{name}": value for name, value in wishes.get("weights", {}).items()})
-        with locked(self.path / "control.lock", wait=5):
+        busy = f"run: {self.name} is being asked something by another process; try again"
+        with locked(self.path / "control.lock", wait=5, busy=busy):
             now = self.control()
-            if "weights" in wishes:
-                wishes = wishes | {"weights": now.weights | wishes["weights"], "serial": now.serial + 1}
-            wanted = Control(**{**now.__dict__, **wishes})
-            write_atomic(self.path / "control.json", json.dumps(wanted.__dict__).encode())
+            if "weights" in wishes:  # a run from elsewhere has the changes on record, but not what asked for them
+                changes = [event for event in self.records.poll().events if event["event"] == "weights"]
+                last = changes[-1] if changes and changes[-1]["serial"] > now.serial else asdict(now)
+                weights = last["weights"] | wishes["weights"]
+                wishes = wishes | {"weights": weights, "serial": last["serial"] + 1}
+            wanted = replace(now, **wishes)
+            write_atomic(self.path / "control.json", json.dumps(asdict(wanted)).encode())
         return wanted
 
     def forget_wishes(self) -> None:

@@ -217,6 +217,12 @@ class Experiment:
         """Means and variances of the generator's batch normalisations; none in a perceptron."""
         return {name: buffer for name, buffer in self.generator.named_buffers() if buffer.is_floating_point()}
 
+    def exactly(self) -> None:
+        """From here on compute in full float32, so that scores are the same numbers on every machine."""
+        torch.backends.cudnn.allow_tf32 = False
+        if self.config.is_images:
+            self.generator.bf16 = self.metric.bf16 = False
+
     @torch.no_grad()
     def generate(self, noise: Tensor, *, averaged: bool = True) -> Tensor:
         """Fakes `(V, B, D)`, standardised, from noise `(V, B, m)` or `(B, m)` shared by all variants."""

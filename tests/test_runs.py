@@ -56,7 +56,7 @@ def test_own_points_are_copied_in_their_own_units(make, cloud):
 
 
 def test_a_run_that_cannot_be_written_leaves_nothing(make, monkeypatch, checkpoints):
-    def full(path, content):
+    def full(path, content, durable=False):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     with monkeypatch.context() as patch:

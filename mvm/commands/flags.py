@@ -17,7 +17,7 @@ from mvm.config import Config, ConfigError
 from mvm.settings import bounds
 from toy_manifolds import MANIFOLDS
 
-__all__ = ["Commands", "Parser", "add_fields", "asked_defaults", "given_fields", "manifolds_told", "nested"]
+__all__ = ["Commands", "Parser", "add_fields", "asked_defaults", "given_fields", "manifolds_told", "nested", "seeded"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,6 +56,14 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help
+
+
+def seeded(text: str) -> int:
+    """The value of a flag that seeds random numbers."""
+    number = int(text)
+    if not 0 <= number < 2**31:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {2**31 - 1}, got {number}")
+    return number
 
 
 def add_fields(

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mvm.commands.flags import Commands
+from mvm.commands.flags import Commands, seeded
 from mvm.config import ConfigError
 from mvm.files import write_array
 from mvm.runs import Run
@@ -25,7 +25,7 @@ def add(command: Commands) -> None:
     score.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
     score.add_argument("-n", type=int, default=2000, help="points of each sample (default 2000)")
     score.add_argument("--inception", action="store_true", help="pictures: the FID, too (needs torch-fidelity)")
-    score.add_argument("--repeat", type=int, default=0, help="another held-out sample for another number")
+    score.add_argument("--repeat", type=seeded, default=0, help="another held-out sample for another number")
     score.add_argument("--json", action="store_true", help="print JSON")
     sample = command(
         "sample", sample_command, "generate: FILE.npy for one network, a folder for all; of pictures FILE.png too"
@@ -39,7 +39,7 @@ def add(command: Commands) -> None:
         metavar="SEED",
         help="which training seed goes into a file (default: the first)",
     )
-    sample.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
+    sample.add_argument("--seed", type=seeded, default=0, help="seed of the noise (default 0)")
     sample.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
     export = command("export", export_command, "figures for a paper, with their numbers and recipes", run=False)
     export.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")

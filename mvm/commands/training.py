@@ -20,7 +20,7 @@ from mvm.runs import Diverged, Run, RunError, Stopped
 from mvm.training import use_gpu
 from toy_manifolds import MANIFOLDS
 
-__all__ = ["TRAINERS", "add", "runtime_reason", "train_here"]
+__all__ = ["TRAINERS", "add", "reason_of", "train_here"]
 
 
 def add(command: Commands) -> None:
@@ -55,11 +55,13 @@ def _wanted_run(options: argparse.Namespace) -> Run:
     given = given_fields(options)
     path = Path(options.run) if options.run else None
     if path and (path / "config.json").exists():
-        if said := [*given, *(["like"] if options.like else [])]:
+        if said := [*given, *(flag for flag in ("like", "name") if getattr(options, flag))]:
             raise ConfigError(
                 f"--run {path} has its config already; leave out {', '.join('--' + name for name in said)}"
             )
         return Run(path)
+    if path and options.name:
+        raise ConfigError(f"--name {options.name}: the folder {path} is the run's name; leave one of the two out")
     like = Run.named(options.like) if options.like else None
     config = _like(like, given) if like else Config.make(**nested(given))
     same_data = like if "data" not in given else None
@@ -196,13 +198,12 @@ def _failures_recorded(run: Run) -> Iterator[None]:
     """Leave the reason in the run, if its disk still takes a line."""
     try:
         yield
-    except (ConfigError, RunError, OSError, RuntimeError) as error:
-        reason = runtime_reason(error) if isinstance(error, RuntimeError) else str(error)
+    except Stopped:
+        raise
+    except Exception as error:
+        failed = {"event": "failed", "time": time.time(), "reason": reason_of(error)}
         with contextlib.suppress(OSError):
-            step = run.records.poll().step
-            append_line(
-                run.path / "scalars.jsonl", {"step": step, "event": "failed", "time": time.time(), "reason": reason}
-            )
+            append_line(run.path / "scalars.jsonl", {"step": run.records.poll().step} | failed)
         raise
 
 
@@ -223,9 +224,10 @@ def _await(run: Run, *states: str) -> None:
     raise RunError(f"run: {run.name} did not answer within 30 s; is its machine another one?")
 
 
-def runtime_reason(error: RuntimeError) -> str:
-    """One line: what torch has to say, or what to do about too little memory."""
+def reason_of(error: Exception) -> str:
+    """One line: what an error has to say, or what to do about too little memory."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if "out of memory" in text:
-        return "out of memory on the device; use a smaller --batch, fewer --variants or --seeds, or --device cpu"
-    return text
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return "out of memory; use a smaller --batch or -n, fewer --variants or --seeds, or --device cpu"
+    foreseen = isinstance(error, ConfigError | RunError | OSError | RuntimeError)
+    return text if foreseen else f"{type(error).__name__}: {text}"

@@ -43,7 +43,7 @@ class Method:
 
     Args:
         config: the whole experiment, a `mvm.config.Config`: that is made of every method's settings, and so above them.
-        generator: noise `(V, B, m)` to data `(V, B, D)`, unless `generator_sizes` says otherwise.
+        generator: noise `(V, B, m)` to data `(V, B, D)`, unless `generator_inputs` says otherwise.
         metric: g_w, data `(V, B, D)` to embeddings `(V, B, n)`.
         streams: one random generator per seed, for networks of the method's own.
 
@@ -209,7 +209,7 @@ class Draws:
         """Numbers uniform in [0, 1), `(V, *shape)`."""
         return self._draw(torch.rand, shape)
 
-    def _draw(self, kind: type, shape: tuple[int, ...]) -> Tensor:
+    def _draw(self, kind: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
         dtype = self.train.dtype
         drawn = [kind(shape, generator=g, device=g.device, dtype=dtype) for g in self.generators]
         return self._per_variant(torch.stack(drawn))

@@ -20,7 +20,7 @@ import torch
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from mvm.descriptors import DESCRIPTORS, descriptors_of
+from mvm.descriptors import DESCRIPTORS, matched, weight_table
 from mvm.methods.base import Draws, Loss, Method, squared_slope
 from mvm.metric_losses import metric_loss
 from mvm.settings import Settings
@@ -130,10 +130,8 @@ class MvM(Method):
         # two groups at least: the other's anchors are one's positives, so that no point is its own positive
         self.group = self.batch // max(2, -(-self.batch // config.mvm.pairs))
         self.critic_steps = config.mvm.metric_steps
-        used = {name for variant in config.variants for name in descriptors_of(variant)}
-        self.terms = [name for name in DESCRIPTORS if name in used]
-        self.state["weights"] = torch.zeros(len(config.members), len(self.terms))
-        self.reweight(config)
+        self.terms = matched(config.variants)
+        self.state["weights"] = weight_table([variant for variant, _ in config.members], dict(config.weights))
 
     @property
     def weights(self) -> Tensor:
@@ -142,10 +140,7 @@ class MvM(Method):
 
     def reweight(self, config: Settings) -> None:
         """Take the descriptor weights of `config`, in place: a running training feels it at its next step."""
-        for row, (variant, _) in enumerate(config.members):
-            names = descriptors_of(variant)
-            for column, term in enumerate(self.terms):
-                self.weights[row, column] = getattr(config.weights, term) if term in names else 0.0
+        self.weights.copy_(weight_table([variant for variant, _ in config.members], dict(config.weights)))
 
     def generator_loss(self, draws: Draws) -> Loss:
         """L_MM of fresh fakes against a fresh real batch; its terms are the unweighted gaps."""
