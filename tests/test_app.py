@@ -209,7 +209,7 @@ def test_settings_of_the_shown_run_are_not_wishes_to_it(finished: Run, monkeypat
     recipe.set_value("shown run").run()
     assert Run.named("alive").control().weights == {}
     app.slider(key="alive.w.diameter").set_value(0.5).run()
-    assert Run.named("alive").control().weights["diameter"] == 0.5
+    assert Run.named("alive").control().weights == {"diameter": 0.5}
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "mvm"])

@@ -189,7 +189,7 @@ def test_only_one_process_measures(checkpoints):
     assert not PLAN.being_measured()
     with locked(checkpoints / "claims" / "lock"):
         assert PLAN.being_measured()
-        with pytest.raises(RunBusy):
+        with pytest.raises(RunBusy, match="claims: another process is measuring them"):
             train(PLAN, processes=1)
 
 

@@ -119,6 +119,13 @@ def test_a_changed_weight_acts_from_the_forks_step_on_and_only_where_it_is_match
     assert [r["step"] for r in made.records.scalars] == [r["step"] for r in run.records.poll().scalars]
 
 
+def test_a_fork_of_a_fork_at_its_own_step_keeps_its_weights(run):
+    made = finish(fork(run, 40, {"weights.diameter": 0}, name="lighter"))
+    assert config_at(made, 40).weights.diameter == 0
+    again = finish(fork(made, 40, {"mvm.gamma": 0.01}))
+    assert again.checkpoint()["weights"].tolist() == [[0.5, 0.0]] * 4
+
+
 def test_a_weight_moved_while_a_fork_trains_is_still_felt(run):
     made = fork(run, 40, {"weights.diameter": 0.25})
     made.ask(weights={"centroid": 3.0})

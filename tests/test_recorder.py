@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from trainers import dies, small_config, small_disk, until, write_cloud
 
 from mvm.__main__ import main
-from mvm.files import append_line
+from mvm.files import append_line, write_tensors
+from mvm.projection import frame_path
 from mvm.recorder import Recorder, Stopped, train
 from mvm.runs import Control, Run
 from mvm.training import Experiment, fit
@@ -431,6 +432,70 @@ def test_a_damaged_checkpoint_is_said_to_be_damaged(checkpoints, cli, half):
     assert not (checkpoints / "x.npy").exists()
     path.write_bytes(content)
     assert cli("sample", "a", "-n", "5", "--out", str(checkpoints / "x.npy")).status == 0
+
+
+def test_what_is_later_than_the_checkpoint_goes_with_it(checkpoints, cli, half, whole):
+    """The folder as a power cut may leave it: views and best generators of steps that no checkpoint knows."""
+    run = Run(shutil.copytree(half.path, checkpoints / "a"))
+    lost = [run.snapshot_path(280), frame_path(run.path, 280)]
+    for path in lost:
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(whole.snapshot_path(280), path)
+    left = run.path / "snapshots" / ".00000280.safetensors.1.2"
+    left.write_bytes(b"half of one")
+    run.ask(stop=True)
+    with pytest.raises(Stopped):
+        drive(run, at=[], change=None)  # it opens the run, and stops
+    assert [path.exists() for path in (*lost, left)] == [False] * 3
+    run.ask(stop=False)
+    assert cli("resume", "a").status == 0
+    assert_same(run, whole)
+
+
+def test_a_best_generator_of_a_step_to_come_is_not_kept(checkpoints, half):
+    run = Run(shutil.copytree(half.path, checkpoints / "a"))
+    best = run.checkpoint(best=True)
+    assert (best["step"] <= 130).all()
+    best["step"][1], best["w2"][1] = 290, 0
+    write_tensors(run.path / "best.safetensors", best)
+    run.ask(stop=True)
+    with pytest.raises(Stopped):
+        drive(run, at=[], change=None)
+    after = run.checkpoint(best=True)
+    assert after["step"].tolist() == [130 if member == 1 else step for member, step in enumerate(best["step"].tolist())]
+    assert after["w2"][1] == torch.inf  # the next score is better
+
+
+def test_a_damaged_state_of_the_members_is_refused(checkpoints, cli, half):
+    run = Run(shutil.copytree(half.path, checkpoints / "a"))
+    for state in (torch.tensor([7] * 4), torch.tensor([0])):
+        write_tensors(run.path / "checkpoint.safetensors", run.checkpoint() | {"state": state})
+        result = cli("resume", "a")
+        assert (result.status, result.err.count("\n")) == (2, 1)
+        assert result.err.startswith("mvm: checkpoint does not fit its config: its state says nothing")
+
+
+def test_any_failure_is_recorded_with_its_reason(make, monkeypatch):
+    run = make("a", **PLAN)
+    monkeypatch.setattr("mvm.recorder.fit", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["train", "--run", str(run.path)])
+    assert (run.status().state, run.status().reason) == ("failed", "ZeroDivisionError: division by zero")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you")]
+)
+def test_too_little_memory_says_what_to_do(make, cli, monkeypatch, error):
+    def fails(*_, **__):
+        raise error
+
+    run = make("a", **PLAN)
+    monkeypatch.setattr("mvm.recorder.fit", fails)
+    result = cli("train", "--run", str(run.path))
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert "out of memory; use a smaller --batch" in result.err
+    assert "out of memory" in run.status().reason
 
 
 def test_a_checkpoint_of_another_config_is_refused(make, cli, half):

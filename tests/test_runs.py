@@ -246,6 +246,16 @@ def test_wishes_add_up(make):
     assert run.control() == Run.named("a").control() == expected
 
 
+def test_a_wish_to_a_run_from_elsewhere_keeps_its_weights(make):
+    """Its changes are on record, but the file that asked for them was not packed."""
+    run = make("a")
+    log(run).write_text(json.dumps({"step": 9, "event": "weights", "serial": 4, "weights": {"centroid": 0.5}}) + "\n")
+    run.ask(weights={"diameter": 2})
+    assert run.control() == Control(weights={"centroid": 0.5, "diameter": 2}, serial=5)
+    run.ask(weights={"diameter": 3})
+    assert run.control() == Control(weights={"centroid": 0.5, "diameter": 3}, serial=6)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"bogus": 1}', "null"])
 def test_an_unreadable_control_file_holds_no_wishes(make, text):
     run = make("a")
