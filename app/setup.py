@@ -103,7 +103,10 @@ def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Confi
     if data is None:
         return None
     try:
-        return Config.make(**{"method": method, "recipe": recipe} | values | data)
+        config = Config.make(**{"method": method, "recipe": recipe} | values | data)
+        if config.unmatched:
+            st.warning(config.unmatched.capitalize(), icon=":material/warning:")
+        return config
     except ConfigError as error:
         return _named_as_shown(str(error), {name: (title, model) for name, (title, model, _) in groups.items()})
 

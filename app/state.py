@@ -201,6 +201,11 @@ def runs(*, images: bool = False) -> dict[str, Run]:
     return {run.name: run for run in all_runs(_known_runs()) if run.config.is_images == images}
 
 
+def paused_runs() -> list[str]:
+    """Names of all runs, on points or pictures, whose trainers wait for a person and keep their slots."""
+    return [run.name for run in all_runs(_known_runs()) if run.status().state == "paused"]
+
+
 def run_named(name: str) -> Run:
     """One of them; a name may come from a link, and is never a path.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from app import plots
-from app.state import Page, Tab, runs, start, train
+from app.state import Page, Tab, paused_runs, runs, start, train
 from mvm.compare import data_title
 from mvm.config import FACES, Config
 from mvm.runs import Run, RunError, Status, lost_in_words
@@ -123,6 +123,8 @@ def transport(
 def status_line(run: Run, status: Status) -> None:
     """State, progress, speed, time left, device and memory, in one line."""
     colour, words = STATES[status.state]
+    if status.state == "queued" and (resting := paused_runs()):
+        words += f", {', '.join(resting)} while paused; continue or stop that"
     started = next((e for e in reversed(run.records.events) if "device" in e), {})
     parts = [f":{colour}-badge[{words}]", f"step **{status.step:,}** of {status.steps:,}"]
     if status.state == "running" and status.rate:

@@ -34,7 +34,7 @@ import torch
 
 from mvm.background import detached
 from mvm.config import Config
-from mvm.files import checkpoints, lock_is_held, locked
+from mvm.files import checkpoints, lock_is_held, locked, write_atomic
 from mvm.runs import Run, RunError
 from mvm.spectrum import SPECTRUM_FORMS, uniformity
 
@@ -333,6 +333,7 @@ def train(plan: Plan, *, processes: int, on_progress: Callable[[float], None] = 
     folder = checkpoints() / "claims"
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / "lock", busy="claims: another process is measuring them; wait for it, or end it first"):
+        _stop_wish().unlink(missing_ok=True)
         missing = [trial for trial in plan.trials if not _is_finished(plan.path(trial))]
         # the long ones first, so that no process waits for a last one alone
         missing.sort(key=lambda trial: -(trial[2] or 2000))
@@ -341,6 +342,8 @@ def train(plan: Plan, *, processes: int, on_progress: Callable[[float], None] = 
             try:
                 while not all(done.done() for done in waiting):
                     on_progress(plan.progress())
+                    if _stop_wish().exists():
+                        raise RunError("claims: stopped; what is done is kept, and the same command goes on")
                     if failed := next((d for d in waiting if d.done() and d.exception()), None):
                         raise failed.exception()
                     time.sleep(0.5)
@@ -349,11 +352,22 @@ def train(plan: Plan, *, processes: int, on_progress: Callable[[float], None] = 
             except BaseException:
                 for done in waiting:
                     done.cancel()
-                for run in plan.runs().values():
-                    if run.alive():
-                        run.ask(stop=True)
+                while not all(done.done() for done in waiting):  # one that has just been started hears nothing yet
+                    for run in plan.runs().values():
+                        if run.alive():
+                            run.ask(stop=True)
+                    time.sleep(0.2)
                 raise
     on_progress(plan.progress())
+
+
+def stop() -> None:
+    """Ask the process that measures the claims to end; what is done is kept."""
+    write_atomic(_stop_wish(), b"")
+
+
+def _stop_wish() -> Path:
+    return checkpoints() / "claims" / "stop"
 
 
 def launch(*, processes: int) -> None:

@@ -234,6 +234,14 @@ class Config(MethodSettings):
         return are_images(self.data)
 
     @property
+    def unmatched(self) -> str:
+        """In words, which variants match nothing, as all their weights are 0; empty if each has one that counts."""
+        if not METHODS[self.method].matches_descriptors:
+            return ""
+        idle = [name for name in self.variants if not any(getattr(self.weights, d) for d in descriptors_of(name))]
+        return f"all weights of {', '.join(idle)} are 0: nothing tells the generator what to match" if idle else ""
+
+    @property
     def members(self) -> list[tuple[str, int]]:
         """(variant, seed) of each of the V networks, in the order of the variant axis."""
         return [(variant, seed) for variant in self.variants for seed in self.seeds]

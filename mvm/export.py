@@ -174,7 +174,7 @@ def bundle(
     """Make figures with all that belongs to them.
 
     Args:
-        names: of figures, or "all": then those that these runs cannot give are skipped, and named.
+        names: of figures, or "all"; of several, those that these runs cannot give are skipped, and named.
         runs, options: as for `mvm.figures.data`.
         venue, wide: as for `mvm.figures.render`.
         formats: of `FORMATS`; PDF when None.
@@ -184,12 +184,11 @@ def bundle(
 
     Raises:
         ConfigError: something unknown, or dots out of bounds.
-        RunError: a run that cannot be used, or `NoFigure` for a figure that was named.
+        RunError: a run that cannot be used, or `NoFigure` where no figure can be made.
     """
     formats = tuple(dict.fromkeys(formats or ("pdf",)))
     _check(venue, formats, dpi)
-    every = "all" in names
-    names = list(FIGURES) if every else list(dict.fromkeys(names))
+    names = list(FIGURES) if "all" in names else list(dict.fromkeys(names))
     for name in names:
         figure_of(name)
     selection = Selection.of(runs, **options)
@@ -201,7 +200,7 @@ def bundle(
             used = {key: getattr(selection, key) for key in ("seed", "form", *FIGURES[name].options)}
             made.files |= _files(name, selection, look | used, stem or name)
         except NoFigure as reason:
-            if not every:
+            if len(names) == 1:
                 raise
             made.skipped[name] = str(reason)
     on_progress(len(names), len(names), "")
@@ -349,9 +348,12 @@ def _rebuilt(path: Path, moved: Sequence[str], say: Callable[[str], None]) -> in
 
 
 def _found(entry: dict[str, Any], moved: Sequence[str]) -> Run:
-    named = next((given for given in moved if Path(given).resolve().name == entry["name"]), None)
-    if named is not None:
-        return Run(Path(named).resolve())
+    named = [Run(Path(given).resolve()) for given in moved]
+    digest = entry["fingerprint"]["config.json"]  # a run may have been renamed since
+    same = [run for run in named if _digest((run.path / "config.json").read_bytes()) == digest]
+    if known := [run for run in named if run.name == entry["name"]] or same:
+        known[0].name = entry["name"]  # the numbers have it
+        return known[0]
     try:
         return Run(Path(entry["path"]))
     except RunError as error:

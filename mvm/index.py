@@ -20,9 +20,9 @@ from mvm.compare import beside, data_title, qualities
 from mvm.files import checkpoints, lock_is_held, write_atomic
 from mvm.fork import origin
 from mvm.history import Scores
-from mvm.runs import STATE_OF_EVENT, Run, lost_in_words, run_folders, state_of
+from mvm.runs import STATE_OF_EVENT, Run, RunError, lost_in_words, run_folders, state_of
 
-__all__ = ["SORTS", "Summary", "summaries"]
+__all__ = ["SORTS", "Summary", "summaries", "unreadable"]
 
 FILES = ("config.json", "scalars.jsonl", "scores.json", "note.txt", "fork.json")  # that a summary is made of
 
@@ -40,6 +40,7 @@ class Summary:
         images: whether it is on pictures.
         quality: score over floor (W₂ of points, a Fréchet distance of pictures) of its best variant, the seeds' median.
         best: which variant that is.
+        final: whether they are a finished run's; those of a training are of fewer samples, whose floor is another.
         coverage, recall: of that variant.
         created: seconds since the epoch.
         seconds: of training.
@@ -64,6 +65,7 @@ class Summary:
     images: bool
     quality: float | None
     best: str | None
+    final: bool
     coverage: float | None
     recall: float | None
     created: float
@@ -86,15 +88,24 @@ READ = {*SORTS, "event"} - {"name", "status"}  # what is kept of a run: its fold
 
 def summaries() -> list[Summary]:
     """Every readable run under `checkpoints()`, newest first."""
-    folder = checkpoints()
-    cache = folder / ".index.json"
+    rows = [_summary(checkpoints() / name, row) for name, row in _read().items() if isinstance(row, dict)]
+    return sorted(rows, key=lambda row: row.created, reverse=True)
+
+
+def unreadable() -> dict[str, str]:
+    """Why each of the other runs there cannot be read, by its name."""
+    return {name: row for name, row in _read().items() if isinstance(row, str)}
+
+
+def _read() -> dict[str, dict | str]:
+    """What the files of each run say, or why they cannot be read."""
+    cache = checkpoints() / ".index.json"
     known = _read_cache(cache)
     found = dict(_entries(known))
     if found != known:
         with contextlib.suppress(OSError):  # a cache that cannot be kept is made anew next time
             write_atomic(cache, json.dumps(found).encode())
-    rows = [_summary(folder / name, entry["row"]) for name, entry in found.items() if entry["row"]]
-    return sorted(rows, key=lambda row: row.created, reverse=True)
+    return {name: entry["row"] for name, entry in found.items()}
 
 
 def _read_cache(path: Path) -> dict[str, dict]:
@@ -102,7 +113,7 @@ def _read_cache(path: Path) -> dict[str, dict]:
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         entries = json.loads(path.read_bytes()).items()
         known = {name: entry for name, entry in entries if {*entry} == {"stamp", "row"}}
-        return {name: entry for name, entry in known.items() if entry["row"] is None or {*entry["row"]} == READ}
+        return {name: e for name, e in known.items() if isinstance(e["row"], str) or {*e["row"]} == READ}
     return {}
 
 
@@ -113,9 +124,10 @@ def _entries(known: dict[str, dict]) -> Iterator[tuple[str, dict]]:
         if known.get(name, {}).get("stamp") == stamp:
             yield name, known[name]
         else:
-            row = None  # of a run that cannot be read: it is not tried again before it changes
-            with contextlib.suppress(Exception):  # files that no version of this program wrote may hold anything
+            try:
                 row = _row(Run(path))
+            except Exception as error:  # files that no version of this program wrote may hold anything
+                row = str(error) if isinstance(error, RunError) else f"run: {name}: {type(error).__name__}: {error}"
             yield name, {"stamp": stamp, "row": row}
 
 
@@ -139,7 +151,8 @@ def _row(run: Run) -> dict[str, Any]:
     event = next((e for e in lines["event"] if e["event"] in STATE_OF_EVENT), None)
     timed = [e["time"] for e in lines["event"] if "time" in e]
     last = lines["scalars"][0] if lines["scalars"] else {}
-    scores = run.scores() or (lines["scores"][0]["scores"] if lines["scores"] else None)
+    final = run.scores()
+    scores = final or (lines["scores"][0]["scores"] if lines["scores"] else None)
     made = origin(run)
     row = {
         "step": max((kind[0]["step"] for kind in lines.values() if kind), default=0),
@@ -157,6 +170,7 @@ def _row(run: Run) -> dict[str, Any]:
         "device": next((e["device"] for e in lines["event"] if "device" in e), None),
         "note": run.note,
         "fork_of": made.place if made else None,
+        "final": final is not None,
         "event": event,
         "reason": (event or {}).get("reason"),
         "lost": lost_in_words(reversed(lines["event"]), len(config.members)),

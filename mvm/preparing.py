@@ -23,6 +23,7 @@ from pathlib import Path
 from mvm.background import detached
 from mvm.config import FACES, are_images
 from mvm.data.images import Progress, image_folder, open_cache, progress
+from mvm.data.pictures import too_few
 from mvm.files import RunBusy, lock_is_held, locked, write_atomic
 from mvm.runs import check_name
 from mvm.settings import ConfigError
@@ -76,7 +77,8 @@ class Preparing:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in made.reasons.items())
             files = "1 file" if len(made.skipped) == 1 else f"{len(made.skipped):,} files"
             skipped = f"{files} skipped: {reasons}" if made.skipped else "no file skipped"
-            return f"{made.count:,} pictures of {made.size} x {made.size}; {skipped}"
+            few = f". They cannot be trained on: {reason}" if (reason := too_few(made)) else ""
+            return f"{made.count:,} pictures of {made.size} x {made.size}; {skipped}{few}"
         with contextlib.suppress(OSError):
             lines = [line for line in _beside(self.out, "log").read_text(errors="replace").splitlines() if line.strip()]
             if lines:

@@ -67,6 +67,7 @@ __all__ = [
     "RunError",
     "Status",
     "all_runs",
+    "delete_unreadable",
     "launch",
     "lost",
     "lost_in_words",
@@ -446,9 +447,8 @@ class Run:
         Raises:
             RunBusy: it is being trained.
         """
-        gone = self.path.with_name(f".{self.name}.deleted-{os.getpid()}")
         with self._idle("delete"):
-            self.path.rename(gone)
+            gone = _hidden(self.path)
         shutil.rmtree(gone)
 
     @contextlib.contextmanager
@@ -536,6 +536,25 @@ def run_folders() -> Iterator[Path]:
     return (path.parent for path in checkpoints().glob("[!.]*/config.json"))
 
 
+def delete_unreadable(name: str) -> None:
+    """Remove a run under `checkpoints()` whose config cannot be read, at once for all who look.
+
+    Raises:
+        RunError: there is none, or a trainer holds it.
+    """
+    folder = checkpoints() / check_name(name)
+    if folder not in run_folders():
+        Run(folder)  # says so
+    with locked(folder / "lock", busy=f"run: {name} is being trained; stop it before you delete it"):
+        gone = _hidden(folder)
+    shutil.rmtree(gone)
+
+
+def _hidden(folder: Path) -> Path:
+    """The folder under a name that no one looks at."""
+    return folder.rename(folder.with_name(f".{folder.name}.deleted-{os.getpid()}"))
+
+
 def _identity(folder: Path) -> tuple[int, int] | None:
     """Which file a run's config is, and when it was written: that is done once."""
     with contextlib.suppress(OSError):
@@ -581,8 +600,10 @@ def check_name(name: str, what: str = "a run") -> str:
     """The name itself, if it can be that of a folder or a file.
 
     Raises:
-        RunError: it has a slash or another character that such a name may not have.
+        RunError: it has a slash or another character that such a name may not have, or is the folder of the claims'.
     """
+    if name == "claims":
+        raise RunError(f"name: {name!r} cannot name {what}; it is where `python -m mvm claims` keeps its runs")
     if not NAME.fullmatch(name):
         raise RunError(f"name: {name!r} cannot name {what}; use letters, digits and . _ + -, at most 100")
     return name

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from trainers import until
 
 import mvm.claims
 from mvm.claims import CLAIMS, PUBLISHED, RULE, Plan, findings, shipped, to_json, train
+from mvm.claims import stop as mvm_stop
 from mvm.files import append_line, locked, write_atomic, write_tensors
 from mvm.runs import Run, RunBusy, RunError
 
@@ -193,6 +195,25 @@ def test_only_one_process_measures(checkpoints):
             train(PLAN, processes=1)
 
 
+@pytest.mark.parametrize("how", ["a signal", "the page"])
+def test_who_measures_ends_together_with_its_trainings(mvm, checkpoints, how):
+    command = mvm("claims", "--quick", "--processes", "2")
+    plan = Plan.quick()
+    until(lambda: any(run.alive() for run in plan.runs().values()))
+    command.process.terminate() if how == "a signal" else mvm_stop()
+    assert command.wait() == (130 if how == "a signal" else 2), command.err
+    assert ("interrupted" if how == "a signal" else "claims: stopped; what is done is kept") in command.err
+    assert not any(run.alive() for run in plan.runs().values())
+    assert not plan.being_measured()
+
+
+def test_an_old_wish_to_stop_is_forgotten(checkpoints, trainings):
+    (checkpoints / "claims").mkdir(parents=True)
+    mvm_stop()
+    train(PLAN, processes=2)
+    assert len(trainings) == len(PLAN.trials)
+
+
 def test_the_command_prints_every_claim(cli, trainings, monkeypatch):
     monkeypatch.setattr(Plan, "quick", classmethod(lambda cls: PLAN))
     for trial in PLAN.trials:
@@ -204,6 +225,7 @@ def test_the_command_prints_every_claim(cli, trainings, monkeypatch):
         assert claim.title in printed.out
     assert "stabilised recipe: holds" in printed.out
     assert RULE in printed.out
+    assert "its verdicts mean nothing" in printed.out
     listed = json.loads(cli("claims", "--quick", "--json").out)
     assert [finding["claim"] for finding in listed["findings"]] == list(CLAIMS)
     assert cli("claims", "--processes", "0").err == "mvm: --processes: at least 1, got 0\n"

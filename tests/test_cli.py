@@ -130,6 +130,13 @@ def test_a_toy_manifold_has_ground_truth(cli, checkpoints):
     assert row["distance_mean_floor"] > 0
 
 
+def test_weights_that_match_nothing_are_warned_of(cli, cloud, checkpoints):
+    command = "train --name a --data {cloud} --steps 5 --variants centroid diameter --weights.centroid 0"
+    told = cli(*flags(command, cloud=cloud), *SMALL)
+    assert told.status == 0
+    assert told.err == "warning: all weights of centroid are 0: nothing tells the generator what to match\n"
+
+
 @pytest.mark.parametrize("recipe", ["stabilised", "paper", "published"])
 def test_every_recipe_trains(cli, cloud, checkpoints, recipe):
     arguments = flags(
@@ -253,6 +260,7 @@ MISTAKES = {
     "a name for an existing folder": ("train --run {old} --name b", "has its config already; leave out --name"),
     "a folder of something else": ("train --run {tmp}", "exists and is no run; name another folder, or an empty one"),
     "slash in name": ("train --name a/b", "name: 'a/b' cannot name a run"),
+    "name of the claims": ("train --name claims", "name: 'claims' cannot name a run; it is where"),
     "dots as name": ("train --name ..", "name: '..' cannot name a run"),
     "existing name": ("train --name old", "'old' exists in .*; give another --name"),
     "settings for an existing folder": ("train --run {old} --steps 5", "has its config already; leave out --steps"),

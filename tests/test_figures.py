@@ -648,10 +648,23 @@ def test_a_moved_run_is_named(own, tmp_path):
     assert "name its folder: python rebuild.py own" in said[0]
     said.clear()
     assert rebuild(tmp_path / "paper", [str(moved)], say=said.append) == 0, said
+    renamed = moved.rename(moved.with_name("another"))
+    assert rebuild(tmp_path / "paper", [str(renamed)], say=said.append) == 0, said
     (tmp_path / "paper" / "samples.recipe.json").write_text("{")
     assert rebuild(tmp_path / "paper", say=said.append) == 2
     assert rebuild(tmp_path, say=said.append) == 2
     assert "no recipe" in said[-1]
+
+
+def test_of_several_figures_those_that_cannot_be_are_named_and_the_others_made(cli, runs, tmp_path):
+    step = runs[0].snapshot_steps()[-1]
+    done = cli(
+        "export", str(runs[0].path), "--out", str(tmp_path), "--figure", "samples", "sheet", "--step", str(step + 1000)
+    )
+    assert (done.status, done.err) == (2, "mvm: figure: these runs do not give sheet; the others are made\n")
+    assert f"{runs[0].name} is shown at step {step:,}: it has nothing of step {step + 1000:,}" in done.out
+    assert "skipped sheet: " in done.out
+    assert (tmp_path / "samples.pdf").exists()
 
 
 def test_a_zip_has_it_all_and_the_same_bytes_twice(cli, runs, tmp_path):

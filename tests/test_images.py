@@ -391,7 +391,11 @@ def test_the_command(cli, folder, checkpoints, tmp_path):
     lines = done.out.splitlines()
     assert lines[0].startswith(f"{cache}: 9 pictures of 16 x 16 (train 9) in ")
     assert set(lines[1].removeprefix("converted to RGB: ").split(", ")) == {"1 L", "1 CMYK", "1 P", "1 RGBA"}
-    assert lines[2].startswith("skipped 5: 2 not a picture")
+    assert lines[2] == (
+        "it cannot be trained on: it has 9 pictures, 9 to train on and 0 held out; at least 32 of each are needed"
+    )
+    assert lines[3].startswith("skipped 5: 2 not a picture")
+    assert "no list_eval_partition.txt" in cli("prepare", "celeba", str(folder), "--size", "16", "--name", "c").out
     again = cli("prepare", "images", str(folder), "--size", "16")
     assert (again.status, again.err) == (
         2,

@@ -58,6 +58,31 @@ def test_runs_are_compared_on_one_screen(two, cli):
     assert found["series"][2]["quality"] is None
 
 
+def test_a_baseline_joins_the_table(two, cli):
+    lines = cli("compare", "second", "--baseline", "first").out.splitlines()
+    assert sum(line.split()[-1] in ("+0%", "-") for line in lines[1:5]) == 4
+    assert [line.split()[0] for line in lines[lines.index("batch") + 1 :][:2]] == ["second", "first"]
+
+
+def test_scores_before_the_end_are_marked(two, cli, checkpoints):
+    assert cli("runs", "--find", "first").out.splitlines()[1].split()[3][0].isdigit()
+    (checkpoints / "first" / "scores.json").unlink()
+    assert cli("runs", "--find", "first").out.splitlines()[1].split()[3].startswith("~")
+
+
+def test_a_run_that_cannot_be_read_is_told_and_can_be_deleted(two, cli, checkpoints):
+    (checkpoints / "first" / "config.json").write_text("{")
+    told = cli("runs")
+    assert told.out.count("\n") == 2  # the head, and the other one
+    assert told.err.startswith("mvm: run: first's config.json cannot be read: ")
+    assert told.err.endswith("; `python -m mvm delete first` removes it\n")
+    with locked(checkpoints / "first" / "lock"):
+        assert cli("delete", "first", "--yes").err == "mvm: run: first is being trained; stop it before you delete it\n"
+    assert cli("delete", "first", "second", "--yes").out == "second: deleted\nfirst: deleted\n"
+    assert cli("runs").err == ""
+    assert not (checkpoints / "first").exists()
+
+
 def test_a_note_is_written_printed_and_in_the_list(two, cli):
     assert cli("note", "first").out == "first has no note\n"
     assert cli("note", "first", "γ = 0\nsecond line").status == 0

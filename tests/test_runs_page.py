@@ -221,6 +221,25 @@ def test_delete_takes_the_ticked_runs_and_never_a_living_one(runs):
     assert [notice.value for notice in app.success] == ["Deleted: peer"]
 
 
+def test_a_run_that_cannot_be_read_says_why_and_can_be_deleted(runs):
+    (runs / "peer" / "config.json").write_text("{")
+    app = open_page(SCRIPT)
+    assert app.warning[0].value.startswith("run: peer's config.json cannot be read")
+    assert list(table(app)["name"]) == ["mine"]
+    app.button(key="runs.clear.peer").click().run()
+    assert [notice.value for notice in app.success] == ["Deleted: peer"]
+    assert not app.warning
+    assert [path.name for path in runs.glob("[!.]*")] == ["mine"]
+
+
+def test_a_score_before_the_end_is_marked(runs):
+    assert "so far" not in " ".join(table(open_page(SCRIPT))["best"])
+    (runs / "peer" / "scores.json").unlink()
+    best = dict(zip(*(table(open_page(SCRIPT))[key] for key in ("name", "best")), strict=True))
+    assert best["peer"].endswith(", so far")
+    assert "so far" not in best["mine"]
+
+
 def test_resume_starts_a_trainer(runs, make, no_processes):
     make("new", 60)
     app = open_page(SCRIPT, compare="new")

@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from mvm.claims import CLAIMS, RULE, Finding, Plan, findings, launch, shipped
-from mvm.runs import RunError
+from mvm.claims import CLAIMS, RULE, Finding, Plan, findings, launch, shipped, stop
 from toy_manifolds import MANIFOLDS
 
 __all__ = ["claims"]
@@ -59,22 +58,12 @@ def progress(plan: Plan, was_measuring: bool) -> None:
         st.button(label, icon=":material/play_arrow:", help=help_text, disabled=done, on_click=measure)
         return
     st.progress(share, text=f"measuring: {share:.0%} of all training steps; verdicts appear as trainings finish")
-    st.button("Stop", icon=":material/stop:", help="what is done is kept", on_click=stop, args=(plan,))
+    st.button("Stop", icon=":material/stop:", help="what is done is kept", on_click=stop)
 
 
 def measure() -> None:
     """Start the measuring, and leave a core to the screen; closing the page does not stop it."""
     launch(processes=max(1, (os.cpu_count() or 2) - 1))
-
-
-def stop(plan: Plan) -> None:
-    """Ask every living training of the claims to save and end; the process that drives them ends with the first."""
-    for run in plan.runs().values():
-        try:
-            if run.alive():
-                run.ask(stop=True)
-        except RunError as error:
-            st.error(str(error))
 
 
 def show(found: list[Finding]) -> None:

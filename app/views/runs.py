@@ -33,9 +33,9 @@ from mvm.compare import (
 )
 from mvm.config import ConfigError
 from mvm.fork import Branches, Origin, changeable, config_at, fork, fresh_name, origin
-from mvm.index import Summary, summaries
+from mvm.index import Summary, summaries, unreadable
 from mvm.palette import title_of
-from mvm.runs import ALIVE, Run, RunError
+from mvm.runs import ALIVE, Run, RunError, delete_unreadable
 
 __all__ = ["runs_page"]
 
@@ -73,6 +73,7 @@ def runs_page() -> None:
     st.markdown("#### Runs")
     chosen = opened(shelf)
     shelf.show_notice()
+    damaged(shelf)
     rows = summaries()
     if not rows:
         st.info("No run yet: the **Lab** and **Faces** make them, and so does Import.", icon=":material/science:")
@@ -90,6 +91,27 @@ def runs_page() -> None:
         st.fragment(comparison, run_every=3.0 if alive else None)(chosen)
     else:
         st.caption("Tick a run to name, resume, fork or open it; tick several to compare them.")
+
+
+def damaged(shelf: Shelf) -> None:
+    """Runs that cannot be read, why, and a button that removes one."""
+    for name, reason in unreadable().items():
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.warning(reason, icon=":material/folder_off:")
+            with st.popover("Delete", icon=":material/delete:", key=f"runs.damaged.{name}"):
+                st.markdown(f"Delete **{name}**, with all that is in its folder? This cannot be undone.")
+                st.button(
+                    "Delete for good", type="primary", on_click=clear, args=(shelf, name), key=f"runs.clear.{name}"
+                )
+
+
+def clear(shelf: Shelf, name: str) -> None:
+    """Delete a run that cannot be read."""
+    try:
+        delete_unreadable(name)
+        shelf.tell(f"Deleted: {name}", good=True)
+    except (RunError, OSError) as error:
+        shelf.tell(str(error))
 
 
 def _from_url() -> list[str]:
@@ -174,7 +196,7 @@ def frame(rows: list[Summary]) -> pd.DataFrame:
                 "data": row.title,
                 "method": row.method if row.recipe == "stabilised" else f"{row.method} ({row.recipe})",
                 "score": row.quality,
-                "best": title_of(row.best) if row.best else "",
+                "best": title_of(row.best) + ("" if row.final else ", so far") if row.best else "",
                 "coverage": row.coverage,
                 "recall": row.recall,
                 "seeds": len(row.seeds),
@@ -200,11 +222,15 @@ def columns(rows: list[Summary]) -> dict[str, Any]:
         "progress": c.ProgressColumn("progress", format="percent", width=100),
         "step": c.NumberColumn("step", format="localized", width=70),
         "data": c.TextColumn(width=120),
-        "method": c.TextColumn(width=90),
+        "method": c.TextColumn(width=110),
         "variants": c.ListColumn(width="medium"),
         "seeds": c.NumberColumn(width=60),
         "score": c.NumberColumn("score / floor", format="%.3g", width=95, help="W₂, or Fréchet distance; best variant"),
-        "best": c.TextColumn("of", width=100, help="the variant with the best score, by the median over its seeds"),
+        "best": c.TextColumn(
+            "best variant",
+            width=150,
+            help="by the median over its seeds; so far: of fewer samples than a finished run's, whose floor is another",
+        ),
         "coverage": c.NumberColumn(format="%.3f", width=80),
         "recall": c.NumberColumn(format="%.3f", width=70),
         "when": c.DatetimeColumn("begun", format="distance", width=130),

@@ -29,6 +29,7 @@ def prepare_command(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from mvm.data.images import Lmdb, find_partition, open_source, prepare
+    from mvm.data.pictures import too_few
     from mvm.preparing import cache_path, sole
 
     path = options.source
@@ -53,6 +54,10 @@ def prepare_command(options: argparse.Namespace) -> None:
     print(f"{out}: {made.count:,} pictures of {made.size} x {made.size} ({parts}) in {made.seconds} s")
     if made.converted:
         print("converted to RGB: " + ", ".join(f"{count} {mode}" for mode, count in made.converted.items()))
+    if options.kind == "celeba" and partition is None:
+        print("no list_eval_partition.txt was found near it: the last tenth is held out, not CelebA's official split")
+    if reason := too_few(made):
+        print(f"it cannot be trained on: it has {reason}")
     if made.skipped:
         kinds = ", ".join(f"{count} {reason}" for reason, count in made.reasons.items())
         print(f"skipped {len(made.skipped):,}: {kinds}; each is listed in {out.with_suffix('.json')}")

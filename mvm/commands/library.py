@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +28,14 @@ NONE = "no runs yet; `python -m mvm train --data circle` makes one"
 
 def add(command: Commands) -> None:
     """The commands of this family."""
-    runs = command("runs", runs_command, "list the runs, newest first", run=False)
+    score = "W2 of points, or a Fréchet distance of pictures, over its floor between two real samples"
+    told = f"list the runs, newest first; quality: {score}, of the best variant; ~ while training, of fewer samples"
+    runs = command("runs", runs_command, told, run=False)
     runs.add_argument("--find", default="", metavar="WORDS", help="those of which the list says all these words")
     runs.add_argument("--sort", default="created", metavar="COLUMN", help="such as quality, seconds, name or step")
     runs.add_argument("--reverse", action="store_true", help="the other way round")
-    compare = command("compare", compare_command, "scores of several runs side by side, and what differs", run=False)
+    told = f"scores of several runs side by side, and what differs; score: {score}"
+    compare = command("compare", compare_command, told, run=False)
     compare.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
     compare.add_argument("--baseline", metavar="RUN", help="that the scores are compared with")
     for listing in (runs, compare):
@@ -53,7 +57,7 @@ def add(command: Commands) -> None:
 
 def runs_command(options: argparse.Namespace) -> None:
     """List every run with what it is doing."""
-    from mvm.index import SORTS, summaries
+    from mvm.index import SORTS, summaries, unreadable
 
     if options.sort not in SORTS:
         raise ConfigError(f"sort: unknown column {options.sort!r}; known: {', '.join(SORTS)}")
@@ -68,16 +72,19 @@ def runs_command(options: argparse.Namespace) -> None:
         print("no run has all these words" if options.find else NONE)
     else:
         _print_table(rows)
+    for name, reason in unreadable().items():
+        print(f"mvm: {reason}; `python -m mvm delete {name}` removes it", file=sys.stderr)
 
 
 def _print_table(rows: list[Summary]) -> None:
-    """One line for each run; its quality is the best variant's score over its floor."""
+    """One line for each run; its quality is the best variant's score over its floor, with ~ before the run's end."""
     print(
         f"{'name':32} {'status':12} {'step':>15} {'quality':>7}  {'data':20} {'method':14} seeds  "
         f"{'begun':11} minutes  {'device':10} variants"
     )
     for row in rows:
         progress, quality = f"{row.step}/{row.steps}", "-" if row.quality is None else f"{row.quality:.3g}"
+        quality = quality if row.final or row.quality is None else f"~{quality}"
         begun, device = time.strftime("%m-%d %H:%M", time.localtime(row.created)), (row.device or "-")[:10]
         note = f"  # {row.note.splitlines()[0]}" if row.note else ""
         print(
@@ -90,8 +97,8 @@ def compare_command(options: argparse.Namespace) -> None:
     """Print last scores of every series, and the settings that are not the same in all runs."""
     from mvm.compare import differences, in_words, scoreboard
 
-    runs = [Run.named(name) for name in dict.fromkeys(options.runs)]
-    baseline = Run.named(options.baseline) if options.baseline else None
+    runs = [Run.named(name) for name in dict.fromkeys([*options.runs, *filter(None, [options.baseline])])]
+    baseline = runs[[run.name for run in runs].index(Run.named(options.baseline).name)] if options.baseline else None
     board, differs = scoreboard(runs, baseline=baseline), differences(runs)
     if options.json:
         series = json.loads(board.to_json(orient="records"))
@@ -125,18 +132,23 @@ def rename_command(options: argparse.Namespace) -> None:
 
 
 def delete_command(options: argparse.Namespace) -> None:
-    """Remove runs, if the person means it."""
-    runs = [Run.named(name) for name in dict.fromkeys(options.runs)]
-    names = ", ".join(run.name for run in runs)
+    """Remove runs, if the person means it; also those that cannot be read."""
+    from mvm.index import unreadable
+    from mvm.runs import delete_unreadable
+
+    damaged = {name: partial(delete_unreadable, name) for name in unreadable() if name in options.runs}
+    others = [Run.named(name) for name in dict.fromkeys(options.runs) if name not in damaged]
+    removals = {run.name: run.delete for run in others} | damaged
+    names = ", ".join(removals)
     if not options.yes:
         if not sys.stdin.isatty():
             raise ConfigError(f"delete: {names} would be gone for good; say --yes")
         if input(f"delete {names} for good? [y/N] ").strip().lower() not in ("y", "yes"):
             print("nothing is deleted")
             return
-    for run in runs:
-        run.delete()
-        print(f"{run.name}: deleted")
+    for name, remove in removals.items():
+        remove()
+        print(f"{name}: deleted")
 
 
 def pack_command(options: argparse.Namespace) -> None:

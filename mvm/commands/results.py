@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -166,8 +167,13 @@ def export_command(options: argparse.Namespace) -> None:
             quantity=options.quantity, axis=options.axis, rank=options.rank, on_progress=show,
         )  # fmt: skip
     print(f"{options.out}: {', '.join(made.files)}")
+    for run in runs:
+        if options.step is not None and options.step > (last := run.snapshot_steps()[-1]):
+            print(f"{run.name} is shown at step {last:,}: it has nothing of step {options.step:,}")
     for name, reason in made.skipped.items():
         print(f"skipped {name}: {reason.removeprefix(f'{name}: ')}")
+    if made.skipped and "all" not in options.figure:
+        raise ConfigError(f"figure: these runs do not give {', '.join(made.skipped)}; the others are made")
 
 
 def mlflow_command(options: argparse.Namespace) -> None:
@@ -200,6 +206,7 @@ def claims_command(options: argparse.Namespace) -> None:
     if processes < 1:
         raise ConfigError(f"--processes: at least 1, got {processes}")
     plan = Plan.quick() if options.quick else Plan()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its trainings end with it
     shape = "{l_bar}{bar}| {elapsed} passed, {remaining} left"
     with tqdm(total=100, bar_format=shape, disable=None if sys.stderr.isatty() else True) as bar:
         train(plan, processes=processes, on_progress=lambda share: bar.update(100 * share - bar.n))
@@ -208,6 +215,8 @@ def claims_command(options: argparse.Namespace) -> None:
         print(to_json(found, plan, f"{processes} CPU processes, one thread each"))
         return
     print(RULE)
+    if options.quick:
+        print("A quick run shows that it works: of too few seeds and steps, its verdicts mean nothing.")
     for finding in found:
         claim = CLAIMS[finding.claim]
         verdicts = ", ".join(f"{recipe} recipe: {verdict}" for recipe, verdict in finding.verdicts.items())

@@ -66,6 +66,8 @@ def _wanted_run(options: argparse.Namespace) -> Run:
     config = _like(like, given) if like else Config.make(**nested(given))
     same_data = like if "data" not in given else None
     run = Run.create(config, name=options.name, path=path, like=same_data)
+    if config.unmatched:
+        print(f"warning: {config.unmatched}", file=sys.stderr)
     if not config.is_images and config.data not in MANIFOLDS and same_data is None:
         read, *oddities = describe(Path(config.data))
         print(f"{config.data}: {read}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from mvm.data.images import Prepared, image_caches, open_cache
 from toy_manifolds import MANIFOLDS
 from toy_manifolds.faces import Faces
 
-__all__ = ["ImageData", "Pixels", "cache_digest", "load_images"]
+__all__ = ["ImageData", "Pixels", "cache_digest", "load_images", "too_few"]
 
 TRAIN_SEED, VIEW_SEED, REAL_SEED, FLOOR_SEED = 1, 2, 3, 4
 HELD_OUT = 0.1  # share of a cache without official splits that is kept from training
@@ -209,13 +210,21 @@ def load_images(config: Config) -> ImageData:
     images, prepared = _cache(config)
     if config.size not in (None, prepared.size):
         raise ConfigError(f"size: {config.data} holds pictures of {prepared.size} pixels, not {config.size}")
+    if reason := too_few(prepared):
+        raise ConfigError(f"data: {config.data} has {reason}")
     train, held_out = _split(images, prepared.splits)
-    if min(len(train), len(held_out)) < MIN_PICTURES:
-        raise ConfigError(
-            f"data: {config.data} has {len(images)} pictures, {len(train)} to train on and {len(held_out)} held out; "
-            f"at least {MIN_PICTURES} of each are needed"
-        )
     return ImageData(train, held_out, None, config.flips, min(config.view_points, len(held_out)))
+
+
+def too_few(prepared: Prepared) -> str:
+    """In words, why a cache cannot be trained on; empty if it can."""
+    train, held_out = map(len, _split(range(prepared.count), prepared.splits))
+    if min(train, held_out) >= MIN_PICTURES:
+        return ""
+    return (
+        f"{prepared.count} pictures, {train} to train on and {held_out} held out; "
+        f"at least {MIN_PICTURES} of each are needed"
+    )
 
 
 def cache_digest(config: Config) -> str | None:
@@ -238,7 +247,7 @@ def _cache(config: Config) -> tuple[np.ndarray, Prepared]:
     return open_cache(caches[config.data])
 
 
-def _split(images: np.ndarray, splits: dict[str, list[int]]) -> tuple[np.ndarray, np.ndarray]:
+def _split(images: np.ndarray | range, splits: dict[str, list[int]]) -> tuple[Any, Any]:
     """Training pictures, and those kept from it: the official valid and test, else the last tenth."""
     first, last = splits.get("train", (0, 0))  # all can be of other splits
     if last - first < len(images):
