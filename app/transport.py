@@ -42,7 +42,7 @@ def choose_run(tab: Page) -> tuple[Run | None, Status]:
 def _chosen(tab: Page, known: dict[str, Run]) -> Run:
     name = tab.run or st.query_params.get("run")
     if name not in known:
-        if name and tab.run is None:
+        if name:
             tab.tell(f"There is no run {name!r} here.")
         name = next((name for name, run in known.items() if run.status().alive), next(iter(known)))
     tab.show(name)

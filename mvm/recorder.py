@@ -231,9 +231,8 @@ class Recorder:
             self.save()
             self.event("stopped", time=time.time())
             self.run.ask(stop=False)
-            raise Stopped(
-                f"{self.run.name} stopped at step {self.experiment.step}; `python -m mvm resume` continues it"
-            )
+            name = self.run.name
+            raise Stopped(f"{name} stopped at step {self.experiment.step}; `python -m mvm resume {name}` continues it")
         return control
 
     def _reweight(self, weights: dict[str, float], serial: int) -> None:

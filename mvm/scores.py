@@ -29,7 +29,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -53,6 +53,7 @@ __all__ = [
 NEIGHBOURS = 5  # the k of precision, recall, density and coverage
 SMALL = 1000  # points that scipy matches
 PROJECTIONS = 128  # directions of the sliced distance
+FAR = 3  # floors from the points' mean to the points, that W₂ may choose between generators
 PAIRS = 1024  # of real points, for the geodesic correlation; a numerical geodesic costs 10 ms each
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the kernel mixture, in units of the median distance
 LARGEST = 1e150  # squares of larger coordinates overflow: such a cloud counts as non-finite
@@ -174,13 +175,10 @@ class Reference:
 
     Attributes:
         floors: {floor key: value}, each a real sample scored as if it were fake.
-        criterion: the score that the best generator has least of.
 
     Raises:
         ValueError: a sample is not `(n, D)`, not finite, or has fewer than 6 points; dimensions disagree.
     """
-
-    criterion: ClassVar[str] = "w2"
 
     def __init__(
         self,
@@ -211,6 +209,16 @@ class Reference:
         self._coordinates = self._project(self._real.points)
         measured = self._measure(floor_sample)
         self.floors = {score.floor: measured.get(name) for name, score in SCORES.items() if score.floor is not None}
+
+    @property
+    def criterion(self) -> str:
+        """The score that the best generator has least of: W₂, or sliced W₂ where points have many dimensions.
+
+        There two real samples are nearly as far apart as their points are from their mean, and of two generators W₂
+        prefers the one that is too narrow.
+        """
+        spread = (self.points - self.points.mean(0)).square().sum(-1).mean().sqrt()
+        return "w2" if spread > FAR * self.floors["w2_floor"] else "sliced_w2"
 
     def score(
         self,

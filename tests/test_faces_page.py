@@ -192,6 +192,8 @@ def test_pictures_are_prepared_from_a_form(tmp_path: Path, prepare_here: None) -
     app = open_page(FACES, **{"faces.source": "Prepared"})  # another page, later
     assert app.selectbox(key="faces.cache").value == "mine-32"
     assert "330 pictures" in words(app)
+    assert "These are some of **mine-32**" in words(app)
+    assert "toy faces" not in words(app)
     assert not button(app, "Train").disabled
     button(app, "Dismiss").click().run()
     assert not preparings()

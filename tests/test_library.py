@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -42,6 +44,12 @@ def test_the_list_can_be_searched_and_sorted(two, cli):
     refused = cli("runs", "--sort", "beauty")
     assert (refused.status, refused.err.count("\n")) == (2, 1)
     assert "sort: unknown column 'beauty'; known: name, status, step" in refused.err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(two, checkpoints):
+    command = f"{sys.executable} -m mvm runs | head -0; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=os.environ)
+    assert (done.stdout, done.stderr) == ("1\n", "")
 
 
 def test_runs_are_compared_on_one_screen(two, cli):

@@ -202,7 +202,7 @@ def test_pause_step_continue_stop_resume(make, mvm, cli, whole):
     assert cli("pause", "a").out.startswith("a: paused at step ")
     assert cli("stop", "a").out.startswith("a: stopped at step ")
     assert trainer.wait() == 0
-    assert "`python -m mvm resume` continues it" in trainer.out
+    assert "`python -m mvm resume a` continues it" in trainer.out
     assert run.status().state == "stopped"
     assert int(run.checkpoint()["step"]) == run.status().step
     for command in ("pause", "stop"):

@@ -41,10 +41,11 @@ def faces() -> None:
     with st.sidebar:
         st.markdown("#### Faces")
         st.caption(NEXT_RUN)
-        config = experiment(tab, choose_data(), run)
+        data = choose_data()
+        config = experiment(tab, data, run)
     tab.show_notice()
     if run is None:
-        welcome()
+        welcome(data)
     transport(tab, run, status, config, beside=averaging)
     if run is not None:
         follow(tab, run, status, Rows(view=samples, embeddings=embeddings, history=history_rows, play=interpolation))
@@ -58,20 +59,30 @@ def averaging() -> None:
     )  # fmt: skip
 
 
-def welcome() -> None:
-    """What a person meets before the first run."""
+def welcome(data: dict[str, Any] | None) -> None:
+    """What a person meets before the first run, of the chosen pictures."""
+    name = data["data"] if data else FACES
+    pictures = some_faces() if name == FACES else some_of(name)
     st.markdown("##### Match a manifold of pictures")
-    picture_grid(
-        [{"title": "", "images": some_faces()}], key="faces.some", alt="Sixteen toy faces", step=0, cell=64, columns=16
+    panel = {"title": "", "images": pictures}
+    picture_grid([panel], key=f"faces.some.{name}", alt="Sixteen pictures", step=0, cell=64, columns=16)
+    if name == FACES:
+        st.markdown(
+            "These are toy faces, drawn by a program from twelve known factors such as the width of the mouth or the "
+            "hue of the background: nothing is downloaded, and every score has its truth."
+        )
+    else:
+        st.markdown(f"These are some of **{name}**, prepared from pictures of yours.")
+    what = "such faces" if name == FACES else "such pictures"
+    pace = (
+        "The first pictures come within seconds, and faces within minutes; a whole run takes three to ten minutes for "
+        "each variant on two CPU cores. "
     )
     st.markdown(
-        "These are toy faces, drawn by a program from twelve known factors such as the width of the mouth or the hue "
-        "of the background: nothing is downloaded, and every score has its truth.\n\n"
-        "**Train** has a generator learn to draw such faces, by matching shape descriptors of real and fake under a "
-        "learned metric. Choose more variants on the left to compare them side by side. The first pictures come within "
-        "seconds, and faces within minutes; a whole run takes three to ten minutes for each variant on "
-        "two CPU cores. It goes on when this page is closed.\n\n"
-        f"For your own pictures, CelebA or LSUN, choose **{PREPARE}** on the left."
+        f"**Train** has a generator learn to draw {what}, by matching shape descriptors of real and fake under a "
+        "learned metric. Choose more variants on the left to compare them side by side. "
+        f"{pace if name == FACES else ''}It goes on when this page is closed."
+        + ("" if data is None else f"\n\nFor other pictures, CelebA or LSUN, choose **{PREPARE}** on the left.")
     )
 
 
@@ -79,6 +90,12 @@ def welcome() -> None:
 def some_faces() -> np.ndarray:
     """What the real ones look like."""
     return Faces(32).images(16, torch.Generator().manual_seed(0))[0].numpy()
+
+
+def some_of(name: str) -> np.ndarray:
+    """Sixteen pictures of a cache, spread over it."""
+    images = open_cache(image_caches()[name])[0]
+    return np.stack([images[row] for row in np.linspace(0, len(images) - 1, 16).astype(int)])
 
 
 # -- left: the data ----------------------------------------------------------------------------------------------------

@@ -182,7 +182,8 @@ def _train(run: Run) -> None:
 
     from mvm.recorder import train
 
-    print(f"{run.name}: {len(run.config.members)} networks on {run.config.data}, in {run.path}")
+    count = len(run.config.members)
+    print(f"{run.name}: {count} network{'s' * (count > 1)} on {run.config.data}, in {run.path}")
     with tqdm(total=run.config.steps, unit="step", disable=None if sys.stderr.isatty() else True) as bar:
         try:
             for step in train(run):
