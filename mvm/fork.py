@@ -4,8 +4,10 @@
     Branches(run, fork)                          d(t) = mean over z of ‖f_t(z) − f'_t(z)‖ / δ₂(R)
 
 The draws of a step depend on the step alone (mvm.methods.base): both branches meet the same batches and the same noise,
-so that all that parts them is the change. d is 0 up to the fork and is measured in the reals' 2-diameter. The past
-(records, snapshots, UMAP frames, checkpoints) is linked, not copied; what a fork was made of stands in its fork.json.
+so that all that parts them is the change. (Where a change alters what a metric update draws, such as the penalty of its
+slope, further updates of the same step get other draws.) d is 0 up to the fork, in units of the reals' 2-diameter.
+The past (records, snapshots, UMAP frames, checkpoints) is linked, not copied; what a fork was made of stands in its
+fork.json.
 """
 
 from __future__ import annotations
