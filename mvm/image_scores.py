@@ -262,10 +262,10 @@ def kernel_distance(x: Tensor, y: Tensor) -> float:
     return float(within(x) + within(y) - 2 * kernel(x, y).mean())
 
 
-def overlap(x: Tensor, y: Tensor, *, bins: int = BINS) -> float:
-    """1 − total variation of the histograms of `x` `(n,)` and `y` `(m,)`, in bins of equal mass of `x`."""
-    edges = x.quantile(torch.linspace(0, 1, bins + 1, dtype=x.dtype)[1:-1])
-    p, q = (torch.bucketize(v.contiguous(), edges).bincount(minlength=bins).double() / len(v) for v in (x, y))
+def overlap(x: Tensor, y: Tensor) -> float:
+    """1 − total variation of the histograms of `x` `(n,)` and `y` `(m,)`, in `BINS` of equal mass of `x`."""
+    edges = x.quantile(torch.linspace(0, 1, BINS + 1, dtype=x.dtype)[1:-1])
+    p, q = (torch.bucketize(v.contiguous(), edges).bincount(minlength=BINS).double() / len(v) for v in (x, y))
     return float(torch.minimum(p, q).sum())
 
 

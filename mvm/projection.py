@@ -43,6 +43,7 @@ from typing import TextIO
 import numpy as np
 
 from mvm.background import PROJECTION, TRAINING, give_way
+from mvm.files import write_array
 
 __all__ = ["Projector", "frame_path", "make_frame", "project", "read_frame"]
 
@@ -310,13 +311,7 @@ def make_frame(run: Path | str, step: int, *, stop: Callable[[], bool] = lambda:
         frame[v] = project(embeddings[v], previous=previous)
     path = frame_path(run, step)
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, frame)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_array(path, frame)
     return True
 
 

@@ -32,10 +32,10 @@ def sheet(images: np.ndarray, *, columns: int | None = None, gap: int = GAP) -> 
     return whole
 
 
-def write_sheet(path: Path, images: np.ndarray, *, columns: int | None = None) -> None:
+def write_sheet(path: Path, images: np.ndarray) -> None:
     """A contact sheet as PNG, atomically."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(sheet(images, columns=columns)).save(buffer, format="PNG")
+    Image.fromarray(sheet(images)).save(buffer, format="PNG")
     write_atomic(path, buffer.getvalue())

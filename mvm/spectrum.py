@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 MOST_RANKS = 10  # eigenvectors that a person may look at
+NEAR = 256  # reals whose spectrum colours points
 
 
 @dataclass(frozen=True)
@@ -172,18 +173,17 @@ def modes(real: Tensor, fake: Tensor | None = None, *, k: int = 10, form: str = 
     return Modes(pairs.values, vectors, extended.where(fake.isfinite().all(-1).unsqueeze(-2), torch.nan))
 
 
-def modes_shown(real: Tensor, fake: Tensor, *, k: int = 10, near: int = 256) -> Modes:
-    """Modes of D / mean D to colour points by: of the first `near` reals, and at all other points by Nyström's formula.
+def modes_shown(real: Tensor, fake: Tensor, *, k: int = 10) -> Modes:
+    """Modes of D / mean D to colour points by: of the first `NEAR` reals, and at all other points by Nyström's formula.
 
     Args:
         real, fake: embeddings `(n, dim)` and `(m, dim)`.
         k: how many.
-        near: whose spectrum is taken.
 
     Returns:
         Modes of all `n` and `m` points, scaled so that their mean square at the first reals is 1.
     """
-    near = min(near, len(real))
+    near = min(NEAR, len(real))
     found = modes(real[:near], torch.cat([real[near:], fake]), k=k)
     others, fakes = found.fake.split([len(real) - near, len(fake)], dim=-1)
     return Modes(found.values, torch.cat([found.real, others], dim=-1) * near**0.5, fakes * near**0.5)
