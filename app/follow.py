@@ -142,7 +142,7 @@ def columns_of(run: Run) -> Columns:
     seed = st.session_state.get(f"seed.{run.name}")
     seed = seed if seed in config.seeds else config.seeds[0]
     members = [config.members.index((config.variants[place], seed)) for place in shown]
-    colours = variant_colours(len(config.variants))
+    colours = variant_colours(config.variants)
     return Columns(members, [plots.title_of(config.variants[i]) for i in shown], [colours[i] for i in shown])
 
 
@@ -180,7 +180,7 @@ def gaps(tab: Page, run: Run, seen: History, step: int) -> None:
     names = run.config.variants
     figure = plots.curves(
         steps, values, titles=[plots.title_of(name) for name in names], step=step,
-        log=tab.setting("log", True), colours=variant_colours(len(names)),
+        log=tab.setting("log", True), colours=variant_colours(names),
     )  # fmt: skip
     last = (
         {name: ", ".join(f"{x:.3g}" for x in array[-1, :, 0]) for name, array in values.items()} if len(steps) else {}

@@ -10,7 +10,7 @@ import pandas as pd
 
 from app.plots import RIGHT, axes_of, nth, subplots, upright
 from mvm.compare import Curve, Series, in_words
-from mvm.palette import FLOORS, QUIET, VARIANTS, rgba
+from mvm.palette import FLOORS, QUIET, VARIANTS, rgba, title_of, variant_colours
 from mvm.scales import floors_shade
 
 __all__ = ["ablation", "branches", "overlay"]
@@ -62,8 +62,10 @@ def overlay(
     return {"data": traces, "layout": layout}
 
 
-def branches(steps: np.ndarray, distance: np.ndarray, *, titles: Sequence[str], at: int) -> Figure:
-    """How far a fork's fakes are from those of its run, by the noise that made them: `(s, series)` over steps."""
+def branches(steps: np.ndarray, distance: np.ndarray, *, variants: Sequence[str], at: int) -> Figure:
+    """How far a fork's fakes are from those of its run, by the noise that made them: `(s, variants)` over steps."""
+    titles = [title_of(variant) for variant in variants]
+    colours = variant_colours(variants)
     traces = [
         {
             "type": "scatter",
@@ -71,11 +73,11 @@ def branches(steps: np.ndarray, distance: np.ndarray, *, titles: Sequence[str], 
             "x": steps,
             "y": distance[:, column],
             "name": title,
-            "line": {"color": VARIANTS[column % len(VARIANTS)], "width": 1.8},
+            "line": {"color": colours[column], "width": 1.8},
         }
         for column, title in enumerate(titles)
     ]
-    layout = _row([""], entries=list(titles))
+    layout = _row([""], entries=titles)
     layout["xaxis"] |= {"title": {"text": "training step", "standoff": 6}}
     layout["yaxis"] |= {"title": {"text": "mean distance / 2-diameter of the reals"}, "rangemode": "tozero"}
     layout["shapes"] = [upright(at, 0, **FORK)]
@@ -131,7 +133,8 @@ def _look(series: Sequence[Series]) -> dict[str, tuple[str, str]]:
     variants = list(dict.fromkeys(one.variant for one in series))
     titles = list(dict.fromkeys(one.title for one in series))
     if len(variants) <= len(COLOURS) and max((one.number for one in series), default=0) < len(DASHES):
-        return {one.title: (COLOURS[variants.index(one.variant)], DASHES[one.number]) for one in series}
+        colours = dict(zip(variants, variant_colours(variants, of=COLOURS), strict=True))
+        return {one.title: (colours[one.variant], DASHES[one.number]) for one in series}
     return {
         title: (COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)])
         for place, title in enumerate(titles)

@@ -114,7 +114,7 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
     titles = [f"{t} ({name})" if titles.count(t) > 1 else t for t, name in zip(titles, first, strict=True)]
     variants = [variant for variant, *_ in found]
     numbers = [variants[:place].count(variant) for place, variant in enumerate(variants)]
-    parts = zip(titles, variant_colours(len(found)), found.values(), variants, numbers, strict=True)
+    parts = zip(titles, variant_colours(variants), found.values(), variants, numbers, strict=True)
     return [Series(*each) for each in parts]
 
 

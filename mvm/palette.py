@@ -1,11 +1,14 @@
 """The lab's colours and names, the same on screen and on paper.
 
 The colours are Okabe & Ito's set, which colour-blind people can tell apart. Real is green and fake is orange
-everywhere; variants have four others in a fixed order. A scale is its colours from the lowest value to the highest, and
+everywhere; variants have others. A scale is its colours from the lowest value to the highest, and
 is seen on white and on black.
 """
 
 from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
 
 from mvm.descriptors import DESCRIPTORS
 from mvm.methods import METHODS
@@ -55,7 +58,7 @@ MARKS = {  # event, or what a member of the variant axis did: colour and words
     "stopped": (QUIET, "stopped"),
     "failed": ("#C0392B", "failed"),
 }
-TITLES = {"both": "both", "centroid": "centroid only", "diameter": "2-diameter only"}
+TITLES = {"centroid": "centroid only", "diameter": "2-diameter only", "both": "both"}  # in the order of their colours
 
 
 def title_of(variant: str) -> str:
@@ -68,9 +71,15 @@ def title_of(variant: str) -> str:
     return "+".join(DESCRIPTORS[part].title.lower() if part in DESCRIPTORS else part for part in parts)
 
 
-def variant_colours(count: int) -> list[str]:
-    """One for each variant, in their order; they repeat where there are too many to tell apart."""
-    return [VARIANTS[i % len(VARIANTS)] for i in range(count)]
+def variant_colours(variants: Sequence[str], *, of: Sequence[str] = VARIANTS) -> list[str]:
+    """One for each variant, in their order; they repeat where there are too many to tell apart.
+
+    Centroid, 2-diameter and both have theirs whatever stands beside them; others, and one named again, take the next of
+    those that are left.
+    """
+    own = {name: colour for name, colour in zip(TITLES, of, strict=False) if name in variants}
+    left = itertools.cycle([colour for colour in of if colour not in own.values()])
+    return [own.pop(name) if name in own else next(left) for name in variants]
 
 
 def rgba(colour: str, alpha: float) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from app import plots
 from mvm.descriptors import DESCRIPTORS
-from mvm.palette import FAKE, REAL, VARIANTS
+from mvm.palette import FAKE, REAL, VARIANTS, variant_colours
 
 RANDOM = np.random.default_rng(0)
 TITLES = ["centroid only", "2-diameter only", "both"]
@@ -131,6 +131,17 @@ def test_a_diverged_variant_leaves_a_gap_in_its_curve() -> None:
     figure = plots.curves(np.arange(4), values, titles=["a"], step=4, log=True, colours=VARIANTS)
     line = next(trace for trace in figure["data"] if trace.get("fill") is None)
     np.testing.assert_array_equal(line["y"], [1, 1, np.nan, np.nan])
+
+
+def test_a_variant_has_its_colour_whatever_stands_beside_it() -> None:
+    whole = dict(zip(("centroid", "diameter", "both"), variant_colours(("centroid", "diameter", "both")), strict=True))
+    assert list(whole.values()) == list(VARIANTS[:3])
+    for names in (("both",), ("both", "centroid"), ("hausdorff", "diameter", "covariance", "both")):
+        colours = variant_colours(names)
+        assert all(whole.get(name, colour) == colour for name, colour in zip(names, colours, strict=True))
+        assert len(set(colours)) == len(names)
+    assert len(set(variant_colours(["both"] * 6))) == 6
+    assert len(variant_colours(["both"] * 20)) == 20
 
 
 def test_colours_by_value_keep_reals_and_fakes_apart() -> None:

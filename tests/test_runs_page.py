@@ -110,7 +110,7 @@ def test_two_runs_side_by_side(runs):
 
 
 def test_a_legend_has_a_line_for_each_name_that_is_too_long_to_share_one():
-    short, long = (overlays.branches(np.arange(3), np.zeros((3, 6)), titles=[letter * n for letter in "abcdef"], at=1)
+    short, long = (overlays.branches(np.arange(3), np.zeros((3, 6)), variants=[letter * n for letter in "abcdef"], at=1)
                    for n in (4, 90))  # fmt: skip
     assert long["layout"]["margin"]["b"] - short["layout"]["margin"]["b"] == 5 * overlays.LINE
 

@@ -312,7 +312,7 @@ def factors(run: Run, seen: History, step: int) -> None:
     heading(
         "Factors covered",
         f"step {scores.step:,}; overlap of fake and real: 1 where every value of a factor is as frequent, ½ where half "
-        "of the values are missing",
+        "of the values are missing. It takes the fakes for faces: noise reads as factors, too",
     )
     names = [key for key in FACTOR_SCORES if key != "factor_mean"]
     variants = run.config.variants
@@ -320,7 +320,7 @@ def factors(run: Run, seen: History, step: int) -> None:
     floors = {FACTOR_SCORES[key].label: scores.floor(f"{key}_floor") for key in names}
     figure = plots.coverage(
         overlaps, floors, titles=[plots.title_of(name) for name in variants], step=scores.step,
-        colours=variant_colours(len(variants)),
+        colours=variant_colours(variants),
     )  # fmt: skip
     means = ", ".join(f"{plots.title_of(v)} {scores.of('factor_mean', v) or 0:.2f}" for v in variants)
     live_plot(

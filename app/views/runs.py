@@ -469,7 +469,7 @@ def branches_row(trunk: Run, run: Run, made: Origin) -> None:
         f"**Where they part** &nbsp; :gray[{run.name}, {changes}, forked at step {made.step:,}; "
         f"same batches, same noise. 1 % apart: {'; '.join(words)}]"
     )
-    figure = overlays.branches(steps, middle, titles=[title_of(v) for v in variants], at=made.step)
+    figure = overlays.branches(steps, middle, variants=variants, at=made.step)
     live_plot(figure, key=f"runs.branches.{run.name}", height=300, alt=f"Distance of the branches' fakes: {words}")
 
 

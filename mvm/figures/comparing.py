@@ -210,7 +210,7 @@ def draw_branches(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
     variants = list(table["variant"].unique())
     (axes,) = panels_of(figure, [""], shape=0.45)
     figure.set_figheight(min(max(0.45 * figure.get_figwidth(), 1.7), 2.4))
-    for variant, colour in zip(variants, variant_colours(len(variants)), strict=True):
+    for variant, colour in zip(variants, variant_colours(variants), strict=True):
         part = table[table["variant"] == variant]
         look = {"colour": colour, "label": title_of(variant), "log": False, "several": part["seed"].nunique() > 1}
         ribbon_over(axes, part, "distance", **look)
