@@ -449,7 +449,7 @@ class Run:
         """
         with self._idle("delete"):
             gone = _hidden(self.path)
-        shutil.rmtree(gone)
+        _clear(gone)
 
     @contextlib.contextmanager
     def _idle(self, what: str) -> Iterator[None]:
@@ -547,12 +547,18 @@ def delete_unreadable(name: str) -> None:
         Run(folder)  # says so
     with locked(folder / "lock", busy=f"run: {name} is being trained; stop it before you delete it"):
         gone = _hidden(folder)
-    shutil.rmtree(gone)
+    _clear(gone)
 
 
 def _hidden(folder: Path) -> Path:
     """The folder under a name that no one looks at."""
     return folder.rename(folder.with_name(f".{folder.name}.deleted-{os.getpid()}"))
+
+
+def _clear(gone: Path) -> None:
+    """Remove a hidden folder, and those at which another process was killed."""
+    for left in gone.parent.glob(".*.deleted-*"):
+        shutil.rmtree(left, ignore_errors=left != gone)
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
