@@ -40,7 +40,7 @@ gallery: .venv/app
 		{ echo 'MvM Lab needs Python 3.11 or newer; name one with: make app PYTHON=python3.12'; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m mvm.projection </dev/null >/dev/null  # compiles UMAP now rather than at the first visit
+	$(BIN)/python -m mvm.jobs.umap_worker </dev/null >/dev/null  # compiles UMAP now rather than at the first visit
 	@touch $@
 
 .venv/dev: .venv/app requirements-dev.txt

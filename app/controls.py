@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mvm.config import Weights
-from mvm.descriptors import DESCRIPTORS, descriptors_of
+from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.settings import bounds
 from toy_manifolds import MANIFOLDS
 

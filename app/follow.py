@@ -20,12 +20,12 @@ from app.live_plot import live_plot
 from app.state import Page, history, projector
 from app.timeline import timeline
 from app.transport import MOST_COLUMNS, status_line
-from mvm.history import History
+from mvm.look.palette import variant_colours
 from mvm.methods import METHODS
-from mvm.palette import variant_colours
-from mvm.projection import read_frame
-from mvm.runs import Run, Status
-from mvm.scores import Score
+from mvm.runs.frames import read_frame
+from mvm.runs.history import History
+from mvm.runs.run import Run, Status
+from mvm.scoring.points import Score
 
 __all__ = ["Columns", "Rows", "columns_of", "follow", "frame_of", "gaps", "heading", "score_table", "spectra"]
 

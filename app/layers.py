@@ -1,10 +1,10 @@
 """What can be laid over the Lab's clouds, all off at first: a person asks why the points move as they do.
 
-forces         where each descriptor pulls each fake                                         (mvm.forces)
-eigenvector    points coloured by one mode of their distances, as the learned metric sees them   (mvm.spectrum)
-metric         the learned metric's unit steps, and how much it swells or shrinks space      (mvm.microscope)
+forces         where each descriptor pulls each fake                                         (mvm.geometry.forces)
+eigenvector    points coloured by one mode of their distances, as the learned metric sees them   (mvm.geometry.spectrum)
+metric         the learned metric's unit steps, and how much it swells or shrinks space      (mvm.geometry.pullback)
 geodesic       its shortest path between two points, beside the straight one and the true one
-trust, continuity    of the UMAP row, point by point                                         (mvm.honesty)
+trust, continuity    of the UMAP row, point by point                                 (mvm.geometry.neighbourhoods)
 
 All is of the shown points. The metric is that of the last checkpoint up to the shown step, and what depends on it alone
 is computed when that changes. Values are kept by what they were computed from, for all tabs.
@@ -23,11 +23,16 @@ import torch
 from app import plots
 from app.picture_grid import Picked
 from app.state import Page
-from mvm import honesty
-from mvm.config import ConfigError
 from mvm.data.points import PointData
-from mvm.descriptors import DESCRIPTORS, descriptors_of
-from mvm.lens import (
+from mvm.errors import ConfigError, RunError
+from mvm.geometry import neighbourhoods as honesty
+from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
+from mvm.geometry.pullback import ellipses, log_volume
+from mvm.geometry.spectrum import MOST_RANKS, modes_shown
+from mvm.look.palette import DIVERGING, SEQUENTIAL, VOLUME
+from mvm.methods import METHODS
+from mvm.runs.run import Run
+from mvm.studies.learned_metric import (
     FILL,
     Lens,
     Local,
@@ -42,11 +47,6 @@ from mvm.lens import (
     true_route,
     units_of,
 )
-from mvm.methods import METHODS
-from mvm.microscope import ellipses, log_volume
-from mvm.palette import DIVERGING, SEQUENTIAL, VOLUME
-from mvm.runs import Run, RunError
-from mvm.spectrum import MOST_RANKS, modes_shown
 
 __all__ = ["Chosen", "Flat", "chosen", "controls", "over_clouds", "over_projection", "say", "take"]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from app.plots import RIGHT, axes_of, nth, subplots, upright
-from mvm.compare import Curve, Series, in_words
-from mvm.palette import FLOORS, QUIET, VARIANTS, rgba, title_of, variant_colours
-from mvm.scales import floors_shade
+from mvm.look.palette import FLOORS, QUIET, VARIANTS, rgba, title_of, variant_colours
+from mvm.look.scales import floors_shade
+from mvm.studies.compare import Curve, Series, in_words
 
 __all__ = ["ablation", "branches", "overlay"]
 
@@ -88,7 +88,7 @@ def branches(steps: np.ndarray, distance: np.ndarray, *, variants: Sequence[str]
 
 
 def ablation(table: pd.DataFrame) -> Figure:
-    """`mvm.compare.matrix` as a picture: a colour for the median, in each cell the median and the extremes."""
+    """`mvm.studies.compare.matrix` as a picture: a colour for the median, in each cell the median and the extremes."""
     rows, columns = list(dict.fromkeys(table["what"])), list(dict.fromkeys(table["data"]))
     cells = table.set_index(["what", "data"])
     medians = [[cells["median"].get((what, data), np.nan) for data in columns] for what in rows]

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from mvm.descriptors import DESCRIPTORS
-from mvm.palette import FAKE, QUIET, REAL, ROUTES, TERMS, VARIANTS, rgba, title_of
-from mvm.scales import arrow_factor, limits, round_number
+from mvm.geometry.descriptors import DESCRIPTORS
+from mvm.look.palette import FAKE, QUIET, REAL, ROUTES, TERMS, VARIANTS, rgba, title_of
+from mvm.look.scales import arrow_factor, limits, round_number
 
 __all__ = [
     "RIGHT",

@@ -11,9 +11,10 @@ from app import plots
 from app.controls import descriptor_weights, label_of, model_widgets, used_descriptors, variant_choice
 from app.state import Page, runs
 from app.transport import ask
-from mvm.config import FACES, OF_DATA, OF_IMAGES, OF_POINTS, RECIPES, Config, ConfigError
+from mvm.config import FACES, OF_DATA, OF_IMAGES, OF_POINTS, RECIPES, Config
+from mvm.errors import ConfigError
 from mvm.methods import METHODS
-from mvm.runs import Run
+from mvm.runs.run import Run
 
 __all__ = ["NEXT_RUN", "experiment"]
 

@@ -18,16 +18,21 @@ import torch
 from torch import Tensor
 
 from app.picture_grid import Picked
-from mvm.config import Config, ConfigError
+from mvm.config import Config
 from mvm.data.points import describe, read_points
-from mvm.evaluation import between, load_generator, training_gallery
+from mvm.errors import ConfigError, RunError
 from mvm.files import checkpoints, write_array, write_atomic
-from mvm.history import History
-from mvm.image_scores import Gallery
-from mvm.projection import Projector
-from mvm.runs import Run, RunError, all_runs, check_name, launch, opened
-from mvm.spare import Spare
-from mvm.training import view_noise
+from mvm.jobs.launch import launch
+from mvm.jobs.umap_worker import Projector
+from mvm.jobs.warm_trainer import Spare
+from mvm.runs.evaluate import load_generator, training_gallery
+from mvm.runs.history import History
+from mvm.runs.layout import check_name
+from mvm.runs.library import all_runs, opened
+from mvm.runs.run import Run
+from mvm.scoring.images import Gallery
+from mvm.training.experiment import view_noise
+from mvm.training.sampling import between
 
 __all__ = [
     "Page",

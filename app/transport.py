@@ -8,9 +8,11 @@ import streamlit as st
 
 from app import plots
 from app.state import Page, Tab, paused_runs, runs, start, train
-from mvm.compare import data_title
 from mvm.config import FACES, Config
-from mvm.runs import Run, RunError, Status, lost_in_words
+from mvm.errors import RunError
+from mvm.runs.events import lost_in_words
+from mvm.runs.run import Run, Status
+from mvm.studies.compare import data_title
 
 __all__ = ["MOST_COLUMNS", "STATES", "ask", "choose_run", "duration", "status_line", "transport", "wake"]
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from mvm.config import Config
 
 if TYPE_CHECKING:
-    from mvm.scores import Reference
+    from mvm.scoring.points import Reference
 
 __all__ = ["POINTS", "Cell", "device_line", "markdown", "median", "row_of", "run", "write_csv", "write_section"]
 
@@ -85,9 +85,10 @@ def measure(cell: Cell) -> dict[str, Any]:
     """Train and score one cell."""
     from benchmarks.told import Told
     from mvm.data.points import load_points
-    from mvm.evaluation import reference
+    from mvm.devices import use_cpu
     from mvm.methods import METHODS
-    from mvm.training import Experiment, fit, use_cpu
+    from mvm.runs.evaluate import reference
+    from mvm.training.experiment import Experiment, fit
 
     use_cpu(cell.config.threads)
     config, data = cell.config, load_points(cell.config)
@@ -136,14 +137,14 @@ def _scores(experiment: Any, reached: list[float | None], points: int) -> list[d
 def _reference(named: str, points: int, repeat: int) -> Reference:
     """Real samples of the data that these few fields name; a process meets the same ones many times in a row."""
     from mvm.data.points import load_points
-    from mvm.evaluation import reference
+    from mvm.runs.evaluate import reference
 
     return reference(load_points(Config.model_validate_json(named)), points, repeat=repeat)
 
 
 def _steps_in(seconds: float, config: Config, data: Any, trial: int = 40) -> int:
     """How many steps fit in that much processor time, from a trial after a few steps of warming up."""
-    from mvm.training import Experiment
+    from mvm.training.experiment import Experiment
 
     experiment = Experiment(config, data)
     for _ in range(10):

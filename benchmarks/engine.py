@@ -123,7 +123,8 @@ def work(kind: str, variants: int, batch: int, seconds: float, device: str, thre
 
     from mvm.config import Config
     from mvm.data.points import load_points
-    from mvm.training import Experiment, use_cpu
+    from mvm.devices import use_cpu
+    from mvm.training.experiment import Experiment
 
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
@@ -302,8 +303,8 @@ def quality(options: argparse.Namespace) -> None:
     """Seconds of a whole `python -m mvm train`, and the score it ends with, for some seeds one after the other."""
     import tempfile
 
-    from mvm.evaluation import score_run
-    from mvm.runs import Run
+    from mvm.runs.evaluate import score_run
+    from mvm.runs.run import Run
 
     lines = []
     for seed in range(options.seeds):

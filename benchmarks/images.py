@@ -35,9 +35,10 @@ from torch.utils.flop_counter import flop_registry
 
 from benchmarks.cells import device_line, markdown, write_section
 from mvm.config import Config
-from mvm.data.pictures import Pixels
+from mvm.data.images import Pixels
+from mvm.devices import device_of, use_cpu
 from mvm.networks.resnet import ResNetGenerator, ResNetMetric, UpConv
-from mvm.training import Experiment, device_of, use_cpu
+from mvm.training.experiment import Experiment
 from toy_manifolds.faces import Faces
 
 CELEBA = 202_599
@@ -133,7 +134,7 @@ def main() -> None:
 def measure(tasks: list[Task], *, seconds: float, rounds: int) -> dict[str, Measured]:
     """Let the tasks' processes take turns; results by kind."""
     context, pipes, processes, turns = get_context("forkserver"), {}, [], {task.kind: [] for task in tasks}
-    context.set_forkserver_preload(["mvm.training"])  # PyTorch is imported once
+    context.set_forkserver_preload(["mvm.training.experiment"])  # PyTorch is imported once
     for task in tasks:
         pipes[task.kind], theirs = context.Pipe()
         processes.append(context.Process(target=serve, args=(theirs, task)))

@@ -38,8 +38,8 @@ def fill(folder: Path, count: int, steps: int) -> None:
     """One trained run, and its copies by second names of its files."""
     from mvm.config import Config
     from mvm.files import link
-    from mvm.recorder import train
-    from mvm.runs import Run
+    from mvm.runs.recorder import train
+    from mvm.runs.run import Run
 
     first = Run.create(Config.make(steps=steps), name="run-0")
     for _ in train(first):
@@ -54,7 +54,7 @@ def fill(folder: Path, count: int, steps: int) -> None:
 
 def measured(folder: Path, repeats: int) -> dict[str, list[str]]:
     """Median and greatest time of each way to open it."""
-    from mvm.index import summaries
+    from mvm.studies.index import summaries
 
     def anew() -> None:
         (folder / ".index.json").unlink(missing_ok=True)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from mvm.data.points import PointData
-from mvm.methods.base import Draws, Loss, Method
-from mvm.training import Experiment
+from mvm.methods.draws import Draws
+from mvm.methods.method import Loss, Method
+from mvm.training.experiment import Experiment
 
 __all__ = ["Told"]
 

@@ -74,8 +74,8 @@ def train(name: str, *settings: str) -> None:
 def train_fork() -> None:
     """The roll's run again from its middle on, without one descriptor."""
     from mvm.files import checkpoints
-    from mvm.fork import fork
-    from mvm.runs import Run
+    from mvm.runs.fork import fork
+    from mvm.runs.run import Run
 
     if not (checkpoints() / FORK).exists():
         fork(Run.named("gallery-roll"), FORK_AT, CHANGES, name=FORK)
@@ -84,9 +84,9 @@ def train_fork() -> None:
 
 def draw(out: Path) -> None:
     """Every picture, with as few colours as it can do with."""
-    from mvm.export import encoded
     from mvm.figures import render
-    from mvm.runs import Run
+    from mvm.figures.export import encoded
+    from mvm.runs.run import Run
 
     out.mkdir(parents=True, exist_ok=True)
     for name, runs in FIGURES.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mvm.trained import Trained
+    from mvm.runs.trained import Trained
 
 __all__ = ["load"]
 
@@ -21,7 +21,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 
 def load(run: str | Path, *, variant: str | None = None, seed: int | None = None, best: bool = False) -> Trained:
-    """A run's generator and metric, ready to use: see `mvm.trained.load`."""
-    from mvm import trained  # torch takes seconds, and not all who import this package need it
+    """A run's generator and metric, ready to use: see `mvm.runs.trained.load`."""
+    from mvm.runs import trained  # torch takes seconds, and not all who import this package need it
 
     return trained.load(run, variant=variant, seed=seed, best=best)

@@ -10,8 +10,7 @@ from pathlib import Path
 from mvm.commands import data, library, results, training
 from mvm.commands.flags import Commands, Parser
 from mvm.commands.training import TRAINERS, reason_of
-from mvm.config import ConfigError
-from mvm.runs import Diverged, RunError
+from mvm.errors import ConfigError, Diverged, RunError
 
 FAMILIES = (training, results, library, data)
 

@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
 
-from mvm.descriptors import DESCRIPTORS, descriptors_of
+from mvm.errors import ConfigError
+from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.methods import METHODS
-from mvm.settings import ConfigError, Settings
+from mvm.settings import Settings
 from toy_manifolds import MANIFOLDS
 
 __all__ = [

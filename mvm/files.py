@@ -28,33 +28,27 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from mvm.errors import RunBusy
+
 if TYPE_CHECKING:
     from torch import Tensor  # importing it takes seconds, and the processes that decode pictures need none
 
 __all__ = [
-    "RunBusy",
-    "RunError",
     "append_line",
     "beside",
     "checkpoints",
+    "hide_folder",
     "link",
     "lock_is_held",
     "locked",
     "new_folder",
     "read_arrays",
     "read_tensors",
+    "remove_hidden",
     "write_array",
     "write_atomic",
     "write_tensors",
 ]
-
-
-class RunError(ValueError):
-    """A run that cannot be used as asked; the message is one line: what, which, what to do."""
-
-
-class RunBusy(RunError):
-    """Another trainer holds the run's lock."""
 
 
 def checkpoints() -> Path:
@@ -160,6 +154,17 @@ def link(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, temporary)
     temporary.replace(target)
+
+
+def hide_folder(folder: Path) -> Path:
+    """The folder under a name that no one looks at."""
+    return folder.rename(folder.with_name(f".{folder.name}.deleted-{os.getpid()}"))
+
+
+def remove_hidden(gone: Path) -> None:
+    """Remove a hidden folder, and those at which another process was killed."""
+    for left in gone.parent.glob(".*.deleted-*"):
+        shutil.rmtree(left, ignore_errors=left != gone)
 
 
 @contextlib.contextmanager

@@ -7,11 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
-__all__ = ["Bounds", "ConfigError", "Settings", "bounds"]
-
-
-class ConfigError(ValueError):
-    """Settings that cannot be used; the message is one line: what, which value, what to do."""
+__all__ = ["Bounds", "Settings", "bounds"]
 
 
 class Settings(BaseModel):

@@ -20,7 +20,7 @@ from trainers import small_config, write_cloud
 
 from mvm.__main__ import main
 from mvm.files import append_line
-from mvm.runs import Run
+from mvm.runs.run import Run
 
 
 class Result(NamedTuple):
@@ -99,8 +99,8 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     import streamlit as st
 
     started: list[str] = []
-    monkeypatch.setattr("mvm.projection.Projector.request", lambda *_, **__: True)
-    monkeypatch.setattr("mvm.spare.Spare.warm", lambda _: None)
+    monkeypatch.setattr("mvm.jobs.umap_worker.Projector.request", lambda *_, **__: True)
+    monkeypatch.setattr("mvm.jobs.warm_trainer.Spare.warm", lambda _: None)
     monkeypatch.setattr("app.state.later", lambda _: None)  # it would outlive the test
 
     def launch(run: Run, **_: object) -> None:

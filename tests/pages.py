@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-import mvm.evaluation
-import mvm.recorder
+import mvm.runs.evaluate
+import mvm.runs.recorder
 from mvm.__main__ import main
 
 __all__ = ["TINY", "button", "open_page", "run_list", "shown", "train_faces", "words"]
@@ -23,8 +23,8 @@ MAIN = Path(__file__).parents[1] / "app" / "main.py"
 def train_faces(path: Path) -> None:
     """A run of 20 steps on toy faces, scored with few pictures."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mvm.recorder, "QUICK", 48)
-        patch.setattr(mvm.evaluation, "score_run", partial(mvm.evaluation.score_run, n=64))
+        patch.setattr(mvm.runs.recorder, "QUICK", 48)
+        patch.setattr(mvm.runs.evaluate, "score_run", partial(mvm.runs.evaluate.score_run, n=64))
         assert main(["train", "--run", str(path), *TINY, "--steps", "20"]) == 0
 
 

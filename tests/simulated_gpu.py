@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import backend_registration
 
-from mvm import training
 from mvm.config import Config
 from mvm.data.load import ImageData, PointData, load_data
-from mvm.methods import base
+from mvm.methods import draws
 from mvm.methods.flow_matching import FlowMatching
+from mvm.training import experiment as training
 
 GPU = "gpu:0"
 
@@ -48,7 +48,7 @@ def the_gpu() -> FakeTensorMode:
     module.get_amp_supported_dtype = list  # none: mixed precision is not simulated
     backend_registration._setup_privateuseone_for_python_backend("gpu", backend_module=module)
     training.device_of = lambda name: torch.device(GPU)
-    base.torch = types.SimpleNamespace(**{**vars(torch), "Generator": Streams})
+    draws.torch = types.SimpleNamespace(**{**vars(torch), "Generator": Streams})
     nn.Module.to = _to
     FlowMatching._couple = _couple
     return FakeTensorMode(allow_non_fake_inputs=True)

@@ -16,12 +16,12 @@ from trainers import small_config
 
 from app import transport
 from app.state import Page
-from mvm.claims import CLAIMS, shipped
 from mvm.config import Config
-from mvm.descriptors import DESCRIPTORS
 from mvm.files import append_line, locked
+from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.methods import METHODS
-from mvm.runs import Run
+from mvm.runs.run import Run
+from mvm.studies.claims import CLAIMS, shipped
 from toy_manifolds import MANIFOLDS
 
 pytestmark = pytest.mark.usefixtures("no_processes")
@@ -74,7 +74,7 @@ def test_a_finished_run_is_shown_with_its_scores(finished: Run) -> None:
 
 def test_a_projection_that_cannot_be_made_says_so(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "warming up the projector" in words(open_page())
-    monkeypatch.setattr("mvm.projection.Projector.gave_up", True)
+    monkeypatch.setattr("mvm.jobs.umap_worker.Projector.gave_up", True)
     assert "step 30 cannot be projected: the projector does not start" in words(open_page())
 
 
@@ -421,7 +421,7 @@ def test_claims_are_measured_in_the_background_and_can_be_stopped(
         started.append(arguments)
         return subprocess.Popen([sys.executable, "-c", ""])
 
-    monkeypatch.setattr("mvm.claims.detached", begin)
+    monkeypatch.setattr("mvm.studies.claims.detached", begin)
     app = open_page(CLAIMS_PAGE)
     button(app, "Measure here").click().run()
     assert not app.exception

@@ -15,9 +15,10 @@ import pytest
 from trainers import small_config, until, write_cloud
 
 from mvm.__main__ import main
-from mvm.archive import pack, unpack
+from mvm.errors import RunError
 from mvm.files import append_line
-from mvm.runs import Run, RunError
+from mvm.runs.archive import pack, unpack
+from mvm.runs.run import Run
 
 TRACES = {"lock", "control.json", "control.lock", "trainer.log", "live.safetensors"}
 
@@ -294,10 +295,10 @@ def test_headers_that_lie_are_refused(cli, packed, checkpoints, tmp_path, declar
 def test_more_than_a_run_can_be_is_refused(cli, packed, checkpoints, tmp_path, monkeypatch):
     source = packed / "ring.zip"
     with monkeypatch.context() as smaller:
-        smaller.setattr("mvm.archive.MOST_MEMBERS", 5)
+        smaller.setattr("mvm.runs.archive.MOST_MEMBERS", 5)
         refused(cli, source, "has [0-9]+ members; a run has at most 5", checkpoints)
     with monkeypatch.context() as smaller:
-        smaller.setattr("mvm.archive.MOST_BYTES", 10_000)
+        smaller.setattr("mvm.runs.archive.MOST_BYTES", 10_000)
         refused(cli, source, "bytes unpacked; at most 10,000 are taken", checkpoints)
     full = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr("shutil.disk_usage", lambda path: full)
@@ -311,7 +312,7 @@ def test_what_would_be_refused_is_not_packed(cli, make, tmp_path, monkeypatch):
     result = cli("pack", "a", "--out", str(tmp_path / "a.zip"))
     assert result.status == 2
     assert "scalars.jsonl is 269,484,032 bytes, unpack takes 268,435,456; copy the run's folder" in result.err
-    monkeypatch.setattr("mvm.archive.MOST_MEMBERS", 1)
+    monkeypatch.setattr("mvm.runs.archive.MOST_MEMBERS", 1)
     assert "files; a ZIP of a run may have 1" in cli("pack", "a", "--out", str(tmp_path / "a.zip")).err
     assert not list(tmp_path.glob("*.zip*"))
 

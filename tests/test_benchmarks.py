@@ -20,10 +20,10 @@ from benchmarks.cells import Cell, markdown, median
 from benchmarks.told import Told
 from mvm.config import RECIPES, Config
 from mvm.data.points import load_points
-from mvm.descriptors import DESCRIPTORS
-from mvm.metric_losses import METRIC_LOSSES
+from mvm.geometry.descriptors import DESCRIPTORS
+from mvm.methods.metric_losses import METRIC_LOSSES
 from mvm.networks.resnet import ResNetGenerator, ResNetMetric
-from mvm.training import Experiment
+from mvm.training.experiment import Experiment
 from toy_manifolds import MANIFOLDS
 
 SMALL = {"network": {"width": 8, "depth": 1}, "batch": 16, "device": "cpu", "points": 200, "steps": 20}

@@ -13,11 +13,12 @@ import pytest
 import torch
 from trainers import until
 
-import mvm.claims
-from mvm.claims import CLAIMS, PUBLISHED, RULE, Plan, findings, shipped, to_json, train
-from mvm.claims import stop as mvm_stop
+import mvm.studies.claims
+from mvm.errors import RunBusy, RunError
 from mvm.files import append_line, locked, write_atomic, write_tensors
-from mvm.runs import Run, RunBusy, RunError
+from mvm.runs.run import Run
+from mvm.studies.claims import CLAIMS, PUBLISHED, RULE, Plan, findings, shipped, to_json, train
+from mvm.studies.claims import stop as mvm_stop
 
 PLAN = Plan(steps=20, seeds=3, batches=(32, 512, 1024), manifolds=("circle",))
 
@@ -105,7 +106,7 @@ def test_gaps_that_fall_but_do_not_settle_have_not_converged():
 def test_a_diverged_training_counts_as_infinitely_bad():
     run = Run.create(PLAN.trials["paper", "circle", 1024], path=PLAN.path(("paper", "circle", 1024)))
     append_line(run.path / "scalars.jsonl", {"step": 3, "event": "diverged", "time": 0.0, "reason": "x"})
-    scores = mvm.claims._score(run, "both", "w2_ratio")
+    scores = mvm.studies.claims._score(run, "both", "w2_ratio")
     assert np.isinf(scores).all()
     assert len(scores) == 3
     assert PLAN.progress() == 1 / len(PLAN.trials), "there is nothing left to train"
@@ -133,7 +134,7 @@ def test_another_plan_has_other_runs():
 
 def test_findings_survive_json(monkeypatch, tmp_path):
     write(("stabilised", "circle", 0), ratios=GOOD)
-    monkeypatch.setattr(mvm.claims, "SHIPPED", tmp_path / "claims.json")
+    monkeypatch.setattr(mvm.studies.claims, "SHIPPED", tmp_path / "claims.json")
     assert shipped() == ([], {})
     (tmp_path / "claims.json").write_text(to_json(findings(PLAN), PLAN, "a machine"))
     found, rest = shipped()
@@ -164,7 +165,7 @@ def trainings(monkeypatch) -> list[str]:
 
     ends: dict[str, str] = {}
     run.ends = ends
-    monkeypatch.setattr(mvm.claims.subprocess, "run", run)
+    monkeypatch.setattr(mvm.studies.claims.subprocess, "run", run)
     return names
 
 
@@ -181,7 +182,7 @@ def test_train_makes_what_is_missing_and_only_that(trainings):
 
 def test_train_says_which_training_failed(trainings):
     failing = PLAN.path(("paper", "circle", 512))
-    mvm.claims.subprocess.run.ends[failing.name] = "failed"
+    mvm.studies.claims.subprocess.run.ends[failing.name] = "failed"
     with pytest.raises(RunError, match=f"^claims: {failing.name} is failed: mvm: no room; the same command goes on$"):
         train(PLAN, processes=1)
 

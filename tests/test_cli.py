@@ -14,8 +14,8 @@ from mvm.commands.flags import given_fields
 from mvm.config import Config
 from mvm.data.points import load_points
 from mvm.files import append_line, write_tensors
-from mvm.runs import Run
-from mvm.scores import SCORE_KEYS
+from mvm.runs.run import Run
+from mvm.scoring.points import SCORE_KEYS
 from toy_manifolds import MANIFOLDS
 
 SMALL = ["--network.width", "8", "--network.depth", "2", "--batch", "16", "--view-points", "16"]
@@ -441,7 +441,7 @@ def test_a_file_that_cannot_be_read_is_not_said_to_be_written(cli, make, tmp_pat
         raise PermissionError(13, "Permission denied", "elsewhere/checkpoint")
 
     make("a")
-    monkeypatch.setattr("mvm.evaluation.sample_run", broken)
+    monkeypatch.setattr("mvm.runs.evaluate.sample_run", broken)
     told = cli("sample", "a", "--out", str(tmp_path / "x.npy"))
     assert told == (1, "", "mvm: elsewhere/checkpoint: Permission denied\n")
 

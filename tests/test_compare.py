@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 from trainers import small_config, write_cloud
 
-from mvm.compare import (
+from mvm.errors import RunError
+from mvm.runs.fork import fork
+from mvm.runs.recorder import train
+from mvm.runs.run import Run
+from mvm.studies.compare import (
     AXES,
     curves,
     differences,
@@ -23,9 +27,6 @@ from mvm.compare import (
     scoreboard,
     series_of,
 )
-from mvm.fork import fork
-from mvm.recorder import train
-from mvm.runs import Run, RunError
 
 STEPS = 40
 

@@ -11,8 +11,9 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from mvm.config import RECIPES, SCHEMA, Config, ConfigError, Weights, one_line
-from mvm.descriptors import DESCRIPTORS, descriptors_of
+from mvm.config import RECIPES, SCHEMA, Config, Weights, one_line
+from mvm.errors import ConfigError
+from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.methods import METHODS
 from mvm.networks.mlp import ACTIVATIONS
 

@@ -5,14 +5,15 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from mvm.config import RECIPES, Config, ConfigError
+from mvm.config import RECIPES, Config
 from mvm.data.points import PointData, load_points
-from mvm.descriptors import DESCRIPTORS
+from mvm.errors import ConfigError
+from mvm.geometry.descriptors import DESCRIPTORS
+from mvm.geometry.spectrum import SPECTRUM_FORMS, eigenpairs, eigenvalues
 from mvm.methods import METHODS
-from mvm.metric_losses import METRIC_LOSSES, metric_loss
+from mvm.methods.metric_losses import METRIC_LOSSES, metric_loss
 from mvm.networks.mlp import ACTIVATIONS, StackedMLP
-from mvm.spectrum import SPECTRUM_FORMS, eigenpairs, eigenvalues
-from mvm.training import Experiment, fit
+from mvm.training.experiment import Experiment, fit
 from toy_manifolds import MANIFOLDS
 
 LEADING = [(), (3,), (2, 3)]

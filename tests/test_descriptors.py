@@ -5,7 +5,7 @@ import pytest
 import scipy.spatial.distance as scipy_distance
 import torch
 
-from mvm.descriptors import DESCRIPTORS, p_diameter, two_diameter
+from mvm.geometry.descriptors import DESCRIPTORS, p_diameter, two_diameter
 
 LEADING = [(), (3,), (2, 3)]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mvm.config import RECIPES
-from mvm.descriptors import DESCRIPTORS
+from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.methods import METHODS
 from tests import simulated_gpu
 

@@ -5,8 +5,8 @@ import pytest
 import scipy.spatial.distance as scipy_distance
 import torch
 
-import mvm.distances
-from mvm.distances import directed_hausdorff, pairwise
+import mvm.geometry.distances
+from mvm.geometry.distances import directed_hausdorff, pairwise
 
 LEADING = [(), (3,), (2, 3)]
 
@@ -57,7 +57,7 @@ def test_coinciding_points_have_zero_gradient(squared):
 @pytest.mark.parametrize("leading", LEADING)
 @pytest.mark.parametrize("chunk", [1, 100, 2**24])
 def test_directed_hausdorff_is_scipys_whatever_the_block(leading, chunk, monkeypatch):
-    monkeypatch.setattr(mvm.distances, "CHUNK", chunk)
+    monkeypatch.setattr(mvm.geometry.distances, "CHUNK", chunk)
     x, y = points(*leading, 11, 4), points(*leading, 9, 4, seed=1)
     got = directed_hausdorff(x, y)
     assert got.shape == leading

@@ -21,15 +21,16 @@ from app import state as app_state
 from app.picture_grid import Picked, encode
 from app.state import Page
 from mvm.config import Config
-from mvm.data.images import open_cache
-from mvm.evaluation import between, load_experiment, load_generator, training_gallery
+from mvm.data.cache import open_cache
+from mvm.errors import ConfigError, RunError
 from mvm.figures import render
-from mvm.image_scores import nearest
+from mvm.jobs.prepare import launch, preparings, sole
 from mvm.methods import METHODS
-from mvm.preparing import launch, preparings, sole
-from mvm.runs import Run, RunError
-from mvm.settings import ConfigError
-from mvm.training import view_noise
+from mvm.runs.evaluate import load_experiment, load_generator, training_gallery
+from mvm.runs.run import Run
+from mvm.scoring.images import nearest
+from mvm.training.experiment import view_noise
+from mvm.training.sampling import between
 
 pytestmark = pytest.mark.usefixtures("no_processes")
 
@@ -159,7 +160,7 @@ def prepare_here(mvm, monkeypatch: pytest.MonkeyPatch) -> None:
                 self.log.write_text(self.command.out + self.command.err)
             return self.command.process.exitcode
 
-    monkeypatch.setattr("mvm.preparing.detached", lambda arguments, *, log: Forked(arguments, log))
+    monkeypatch.setattr("mvm.jobs.prepare.detached", lambda arguments, *, log: Forked(arguments, log))
 
 
 def test_pictures_are_prepared_from_a_form(tmp_path: Path, prepare_here: None) -> None:
@@ -203,7 +204,7 @@ def test_pictures_are_prepared_from_a_form(tmp_path: Path, prepare_here: None) -
 def test_a_preparing_is_seen_from_outside_and_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its lock and its note tell how far it is; cancelling ends its whole group."""
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
-    monkeypatch.setattr("mvm.preparing.detached", lambda *_, **__: sleeper)
+    monkeypatch.setattr("mvm.jobs.prepare.detached", lambda *_, **__: sleeper)
     job = launch("images", str(pictures(tmp_path / "mine.zip")), size=32)
     note = {"fingerprint": "", "total": 400, "done": 100, "count": 97, "skipped": [["a", "b"]] * 3}
     (job.out.parent / ".mine-32.npy.part.json").write_text(json.dumps(note))

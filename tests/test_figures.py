@@ -19,23 +19,23 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 from trainers import small_config, write_cloud
 
-from mvm.config import ConfigError
-from mvm.data.images import image_folder
-from mvm.evaluation import load_generator, training_gallery
-from mvm.export import bundle, encoded, export, rebuild
-from mvm.features import FactorRegressor, PixelPCA
+from mvm.data.cache import image_folder
+from mvm.errors import ConfigError, RunError
 from mvm.figures import FIGURES, NoFigure, data, latex, render
 from mvm.figures.drawing import wrapped
-from mvm.files import RunError, append_line
-from mvm.fork import fork
-from mvm.image_scores import FACTOR_SCORES
+from mvm.figures.export import bundle, encoded, export, rebuild
+from mvm.figures.venues import VENUES
+from mvm.files import append_line
+from mvm.look.palette import FAKE, REAL
 from mvm.networks.resnet import ResNetGenerator
-from mvm.palette import FAKE, REAL
-from mvm.projection import frame_path
-from mvm.recorder import train
-from mvm.runs import Run
-from mvm.training import view_noise
-from mvm.venues import VENUES
+from mvm.runs.evaluate import load_generator, training_gallery
+from mvm.runs.fork import fork
+from mvm.runs.layout import frame_path
+from mvm.runs.recorder import train
+from mvm.runs.run import Run
+from mvm.scoring.features import FactorRegressor, PixelPCA
+from mvm.scoring.images import FACTOR_SCORES
+from mvm.training.experiment import view_noise
 
 WIDTHS = {  # inches, from the style files: a column, and the whole text
     "neurips": (5.5, 5.5),
@@ -755,7 +755,7 @@ def test_a_missing_frame_is_made_once_or_named(own, monkeypatch):
         calls.append(len(embeddings))
         return embeddings[:, :2].astype(np.float32)
 
-    monkeypatch.setattr("mvm.projection.project", flat)
+    monkeypatch.setattr("mvm.runs.frames.project", flat)
     render("samples", [own])
     assert calls == [32] * 4
     render("samples", [own])

@@ -9,16 +9,16 @@ import torch
 from safetensors.numpy import load_file, save_file
 from test_figures import STEPS, table, trained
 
-from mvm.descriptors import DESCRIPTORS, descriptors_of
-from mvm.export import bundle, encoded, export, rebuild
 from mvm.figures import FIGURES, NoFigure, data, latex, render
-from mvm.honesty import continuity, trustworthiness
-from mvm.microscope import log_volume, pull_back
-from mvm.projection import frame_path
-from mvm.runs import Run
-from mvm.scales import limits
-from mvm.spectrum import eigenpairs
-from mvm.training import Experiment
+from mvm.figures.export import bundle, encoded, export, rebuild
+from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
+from mvm.geometry.neighbourhoods import continuity, trustworthiness
+from mvm.geometry.pullback import log_volume, pull_back
+from mvm.geometry.spectrum import eigenpairs
+from mvm.look.scales import limits
+from mvm.runs.layout import frame_path
+from mvm.runs.run import Run
+from mvm.training.experiment import Experiment
 
 LAYERS = [name for name, definition in FIGURES.items() if definition.draw.__module__ == "mvm.figures.layers"]
 

@@ -16,10 +16,13 @@ from trainers import small_config, until, write_cloud
 
 from app.views import figures
 from app.views.figures import Job, Wanted
+from mvm.errors import RunError
 from mvm.figures import FIGURES
-from mvm.projection import Projector, frame_path, read_frame
-from mvm.recorder import train
-from mvm.runs import Run, RunError
+from mvm.jobs.umap_worker import Projector
+from mvm.runs.frames import read_frame
+from mvm.runs.layout import frame_path
+from mvm.runs.recorder import train
+from mvm.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("no_processes")
 
@@ -148,7 +151,7 @@ def test_a_missing_projection_is_asked_for_and_never_made_here(ring: Run, monkey
 
 def test_the_paper_bundle_has_all_that_can_be_made(ring: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     few = ("ablation", "curves", "batch", "branches")  # all of them take long here
-    monkeypatch.setattr("mvm.export.FIGURES", {name: FIGURES[name] for name in few})
+    monkeypatch.setattr("mvm.figures.export.FIGURES", {name: FIGURES[name] for name in few})
     app = open_page(SCRIPT, **{"figures.dpi": "36"})
     button(app, "Make paper bundle").click().run()
     job = app.session_state["_page.figures"].job

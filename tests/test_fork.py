@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from mvm.errors import RunError, Stopped
 from mvm.files import link
-from mvm.fork import Branches, changeable, config_at, fork, fresh_name, origin
-from mvm.recorder import Stopped, train
-from mvm.runs import Run, RunError, launch
+from mvm.jobs.launch import launch
+from mvm.runs.fork import Branches, changeable, config_at, fork, fresh_name, origin
+from mvm.runs.recorder import train
+from mvm.runs.run import Run
 
 STEPS = 120
 PLAN = {  # kept every 20, snapshots every 10
@@ -29,7 +31,7 @@ def trunk(tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("trunk")
     run = Run.create(small_config(write_cloud(folder / "cloud.csv"), **PLAN), path=folder / "trunk")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mvm.recorder.POLL", 0)
+        patch.setattr("mvm.runs.recorder.POLL", 0)
         for step in train(run):
             if step.number == 29:
                 run.ask(weights={"centroid": 0.5})

@@ -7,12 +7,12 @@ import pytest
 import torch
 from sklearn.manifold import trustworthiness as published_trustworthiness
 
-from mvm.descriptors import DESCRIPTORS
-from mvm.forces import forces
-from mvm.honesty import continuity, trustworthiness
-from mvm.microscope import ellipses, geodesic, log_volume, pull_back, restrict, tangents
+from mvm.geometry.descriptors import DESCRIPTORS
+from mvm.geometry.forces import forces
+from mvm.geometry.neighbourhoods import continuity, trustworthiness
+from mvm.geometry.pullback import ellipses, geodesic, log_volume, pull_back, restrict, tangents
+from mvm.geometry.spectrum import SPECTRUM_FORMS, eigenvalues, modes
 from mvm.networks.mlp import StackedMLP
-from mvm.spectrum import SPECTRUM_FORMS, eigenvalues, modes
 from toy_manifolds import MANIFOLDS, embedded, manifold
 
 FORMS = list(SPECTRUM_FORMS)

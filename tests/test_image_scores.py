@@ -13,10 +13,12 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from torch.nn import functional as F
 
-from mvm import factors, image_scores
-from mvm.factors import WEIGHTS, load_regressor
-from mvm.features import INCEPTION_FILE, INCEPTION_URL, FactorRegressor, Inception, PixelPCA
-from mvm.image_scores import (
+from mvm.errors import ConfigError
+from mvm.scoring import face_regressor as factors
+from mvm.scoring import images as image_scores
+from mvm.scoring.face_regressor import WEIGHTS, Regressor, load_regressor
+from mvm.scoring.features import INCEPTION_FILE, INCEPTION_URL, FactorRegressor, Inception, PixelPCA
+from mvm.scoring.images import (
     FACTOR_SCORES,
     IMAGE_SCORES,
     Gallery,
@@ -28,8 +30,6 @@ from mvm.image_scores import (
     nearest,
     overlap,
 )
-from mvm.networks.regressor import Regressor
-from mvm.settings import ConfigError
 from toy_manifolds.faces import FACTORS, Faces
 
 N = 1000

@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-import mvm.data.images as images
-from mvm.data.images import Folder, Parquet, Zip, decode, image_caches, image_folder, open_cache, open_source, prepare
-from mvm.preparing import cache_path
-from mvm.settings import ConfigError
+import mvm.data.cache as images
+from mvm.data.cache import Folder, Parquet, Zip, decode, image_caches, image_folder, open_cache, open_source, prepare
+from mvm.errors import ConfigError
+from mvm.jobs.prepare import cache_path
 
 SIZE = 16
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from pages import train_faces
 
-from mvm import index
 from mvm.files import append_line, locked
-from mvm.fork import fork
-from mvm.index import summaries
-from mvm.recorder import train
-from mvm.runs import Run
+from mvm.runs.fork import fork
+from mvm.runs.recorder import train
+from mvm.runs.run import Run
+from mvm.studies import index
+from mvm.studies.index import summaries
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from torch.testing import assert_close
 from app import layers
 from app.picture_grid import Picked
 from mvm.files import append_line, write_array
-from mvm.honesty import trustworthiness
-from mvm.microscope import log_volume, pull_back
-from mvm.runs import Run
-from mvm.spectrum import modes
-from mvm.training import Experiment
+from mvm.geometry.neighbourhoods import trustworthiness
+from mvm.geometry.pullback import log_volume, pull_back
+from mvm.geometry.spectrum import modes
+from mvm.runs.run import Run
+from mvm.training.experiment import Experiment
 
 pytestmark = pytest.mark.usefixtures("no_processes")
 ALL = ["real", "fake", "grid", "forces", "metric", "geodesic"]

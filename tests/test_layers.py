@@ -65,24 +65,30 @@ import json
 import os.path as p
 from mvm import runs, nothing
 from mvm.methods import METHODS
-from .base import Draws
+from .method import Loss
 def late():
     from umap import UMAP
 if TYPE_CHECKING:
     from toy_manifolds.base import Manifold
 """
-    loaded = {"json", "os.path", "mvm", "mvm.runs", "mvm.methods", "mvm.methods.base"}
+    loaded = {"json", "os.path", "mvm", "mvm.runs", "mvm.methods", "mvm.methods.method"}
     assert imports(source, "mvm.methods.new", package=False, lazy=False) == loaded
     assert imports(source, "mvm.methods.new", package=False) == loaded | {"umap", "toy_manifolds.base"}
-    assert imports("from .base import Draws", "mvm.methods", package=True) == {"mvm.methods.base"}
+    assert imports("from .method import Loss", "mvm.methods", package=True) == {"mvm.methods.method"}
     assert imports("from ..config import Config", "mvm.methods.new", package=False) == {"mvm.config"}
 
 
 def test_the_reader_sees_the_house():
-    assert {"mvm.distances", "mvm.methods.mvm", "mvm.data.points", "toy_manifolds.base", "app.live_plot"} <= set(FILES)
-    assert "mvm.distances" in GRAPH["mvm.descriptors"]
+    assert {
+        "mvm.geometry.distances",
+        "mvm.methods.mvm",
+        "mvm.data.points",
+        "toy_manifolds.base",
+        "app.live_plot",
+    } <= set(FILES)
+    assert "mvm.geometry.distances" in GRAPH["mvm.geometry.descriptors"]
     assert "streamlit" in GRAPH["app.component"]
-    assert "pytorch_metric_learning" in GRAPH["mvm.metric_losses"]
+    assert "pytorch_metric_learning" in GRAPH["mvm.methods.metric_losses"]
 
 
 @pytest.mark.parametrize("module", [m for m in FILES if not m.startswith("app")])
@@ -100,46 +106,54 @@ def test_the_method_needs_no_benchmark(module):
     assert not inside(GRAPH[module], "benchmarks")
 
 
-CONCEPTS = {
-    "mvm.distances": set(),
-    "mvm.descriptors": {"mvm.distances"},
-    "mvm.metric_losses": set(),
-    "mvm.spectrum": {"mvm.distances"},
-    "mvm.scores": {"mvm.distances"},
-    "mvm.settings": set(),
-    "mvm.ahead": set(),
-    "mvm.methods.base": {"mvm.ahead", "mvm.settings"},
-    "mvm.config": {"mvm.descriptors", "mvm.methods", "mvm.settings"},
-}
+FLOORS = (  # the packages from the ground up: each imports from those before it only
+    {"toy_manifolds", "mvm.errors", "mvm.settings", "mvm.distributed", "mvm.geometry"},
+    {"mvm.files", "mvm.devices", "mvm.networks", "mvm.scoring"},
+    {"mvm.methods"},
+    {"mvm.config"},
+    {"mvm.data", "mvm.look"},
+    {"mvm.training"},
+    {"mvm.runs"},
+    {"mvm.jobs"},
+    {"mvm.studies"},
+    {"mvm.figures"},
+    {"mvm.commands", "mvm.export", "mvm", "app", "benchmarks"},
+    {"mvm.__main__"},
+)
+FLOOR = {room: number for number, floor in enumerate(FLOORS, 1) for room in floor}
 
 
-@pytest.mark.parametrize("module", CONCEPTS)
-def test_a_concept_knows_only_those_below_it(module):
-    assert inside(GRAPH[module], "mvm") <= CONCEPTS[module]
+def room_of(module: str) -> str:
+    """The package that a module belongs to, or the module itself where it stands by itself in `mvm`."""
+    return ".".join(module.split(".")[: 2 if module.startswith("mvm.") else 1])
 
 
-@pytest.mark.parametrize("module", modules_of("mvm.networks"))
-def test_networks_know_nothing_of_the_method(module):
-    assert inside(GRAPH[module], "mvm") <= {*modules_of("mvm.networks"), "mvm.parallel", "mvm.settings"}
+def test_every_room_has_a_floor():
+    assert {room_of(module) for module in FILES} == set(FLOOR)
 
 
-@pytest.mark.parametrize("module", [m for m in modules_of("mvm.methods") if m not in ("mvm.methods", *CONCEPTS)])
-def test_a_method_is_built_of_concepts_and_knows_no_other(module):
-    allowed = {"mvm.settings", "mvm.distances", "mvm.descriptors", "mvm.metric_losses"}
-    allowed |= {"mvm.methods.base", "mvm.methods.critic", "mvm.networks.mlp", "mvm.parallel"}
-    assert inside(GRAPH[module], "mvm") <= allowed
+@pytest.mark.parametrize("module", FILES)
+def test_a_module_imports_from_lower_floors_and_its_own_package(module):
+    room = room_of(module)
+    for other in inside(GRAPH[module], *HOUSES) & set(FILES):
+        below = FLOOR[room_of(other)] < FLOOR[room]
+        assert below or room_of(other) == room, f"{module} imports {other}"
 
 
-def test_training_knows_a_method_only_by_its_verbs():
-    assert inside(GRAPH["mvm.training"], "mvm.methods") <= {"mvm.methods", "mvm.methods.base"}
-    above = inside(GRAPH["mvm.training"], "mvm.runs", "mvm.recorder", "mvm.evaluation", "mvm.scores", "mvm.projection")
-    assert not above
+STORAGE = [
+    m for m in modules_of("mvm.runs") if m.rpartition(".")[2] not in ("recorder", "views", "evaluate", "trained")
+]
+
+
+@pytest.mark.parametrize("module", STORAGE)
+def test_what_reads_and_writes_runs_needs_no_engine(module):
+    assert not inside(GRAPH[module], "mvm.training", "mvm.networks")
 
 
 @pytest.mark.parametrize("module", [m for m in modules_of("mvm") if not m.startswith("mvm.methods")])
 def test_no_module_but_the_registry_names_a_concrete_method(module):
-    concrete = [m for m in modules_of("mvm.methods") if m not in ("mvm.methods", "mvm.methods.base")]
-    assert not inside(GRAPH[module], *concrete)
+    shared = {f"mvm.methods{name}" for name in ("", ".method", ".draws", ".metric_losses")}
+    assert not inside(GRAPH[module], "mvm.methods") - shared
 
 
 @pytest.mark.parametrize("module", modules_of("mvm", "toy_manifolds", "app"))
@@ -155,7 +169,7 @@ def test_no_pickle_anywhere(module):
 
 def test_loading_runs_in_no_circle():
     graph = {module: imports_of(module, lazy=False) & set(FILES) - {module} for module in FILES}
-    assert graph["mvm.descriptors"] == {"mvm.distances"}
+    assert graph["mvm.geometry.descriptors"] == {"mvm.geometry.distances"}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:

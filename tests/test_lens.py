@@ -13,13 +13,14 @@ from torch.testing import assert_close
 
 from mvm.config import Config
 from mvm.data.points import PointData
-from mvm.descriptors import DESCRIPTORS
-from mvm.lens import Lens, checkpoint_at, metric_at, moves, on_manifold, routes, true_route
+from mvm.errors import RunError
+from mvm.geometry.descriptors import DESCRIPTORS
+from mvm.geometry.pullback import log_volume, pull_back
 from mvm.methods import METHODS
-from mvm.microscope import log_volume, pull_back
-from mvm.recorder import Recorder
-from mvm.runs import Run, RunError
-from mvm.training import Experiment
+from mvm.runs.recorder import Recorder
+from mvm.runs.run import Run
+from mvm.studies.learned_metric import Lens, checkpoint_at, metric_at, moves, on_manifold, routes, true_route
+from mvm.training.experiment import Experiment
 from toy_manifolds import MANIFOLDS, embedded, manifold
 
 SMALL = {

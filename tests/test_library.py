@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from mvm.files import locked
-from mvm.recorder import train
-from mvm.runs import Run
+from mvm.runs.recorder import train
+from mvm.runs.run import Run
 
 
 @pytest.fixture

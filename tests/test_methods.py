@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from mvm.config import Config
-from mvm.descriptors import descriptors_of
-from mvm.methods.base import Draws, stream
+from mvm.geometry.descriptors import descriptors_of
+from mvm.methods.draws import Draws, stream
 from mvm.methods.mvm import MvM
 from mvm.networks.mlp import StackedMLP
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from pytorch_metric_learning import distances, losses, miners, reducers
 
-from mvm.metric_losses import (
+from mvm.methods.metric_losses import (
     UNREPEATABLE,
     PytorchMetricLearningLoss,
     direction_triplet,

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from mvm import parallel
+from mvm import distributed
 from mvm.config import Config
 from mvm.data.load import load_data
+from mvm.errors import Stopped
 from mvm.files import read_tensors, write_tensors
-from mvm.recorder import POLL, Stopped, train
-from mvm.runs import Run
-from mvm.training import Experiment
+from mvm.runs.recorder import POLL, train
+from mvm.runs.run import Run
+from mvm.training.experiment import Experiment
 
 POINTS = {"points": 64, "view_points": 16, "batch": 12, "network": {"width": 8, "depth": 2}, "threads": 1}
 FACES = {
@@ -47,7 +48,7 @@ def trained(case: str) -> dict[str, torch.Tensor]:
     experiment = Experiment(config, load_data(config), dtype=torch.float64)
     experiment.share()
     for _ in range(STEPS):
-        assert experiment.agree(parallel.rank() == 0)
+        assert experiment.agree(distributed.rank() == 0)
         step = experiment.advance()
     noise = experiment.view_noise(7)
     return experiment.tensors() | {"made": experiment.generate(noise)} | {f"{k}!": v for k, v in step.terms.items()}
@@ -58,9 +59,9 @@ def work(rank: int, port: int, folder: Path) -> None:
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    with parallel.together() as first:
+    with distributed.together() as first:
         assert first == (rank == 0)
-        assert parallel.tell("word" if first else None) == "word"
+        assert distributed.tell("word" if first else None) == "word"
         for number, case in enumerate(CASES):
             write_tensors(folder / f"{number}-{rank}.safetensors", trained(case))
         config = Config.make(**POINTS | {"batch": 3})

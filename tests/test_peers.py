@@ -7,11 +7,12 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from mvm.config import Config, ConfigError
+from mvm.config import Config
 from mvm.data.points import PointData
+from mvm.errors import ConfigError
 from mvm.methods.swgan import orthogonal, tangent
 from mvm.networks.mlp import waves
-from mvm.training import Experiment, fit
+from mvm.training.experiment import Experiment, fit
 
 BATCH = 10
 GANS = ["wgan", "wgan_gp", "sngan", "swgan"]

@@ -14,17 +14,18 @@ import torch
 from PIL import Image
 from trainers import until
 
-from mvm.ahead import Ahead
-from mvm.config import Config, ConfigError
+from mvm.config import Config
+from mvm.data.images import Pixels
 from mvm.data.load import ImageData, load_data
-from mvm.data.pictures import Pixels
-from mvm.evaluation import reference
+from mvm.errors import ConfigError
 from mvm.files import read_tensors
+from mvm.look.sheets import sheet
 from mvm.methods import METHODS, Draws
+from mvm.methods.prefetch import Ahead
 from mvm.networks.resnet import ImageStack, ResNetGenerator, ResNetMetric
-from mvm.runs import Run
-from mvm.sheets import sheet
-from mvm.training import Experiment, fit
+from mvm.runs.evaluate import reference
+from mvm.runs.run import Run
+from mvm.training.experiment import Experiment, fit
 
 SIZE = 16
 NETWORK = {"channels": 4, "metric_channels": 4, "noise_dim": 5}

@@ -7,8 +7,8 @@ import plotly.graph_objects as go
 import pytest
 
 from app import plots
-from mvm.descriptors import DESCRIPTORS
-from mvm.palette import FAKE, REAL, VARIANTS, variant_colours
+from mvm.geometry.descriptors import DESCRIPTORS
+from mvm.look.palette import FAKE, REAL, VARIANTS, variant_colours
 
 RANDOM = np.random.default_rng(0)
 TITLES = ["centroid only", "2-diameter only", "both"]

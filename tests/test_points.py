@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from mvm.config import Config, ConfigError
+from mvm.config import Config
 from mvm.data.points import MIN_POINTS, describe, load_points, read_points
+from mvm.errors import ConfigError
 from toy_manifolds import MANIFOLDS
 
 

@@ -17,8 +17,12 @@ from scipy.linalg import orthogonal_procrustes
 from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
-from mvm import projection
-from mvm.projection import Projector, frame_path, project, read_frame
+from mvm.geometry import umap_film as projection
+from mvm.geometry.umap_film import project
+from mvm.jobs import umap_worker
+from mvm.jobs.umap_worker import Projector
+from mvm.runs.frames import read_frame
+from mvm.runs.layout import frame_path
 
 PATIENCE = 300  # seconds that a busy machine may take; nothing is asserted about time
 
@@ -192,11 +196,11 @@ def test_each_variant_starts_at_its_nearest_usable_frame(tmp_path):
     frames[200][1] = np.nan
     for step, frame in frames.items():
         np.save(frame_path(tmp_path, step), frame)
-    starts = projection._nearest_frames(str(tmp_path), 220, (2, 8, 4))
+    starts = run_frames._nearest_frames(str(tmp_path), 220, (2, 8, 4))
     np.testing.assert_array_equal(starts[0], frames[200][0])
     np.testing.assert_array_equal(starts[1], frames[300][1])
-    assert projection._nearest_frames(str(tmp_path), 220, (2, 9, 4)) == [None, None]
-    assert projection._nearest_frames(str(tmp_path), 220, (3, 8, 4)) == [None] * 3
+    assert run_frames._nearest_frames(str(tmp_path), 220, (2, 9, 4)) == [None, None]
+    assert run_frames._nearest_frames(str(tmp_path), 220, (3, 8, 4)) == [None] * 3
 
 
 # --- the worker, in this process (which has compiled already) --------------------------------------------
@@ -209,7 +213,7 @@ class Worker:
         read, write = os.pipe()
         self.lines = open(write, "w")  # noqa: SIM115, PTH123
         self._answers: queue.SimpleQueue = queue.SimpleQueue()
-        self._thread = threading.Thread(target=projection._work, args=(open(read), self))  # noqa: SIM115, PTH123
+        self._thread = threading.Thread(target=umap_worker._work, args=(open(read), self))  # noqa: SIM115, PTH123
         self._thread.start()
         assert self.answer() == {"ready": True}
 
@@ -288,7 +292,7 @@ def test_the_newest_request_goes_first_and_once(tmp_path):
     for step in (1, 2, 3):
         write_snapshot(tmp_path, step)
     lines = io.StringIO("".join(json.dumps(request(tmp_path, step)) + "\n" for step in (1, 2, 3, 2)))
-    requests = projection._Requests(Held(lines), report=lambda **_: None)
+    requests = umap_worker._Requests(Held(lines), report=lambda **_: None)
     assert [next(iter(requests))[1] for _ in range(3)] == [2, 3, 1]
     assert not requests._waiting
     lines.closed_now.set()
@@ -335,7 +339,7 @@ def test_a_diverged_variant_has_a_nan_frame(tmp_path, worker):
 
 
 def test_missing_frames_are_filled_from_the_earliest_on(tmp_path, worker, monkeypatch):
-    monkeypatch.setattr(projection, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(umap_worker, "IDLE_SECONDS", 0.05)
     for step in (100, 200, 300):
         write_snapshot(tmp_path, step)
     (tmp_path / "snapshots" / "00000150.safetensors").write_bytes(b"broken")
@@ -347,7 +351,7 @@ def test_missing_frames_are_filled_from_the_earliest_on(tmp_path, worker, monkey
 
 
 def test_nothing_is_filled_while_a_run_trains(tmp_path, worker, monkeypatch):
-    monkeypatch.setattr(projection, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(umap_worker, "IDLE_SECONDS", 0.01)
     for step in (100, 200):
         write_snapshot(tmp_path, step)
     worker.ask(request(tmp_path, 200))
@@ -388,13 +392,15 @@ def test_projector_end_to_end(tmp_path, monkeypatch):
 
 def test_what_a_worker_has_compiled_the_next_need_not():
     script = (
-        "import numpy; from mvm import projection; "
+        "import numpy; from mvm.geometry import umap_film as projection; "
         "projection.project(numpy.random.default_rng(0).normal(size=(64, 4))); "
         "from umap import layouts as l, umap_ as u; "
         "slow = u.smooth_knn_dist, u.compute_membership_strengths, l._nb_optimize_layout_euclidean_single_epoch; "
         "print([f.stats.cache_misses.total() for f in slow], [f.stats.cache_hits.total() for f in slow])"
     )
-    worker = subprocess.run([sys.executable, "-m", "mvm.projection"], stdin=subprocess.DEVNULL, capture_output=True)
+    worker = subprocess.run(
+        [sys.executable, "-m", "mvm.jobs.umap_worker"], stdin=subprocess.DEVNULL, capture_output=True
+    )
     assert worker.stdout == b'{"ready": true}\n'
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.split("\n")[-2] == "[0, 0, 0] [1, 1, 1]"
@@ -402,7 +408,7 @@ def test_what_a_worker_has_compiled_the_next_need_not():
 
 def test_a_busy_worker_ends_with_its_app():
     busy = (
-        "import os, threading; from mvm.projection import _leave_with; "
+        "import os, threading; from mvm.jobs.umap_worker import _leave_with; "
         "threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start(); "
         "print(os.getpid(), flush=True)\nwhile True: pass"
     )

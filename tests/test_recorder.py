@@ -13,11 +13,12 @@ from safetensors.torch import load_file
 from trainers import dies, small_config, small_disk, until, write_cloud
 
 from mvm.__main__ import main
+from mvm.errors import Stopped
 from mvm.files import append_line, write_tensors
-from mvm.projection import frame_path
-from mvm.recorder import Recorder, Stopped, train
-from mvm.runs import Control, Run
-from mvm.training import Experiment, fit
+from mvm.runs.layout import frame_path
+from mvm.runs.recorder import Recorder, train
+from mvm.runs.run import Control, Run
+from mvm.training.experiment import Experiment, fit
 
 STEPS = 300  # records every 10, checkpoints every 50, snapshots every 20, scores every 30 steps
 PLAN = {"steps": STEPS, "checkpoints": 6, "snapshots": 15}
@@ -477,7 +478,7 @@ def test_a_damaged_state_of_the_members_is_refused(checkpoints, cli, half):
 
 def test_any_failure_is_recorded_with_its_reason(make, monkeypatch):
     run = make("a", **PLAN)
-    monkeypatch.setattr("mvm.recorder.fit", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("mvm.runs.recorder.fit", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["train", "--run", str(run.path)])
     assert (run.status().state, run.status().reason) == ("failed", "ZeroDivisionError: division by zero")
@@ -491,7 +492,7 @@ def test_too_little_memory_says_what_to_do(make, cli, monkeypatch, error):
         raise error
 
     run = make("a", **PLAN)
-    monkeypatch.setattr("mvm.recorder.fit", fails)
+    monkeypatch.setattr("mvm.runs.recorder.fit", fails)
     result = cli("train", "--run", str(run.path))
     assert (result.status, result.err.count("\n")) == (1, 1)
     assert "out of memory; use a smaller --batch" in result.err

@@ -15,10 +15,13 @@ import pytest
 import torch
 from trainers import until
 
-from mvm import runs
-from mvm.config import ConfigError
+from mvm.errors import ConfigError, RunBusy, RunError
 from mvm.files import append_line, locked, write_atomic, write_tensors
-from mvm.runs import Control, Records, Run, RunBusy, RunError, all_runs
+from mvm.jobs.launch import launch
+from mvm.runs import run as runs
+from mvm.runs.library import all_runs
+from mvm.runs.records import Records
+from mvm.runs.run import Control, Run
 
 
 def log(run):
@@ -324,7 +327,7 @@ def test_a_lock_excludes_others_and_looking_does_not_free_it(make, mvm):
         assert other.wait() == 2
         assert other.err == "mvm: run: a is being trained by another process; stop it first\n"
         with pytest.raises(RunBusy, match="being trained already"):
-            runs.launch(run)
+            launch(run)
     assert not run.alive()
     with locked(lock, wait=0):
         assert run.alive()
@@ -337,8 +340,8 @@ def test_a_lock_excludes_others_and_looking_does_not_free_it(make, mvm):
 def test_a_launched_training_outlives_its_launcher(make, options):
     run = make("a", 60)
     program = (
-        f"from mvm.spare import Spare; spare = Spare(); {bool(options)} and spare.warm()\n"
-        f"from mvm.runs import Run, launch; run = Run.named('a'); launch(run{options}); run.ask(pause_at=30)\n"
+        f"from mvm.jobs.warm_trainer import Spare; spare = Spare(); {bool(options)} and spare.warm()\n"
+        f"from mvm.jobs.launch import launch; from mvm.runs.run import Run; run = Run.named('a'); launch(run{options}); run.ask(pause_at=30)\n"
         "print(run.status().state, flush=True); import time; time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, start_new_session=True)

@@ -13,12 +13,12 @@ from pages import button, open_page, words
 from trainers import small_config, write_cloud
 
 from app import overlays
-from mvm.archive import pack
-from mvm.compare import curves, matrix
 from mvm.files import append_line, locked
-from mvm.fork import fork, origin
-from mvm.recorder import train
-from mvm.runs import Run
+from mvm.runs.archive import pack
+from mvm.runs.fork import fork, origin
+from mvm.runs.recorder import train
+from mvm.runs.run import Run
+from mvm.studies.compare import curves, matrix
 
 SCRIPT = """
 import streamlit as st

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import ks_2samp, spearmanr
 from sklearn.neighbors import NearestNeighbors
 
-from mvm.scores import SCORE_KEYS, SCORES, Reference, kolmogorov_smirnov, score_points, spearman, wasserstein
+from mvm.scoring.points import SCORE_KEYS, SCORES, Reference, kolmogorov_smirnov, score_points, spearman, wasserstein
 
 N = 60
 

@@ -3,9 +3,9 @@
 import pytest
 from trainers import until
 
+from mvm.errors import RunError
 from mvm.files import checkpoints
-from mvm.runs import RunError
-from mvm.slots import slot, slot_count
+from mvm.jobs.queue import slot, slot_count
 
 
 def tickets():

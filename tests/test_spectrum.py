@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mvm.spectrum import SPECTRUM_FORMS, eigenpairs, eigenvalues, uniformity
+from mvm.geometry.spectrum import SPECTRUM_FORMS, eigenpairs, eigenvalues, uniformity
 
 FORMS = list(SPECTRUM_FORMS)
 

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import mvm as lab
-from mvm.config import Config, ConfigError
+from mvm.config import Config
 from mvm.data.load import load_data
+from mvm.errors import ConfigError, RunError
 from mvm.files import write_array, write_tensors
-from mvm.runs import Run, RunError
-from mvm.training import Experiment
+from mvm.runs.run import Run
+from mvm.training.experiment import Experiment
 
 
 def test_its_samples_are_those_of_the_command_line(cli, make, cloud, tmp_path):

@@ -12,11 +12,13 @@ from plain import separate
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from mvm.config import Config, ConfigError
+from mvm.config import Config
 from mvm.data.points import PointData
-from mvm.descriptors import descriptors_of
+from mvm.devices import device_of
+from mvm.errors import ConfigError
+from mvm.geometry.descriptors import descriptors_of
 from mvm.methods import Draws
-from mvm.training import Experiment, device_of, fit
+from mvm.training.experiment import Experiment, fit
 
 
 def cloud(n: int = 100, dim: int = 2, seed: int = 0) -> PointData:
@@ -427,7 +429,8 @@ def test_a_step_takes_the_memory_of_the_last():
 import resource, statistics
 from mvm.config import Config
 from mvm.data.points import load_points
-from mvm.training import Experiment, use_cpu
+from mvm.devices import use_cpu
+from mvm.training.experiment import Experiment
 use_cpu(1)
 config = Config.make(data="circle", batch=4096, device="cpu")
 experiment = Experiment(config, load_points(config))

@@ -20,14 +20,14 @@ from typing import TypeVar
 import numpy as np
 
 from mvm.config import Config
-from mvm.runs import Run
+from mvm.runs.run import Run
 
 __all__ = ["Command", "dies", "small_config", "small_disk", "start", "until", "write_cloud"]
 
 T = TypeVar("T")
 
 forked = multiprocessing.get_context("forkserver")
-forked.set_forkserver_preload(["mvm.__main__", "mvm.recorder", "mvm.evaluation", "ot", "tqdm.auto"])
+forked.set_forkserver_preload(["mvm.__main__", "mvm.runs.recorder", "mvm.runs.evaluate", "ot", "tqdm.auto"])
 
 
 def until(condition: Callable[[], T], *, deadline: float = 120) -> T:

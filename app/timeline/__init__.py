@@ -11,8 +11,8 @@ from pathlib import Path
 
 from app.component import component
 from app.plots import title_of
-from mvm.fork import Origin
-from mvm.palette import MARKS
+from mvm.look.palette import MARKS
+from mvm.runs.fork import Origin
 
 __all__ = ["timeline"]
 
@@ -23,7 +23,7 @@ def timeline(events: Sequence[dict], *, done: int, steps: int, every: int, key: 
     """Draw the timeline and say which step is wanted.
 
     Args:
-        events: records of `scalars.jsonl` that have a mark in `mvm.palette.MARKS`; others are passed over.
+        events: records of `scalars.jsonl` that have a mark in `mvm.look.palette.MARKS`; others are passed over.
         done: steps trained so far.
         steps: steps of the whole run.
         every: steps between two snapshots: what the slider snaps to.

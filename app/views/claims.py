@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from mvm.claims import CLAIMS, RULE, Finding, Plan, findings, launch, shipped, stop
+from mvm.studies.claims import CLAIMS, RULE, Finding, Plan, findings, launch, shipped, stop
 from toy_manifolds import MANIFOLDS
 
 __all__ = ["claims"]

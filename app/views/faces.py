@@ -16,13 +16,14 @@ from app.picture_grid import Picked, picture_grid
 from app.setup import NEXT_RUN, experiment
 from app.state import Page, gallery, page, way
 from app.transport import choose_run, transport
-from mvm.config import FACES, ConfigError
-from mvm.data.images import image_caches, open_cache
-from mvm.history import History
-from mvm.image_scores import FACTOR_SCORES, describe
-from mvm.palette import variant_colours
-from mvm.preparing import KINDS, Preparing, launch, preparings
-from mvm.runs import Run, RunError
+from mvm.config import FACES
+from mvm.data.cache import image_caches, open_cache
+from mvm.errors import ConfigError, RunError
+from mvm.jobs.prepare import KINDS, Preparing, launch, preparings
+from mvm.look.palette import variant_colours
+from mvm.runs.history import History
+from mvm.runs.run import Run
+from mvm.scoring.images import FACTOR_SCORES, describe
 from toy_manifolds.faces import Faces
 
 __all__ = ["faces"]

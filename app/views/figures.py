@@ -11,16 +11,17 @@ import pandas as pd
 import streamlit as st
 
 from app.state import page, projector, run_named
-from mvm.compare import AXES, quantities
-from mvm.config import ConfigError
-from mvm.export import DPI, FORMATS, Bundle, bundle, csv_of, encoded
+from mvm.errors import ConfigError, RunError
 from mvm.figures import FIGURES, Definition, Selection, drawn, figure_of
-from mvm.files import RunError
-from mvm.index import summaries
-from mvm.projection import Projector, frame_path, read_frame
-from mvm.runs import Run
-from mvm.spectrum import MOST_RANKS
-from mvm.venues import VENUES, venue_of
+from mvm.figures.export import DPI, FORMATS, Bundle, bundle, csv_of, encoded
+from mvm.figures.venues import VENUES, venue_of
+from mvm.geometry.spectrum import MOST_RANKS
+from mvm.jobs.umap_worker import Projector
+from mvm.runs.frames import read_frame
+from mvm.runs.layout import frame_path
+from mvm.runs.run import Run
+from mvm.studies.compare import AXES, quantities
+from mvm.studies.index import summaries
 
 __all__ = ["figures_page"]
 
@@ -35,7 +36,7 @@ FIRST = "the first"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the person has chosen: names of runs, and arguments of `mvm.export.bundle`."""
+    """What the person has chosen: names of runs, and arguments of `mvm.figures.export.bundle`."""
 
     names: tuple[str, ...]
     figure: str

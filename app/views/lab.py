@@ -16,10 +16,10 @@ from app.follow import Rows, columns_of, follow, frame_of, gaps, heading, score_
 from app.setup import NEXT_RUN, experiment
 from app.state import Page, described, first_run, keep_drawing, keep_upload, page, runs
 from app.transport import choose_run, transport
-from mvm.config import ConfigError
-from mvm.history import History
-from mvm.runs import Run
-from mvm.scores import SCORES
+from mvm.errors import ConfigError
+from mvm.runs.history import History
+from mvm.runs.run import Run
+from mvm.scoring.points import SCORES
 from toy_manifolds import MANIFOLDS
 
 __all__ = ["lab"]

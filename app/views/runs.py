@@ -18,8 +18,14 @@ from app import overlays
 from app.live_plot import live_plot
 from app.state import Tab, page, run_named, train
 from app.transport import STATES, duration, wake
-from mvm.archive import pack, unpack
-from mvm.compare import (
+from mvm.errors import ConfigError, RunError
+from mvm.look.palette import title_of
+from mvm.runs.archive import pack, unpack
+from mvm.runs.events import ALIVE
+from mvm.runs.fork import Branches, Origin, changeable, config_at, fork, fresh_name, origin
+from mvm.runs.library import delete_unreadable
+from mvm.runs.run import Run
+from mvm.studies.compare import (
     AXES,
     curves,
     differences,
@@ -31,11 +37,7 @@ from mvm.compare import (
     quantities,
     scoreboard,
 )
-from mvm.config import ConfigError
-from mvm.fork import Branches, Origin, changeable, config_at, fork, fresh_name, origin
-from mvm.index import Summary, summaries, unreadable
-from mvm.palette import title_of
-from mvm.runs import ALIVE, Run, RunError, delete_unreadable
+from mvm.studies.index import Summary, summaries, unreadable
 
 __all__ = ["runs_page"]
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from mvm.commands.flags import Commands
-from mvm.config import ConfigError
+from mvm.errors import ConfigError
 
 __all__ = ["add"]
 
@@ -28,9 +28,9 @@ def prepare_command(options: argparse.Namespace) -> None:
     """Decode a collection of pictures into a cache, and list what was skipped."""
     from tqdm import tqdm
 
-    from mvm.data.images import Lmdb, find_partition, open_source, prepare
-    from mvm.data.pictures import too_few
-    from mvm.preparing import cache_path, sole
+    from mvm.data.cache import Lmdb, find_partition, open_source, prepare
+    from mvm.data.images import too_few
+    from mvm.jobs.prepare import cache_path, sole
 
     path = options.source
     if options.kind == "celeba" and (path / "img_align_celeba.zip").is_file():

@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from mvm.config import Config, ConfigError
+from mvm.config import Config
+from mvm.errors import ConfigError
 from mvm.settings import bounds
 from toy_manifolds import MANIFOLDS
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvm.commands.flags import Commands
-from mvm.config import ConfigError
-from mvm.runs import Run
+from mvm.errors import ConfigError
+from mvm.runs.run import Run
 
 if TYPE_CHECKING:
-    from mvm.index import Summary
+    from mvm.studies.index import Summary
 
 __all__ = ["add"]
 
@@ -57,7 +57,7 @@ def add(command: Commands) -> None:
 
 def runs_command(options: argparse.Namespace) -> None:
     """List every run with what it is doing."""
-    from mvm.index import SORTS, summaries, unreadable
+    from mvm.studies.index import SORTS, summaries, unreadable
 
     if options.sort not in SORTS:
         raise ConfigError(f"sort: unknown column {options.sort!r}; known: {', '.join(SORTS)}")
@@ -95,7 +95,7 @@ def _print_table(rows: list[Summary]) -> None:
 
 def compare_command(options: argparse.Namespace) -> None:
     """Print last scores of every series, and the settings that are not the same in all runs."""
-    from mvm.compare import differences, in_words, scoreboard
+    from mvm.studies.compare import differences, in_words, scoreboard
 
     runs = [Run.named(name) for name in dict.fromkeys([*options.runs, *filter(None, [options.baseline])])]
     baseline = runs[[run.name for run in runs].index(Run.named(options.baseline).name)] if options.baseline else None
@@ -133,8 +133,8 @@ def rename_command(options: argparse.Namespace) -> None:
 
 def delete_command(options: argparse.Namespace) -> None:
     """Remove runs, if the person means it; also those that cannot be read."""
-    from mvm.index import unreadable
-    from mvm.runs import delete_unreadable
+    from mvm.runs.library import delete_unreadable
+    from mvm.studies.index import unreadable
 
     damaged = {name: partial(delete_unreadable, name) for name in unreadable() if name in options.runs}
     others = [Run.named(name) for name in dict.fromkeys(options.runs) if name not in damaged]
@@ -153,7 +153,7 @@ def delete_command(options: argparse.Namespace) -> None:
 
 def pack_command(options: argparse.Namespace) -> None:
     """Write a run into a ZIP."""
-    from mvm.archive import pack
+    from mvm.runs.archive import pack
 
     run = Run.named(options.run)
     with _bytes_shown() as show:
@@ -163,7 +163,7 @@ def pack_command(options: argparse.Namespace) -> None:
 
 def unpack_command(options: argparse.Namespace) -> None:
     """Make a run of a ZIP."""
-    from mvm.archive import unpack
+    from mvm.runs.archive import unpack
 
     with _bytes_shown() as show:
         run = unpack(options.file, name=options.name, on_progress=show)

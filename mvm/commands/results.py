@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mvm.commands.flags import Commands, seeded
-from mvm.config import ConfigError
+from mvm.errors import ConfigError
 from mvm.files import write_array
-from mvm.runs import Run
+from mvm.runs.run import Run
 
 __all__ = ["add"]
 
@@ -73,7 +73,7 @@ def add(command: Commands) -> None:
 
 def score_command(options: argparse.Namespace) -> None:
     """Print the scores of a run."""
-    from mvm.evaluation import score_run
+    from mvm.runs.evaluate import score_run
 
     if options.n < 16:
         raise ConfigError(f"-n: at least 16 points are needed for scores, got {options.n}")
@@ -113,8 +113,8 @@ def _number(value: float | None) -> str:
 
 def sample_command(options: argparse.Namespace) -> None:
     """Write generated points, in the data's own units, or pictures."""
-    from mvm.evaluation import sample_run
-    from mvm.sheets import write_sheet
+    from mvm.look.sheets import write_sheet
+    from mvm.runs.evaluate import sample_run
 
     run, out = Run.named(options.run), Path(options.out)
     if options.n < 1:
@@ -149,7 +149,7 @@ def export_command(options: argparse.Namespace) -> None:
     """Write figures with their numbers and recipes, and list what could not be made."""
     from tqdm import tqdm
 
-    from mvm.export import export
+    from mvm.figures.export import export
 
     runs = [Run.named(name) for name in options.runs]
     shape = "{desc:10}{bar}| {n_fmt}/{total_fmt}, {elapsed} passed"
@@ -180,7 +180,7 @@ def mlflow_command(options: argparse.Namespace) -> None:
     """Write runs into MLflow, and say which were there already."""
     from tqdm import tqdm
 
-    from mvm.mlflow_export import export
+    from mvm.runs.mlflow import export
 
     runs = [Run.named(name) for name in options.runs]
     with tqdm(unit="network", disable=None if sys.stderr.isatty() else True) as bar:
@@ -200,7 +200,7 @@ def claims_command(options: argparse.Namespace) -> None:
     """Train what the claims still lack, and print every verdict with its numbers."""
     from tqdm import tqdm
 
-    from mvm.claims import CLAIMS, RULE, Plan, findings, to_json, train
+    from mvm.studies.claims import CLAIMS, RULE, Plan, findings, to_json, train
 
     processes = options.processes if options.processes is not None else os.cpu_count() or 1
     if processes < 1:

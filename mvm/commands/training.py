@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mvm import parallel
-from mvm.background import TRAINING, give_way
+from mvm import distributed
 from mvm.commands.flags import Commands, add_fields, asked_defaults, given_fields, manifolds_told, nested
-from mvm.config import OF_DATA, Config, ConfigError
+from mvm.config import OF_DATA, Config
 from mvm.data.points import describe
+from mvm.devices import use_gpu
+from mvm.errors import ConfigError, Diverged, RunError, Stopped
 from mvm.files import append_line, locked
-from mvm.runs import Diverged, Run, RunError, Stopped
-from mvm.training import use_gpu
+from mvm.jobs.process import TRAINING, give_way
+from mvm.runs.run import Run
 from toy_manifolds import MANIFOLDS
 
 __all__ = ["TRAINERS", "add", "reason_of", "train_here"]
@@ -46,7 +47,7 @@ def add(command: Commands) -> None:
 
 def train_command(options: argparse.Namespace) -> None:
     """Make a run, or open the one in --run, and train it here."""
-    with parallel.together() as first:
+    with distributed.together() as first:
         train_here(_same_run(_wanted_run(options) if first else None), queue=options.queue)
 
 
@@ -86,7 +87,7 @@ def _like(run: Run, changes: dict[str, Any]) -> Config:
 
 def resume_command(options: argparse.Namespace) -> None:
     """Wake a paused trainer, or become the trainer of a run that has none."""
-    with parallel.together() as first:
+    with distributed.together() as first:
         run = _same_run(_resumable(options.run) if first else None)
         if run is not None:
             train_here(run)
@@ -94,12 +95,12 @@ def resume_command(options: argparse.Namespace) -> None:
 
 def fork_command(options: argparse.Namespace) -> None:
     """Make the fork, and train it here."""
-    from mvm.fork import fork
+    from mvm.runs.fork import fork
 
     if wrong := [text for text in options.set if "=" not in text]:
         raise ConfigError(f"set: {wrong[0]!r} is no NAME=VALUE, such as weights.diameter=0")
     changes = dict(text.split("=", 1) for text in options.set)
-    with parallel.together() as first:
+    with distributed.together() as first:
         made = fork(Run.named(options.run), options.step, changes, name=options.name) if first else None
         train_here(_same_run(made))
 
@@ -139,7 +140,7 @@ def stop_command(options: argparse.Namespace) -> None:
 
 def _same_run(run: Run | None) -> Run | None:
     """The first process's run, in all that train together."""
-    path = parallel.tell(str(run.path.absolute()) if run else None)
+    path = distributed.tell(str(run.path.absolute()) if run else None)
     return run or (Run(Path(path)) if path else None)
 
 
@@ -149,10 +150,10 @@ def train_here(run: Run, *, queue: bool = False) -> None:
     Raises:
         RunBusy: another trainer holds it.
     """
-    from mvm.slots import slot
+    from mvm.jobs.queue import slot
 
-    if parallel.rank():
-        from mvm.recorder import follow
+    if distributed.rank():
+        from mvm.runs.recorder import follow
 
         follow(run)
         return
@@ -180,7 +181,7 @@ def train_here(run: Run, *, queue: bool = False) -> None:
 def _train(run: Run) -> None:
     from tqdm import tqdm
 
-    from mvm.recorder import train
+    from mvm.runs.recorder import train
 
     count = len(run.config.members)
     print(f"{run.name}: {count} network{'s' * (count > 1)} on {run.config.data}, in {run.path}")

@@ -1,583 +1,270 @@
-"""Image caches: any collection of pictures as one memory-mapped array, prepared once.
+"""Pictures to train on: toy faces with ground truth, or a prepared image cache.
 
-    NAME-64.npy     uint8 (n, 64, 64, 3), RGB; ordinary NPY, `numpy.load(..., mmap_mode="r")` opens it
-    NAME-64.json    where it came from, crop, splits, checksum, and every file that was skipped, with the reason
+    one training point = 3 · size² numbers in [0, 1], in the order of a cache: row, column, colour
 
-Sources: the official `img_align_celeba.zip`, any other ZIP, a folder of pictures, a folder of Parquet shards with an
-`image` column as published on the usual hubs, an LMDB export of LSUN. Nothing is extracted to the disk.
-
-Each picture: the largest centred square (or the centred `crop` pixels), then an antialiased resize. JPEGs are decoded
-at a reduced scale where that loses nothing. The array grows beside its place and is renamed into it at the end; a
-preparing that was killed goes on where it was.
+The pictures stay uint8, on the device where they fit, else memory-mapped on the host, from where batches are fetched
+ahead of their steps. They become numbers when a batch is drawn.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import io
-import json
-import os
-import time
-import zipfile
-import zlib
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
-from multiprocessing import get_context
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from mvm.files import checkpoints, write_atomic
-from mvm.settings import ConfigError
+from mvm.config import FACES, Config
+from mvm.data.cache import Prepared, image_caches, open_cache
+from mvm.errors import ConfigError
+from toy_manifolds import MANIFOLDS
+from toy_manifolds.faces import Faces
 
-__all__ = [
-    "Lmdb",
-    "Prepared",
-    "Progress",
-    "Source",
-    "decode",
-    "find_partition",
-    "image_caches",
-    "image_folder",
-    "open_cache",
-    "open_source",
-    "prepare",
-    "progress",
-]
+__all__ = ["ImageData", "Pixels", "cache_digest", "load_images", "too_few"]
 
-SCHEMA = 1
-HEADER = 128  # bytes before the pixels: an NPY header of version 1.0, padded so that the count can be written last
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".jp2"}
-MOST_PIXELS = 64 * 2**20  # a larger picture is taken for a bomb, and is never decoded
-MOST_BYTES = 128 * 2**20  # of one file
-CHUNK = 64  # pictures that one worker decodes at a time
-SAVE_EVERY = 2.0  # seconds between notes of how far the array has grown
-PARTITIONS = ("list_eval_partition.txt", "list_eval_partition.csv")  # CelebA's official split: NAME 0, 1 or 2
-SPLITS = ("train", "valid", "test")
-UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError)
+TRAIN_SEED, VIEW_SEED, REAL_SEED, FLOOR_SEED = 1, 2, 3, 4
+HELD_OUT = 0.1  # share of a cache without official splits that is kept from training
+MOST_HELD = 60_000
+MIN_PICTURES = 32  # to train on, and as many held out
+PART = 4096  # training pictures read or rendered at a time
+MEMORY_SHARE = 0.5  # of a device's memory that the pictures may take
+TOY_SIZE = 32
 
 
-# -- sources -----------------------------------------------------------------------------------------------------------
+class Toys:
+    """Toy faces to train on, rendered when they are asked for: a run shows itself before that."""
 
+    def __init__(self, faces: Faces, count: int) -> None:
+        self.faces, self.count = faces, count
 
-class Source(Protocol):
-    """A collection of encoded pictures; `read` is called in worker processes."""
+    def __len__(self) -> int:
+        return self.count
 
-    path: Path
+    @cached_property
+    def images(self) -> Tensor:
+        """All of them, `(count, size, size, 3)` uint8."""
+        return self.faces.pictures(self._factors)
 
-    def names(self) -> list[str]: ...
-    def read(self, name: str) -> bytes: ...
-
-
-@dataclass(frozen=True)
-class Folder:
-    """Every file with a picture's ending in a folder and its subfolders."""
-
-    path: Path
-
-    def names(self) -> list[str]:
-        """Paths inside the folder, sorted."""
-        found = []
-        for root, folders, files in os.walk(self.path):
-            folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
-            inside = Path(root).relative_to(self.path)
-            found += [str(inside / name) for name in sorted(files) if _is_picture(name)]
-        return found
-
-    def read(self, name: str) -> bytes:
-        """The file's bytes."""
-        path = self.path / name
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"file larger than {MOST_BYTES >> 20} MiB")
-        return path.read_bytes()
-
-
-@dataclass(frozen=True)
-class Zip:
-    """Every member with a picture's ending in a ZIP file."""
-
-    path: Path
-
-    def names(self) -> list[str]:
-        """Members, sorted."""
-        return sorted(name for name in _archive(self.path).namelist() if _is_picture(name) and "__MACOSX" not in name)
-
-    def read(self, name: str) -> bytes:
-        """The member's bytes; its checksum is verified."""
-        member = _archive(self.path).getinfo(name)
-        if member.flag_bits & 1:
-            raise ValueError("encrypted")
-        if member.file_size > MOST_BYTES:
-            raise ValueError(f"file larger than {MOST_BYTES >> 20} MiB")
-        return _archive(self.path).read(member)
-
-
-@dataclass(frozen=True)
-class Parquet:
-    """Rows of the shards in a folder; a picture is a binary column, or a struct with `bytes`."""
-
-    path: Path
-
-    def names(self) -> list[str]:
-        """SHARD:ROW of every row, in order."""
-        from pyarrow.parquet import ParquetFile
-
-        names = []
-        for shard in sorted(self.path.rglob("*.parquet")):
-            try:
-                rows = ParquetFile(shard).metadata.num_rows
-            except Exception as error:
-                raise ConfigError(f"source: {shard} is no complete Parquet file: {error}") from None
-            names += [f"{shard.relative_to(self.path)}:{row}" for row in range(rows)]
-        return names
-
-    def read(self, name: str) -> bytes:
-        """The encoded picture in that row."""
-        shard, row = name.rsplit(":", 1)
-        first, values = _row_group(self.path / shard, int(row))
-        value = values[int(row) - first].as_py()
-        value = value.get("bytes") if isinstance(value, dict) else value
-        if not isinstance(value, bytes):
-            raise ValueError("no picture in this row")
-        return value
-
-
-@dataclass(frozen=True)
-class Lmdb:
-    """Values of an LMDB environment: LSUN's export, each a WebP or JPEG file."""
-
-    path: Path
-
-    def names(self) -> list[str]:
-        """Keys, as hexadecimal, in the environment's order."""
-        with _lmdb(self.path).begin(buffers=True) as transaction:
-            return [bytes(key).hex() for key, _ in transaction.cursor()]
-
-    def read(self, name: str) -> bytes:
-        """The value of a key."""
-        with _lmdb(self.path).begin() as transaction:
-            return transaction.get(bytes.fromhex(name))
-
-
-def open_source(path: Path) -> Source:
-    """The collection at a path, by what is found there.
-
-    Raises:
-        ConfigError: there is nothing that holds pictures; one line.
-    """
-    if not path.exists():
-        raise ConfigError(f"source: no file or folder {path}")
-    if path.is_file():
-        if not zipfile.is_zipfile(path):
-            raise ConfigError(f"source: {path} is no (complete) ZIP file; give a ZIP or a folder")
-        return Zip(path)
-    if (path / "data.mdb").exists():
-        return Lmdb(path)
-    if next(path.rglob("*.parquet"), None) is not None:
-        return Parquet(path)
-    return Folder(path)
-
-
-def _is_picture(name: str) -> bool:
-    path = Path(name)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-
-
-@lru_cache(maxsize=2)
-def _archive(path: Path) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise ConfigError(f"source: {path} is a damaged ZIP file: {error}") from None
-
-
-@lru_cache(maxsize=2)
-def _lmdb(path: Path) -> Any:
-    try:
-        import lmdb
-    except ImportError:
-        raise ConfigError("source: an LMDB needs the lmdb package; pip install lmdb") from None
-    try:
-        return lmdb.open(str(path), readonly=True, lock=False, readahead=False)
-    except lmdb.Error as error:
-        raise ConfigError(f"source: {path} is no LMDB environment: {error}") from None
-
-
-@lru_cache(maxsize=2)
-def _parquet(path: Path) -> tuple[Any, list[int], str]:
-    """An open shard, the first row of each of its row groups, and the name of its picture column."""
-    from pyarrow.parquet import ParquetFile
-
-    file = ParquetFile(path)
-    starts = np.cumsum([0] + [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]).tolist()
-    names = file.schema_arrow.names
-    column = next((name for name in ("image", "img", "jpg", "png", "bytes") if name in names), None)
-    if column is None:
-        raise ConfigError(f"source: {path} has no column of pictures; it has {', '.join(names)}, and needs image")
-    return file, starts, column
-
-
-@lru_cache(maxsize=2)
-def _group(path: Path, group: int) -> Any:
-    file, _, column = _parquet(path)
-    return file.read_row_group(group, columns=[column]).column(0)
-
-
-def _row_group(path: Path, row: int) -> tuple[int, Any]:
-    """The first row of the group that holds a row, and the group's pictures."""
-    starts = _parquet(path)[1]
-    group = max(i for i, start in enumerate(starts[:-1]) if start <= row)
-    return starts[group], _group(path, group)
-
-
-# -- one picture -------------------------------------------------------------------------------------------------------
-
-
-def decode(content: bytes, size: int, *, crop: int | None = None) -> tuple[np.ndarray, str]:
-    """A picture as `(size, size, 3)` uint8 RGB, and the mode it was stored in.
-
-    Grey, palette, CMYK and 16-bit pictures are converted, transparency is laid on white, EXIF rotation is applied.
-
-    Args:
-        content: an encoded picture.
-        size: pixels each way of the result.
-        crop: take this many centred pixels each way; the largest centred square when None.
-
-    Raises:
-        ValueError: what is wrong with it: not a picture, truncated, too small, too large.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    Image.MAX_IMAGE_PIXELS = None  # the limit below comes first, and is an error rather than a warning
-    try:
-        image = Image.open(io.BytesIO(content))
-    except UnidentifiedImageError:
-        raise ValueError("not a picture") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"truncated or damaged: {error}") from None
-    width, height = image.size
-    if width * height > MOST_PIXELS:
-        raise ValueError(f"{width} x {height} pixels: larger than {MOST_PIXELS >> 20} megapixels")
-    wanted = min(width, height) if crop is None else crop
-    if wanted > min(width, height):
-        raise ValueError(f"{width} x {height} pixels: smaller than the crop of {crop}")
-    if wanted < size:
-        raise ValueError(f"{width} x {height} pixels: smaller than {size}")
-    mode = image.mode
-    try:
-        scale = wanted / size / 2  # decoded at no less than twice the size, so that the resize still antialiases
-        image.draft("RGB", (max(1, int(width / scale)), max(1, int(height / scale))))  # JPEG only
-        image.load()
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
-        raise ValueError(f"truncated or damaged: {error}") from None
-    side = min(round(wanted * image.width / width), *image.size)  # a draft rounds both of its sides up
-    image = _rgb(image)
-    with contextlib.suppress(Exception):  # a damaged EXIF block, whose parser raises whatever it meets
-        image = ImageOps.exif_transpose(image)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image), mode
-
-
-def _rgb(image: Any) -> Any:
-    from PIL import Image
-
-    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
-        image = Image.fromarray((np.asarray(image).astype(np.float64) / 257).clip(0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(ground, image).convert("RGB")
-    return image.convert("RGB")
-
-
-# -- all of them -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The sidecar of a cache.
-
-    Attributes:
-        source, kind: path and form of what it was made from.
-        size, crop: pixels each way of a cached picture, and of the square taken from each original (None: the largest).
-        count: pictures in the cache.
-        splits: {name: [first, last + 1]}; one split, train, where the source has no official one.
-        skipped: [file, reason] of every file that is not in the cache.
-        converted: how many pictures were stored in another mode than RGB, by mode.
-        sha256: of the pixels.
-        seconds: it took.
-    """
-
-    source: str
-    kind: str
-    size: int
-    crop: int | None
-    count: int
-    splits: dict[str, list[int]]
-    skipped: list[list[str]]
-    converted: dict[str, int]
-    sha256: str
-    seconds: float
-    schema_version: int = SCHEMA
+    def sample(self, rows: np.ndarray) -> Tensor:
+        """Those in these rows; no others are rendered."""
+        return self.images[rows] if "images" in self.__dict__ else self.faces.pictures(self._factors[rows])
 
     @property
-    def reasons(self) -> dict[str, int]:
-        """How many files were skipped for each kind of reason."""
-        return dict(Counter(reason.split(":")[-1].strip() if "pixels:" in reason else reason.split(":")[0]
-                            for _, reason in self.skipped).most_common())  # fmt: skip
+    def _factors(self) -> Tensor:
+        return self.faces.draw(self.count, torch.Generator().manual_seed(TRAIN_SEED))
 
 
-@dataclass
-class _Part:
-    """How far a preparing has come; the file of pixels may be longer, and is cut back to this on resuming."""
-
-    fingerprint: str
-    total: int = 0
-    done: int = 0
-    count: int = 0
-    seconds: float = 0.0
-    skipped: list[list[str]] = field(default_factory=list)
-    converted: dict[str, int] = field(default_factory=dict)
-    splits: dict[str, list[int]] = field(default_factory=dict)
-
-
-def prepare(
-    source: Source,
-    out: Path,
-    *,
-    size: int,
-    crop: int | None = None,
-    partition: Path | None = None,
-    processes: int | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Prepared:
-    """Decode every picture of a source into one cache.
+class Pixels:
+    """Pictures as a table of training points: `pixels[rows]` is `(*rows.shape, D)`, of the given precision.
 
     Args:
-        source: where the pictures are.
-        out: the NPY file to make; its sidecar has the ending .json.
-        size: pixels each way, a power of two from 8 to 512, as the networks take it.
-        crop: centred pixels taken from each; the largest centred square when None.
-        partition: CelebA's `list_eval_partition.txt`; files that it does not name are left out.
-        processes: that decode; as many as there are cores when None.
-        on_progress: called with files done and files in all.
+        source: `(N, size, size, 3)` uint8, or toy faces; asked for at the first draw.
+        device, dtype: of what is drawn.
+        flips: rows from N to 2N are the pictures' mirror images, so that half of all draws are mirrored.
+    """
+
+    def __init__(
+        self, source: np.ndarray | Tensor | Toys, device: torch.device, dtype: torch.dtype, *, flips: bool
+    ) -> None:
+        self.source, self.device, self.dtype, self.flips = source, device, dtype, flips
+
+    @cached_property
+    def images(self) -> np.ndarray | Tensor:
+        """All of them: on the device where they fit, else memory-mapped."""
+        return _on_device(_rendered(self.source), self.device)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether every batch must travel from the host to the device."""
+        return self.device.type != "cpu" and not isinstance(self.images, Tensor)
+
+    def __len__(self) -> int:
+        return len(self.source) * (1 + self.flips)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return self.finish(self.gather(rows), rows)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Pictures of these rows `(..., size, size, 3)` uint8, not yet mirrored; pinned if they must travel."""
+        which = rows % len(self.source)
+        if isinstance(self.images, Tensor):
+            return self.images[which.to(self.images.device)]
+        order, back = np.unique(which.cpu().numpy(), return_inverse=True)  # a disk is read in its order
+        images = torch.from_numpy(self.images[order][back.reshape(which.shape)])
+        if self.device.type == "cpu":
+            return images
+        with torch.cuda.device(self.device):  # of this thread
+            return images.pin_memory()
+
+    def finish(self, gathered: Tensor, rows: Tensor) -> Tensor:
+        """Numbers of gathered pictures, on the device, half of them mirrored."""
+        images = gathered.to(self.device, non_blocking=True)
+        if self.flips:
+            mirrored = (rows >= len(self.source)).to(self.device, non_blocking=True)
+            images = torch.where(mirrored[..., None, None, None], images.flip(-2), images)
+        return images.flatten(-3).to(self.dtype).div_(255)
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set of pictures; every array is `(n, size, size, 3)` uint8.
+
+    Attributes:
+        source: to train on, memory-mapped, or toy faces.
+        held_out: kept from training, for views and scores; drawn when asked for where there is a renderer.
+        faces: the ground truth, or None.
+        flips: mirror images count as pictures.
+        view_count: pictures of a view.
+    """
+
+    source: np.ndarray | Toys
+    held_out: np.ndarray | None
+    faces: Faces | None
+    flips: bool
+    view_count: int
+
+    manifold = None
+
+    @property
+    def size(self) -> int:
+        """Pixels each way."""
+        return self.source.shape[1] if self.faces is None else self.faces.size
+
+    @property
+    def dim(self) -> int:
+        """D, the numbers in one picture."""
+        return 3 * self.size**2
+
+    @property
+    def images(self) -> np.ndarray | Tensor:
+        """To train on."""
+        return _rendered(self.source)
+
+    def table(self, device: torch.device, dtype: torch.dtype) -> Pixels:
+        """Training points to draw from."""
+        return Pixels(self.source, device, dtype, flips=self.flips)
+
+    @cached_property
+    def view_images(self) -> Tensor:
+        """Held-out pictures that every snapshot's embeddings are of."""
+        return self._sample(self.view_count, VIEW_SEED)
+
+    @property
+    def view(self) -> Tensor:
+        """The same as training points, `(n, D)`."""
+        return self.standardise(self.view_images)
+
+    def standardise(self, images: Tensor) -> Tensor:
+        """Pictures `(..., size, size, 3)` uint8 to training points `(..., D)`."""
+        return images.flatten(-3).float() / 255
+
+    def restore(self, points: Tensor) -> Tensor:
+        """Training points to pictures; numbers beyond [0, 1], and NaN, are clipped."""
+        whole = points.nan_to_num(0.5).clamp(0, 1).mul(255).round().byte()
+        return whole.unflatten(-1, (self.size, self.size, 3))
+
+    def evaluation(self, n: int, *, repeat: int = 0) -> tuple[Tensor, Tensor]:
+        """Two independent real samples of at most n pictures, none of them trained on."""
+        if self.faces is not None:
+            return self._sample(n, REAL_SEED + 10 * repeat), self._sample(n, FLOOR_SEED + 10 * repeat)
+        half = min(n, len(self.held_out) // 2)
+        both = self._sample(2 * half, REAL_SEED + 10 * repeat)
+        return both[:half], both[half:]
+
+    def train_sample(self, n: int) -> Tensor:
+        """At most n of the training pictures, evenly spread; of toy faces no others are rendered."""
+        return self._trained(self.train_rows(n))
+
+    def train_parts(self, n: int) -> Iterator[Tensor]:
+        """The same as `train_sample`, some at a time."""
+        rows = self.train_rows(n)
+        for first in range(0, len(rows), PART):
+            yield self._trained(rows[first : first + PART])
+
+    def _trained(self, rows: np.ndarray) -> Tensor:
+        return self.source.sample(rows) if self.faces is not None else torch.from_numpy(np.asarray(self.source[rows]))
+
+    def train_rows(self, n: int) -> np.ndarray:
+        """Which of the training pictures those are, ascending."""
+        return np.linspace(0, len(self.source) - 1, min(n, len(self.source))).astype(int)
+
+    def _sample(self, n: int, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        if self.faces is not None:
+            return self.faces.images(n, generator)[0]
+        rows = torch.randperm(len(self.held_out), generator=generator)[:n]
+        return torch.from_numpy(self.held_out[rows.numpy()])
+
+
+def load_images(config: Config) -> ImageData:
+    """The pictures that a config names.
 
     Raises:
-        ConfigError: the source holds no usable picture, or the size cannot be.
-        OSError: the disk is full; what was done is kept, and the same call goes on.
+        ConfigError: there is no such cache, or too few pictures are in it; one line.
     """
-    if not 8 <= size <= 512 or size & (size - 1):
-        raise ConfigError(f"size: pictures of {size} pixels; give a power of two from 8 to 512")
-    if crop is not None and crop < size:
-        raise ConfigError(f"crop: {crop} centred pixels are fewer than the size of {size}")
-    names, ranges = _in_splits(source, partition)
-    if not names:
-        raise ConfigError(f"source: no picture in {source.path}; endings known are {' '.join(sorted(SUFFIXES))}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    pixels, note = out.with_name(f".{out.name}.part"), _note(out)
-    wanted = [str(source.path.resolve()), size, crop, names, ranges]
-    fingerprint = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
-    part = _resume(pixels, note, fingerprint, size)
-    part.total = len(names)
-    began = time.monotonic() - part.seconds
-    with pixels.open("r+b") as file:
-        saved = _save(file, note, part, began)
-        file.seek(HEADER + part.count * size * size * 3)
-        for split, images, skipped, converted in _decoded(source, names, ranges, part.done, size, crop, processes):
-            file.write(images.tobytes())
-            begin, end = part.splits.get(split, [part.count, part.count])
-            part.splits[split] = [begin, end + len(images)]
-            part.done += len(images) + len(skipped)
-            part.count += len(images)
-            part.skipped += skipped
-            for mode, count in converted.items():
-                part.converted[mode] = part.converted.get(mode, 0) + count
-            on_progress(part.done, len(names))
-            if time.monotonic() - saved > SAVE_EVERY:
-                saved = _save(file, note, part, began)
-        _save(file, note, part, began)
-        if not part.count:
-            first, reason = part.skipped[0]
-            raise ConfigError(f"source: none of {len(names)} files could be used; the first, {first}: {reason}")
-        file.seek(0)
-        file.write(_header(part.count, size))
-        file.flush()
-        os.fsync(file.fileno())
-    prepared = Prepared(
-        str(source.path.resolve()), type(source).__name__.lower(), size, crop, part.count, part.splits, part.skipped,
-        part.converted, _checksum(pixels), round(time.monotonic() - began, 1),
-    )  # fmt: skip
-    write_atomic(out.with_suffix(".json"), json.dumps(asdict(prepared), indent=1).encode())
-    pixels.replace(out)
-    note.unlink()
-    return prepared
+    if config.data == FACES:
+        faces = Faces(config.size or TOY_SIZE)
+        return ImageData(Toys(faces, config.points), None, faces, False, config.view_points)
+    images, prepared = _cache(config)
+    if config.size not in (None, prepared.size):
+        raise ConfigError(f"size: {config.data} holds pictures of {prepared.size} pixels, not {config.size}")
+    if reason := too_few(prepared):
+        raise ConfigError(f"data: {config.data} has {reason}")
+    train, held_out = _split(images, prepared.splits)
+    return ImageData(train, held_out, None, config.flips, min(config.view_points, len(held_out)))
 
 
-class Progress(NamedTuple):
-    """How far a preparing has come: files done, of how many, and how many of them were skipped."""
-
-    done: int
-    total: int
-    skipped: int
-
-
-def progress(out: Path) -> Progress | None:
-    """Of the preparing of this NPY file; None where none has begun or it is finished."""
-    try:
-        part = _Part(**json.loads(_note(out).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-    return Progress(part.done, part.total, len(part.skipped))
+def too_few(prepared: Prepared) -> str:
+    """In words, why a cache cannot be trained on; empty if it can."""
+    train, held_out = map(len, _split(range(prepared.count), prepared.splits))
+    if min(train, held_out) >= MIN_PICTURES:
+        return ""
+    return (
+        f"{prepared.count} pictures, {train} to train on and {held_out} held out; "
+        f"at least {MIN_PICTURES} of each are needed"
+    )
 
 
-def open_cache(path: Path) -> tuple[np.ndarray, Prepared]:
-    """A cache's pictures, memory-mapped `(n, size, size, 3)` uint8, and its sidecar.
+def cache_digest(config: Config) -> str | None:
+    """SHA-256 of the pixels of the cache that a config names; None of toy faces, which the config itself defines.
 
     Raises:
-        ConfigError: one of the two is missing, damaged or of a newer schema; one line.
+        ConfigError: as for `load_images`.
     """
-    try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
-        values = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        if values.get("schema_version", 0) > SCHEMA:
-            raise ConfigError(f"data: {path.name} was prepared by a newer program; update this one")
-        prepared = Prepared(**values)
-    except (OSError, ValueError, TypeError, EOFError) as error:
-        if isinstance(error, ConfigError):
-            raise
+    return None if config.data == FACES else _cache(config)[1].sha256
+
+
+def _cache(config: Config) -> tuple[np.ndarray, Prepared]:
+    caches = image_caches()
+    if config.data not in caches:
+        known = ", ".join([*MANIFOLDS, FACES, *caches])
         raise ConfigError(
-            f"data: {path.name} is no image cache ({error}); make one by `python -m mvm prepare`"
-        ) from None
-    if images.dtype != np.uint8 or images.shape != (prepared.count, prepared.size, prepared.size, 3):
-        raise ConfigError(f"data: {path.name} holds {images.dtype} {images.shape}, its sidecar says otherwise")
-    return images, prepared
+            f"data: unknown {config.data!r}; give a file ending in .csv or .npy, or one of {known}; "
+            "`python -m mvm prepare` makes a cache of pictures"
+        )
+    return open_cache(caches[config.data])
 
 
-def find_partition(source: Path) -> Path | None:
-    """CelebA's official split near a source, as it lies in its download: beside it, in it, or in Eval/."""
-    folders = [source, source / "Eval", source.parent, source.parent / "Eval", source.parent.parent / "Eval"]
-    return next((f / name for f in folders for name in PARTITIONS if (f / name).is_file()), None)
+def _split(images: np.ndarray | range, splits: dict[str, list[int]]) -> tuple[Any, Any]:
+    """Training pictures, and those kept from it: the official valid and test, else the last tenth."""
+    first, last = splits.get("train", (0, 0))  # all can be of other splits
+    if last - first < len(images):
+        return images[first:last], images[last:]
+    held = min(MOST_HELD, int(len(images) * HELD_OUT))
+    return images[: len(images) - held], images[len(images) - held :]
 
 
-def image_folder() -> Path:
-    """Where caches lie."""
-    return checkpoints() / ".images"
+def _rendered(source: np.ndarray | Tensor | Toys) -> np.ndarray | Tensor:
+    return source.images if isinstance(source, Toys) else source
 
 
-def image_caches() -> dict[str, Path]:
-    """Finished caches, by name."""
-    return {path.stem: path for path in sorted(image_folder().glob("*.npy")) if path.with_suffix(".json").exists()}
-
-
-def _in_splits(source: Source, partition: Path | None) -> tuple[list[str], dict[str, list[int]]]:
-    """Files in the order of the cache, and the range of each split in that order."""
-    names = source.names()
-    if partition is None:
-        return names, {"train": [0, len(names)]}
-    try:
-        lines = [line.replace(",", " ").split() for line in partition.read_text().splitlines() if line.strip()]
-        header = lines[:1] == [["image_id", "partition"]]  # of the same list as CSV
-        split_of = {name: int(split) for name, split in lines[header:]}
-        if not set(split_of.values()) <= {0, 1, 2}:
-            raise ValueError("a split is 0, 1 or 2")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"partition: {partition} has no lines of NAME 0|1|2: {error}") from None
-    ordered, ranges = [], {}
-    for number, split in enumerate(SPLITS):
-        own = [name for name in names if split_of.get(Path(name).name) == number]
-        ranges[split] = [len(ordered), len(ordered) + len(own)]
-        ordered += own
-    if names and not ordered:
-        raise ConfigError(f"partition: {partition} names none of the {len(names)} files")
-    return ordered, ranges
-
-
-def _decoded(
-    source: Source,
-    names: Sequence[str],
-    ranges: dict[str, list[int]],
-    done: int,
-    size: int,
-    crop: int | None,
-    processes: int | None,
-) -> Iterator[tuple[str, np.ndarray, list[list[str]], dict[str, int]]]:
-    """Chunks of one split each, in order, decoded by worker processes some way ahead."""
-    chunks = [
-        (split, names[i : min(i + CHUNK, last)])
-        for split, (first, last) in ranges.items()
-        for i in range(max(first, done), last, CHUNK)
-    ]
-    count = min(processes or os.cpu_count() or 1, len(chunks))
-    if count <= 1:
-        yield from ((split, *_chunk(source, chunk, size, crop)) for split, chunk in chunks)
-        return
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-        ahead: deque[tuple[str, Future]] = deque()
-        for split, chunk in chunks:
-            ahead.append((split, pool.submit(_chunk, source, chunk, size, crop)))
-            if len(ahead) > 4 * count:
-                first, future = ahead.popleft()
-                yield first, *future.result()
-        while ahead:
-            first, future = ahead.popleft()
-            yield first, *future.result()
-
-
-def _chunk(
-    source: Source, names: Sequence[str], size: int, crop: int | None
-) -> tuple[np.ndarray, list[list[str]], dict[str, int]]:
-    images, skipped, modes = [], [], Counter()
-    for name in names:
-        try:
-            image, mode = decode(source.read(name), size, crop=crop)
-        except ConfigError:
-            raise
-        except UNREADABLE as error:
-            skipped.append([name, " ".join(str(error).split()) or type(error).__name__])
-            continue
-        images.append(image)
-        modes[mode] += 1
-    modes.pop("RGB", None)
-    return np.array(images, dtype=np.uint8).reshape(-1, size, size, 3), skipped, dict(modes)
-
-
-def _note(out: Path) -> Path:
-    return out.with_name(f".{out.name}.part.json")
-
-
-def _resume(pixels: Path, note: Path, fingerprint: str, size: int) -> _Part:
-    try:
-        part = _Part(**json.loads(note.read_text(encoding="utf-8")))
-        length = HEADER + part.count * size * size * 3
-        if part.fingerprint == fingerprint and pixels.stat().st_size >= length:
-            os.truncate(pixels, length)
-            return part
-    except (OSError, ValueError, TypeError):
-        pass
-    pixels.write_bytes(bytes(HEADER))
-    return _Part(fingerprint)
-
-
-def _save(file: Any, note: Path, part: _Part, began: float) -> float:
-    """Pixels first, then the note that counts them."""
-    file.flush()
-    part.seconds = time.monotonic() - began
-    write_atomic(note, json.dumps(asdict(part)).encode())
-    return time.monotonic()
-
-
-def _header(count: int, size: int) -> bytes:
-    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({count}, {size}, {size}, 3), }}"
-    return b"\x93NUMPY\x01\x00" + (HEADER - 10).to_bytes(2, "little") + text.ljust(HEADER - 11).encode() + b"\n"
-
-
-def _checksum(pixels: Path) -> str:
-    with pixels.open("rb") as file:
-        file.seek(HEADER)
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _on_device(images: np.ndarray | Tensor, device: torch.device) -> np.ndarray | Tensor:
+    if isinstance(images, Tensor):
+        return images.to(device)
+    if device.type == "cpu":
+        return images  # the system keeps what fits in memory
+    _, whole = torch.cuda.mem_get_info(device)  # not what is free now: a resumed run must draw as before
+    return torch.from_numpy(np.ascontiguousarray(images)).to(device) if images.nbytes < MEMORY_SHARE * whole else images

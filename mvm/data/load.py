@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mvm.config import Config
-from mvm.data.pictures import ImageData, load_images
+from mvm.data.images import ImageData, load_images
 from mvm.data.points import PointData, load_points
 
 __all__ = ["ImageData", "PointData", "load_data"]

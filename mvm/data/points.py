@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvm.config import Config, ConfigError
+from mvm.config import Config
+from mvm.errors import ConfigError
 from toy_manifolds import MANIFOLDS, embedded, manifold
 from toy_manifolds.base import Manifold
 

@@ -32,12 +32,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mvm.compare import Series
-from mvm.config import ConfigError
+from mvm.errors import ConfigError
 from mvm.figures import comparing, layers, panels, paper, pictures
 from mvm.figures.selection import Definition, NoFigure, Selection
-from mvm.runs import Run
-from mvm.venues import Venue, styled, venue_of
+from mvm.figures.venues import Venue, styled, venue_of
+from mvm.runs.run import Run
+from mvm.studies.compare import Series
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -254,7 +254,7 @@ def latex(name: str, runs: Sequence[Run], **options: Any) -> str | None:
 
 
 def render(name: str, runs: Sequence[Run], *, venue: str = "neurips", wide: bool = False, **options: Any) -> Figure:
-    """A figure at its true width; `mvm.export.encoded` makes a file of it. Arguments are those of `data`, and
+    """A figure at its true width; `mvm.figures.export.encoded` makes a file of it. Arguments are those of `data`, and
 
     venue: whose widths and font sizes it has.
     wide: across both columns, where the venue has two.

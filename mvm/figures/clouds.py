@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mvm.palette import FAKE, REAL
+from mvm.look.palette import FAKE, REAL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

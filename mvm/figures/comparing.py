@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mvm.compare import AXES, QUARTILES, curves, main_score, matrix, quantities
+from mvm.errors import RunError
 from mvm.figures.drawing import legend, log_axis, panels_of, ribbon, ribbon_over, step_axis, wrapped
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, seeds_said, signs, tex, three
-from mvm.fork import PARTED, Branches, origin
-from mvm.palette import FLOORS, QUIET, VARIANTS, title_of, variant_colours
-from mvm.runs import Run, RunError
-from mvm.scales import floors_shade
+from mvm.look.palette import FLOORS, QUIET, VARIANTS, title_of, variant_colours
+from mvm.look.scales import floors_shade
+from mvm.runs.fork import PARTED, Branches, origin
+from mvm.runs.run import Run
+from mvm.studies.compare import AXES, QUARTILES, curves, main_score, matrix, quantities
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,7 +106,7 @@ def _seeds(table: pd.DataFrame) -> str:
 
 
 def ablation_data(selection: Selection) -> pd.DataFrame:
-    """`mvm.compare.matrix` of the runs as they were."""
+    """`mvm.studies.compare.matrix` of the runs as they were."""
     table = matrix(selection.held)
     if len(table) < 2:
         what = "has no score" if table.empty else "is a single cell"

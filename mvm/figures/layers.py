@@ -14,21 +14,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mvm.compare import Series
-from mvm.config import ConfigError
-from mvm.descriptors import DESCRIPTORS, descriptors_of
+from mvm.errors import ConfigError, RunError
 from mvm.figures.clouds import MARGIN, NARROWEST_CLOUD, draw_points, flat, look_at, span_of
 from mvm.figures.drawing import dot, framed, legend, tint, wrapped
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, tex
-from mvm.files import RunError
-from mvm.honesty import honesty, neighbours
-from mvm.lens import FIELD, FILL, Lens, cells, field_on, metric_at, moves, step_length
+from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
+from mvm.geometry.neighbourhoods import honesty, neighbours
+from mvm.geometry.pullback import half_axes, log_volume
+from mvm.geometry.spectrum import modes_shown
+from mvm.look.palette import DIVERGING, FAKE, QUIET, REAL, SEQUENTIAL, TERMS, VOLUME
+from mvm.look.scales import arrow_factor, limits
 from mvm.methods import METHODS
-from mvm.microscope import half_axes, log_volume
-from mvm.palette import DIVERGING, FAKE, QUIET, REAL, SEQUENTIAL, TERMS, VOLUME
-from mvm.scales import arrow_factor, limits
-from mvm.spectrum import modes_shown
+from mvm.studies.compare import Series
+from mvm.studies.learned_metric import FIELD, FILL, Lens, cells, field_on, metric_at, moves, step_length
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

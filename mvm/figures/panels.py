@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mvm.compare import QUARTILES, label_of
 from mvm.figures.drawing import legend, log_axis, panels_of, ribbon_over, step_axis
 from mvm.figures.paper import FAINT, SPECTRUM_LABELS, SPECTRUM_NAMES
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, signs, tex, three
-from mvm.image_scores import FACTOR_SCORES, describe
-from mvm.palette import QUIET, REAL
-from mvm.scores import SCORES
+from mvm.look.palette import QUIET, REAL
+from mvm.scoring.images import FACTOR_SCORES, describe
+from mvm.scoring.points import SCORES
+from mvm.studies.compare import QUARTILES, label_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mvm.history import Scores
+    from mvm.runs.history import Scores
 
 __all__ = [
     "draw_eigenvalues",

@@ -9,18 +9,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mvm.compare import QUARTILES, quality
 from mvm.config import FACES
 from mvm.figures.clouds import MARGIN, NARROWEST_CLOUD, draw_points, flat
 from mvm.figures.drawing import dot, framed, legend, log_axis, panels_of, ribbon_over, step_axis, tint, wrapped
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, tex, three
-from mvm.history import GAPS
-from mvm.palette import FAKE, QUIET, REAL, VARIANTS
-from mvm.runs import Run, lost
-from mvm.scores import SCORES
-from mvm.sheets import sheet
-from mvm.spectrum import uniformity
+from mvm.geometry.spectrum import uniformity
+from mvm.look.palette import FAKE, QUIET, REAL, VARIANTS
+from mvm.look.sheets import sheet
+from mvm.runs.events import lost
+from mvm.runs.history import GAPS
+from mvm.runs.run import Run
+from mvm.scoring.points import SCORES
+from mvm.studies.compare import QUARTILES, quality
 from toy_manifolds import MANIFOLDS
 
 if TYPE_CHECKING:

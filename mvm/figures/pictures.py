@@ -11,21 +11,23 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mvm.config import Config, ConfigError
-from mvm.data.pictures import cache_digest
-from mvm.evaluation import between, load_generator, training_gallery
+from mvm.config import Config
+from mvm.data.images import cache_digest
+from mvm.errors import ConfigError, RunError
 from mvm.figures.drawing import framed, wrapped
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import rows_of
-from mvm.runs import Run, RunError
-from mvm.sheets import sheet
-from mvm.training import view_noise
+from mvm.look.sheets import sheet
+from mvm.runs.evaluate import load_generator, training_gallery
+from mvm.runs.run import Run
+from mvm.training.experiment import view_noise
+from mvm.training.sampling import between
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mvm.image_scores import Gallery
+    from mvm.scoring.images import Gallery
 
 __all__ = ["draw_nearest", "draw_sheet", "draw_walk", "nearest_data", "sheet_data", "walk_data"]
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mvm.compare import AXES, Series, quantities, series_of
-from mvm.config import ConfigError
-from mvm.files import RunError
-from mvm.history import History
-from mvm.projection import make_frame, read_frame
-from mvm.runs import Records, Run
-from mvm.spectrum import MOST_RANKS, SPECTRUM_FORMS
+from mvm.errors import ConfigError, RunError
+from mvm.geometry.spectrum import MOST_RANKS, SPECTRUM_FORMS
+from mvm.runs.frames import make_frame, read_frame
+from mvm.runs.history import History
+from mvm.runs.records import Records
+from mvm.runs.run import Run
+from mvm.studies.compare import AXES, Series, quantities, series_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,9 +36,9 @@ class Selection:
         runs: one or more.
         steps: the step of each up to which it is shown: one with a snapshot.
         seed: whose samples are shown; the first when None.
-        form: reading of the spectrum, of `mvm.spectrum.SPECTRUM_FORMS`.
-        quantity: what curves show, a key of `mvm.compare.quantities`; the score that stands for a generator when None.
-        axis: what they are over, of `mvm.compare.AXES`.
+        form: reading of the spectrum, of `mvm.geometry.spectrum.SPECTRUM_FORMS`.
+        quantity: what curves show, a key of `mvm.studies.compare.quantities`; the main score when None.
+        axis: what they are over, of `mvm.studies.compare.AXES`.
         rank: of the eigenvector that colours points, from 1; the first is almost the same everywhere.
         project: make a UMAP frame that is missing, which takes seconds.
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mvm.compare import Series
+from mvm.studies.compare import Series
 
 if TYPE_CHECKING:
     from mvm.figures.selection import Selection

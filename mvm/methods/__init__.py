@@ -1,7 +1,8 @@
 """Training methods by name. A method is one file with the verbs of `base.Method`, and one line here."""
 
-from mvm.methods.base import Draws, Loss, Method
+from mvm.methods.draws import Draws
 from mvm.methods.flow_matching import FlowMatching
+from mvm.methods.method import Loss, Method
 from mvm.methods.mvm import MvM
 from mvm.methods.sngan import SNGAN
 from mvm.methods.swgan import SWGAN

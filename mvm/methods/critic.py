@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mvm.methods.base import Draws, Loss, Method
+from mvm.methods.draws import Draws
+from mvm.methods.method import Loss, Method
 from mvm.networks.mlp import StackedMLP
 from mvm.settings import Settings
 

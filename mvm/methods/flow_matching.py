@@ -15,8 +15,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mvm.methods.base import Draws, Loss, Method, peer_recipes
-from mvm.settings import ConfigError, Settings
+from mvm.errors import ConfigError
+from mvm.methods.draws import Draws
+from mvm.methods.method import Loss, Method, peer_recipes
+from mvm.settings import Settings
 
 __all__ = ["FlowMatching", "FlowMatchingSettings"]
 

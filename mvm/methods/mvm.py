@@ -20,9 +20,10 @@ import torch
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from mvm.descriptors import DESCRIPTORS, matched, weight_table
-from mvm.methods.base import Draws, Loss, Method, squared_slope
-from mvm.metric_losses import metric_loss
+from mvm.geometry.descriptors import DESCRIPTORS, matched, weight_table
+from mvm.methods.draws import Draws
+from mvm.methods.method import Loss, Method, squared_slope
+from mvm.methods.metric_losses import metric_loss
 from mvm.settings import Settings
 
 __all__ = ["MvM", "MvMSettings"]

@@ -13,8 +13,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvm.methods.base import Draws, Loss, peer_recipes
 from mvm.methods.critic import Critic
+from mvm.methods.draws import Draws
+from mvm.methods.method import Loss, peer_recipes
 from mvm.settings import Settings
 
 __all__ = ["SNGAN", "SNGANSettings"]

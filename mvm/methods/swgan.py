@@ -17,9 +17,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvm.methods.base import Draws, Loss, peer_recipes, squared_slope
+from mvm.distributed import rowwise
 from mvm.methods.critic import Critic
-from mvm.parallel import rowwise
+from mvm.methods.draws import Draws
+from mvm.methods.method import Loss, peer_recipes, squared_slope
 from mvm.settings import Settings
 
 __all__ = ["SWGAN", "SWGANSettings", "Slices"]

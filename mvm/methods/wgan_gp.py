@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from mvm.methods.base import Draws, Loss, peer_recipes, squared_slope
 from mvm.methods.critic import Critic
+from mvm.methods.draws import Draws
+from mvm.methods.method import Loss, peer_recipes, squared_slope
 from mvm.settings import Settings
 
 __all__ = ["WGANGP", "WGANGPSettings"]

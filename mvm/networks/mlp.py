@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvm.parallel import rowwise
+from mvm.distributed import rowwise
 from mvm.settings import Settings
 
 __all__ = ["ACTIVATIONS", "StackedMLP", "metric_perceptron", "waves"]

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvm.parallel import GlobalBatchNorm, rowwise
-from mvm.settings import ConfigError
+from mvm.distributed import GlobalBatchNorm, rowwise
+from mvm.errors import ConfigError
 
 __all__ = ["ImageStack", "ResNetGenerator", "ResNetMetric", "UpConv", "image_networks"]
 

@@ -10,8 +10,8 @@ import pytest
 from pages import MAIN
 from trainers import small_config, write_cloud
 
-from mvm.recorder import train
-from mvm.runs import Run
+from mvm.runs.recorder import train
+from mvm.runs.run import Run
 
 PATIENCE = 60_000
 

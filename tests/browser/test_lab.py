@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvm.runs import Run, launch
+from mvm.jobs.launch import launch
+from mvm.runs.run import Run
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 VIEW = "node => JSON.parse(node.dataset.view)"

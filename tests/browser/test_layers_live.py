@@ -9,9 +9,9 @@ import pytest
 from test_lab import MAIN, PATIENCE, chart, until
 
 from mvm.config import Config
-from mvm.recorder import Recorder
-from mvm.runs import Run
-from mvm.training import Experiment
+from mvm.runs.recorder import Recorder
+from mvm.runs.run import Run
+from mvm.training.experiment import Experiment
 
 COUNT = """(node, [r, g, b]) => {
   const canvas = node.querySelector("canvas");

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from trainers import small_config, write_cloud
 
-from mvm.archive import pack
-from mvm.recorder import train
-from mvm.runs import Run
+from mvm.runs.archive import pack
+from mvm.runs.recorder import train
+from mvm.runs.run import Run
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 PATIENCE = 60_000

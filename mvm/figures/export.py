@@ -1,0 +1,381 @@
+"""Figures as files for a paper, each with its numbers and what rebuilds it, byte for byte.
+
+    spectrum.pdf           the figure: PDF, SVG or PNG
+    spectrum.csv           the numbers in it
+    spectrum.tex           the same as a table for booktabs, where it has one
+    spectrum.recipe.json   arguments, configs, versions, and SHA-256 of what it was made of and of what was made
+    rebuild.py             makes every figure of its folder again from its recipe, and compares
+
+No date, no path and no chance gets into the first three. A run may train on: a figure is of what it held at a step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import platform
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mvm.data.images import cache_digest
+from mvm.errors import ConfigError, RunError
+from mvm.figures import FIGURES, NoFigure, Selection, drawn, figure_of
+from mvm.figures.venues import FONTS, Venue, styled, venue_of
+from mvm.files import write_atomic
+from mvm.runs.layout import frame_path
+from mvm.runs.run import Run
+from mvm.studies.learned_metric import checkpoint_at
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["DPI", "FORMATS", "Bundle", "bundle", "csv_of", "encoded", "export", "fingerprint", "rebuild"]
+
+FORMATS = ("pdf", "svg", "png")
+DPI = (36, 2400)  # least and most
+RECIPE = ".recipe.json"
+SCRIPT = '''"""Make the figures of this folder again, into rebuilt/, and compare: python rebuild.py [RUN_FOLDER ...]
+
+The Python is that of MvM Lab. Runs are looked for where they were, unless they are named.
+"""
+
+import sys
+from pathlib import Path
+
+from mvm.figures.export import rebuild
+
+sys.exit(rebuild(Path(__file__).parent, sys.argv[1:]))
+'''
+STEADY = {"pdf": {"CreationDate": None, "ModDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
+
+
+@dataclass
+class Bundle:
+    """Files of figures.
+
+    Attributes:
+        files: content by name.
+        skipped: why a figure is not among them, by its name.
+    """
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def zipped(self) -> bytes:
+        """All files as a ZIP, the same bytes for the same files."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, content in sorted(self.files.items()):
+                member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+                member.external_attr = 0o644 << 16
+                archive.writestr(member, content, zipfile.ZIP_DEFLATED)
+        return buffer.getvalue()
+
+
+def encoded(figure: Figure, kind: str, *, venue: str, dpi: int = 300, title: str = "") -> bytes:
+    """A figure as a file.
+
+    Args:
+        figure: of `mvm.figures.render`.
+        kind: of `FORMATS`.
+        venue: the one it was made for.
+        dpi: dots per inch of a PNG, and of the points in a PDF or SVG.
+        title: put into the file for readers that cannot see it.
+
+    Raises:
+        ConfigError: an unknown format, or dots out of bounds.
+    """
+    _check(venue, [kind], dpi)
+    return _encoded(figure, kind, venue=venue_of(venue), dpi=dpi, title=title)
+
+
+def _check(venue: str, formats: Sequence[str], dpi: int) -> None:
+    venue_of(venue)
+    for kind in formats:
+        if kind not in FORMATS:
+            raise ConfigError(f"format: unknown {kind!r}; known: {', '.join(FORMATS)}")
+    if not DPI[0] <= dpi <= DPI[1]:
+        raise ConfigError(f"dpi: from {DPI[0]} to {DPI[1]}, got {dpi}")
+
+
+def _encoded(figure: Figure, kind: str, *, venue: Venue, dpi: int, title: str) -> bytes:
+    buffer = io.BytesIO()
+    with styled(venue):
+        figure.savefig(buffer, format=kind, dpi=dpi, metadata={"Title": title} | STEADY[kind])
+    if kind == "svg":  # a machine without the first font takes one like it
+        names = ", ".join(f"'{name}'" if " " in name else name for name in FONTS)
+        return buffer.getvalue().replace(f"'{FONTS[0]}'".encode(), names.encode())
+    return buffer.getvalue()
+
+
+# -- making ------------------------------------------------------------------------------------------------------------
+
+
+def export(names: Sequence[str], runs: Sequence[Run], *, out: Path, **options: Any) -> Bundle:
+    """Write figures with all that belongs to them.
+
+    Args:
+        names: of figures, or "all".
+        runs: one or more.
+        out: a folder, FILE.zip, or FILE.pdf, .svg or .png for one figure.
+        options: of `bundle`; a file's ending is its format.
+
+    Raises:
+        ConfigError, RunError: as for `bundle`, and where `out` does not fit.
+        OSError: it cannot be written.
+    """
+    kind = out.suffix.lower().removeprefix(".")
+    if kind in FORMATS:
+        if len(names) > 1 or names[0] == "all":
+            raise ConfigError(f"out: {out} takes one figure; give a folder or FILE.zip for {', '.join(names)}")
+        if options.get("formats") not in (None, [kind], (kind,)):
+            raise ConfigError(f"out: {out} is no {' or '.join(options['formats'])}; leave --format out")
+        made = bundle(names, runs, **options | {"formats": (kind,), "stem": out.name.removesuffix(out.suffix)})
+        out = out.parent
+    elif kind and kind != "zip" and not out.is_dir():
+        raise ConfigError(f"out: {out} must end in .zip, {', '.join(f'.{kind}' for kind in FORMATS)}, or be a folder")
+    else:
+        made = bundle(names, runs, **options)
+    if kind == "zip":
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(out, made.zipped())
+    else:
+        _write(made, out)
+    return made
+
+
+def _write(made: Bundle, folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"out: {folder} is a file; give a folder or FILE.zip")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in made.files.items():
+        write_atomic(folder / name, content)
+
+
+def bundle(
+    names: Sequence[str],
+    runs: Sequence[Run],
+    *,
+    venue: str = "neurips",
+    wide: bool = False,
+    formats: Sequence[str] | None = None,
+    dpi: int = 300,
+    stem: str | None = None,
+    on_progress: Callable[[int, int, str], None] = lambda done, of, what: None,
+    **options: Any,
+) -> Bundle:
+    """Make figures with all that belongs to them.
+
+    Args:
+        names: of figures, or "all"; of several, those that these runs cannot give are skipped, and named.
+        runs, options: as for `mvm.figures.data`.
+        venue, wide: as for `mvm.figures.render`.
+        formats: of `FORMATS`; PDF when None.
+        dpi: as for `encoded`.
+        stem: name of a single figure's files; its own when None.
+        on_progress: called before each figure and at the end with those done, their number and what comes next.
+
+    Raises:
+        ConfigError: something unknown, or dots out of bounds.
+        RunError: a run that cannot be used, or `NoFigure` where no figure can be made.
+    """
+    formats = tuple(dict.fromkeys(formats or ("pdf",)))
+    _check(venue, formats, dpi)
+    names = list(FIGURES) if "all" in names else list(dict.fromkeys(names))
+    for name in names:
+        figure_of(name)
+    selection = Selection.of(runs, **options)
+    made = Bundle()
+    look = {"venue": venue, "wide": wide, "formats": list(formats), "dpi": dpi}
+    for done, name in enumerate(names):
+        on_progress(done, len(names), name)
+        try:
+            used = {key: getattr(selection, key) for key in ("seed", "form", *FIGURES[name].options)}
+            made.files |= _files(name, selection, look | used, stem or name)
+        except NoFigure as reason:
+            if len(names) == 1:
+                raise
+            made.skipped[name] = str(reason)
+    on_progress(len(names), len(names), "")
+    if not made.files:
+        raise NoFigure("figure: these runs give none: " + "; ".join(made.skipped.values()))
+    made.files["rebuild.py"] = SCRIPT.encode()
+    return made
+
+
+def _files(name: str, selection: Selection, look: dict[str, Any], stem: str) -> dict[str, bytes]:
+    """One figure's files, the recipe last."""
+    definition, venue = FIGURES[name], venue_of(look["venue"])
+    table = definition.data(selection)
+    files = {}
+    for kind in look["formats"]:
+        # anew for each: what a file is must not depend on which others were asked for
+        figure = drawn(definition, table, selection, venue=venue, wide=look["wide"])
+        files[f"{stem}.{kind}"] = _encoded(figure, kind, venue=venue, dpi=look["dpi"], title=definition.title)
+    files[f"{stem}.csv"] = csv_of(table)
+    if definition.latex is not None:
+        files[f"{stem}.tex"] = definition.latex(table, selection).encode()
+    of_runs = [
+        {
+            "name": run.name,
+            "path": str(run.path.resolve()),
+            "step": step,
+            "fingerprint": fingerprint(run, step, definition.uses),
+            "config": json.loads(run.config.model_dump_json()),
+        }
+        for run, step in zip(selection.runs, selection.steps, strict=True)
+    ]
+    recipe = {"figure": name, "title": definition.title, "source": definition.source, "stem": stem} | look
+    recipe |= {"runs": of_runs, "versions": _versions(), "files": {file: _digest(text) for file, text in files.items()}}
+    return files | {f"{stem}{RECIPE}": json.dumps(recipe, indent=1).encode() + b"\n"}
+
+
+def csv_of(table: pd.DataFrame) -> bytes:
+    """A figure's numbers as CSV, with as many digits as float32 has; an empty cell is no number."""
+    return table.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
+
+
+def _versions() -> dict[str, str]:
+    """What the bytes depend on."""
+    import matplotlib
+    import numpy
+
+    packages = {"matplotlib": matplotlib.__version__, "numpy": numpy.__version__, "pandas": pd.__version__}
+    return {"python": platform.python_version()} | packages
+
+
+# -- fingerprints and rebuilding ---------------------------------------------------------------------------------------
+
+
+def fingerprint(run: Run, step: int, uses: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of what a figure takes from a run, by name: its config, and by `uses`
+
+    records, scores: lines of scalars.jsonl up to the step (training on adds others), and scores.json.
+    snapshots, snapshot: all up to the step, or that of the step.
+    origin, reals: what a fork was made of, and the pictures that fakes are compared with.
+    frame: the UMAP frame of the step.
+    metric: the checkpoint that `mvm.studies.learned_metric` reads the metric from, and own points for their units.
+    checkpoint: the last kept one up to the step.
+    training: the pixels of the cache of pictures; toy faces are defined by the config.
+    """
+    found = {"config.json": _digest((run.path / "config.json").read_bytes())}
+    if "records" in uses:
+        records = run.records.poll()
+        kept = [
+            r for r in (*records.scalars, *records.scores, *records.events) if r["step"] <= step and "time" not in r
+        ]
+        found["scalars.jsonl"] = _digest("\n".join(json.dumps(record) for record in kept).encode())
+    paths: list[Path] = []
+    if "scores" in uses and step >= run.config.steps:
+        paths.append(run.path / "scores.json")
+    if "snapshots" in uses:
+        paths += [run.snapshot_path(each) for each in run.snapshot_steps() if each <= step]
+    if "origin" in uses:
+        paths.append(run.path / "fork.json")
+    if "reals" in uses:
+        paths.append(run.path / "real.npy")
+    if "snapshot" in uses:
+        paths.append(run.snapshot_path(step))
+    if "frame" in uses:
+        paths.append(frame_path(run.path, step))
+    if "metric" in uses:
+        with contextlib.suppress(RunError):  # there is none yet
+            paths += [checkpoint_at(run, step), run.path / "data.npy"]
+    if "checkpoint" in uses and (kept := run.kept_step(step)) is not None:
+        paths.append(run.kept_path(kept))
+    if "training" in uses and run.config.is_images:
+        with contextlib.suppress(ConfigError):  # the cache is gone
+            found |= {"training pictures": digest} if (digest := cache_digest(run.config)) else {}
+    return found | {str(path.relative_to(run.path)): _digest(path.read_bytes()) for path in paths if path.exists()}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def rebuild(folder: Path, runs: Sequence[str] = (), *, say: Callable[[str], None] = print) -> int:
+    """Make every figure of a folder again from its recipe, into `rebuilt/` in it, and compare.
+
+    Args:
+        folder: with recipes.
+        runs: folders of runs that are no longer where they were.
+        say: gets one line for each file, or for what is wrong.
+
+    Returns:
+        Exit status: 0 if all files have the same bytes, 1 if one differs, 2 if a figure cannot be made.
+    """
+    recipes = sorted(folder.glob(f"*{RECIPE}"))
+    if not recipes:
+        say(f"rebuild: {folder} has no recipe (*{RECIPE})")
+        return 2
+    return max(_rebuilt(path, runs, say) for path in recipes)
+
+
+def _rebuilt(path: Path, moved: Sequence[str], say: Callable[[str], None]) -> int:
+    stem = path.name.removesuffix(RECIPE)
+    try:
+        recipe = json.loads(path.read_text(encoding="utf-8"))
+        definition = figure_of(recipe["figure"])
+        runs = [_found(entry, moved) for entry in recipe["runs"]]
+        changes = [
+            change
+            for run, entry in zip(runs, recipe["runs"], strict=True)
+            for change in _changes(run, entry, definition.uses)
+        ]
+        if changes:
+            more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+            say(f"{stem}: the run has changed since: {', '.join(changes[:3])}{more}; nothing is rebuilt of it")
+            return 2
+        keys = ("venue", "wide", "formats", "dpi", "seed", "form", "quantity", "axis", "rank", "stem")
+        steps = [entry["step"] for entry in recipe["runs"]]
+        made = bundle([recipe["figure"]], runs, step=steps, **{key: recipe[key] for key in keys if key in recipe})
+    except (ConfigError, RunError) as error:
+        say(f"{stem}: {error}")
+        return 2
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        say(f"{stem}: {path.name} cannot be used: {type(error).__name__} {error}")
+        return 2
+    wanted = recipe["files"]
+    _write(Bundle({name: made.files[name] for name in wanted}), path.parent / "rebuilt")
+    return max(_compared(name, made.files[name], wanted[name], recipe["versions"], say) for name in wanted)
+
+
+def _found(entry: dict[str, Any], moved: Sequence[str]) -> Run:
+    named = [Run(Path(given).resolve()) for given in moved]
+    digest = entry["fingerprint"]["config.json"]  # a run may have been renamed since
+    same = [run for run in named if _digest((run.path / "config.json").read_bytes()) == digest]
+    if known := [run for run in named if run.name == entry["name"]] or same:
+        known[0].name = entry["name"]  # the numbers have it
+        return known[0]
+    try:
+        return Run(Path(entry["path"]))
+    except RunError as error:
+        if (Path(entry["path"]) / "config.json").exists():
+            raise
+        raise RunError(f"{error}; or name its folder: python rebuild.py {entry['name']}") from None
+
+
+def _changes(run: Run, entry: dict[str, Any], uses: Sequence[str]) -> Iterator[str]:
+    now, then = fingerprint(run, entry["step"], uses), entry["fingerprint"]
+    for name in sorted({*now, *then}):
+        if now.get(name) != then.get(name):
+            yield f"{run.name}/{name}" + (
+                "" if name in now and name in then else " is gone" if name in then else " is new"
+            )
+
+
+def _compared(name: str, content: bytes, digest: str, versions: dict[str, str], say: Callable[[str], None]) -> int:
+    if _digest(content) == digest:
+        say(f"rebuilt/{name}: the same bytes")
+        return 0
+    now = _versions()
+    others = [f"{key} {now[key]} instead of {value}" for key, value in versions.items() if now.get(key) != value]
+    say(f"rebuilt/{name}: other bytes{': ' + ', '.join(others) if others else ''}")
+    return 1

@@ -1,0 +1,121 @@
+"""Where a paper goes: true widths and font sizes, so that a figure is included at scale 1 and its text fits the page's.
+
+Widths are those of the style files: NeurIPS and ICLR 5.5 in, TMLR 6.5 in, ECCV 122 mm (LNCS); ICML two columns of
+3.25 in on 6.75 in; CVPR 6.875 in less 0.3125 in between two columns. Font sizes are tueplots', small text at least
+7 pt. The font is matplotlib's own STIX, a Times: every machine has it, so that the same run gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mvm.errors import ConfigError
+
+__all__ = ["FONTS", "VENUES", "Venue", "styled", "venue_of"]
+
+SMALL = 7.0  # pt, of ticks and legends
+FONTS = ("STIXGeneral", "STIX Two Text", "Times New Roman", "Times", "serif")  # the first draws; an SVG names them all
+GREY = "#4D4D4D"
+
+
+@dataclass(frozen=True)
+class Venue:
+    """A conference or journal.
+
+    Attributes:
+        title: its name.
+        column: width of a text column, inches.
+        page: width of the whole text, inches; that of the column where there is but one.
+        fonts: name of its sizes in `tueplots.fontsizes`.
+    """
+
+    title: str
+    column: float
+    page: float
+    fonts: str
+
+    def width(self, *, wide: bool = False) -> float:
+        """Width of a figure in inches: of the column, or across the page."""
+        return self.page if wide else self.column
+
+    def style(self) -> dict[str, Any]:
+        """Matplotlib settings: font sizes, thin lines, a light background, TrueType fonts, nothing left to chance."""
+        from tueplots import fontsizes
+
+        sizes = {name: max(SMALL, size) for name, size in getattr(fontsizes, self.fonts)().items()}
+        return STYLE | sizes | {"axes.labelsize": sizes["legend.fontsize"], "figure.titlesize": sizes["axes.titlesize"]}
+
+
+VENUES: dict[str, Venue] = {
+    "neurips": Venue("NeurIPS", 5.5, 5.5, "neurips2024"),
+    "icml": Venue("ICML", 3.25, 6.75, "icml2024"),
+    "iclr": Venue("ICLR", 5.5, 5.5, "iclr2024"),
+    "cvpr": Venue("CVPR", (6.875 - 0.3125) / 2, 6.875, "cvpr2024"),
+    "eccv": Venue("ECCV", 12.2 / 2.54, 12.2 / 2.54, "eccv2024"),
+    "tmlr": Venue("TMLR", 6.5, 6.5, "tmlr2023"),
+}
+STYLE: dict[str, Any] = {
+    "font.family": FONTS[0],
+    "mathtext.fontset": "stix",
+    "text.usetex": False,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mvm",
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "axes.facecolor": "white",
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlepad": 4.0,
+    "axes.labelpad": 2.0,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": "black",
+    "ytick.labelcolor": "black",
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.major.pad": 2.0,
+    "ytick.major.pad": 2.0,
+    "lines.linewidth": 1.0,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "legend.columnspacing": 1.4,
+    "figure.constrained_layout.w_pad": 0.02,
+    "figure.constrained_layout.h_pad": 0.02,
+}
+_styling = threading.Lock()  # matplotlib's settings are the process's
+
+
+def venue_of(name: str) -> Venue:
+    """The venue of this name.
+
+    Raises:
+        ConfigError: it is unknown.
+    """
+    if name not in VENUES:
+        raise ConfigError(f"venue: unknown {name!r}; known: {', '.join(VENUES)}")
+    return VENUES[name]
+
+
+@contextlib.contextmanager
+def styled(venue: Venue) -> Iterator[None]:
+    """Matplotlib's defaults with the venue's style over them, whatever this machine's matplotlibrc says."""
+    import matplotlib
+
+    with _styling, matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(venue.style())
+        yield

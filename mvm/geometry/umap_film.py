@@ -1,0 +1,166 @@
+"""UMAP of embeddings as a film: frames that stay coherent from step to step, and the worker that makes them.
+
+    first frame     spectral start, 500 epochs
+    next frames     start at the previous frame, 50 epochs, learning rate .3, then Y ← (Y − ȳ) Q + p̄
+                    Q = argmin_{QᵀQ = I} ‖(Y − ȳ) Q − (P − p̄)‖ = U Vᵀ,   U Σ Vᵀ = (Y − ȳ)ᵀ (P − p̄)
+
+Y is the new frame, P the previous one, ȳ and p̄ their means: rotate or reflect, shift, never scale (the
+orthogonal Procrustes problem). Rows are the same real points and the same noise in every frame of a run.
+Embeddings that coincide are one point to UMAP, so that collapsed fakes are one dot.
+
+numba aborts a process that runs two UMAPs at once, and the first fit of a machine compiles for seconds; what it has
+compiled is kept on disk. So one process makes all frames of an app, the first with a training's priority, the others
+with a lower one:
+
+    python -m mvm.geometry.umap_film    reads      {"run": DIR, "step": 1000, "fill": false}        one a line
+                                answers    {"ready": true}, then for each
+                                           {"run": DIR, "step": 1000, "seconds": .2} or {..., "error": "why"}
+
+The newest request goes first. `fill` says that the run is not being trained: once idle, the worker also makes
+the missing frames of that run, from the earliest on. It ends when its standard input closes: with its app.
+
+Reads `<run>/snapshots/00001000.safetensors` (`real_embedding` (V, n, k), `fake_embedding` (V, n, k)), writes
+`<run>/frames/00001000.npy`: (V, 2n, 2) float32, real rows first, then fake ones.
+
+Source: McInnes, Healy & Melville 2018 (UMAP); settings measured for two times 512 points.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import warnings
+from functools import cache
+
+import numpy as np
+
+__all__ = ["can_start", "project"]
+
+NEIGHBOURS = 15
+FIRST = {"init": "spectral", "n_epochs": 500}
+NEXT = {"n_epochs": 50, "learning_rate": 0.3}
+TOO_FEW = 4  # distinct points for a graph: they get their principal plane
+ROUNDING = 1e-6  # of the largest magnitude: less distance than this is float32 noise, not structure
+
+_umap_lock = threading.Lock()  # numba aborts the process on concurrent fits
+
+
+def project(embeddings: np.ndarray, *, previous: np.ndarray | None = None) -> np.ndarray:
+    """One frame: UMAP of embeddings, coherent with the previous frame. Equal input gives equal output.
+
+    Args:
+        embeddings: `(m, k)`, the rows in the same order in every frame.
+        previous: `(m, 2)` frame to start from and to rotate onto; ignored where it cannot serve (another
+            number of rows, a non-finite value, a column without spread).
+
+    Returns:
+        `(m, 2)` float32. All NaN if an embedding is not finite; all one point if the embeddings are.
+
+    Raises:
+        ValueError: `embeddings` is not `(m, k)`.
+    """
+    embeddings = np.asarray(embeddings, dtype=np.float64)
+    if embeddings.ndim != 2 or embeddings.shape[1] == 0:
+        raise ValueError(f"embeddings must be (m, k), got shape {embeddings.shape}")
+    m = len(embeddings)
+    if not np.isfinite(embeddings).all():
+        return np.full((m, 2), np.nan, dtype=np.float32)
+    if previous is not None and not can_start(previous, m):
+        previous = None
+    scaled = embeddings / (np.abs(embeddings).max(initial=0) or 1)  # UMAP is scale-free, squares are not
+    first, group = _distinct(scaled)
+    if len(first) < 2:
+        place = np.zeros(2) if previous is None else previous.mean(0)
+        return np.tile(place, (m, 1)).astype(np.float32)
+    if len(first) <= TOO_FEW:
+        frame = _principal_plane(scaled[first])[group]
+    else:
+        start = None if previous is None else _group_means(previous, group)
+        frame = _umap(scaled[first], start)[group]
+    return (frame if previous is None else _aligned(frame, previous)).astype(np.float32)
+
+
+def _distinct(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First row of each group of coinciding rows, in order, and each row's group."""
+    cells = np.round(scaled / ROUNDING)
+    _, first, group = np.unique(cells, axis=0, return_index=True, return_inverse=True)
+    order = first.argsort()
+    return first[order], order.argsort()[group.ravel()]
+
+
+def _group_means(rows: np.ndarray, group: np.ndarray) -> np.ndarray:
+    sums = [np.bincount(group, weights=column) for column in rows.T]
+    return np.stack(sums, axis=1) / np.bincount(group)[:, None]
+
+
+def can_start(frame: np.ndarray, m: int) -> bool:
+    """UMAP divides each column of its start by its range: a column without spread would give NaN."""
+    if m == 0 or frame.shape != (m, 2) or not np.isfinite(frame).all():
+        return False
+    return bool((np.ptp(frame, axis=0) > ROUNDING * max(1.0, float(np.abs(frame).max()))).all())
+
+
+def _umap(embeddings: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
+    neighbours = min(NEIGHBOURS, len(embeddings) - 1)
+    settings = {
+        "n_neighbors": neighbours,
+        "min_dist": 0.1,
+        "random_state": 42,
+        "n_jobs": 1,
+        "precomputed_knn": _nearest(embeddings, neighbours),
+    }
+    starts = [FIRST, FIRST | {"init": _principal_plane(embeddings)}, FIRST | {"init": "random"}]
+    if previous is not None:
+        starts.insert(0, NEXT | {"init": previous})
+    with _umap_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        umap = _umap_class()
+        for start in starts:
+            with contextlib.suppress(Exception):  # the eigensolver, on graphs of many pieces
+                frame = umap(**settings, **start).fit_transform(embeddings.astype(np.float32))
+                if np.isfinite(frame).all():
+                    return frame
+    raise RuntimeError("UMAP gave no finite layout from any start")
+
+
+@cache
+def _umap_class() -> type:
+    """umap.UMAP; numba keeps what it compiles, some four seconds, for the next process, if it finds a folder."""
+    from umap import UMAP, layouts, umap_
+
+    for module, name in (
+        (umap_, "smooth_knn_dist"),
+        (umap_, "compute_membership_strengths"),
+        (layouts, "_nb_optimize_layout_euclidean_single_epoch"),
+    ):
+        with contextlib.suppress(AttributeError, RuntimeError):
+            getattr(module, name).enable_caching()
+    return UMAP
+
+
+def _nearest(points: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
+    """Exact nearest neighbours, the point itself first: (m, neighbours) int32 indices, float32 distances."""
+    norms = (points**2).sum(1)
+    square = np.maximum(norms[:, None] + norms[None] - 2 * points @ points.T, 0)
+    np.fill_diagonal(square, -1)  # first, also among duplicates
+    index = np.argpartition(square, neighbours - 1, axis=1)[:, :neighbours]
+    index = np.take_along_axis(index, np.take_along_axis(square, index, 1).argsort(1, kind="stable"), 1)
+    exact = np.linalg.norm(points[:, None] - points[index], axis=-1)  # ‖x‖² + ‖y‖² − 2⟨x, y⟩ cancels
+    return index.astype(np.int32), exact.astype(np.float32)
+
+
+def _principal_plane(embeddings: np.ndarray) -> np.ndarray:
+    """First two principal components, a tiny seeded jitter keeping either from being constant."""
+    centred = embeddings - embeddings.mean(0)
+    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    plane = np.zeros((len(embeddings), 2))
+    plane[:, : len(axes[:2])] = centred @ axes[:2].T
+    return plane + 1e-4 * np.abs(plane).max() * np.random.default_rng(42).normal(size=plane.shape)
+
+
+def _aligned(frame: np.ndarray, onto: np.ndarray) -> np.ndarray:
+    """Rotate or reflect, and shift, `frame` onto `onto`: orthogonal Procrustes without scaling."""
+    frame, onto = frame.astype(np.float64), onto.astype(np.float64)
+    centred, target = frame - frame.mean(0), onto.mean(0)
+    u, _, vt = np.linalg.svd(centred.T @ (onto - target))
+    return centred @ (u @ vt) + target

@@ -1,0 +1,472 @@
+"""A run as one ZIP, and back: for another machine, or another person.
+
+    pack(run, FILE.zip)      <run>/config.json, note.txt, fork.json, data.npy, real.npy
+                             <run>/checkpoint.safetensors, best.safetensors
+                             <run>/checkpoints/, snapshots/, frames/       left out if light
+                             <run>/scalars.jsonl, scores.json
+    unpack(FILE.zip)         the same run under `checkpoints()`; the files may also lie at the ZIP's top
+
+An unknown person's ZIP must be safe to open. Its list of members is judged before anything is written: only the files
+above, of bounded sizes. They are unpacked into a hidden folder, where each is looked into, and one rename makes a run
+of it. Equal runs give equal bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import stat
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from mvm.config import POINT_FILES
+from mvm.errors import RunError
+from mvm.files import checkpoints
+from mvm.runs.history import GAPS
+from mvm.runs.layout import check_name
+from mvm.runs.run import Run
+
+__all__ = ["pack", "unpack"]
+
+MiB, GiB = 2**20, 2**30
+MOST_BYTES = 16 * GiB
+MOST_MEMBERS = 50_000
+MOST_RATIO = 200  # of a member's size to its compressed size
+RATIO_FROM = MiB  # smaller members may compress as well as they like
+CHUNK = MiB
+STALE = 24 * 3600  # seconds after which what a killed unpacking has left is removed
+EPOCH = (1980, 1, 1, 0, 0, 0)  # a ZIP's first date
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of file in a packed run.
+
+    Attributes:
+        pattern: of its name in the run's folder.
+        most: bytes.
+        check: given the unpacked file and its run, raises ValueError where it is not what its name says.
+        heavy: left out of a light archive.
+        text: worth compressing; all else is stored, since float numbers do not compress.
+    """
+
+    pattern: str
+    most: int
+    check: Callable[[Path, Path], None]
+    heavy: bool = False
+    text: bool = False
+
+    def holds(self, name: str) -> bool:
+        """Whether a file of this name is of this kind."""
+        return re.fullmatch(self.pattern, name) is not None
+
+
+def pack(
+    run: Run, out: Path, *, light: bool = False, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> list[str]:
+    """Write a run into one ZIP.
+
+    A run that is being trained may be packed: each file is read whole, the checkpoint before the records, which reach
+    as far or farther. So what is unpacked is such a run as a trainer that is killed leaves, and can be resumed.
+
+    Args:
+        run: which.
+        out: FILE.zip; appears when it is whole.
+        light: without snapshots, frames and kept checkpoints: enough to score, sample and resume.
+        on_progress: called with the bytes done and in all.
+
+    Returns:
+        Names of the members.
+
+    Raises:
+        RunError: `out` is no FILE.zip, or the run is larger than `unpack` takes.
+    """
+    if out.suffix.lower() != ".zip" or out.is_dir():
+        raise RunError(f"out: {out} must be a file that ends in .zip")
+    files = list(_files(run, light=light))
+    total, done = _packable(run, files), 0
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{time.time_ns()}")
+    try:
+        with zipfile.ZipFile(temporary, "x") as archive:
+            for name, path, kind in files:
+                with path.open("rb") as file:
+                    info = zipfile.ZipInfo(f"{run.name}/{name}", EPOCH)
+                    info.compress_type = zipfile.ZIP_DEFLATED if kind.text else zipfile.ZIP_STORED
+                    info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16
+                    info.file_size = left = os.fstat(file.fileno()).st_size  # records may grow meanwhile
+                    with archive.open(info, "w") as member:
+                        while left and (part := file.read(min(CHUNK, left))):
+                            member.write(part)
+                            left, done = left - len(part), done + len(part)
+                            on_progress(done, total)
+        temporary.replace(out)
+    except OSError as error:
+        if error.filename not in (None, str(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror, str(out)) from None  # a full disk names no file
+    finally:
+        temporary.unlink(missing_ok=True)
+    return [f"{run.name}/{name}" for name, _, _ in files]
+
+
+def unpack(
+    source: str | Path | IO[bytes],
+    *,
+    name: str | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Run:
+    """The run in a ZIP that `pack` made, as a new run under `checkpoints()`; all of it, or nothing.
+
+    Args:
+        source: FILE.zip, or an open one.
+        name: of the new run; that of the ZIP's folder when None, or of the ZIP where it has no folder.
+        on_progress: called with the bytes done and in all.
+
+    Raises:
+        RunError: it is no packed run, it is damaged or not to be trusted, or the name is taken.
+    """
+    label = Path(source if isinstance(source, str | Path) else getattr(source, "name", "archive.zip")).name
+    with _refusals(label), zipfile.ZipFile(source) as archive:
+        folder, members = _members(archive.infolist(), _size(archive))
+        name = _free_name(name or folder or Path(label).stem)
+        total = sum(info.file_size for info in members.values())
+        _find_room(total)
+        with _aside(name) as aside:
+            done = 0
+            for inner in sorted(members, key=_order):  # the config first
+                for part in _extract(archive, members[inner], aside / inner):
+                    done += part
+                    on_progress(done, total)
+                _examine(inner, aside)
+            if Run(aside).config.data.lower().endswith(POINT_FILES) and "data.npy" not in members:
+                raise ValueError("has no data.npy, the points that its run is about")
+            try:
+                aside.rename(checkpoints() / name)
+            except OSError:
+                _free_name(name)  # someone has taken it meanwhile
+                raise
+    return Run(checkpoints() / name)
+
+
+# -- packing -----------------------------------------------------------------------------------------------------------
+
+
+def _files(run: Run, *, light: bool) -> Iterator[tuple[str, Path, Kind]]:
+    """(name, path, kind) of all that is packed, in the order of `KINDS`."""
+    inside = sorted(path.relative_to(run.path).as_posix() for path in (*run.path.glob("*"), *run.path.glob("*/*")))
+    for kind in KINDS:
+        if not (light and kind.heavy):
+            yield from ((name, run.path / name, kind) for name in inside if kind.holds(name))
+
+
+def _packable(run: Run, files: list[tuple[str, Path, Kind]]) -> int:
+    """Bytes in all; RunError if they are more than is taken back."""
+    sizes = [(name, path.stat().st_size, kind.most) for name, path, kind in files]
+    total = sum(size for _, size, _ in sizes)
+    if len(files) > MOST_MEMBERS:
+        raise RunError(f"archive: {run.name} has {len(files):,} files; a ZIP of a run may have {MOST_MEMBERS:,}")
+    for name, size, most in (*sizes, (run.name, total, MOST_BYTES)):
+        if size > most:
+            raise RunError(f"archive: {name} is {size:,} bytes, unpack takes {most:,}; copy the run's folder instead")
+    return total
+
+
+# -- the list of members -----------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _refusals(label: str) -> Iterator[None]:
+    """Say in one line what is wrong with an archive."""
+    try:
+        yield
+    except RunError:
+        raise
+    except FileNotFoundError as error:
+        raise RunError(f"archive: no file {error.filename}") from None
+    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a damaged list sends its reader to nowhere
+            raise
+        no_zip = "not a zip file" in str(error)
+        reason = "is not a ZIP, or a part of one" if no_zip else f"is damaged: {str(error) or 'it ends too early'}"
+        raise RunError(f"archive: {label} {reason}; get it again, nothing was unpacked") from None
+    except ValueError as error:
+        raise RunError(f"archive: {label} {error}; nothing was unpacked") from None
+
+
+def _members(infos: list[zipfile.ZipInfo], size: int) -> tuple[str | None, dict[str, zipfile.ZipInfo]]:
+    """The folder that all members are in, if they are in one, and the members by their name in the run's folder.
+
+    Raises:
+        ValueError: the list is not that of a packed run.
+    """
+    if len(infos) > MOST_MEMBERS:
+        raise ValueError(f"has {len(infos):,} members; a run has at most {MOST_MEMBERS:,}")
+    tops = [info.orig_filename.removesuffix("config.json") for info in infos if _is_config(info.orig_filename)]
+    if not tops:
+        raise ValueError("has no config.json in it: it is no packed run")
+    top, members = tops[0], {}
+    for info in infos:
+        member = info.orig_filename
+        shown = f"member {member[:80]!r}"
+        if member in {top, *(f"{top}{folder}/" for folder in FOLDERS)} and info.file_size == 0:
+            continue  # a folder
+        kind = _kind(member.removeprefix(top)) if member.startswith(top) else None
+        if kind is None or member != info.filename:
+            raise ValueError(f"has {shown}, which is no file of a run")
+        if member.removeprefix(top) in members:
+            raise ValueError(f"has {shown} twice")
+        if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+            raise ValueError(f"has {shown}, which is a link or no plain file")
+        if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"has {shown}, which is encrypted or compressed in an unusual way")
+        if info.file_size > kind.most:
+            raise ValueError(f"has {shown} of {info.file_size:,} bytes; at most {kind.most:,} are taken")
+        if info.file_size > RATIO_FROM and info.file_size > MOST_RATIO * info.compress_size:
+            raise ValueError(f"has {shown}, which would grow from {info.compress_size:,} to {info.file_size:,} bytes")
+        members[member.removeprefix(top)] = info
+    if (total := sum(info.file_size for info in infos)) > MOST_BYTES:
+        raise ValueError(f"would be {total:,} bytes unpacked; at most {MOST_BYTES:,} are taken")
+    if sum(info.compress_size for info in infos) > size:
+        raise ValueError("has members that overlap")
+    return top.removesuffix("/") or None, members
+
+
+def _is_config(member: str) -> bool:
+    """Whether this is the config at the top, or in one folder with a harmless name."""
+    *folders, name = member.split("/")
+    return name == "config.json" and (not folders or (len(folders) == 1 and _is_plain(folders[0])))
+
+
+def _is_plain(folder: str) -> bool:
+    return folder not in ("", ".", "..") and "\\" not in folder and folder.isprintable()
+
+
+def _kind(name: str) -> Kind | None:
+    return next((kind for kind in KINDS if kind.holds(name)), None)
+
+
+def _order(name: str) -> int:
+    return KINDS.index(_kind(name))
+
+
+def _size(archive: zipfile.ZipFile) -> int:
+    """Bytes of the ZIP itself."""
+    return archive.fp.seek(0, 2)
+
+
+def _free_name(name: str) -> str:
+    """The name, if a run can have it.
+
+    Raises:
+        RunError: it is taken, or no name for a run.
+    """
+    try:
+        check_name(name)
+    except RunError as error:
+        raise RunError(f"{error}; give a --name") from None
+    if (checkpoints() / name).exists():
+        raise RunError(f"run: {name!r} exists in {checkpoints()}; give another --name")
+    return name
+
+
+def _find_room(total: int) -> None:
+    there = next(folder for folder in (checkpoints().absolute(), *checkpoints().absolute().parents) if folder.exists())
+    if (free := shutil.disk_usage(there).free) < total + 16 * MiB:
+        raise RunError(f"archive: {total:,} bytes are needed in {there}, {free:,} are free; make room for the run")
+
+
+# -- unpacking ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _aside(name: str) -> Iterator[Path]:
+    """A hidden folder for a run that is not whole yet; it is gone in the end."""
+    root = checkpoints()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for old in root.glob(".unpacking-*"):
+            if time.time() - old.stat().st_mtime > STALE:
+                shutil.rmtree(old, ignore_errors=True)
+        hidden = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=root))
+    except OSError as error:
+        raise RunError(f"run: cannot write {root / name}: {error.strerror or error}") from None
+    try:
+        (hidden / name).mkdir()
+        yield hidden / name
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> Iterator[int]:
+    """Write one member, of no more bytes than it has declared; yields how many at a time."""
+    target.parent.mkdir(exist_ok=True)
+    real = 0
+    with archive.open(info) as member, target.open("xb") as file:
+        while part := member.read(CHUNK):
+            real += len(part)
+            if real > info.file_size:
+                break
+            file.write(part)
+            yield len(part)
+    if real != info.file_size:
+        raise ValueError(f"declares {info.file_size:,} bytes for {info.filename!r}, which has other {real:,}")
+
+
+def _examine(inner: str, folder: Path) -> None:
+    """Look into one unpacked file.
+
+    Raises:
+        RunError: the config is not one of ours.
+        ValueError: the file is not what its name says.
+    """
+    try:
+        _kind(inner).check(folder / inner, folder)
+    except RunError:
+        raise
+    except (ValueError, SafetensorError, RecursionError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"has a damaged {inner}: {reason}") from None
+
+
+def _check_config(path: Path, folder: Path) -> None:
+    _read_json(path)
+    Run(folder)
+
+
+def _check_text(path: Path, folder: Path) -> None:
+    path.read_text(encoding="utf-8")
+
+
+def _check_fork(path: Path, folder: Path) -> None:
+    made = _read_json(path)
+    parts = {"run": str, "step": int, "changes": dict}
+    if not isinstance(made, dict) or not all(isinstance(made.get(key), kind) for key, kind in parts.items()):
+        raise ValueError("it does not say of which run, at which step and with which changes")
+
+
+def _check_scores(path: Path, folder: Path) -> None:
+    rows, members = _read_json(path), Run(folder).config.members
+    if not _are_scores(rows, len(members)) or not all(_is_whole(row.get(key)) for row in rows for key in ("step", "n")):
+        raise ValueError(f"it has no scores of {len(members)} networks")
+
+
+def _check_records(path: Path, folder: Path) -> None:
+    """Lines that are no JSON are passed over, as readers do: a killed trainer leaves a part of one."""
+    count = len(Run(folder).config.members)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if not _is_record(record, count):
+                raise ValueError(f"line {number} is no record of {count} networks")
+
+
+def _is_record(record: Any, count: int) -> bool:
+    """Whether readers can rely on its form: see `mvm.runs.recorder`."""
+    if not isinstance(record, dict) or not _is_whole(record.get("step")):
+        return False
+    if "event" in record:
+        needed = EVENTS.get(record["event"], {}) if isinstance(record["event"], str) else {"event": str}
+        plain = [value for key, value in record.items() if key not in needed]
+        return (
+            _is_seconds(record.get("time", 0))
+            and all(isinstance(record.get(key), kind) for key, kind in needed.items())
+            and all(isinstance(value, str | None) or _is_number(value) for value in plain)
+        )
+    if "scores" in record:
+        return _are_scores(record["scores"], count)
+    lists = {key: value for key, value in record.items() if isinstance(value, list)}
+    return (
+        _is_seconds(record.get("seconds"))
+        and lists.keys() >= {*GAPS}
+        and all(len(values) == count for values in lists.values())
+        and all(value is None or _is_number(value) for values in lists.values() for value in values)
+        and all(value is None or _is_number(value) for key, value in record.items() if key not in lists)
+    )
+
+
+def _are_scores(rows: Any, count: int) -> bool:
+    """A row for each network, of its variant's name and finite numbers."""
+    return (
+        isinstance(rows, list)
+        and len(rows) == count
+        and all(isinstance(row, dict) and isinstance(row.get("variant", ""), str) for row in rows)
+        and all(v is None or _is_number(v) for row in rows for key, v in row.items() if key != "variant")
+    )
+
+
+def _is_number(value: Any) -> bool:
+    """No infinity, either: readers count with it."""
+    return isinstance(value, int | float) and -1e300 < value < 1e300
+
+
+def _is_seconds(value: Any) -> bool:
+    """A duration, or a time since 1970 that a calendar has."""
+    return _is_number(value) and 0 <= value < 1e11
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10_000_000
+
+
+EVENTS = {  # what readers expect of an event beside its step
+    "launched": {"time": int | float},
+    "queued": {"time": int | float},
+    "weights": {"weights": dict, "serial": int},
+    "forked": {"of": str, "changes": dict},
+    "member": {"member": int, "variant": str, "seed": int, "what": str},
+}
+
+
+def _check_array(dimensions: int) -> Callable[[Path, Path], None]:
+    def check(path: Path, folder: Path) -> None:
+        array = np.lib.format.open_memmap(path, mode="r")  # no pickle, and no ZIP that calls itself .npy
+        if array.ndim != dimensions or array.dtype.kind not in "fiu":
+            raise ValueError(f"{array.dtype} of shape {array.shape} in place of numbers in {dimensions} dimensions")
+
+    return check
+
+
+def _check_tensors(path: Path, folder: Path) -> None:
+    """The header, which must describe the whole file; the tensors are not read."""
+    with safe_open(path, framework="np") as file:
+        if not file.keys():
+            raise ValueError("there is nothing in it")
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+STEP = "[0-9]{8}"
+FOLDERS = ("checkpoints", "snapshots", "frames")
+# In the order of reading: a training that goes on meanwhile has written its records up to the checkpoint before it.
+KINDS = (
+    Kind(r"config\.json", MiB, _check_config, text=True),
+    Kind(r"note\.txt", MiB, _check_text, text=True),
+    Kind(r"fork\.json", MiB, _check_fork, text=True),
+    Kind(r"data\.npy", 4 * GiB, _check_array(2)),
+    Kind(r"real\.npy", 4 * GiB, _check_array(4)),
+    Kind(r"(checkpoint|best)\.safetensors", 4 * GiB, _check_tensors),
+    Kind(rf"checkpoints/{STEP}\.safetensors", 4 * GiB, _check_tensors, heavy=True),
+    Kind(rf"snapshots/{STEP}\.safetensors", 4 * GiB, _check_tensors, heavy=True),
+    Kind(rf"frames/{STEP}\.npy", 4 * GiB, _check_array(3), heavy=True),
+    Kind(r"scalars\.jsonl", 256 * MiB, _check_records, text=True),
+    Kind(r"scores\.json", 16 * MiB, _check_scores, text=True),
+)

@@ -1,0 +1,197 @@
+"""Score and sample a run: its generators against held-out real points, each score beside its floor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from mvm.config import Config
+from mvm.data.images import load_images
+from mvm.data.load import ImageData, PointData
+from mvm.errors import ConfigError, RunError
+from mvm.networks.resnet import ResNetGenerator
+from mvm.runs.run import Run
+from mvm.scoring.points import Reference
+from mvm.training.experiment import Experiment
+from mvm.training.sampling import embedding, generated
+
+if TYPE_CHECKING:
+    from mvm.scoring.images import Gallery, ImageReference
+
+__all__ = [
+    "FINAL",
+    "load_experiment",
+    "load_generator",
+    "reference",
+    "sample_run",
+    "score_run",
+    "training_gallery",
+]
+
+FINAL = 2000
+GALLERY = 10_000  # training pictures that a screen or a figure looks for the nearest among
+MOST_TRAIN = 200_000  # that scores do: more than CelebA has; of a larger set this many, evenly spread
+COARSE = 16  # pixels each way by which a screen looks for the nearest: its axes are fitted 20 times as fast
+
+
+def reference(
+    data: PointData | ImageData, n: int, *, repeat: int = 0, inception: bool = False
+) -> Reference | ImageReference:
+    """Two held-out real samples of at most n points or pictures, ready to score any number of fakes against.
+
+    Args:
+        data: what was trained on.
+        n: wanted in each sample.
+        repeat: another pair of samples for another number.
+        inception: see pictures by Inception, too: its Fréchet distance is the FID.
+
+    Raises:
+        ConfigError: Inception cannot be had.
+    """
+    if isinstance(data, ImageData):
+        from mvm.scoring.features import FIT, FactorRegressor, Inception, PixelPCA
+        from mvm.scoring.images import ImageReference
+
+        real, floor = data.evaluation(n, repeat=repeat)
+        extractors = [PixelPCA(data.train_sample(FIT))]
+        if data.faces is not None:
+            extractors.insert(0, FactorRegressor())
+        if inception:
+            extractors.append(Inception())
+        return ImageReference(real, floor, data.train_parts(MOST_TRAIN), extractors, flips=data.flips)
+    held_out = data.evaluation(n, repeat=repeat)
+    return Reference(held_out.real, held_out.floor, manifold=data.manifold, real_coordinates=held_out.coordinates)
+
+
+def load_experiment(run: Run, *, best: bool = False, data: PointData | ImageData | None = None) -> Experiment:
+    """The trained networks of a run in float32, on whatever device this machine has, unless the run asks for the CPU.
+
+    Args:
+        run: a run with a checkpoint.
+        best: put the best generators in place of the last ones.
+        data: in place of the run's own data set, if that is not at hand.
+
+    Raises:
+        RunError: there is no such checkpoint.
+    """
+    device = "cpu" if run.config.device == "cpu" else "auto"
+    experiment = Experiment(run.config.with_changes({"device": device}), data or run.data)
+    experiment.exactly()
+    experiment.load(run.checkpoint())
+    if best:
+        kept = run.checkpoint(best=True)
+        for name, average in experiment.averaged().items():
+            average.copy_(kept[f"average.{name}"])
+    return experiment
+
+
+def score_run(
+    run: Run,
+    *,
+    experiment: Experiment | None = None,
+    n: int = FINAL,
+    best: bool = False,
+    repeat: int = 0,
+    inception: bool = False,
+) -> list[dict[str, Any]]:
+    """All scores of every member of the variant axis.
+
+    Args:
+        run: what to score.
+        experiment: its networks, if they are at hand; loaded from the checkpoint when None.
+        n: points of each sample; an own file may hold fewer.
+        best: score the best generators in place of the last ones.
+        repeat: another pair of held-out samples, and other noise, for another number.
+        inception: the FID, too.
+
+    Returns:
+        One dict per member: variant, seed, the generator's step, n, and every key of
+        `mvm.scoring.points.SCORE_KEYS` for points, of `mvm.scoring.images` for pictures; None where a score has no
+        meaning for the data.
+
+    Raises:
+        ConfigError: Inception cannot be had, or was asked for where there are no pictures.
+    """
+    if inception and not run.config.is_images:
+        raise ConfigError(f"--inception: {run.name} makes points; the FID is of pictures")
+    experiment = experiment or load_experiment(run, best=best)
+    against = reference(run.data, n, repeat=repeat, inception=inception)
+    fakes = generated(experiment, experiment.view_noise(against.size, repeat=repeat))
+    untrained = None if run.config.is_images else Experiment(experiment.config, run.data)
+    members = run.config.members
+    steps = run.checkpoint(best=True)["step"].tolist() if best else [experiment.step] * len(members)
+    rows = []
+    for member, (variant, seed) in enumerate(members):
+        metrics = {}  # straightness is asked of points
+        if untrained is not None:
+            metrics = {"embed": embedding(experiment, member), "initial_embed": embedding(untrained, member)}
+        row = {"variant": variant, "seed": seed, "step": steps[member], "n": against.size}
+        rows.append(row | against.score(fakes[member], **metrics))
+    return rows
+
+
+def load_generator(run: Run, member: int, *, step: int | None = None) -> Callable[[Tensor], Tensor]:
+    """One averaged generator of a run on pictures as it was saved: noise `(B, m)` to `(B, size, size, 3)` uint8.
+
+    On the CPU; neither the data set nor what else a checkpoint holds is read.
+
+    Args:
+        run: a run with a checkpoint.
+        member: place on the variant axis.
+        step: of a kept checkpoint; the last one saved when None.
+
+    Raises:
+        RunError: there is no readable checkpoint.
+    """
+    path = run.path / "checkpoint.safetensors" if step is None else run.kept_path(step)
+    net, under = run.config.network, f"average.members.{member}."
+    try:
+        size = np.load(run.path / "real.npy", mmap_mode="r").shape[1]
+        generator = ResNetGenerator(size, noise_dim=net.noise_dim, channels=net.channels).eval()
+        with safe_open(path, framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith(under)]  # noqa: SIM118  it cannot be iterated
+            saved = {name.removeprefix(under): file.get_tensor(name) for name in names}
+        generator.load_state_dict(generator.state_dict() | saved)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = "has no checkpoint yet" if isinstance(error, FileNotFoundError) else f"checkpoint: {error}"
+        raise RunError(f"run: {run.name} {reason}") from None
+
+    @torch.no_grad()
+    def generate(noise: Tensor) -> Tensor:
+        return generator(noise).nan_to_num(0.5).permute(0, 2, 3, 1).mul(255).round().byte()
+
+    return generate
+
+
+def training_gallery(config: Config) -> Gallery:
+    """Up to 10,000 training pictures, to look the nearest of a fake up in; of toy faces by what is in them.
+
+    Raises:
+        ConfigError: the pictures are not there any more.
+    """
+    from mvm.scoring.features import FactorRegressor, PixelPCA
+    from mvm.scoring.images import Gallery
+
+    data = load_images(config)
+    images, numbers = data.train_sample(GALLERY), torch.from_numpy(data.train_rows(GALLERY))
+    features = FactorRegressor() if data.faces is not None else PixelPCA(images, size=COARSE)
+    return Gallery(images, features, numbers=numbers, flips=data.flips)
+
+
+def sample_run(run: Run, n: int, *, seed: int = 0, best: bool = False) -> Tensor:
+    """n fakes of every member, `(V, n, D)` in the data's own units, or pictures `(V, n, size, size, 3)` uint8.
+
+    Args:
+        run: a run with a checkpoint.
+        n: how many.
+        seed: of the generators' noise, the same for all members.
+        best: from the best generators in place of the last ones.
+    """
+    experiment = load_experiment(run, best=best)
+    generator = torch.Generator().manual_seed(seed)
+    return generated(experiment, torch.randn(n, experiment.noise_dim, generator=generator))

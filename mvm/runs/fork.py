@@ -1,0 +1,219 @@
+"""Forks: rewind a run to a kept checkpoint, change something, and train on beside what the run did.
+
+    fork(run, step, {"weights.diameter": 0})     a new run, with the first one's past up to that step
+    Branches(run, fork)                          d(t) = mean over z of ‖f_t(z) − f'_t(z)‖ / δ₂(R)
+
+The draws of a step depend on the step alone (mvm.methods.draws): both branches meet the same batches and the same
+noise, so that all that parts them is the change. (Where a change alters what a metric update draws, such as the penalty
+of its slope, further updates of the same step get other draws.) d is 0 up to the fork, in units of the reals'
+2-diameter.
+The past (records, snapshots, UMAP frames, checkpoints) is linked, not copied; what a fork was made of stands in its
+fork.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mvm.config import Config
+from mvm.errors import RunError
+from mvm.files import append_line, checkpoints, link, new_folder, write_atomic
+from mvm.geometry.descriptors import matched, two_diameter, weight_table
+from mvm.methods import METHODS
+from mvm.runs.layout import check_name, frame_path
+from mvm.runs.run import Control, Run
+
+__all__ = ["Branches", "Origin", "changeable", "config_at", "fork", "fresh_name", "origin"]
+
+PARTED = 0.01  # of the reals' 2-diameter
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a fork comes from.
+
+    Attributes:
+        run: name of the run that was rewound.
+        step: to which.
+        changes: settings by dotted name, as they are from then on.
+    """
+
+    run: str
+    step: int
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """Run and step, as tables have them."""
+        return f"{self.run}, step {self.step}"
+
+    @property
+    def changed(self) -> str:
+        """What is other from then on, in words; nothing if nothing is."""
+        words = {name: f"{value:g}" if isinstance(value, float) else value for name, value in self.changes.items()}
+        return ", ".join(f"{name} {word}" for name, word in words.items())
+
+
+def origin(run: Run) -> Origin | None:
+    """Where a run was forked from; None if it is no fork."""
+    try:
+        return Origin(**json.loads((run.path / "fork.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def changeable(config: Config) -> dict[str, Any]:
+    """Settings that a fork may change, with their values: all but what shapes networks, data and batches."""
+    flat, names = config.flat(), []
+    if METHODS[config.method].matches_descriptors:
+        names = [f"weights.{name}" for name in matched(config.variants)]
+    for group in (f"{config.method}.", "optimiser."):
+        names += [name for name in flat if name.startswith(group)]
+    return {name: flat[name] for name in [*names, "steps"]}
+
+
+def config_at(run: Run, step: int) -> Config:
+    """The config with the descriptor weights that held when the checkpoint of a step was saved."""
+    changed = [e["weights"] for e in run.records.poll().events if e["event"] == "weights" and e["step"] < step]
+    return run.config.with_changes({f"weights.{name}": value for w in changed for name, value in w.items()})
+
+
+def fork(run: Run, step: int, changes: Mapping[str, Any], *, name: str | None = None) -> Run:
+    """A new run that has the past of another up to a step, and goes on with some settings changed.
+
+    Args:
+        run: what is rewound; it may be in training, and is not touched.
+        step: one of `run.checkpoint_steps()`.
+        changes: settings by dotted name, of `changeable`; none to repeat what the run did.
+        name: of the fork; made from the run's name and the step when None.
+
+    Raises:
+        ConfigError: an unknown setting, or a value that cannot be.
+        RunError: no checkpoint of that step, a setting that cannot change or has that value, a bad or taken name.
+    """
+    steps = run.checkpoint_steps()
+    if step not in steps:
+        near = sorted(sorted(steps, key=lambda known: abs(known - step))[:5])
+        known = f"near it are {', '.join(map(str, near))}" if near else "it kept none: train it further"
+        raise RunError(f"step: {run.name} has no checkpoint of step {step}; {known}")
+    before = config_at(run, step)
+    config = _changed(before, changes, run)
+    if step >= config.steps:
+        raise RunError(f"step: nothing is left to train after step {step} of {config.steps}; fork from an earlier one")
+    target = checkpoints() / check_name(name or fresh_name(run, step))
+    made = Origin(run.name, step, {key: config.flat()[key] for key in changes})
+    try:
+        with new_folder(target) as folder:
+            _fill(folder, run, config, made)
+    except FileExistsError:
+        raise RunError(f"run: {target.name!r} exists in {target.parent}; give another --name") from None
+    except OSError as error:
+        raise RunError(f"run: cannot write {target}: {error.strerror or error}") from None
+    return Run(target)
+
+
+def _changed(before: Config, changes: Mapping[str, Any], run: Run) -> Config:
+    flat, allowed = before.flat(), changeable(before)
+    config = before.with_changes(dict(changes))  # says which name or value is wrong
+    for name in changes:
+        if name not in allowed:
+            reason = "no variant matches it" if name.startswith("weights.") else "it shapes the networks or the data"
+            raise RunError(f"set: a fork of {run.name} cannot change {name}: {reason}; it can: {', '.join(allowed)}")
+        if config.flat()[name] == flat[name]:
+            raise RunError(f"set: {name} is {flat[name]} already at that step; give another value")
+    return config
+
+
+def _fill(folder: Path, run: Run, config: Config, made: Origin) -> None:
+    """All that the fork has before its first step."""
+    for own in ("data.npy", "real.npy"):
+        if (run.path / own).exists():
+            link(run.path / own, folder / own)
+    records = run.records.poll()
+    events = [e for e in records.events if "time" not in e and e["step"] + (e["event"] == "weights") <= made.step]
+    past = [r for r in (*records.scalars, *records.scores) if r["step"] <= made.step]
+    for record in sorted(events + past, key=lambda record: record["step"]):
+        append_line(folder / "scalars.jsonl", record)
+    append_line(
+        folder / "scalars.jsonl", {"step": made.step, "event": "forked", "of": made.run, "changes": made.changes}
+    )
+    for inner in ("snapshots", "frames", "checkpoints"):
+        (folder / inner).mkdir()
+    for step in run.snapshot_steps():
+        if step <= made.step:
+            link(run.snapshot_path(step), folder / "snapshots" / run.snapshot_path(step).name)
+            with contextlib.suppress(FileNotFoundError):
+                link(frame_path(run.path, step), frame_path(folder, step))
+    for step in run.checkpoint_steps():
+        if step <= made.step:
+            link(run.kept_path(step), folder / "checkpoints" / run.kept_path(step).name)
+    link(run.kept_path(made.step), folder / "checkpoint.safetensors")
+    weights = {}  # the trainer takes them from the checkpoint: of a fork's own first step it has those from before
+    if METHODS[config.method].matches_descriptors:
+        wanted = weight_table([variant for variant, _ in config.members], dict(config.weights))
+        other = (run.checkpoint(step=made.step)["weights"] != wanted).any(dim=0)
+        weights = {name: getattr(config.weights, name) for name in itertools.compress(matched(config.variants), other)}
+    serial = max((e["serial"] for e in events if e["event"] == "weights"), default=0)
+    wishes = Control(weights=weights, serial=serial + bool(weights))
+    write_atomic(folder / "control.json", json.dumps(asdict(wishes)).encode())
+    write_atomic(folder / "fork.json", json.dumps(asdict(made)).encode())
+    write_atomic(folder / "config.json", config.model_dump_json(indent=1).encode())
+
+
+def fresh_name(run: Run, step: int) -> str:
+    """A name for a fork that no run has: the run's, the step, and if need be a number."""
+    stem = f"{run.name[:80]}-fork{step}"
+    names = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
+    return next(name for name in names if not (checkpoints() / name).exists())
+
+
+class Branches:
+    """A reader of how far two runs have parted that keeps what it has read.
+
+    Args:
+        run, other: of the same members, seeds and noise, such as a run and its fork; both may be in training.
+
+    Raises:
+        RunError: their members or data differ, so that no fake of one belongs to one of the other.
+    """
+
+    def __init__(self, run: Run, other: Run) -> None:
+        ours, theirs = run.config, other.config
+        if ours.members != theirs.members or ours.data != theirs.data or ours.network != theirs.network:
+            raise RunError(f"run: {run.name} and {other.name} are no branches of one run")
+        self.runs = (run, other)
+        self._distance: dict[int, np.ndarray] = {}
+
+    def distance(self) -> tuple[np.ndarray, np.ndarray]:
+        """Common snapshots' steps `(s,)`, and the mean distance of the paired fakes in units of the reals' 2-diameter,
+        `(s, V)`."""
+        first, second = self.runs
+        for step in sorted({*first.snapshot_steps()} & {*second.snapshot_steps()} - {*self._distance}):
+            ours, theirs = (run.snapshot_tensor(step, "fake") for run in self.runs)
+            if ours is not None and theirs is not None and ours.shape == theirs.shape:
+                apart = (ours.astype(np.float32) - theirs).reshape(*ours.shape[:2], -1)
+                self._distance[step] = np.linalg.norm(apart, axis=-1).mean(-1) / self._unit
+        steps = sorted(self._distance)
+        return np.array(steps), np.array([self._distance[step] for step in steps]).reshape(len(steps), -1)
+
+    def parted(self) -> list[int | None]:
+        """The first step at which each member's fakes are 1 % of the reals' 2-diameter apart; None before."""
+        steps, distance = self.distance()
+        far = distance > PARTED
+        return [int(steps[column.argmax()]) if column.any() else None for column in far.T]
+
+    @cached_property
+    def _unit(self) -> float:
+        run = self.runs[0]
+        real = np.load(run.path / "real.npy") if run.config.is_images else run.snapshot(run.snapshot_steps()[0])["real"]
+        return float(two_diameter(torch.from_numpy(real.astype(np.float32)).flatten(1))) or 1.0

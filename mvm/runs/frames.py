@@ -1,0 +1,71 @@
+"""UMAP frames of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mvm.files import write_array
+from mvm.geometry.umap_film import can_start, project
+from mvm.runs.layout import frame_path, steps_in
+
+__all__ = ["make_frame", "read_frame"]
+
+
+def read_frame(run_dir: Path | str, step: int) -> np.ndarray | None:
+    """The frame `(V, 2n, 2)` float32 of a step; None if it is not there yet or cannot be read."""
+    try:
+        frame = np.load(frame_path(run_dir, step), allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return frame if frame.ndim == 3 and frame.shape[-1] == 2 else None
+
+
+def make_frame(run: Path | str, step: int, *, stop: Callable[[], bool] = lambda: False) -> bool:
+    """Make and write one frame, starting each variant at its nearest frame; False when told to stop first.
+
+    The first call in a process may compile for seconds.
+
+    Raises:
+        ValueError: the snapshot's embeddings cannot be projected.
+        OSError: there is no such snapshot, or the frame cannot be written.
+    """
+    embeddings = _read_embeddings(Path(run) / "snapshots" / f"{step:08d}.safetensors")
+    frame = np.empty((*embeddings.shape[:2], 2), dtype=np.float32)
+    for v, previous in enumerate(_nearest_frames(run, step, embeddings.shape)):
+        if stop():
+            return False
+        frame[v] = project(embeddings[v], previous=previous)
+    path = frame_path(run, step)
+    path.parent.mkdir(exist_ok=True)
+    write_array(path, frame)
+    return True
+
+
+def _read_embeddings(path: Path) -> np.ndarray:
+    """(V, 2n, k), real rows first."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as snapshot:
+        real, fake = (snapshot.get_tensor(f"{name}_embedding") for name in ("real", "fake"))
+    if real.ndim != 3 or fake.ndim != 3:
+        raise ValueError(f"{path.name}: embeddings must be (V, n, k), got {real.shape} and {fake.shape}")
+    return np.concatenate([real, fake], axis=1)
+
+
+def _nearest_frames(run: Path | str, step: int, shape: tuple[int, ...]) -> list[np.ndarray | None]:
+    """For each variant, its rows in the nearest frame (in steps) that it can start from."""
+    variants, m = shape[:2]
+    starts: list[np.ndarray | None] = [None] * variants
+    for near in sorted(steps_in(Path(run) / "frames"), key=lambda other: (abs(other - step), other)):
+        frame = read_frame(run, near)
+        if frame is None or len(frame) != variants:
+            continue
+        starts = [
+            rows if start is None and can_start(rows, m) else start for start, rows in zip(starts, frame, strict=True)
+        ]
+        if all(start is not None for start in starts):
+            break
+    return starts

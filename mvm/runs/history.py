@@ -1,0 +1,141 @@
+"""What a run has saved so far, as arrays for a screen; what was read once is kept."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mvm.runs.run import Run
+
+__all__ = ["History", "Scores", "middle"]
+
+GAPS = ("d_c", "d_g", "d_H")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of every member of the variant axis at one step.
+
+    Attributes:
+        step: of them.
+        rows: one dict by key for each member.
+        members: (variant, seed) of each.
+        n: points or pictures of each sample; None where that was not written down.
+    """
+
+    step: int
+    rows: list[dict]
+    members: list[tuple[str, int]]
+    n: int | None = None
+
+    def of_variant(self, variant: str) -> list[dict]:
+        """The rows of its seeds."""
+        return [row for row, member in zip(self.rows, self.members, strict=False) if member[0] == variant]
+
+    def of(self, key: str, variant: str) -> float | None:
+        """The median over a variant's seeds of the score under a key.
+
+        None where half of them or more have none: the others, those that have not diverged, do not stand for all.
+        """
+        values = [row.get(key) for row in self.of_variant(variant)]
+        return middle(values) if values.count(None) < len(values) / 2 else None
+
+    def floor(self, key: str | None) -> float | None:
+        """The median over all members of the value under a floor's key."""
+        return middle(row.get(key) for row in self.rows)
+
+
+def middle(values: Iterable[float | None]) -> float | None:
+    """The median of those that are known."""
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
+
+
+class History:
+    """A reader of one run that keeps what it has read.
+
+    Args:
+        run: the run; another process may be training it.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.steps: list[int] = []
+        self._spectra: dict[str, dict[int, np.ndarray]] = {"distance": {}, "mds": {}}
+        self._snapshots: dict[int, dict[str, np.ndarray]] = {}
+        self._live: tuple[int, dict[str, np.ndarray]] | None = None
+        self._file = 0
+
+    def refresh(self) -> History:
+        """Look for new records and snapshots."""
+        file = self.run.records.poll().inode
+        if file != self._file:  # a trainer went back to its checkpoint: later steps may come out otherwise
+            self._file, self._snapshots, self._spectra = file, {}, {"distance": {}, "mds": {}}
+        self.steps = self.run.snapshot_steps()
+        return self
+
+    def at(self, step: int) -> dict[str, np.ndarray] | None:
+        """The last snapshot at or before a step."""
+        place = bisect_right(self.steps, step)
+        return self._snapshot(self.steps[max(0, place - 1)]) if self.steps else None
+
+    def newest(self) -> dict[str, np.ndarray] | None:
+        """The newest view: the last snapshot, or the live one if that is later."""
+        last = self.at(self.steps[-1]) if self.steps else None
+        try:
+            changed = (self.run.path / "live.safetensors").stat().st_mtime_ns
+        except OSError:
+            return last
+        if self._live is None or self._live[0] != changed:
+            live = self.run.live()
+            if live is None:
+                return last
+            self._live = (changed, live)
+        return self._live[1] if last is None or self._live[1]["step"] > last["step"] else last
+
+    def spectrum(self, form: str) -> tuple[np.ndarray, np.ndarray]:
+        """Steps `(s,)` and leading eigenvalues `(s, V, k)` of every snapshot."""
+        known = self._spectra[form]
+        for step in self.steps:
+            if step not in known:
+                values = self.run.snapshot_tensor(step, f"spectrum_{form}")
+                if values is not None:
+                    known[step] = values
+        steps = [step for step in self.steps if step in known]
+        values = np.stack([known[step] for step in steps]) if steps else np.zeros((0, len(self.run.config.members), 1))
+        return np.array(steps, dtype=np.float32), values
+
+    def gaps(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Steps `(s,)` and d_c, d_g, d_H of every record, `(s, variants, seeds)` each."""
+        scalars = self.run.records.scalars
+        shape = (len(scalars), len(self.run.config.variants), len(self.run.config.seeds))
+        steps = np.array([record["step"] for record in scalars], dtype=np.float32)
+        gaps = {name: np.array([record[name] for record in scalars], dtype=np.float32) for name in GAPS}
+        return steps, {name: values.reshape(shape) for name, values in gaps.items()}
+
+    def scores(self, step: int) -> Scores | None:
+        """The final scores at the end, else the last quick ones at or before a step."""
+        final = self.run.scores() if step >= self.run.config.steps else None
+        if final is not None:
+            return Scores(final[0]["step"], final, self.run.config.members, final[0]["n"])
+        records = self.run.records.scores
+        place = bisect_right([record["step"] for record in records], step)
+        if not place:
+            return None
+        last = records[place - 1]
+        return Scores(last["step"], last["scores"], self.run.config.members, last.get("n"))
+
+    def marks(self) -> list[dict]:
+        """Events worth a mark on the timeline, and each member's collapse, divergence or recovery."""
+        return [e for e in self.run.records.events if e["event"] not in ("launched", "queued", "started", "continued")]
+
+    def _snapshot(self, step: int) -> dict[str, np.ndarray] | None:
+        if step not in self._snapshots:
+            snapshot = self.run.snapshot(step)
+            if snapshot is None:
+                return None
+            self._snapshots = dict(list(self._snapshots.items())[-7:]) | {step: snapshot}
+        return self._snapshots[step]

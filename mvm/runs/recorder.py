@@ -1,0 +1,380 @@
+"""Drive a training and put all that it does into its run directory.
+
+    train(run)     lock, resume if there is a checkpoint, then for every step: record, show, save, obey
+
+What is written at which step depends on the config alone, never on a clock (but for the live view), and the draws of a
+step depend on the step alone. So a run that was killed at any moment continues from its last checkpoint, on a CPU to
+the very bits it would have had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from mvm.devices import peak_memory, use_cpu
+from mvm.errors import ConfigError, Diverged, Stopped
+from mvm.files import append_line, link, write_atomic, write_tensors
+from mvm.geometry.descriptors import DESCRIPTORS, two_diameter
+from mvm.geometry.spectrum import eigenvalues
+from mvm.runs.layout import frame_path
+from mvm.runs.run import Control, Run
+from mvm.runs.views import ImageView, PointView
+from mvm.training.experiment import Experiment, Step, fit
+
+__all__ = ["Diverged", "Recorder", "Stopped", "follow", "train"]
+
+LIVE_EVERY = 0.15  # seconds between live views, and at most an eighth of the time goes into them
+POLL = 0.05  # seconds between looks at control.json
+SPECTRUM_POINTS = 256
+SPECTRUM_SIZE = 10
+SCORES = 10  # quick scores over a run, of QUICK points; W2 of these finds the best generator
+QUICK = 512
+HUGE = 1e3  # standardised coordinates beyond this are a divergence
+COLLAPSED, SPREAD = 0.05, 0.10  # share of the reals' 2-diameter, in data space
+KEPT = 2**29  # bytes of checkpoints kept to fork from: of large networks, every few
+STATES = ("ok", "spread", "collapsed", "recovered", "diverged")  # of a member; ok: it has not spread yet
+
+
+def train(run: Run) -> Iterator[Step]:
+    """Train a run to its end in this process, yielding every step after it was recorded.
+
+    The caller holds the run's lock.
+
+    Raises:
+        ConfigError: data, device or checkpoint cannot be used.
+        Stopped: before the last step.
+    """
+    experiment = _experiment(run)
+    recorder = Recorder(run, experiment)
+    try:
+        try:
+            recorder.start()
+        finally:  # the others wait for it, also where this one is told to stop before its first step
+            experiment.share()
+        for step in fit(experiment):
+            recorder(step)
+            yield step
+    except Stopped:
+        experiment.agree(False)
+        raise
+    recorder.finish()
+
+
+def follow(run: Run) -> None:
+    """Train a run together with the process that records it, until that one ends it."""
+    experiment = _experiment(run)
+    experiment.share()
+    for _ in fit(experiment):
+        pass
+
+
+def _experiment(run: Run) -> Experiment:
+    use_cpu(run.config.threads)
+    return Experiment(run.config, run.data)
+
+
+class Recorder:
+    """Writes one experiment's records, views and checkpoints, and obeys its control file.
+
+    Args:
+        run: where to write.
+        experiment: what is trained; a checkpoint of the run is loaded into it by `start`.
+    """
+
+    def __init__(self, run: Run, experiment: Experiment) -> None:
+        self.run, self.experiment, self.config = run, experiment, run.config
+        self.member_count = len(run.config.members)
+        self.real = experiment.data.view.to(experiment.average)
+        self.noise = experiment.view_noise(len(self.real))
+        self.view = (ImageView if run.config.is_images else PointView)(experiment, self.noise)
+        self.real_spread = two_diameter(self.real)
+        self.record_every = run.config.every(run.config.records)
+        self.snapshot_every = run.config.every(run.config.snapshots)
+        self.checkpoint_every = run.config.every(run.config.checkpoints)
+        size = sum(tensor.nbytes for tensor in experiment.tensors().values())
+        self.keep_every = self.checkpoint_every * math.ceil(size * run.config.checkpoints / KEPT)
+        self.score_every = run.config.every(SCORES)
+        self.serial = 0
+        self.pause_at: int | None = None
+        self.state = ["ok"] * self.member_count
+        self.best: dict[str, Tensor] | None = None
+        self.seconds, self.clock = 0.0, time.perf_counter()
+        self.shown, self.show_cost, self.polled = 0.0, 0.0, 0.0
+        self._reference = None
+
+    # -- beginning and end -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Continue from the last checkpoint if there is one, else record the untrained state."""
+        run = self.run
+        (run.path / "snapshots").mkdir(exist_ok=True)
+        self.view.prepare(run)
+        resumed = (run.path / "checkpoint.safetensors").exists()
+        if resumed:
+            tensors = run.checkpoint()
+            self.experiment.load(tensors)
+            self.state = _states(tensors.get("state"), self.member_count)
+        records = run.records.poll()
+        if resumed or records.scalars or records.events:
+            self._rewind(self.experiment.step if resumed else -1)
+        device = torch.cuda.get_device_name() if self.experiment.device.type == "cuda" else "CPU"
+        self.event("resumed" if resumed else "started", device=device, time=time.time(), pid=os.getpid())
+        self.clock = time.perf_counter()
+        if not resumed:
+            self._record(None)
+            self._snapshot()
+            self.save()
+        if not run.kept_path(self.experiment.step).exists():  # one that was kept has the weights it was trained with
+            self._keep()
+        self._obey(self.experiment.step, self.experiment.step == self.config.steps)
+
+    def _rewind(self, step: int) -> None:
+        """Go back to the checkpoint's step: what is on disk of later ones may never happen now.
+
+        What happened to the trainers stays on record.
+        """
+        for later in (known for known in self.run.snapshot_steps() if known > step):
+            self.run.snapshot_path(later).unlink(missing_ok=True)
+            frame_path(self.run.path, later).unlink(missing_ok=True)
+        live = self.run.live()
+        if live and live["step"] > step:
+            (self.run.path / "live.safetensors").unlink(missing_ok=True)
+        for folder in (self.run.path, self.run.path / "snapshots", self.run.path / "checkpoints"):
+            for left in folder.glob(".*.safetensors.*"):
+                if f".{os.getpid()}." not in left.name:  # of a trainer that was killed while it wrote
+                    left.unlink(missing_ok=True)
+        records = self.run.records.poll()
+        kept = [e for e in records.events if e["step"] <= step or "time" in e]
+        self.serial = max((e["serial"] for e in kept if e["event"] == "weights"), default=0)
+        scalars = [r for r in records.scalars if r["step"] <= step]
+        scores = [r for r in records.scores if r["step"] <= step]
+        self.seconds = scalars[-1]["seconds"] if scalars else 0.0
+        path = self.run.path / "scalars.jsonl"
+        rewritten = path.with_name(".scalars.rewound")
+        rewritten.unlink(missing_ok=True)
+        rewritten.touch()
+        for record in sorted(kept + scalars + scores, key=lambda r: r["step"]):
+            append_line(rewritten, record)
+        rewritten.replace(path)
+        with contextlib.suppress(ValueError):
+            self.best = self.run.checkpoint(best=True)
+            later = self.best["step"] > step
+            if later.any():
+                self._take_best(later, torch.full_like(self.best["w2"], torch.inf))
+
+    def finish(self) -> None:
+        """Save the end, score it with all points, and say so."""
+        self.save()
+        self._keep()
+        if not (self.run.path / "scores.json").exists():
+            self._write_scores()
+        self.event("finished", time=time.time())
+
+    def _write_scores(self) -> None:
+        from mvm.runs.evaluate import score_run
+
+        self.experiment.exactly()
+        rows = score_run(self.run, experiment=self.experiment)
+        write_atomic(self.run.path / "scores.json", json.dumps(rows).encode())
+
+    # -- every step ------------------------------------------------------------------------------------------------
+
+    def __call__(self, step: Step) -> None:
+        """Record, show, score, save and obey, each when its step or moment has come."""
+        n, last = step.number, step.number == self.config.steps
+        if n % self.record_every == 0 or last:
+            self._record(step)
+        if n % self.snapshot_every == 0 or last:
+            self._snapshot()
+        elif time.perf_counter() - self.shown > max(LIVE_EVERY, 8 * self.show_cost):
+            self._show()
+        if n % self.score_every == 0 or last:
+            self._score()
+        if n % self.checkpoint_every == 0:
+            self.save()
+            self._keep()
+        if time.perf_counter() - self.polled > POLL or (self.pause_at is not None and n >= self.pause_at):
+            self._obey(n, last)
+
+    def _obey(self, step: int, last: bool) -> None:
+        control = self._wishes()
+        if last or control.pause_at is None or step < control.pause_at:
+            return
+        self._show()
+        self.save()
+        self.seconds += time.perf_counter() - self.clock
+        self.event("paused", time=time.time())
+        while control.pause_at is not None and step >= control.pause_at:
+            time.sleep(POLL)
+            control = self._wishes()
+        self.clock = time.perf_counter()
+        self.event("continued", time=time.time())
+
+    def _wishes(self) -> Control:
+        """Read control.json; apply new weights; leave if asked to."""
+        self.polled = time.perf_counter()
+        control = self.run.control()
+        self.pause_at = control.pause_at
+        if control.serial > self.serial:
+            self._reweight(control.weights, control.serial)
+        if control.stop:
+            self._show()
+            self.save()
+            self.event("stopped", time=time.time())
+            self.run.ask(stop=False)
+            name = self.run.name
+            raise Stopped(f"{name} stopped at step {self.experiment.step}; `python -m mvm resume {name}` continues it")
+        return control
+
+    def _reweight(self, weights: dict[str, float], serial: int) -> None:
+        """Take new weights, and save them before they go on record: no change lies past the last checkpoint."""
+        known = {f"weights.{name}": value for name, value in weights.items() if name in DESCRIPTORS}
+        self.experiment.method.reweight(self.config.with_changes(known))
+        self.serial = serial
+        self.save()
+        self.event("weights", weights=weights, serial=serial)
+
+    # -- what is written -------------------------------------------------------------------------------------------
+
+    def event(self, event: str, **details: object) -> None:
+        """Append one event at the present step."""
+        append_line(self._log, {"step": self.experiment.step, "event": event, **details})
+
+    @property
+    def _log(self) -> os.PathLike:
+        return self.run.path / "scalars.jsonl"
+
+    @torch.no_grad()
+    def _embed(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Fakes of the averaged generator, and embeddings of n real and n fake points: `(V, n, ·)` each."""
+        fake = self.experiment.generate(self.noise[:n])
+        return fake, self.experiment.embed(self.real[:n]), self.experiment.embed(fake)
+
+    @torch.no_grad()
+    def _record(self, step: Step | None) -> None:
+        """Losses of this step, and the three distances of the paper's Fig. 7 on the fixed view points."""
+        fake, real_embedding, fake_embedding = self._embed(SPECTRUM_POINTS)
+        names = {"d_c": "centroid", "d_g": "diameter", "d_H": "hausdorff"}
+        gaps = {short: DESCRIPTORS[name].gap(real_embedding, fake_embedding) for short, name in names.items()}
+        losses = {} if step is None else {"generator_loss": step.generator_loss, "metric_loss": step.metric_loss}
+        terms = {} if step is None else step.terms
+        seconds = self.seconds + time.perf_counter() - self.clock
+        cost = {"seconds": seconds, "memory": peak_memory(self.experiment.device)}
+        append_line(self._log, {"step": self.experiment.step, **cost, **losses, **terms, **gaps})
+        if step is not None:
+            self._watch(fake)
+
+    def _watch(self, fake: Tensor) -> None:
+        """Mark divergence and collapse when they begin, per member, and leave when all have diverged."""
+        finite = fake.isfinite().all(-1).all(-1) & (fake.abs().amax((-2, -1)) < HUGE)
+        spread = (two_diameter(fake) / self.real_spread).tolist()
+        for member, (variant, seed) in enumerate(self.config.members):
+            now = before = self.state[member]
+            if not finite[member]:
+                now = "diverged"
+            elif before == "diverged" or spread[member] > SPREAD:
+                now = "recovered" if before in ("collapsed", "diverged") else "spread" if before == "ok" else before
+            elif spread[member] < COLLAPSED and before in ("spread", "recovered"):
+                now = "collapsed"
+            if now != before:
+                self.state[member] = now
+                if now != "spread":
+                    self.event("member", member=member, variant=variant, seed=seed, what=now)
+        if not finite.any():
+            self.save()
+            self.event("diverged", time=time.time(), reason="every variant diverged")
+            kept = "the best generators are kept" if self.best else "too early for any generator worth keeping"
+            raise Diverged(f"{self.run.name} diverged at step {self.experiment.step}; {kept}")
+
+    @torch.no_grad()
+    def _snapshot(self) -> None:
+        """What the timeline keeps of this step: fakes, embeddings, spectra."""
+        fake, real_embedding, fake_embedding = self._embed(len(self.real))
+        near = real_embedding[:, :SPECTRUM_POINTS].cpu()  # a GPU decomposes small matrices one by one, and slowly
+        tensors = self._seen(self.view.tensors(fake)) | {
+            "real_embedding": real_embedding.float(),
+            "fake_embedding": fake_embedding.float(),
+            "spectrum_distance": eigenvalues(near, k=SPECTRUM_SIZE, form="distance").float(),
+            "spectrum_mds": eigenvalues(near, k=SPECTRUM_SIZE, form="mds").float(),
+        }
+        write_tensors(self.run.snapshot_path(self.experiment.step), tensors)
+        self.shown = time.perf_counter()
+
+    def _show(self) -> None:
+        """The live view between two snapshots: the fakes alone, which cost little."""
+        began = time.perf_counter()
+        fake = self.experiment.generate(self.noise[: self.view.live])
+        write_tensors(self.run.path / "live.safetensors", self._seen(self.view.tensors(fake)))
+        self.shown = time.perf_counter()
+        self.show_cost = self.shown - began
+
+    def _seen(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"step": torch.tensor(self.experiment.step)} | tensors
+
+    @torch.no_grad()
+    def _score(self) -> None:
+        """Quick scores of every member, and the best generator so far by them."""
+        from mvm.runs.evaluate import reference
+        from mvm.training.sampling import generated
+
+        if self._reference is None:
+            self._reference = reference(self.experiment.data, QUICK)
+        fakes = generated(self.experiment, self.experiment.view_noise(self._reference.size))
+        rows = [self._reference.score(fake) for fake in fakes]
+        append_line(self._log, {"step": self.experiment.step, "n": self._reference.size, "scores": rows})
+        found = [row[self._reference.criterion] for row in rows]
+        self._keep_best(torch.tensor([value if value is not None else torch.inf for value in found]))
+
+    def _keep_best(self, error: Tensor) -> None:
+        if self.best is None:
+            step = torch.zeros(self.member_count, dtype=torch.long)
+            self.best = {"step": step, "w2": torch.full_like(error, torch.inf)}
+            self.best |= {name: tensor.clone().cpu() for name, tensor in self._averages().items()}
+        better = error < self.best["w2"]
+        if better.any():
+            self._take_best(better, error)
+
+    def _take_best(self, members: Tensor, error: Tensor) -> None:
+        """Put the present averages of some members, `(V,)` bool, in the place of their best."""
+        self.best["w2"][members] = error[members]
+        self.best["step"][members] = self.experiment.step
+        for name, tensor in self._averages().items():
+            rows = self.experiment.rows(name, members)
+            self.best[name][rows] = tensor.detach().cpu()[rows]
+        write_tensors(self.run.path / "best.safetensors", self.best, durable=True)
+
+    def _averages(self) -> dict[str, Tensor]:
+        return {name: t for name, t in self.experiment.tensors().items() if name.startswith("average.")}
+
+    def save(self) -> None:
+        """Everything that an exact continuation needs."""
+        state = torch.tensor([STATES.index(state) for state in self.state])
+        tensors = self.experiment.tensors() | {"state": state}
+        write_tensors(self.run.path / "checkpoint.safetensors", tensors, durable=True)
+
+    def _keep(self) -> None:
+        """Keep the checkpoint just saved, to fork from: a second name of the same file costs no disk."""
+        step = self.experiment.step
+        if step % self.keep_every == 0 or step == self.config.steps:
+            target = self.run.kept_path(step)
+            target.parent.mkdir(exist_ok=True)
+            link(self.run.path / "checkpoint.safetensors", target)
+
+
+def _states(codes: Tensor | None, members: int) -> list[str]:
+    """What a checkpoint says of each member.
+
+    Raises:
+        ConfigError: it says nothing that can be read.
+    """
+    if codes is None or codes.shape != (members,) or not set(codes.tolist()) <= set(range(len(STATES))):
+        raise ConfigError("checkpoint does not fit its config: its state says nothing of these members")
+    return [STATES[code] for code in codes.tolist()]

@@ -1,0 +1,416 @@
+"""The paper's claims, each a measurement over seeds with a verdict (Dai & Hang 2021, sections 3.3 and 4).
+
+    both        both descriptors beat either alone                                       Fig. 6
+    spectrum    the spectrum of real embeddings becomes more uniform                     Fig. 5
+    gaps        d_c, d_g and d_H decrease and converge                                   Fig. 7
+    batch       results do not depend on the batch from 32 to 512, and fail at 1024      Table 2
+    straight    the learned metric straightens the manifold                              section 3.3
+    diameter    the paper's diameter term, against the published code's                  Eq. 1
+
+The trainings are ordinary runs under `checkpoints()/claims`, named after their settings: what is there is not trained
+again, an interrupted one is resumed, and the verdicts are read from what the runs have saved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mvm.config import Config
+from mvm.errors import RunError
+from mvm.files import checkpoints, lock_is_held, locked, write_atomic
+from mvm.geometry.spectrum import SPECTRUM_FORMS, uniformity
+from mvm.jobs.process import detached
+from mvm.runs.run import Run
+
+__all__ = ["CLAIMS", "RULE", "Claim", "Finding", "Plan", "findings", "launch", "shipped", "train"]
+
+RECIPES = ("stabilised", "paper")
+PUBLISHED = "centroid+distance_matrix"
+VARIANTS = ("centroid", "diameter", "both", PUBLISHED)
+SHIPPED = Path(__file__).with_name("claims.json")
+ENDED = ("finished", "diverged")  # the latter is a result too: no generator reached the data
+MOST = 0.8  # share of the seeds that makes an outcome
+ALIKE, FAILS = 1.5, 2.0  # factors between medians, of Table 2
+RULE = (
+    f"A line holds if what it says is so for at least {MOST:.0%} of its seeds (Table 2: if the medians of 32 to 512 "
+    f"differ by a factor of at most {ALIKE:g}, and if that of 1024 is at least {FAILS:g} times theirs); a claim holds "
+    "for a recipe if all of its lines hold, does not hold if none does, and is mixed otherwise."
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which trainings the verdicts rest on.
+
+    Attributes:
+        steps: of each training.
+        seeds: how many.
+        batches: sizes that Table 2 is measured at, on the first manifold.
+        manifolds: where the others are.
+    """
+
+    steps: int = 2000
+    seeds: int = 5
+    batches: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
+    manifolds: tuple[str, ...] = ("circle", "swiss_roll")
+
+    @classmethod
+    def quick(cls) -> Plan:
+        """A short form, to see it work: too short for a verdict that means anything."""
+        return cls(steps=200, seeds=1, batches=(256, 1024), manifolds=("circle",))
+
+    @cached_property
+    def trials(self) -> dict[tuple[str, str, int], Config]:
+        """Config of every training by (recipe, manifold, batch)."""
+        trials = {}
+        for recipe in RECIPES:
+            for data in self.manifolds:
+                trials[recipe, data, 0] = self._config(recipe, data, variants=VARIANTS)
+            for batch in self.batches:
+                config = self._config(recipe, self.manifolds[0], variants=("both",), batch=batch)
+                trials[recipe, self.manifolds[0], batch] = config
+        return trials
+
+    def _config(self, recipe: str, data: str, **values: Any) -> Config:
+        small = {"steps": self.steps, "snapshots": 20, "view_points": 256, "checkpoints": 4, "records": 400}
+        return Config.make(data=data, recipe=recipe, seeds=tuple(range(self.seeds)), **small | values)
+
+    @cached_property
+    def names(self) -> dict[tuple[str, str, int], str]:
+        """Folder of every training's run; another config has another."""
+        names = {}
+        for (recipe, data, batch), config in self.trials.items():
+            digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:8]
+            names[recipe, data, batch] = f"{data}-{recipe}{f'-batch{batch}' if batch else ''}-{digest}"
+        return names
+
+    def path(self, trial: tuple[str, str, int]) -> Path:
+        """Where the run of a trial lies."""
+        return checkpoints() / "claims" / self.names[trial]
+
+    def runs(self) -> dict[tuple[str, str, int], Run]:
+        """The runs that exist, finished or not."""
+        existing = {}
+        for trial in self.trials:
+            try:
+                existing[trial] = Run(self.path(trial))
+            except RunError:
+                continue
+        return existing
+
+    def progress(self) -> float:
+        """Share of all steps done; a training that has ended has none left."""
+        found = [run.status() for run in self.runs().values()]
+        done = sum(self.steps if status.state in ENDED else status.step for status in found)
+        return done / (self.steps * len(self.trials))
+
+    def being_measured(self) -> bool:
+        """Whether a process is at it."""
+        return lock_is_held(checkpoints() / "claims" / "lock")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was measured of one claim.
+
+    Attributes:
+        claim: its name in `CLAIMS`.
+        verdicts: "holds", "does not hold" or "mixed" by recipe; empty while nothing is measured.
+        rows: the numbers, one dict per line of its table; "holds" is that line's outcome.
+    """
+
+    claim: str
+    verdicts: dict[str, str] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim.
+
+    Attributes:
+        title: what the paper says.
+        source: where it says it.
+        measure: how it is judged here.
+        rows: lines of its table from (recipe, manifold, batch) -> finished run.
+    """
+
+    title: str
+    source: str
+    measure: str
+    rows: Callable[[dict[tuple[str, str, int], Run]], Iterator[dict[str, Any]]]
+
+
+# -- from runs to rows -------------------------------------------------------------------------------------------------
+
+
+def _ablations(runs: dict[tuple[str, str, int], Run]) -> Iterator[tuple[dict[str, Any], Run]]:
+    for (recipe, data, batch), run in runs.items():
+        if not batch:
+            yield {"recipe": recipe, "data": data}, run
+
+
+def _score(run: Run, variant: str, key: str) -> np.ndarray:
+    """A final score of every seed; infinite where it has none because it diverged."""
+    values = [row[key] for row in run.scores() or [] if row["variant"] == variant] or [None] * len(run.config.seeds)
+    return np.array([np.inf if value is None else value for value in values])
+
+
+def _members(run: Run, variant: str) -> list[int]:
+    return [i for i, (name, _) in enumerate(run.config.members) if name == variant]
+
+
+def _both(runs: dict) -> Iterator[dict[str, Any]]:
+    for row, run in _ablations(runs):
+        ratios = {variant: _score(run, variant, "w2_ratio") for variant in ("centroid", "diameter", "both")}
+        better = ratios["both"] < np.minimum(ratios["centroid"], ratios["diameter"])
+        medians = {f"W₂ / floor, {variant}": _median(values) for variant, values in ratios.items()}
+        yield row | medians | _seeds(better, "both is best")
+
+
+def _spectrum(runs: dict) -> Iterator[dict[str, Any]]:
+    for row, run in _ablations(runs):
+        steps = run.snapshot_steps()
+        first, last = run.snapshot(steps[0]), run.snapshot(steps[-1])
+        for form in SPECTRUM_FORMS:
+            before, after = (
+                uniformity(torch.from_numpy(snapshot[f"spectrum_{form}"][_members(run, "both")])).numpy()
+                for snapshot in (first, last)
+            )
+            values = {"spectrum": form, "before": _median(before), "after": _median(after)}
+            yield row | values | _seeds(after > before, "more uniform")
+
+
+def _gaps(runs: dict) -> Iterator[dict[str, Any]]:
+    for row, run in _ablations(runs):
+        scalars, members = run.records.poll().scalars, _members(run, "both")
+        for gap in ("d_c", "d_g", "d_H"):
+            series = np.array([[record[gap][m] for m in members] for record in scalars], dtype=float)
+            early, late = series[: max(1, len(series) // 10)], series[-max(1, len(series) // 10) :]
+            with np.errstate(invalid="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # members that diverged are NaN, as is the result
+                start, end = np.nanmedian(early, axis=0), np.nanmedian(late, axis=0)
+                wobble = np.ptp(late, axis=0) / np.ptp(series, axis=0)
+            values = {"gap": gap, "first tenth": _median(start), "last tenth": _median(end), "wobble": _median(wobble)}
+            yield row | values | _seeds((end < start) & (wobble < 0.1), "less, and settled")
+
+
+def _batch(runs: dict) -> Iterator[dict[str, Any]]:
+    for recipe in RECIPES:
+        medians = {
+            batch: float(np.median(_score(run, "both", "w2_ratio")))  # inf where a training diverged
+            for (own, _, batch), run in runs.items()
+            if own == recipe and batch
+        }
+        small = {batch: value for batch, value in medians.items() if batch <= 512}
+        if not small or 1024 not in medians:
+            continue
+        values = {"recipe": recipe} | {f"batch {batch}": _finite(value) for batch, value in medians.items()}
+        usual = statistics.median(small.values())
+        spread = max(small.values()) / min(small.values())  # not a number, and no limit met, where all diverged
+        fails = medians[1024] / usual if usual < math.inf else 1.0  # it fails no more than they did
+        yield values | {"part": "32 to 512 alike", "factor": _finite(spread), "holds": spread <= ALIKE}
+        yield values | {"part": "1024 fails", "factor": _finite(fails), "holds": fails >= FAILS}
+
+
+def _straight(runs: dict) -> Iterator[dict[str, Any]]:
+    for row, run in _ablations(runs):
+        names = {"trained": "", "untrained": "_initial", "Euclidean": "_euclidean"}
+        ranks = {label: _score(run, "both", f"geodesic_spearman{suffix}") for label, suffix in names.items()}
+        better = (ranks["trained"] > ranks["untrained"]) & (ranks["trained"] > ranks["Euclidean"])
+        medians = {f"rank correlation, {label}": _median(values) for label, values in ranks.items()}
+        yield row | medians | _seeds(better & np.isfinite(ranks["trained"]), "straighter")
+
+
+def _diameter(runs: dict) -> Iterator[dict[str, Any]]:
+    for row, run in _ablations(runs):
+        paper, published = (_score(run, variant, "w2_ratio") for variant in ("both", PUBLISHED))
+        medians = {"W₂ / floor, paper's term": _median(paper), "W₂ / floor, published term": _median(published)}
+        yield row | medians | _seeds(paper < published, "paper's is better")
+
+
+def _median(values: np.ndarray) -> float | None:
+    return _finite(float(np.median(values)))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _seeds(outcome: np.ndarray, words: str) -> dict[str, Any]:
+    return {words: f"{int(outcome.sum())} of {len(outcome)} seeds", "holds": bool(outcome.mean() >= MOST)}
+
+
+CLAIMS: dict[str, Claim] = {
+    "both": Claim(
+        "Both descriptors together beat either alone",
+        "Fig. 6",
+        "W₂ / floor of both below that of centroid only and of 2-diameter only, seed by seed",
+        _both,
+    ),
+    "spectrum": Claim(
+        "The spectrum of the real embeddings becomes more uniform",
+        "Fig. 5",
+        "uniformity: Shannon entropy of the ten leading eigenvalues of 256 real points, over log 10, before and after "
+        "training with both, in both readings of “distance matrix”",
+        _spectrum,
+    ),
+    "gaps": Claim(
+        "d_c, d_g and d_H decrease and converge",
+        "Fig. 7",
+        "median of the last tenth of the training below that of the first, and the range over the last tenth below a "
+        "tenth of the whole range (wobble), on fixed view points, both descriptors",
+        _gaps,
+    ),
+    "batch": Claim(
+        "The batch does not matter from 32 to 512, and 1024 fails",
+        "Table 2 (there: FID of images)",
+        f"W₂ / floor on the circle with both: largest over smallest at most {ALIKE:g}; that of 1024 at least {FAILS:g} "
+        "times the median",
+        _batch,
+    ),
+    "straight": Claim(
+        "The learned metric straightens the manifold",
+        "section 3.3",
+        "Spearman correlation of the distance with the true geodesic: trained above untrained and above Euclidean",
+        _straight,
+    ),
+    "diameter": Claim(
+        "The paper's diameter term is better than its published code's",
+        "Eq. 1; not claimed there: the two differ",
+        "W₂ / floor with centroid + 2-diameter below that with centroid + distance matrix, seed by seed",
+        _diameter,
+    ),
+}
+
+
+# -- measuring ---------------------------------------------------------------------------------------------------------
+
+
+def findings(plan: Plan) -> list[Finding]:
+    """Every claim's verdict from the finished runs of a plan; claims without such runs have none."""
+    finished = {trial: run for trial, run in plan.runs().items() if run.status().state in ENDED}
+    return [_finding(name, list(claim.rows(finished))) for name, claim in CLAIMS.items()]
+
+
+def _finding(name: str, rows: list[dict[str, Any]]) -> Finding:
+    verdicts = {}
+    for recipe in RECIPES:
+        outcomes = [row["holds"] for row in rows if row["recipe"] == recipe]
+        if outcomes:
+            verdicts[recipe] = "holds" if all(outcomes) else "mixed" if any(outcomes) else "does not hold"
+    return Finding(name, verdicts, rows)
+
+
+def train(plan: Plan, *, processes: int, on_progress: Callable[[float], None] = lambda share: None) -> None:
+    """Train what a plan still lacks, some processes at a time.
+
+    Args:
+        plan: which trainings.
+        processes: how many at once.
+        on_progress: called twice a second with the share of all steps done.
+
+    Raises:
+        RunBusy: another process measures the claims.
+        RunError: a training failed or was stopped; what is done is kept.
+    """
+    folder = checkpoints() / "claims"
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / "lock", busy="claims: another process is measuring them; wait for it, or end it first"):
+        _stop_wish().unlink(missing_ok=True)
+        missing = [trial for trial in plan.trials if not _is_finished(plan.path(trial))]
+        # the long ones first, so that no process waits for a last one alone
+        missing.sort(key=lambda trial: -(trial[2] or 2000))
+        with ThreadPoolExecutor(processes) as pool:
+            waiting = [pool.submit(_train, plan.trials[trial], plan.path(trial)) for trial in missing]
+            try:
+                while not all(done.done() for done in waiting):
+                    on_progress(plan.progress())
+                    if _stop_wish().exists():
+                        raise RunError("claims: stopped; what is done is kept, and the same command goes on")
+                    if failed := next((d for d in waiting if d.done() and d.exception()), None):
+                        raise failed.exception()
+                    time.sleep(0.5)
+                for done in waiting:
+                    done.result()
+            except BaseException:
+                for done in waiting:
+                    done.cancel()
+                while not all(done.done() for done in waiting):  # one that has just been started hears nothing yet
+                    for run in plan.runs().values():
+                        if run.alive():
+                            run.ask(stop=True)
+                    time.sleep(0.2)
+                raise
+    on_progress(plan.progress())
+
+
+def stop() -> None:
+    """Ask the process that measures the claims to end; what is done is kept."""
+    write_atomic(_stop_wish(), b"")
+
+
+def _stop_wish() -> Path:
+    return checkpoints() / "claims" / "stop"
+
+
+def launch(*, processes: int) -> None:
+    """Train what `Plan()` still lacks in a process of its own that outlives this one; returns once it is at it."""
+    folder = checkpoints() / "claims"
+    folder.mkdir(parents=True, exist_ok=True)
+    process = detached(["claims", "--processes", str(processes)], log=folder / "claims.log")
+    while process.poll() is None and not Plan().being_measured():
+        time.sleep(0.1)
+
+
+def _is_finished(path: Path) -> bool:
+    try:
+        return Run(path).status().state in ENDED
+    except RunError:
+        return False
+
+
+def _train(config: Config, path: Path) -> None:
+    if not (path / "config.json").exists():
+        Run.create(config, path=path)
+    command = [sys.executable, "-m", "mvm", "train", "--run", str(path)]
+    on_the_cpu = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # many at once, of small networks
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | on_the_cpu)
+    if not _is_finished(path):
+        state, words = Run(path).status().state, (done.stderr.strip().splitlines() or [""])[-1]
+        raise RunError(f"claims: {path.name} is {state}{': ' + words if words else ''}; the same command goes on")
+
+
+def to_json(found: list[Finding], plan: Plan, device: str) -> str:
+    """Findings with what they rest on."""
+    return json.dumps({"plan": asdict(plan), "device": device, "findings": [asdict(f) for f in found]}, indent=1)
+
+
+def shipped() -> tuple[list[Finding], dict[str, Any]]:
+    """The findings that come with the repository, and what they rest on: {"plan": ..., "device": ...}.
+
+    Returns:
+        No findings where the file is not there or not readable.
+    """
+    try:
+        content = json.loads(SHIPPED.read_text(encoding="utf-8"))
+        return [Finding(**values) for values in content.pop("findings")], content
+    except (OSError, ValueError, TypeError, KeyError):
+        return [], {}

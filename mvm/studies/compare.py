@@ -1,0 +1,408 @@
+"""Runs side by side, honestly: the same axis, every seed in sight, each score over its floor.
+
+series_of(runs)       what is told apart: variants, and what else differs; runs that differ in seeds are pooled
+curves(...)           median and quartiles over a series' seeds, of any recorded quantity, on a common axis
+differences(runs)     settings that are not the same in all
+matrix(...)           score over floor by descriptor set and data, with the spread of the seeds
+scoreboard(...)       last scores of each series, beside those of a baseline
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mvm.config import FACES, OF_DATA
+from mvm.geometry.descriptors import DESCRIPTORS
+from mvm.look.palette import title_of, variant_colours
+from mvm.runs.fork import origin
+from mvm.runs.history import GAPS, History, Scores, middle
+from mvm.runs.run import Run
+from mvm.scoring.images import describe
+from mvm.scoring.points import SCORES
+from toy_manifolds import MANIFOLDS
+
+__all__ = [
+    "AXES",
+    "Curve",
+    "Series",
+    "beside",
+    "curves",
+    "data_title",
+    "differences",
+    "in_words",
+    "main_score",
+    "matrix",
+    "other_scores",
+    "over_floor",
+    "qualities",
+    "quality",
+    "quantities",
+    "scoreboard",
+    "series_of",
+]
+
+AXES = {
+    "step": "training step",
+    "share": "share of the run",
+    "seconds": "training time (s)",
+    "examples": "examples seen",
+}
+NO_DIFFERENCE = {  # settings that do not change what is learned: runs that differ in no others are pooled
+    "variants", "seeds", "device", "threads", "records", "snapshots", "checkpoints", "view_points",
+}  # fmt: skip
+SAID_FIRST = ("data", "recipe", "batch")  # a method is told by its variants
+GAP_LABELS = {"d_c": "d_c, centroid gap", "d_g": "d_g, 2-diameter gap", "d_H": "d_H, Hausdorff distance"}
+TOLD = ("precision", "recall", "coverage", "density", "distance_mean", "geodesic_spearman")
+QUARTILES = (0.25, 0.5, 0.75)
+MOST_PLACES = 400  # on a common axis
+HUGE = 1e300  # stands for infinity where one value is weighed against another
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is drawn in one colour, or in one panel.
+
+    Attributes:
+        title: as a legend has it.
+        colour: of it.
+        members: (run's place among the runs, member of its variant axis).
+        variant: of all members.
+        number: which of the series of this variant.
+    """
+
+    title: str
+    colour: str
+    members: list[tuple[int, int]] = field(default_factory=list)
+    variant: str = ""
+    number: int = 0
+
+
+def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
+    """Variants, and what else differs, in the order of their first appearance.
+
+    Args:
+        runs: one or more.
+        but: settings that tell no series apart.
+    """
+    but = tuple(but)
+    flats = [run.config.flat() for run in runs]
+    hidden = NO_DIFFERENCE | set(but)
+    names = dict.fromkeys(name for flat in flats for name in flat)
+    keys = [name for name in names if name not in hidden and len({repr(flat.get(name)) for flat in flats}) > 1]
+    found: dict[tuple, list[tuple[int, int]]] = {}
+    seen: dict[tuple, int] = {}
+    for place, (run, flat) in enumerate(zip(runs, flats, strict=True)):
+        what = tuple(repr(flat.get(key)) for key in keys)
+        for member, (variant, seed) in enumerate(run.config.members):
+            one = (variant, what, seed, *(repr(flat.get(key)) for key in but))
+            copy = seen[one] = seen.get(one, -1) + 1  # a seed counts once
+            found.setdefault((variant, what, copy), []).append((place, member))
+    titles = []
+    for (variant, *_), members in found.items():
+        alike = [flats[others[0][0]] for (other, *_), others in found.items() if other == variant]
+        said = [key for key in SAID_FIRST if key in keys]
+        said = said or [key for key in keys if len({repr(flat.get(key)) for flat in alike}) > 1]
+        words = [_said(key, flats[members[0][0]].get(key)) for key in said[:2]]
+        titles.append(", ".join([title_of(variant), *words]))
+    first = [runs[members[0][0]].name for members in found.values()]
+    titles = [f"{t} ({name})" if titles.count(t) > 1 else t for t, name in zip(titles, first, strict=True)]
+    variants = [variant for variant, *_ in found]
+    numbers = [variants[:place].count(variant) for place, variant in enumerate(variants)]
+    parts = zip(titles, variant_colours(variants), found.values(), variants, numbers, strict=True)
+    return [Series(*each) for each in parts]
+
+
+def _said(key: str, value: Any) -> str:
+    """A setting in few words."""
+    group, _, name = key.rpartition(".")
+    if group == "weights":
+        return f"{DESCRIPTORS[name].title.lower()} × {value:g}"
+    if key in ("data", "recipe"):
+        return Path(str(value)).stem.replace("_", " ").replace("$", r"\$") + (" recipe" if key == "recipe" else "")
+    return f"{name.replace('_', ' ')} {value}"
+
+
+def data_title(data: str) -> str:
+    """What tables call the data that a config names."""
+    name = Path(data).name
+    return MANIFOLDS[name].title if name in MANIFOLDS else "Toy faces" if name == FACES else name
+
+
+def _data_titles(datas: Iterable[str]) -> dict[str, str]:
+    """Titles that tell them apart: of two files of one name, the paths."""
+    titles = {data: data_title(data) for data in datas}
+    shared = [*titles.values()]
+    return {data: title if shared.count(title) == 1 else data for data, title in titles.items()}
+
+
+# -- curves ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One series over training.
+
+    Attributes:
+        series: whose.
+        x: places on the axis, ascending `(s,)`.
+        low, middle, high: quartiles and median over its members; NaN where none has a value.
+        members: how many.
+    """
+
+    series: Series
+    x: np.ndarray
+    low: np.ndarray
+    middle: np.ndarray
+    high: np.ndarray
+    members: int
+
+
+def quantities(runs: Sequence[Run]) -> dict[str, str]:
+    """What can be drawn over training of any of these runs: labels by key."""
+    found = dict(GAP_LABELS)
+    for run in runs:
+        records = run.records.poll()
+        for row in records.scores[-1]["scores"] if records.scores else ():
+            found |= {key: label_of(key) for key, value in row.items() if value is not None}
+        for record in records.scalars[-1:]:
+            found |= {key: key.replace("_", " ") for key in record if isinstance(record[key], list) and key not in GAPS}
+    return {key: label for key, label in found.items() if not key.endswith("_floor")}
+
+
+def label_of(key: str) -> str:
+    """What a score is called; its key where nothing is known of it."""
+    try:
+        return SCORES[key].label if key in SCORES else describe(key).label
+    except KeyError:
+        return key
+
+
+def curves(runs: Sequence[Run], quantity: str, *, axis: str = "step") -> list[Curve]:
+    """A recorded quantity over training, one curve for each series that has it.
+
+    Args:
+        runs: one or more.
+        quantity: a key of `quantities`.
+        axis: of `AXES`. Members whose records lie at other places are interpolated between their own, never beyond.
+    """
+    drawn = []
+    for series in series_of(runs):
+        lines = [_line(runs[place], member, quantity, axis) for place, member in series.members]
+        lines = [(x, y) for x, y in lines if len(x)]
+        if lines:
+            x, values = _aligned(lines)
+            drawn.append(Curve(series, x, *_quartiles(values), members=len(lines)))
+    return drawn
+
+
+def _line(run: Run, member: int, quantity: str, axis: str) -> tuple[np.ndarray, np.ndarray]:
+    """One member's places and finite values."""
+    records = run.records.poll()
+    scalars = [r for r in records.scalars if quantity in r]
+    source = scalars or [r for r in records.scores if quantity in r["scores"][member]]
+    values = [r[quantity][member] if scalars else r["scores"][member][quantity] for r in source]
+    steps = np.array([r["step"] for r in source], dtype=float)
+    y = np.array([np.nan if value is None else value for value in values], dtype=float)
+    if axis == "share":
+        x = steps / run.config.steps
+    elif axis == "examples":
+        x = steps * run.config.batch
+    elif axis == "seconds":
+        known = [(r["step"], r["seconds"]) for r in records.scalars]
+        x = np.interp(steps, *np.array(known, dtype=float).T) if known else steps[:0]
+    else:
+        x = steps
+    keep = np.isfinite(y[: len(x)])
+    return x[keep], y[: len(x)][keep]
+
+
+def _aligned(lines: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Every line at common places `(s,)`, `(lines, s)`; NaN outside its own range."""
+    if all(np.array_equal(x, lines[0][0]) for x, _ in lines):
+        return lines[0][0], np.stack([y for _, y in lines])
+    places = np.unique(np.concatenate([x for x, _ in lines]))
+    if len(places) > MOST_PLACES:
+        places = np.linspace(places[0], places[-1], MOST_PLACES)
+    return places, np.stack([np.interp(places, x, y, left=np.nan, right=np.nan) for x, y in lines])
+
+
+def _quartiles(values: np.ndarray) -> np.ndarray:
+    """Quartiles and median over rows, `(3, s)`; of those that are numbers."""
+    ordered = np.sort(values, axis=0)  # NaN last
+    count = np.isfinite(ordered).sum(0)
+    columns = np.arange(values.shape[1])
+    result = []
+    for quantile in QUARTILES:
+        place = quantile * np.maximum(count - 1, 0)
+        low = np.floor(place).astype(int)
+        high = np.minimum(low + 1, np.maximum(count - 1, 0))
+        result.append(ordered[low, columns] + (place - low) * (ordered[high, columns] - ordered[low, columns]))
+    return np.stack(result)
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Settings that are not the same in all runs, and what happened to them by hand: one word per run, by name.
+
+    A setting that has no part in a run, of another method or of networks for other data, is a dash.
+    """
+    flats = [run.config.flat(used=True) for run in runs]
+    table = {}
+    for name in runs[0].config.flat():
+        words = [_word(flat[name]) if name in flat else None for flat in flats]
+        if len({*words} - {None}) > 1:
+            table[name] = [word or "–" for word in words]
+    moved = [[e for e in run.records.poll().events if e["event"] == "weights"] for run in runs]
+    if any(moved):
+        table["weights moved while training"] = [
+            "; ".join(f"step {e['step']}: " + ", ".join(f"{k} {v:g}" for k, v in e["weights"].items()) for e in events)
+            or "–"
+            for events in moved
+        ]
+    origins = [origin(run) for run in runs]
+    if any(origins):
+        table["forked from"] = [found.place if found else "–" for found in origins]
+    return table
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return " ".join(map(str, value))
+    if isinstance(value, dict):
+        return " ".join(f"{key} {item}" for key, item in value.items()) or "–"
+    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+# -- scores ------------------------------------------------------------------------------------------------------------
+
+
+def main_score(keys: Iterable[str]) -> str | None:
+    """The score that stands for a generator: W₂ over its floor of points, of pictures a Fréchet distance."""
+    return next((key for key in keys if key == "w2_ratio" or key.endswith(".fd")), None)
+
+
+def beside(row: dict[str, Any], name: str) -> str:
+    """The key of a score of the main one's kind: of pictures, by the same features."""
+    return "".join((main_score(row) or "").rpartition(".")[:2]) + name
+
+
+def other_scores(runs: Iterable[Run]) -> list[str]:
+    """Keys of those that are told beside the main one."""
+    rows = [row for run in runs if (scores := last_scores(run)) for row in scores.rows]
+    keys = [key for name in TOLD for row in rows if row.get(key := beside(row, name)) is not None]
+    return list(dict.fromkeys(keys))
+
+
+def quality(row: dict[str, Any]) -> tuple[str, float | None]:
+    """The main score over its floor, and what to call that."""
+    key = main_score(row)
+    return ("none", None) if key is None else (f"{key.removesuffix('_ratio')}_ratio", over_floor(row, key))
+
+
+def _standing(row: dict[str, Any]) -> float | None:
+    """The quality; infinite for a generator that diverged and has none, so that survivors do not stand for all."""
+    key = main_score(row)
+    return np.inf if key is not None and row[key] is None else quality(row)[1]
+
+
+def qualities(scores: Scores) -> dict[str, float]:
+    """The median quality of each variant that has one; infinite where half of its seeds have diverged."""
+    variants = dict.fromkeys(variant for variant, _ in scores.members)
+    found = {variant: middle(_standing(row) for row in scores.of_variant(variant)) for variant in variants}
+    return {variant: value for variant, value in found.items() if value is not None}
+
+
+def in_words(quality: float) -> str:
+    """A quality of `scoreboard` or `matrix` as a person reads it."""
+    return "diverged" if np.isinf(quality) else f"{quality:.3g}"
+
+
+def over_floor(row: dict[str, Any], key: str) -> float | None:
+    """A score over its floor; a ratio as it is; None where one of them is not known or the floor is zero."""
+    if key.endswith("_ratio"):
+        return row.get(key)
+    value, floor = row.get(key), row.get(f"{key}_floor")
+    return None if value is None or not floor else value / floor
+
+
+def last_scores(run: Run) -> Scores | None:
+    """The final scores, else the last quick ones."""
+    run.records.poll()
+    return History(run).scores(run.config.steps)
+
+
+def scoreboard(runs: Sequence[Run], *, keys: Sequence[str] = (), baseline: Run | None = None) -> pd.DataFrame:
+    """Last scores of each series: medians, and of the first the quartiles.
+
+    Args:
+        runs: one or more.
+        keys: scores to show beside the quality of `quality`.
+        baseline: what the quality is compared with: its same variant, else its last; NaN where the data are others.
+
+    Returns:
+        series, seeds, step, quality, low, high, one column per key, and against: quality / the baseline's − 1. The
+        quality of a seed that diverged is infinite; the other scores are NaN where half of the seeds have diverged.
+    """
+    scored = [last_scores(run) for run in runs]
+    base_scores = last_scores(baseline) if baseline is not None else None
+    against = qualities(base_scores) if base_scores is not None else {}
+    rows = []
+    for series in series_of(runs):
+        known = [(scored[place], member) for place, member in series.members if scored[place] is not None]
+        found = [scores.rows[member] for scores, member in known]
+        values = np.array([min(value, HUGE) for row in found if (value := _standing(row)) is not None])
+        row = {"series": series.title, "seeds": len(series.members), "step": max((s.step for s, _ in known), default=0)}
+        low, middle, high = np.quantile(values, QUARTILES) if len(values) else (np.nan,) * 3
+        row |= {"quality": middle, "low": low, "high": high}
+        row |= {key: np.inf for key in ("quality", "low", "high") if row[key] > HUGE / 100}
+        for key in keys:
+            numbers = [one[key] for one in found if one.get(key) is not None]
+            row[key] = float(np.median(numbers)) if 2 * len(numbers) > len(found) else np.nan
+        place, member = series.members[0]
+        variant = runs[place].config.members[member][0]
+        base = against.get(variant, next(reversed(against.values()), np.nan))
+        if baseline is not None and _data_of(baseline) != _data_of(runs[place]):
+            base = np.nan
+        change = row["quality"] / base - 1 if np.isfinite(base) else np.nan
+        rows.append(row | {"against": change})
+    return pd.DataFrame(rows)
+
+
+def _data_of(run: Run) -> list[Any]:
+    return [getattr(run.config, name) for name in OF_DATA]
+
+
+def matrix(runs: Sequence[Run]) -> pd.DataFrame:
+    """The ablation matrix: what is matched (rows) by data (columns), a score over its floor, seeds as spread.
+
+    Runs that differ in more than data and seeds have rows of their own, as they are series of their own.
+
+    Args:
+        runs: any; those without scores are left out.
+
+    Returns:
+        One row per cell: what, data, median, low, high (the extremes) and n, seeds over all runs. The quality of a seed
+        that diverged is infinite.
+    """
+    scored = [(run, scores) for run in runs if (scores := last_scores(run))]
+    cells: dict[tuple[str, str], list[float]] = {}
+    for series in series_of([run for run, _ in scored], but=("data",)):
+        for place, member in series.members:
+            run, scores = scored[place]
+            value = _standing(scores.rows[member])
+            if value is not None:
+                cells.setdefault((series.title, run.config.data), []).append(value)
+    titles = _data_titles([data for _, data in cells])
+    rows = [
+        {"what": what, "data": titles[data], "median": float(np.median(v)), "low": min(v), "high": max(v), "n": len(v)}
+        for (what, data), v in cells.items()
+    ]
+    return pd.DataFrame(rows, columns=["what", "data", "median", "low", "high", "n"])

@@ -1,0 +1,206 @@
+"""All runs at a glance, in the time of one: what each of their files says is read once, and again when a file changed.
+
+    checkpoints/.index.json     what was read, by folder, with sizes and times of the files it was read from
+
+The cache may be deleted, damaged or out of date at any time: what it lacks is read anew. Whether a trainer is alive is
+looked at every time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mvm.errors import RunError
+from mvm.files import checkpoints, lock_is_held, write_atomic
+from mvm.runs.events import STATE_OF_EVENT, lost_in_words, state_of
+from mvm.runs.fork import origin
+from mvm.runs.history import Scores
+from mvm.runs.library import run_folders
+from mvm.runs.run import Run
+from mvm.studies.compare import beside, data_title, qualities
+
+__all__ = ["SORTS", "Summary", "summaries", "unreadable"]
+
+FILES = ("config.json", "scalars.jsonl", "scores.json", "note.txt", "fork.json")  # that a summary is made of
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run in a table.
+
+    Attributes:
+        name: of the run.
+        status: as `mvm.runs.run.Status.state`.
+        step, steps: done and wanted.
+        data, method, recipe, variants, seeds, batch: of its config.
+        title: what tables call the data.
+        images: whether it is on pictures.
+        quality: score over floor (W₂ of points, a Fréchet distance of pictures) of its best variant, the seeds' median.
+        best: which variant that is.
+        final: whether they are a finished run's; those of a training are of fewer samples, whose floor is another.
+        coverage, recall: of that variant.
+        created: seconds since the epoch.
+        seconds: of training.
+        device: that it was trained on last.
+        note: what a person has written about it.
+        fork_of: name of the run that it was forked from, and the step.
+        reason: why it failed.
+        lost: how many of its generators are diverged or collapsed, in words; empty if none.
+    """
+
+    name: str
+    status: str
+    step: int
+    steps: int
+    data: str
+    title: str
+    method: str
+    recipe: str
+    variants: list[str]
+    seeds: list[int]
+    batch: int
+    images: bool
+    quality: float | None
+    best: str | None
+    final: bool
+    coverage: float | None
+    recall: float | None
+    created: float
+    seconds: float
+    device: str | None
+    note: str
+    fork_of: str | None
+    reason: str | None
+    lost: str
+
+    def matches(self, words: str) -> bool:
+        """Whether every word is found in something that the table says, in any case."""
+        text = " ".join(map(str, asdict(self).values())).lower()
+        return all(word in text for word in words.lower().split())
+
+
+SORTS = tuple(field.name for field in fields(Summary))
+READ = {*SORTS, "event"} - {"name", "status"}  # what is kept of a run: its folder has the name, its lock the status
+
+
+def summaries() -> list[Summary]:
+    """Every readable run under `checkpoints()`, newest first."""
+    rows = [_summary(checkpoints() / name, row) for name, row in _read().items() if isinstance(row, dict)]
+    return sorted(rows, key=lambda row: row.created, reverse=True)
+
+
+def unreadable() -> dict[str, str]:
+    """Why each of the other runs there cannot be read, by its name."""
+    return {name: row for name, row in _read().items() if isinstance(row, str)}
+
+
+def _read() -> dict[str, dict | str]:
+    """What the files of each run say, or why they cannot be read."""
+    cache = checkpoints() / ".index.json"
+    known = _read_cache(cache)
+    found = dict(_entries(known))
+    if found != known:
+        with contextlib.suppress(OSError):  # a cache that cannot be kept is made anew next time
+            write_atomic(cache, json.dumps(found).encode())
+    return {name: entry["row"] for name, entry in found.items()}
+
+
+def _read_cache(path: Path) -> dict[str, dict]:
+    """Entries that are whole, and of this version's columns."""
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        entries = json.loads(path.read_bytes()).items()
+        known = {name: entry for name, entry in entries if {*entry} == {"stamp", "row"}}
+        return {name: e for name, e in known.items() if isinstance(e["row"], str) or {*e["row"]} == READ}
+    return {}
+
+
+def _entries(known: dict[str, dict]) -> Iterator[tuple[str, dict]]:
+    for path in run_folders():
+        name = path.name
+        stamp = [_stamp(path / file) for file in FILES]
+        if known.get(name, {}).get("stamp") == stamp:
+            yield name, known[name]
+        else:
+            try:
+                row = _row(Run(path))
+            except Exception as error:  # files that no version of this program wrote may hold anything
+                row = str(error) if isinstance(error, RunError) else f"run: {name}: {type(error).__name__}: {error}"
+            yield name, {"stamp": stamp, "row": row}
+
+
+def _stamp(path: Path) -> list[int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _summary(path: Path, row: dict[str, Any]) -> Summary:
+    row = dict(row)
+    status = state_of(row.pop("event"), alive=lock_is_held(path / "lock"))
+    return Summary(name=path.name, status=status, **row)
+
+
+def _row(run: Run) -> dict[str, Any]:
+    """What the files of a run say; all but what its trainer is doing now."""
+    config, lines = run.config, _lines(run.path / "scalars.jsonl")
+    event = next((e for e in lines["event"] if e["event"] in STATE_OF_EVENT), None)
+    timed = [e["time"] for e in lines["event"] if "time" in e]
+    last = lines["scalars"][0] if lines["scalars"] else {}
+    final = run.scores()
+    scores = final or (lines["scores"][0]["scores"] if lines["scores"] else None)
+    made = origin(run)
+    row = {
+        "step": max((kind[0]["step"] for kind in lines.values() if kind), default=0),
+        "steps": config.steps,
+        "data": config.data,
+        "title": data_title(config.data),
+        "method": config.method,
+        "recipe": config.recipe,
+        "variants": list(config.variants),
+        "seeds": list(config.seeds),
+        "batch": config.batch,
+        "images": config.is_images,
+        "created": min(timed, default=(run.path / "config.json").stat().st_mtime),
+        "seconds": last.get("seconds", 0.0),
+        "device": next((e["device"] for e in lines["event"] if "device" in e), None),
+        "note": run.note,
+        "fork_of": made.place if made else None,
+        "final": final is not None,
+        "event": event,
+        "reason": (event or {}).get("reason"),
+        "lost": lost_in_words(reversed(lines["event"]), len(config.members)),
+    }
+    return row | _best(Scores(row["step"], scores or [], config.members))
+
+
+def _lines(path: Path) -> dict[str, list[dict]]:
+    """All events, the last record and the last scores, newest first; the others are not parsed."""
+    found: dict[str, list[dict]] = {"event": [], "scores": [], "scalars": []}
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return found
+    for line in reversed(content[: content.rfind(b"\n") + 1].splitlines()):
+        kind = "event" if b'"event":' in line else "scores" if b'"scores":' in line else "scalars"
+        if kind == "event" or not found[kind]:
+            with contextlib.suppress(ValueError):
+                found[kind].append(json.loads(line))
+    return found
+
+
+def _best(scores: Scores) -> dict[str, Any]:
+    """Scores of the variant with the least quality, by the median over its seeds."""
+    known = {variant: value for variant, value in qualities(scores).items() if math.isfinite(value)}
+    if not known:
+        return dict.fromkeys(("quality", "best", "coverage", "recall"))
+    best = min(known, key=known.__getitem__)
+    others = {key: scores.of(beside(scores.rows[0], key), best) for key in ("coverage", "recall")}
+    return {"quality": known[best], "best": best} | others
