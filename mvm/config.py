@@ -235,6 +235,11 @@ class Config(MethodSettings):
         return are_images(self.data)
 
     @property
+    def kind(self) -> str:
+        """The kind of data: "points" or "images"."""
+        return "images" if self.is_images else "points"
+
+    @property
     def unmatched(self) -> str:
         """In words, which variants match nothing, as all their weights are 0; empty if each has one that counts."""
         if not METHODS[self.method].matches_descriptors:
