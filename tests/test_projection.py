@@ -21,6 +21,7 @@ from mvm.geometry import umap_film as projection
 from mvm.geometry.umap_film import project
 from mvm.jobs import umap_worker
 from mvm.jobs.umap_worker import Projector
+from mvm.runs import frames as run_frames
 from mvm.runs.frames import read_frame
 from mvm.runs.layout import frame_path
 

@@ -341,7 +341,8 @@ def test_a_launched_training_outlives_its_launcher(make, options):
     run = make("a", 60)
     program = (
         f"from mvm.jobs.warm_trainer import Spare; spare = Spare(); {bool(options)} and spare.warm()\n"
-        f"from mvm.jobs.launch import launch; from mvm.runs.run import Run; run = Run.named('a'); launch(run{options}); run.ask(pause_at=30)\n"
+        "from mvm.jobs.launch import launch; from mvm.runs.run import Run\n"
+        f"run = Run.named('a'); launch(run{options}); run.ask(pause_at=30)\n"
         "print(run.status().state, flush=True); import time; time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, start_new_session=True)
