@@ -1,10 +1,10 @@
-"""One training on many devices: every process computes its rows of the batch, and all see the whole batch.
+"""One training on many devices: every process computes its rows of the batch, and all of them see the whole batch.
 
     torchrun --nproc-per-node N -m mvm train ...
 
-Every process draws the same batches and noise. A network takes the rows of its process, and gathers what comes out: so
-descriptors and losses are those of the global batch, the same numbers in every process, whatever the method. `shard`
-and `gather` are each other's derivative, to any order, and a parameter's gradient is the sum of what the processes find
+Every process draws the same batches and noise. A network computes its process's rows and gathers the outputs, so
+descriptors and losses are computed on the global batch, the same numbers in every process, whatever the method. `shard`
+and `gather` are each other's derivative, to any order. A parameter's gradient is the sum of the processes' gradients
 through their own rows: exact, slope penalties included. Batch normalisation takes the moments of the global batch.
 
     shard     x ↦ x_r          backward: gather
@@ -26,26 +26,26 @@ from torch import Tensor, distributed, nn
 
 __all__ = [
     "GlobalBatchNorm",
+    "broadcast",
+    "broadcast_object",
     "gather",
+    "process_group",
     "rank",
     "rowwise",
     "shard",
     "sharded",
     "sum_gradients",
-    "tell",
-    "tell_all",
-    "together",
     "world",
 ]
 
-PATIENCE = datetime.timedelta(days=7)  # others wait while the first process is paused
+PATIENCE = datetime.timedelta(days=7)  # the other ranks wait while rank 0 is paused
 
 _active = False
 
 
 @contextlib.contextmanager
-def together() -> Iterator[bool]:
-    """With the processes that torchrun has started, if it has; yields whether this is the first, which records."""
+def process_group() -> Iterator[bool]:
+    """Join torchrun's group, if there is one; yield whether this is rank 0, the process that records."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield True
         return
@@ -59,25 +59,25 @@ def together() -> Iterator[bool]:
 
 
 def world() -> int:
-    """How many processes train together."""
+    """Number of processes that train together."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """Number of this process among them, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def tell(value: Any = None) -> Any:
-    """What the first process says here, in all of them."""
-    said = [value]
+def broadcast_object(value: Any = None) -> Any:
+    """Broadcast an object from rank 0."""
+    objects = [value]
     if world() > 1:
-        distributed.broadcast_object_list(said, 0)
-    return said[0]
+        distributed.broadcast_object_list(objects, 0)
+    return objects[0]
 
 
-def tell_all(tensors: Iterable[Tensor]) -> None:
-    """Overwrite tensors by those of the first process."""
+def broadcast(tensors: Iterable[Tensor]) -> None:
+    """Overwrite tensors by rank 0's."""
     if world() > 1:
         for tensor in tensors:
             distributed.broadcast(tensor, 0)
@@ -85,7 +85,7 @@ def tell_all(tensors: Iterable[Tensor]) -> None:
 
 @contextlib.contextmanager
 def sharded() -> Iterator[None]:
-    """Inside, networks take the rows of their process: all processes must run the same code. Outside they do not."""
+    """Shard batches among the processes inside, where all of them must run the same code; not outside."""
     global _active
     _active, before = world() > 1, _active
     try:
@@ -95,7 +95,7 @@ def sharded() -> Iterator[None]:
 
 
 def rowwise(forward: Callable[[nn.Module, Tensor], Tensor]) -> Callable[[nn.Module, Tensor], Tensor]:
-    """For a network's method `(V, B, in) -> (V, B, out)` that treats each row alike: rows are shared when `sharded`."""
+    """Decorate a network's method `(V, B, in) -> (V, B, out)` that treats rows independently: `sharded` splits them."""
 
     @functools.wraps(forward)
     def share(self: nn.Module, x: Tensor) -> Tensor:
@@ -105,19 +105,19 @@ def rowwise(forward: Callable[[nn.Module, Tensor], Tensor]) -> Callable[[nn.Modu
 
 
 def sum_gradients(gradient: Tensor) -> Tensor:
-    """Add up what the processes have found through their own rows, in place."""
+    """Sum the processes' gradients, in place."""
     if _active:
         distributed.all_reduce(gradient)
     return gradient
 
 
 def shard(x: Tensor) -> Tensor:
-    """This process's rows `(V, b, ...)` of a batch `(V, B, ...)` that all have; B need not divide evenly."""
+    """This process's rows `(V, b, ...)` of a batch `(V, B, ...)` that all processes have; B need not divide evenly."""
     return _Shard.apply(x)
 
 
 def gather(x: Tensor, rows: int) -> Tensor:
-    """All rows `(V, B, ...)` in every process, from each one's own; B = `rows`."""
+    """Gather every process's rows into the whole batch `(V, B, ...)`; B = `rows`."""
     return _Gather.apply(x, rows)
 
 
@@ -160,10 +160,10 @@ class _Total(torch.autograd.Function):
 
 
 class GlobalBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation of pictures `(B, c, H, W)` by the moments of the batch of all processes."""
+    """Batch normalisation of pictures `(B, c, H, W)` by the moments of the global batch."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `nn.BatchNorm2d` does where there is one process, or in evaluation."""
+        """Normalise; as `nn.BatchNorm2d` with one process, or in evaluation."""
         if not (self.training and _active):
             return super().forward(x)
         numbers = x.float() if x.dtype == torch.bfloat16 else x
@@ -185,5 +185,5 @@ def _own(rows: int) -> slice:
 
 
 def _length(rows: int, r: int) -> int:
-    """Rows of the r-th process: the first ones take what does not divide evenly."""
+    """Rows of rank r: the lowest ranks take the rest that does not divide evenly."""
     return rows // world() + (r < rows % world())

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mvm.config import FACES
 from mvm.figures.clouds import MARGIN, NARROWEST_CLOUD, draw_points, flat
 from mvm.figures.drawing import dot, framed, legend, log_axis, panels_of, ribbon_over, step_axis, tint, wrapped
 from mvm.figures.selection import NoFigure, Selection
@@ -22,7 +21,6 @@ from mvm.runs.history import GAPS
 from mvm.runs.run import Run
 from mvm.scoring.points import SCORES
 from mvm.studies.compare import QUARTILES, quality
-from toy_manifolds import MANIFOLDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,7 +120,7 @@ def samples_data(selection: Selection) -> pd.DataFrame:
         snapshot, frame = selection.snapshot(place), selection.frame(place)[member]
         half = len(frame) // 2
         grid: dict[str, Any] = {"kind": ["real"] * half + ["fake"] * half, "point": [*range(half), *range(half)]}
-        if not selection.runs[place].config.is_images:
+        if selection.runs[place].config.kind != "images":
             real, fake = snapshot["real"], snapshot["fake"][member]
             own = np.concatenate([real[:half], fake[:half]])
             if own.shape[1] <= 3:
@@ -172,7 +170,7 @@ def draw_samples(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
 
 def _draw_above(axes: Axes, part: pd.DataFrame, selection: Selection, place: int, member: int, side: float) -> str:
     """Data space, or pictures; returns what to call it."""
-    if not selection.runs[place].config.is_images:
+    if selection.runs[place].config.kind != "images":
         points, real = part[["plane1", "plane2"]].to_numpy(), (part["kind"] == "real").to_numpy()
         draw_points(axes, points[real], points[~real], around=points[real], margin=MARGIN)
         return "data space"
@@ -265,10 +263,7 @@ def batch_data(selection: Selection) -> pd.DataFrame:
 @lru_cache(maxsize=64)
 def _examples(run: Run) -> int:
     """How many there are to train on."""
-    if run.config.data in MANIFOLDS or run.config.data == FACES:
-        return run.config.points
-    data = Run(run.path).data  # of an object of its own, that takes them along when it goes
-    return len(data.images if run.config.is_images else data.train)
+    return Run(run.path).data.train_size  # of a run of its own, that frees the points when it goes
 
 
 def _quality_title(key: str) -> str:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mvm.config import FACES, OF_DATA
+from mvm.config import OF_DATA
+from mvm.data.kinds import kind_of
 from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.look.palette import title_of, variant_colours
 from mvm.runs.fork import origin
@@ -25,7 +26,6 @@ from mvm.runs.history import GAPS, History, Scores, middle
 from mvm.runs.run import Run
 from mvm.scoring.images import describe
 from mvm.scoring.points import SCORES
-from toy_manifolds import MANIFOLDS
 
 __all__ = [
     "AXES",
@@ -130,8 +130,7 @@ def _said(key: str, value: Any) -> str:
 
 def data_title(data: str) -> str:
     """What tables call the data that a config names."""
-    name = Path(data).name
-    return MANIFOLDS[name].title if name in MANIFOLDS else "Toy faces" if name == FACES else name
+    return kind_of(data).data_title(data)
 
 
 def _data_titles(datas: Iterable[str]) -> dict[str, str]:
