@@ -200,6 +200,11 @@ class Config(DataSettings, MethodSettings, KindSettings):
         return settings
 
     @property
+    def cpu_threads(self) -> int:
+        """CPU threads of the training process on this machine."""
+        return self.threads or KINDS[self.kind].threads()
+
+    @property
     def unmatched(self) -> str:
         """In words, which variants match nothing, as all their weights are 0; empty if each has one that counts."""
         if not METHODS[self.method].matches_descriptors:

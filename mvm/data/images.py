@@ -8,6 +8,7 @@ ahead of their steps. They become numbers when a batch is drawn.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -282,8 +283,8 @@ class Images(Kind):
 
     def architecture(self, data: Dataset, settings: NetworkSettings, members: Members, *, bf16: bool) -> Architecture:
         """A residual generator and a convolutional metric per member."""
-        assert isinstance(data, ImageData)
-        return ImageNetworks(settings, data.size, members.streams, members.seeds, copies=members.copies, bf16=bf16)
+        size = math.isqrt(data.dim // 3)
+        return ImageNetworks(settings, size, members.streams, members.seeds, copies=members.copies, bf16=bf16)
 
     def data_defaults(self, data: str) -> dict[str, Any]:
         """Toy faces train in minutes on two CPU cores."""

@@ -156,17 +156,20 @@ class MvM(Method[MvMSettings]):
 
     def updates(self, draws: Draws) -> Iterator[Update]:
         """One step of the generator, then `metric_steps` of the metric against the updated generator (Algorithm 1)."""
-        generator, metric = self.networks["generator"], self.networks["metric"]
-        real, fake = draws.real(self.batch), generator(draws.noise(self.batch))
-        real_side, fake_side = Side(real, metric(real)), Side(fake.detach(), metric(fake))
-        matching = self._matching(real_side.embeddings.detach(), fake_side.embeddings)
-        yield "generator", Loss(matching.total, matching.terms, reused=not self.fresh)
+        loss, sides = self._generator_loss(draws.real(self.batch), draws.noise(self.batch))
+        yield "generator", loss
         for update in range(self.settings.metric_steps):
             if self.fresh:
                 yield "metric", self._fresh_triplet_loss(draws)
             else:
-                sides = (real_side, fake_side) if update == 0 else self._sides(draws)
-                yield "metric", self._triplet_loss(*sides, draws)
+                yield "metric", self._triplet_loss(*(self._sides(draws) if update else sides), draws)
+
+    def _generator_loss(self, real: Tensor, noise: Tensor) -> tuple[Loss, tuple[Side, Side]]:
+        """L_MM of a real batch `(V, B, D)` and fakes of noise `(V, B, m)`; both sides, for the metric's own loss."""
+        fake = self.networks["generator"](noise)
+        sides = Side(real, self.networks["metric"](real)), Side(fake.detach(), self.networks["metric"](fake))
+        matching = self._matching(sides[0].embeddings.detach(), sides[1].embeddings)
+        return Loss(matching.total, matching.terms, reused=not self.fresh), sides
 
     def _sides(self, draws: Draws) -> tuple[Side, Side]:
         """A real and a fake batch with their embeddings, for a further update of the metric."""

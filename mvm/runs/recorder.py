@@ -79,7 +79,7 @@ def follow(run: Run) -> None:
 
 
 def _experiment(run: Run) -> Experiment:
-    use_cpu(run.config.threads or KINDS[run.config.kind].threads())
+    use_cpu(run.config.cpu_threads)
     return Experiment(run.config, run.data)
 
 
