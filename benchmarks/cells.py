@@ -139,7 +139,7 @@ def _reference(named: str, points: int, repeat: int) -> Reference:
     """Real samples of the data that these few fields name; a process meets the same ones many times in a row."""
     from mvm.data.points import load_points
 
-    return reference(load_points(Config.model_validate_json(named)), points, repeat=repeat)
+    return load_points(Config.model_validate_json(named)).reference(points, repeat=repeat)
 
 
 def _steps_in(seconds: float, config: Config, data: Any, trial: int = 40) -> int:
