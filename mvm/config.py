@@ -238,7 +238,7 @@ class Config(DataSettings, MethodSettings, KindSettings):
         values = self.model_dump()
         for dotted, value in changes.items():
             *parents, last = dotted.split(".")
-            target = values
+            target: Any = values
             for parent in parents:
                 target = target.get(parent) if isinstance(target, dict) else None
             if not isinstance(target, dict) or (last not in target and parents != ["settings"]):
@@ -259,7 +259,7 @@ class Config(DataSettings, MethodSettings, KindSettings):
 
     def flat(self, *, used: bool = False) -> dict[str, Any]:
         """Every setting by its dotted name; of the `used` ones, those of other methods and networks are left out."""
-        flat = {}
+        flat: dict[str, Any] = {}
         for name, value in self:
             dotted = isinstance(value, BaseModel)
             flat |= {f"{name}.{key}": item for key, item in value} if dotted else {name: value}

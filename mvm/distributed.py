@@ -19,7 +19,7 @@ import datetime
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -94,11 +94,14 @@ def sharded() -> Iterator[None]:
         _active = before
 
 
-def rowwise(forward: Callable[[nn.Module, Tensor], Tensor]) -> Callable[[nn.Module, Tensor], Tensor]:
+M = TypeVar("M", bound=nn.Module)
+
+
+def rowwise(forward: Callable[[M, Tensor], Tensor]) -> Callable[[M, Tensor], Tensor]:
     """Decorate a network's method `(V, B, in) -> (V, B, out)` that treats rows independently: `sharded` splits them."""
 
     @functools.wraps(forward)
-    def share(self: nn.Module, x: Tensor) -> Tensor:
+    def share(self: M, x: Tensor) -> Tensor:
         return gather(forward(self, shard(x)), x.shape[1]) if _active else forward(self, x)
 
     return share
@@ -113,28 +116,33 @@ def sum_gradients(gradient: Tensor) -> Tensor:
 
 def shard(x: Tensor) -> Tensor:
     """This process's rows `(V, b, ...)` of a batch `(V, B, ...)` that all processes have; B need not divide evenly."""
-    return _Shard.apply(x)
+    return _apply(_Shard, x)
 
 
 def gather(x: Tensor, rows: int) -> Tensor:
     """Gather every process's rows into the whole batch `(V, B, ...)`; B = `rows`."""
-    return _Gather.apply(x, rows)
+    return _apply(_Gather, x, rows)
+
+
+def _apply(function: type[torch.autograd.Function], x: Tensor, *rest: int) -> Tensor:
+    apply: Callable[..., Tensor] = function.apply
+    return apply(x, *rest)
 
 
 class _Shard(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.rows = x.shape[1]
         return x[:, _own(ctx.rows)].contiguous()
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return gather(gradient, ctx.rows)
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, rows: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, rows: int) -> Tensor:
         most = -(-rows // world())
         padded = x.new_zeros(x.shape[0], most, *x.shape[2:])
         padded[:, : x.shape[1]] = x
@@ -143,20 +151,20 @@ class _Gather(torch.autograd.Function):
         return torch.cat([part[:, : _length(rows, r)] for r, part in enumerate(parts)], dim=1)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return shard(gradient), None
 
 
 class _Total(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         x = x.clone()
         distributed.all_reduce(x)
         return x
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        return _Total.apply(gradient)
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _apply(_Total, gradient)
 
 
 class GlobalBatchNorm(nn.BatchNorm2d):
@@ -168,15 +176,20 @@ class GlobalBatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         numbers = x.float() if x.dtype == torch.bfloat16 else x
         n = world() * numbers.numel() // numbers.shape[1]
-        mean = _Total.apply(numbers.sum((0, 2, 3))) / n
+        mean = _apply(_Total, numbers.sum((0, 2, 3))) / n
         centred = numbers - mean[:, None, None]
-        variance = _Total.apply(centred.square().sum((0, 2, 3))) / n
+        variance = _apply(_Total, centred.square().sum((0, 2, 3))) / n
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (n / (n - 1)), self.momentum)
             self.num_batches_tracked += 1
         scale = self.weight * (variance + self.eps).rsqrt()
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        normalised: Tensor = (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return normalised
 
 
 def _own(rows: int) -> slice:

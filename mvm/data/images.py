@@ -145,7 +145,7 @@ class ImageData:
     @property
     def size(self) -> int:
         """Pixels each way."""
-        return self.source.shape[1] if self.faces is None else self.faces.size
+        return self.source.faces.size if isinstance(self.source, Toys) else self.source.shape[1]
 
     @property
     def dim(self) -> int:
@@ -183,7 +183,8 @@ class ImageData:
     def restore(self, points: Tensor) -> Tensor:
         """Training points to pictures; numbers beyond [0, 1], and NaN, are clipped."""
         whole = points.nan_to_num(0.5).clamp(0, 1).mul(255).round().byte()
-        return whole.unflatten(-1, (self.size, self.size, 3))
+        pictures: Tensor = whole.unflatten(-1, (self.size, self.size, 3))
+        return pictures
 
     def snapshot(self, fake: Tensor, noise: Tensor, generate: Generate) -> dict[str, Tensor]:
         """Fakes `(V, n, size, size, 3)` uint8, and at most 64 of the generator without averaging."""
@@ -219,6 +220,7 @@ class ImageData:
         """Two independent real samples of at most n pictures, none of them trained on."""
         if self.faces is not None:
             return self._sample(n, REAL_SEED + 10 * repeat), self._sample(n, FLOOR_SEED + 10 * repeat)
+        assert self.held_out is not None
         half = min(n, len(self.held_out) // 2)
         both = self._sample(2 * half, REAL_SEED + 10 * repeat)
         return both[:half], both[half:]
@@ -234,7 +236,9 @@ class ImageData:
             yield self._trained(rows[first : first + PART])
 
     def _trained(self, rows: np.ndarray) -> Tensor:
-        return self.source.sample(rows) if self.faces is not None else torch.from_numpy(np.asarray(self.source[rows]))
+        if isinstance(self.source, Toys):
+            return self.source.sample(rows)
+        return torch.from_numpy(np.asarray(self.source[rows]))
 
     def train_rows(self, n: int) -> np.ndarray:
         """Which of the training pictures those are, ascending."""
@@ -244,6 +248,7 @@ class ImageData:
         generator = torch.Generator().manual_seed(seed)
         if self.faces is not None:
             return self.faces.images(n, generator)[0]
+        assert self.held_out is not None
         rows = torch.randperm(len(self.held_out), generator=generator)[:n]
         return torch.from_numpy(self.held_out[rows.numpy()])
 

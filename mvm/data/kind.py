@@ -77,8 +77,12 @@ class Reference(Protocol):
     @property
     def criterion(self) -> str: ...
 
-    def score(self, fake: Tensor, **metrics: Callable[[Tensor], Tensor]) -> dict[str, Any]:
-        """Every score of fakes `(n, ...)` in the data's own units, by key, each beside its `_floor`."""
+    @property
+    def score(self) -> Callable[..., dict[str, float | None]]:
+        """Every score of fakes `(n, ...)` in the data's own units, by key, each beside its `_floor`.
+
+        Where the data set `scores_metric`, it also takes `embed` and `initial_embed`, the trained and untrained metric.
+        """
         ...
 
 

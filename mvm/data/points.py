@@ -144,6 +144,7 @@ class PointData:
             real = self.manifold.sample(n, _generator(REAL_SEED + 10 * repeat))
             floor = self.manifold.sample(n, _generator(FLOOR_SEED + 10 * repeat))
             return Evaluation(real.points, floor.points, real.coordinates)
+        assert self.held_out is not None
         shuffled = self.held_out[torch.randperm(len(self.held_out), generator=_generator(REAL_SEED + 10 * repeat))]
         half = min(n, len(shuffled) // 2)
         return Evaluation(shuffled[:half], shuffled[half : 2 * half], None)

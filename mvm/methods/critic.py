@@ -11,11 +11,11 @@ from typing import ClassVar, TypeVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from mvm.methods.draws import Draws
 from mvm.methods.method import Loss, Method, Update
-from mvm.networks.architecture import Architecture
+from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.settings import Settings
 
 __all__ = ["Critic", "CriticSettings"]
@@ -35,7 +35,7 @@ class Critic(Method[C]):
 
     players: ClassVar = {"generator": ("generator",), "metric": ("metric", "head")}
 
-    def build(self, architecture: Architecture) -> dict[str, nn.Module]:
+    def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
         """A generator, a metric, and the read-out that makes a score of an embedding."""
         return super().build(architecture) | {"head": architecture.readout(1)}
 

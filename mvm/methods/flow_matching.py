@@ -15,11 +15,11 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from mvm.methods.draws import Draws
 from mvm.methods.method import Loss, Method, Network, Update, peer_recipes
-from mvm.networks.architecture import Architecture
+from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.settings import Settings
 
 __all__ = ["FlowMatching", "FlowMatchingSettings", "PathSample", "euler", "optimal_pairs", "straight_path"]
@@ -48,7 +48,7 @@ class FlowMatching(Method[FlowMatchingSettings]):
     learns_metric = False
     players: ClassVar = {"generator": ("generator",)}
 
-    def build(self, architecture: Architecture) -> dict[str, nn.Module]:
+    def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
         """The velocity v_θ of a point and a time, `(V, B, D + 1)` to `(V, B, D)`."""
         return {"generator": architecture.generator(architecture.dim + 1)}
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mvm.methods.draws import Draws
-from mvm.networks.architecture import Architecture
+from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.settings import Settings
 
 __all__ = ["Loss", "Method", "Network", "Task", "Update", "peer_recipes", "squared_slope"]
@@ -101,7 +101,7 @@ class Method(Generic[S]):
         self.networks = self.build(task.architecture)
         self.state: dict[str, Tensor] = {}
 
-    def build(self, architecture: Architecture) -> dict[str, nn.Module]:
+    def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
         """Its untrained networks by name: a generator and a metric, unless the method has others."""
         return {"generator": architecture.generator(self.noise_dim), "metric": architecture.metric()}
 

@@ -192,7 +192,8 @@ class MvM(Method[MvMSettings]):
         reals = [draws.real(self.batch) for _ in range(2 - on_fakes)]
         points = fakes + reals if on_fakes else reals + fakes
         embeddings = self.networks["metric"](torch.cat(points, dim=-2)).split(self.batch, dim=-2)
-        return self._metric_loss(*map(Side, points, embeddings), draws=draws)
+        anchor, positive, negative = map(Side, points, embeddings)
+        return self._metric_loss(anchor, positive, negative, draws)
 
     def _metric_loss(self, anchor: Side, positive: Side, negative: Side, draws: Draws) -> Loss:
         s = self.settings

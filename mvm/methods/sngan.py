@@ -7,7 +7,7 @@ W̄ = W / σ(W),   σ(W) ≈ uᵀ W v,   v ← Wᵀ u / ‖·‖,   u ← W v / 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from mvm.methods.critic import Critic, CriticSettings
@@ -67,11 +67,12 @@ class SNGAN(Critic[SNGANSettings]):
 
     def _normalised(self, network: str, x: Tensor) -> Tensor:
         """The network at x with W / σ(W) for each of its weight matrices W."""
-        module: nn.Module = self.networks[network]
+        module = self.networks[network]
         parameters, replaced = dict(module.named_parameters()), {}
         for name, weight in module.matrices().items():
             u = self.state[f"{network}.{name}.u"]
             v = F.normalize(torch.einsum("vio,vi->vo", weight.detach(), u), dim=-1)
             sigma = torch.einsum("vi,vio,vo->v", u, weight, v)
             replaced[name] = parameters[name] / sigma.view(-1, *[1] * (parameters[name].ndim - 1))
-        return torch.func.functional_call(module, replaced, (x,))
+        output: Tensor = torch.func.functional_call(module, replaced, (x,))
+        return output

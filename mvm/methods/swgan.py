@@ -22,7 +22,7 @@ from mvm.distributed import rowwise
 from mvm.methods.critic import Critic, CriticSettings
 from mvm.methods.draws import Draws
 from mvm.methods.method import Loss, peer_recipes, squared_slope
-from mvm.networks.architecture import Architecture
+from mvm.networks.architecture import Architecture, StackedNetwork
 
 __all__ = ["SWGAN", "SWGANSettings", "Slices"]
 
@@ -38,7 +38,7 @@ class SWGANSettings(CriticSettings):
     slice_penalty: float = Field(10.0, ge=0, le=1000, description="λ₂: weight of the slices' squared slope")
 
 
-class Slices(nn.Module):
+class Slices(StackedNetwork):
     """n learned orthogonal directions in embedding space, and a scalar function on each, for V variants.
 
     Args:
@@ -62,6 +62,10 @@ class Slices(nn.Module):
             directions.register_hook(lambda gradient: tangent(self.directions.detach(), gradient))
         return F.leaky_relu(self.scale * (e @ directions) + self.offset, SLOPE)
 
+    def matrices(self) -> dict[str, Tensor]:
+        """The directions, `(V, n, n)`."""
+        return {"directions": self.directions}
+
     @rowwise
     def slope(self, y: Tensor) -> Tensor:
         """The published code's F′ from F's own values y, `(V, B, n)`: s_i · (y if y > 0 else −0.2 y)."""
@@ -81,16 +85,15 @@ class SWGAN(Critic[SWGANSettings]):
     recipes = peer_recipes(lr=3e-4, betas=(0.0, 0.9))
     players: ClassVar = {"generator": ("generator",), "metric": ("metric", "slices")}
 
-    def build(self, architecture: Architecture) -> dict[str, nn.Module]:
+    def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
         """A generator, a metric, and the slices in place of a linear layer."""
         networks = {"generator": architecture.generator(self.noise_dim), "metric": architecture.metric()}
-        return networks | {
-            "slices": Slices(architecture.embedding_dim, architecture.streams, copies=architecture.copies)
-        }
+        self.slices = Slices(architecture.embedding_dim, architecture.streams, copies=architecture.copies)
+        return networks | {"slices": self.slices}
 
     def critic(self, x: Tensor) -> Tensor:
         """D(x), `(V, B, D)` to `(V, B)`."""
-        return self.networks["slices"](self.networks["metric"](x)).mean(-1)
+        return self.slices(self.networks["metric"](x)).mean(-1)
 
     def generator_loss(self, draws: Draws) -> Loss:
         """E D(f_θ(z)) of fresh fakes."""
@@ -99,7 +102,7 @@ class SWGAN(Critic[SWGANSettings]):
 
     def critic_loss(self, draws: Draws) -> Loss:
         """E D(real) − E D(fake), with both penalties."""
-        metric, slices, s = self.networks["metric"], self.networks["slices"], self.settings
+        metric, slices, s = self.networks["metric"], self.slices, self.settings
         real, fake = self.sides(draws)
         e_real, e_fake = metric(real), metric(fake)
         gap = slices(e_fake).mean((-2, -1)) - slices(e_real).mean((-2, -1))
@@ -114,13 +117,14 @@ class SWGAN(Critic[SWGANSettings]):
 
     def constrain(self) -> None:
         """Retract the projections."""
-        self.networks["slices"].retract()
+        self.slices.retract()
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
     """The Q of a QR decomposition with positive diagonal R, so that an orthogonal matrix is its own: `(V, n, n)`."""
     q, r = torch.linalg.qr(matrix)
-    return q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0)[:, None, :].to(q)
+    signed: Tensor = q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0)[:, None, :].to(q)
+    return signed
 
 
 def tangent(point: Tensor, gradient: Tensor) -> Tensor:

@@ -6,12 +6,24 @@ Every network has a variant axis: V members, evaluated as one, flat `(V, B, ·)`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["Architecture"]
+__all__ = ["Architecture", "StackedNetwork"]
+
+
+class StackedNetwork(nn.Module):
+    """V networks evaluated as one: `(V, B, in)` to `(V, B, out)`."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Tensor) -> Tensor: ...
+
+    def matrices(self) -> dict[str, Tensor]:
+        """Every weight matrix by its parameter's name, `(V, in, out)`."""
+        raise NotImplementedError
 
 
 class Architecture(Protocol):
@@ -42,14 +54,14 @@ class Architecture(Protocol):
     @property
     def copies(self) -> int: ...
 
-    def generator(self, inputs: int) -> nn.Module:
+    def generator(self, inputs: int) -> StackedNetwork:
         """f_θ: `(V, B, inputs)` to `(V, B, D)`."""
         ...
 
-    def metric(self) -> nn.Module:
+    def metric(self) -> StackedNetwork:
         """g_w: `(V, B, D)` to `(V, B, n)`."""
         ...
 
-    def readout(self, outputs: int) -> nn.Module:
+    def readout(self, outputs: int) -> StackedNetwork:
         """A linear layer on embeddings: `(V, B, n)` to `(V, B, outputs)`."""
         ...

@@ -10,7 +10,7 @@ each variant's own loss.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mvm.distributed import rowwise
+from mvm.networks.architecture import StackedNetwork
 from mvm.networks.settings import NetworkSettings
 
 __all__ = ["ACTIVATIONS", "Perceptrons", "StackedMLP", "waves"]
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
     "silu": F.silu,
@@ -31,7 +32,7 @@ ACTIVATIONS = {
 }
 
 
-class StackedMLP(nn.Module):
+class StackedMLP(StackedNetwork):
     """V perceptrons `sizes[0] -> ... -> sizes[-1]`, activation between layers, none at the end.
 
     Args:
@@ -55,7 +56,7 @@ class StackedMLP(nn.Module):
         unit_length: bool = False,
     ) -> None:
         super().__init__()
-        self.activation = ACTIVATIONS[activation]
+        self.activation: Callable[[Tensor], Tensor] = ACTIVATIONS[activation]
         self.unit_length = unit_length
         self.frequencies = tuple(frequencies)
         sizes = [sizes[0] * (1 + 2 * len(frequencies)), *sizes[1:]]

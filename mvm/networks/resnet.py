@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from mvm.distributed import GlobalBatchNorm, rowwise
 from mvm.errors import ConfigError
+from mvm.networks.architecture import StackedNetwork
 from mvm.networks.mlp import StackedMLP
 from mvm.networks.settings import NetworkSettings
 
@@ -70,7 +71,8 @@ class UpBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(B, c, H, W)` to `(B, c, 2H, 2W)`."""
         y = self.first(self.before(x).relu())
-        return self.second(self.between(y).relu()) + self.shortcut(x)
+        doubled: Tensor = self.second(self.between(y).relu()) + self.shortcut(x)
+        return doubled
 
 
 class ResNetGenerator(nn.Module):
@@ -132,7 +134,7 @@ class ResNetMetric(nn.Module):
             return F.normalize(x, dim=-1) if self.unit_length else x
 
 
-class ImageStack(nn.Module):
+class ImageStack(StackedNetwork):
     """V independent networks behind the interface of a stacked MLP: flat `(V, B, ·)` in and out.
 
     Args:
@@ -169,7 +171,7 @@ class ImageStack(nn.Module):
     def _one(self, member: nn.Module, x: Tensor) -> Tensor:
         if self.takes_images:
             x = x.unflatten(-1, (self.size, self.size, 3)).permute(0, 3, 1, 2)
-        y = member(x)
+        y: Tensor = member(x)
         return y.permute(0, 2, 3, 1).flatten(1) if self.gives_images else y
 
 
@@ -243,8 +245,8 @@ class ImageNetworks:
         return ImageStack(members, size=self.size, bf16=self.bf16, takes_images=takes_images, gives_images=gives_images)
 
 
-def _full(x: Tensor, layer: nn.Module) -> Tensor:
-    """In the precision of a layer's weights: bfloat16's 8 bits are too few for what is subtracted later, or shown."""
+def _full(x: Tensor, layer: nn.Linear | nn.Conv2d) -> Tensor:
+    """x in the precision of a layer's weights: bfloat16's 8 bits are too few for later differences, or to show."""
     return x.to(layer.weight.dtype)
 
 

@@ -73,4 +73,5 @@ def load_member(
 
 def _rows(file: Any, name: str, member: int, *, alone: bool) -> Tensor:
     """A tensor of one member, or the member's row of a tensor with a variant axis."""
-    return file.get_tensor(name) if alone else file.get_slice(name)[member : member + 1]
+    tensor: Tensor = file.get_tensor(name) if alone else file.get_slice(name)[member : member + 1]
+    return tensor

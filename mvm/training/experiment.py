@@ -30,6 +30,7 @@ from mvm.errors import ConfigError
 from mvm.methods import METHODS, Draws, Method, Task
 from mvm.methods.draws import stream
 from mvm.methods.method import Network
+from mvm.networks.resnet import ImageStack
 from mvm.training.player import Player
 
 __all__ = ["Experiment", "Step", "build_method", "fit", "view_noise"]
@@ -116,7 +117,8 @@ class Experiment:
     @distributed.sharded()
     def compute(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Every update of the step and the averages, on the device alone; gives the losses by player, and the terms."""
-        losses, terms = {}, {}
+        losses: dict[str, Tensor] = {}
+        terms: dict[str, Tensor] = {}
         for player, loss in self.method.updates(self.draws):
             self.players[player].descend(loss)
             losses[player] = loss.total.detach()
@@ -182,7 +184,7 @@ class Experiment:
     @contextlib.contextmanager
     def exact(self) -> Iterator[None]:
         """Compute in full float32 inside, so that scores are the same numbers on every machine."""
-        stacks = [network for network in self.method.networks.values() if hasattr(network, "bf16")]
+        stacks = [network for network in self.method.networks.values() if isinstance(network, ImageStack)]
         before = [network.bf16 for network in stacks]
         for network in stacks:
             network.bf16 = False
@@ -226,7 +228,7 @@ class Experiment:
 
     def averaged(self) -> dict[str, Tensor]:
         """Averaged weights and buffers by name in a checkpoint; views, not copies."""
-        found = {}
+        found: dict[str, Tensor] = {}
         for player, average in self.averages.items():
             found |= dict(zip(self.players[player].names, self.players[player].parts(average), strict=True))
         return {_average_name(name): tensor for name, tensor in (found | self.buffers).items()}
