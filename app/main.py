@@ -6,8 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.live_plot import ensure_plotly_js
-from app.state import warm_up
+from app.components.live_plot import ensure_plotly_js
+from app.services import warm_up
 from app.views.claims import claims
 from app.views.faces import faces
 from app.views.figures import figures_page

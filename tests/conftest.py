@@ -101,12 +101,12 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     started: list[str] = []
     monkeypatch.setattr("mvm.jobs.umap_worker.Projector.request", lambda *_, **__: True)
     monkeypatch.setattr("mvm.jobs.warm_trainer.Spare.warm", lambda _: None)
-    monkeypatch.setattr("app.state.later", lambda _: None)  # it would outlive the test
+    monkeypatch.setattr("app.services.later", lambda _: None)  # it would outlive the test
 
     def launch(run: Run, **_: object) -> None:
         started.append(run.name)
         append_line(run.path / "scalars.jsonl", {"step": 0, "event": "launched", "time": time.time()})
 
-    monkeypatch.setattr("app.state.launch", launch)
+    monkeypatch.setattr("app.services.launch", launch)
     st.cache_resource.clear()
     return started

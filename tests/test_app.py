@@ -14,8 +14,8 @@ import streamlit as st
 from pages import button, open_page, run_list, shown, words
 from trainers import small_config
 
-from app import transport
-from app.state import Page
+from app import header
+from app.session import Page
 from mvm.config import Config
 from mvm.files import append_line, locked
 from mvm.geometry.descriptors import DESCRIPTORS
@@ -142,16 +142,16 @@ def test_a_press_is_served_whole(finished: Run, no_processes: list[str], monkeyp
     monkeypatch.setattr(st, "session_state", Interrupted())
     tab = Page()
     for _ in range(2):  # one press, called twice
-        transport._train(tab, finished.config, 0)
+        header._train(tab, finished.config, 0)
     assert no_processes == [tab.run]
-    transport._reset(tab, finished, 1)
+    header._reset(tab, finished, 1)
     assert no_processes[1:] == [tab.run]
-    transport.ask(tab, finished, stop=True)
-    transport.wake(tab, finished)
+    header.ask(tab, finished, stop=True)
+    header.wake(tab, finished)
     assert no_processes[2:] == ["ring"]
     with locked(finished.path / "lock"):
-        transport._reset(tab, finished, 2)
-    transport._train(tab, finished.config.model_copy(update={"data": "gone.npy"}), 3)
+        header._reset(tab, finished, 2)
+    header._train(tab, finished.config.model_copy(update={"data": "gone.npy"}), 3)
     assert "gone.npy" in tab.notice[0]
 
 

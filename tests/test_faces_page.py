@@ -17,9 +17,9 @@ from pages import button, open_page, run_list, shown, train_faces, words
 from PIL import Image
 from trainers import until
 
-from app import state as app_state
-from app.picture_grid import Picked, encode
-from app.state import Page
+from app import caches
+from app.components.picture_grid import Picked, encode
+from app.session import Page
 from mvm.config import Config
 from mvm.data.cache import open_cache
 from mvm.errors import ConfigError, RunError
@@ -107,7 +107,7 @@ def test_speed_and_time_left_are_of_pictures(tiny: Run, monkeypatch: pytest.Monk
     monkeypatch.setattr(type(records), "poll", lambda self: self)
     records.events.append({"step": 20, "event": "resumed", "time": 0})
     rate = tiny.status().rate
-    monkeypatch.setattr("app.state.all_runs", lambda _: [tiny])
+    monkeypatch.setattr("app.caches.all_runs", lambda _: [tiny])
     text = words(open_page(FACES))
     assert f"{rate * 16:,.0f} images/s" in text
     assert "0 s left" in text
@@ -139,7 +139,7 @@ def test_the_nearest_training_pictures_of_a_picked_one(tiny: Run, monkeypatch: p
     app = open_page(FACES)
     gallery = "Nearest training pictures** &nbsp; :gray[to fake 7, both"
     assert f"{gallery}: looking" in words(app) or f"{gallery}, of 200" in words(app)
-    until(lambda: app_state.gallery(tiny) is not None)
+    until(lambda: caches.gallery(tiny) is not None)
     assert f"{gallery}, of 200" in words(app.run())
 
 

@@ -15,7 +15,8 @@ from test_lens import begun
 from torch.testing import assert_close
 
 from app import layers
-from app.picture_grid import Picked
+from app.components.picture_grid import Picked
+from app.layers import scene
 from mvm.files import append_line, write_array
 from mvm.geometry.neighbourhoods import trustworthiness
 from mvm.geometry.pullback import log_volume, pull_back
@@ -71,7 +72,7 @@ def test_all_layers_in_the_plane(drawn: dict) -> None:
     assert [name for name in names(first) if name != "true geodesic"] == [*plain, "geodesic of the metric", "ends"]
     assert "Centroid force" not in names(second)
     assert {"Centroid force", "2-diameter force"} <= set(names(both))
-    assert "without the descriptors' weights" in text
+    assert "Unweighted forces" in text
     assert "Centroid ×" in text
     assert "eigenvector 3" in text
     assert "lengths under the metric" in text
@@ -104,8 +105,8 @@ def test_own_points_in_space_have_no_tangents_that_are_known(drawn: dict, tmp_pa
     write_array(tmp_path / "own.npy", np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32))
     run, _ = begun("own", data=str(tmp_path / "own.npy"), variants="both", view_points=64)
     text = opened(run)
-    assert "of these points none is known" in text
-    assert "true geodesic is not known" in text
+    assert "drawn on the manifold, which is unknown" in text
+    assert "true geodesic is unknown" in text
     assert "equal steps" not in names(drawn["clouds"][0])
     assert "geodesic of the metric" in names(drawn["clouds"][0])
 
@@ -143,7 +144,7 @@ def test_forces_that_a_variant_does_not_match_are_faint_and_only_on_request(draw
 
 def test_what_is_off_reads_no_checkpoint(drawn: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = begun("off", data="circle", **POINTS)
-    monkeypatch.setattr(layers, "checkpoint_at", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(scene, "checkpoint_at", lambda *_: pytest.fail("read"))
     opened(run, shown=["real", "fake", "grid"])
     assert names(drawn["clouds"][0]) == ["generator grid", "real", "fake"]
     assert not drawn["clouds options"]["pickable"]
@@ -152,22 +153,22 @@ def test_what_is_off_reads_no_checkpoint(drawn: dict, monkeypatch: pytest.Monkey
 def test_an_older_metric_is_said_and_a_damaged_or_missing_one_is_one_line(drawn: dict) -> None:
     run, _ = begun("old", data="circle", **POINTS)
     view = run.snapshot(0)
-    wanted = layers.Chosen(ALL, ["centroid"], False, "kind", 2, (0, 1))
+    wanted = layers.Choice(ALL, ["centroid"], False, "kind", 2, (0, 1))
     panels = [{"title": "a", "span": [[-1, 1], [-1, 1]], "layers": []}]
 
-    def told(step: int) -> str:
-        _, notes = layers.over_clouds(panels, wanted, run, view | {"step": np.array(step)}, [0], layers.Flat())
-        return "\n".join(notes)
+    def notes(step: int) -> str:
+        shown = view | {"step": np.array(step)}
+        return "\n".join(layers.over_clouds(panels, wanted, run, shown, [0], layers.Axes()).notes)
 
-    assert "step 3, the last one saved" in told(7)
-    assert "last one saved" not in told(3)
+    assert "from the checkpoint of step 3" in notes(7)
+    assert "from the checkpoint" not in notes(3)
     (run.path / "checkpoint.safetensors").write_bytes(b"broken")
     run.kept_path(0).write_bytes(b"broken")
-    assert "is damaged" in told(3)
+    assert "is damaged" in notes(3)
     assert "is damaged" in opened(run)
     for path in (run.path / "checkpoint.safetensors", run.kept_path(0)):
         path.unlink()
-    assert "no checkpoint yet" in told(3)
+    assert "no checkpoint yet" in notes(3)
 
 
 def test_a_run_that_has_not_begun(make: Callable[..., Run], drawn: dict) -> None:
@@ -201,8 +202,9 @@ def test_points_have_the_modes_of_their_embeddings() -> None:
     run, _ = begun("modes", data="moons", **POINTS)
     view = run.snapshot(0)
     panels = [{"title": "a", "span": [[-1, 1]] * 2, "layers": [{"name": "real"}, {"name": "fake"}]}]
-    wanted = layers.Chosen([], [], False, "eigenvector", 3, (0, 1))
-    (panel,), notes = layers.over_clouds(panels, wanted, run, view, [1], layers.Flat())
+    wanted = layers.Choice([], [], False, "eigenvector", 3, (0, 1))
+    layered = layers.over_clouds(panels, wanted, run, view, [1], layers.Axes())
+    (panel,), notes = layered.panels, layered.notes
     real, fake = (torch.from_numpy(view[f"{kind}_embedding"][1]) for kind in ("real", "fake"))
     expected = modes(real, fake)
     assert_close(torch.from_numpy(layer(panel, "real")["values"]), 8 * expected.real[2])
@@ -211,7 +213,7 @@ def test_points_have_the_modes_of_their_embeddings() -> None:
     scale = layer(panel, "real")["scale"]
     assert scale["low"] == -scale["high"]
     live = {name: value for name, value in view.items() if "embedding" not in name}  # it has no embeddings of its own
-    (again,), _ = layers.over_clouds(panels, wanted, run, live, [1], layers.Flat())
+    (again,) = layers.over_clouds(panels, wanted, run, live, [1], layers.Axes()).panels
     untrained = Experiment(run.config, run.data).embed(run.data.view)[1]
     assert_close(untrained, real, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(layer(again, "real")["values"], layer(panel, "real")["values"], rtol=1e-2, atol=1e-3)

@@ -84,10 +84,10 @@ def test_the_reader_sees_the_house():
         "mvm.methods.mvm",
         "mvm.data.points",
         "toy_manifolds.base",
-        "app.live_plot",
+        "app.components.live_plot",
     } <= set(FILES)
     assert "mvm.geometry.distances" in GRAPH["mvm.geometry.descriptors"]
-    assert "streamlit" in GRAPH["app.component"]
+    assert "streamlit" in GRAPH["app.components.component"]
     assert "pytorch_metric_learning" in GRAPH["mvm.methods.metric_losses"]
 
 

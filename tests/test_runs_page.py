@@ -12,7 +12,7 @@ import pytest
 from pages import button, open_page, words
 from trainers import small_config, write_cloud
 
-from app import overlays
+from app.charts import overlays
 from mvm.files import append_line, locked
 from mvm.runs.archive import pack
 from mvm.runs.fork import fork, origin

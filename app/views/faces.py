@@ -8,19 +8,21 @@ import numpy as np
 import streamlit as st
 import torch
 
-from app import plots
-from app.cloud_plot import cloud_plot
-from app.follow import Columns, Rows, columns_of, follow, frame_of, gaps, heading, score_table, spectra
-from app.live_plot import live_plot
-from app.picture_grid import Picked, picture_grid
-from app.setup import NEXT_RUN, experiment
-from app.state import Page, gallery, page, way
-from app.transport import choose_run, transport
+from app.caches import gallery
+from app.caches import interpolation as pictures_between
+from app.charts import clouds, training
+from app.components.cloud_plot import cloud_plot
+from app.components.live_plot import live_plot
+from app.components.picture_grid import Picked, picture_grid
+from app.header import choose_run, transport
+from app.live import Columns, Rows, columns_of, follow, frame_of, gaps, heading, score_table, spectra
+from app.session import Page, page
+from app.sidebar import NEXT_RUN, experiment
 from mvm.config import FACES
 from mvm.data.cache import image_caches, open_cache
 from mvm.errors import ConfigError, RunError
 from mvm.jobs.prepare import KINDS, Preparing, launch, preparings
-from mvm.look.palette import variant_colours
+from mvm.look.palette import title_of, variant_colours
 from mvm.runs.history import History
 from mvm.runs.run import Run
 from mvm.scoring.images import FACTOR_SCORES, describe
@@ -44,7 +46,7 @@ def faces() -> None:
         st.caption(NEXT_RUN)
         data = choose_data()
         config = experiment(tab, data, run)
-    tab.show_notice()
+    tab.draw_notice()
     if run is None:
         welcome(data)
     transport(tab, run, status, config, beside=averaging)
@@ -226,7 +228,7 @@ def embeddings(tab: Page, run: Run, seen: History, step: int) -> bool:
         skip = -(-thumbnails.shape[1] // 32)  # 32 pixels are enough for a glance, and light enough to travel
         pictures = np.ascontiguousarray(thumbnails[:, ::skip, ::skip])
     picked = cloud_plot(
-        plots.planar(frame[shown.members], titles=shown.titles), key=f"umap.{run.name}", height=340, step=of,
+        clouds.umap_panels(frame[shown.members], titles=shown.titles), key=f"umap.{run.name}", height=340, step=of,
         pictures=pictures, ringed=tab.picked_of(run.name),
         alt=f"UMAP of real and generated embeddings under the learned metric at step {of}, one panel per variant",
     )  # fmt: skip
@@ -281,7 +283,10 @@ def interpolation(tab: Page, run: Run) -> None:
     stations = tuple(k / (STEPS_BETWEEN - 1) for k in range(STEPS_BETWEEN))
     for member, title in zip(shown.members, shown.titles, strict=True):
         try:
-            made = [way(run, member, (int(a), int(b)), places, of=len(reals)) for places in ((place,), stations)]
+            made = [
+                pictures_between(run, member, (int(a), int(b)), places, noises=len(reals))
+                for places in ((place,), stations)
+            ]
         except RunError as error:
             st.caption(str(error))
             return
@@ -319,11 +324,11 @@ def factors(run: Run, seen: History, step: int) -> None:
     variants = run.config.variants
     overlaps = {FACTOR_SCORES[key].label: [scores.of(key, variant) for variant in variants] for key in names}
     floors = {FACTOR_SCORES[key].label: scores.floor(f"{key}_floor") for key in names}
-    figure = plots.coverage(
-        overlaps, floors, titles=[plots.title_of(name) for name in variants], step=scores.step,
+    figure = training.factor_coverage(
+        overlaps, floors, titles=[title_of(name) for name in variants], step=scores.step,
         colours=variant_colours(variants),
     )  # fmt: skip
-    means = ", ".join(f"{plots.title_of(v)} {scores.of('factor_mean', v) or 0:.2f}" for v in variants)
+    means = ", ".join(f"{title_of(v)} {scores.of('factor_mean', v) or 0:.2f}" for v in variants)
     live_plot(
         figure, key=f"factors.{run.name}", height=110 + len(names) * (12 + 7 * len(variants)),
         alt=f"Overlap of fake and real in each factor at step {scores.step}; mean over the factors: {means}",

@@ -10,7 +10,9 @@ from typing import Any, Literal
 import pandas as pd
 import streamlit as st
 
-from app.state import page, projector, run_named
+from app.caches import run_named
+from app.services import projector
+from app.session import page
 from mvm.errors import ConfigError, RunError
 from mvm.figures import FIGURES, Definition, Selection, drawn, figure_of
 from mvm.figures.export import DPI, FORMATS, Bundle, bundle, csv_of, encoded

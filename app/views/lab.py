@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import layers, plots
-from app.cloud_plot import cloud_plot
-from app.controls import manifold_settings
-from app.draw_points import draw_points
-from app.follow import Rows, columns_of, follow, frame_of, gaps, heading, score_table, spectra
-from app.setup import NEXT_RUN, experiment
-from app.state import Page, described, first_run, keep_drawing, keep_upload, page, runs
-from app.transport import choose_run, transport
+from app import layers
+from app.caches import described, keep_drawing, keep_upload, runs
+from app.charts import clouds
+from app.components.cloud_plot import cloud_plot
+from app.components.draw_points import draw_points
+from app.header import choose_run, transport
+from app.live import Rows, columns_of, follow, frame_of, gaps, heading, score_table, spectra
+from app.services import start_demo
+from app.session import Page, page
+from app.sidebar import NEXT_RUN, experiment
+from app.widgets import manifold_settings
 from mvm.errors import ConfigError
 from mvm.runs.history import History
 from mvm.runs.run import Run
@@ -41,18 +44,18 @@ def lab() -> None:
     """The whole page."""
     tab = page()
     if not runs():
-        first_run(tab)
+        start_demo(tab)
     run, status = choose_run(tab)
     with st.sidebar:
         st.markdown("#### MvM Lab")
         st.caption(NEXT_RUN)
         config = experiment(tab, choose_data(tab), run)
-    tab.show_notice()
-    transport(tab, run, status, config, layers=partial(layers.controls, tab, run))
+    tab.draw_notice()
+    transport(tab, run, status, config, layers=partial(layers.draw_controls, tab, run))
     if run is None:
         st.info("No run yet: choose a manifold on the left and press **Train**.", icon=":material/arrow_back:")
     else:
-        follow(tab, run, status, Rows(view=clouds, embeddings=embeddings, history=history_rows))
+        follow(tab, run, status, Rows(view=draw_clouds, embeddings=embeddings, history=history_rows))
 
 
 def choose_data(tab: Page) -> dict[str, Any] | None:
@@ -61,7 +64,7 @@ def choose_data(tab: Page) -> dict[str, Any] | None:
         "Data", ["Manifold", "Own file", "Draw"], default="Manifold", required=True, key="source", bind="query-params"
     )
     if source == "Manifold":
-        tab.take_link("data", MANIFOLDS, lambda name: MANIFOLDS[name].title)
+        tab.read_link("data", MANIFOLDS, lambda name: MANIFOLDS[name].title)
         name = st.selectbox(
             "Manifold",
             list(MANIFOLDS),
@@ -109,40 +112,42 @@ def choose_data(tab: Page) -> dict[str, Any] | None:
         return None
 
 
-def clouds(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
+def draw_clouds(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
     """Data space: the reals, the fakes, the generator's grid, and what a person has laid over them."""
     shown = columns_of(run)
     members, titles = shown.members, shown.titles
     step = int(view["step"])
-    wanted = layers.chosen(tab)
+    wanted = layers.choice_of(tab)
     real, fake, grid = view["real"], view["fake"][members], view["grid"][members]
-    note, flat = "", layers.Flat.of(real)
+    note, flat = "", layers.Axes.of(real)
     if real.shape[-1] > 3:
         note = f", first three principal components of {real.shape[-1]} dimensions"
     elif real.shape[-1] == 3:
         note = ", drag to turn"
     drawn = flat(fake)
-    panels = plots.cloud(
+    panels = clouds.data_panels(
         flat(real), drawn, titles=titles, grid=flat(grid) if "grid" in wanted.layers else None,
         show_real="real" in wanted.layers, show_fake="fake" in wanted.layers,
     )  # fmt: skip
-    panels, notes = layers.over_clouds(panels, wanted, run, view, members, flat)
-    heading("Data space", f"step {step:,}{note}{plots.outside(drawn, panels[0]['span'], titles=titles)}")
-    layers.say(notes)
+    layered = layers.over_clouds(panels, wanted, run, view, members, flat)
+    panels = layered.panels
+    heading("Data space", f"step {step:,}{note}{clouds.outside(drawn, panels[0]['span'], titles=titles)}")
+    layers.draw_notes(layered.notes)
     picked = cloud_plot(
-        panels, key=f"clouds.{run.name}", height=360, step=step, pickable=wanted.picks,
+        panels, key=f"clouds.{run.name}", height=360, step=step, pickable=wanted.picks_ends,
         alt=f"Real and generated points in data space at step {step}, one panel per variant: {', '.join(titles)}",
     )  # fmt: skip
-    layers.take(picked, wanted)
+    layers.take_click(picked, wanted)
 
 
 def embeddings(tab: Page, run: Run, seen: History, step: int) -> bool:
     """UMAP of the real and fake embeddings: the newest frame up to the shown step; true if a newer is awaited."""
     frame, of, behind = frame_of(run, seen, step)
     shown = columns_of(run)
-    panels = plots.planar(frame[shown.members], titles=shown.titles)
-    panels, notes = layers.over_projection(panels, layers.chosen(tab), run, seen.at(of), frame, shown.members)
-    layers.say(notes)
+    panels = clouds.umap_panels(frame[shown.members], titles=shown.titles)
+    layered = layers.over_projection(panels, layers.choice_of(tab), run, seen.at(of), frame, shown.members)
+    panels = layered.panels
+    layers.draw_notes(layered.notes)
     cloud_plot(
         panels, key=f"umap.{run.name}", height=340, step=of,
         alt=f"UMAP of real and generated embeddings under the learned metric at step {of}, one panel per variant",

@@ -14,10 +14,12 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import overlays
-from app.live_plot import live_plot
-from app.state import Tab, page, run_named, train
-from app.transport import STATES, duration, wake
+from app.caches import run_named
+from app.charts import overlays
+from app.components.live_plot import live_plot
+from app.header import STATES, duration, wake
+from app.services import train
+from app.session import Tab, page
 from mvm.errors import ConfigError, RunError
 from mvm.look.palette import title_of
 from mvm.runs.archive import pack, unpack
@@ -63,7 +65,7 @@ class Shelf(Tab):
 
     def choose(self, *names: str) -> None:
         """Tick these runs from the next rerun on; what went wrong before is no news then."""
-        self.tell("")
+        self.notify("")
         self.chosen, self.turn = list(names), self.turn + 1
 
 
@@ -74,7 +76,7 @@ def runs_page() -> None:
         shelf.choose(*linked)
     st.markdown("#### Runs")
     chosen = opened(shelf)
-    shelf.show_notice()
+    shelf.draw_notice()
     damaged(shelf)
     rows = summaries()
     if not rows:
@@ -111,9 +113,9 @@ def clear(shelf: Shelf, name: str) -> None:
     """Delete a run that cannot be read."""
     try:
         delete_unreadable(name)
-        shelf.tell(f"Deleted: {name}", good=True)
+        shelf.notify(f"Deleted: {name}", good=True)
     except (RunError, OSError) as error:
-        shelf.tell(str(error))
+        shelf.notify(str(error))
 
 
 def _from_url() -> list[str]:
@@ -127,7 +129,7 @@ def opened(shelf: Shelf) -> list[Run]:
         try:
             found.append(run_named(name))
         except RunError as error:
-            shelf.tell(str(error))
+            shelf.notify(str(error))
     shelf.chosen = [run.name for run in found]
     return found
 
@@ -298,7 +300,7 @@ def naming(shelf: Shelf, run: Run, *, idle: bool) -> None:
                 if name != run.name:
                     shelf.choose(run.rename(name).name)
             except (RunError, OSError) as error:
-                shelf.tell(str(error))
+                shelf.notify(str(error))
             st.rerun()
 
 
@@ -330,14 +332,14 @@ def forking(shelf: Shelf, run: Run) -> None:
 
 def branch_off(shelf: Shelf, run: Run, step: int, changes: dict[str, Any], name: str, press: int) -> None:
     """Make the fork, train it in the background, and compare the two."""
-    if not shelf.is_new(press):
+    if not shelf.serve(press):
         return
     try:
         made = fork(run, step, changes, name=name)
         train(made)
         shelf.choose(run.name, made.name)
     except (ConfigError, RunError, OSError) as error:
-        shelf.tell(str(error))
+        shelf.notify(str(error))
 
 
 def delete(shelf: Shelf, chosen: list[Run]) -> None:
@@ -353,7 +355,7 @@ def delete(shelf: Shelf, chosen: list[Run]) -> None:
         except (RunError, OSError) as error:
             kept.append(str(error))
     if kept or gone:
-        shelf.tell("; ".join(kept) or f"Deleted: {', '.join(gone)}", good=not kept)
+        shelf.notify("; ".join(kept) or f"Deleted: {', '.join(gone)}", good=not kept)
 
 
 def packed(run: Run) -> bytes:
@@ -373,7 +375,7 @@ def importing(shelf: Shelf) -> None:
             try:
                 shelf.choose(unpack(file, name=name.strip() or None).name)
             except (RunError, OSError) as error:
-                shelf.tell(str(error))
+                shelf.notify(str(error))
             st.rerun()
 
 

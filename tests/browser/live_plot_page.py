@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from app.live_plot import ensure_plotly_js, live_plot
+from app.components.live_plot import ensure_plotly_js, live_plot
 
 GREEN, ORANGE = "#009E73", "#E69F00"
 PANELS = 3

@@ -15,12 +15,14 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import plots
-from app.live_plot import live_plot
-from app.state import Page, history, projector
-from app.timeline import timeline
-from app.transport import MOST_COLUMNS, status_line
-from mvm.look.palette import variant_colours
+from app.caches import history
+from app.charts import training
+from app.components.live_plot import live_plot
+from app.components.timeline import timeline
+from app.header import MOST_COLUMNS, status_line
+from app.services import projector
+from app.session import Page
+from mvm.look.palette import title_of, variant_colours
 from mvm.methods import METHODS
 from mvm.runs.frames import read_frame
 from mvm.runs.history import History
@@ -101,7 +103,7 @@ def _now(tab: Page, run: Run, rows: Rows) -> None:
     done = max(int(newest["step"]) if newest else 0, status.step)
     every = run.config.every(run.config.snapshots)
     wanted = timeline(seen.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}")
-    tab.wanted = (run.name, wanted)
+    tab.cursor = (run.name, wanted)
     view = newest if wanted is None else seen.at(wanted)
     if view is None:
         with st.container(height=420, border=False):
@@ -125,7 +127,7 @@ def _history(tab: Page, run: Run, rows: Rows) -> None:
 
 def _shown_step(tab: Page, run: Run, seen: History) -> int | None:
     """The step of the last snapshot that the timeline points at; None before there is one."""
-    name, wanted = tab.wanted or (run.name, None)
+    name, wanted = tab.cursor or (run.name, None)
     steps = [step for step in seen.steps if name != run.name or wanted is None or step <= wanted]
     return steps[-1] if steps else None
 
@@ -143,7 +145,7 @@ def columns_of(run: Run) -> Columns:
     seed = seed if seed in config.seeds else config.seeds[0]
     members = [config.members.index((config.variants[place], seed)) for place in shown]
     colours = variant_colours(config.variants)
-    return Columns(members, [plots.title_of(config.variants[i]) for i in shown], [colours[i] for i in shown])
+    return Columns(members, [title_of(config.variants[i]) for i in shown], [colours[i] for i in shown])
 
 
 def frame_of(run: Run, seen: History, step: int) -> tuple[np.ndarray, int, bool]:
@@ -178,8 +180,8 @@ def gaps(tab: Page, run: Run, seen: History, step: int) -> None:
     seeds = len(run.config.seeds)
     heading("Gaps under the learned metric", f"median and range of {seeds} seeds" if seeds > 1 else "one seed")
     names = run.config.variants
-    figure = plots.curves(
-        steps, values, titles=[plots.title_of(name) for name in names], step=step,
+    figure = training.gap_curves(
+        steps, values, titles=[title_of(name) for name in names], step=step,
         log=tab.setting("log", True), colours=variant_colours(names),
     )  # fmt: skip
     last = (
@@ -199,13 +201,13 @@ def spectra(tab: Page, run: Run, seen: History, step: int) -> None:
     words = "of D / mean D, by magnitude" if form == "distance" else "of −½ J D² J, as shares of variance"
     heading("Spectrum of the distance matrix", f"ten leading eigenvalues {words}, real {_things(run)}")
     name, members, titles = run.name, shown.members, shown.titles
-    now = plots.spectrum_now(
+    now = training.spectrum_now(
         at_step[members], known[0][members], titles=titles, step=step, form=form, colours=shown.colours
     )
     live_plot(
         now, key=f"spectrum.{name}.{form}", height=250, alt=f"Leading eigenvalues at step {step} and before training"
     )
-    over = plots.spectrum_history(steps, known[:, members], titles=titles, step=step, form=form, log=log)
+    over = training.spectrum_history(steps, known[:, members], titles=titles, step=step, form=form, log=log)
     live_plot(over, key=f"spectra.{name}.{form}", height=270, alt="Leading eigenvalues over training")
 
 
@@ -229,7 +231,7 @@ def score_table(run: Run, seen: History, step: int, said: dict[str, Score]) -> N
         if any(value is not None for value in values):
             low = 1.0 if key == "w2_ratio" else scores.floor(score.floor)  # a ratio to the floor
             table[f"{score.label} {ARROWS[score.direction]}"] = [*map(_number, values), _number(low), score.meaning]
-    columns = [plots.title_of(name) for name in names]
+    columns = [title_of(name) for name in names]
     frame = pd.DataFrame.from_dict(table, orient="index", columns=[*columns, "floor", "meaning"])
     narrow = {name: st.column_config.Column(width=112) for name in ["floor", *columns]}
     st.dataframe(frame, width="stretch", height=35 * (len(frame) + 1) + 3, column_config=narrow)

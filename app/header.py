@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from app import plots
-from app.state import Page, Tab, paused_runs, runs, start, train
+from app.caches import paused_runs, runs
+from app.services import start, train
+from app.session import Page, Tab
 from mvm.config import FACES, Config
 from mvm.errors import RunError
+from mvm.look.palette import title_of
 from mvm.runs.events import lost_in_words
 from mvm.runs.run import Run, Status
 from mvm.studies.compare import data_title
@@ -45,7 +47,7 @@ def _chosen(tab: Page, known: dict[str, Run]) -> Run:
     name = tab.run or st.query_params.get("run")
     if name not in known:
         if name:
-            tab.tell(f"There is no run {name!r} here.")
+            tab.notify(f"There is no run {name!r} here.")
         name = next((name for name, run in known.items() if run.status().alive), next(iter(known)))
     tab.show(name)
     if st.query_params.get("run") != name:  # each change is an entry of the browser's history
@@ -159,7 +161,7 @@ def ask(tab: Tab, run: Run, **wishes: object) -> None:
     try:
         run.ask(**wishes)
     except (RunError, OSError) as error:
-        tab.tell(str(error))
+        tab.notify(str(error))
 
 
 def _view_settings(tab: Page, run: Run | None, layers: Callable[[], object] | None) -> None:
@@ -180,12 +182,12 @@ def _view_settings(tab: Page, run: Run | None, layers: Callable[[], object] | No
     if run is not None and len(run.config.variants) > MOST_COLUMNS:
         st.multiselect(
             "Columns", run.config.variants, run.config.variants[:MOST_COLUMNS], max_selections=MOST_COLUMNS,
-            format_func=plots.title_of, key=f"columns.{run.name}", help="at most four variants are drawn",
+            format_func=title_of, key=f"columns.{run.name}", help="at most four variants are drawn",
         )  # fmt: skip
 
 
 def _train(tab: Page, config: Config, press: int) -> None:
-    if tab.is_new(press):
+    if tab.serve(press):
         start(tab, config)
 
 
@@ -197,7 +199,7 @@ def wake(tab: Tab, run: Run) -> None:
         else:
             train(run)
     except (RunError, OSError) as error:
-        tab.tell(str(error))
+        tab.notify(str(error))
 
 
 def _pause(tab: Page, run: Run) -> None:
@@ -209,7 +211,7 @@ def _step(tab: Page, run: Run, size: int) -> None:
 
 
 def _reset(tab: Page, run: Run, press: int) -> None:
-    if not tab.is_new(press):
+    if not tab.serve(press):
         return
     if run.alive():
         ask(tab, run, stop=True, pause_at=None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.component import component
+from app.components.component import component
 
 __all__ = ["draw_points"]
 

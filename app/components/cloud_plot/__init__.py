@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from app.component import component
-from app.picture_grid import Picked, encode, picked_of
+from app.components.component import component
+from app.components.picture_grid import Picked, encode, picked_of
 
 __all__ = ["cloud_plot"]
 
@@ -48,12 +48,15 @@ def cloud_plot(
     """Draw the panels in place of the last ones of this key.
 
     Args:
-        panels: one dict each, as `app.plots.cloud` makes them: title, span (one [low, high] per axis: what is in
-            view), ticks (whether axes are labelled), and layers: name, colour, points `(n, 2 or 3)`, and optionally
-            line: draw the points as a path that NaN rows interrupt, wide pixels, with dashes dash; ring: draw rings;
-            first: number of its first point among all that can be picked; values `(n,)` and the scale of their
-            colours: title, stops (hex, with or without alpha), low, high; arrows: points are `(n, 2·d)`, from and to,
-            faint or not; image: values `(rows, columns)` from the upper left, over extent; letters: one for each point.
+        panels: one dict each, from `app.charts.clouds`: title; span, one visible [low, high] per axis; ticks, whether
+            axes have labels; layers, each with a name, a colour, points `(n, 2 or 3)`, and optionally
+            line: points form a path that NaN rows break, `wide` pixels wide, with dashes `dash`;
+            ring: points are rings;
+            first: index of its first point among all that can be picked;
+            values `(n,)` and scale: colours, the scale with title, stops (hex, with or without alpha), low and high;
+            arrows: points are tails and tips `(n, 2·d)`, drawn faint if `faint`;
+            image: values `(rows, columns)`, top row first, over `extent`;
+            letters: one letter per point.
         key: the chart's identity on the page, constant over updates.
         height: in pixels, at most: in a narrow column the panels are smaller.
         alt: what the chart shows, in words, for screen readers.

@@ -1,26 +1,26 @@
-"""Runs over one another, as Plotly figures for `live_plot`: pure functions."""
+"""Several runs in one chart, as Plotly figures: curves, branches of a fork, the ablation matrix."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from app.plots import RIGHT, axes_of, nth, subplots, upright
+from app.charts.axes import RIGHT, Figure, axes_of, nth, subplots, vertical_line
 from mvm.look.palette import FLOORS, QUIET, VARIANTS, rgba, title_of, variant_colours
 from mvm.look.scales import floors_shade
 from mvm.studies.compare import Curve, Series, in_words
 
 __all__ = ["ablation", "branches", "overlay"]
 
-Figure = dict[str, Any]
-COLOURS = (*VARIANTS[:4], VARIANTS[5])  # grey is the baseline's
+COLOURS = (*VARIANTS[:4], VARIANTS[5])  # without grey, the colour of the baseline
 DASHES = ("solid", "dash", "dot", "dashdot")
-FORK = {"color": VARIANTS[1], "dash": "dot"}  # the line where one parts
-LINE, TOP, BOTTOM, SPARE = 22, 34, 48, 8  # pixels
-WIDE, ENTRY, LETTER = 900, 45, 6  # pixels: of a narrow page's row, of a legend's entry without its words, of a letter
+FORK = {"color": VARIANTS[1], "dash": "dot"}  # vertical line at a fork
+TOP, BOTTOM = 34, 48  # margins in pixels
+ROOM = 8  # pixels above the legend
+LINE = 22  # pixels of a line of the legend
+WIDE, ENTRY, LETTER = 900, 45, 6  # widths in pixels: a narrow page's row, a legend's entry without text, a letter
 
 
 def overlay(
@@ -31,39 +31,39 @@ def overlay(
     baseline: dict[str, list[Curve]] | None = None,
     marks: Sequence[float] = (),
 ) -> Figure:
-    """Quantities side by side, in each the median of every series and a ribbon between the quartiles of its seeds.
+    """Quantities side by side: the median of every series, and a ribbon between the quartiles of its seeds.
 
-    A colour is a variant, and a dash tells its series apart; where there are too many for that, each has its own.
+    Colours are variants and dashes are series of a variant; with too many of either, each series has its own pair.
 
     Args:
         panels: curves by the label of the quantity.
-        axis: what x is.
-        log: y is logarithmic.
-        baseline: the same of the run that others are compared with, drawn grey and dashed.
-        marks: places on x with a vertical line: where forks part.
+        axis: label of x.
+        log: whether y is logarithmic.
+        baseline: curves of the baseline run, drawn grey and dashed.
+        marks: places on x with a vertical line, such as forks.
     """
     traces: list[dict] = []
-    said: set[str] = set()
+    named: set[str] = set()
     look = _look([curve.series for drawn in panels.values() for curve in drawn])
     for column, (label, drawn) in enumerate(panels.items()):
         for curve in (baseline or {}).get(label, []):
             title = f"baseline: {curve.series.title}"
-            traces += _lines(curve, title, QUIET, "longdash", column, log=log, legend=title not in said)
-            said.add(title)
+            traces += _lines(curve, title, QUIET, "longdash", column, log=log, legend=title not in named)
+            named.add(title)
         for curve in drawn:
             title = curve.series.title
-            traces += _lines(curve, title, *look[title], column, log=log, legend=title not in said)
-            said.add(title)
-    layout = _row(list(panels), entries=sorted(said))
+            traces += _lines(curve, title, *look[title], column, log=log, legend=title not in named)
+            named.add(title)
+    layout = _row(list(panels), entries=sorted(named))
     for column in range(len(panels)):
         layout[nth("xaxis", column)] |= {"title": {"text": axis, "standoff": 6}}
         layout[nth("yaxis", column)] |= {"type": "log", "exponentformat": "power"} if log else {"rangemode": "tozero"}
-    layout["shapes"] = [upright(x, column, **FORK) for x in marks for column in range(len(panels))]
+    layout["shapes"] = [vertical_line(x, column, **FORK) for x in marks for column in range(len(panels))]
     return {"data": traces, "layout": layout}
 
 
 def branches(steps: np.ndarray, distance: np.ndarray, *, variants: Sequence[str], at: int) -> Figure:
-    """How far a fork's fakes are from those of its run, by the noise that made them: `(s, variants)` over steps."""
+    """Distance between fakes of a fork and of its run for equal noise, `(s, variants)`, over steps `(s,)`."""
     titles = [title_of(variant) for variant in variants]
     colours = variant_colours(variants)
     traces = [
@@ -80,7 +80,7 @@ def branches(steps: np.ndarray, distance: np.ndarray, *, variants: Sequence[str]
     layout = _row([""], entries=titles)
     layout["xaxis"] |= {"title": {"text": "training step", "standoff": 6}}
     layout["yaxis"] |= {"title": {"text": "mean distance / 2-diameter of the reals"}, "rangemode": "tozero"}
-    layout["shapes"] = [upright(at, 0, **FORK)]
+    layout["shapes"] = [vertical_line(at, 0, **FORK)]
     layout["annotations"] = [
         {"x": at, "y": 1, "yref": "y domain", "text": "fork", "showarrow": False, "xanchor": "left", "yanchor": "top"}
     ]
@@ -88,7 +88,7 @@ def branches(steps: np.ndarray, distance: np.ndarray, *, variants: Sequence[str]
 
 
 def ablation(table: pd.DataFrame) -> Figure:
-    """`mvm.studies.compare.matrix` as a picture: a colour for the median, in each cell the median and the extremes."""
+    """`mvm.studies.compare.matrix` as a heat map: colour and text by the median, with the extremes below it."""
     rows, columns = list(dict.fromkeys(table["what"])), list(dict.fromkeys(table["data"]))
     cells = table.set_index(["what", "data"])
     medians = [[cells["median"].get((what, data), np.nan) for data in columns] for what in rows]
@@ -129,12 +129,12 @@ def _cell(cells: pd.DataFrame, what: str, data: str) -> str:
 
 
 def _look(series: Sequence[Series]) -> dict[str, tuple[str, str]]:
-    """Colour and dash by title."""
-    variants = list(dict.fromkeys(one.variant for one in series))
-    titles = list(dict.fromkeys(one.title for one in series))
-    if len(variants) <= len(COLOURS) and max((one.number for one in series), default=0) < len(DASHES):
+    """Colour and dash of each series, by title."""
+    variants = list(dict.fromkeys(item.variant for item in series))
+    titles = list(dict.fromkeys(item.title for item in series))
+    if len(variants) <= len(COLOURS) and max((item.number for item in series), default=0) < len(DASHES):
         colours = dict(zip(variants, variant_colours(variants, of=COLOURS), strict=True))
-        return {one.title: (colours[one.variant], DASHES[one.number]) for one in series}
+        return {item.title: (colours[item.variant], DASHES[item.number]) for item in series}
     return {
         title: (COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)])
         for place, title in enumerate(titles)
@@ -142,7 +142,7 @@ def _look(series: Sequence[Series]) -> dict[str, tuple[str, str]]:
 
 
 def _lines(curve: Curve, title: str, colour: str, dash: str, column: int, *, log: bool, legend: bool) -> list[dict]:
-    """A ribbon, where there are several seeds, and the median."""
+    """Traces of the median and, with several seeds, of a ribbon."""
     low, middle, high = (np.where(y > 0, y, np.nan) if log else y for y in (curve.low, curve.middle, curve.high))
     axes = axes_of(column) | {"legendgroup": title, "name": title}
     traces: list[dict] = []
@@ -158,12 +158,12 @@ def _lines(curve: Curve, title: str, colour: str, dash: str, column: int, *, log
 
 
 def _row(titles: Sequence[str], *, entries: Sequence[str]) -> Figure:
-    """Subplots side by side with a title each, and a legend below them that has room for its entries."""
+    """Layout of a row of subplots, with room below for a legend of these entries."""
     lines, used = 1, 0
     for entry in entries:
         width = ENTRY + LETTER * len(entry)
         lines, used = (lines + 1, width) if used and used + width > WIDE else (lines, used + width)
     return subplots(titles) | {
-        "margin": {"l": 52, "r": RIGHT, "t": TOP, "b": BOTTOM + SPARE + LINE * lines},
+        "margin": {"l": 52, "r": RIGHT, "t": TOP, "b": BOTTOM + ROOM + LINE * lines},
         "legend": {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
     }

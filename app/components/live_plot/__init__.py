@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
-from app.component import component
+from app.components.component import component
 
 __all__ = ["encode", "ensure_plotly_js", "live_plot"]
 

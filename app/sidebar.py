@@ -7,12 +7,13 @@ from typing import Any
 import streamlit as st
 from pydantic import BaseModel
 
-from app import plots
-from app.controls import descriptor_weights, label_of, model_widgets, used_descriptors, variant_choice
-from app.state import Page, runs
-from app.transport import ask
+from app.caches import runs
+from app.header import ask
+from app.session import Page
+from app.widgets import descriptor_weights, label_of, model_widgets, used_descriptors, variant_choice
 from mvm.config import FACES, OF_DATA, OF_IMAGES, OF_POINTS, RECIPES, Config
 from mvm.errors import ConfigError
+from mvm.look.palette import title_of
 from mvm.methods import METHODS
 from mvm.runs.run import Run
 
@@ -36,7 +37,7 @@ def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Confi
     what = "pictures" if images else "points"
     toys = data is None or data["data"] == FACES
     methods = [name for name, kind in METHODS.items() if kind.makes_images or not images]
-    tab.take_link(tab.key("method"), methods, lambda name: METHODS[name].title)
+    tab.read_link(tab.key("method"), methods, lambda name: METHODS[name].title)
     method = st.selectbox(
         "Method",
         methods,
@@ -68,7 +69,7 @@ def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Confi
         prefix += "" if recipe == "stabilised" else f"{recipe}."
     if METHODS[method].matches_descriptors:
         st.markdown("##### Descriptors to match")
-        values["variants"] = variant_choice(base.variants, key=f"{prefix}variants", title_of=plots.title_of)
+        values["variants"] = variant_choice(base.variants, key=f"{prefix}variants", title_of=title_of)
         try:
             used = used_descriptors(values["variants"])
             values["weights"] = descriptor_weights(used, base.weights, prefix=weighting)

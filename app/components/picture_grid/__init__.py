@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from app.component import component
+from app.components.component import component
 from mvm.look.sheets import sheet
 
 __all__ = ["Picked", "encode", "picked_of", "picture_grid"]

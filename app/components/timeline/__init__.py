@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.component import component
-from app.plots import title_of
-from mvm.look.palette import MARKS
+from app.components.component import component
+from mvm.look.palette import MARKS, title_of
 from mvm.runs.fork import Origin
 
 __all__ = ["timeline"]
