@@ -43,9 +43,9 @@ MOST_READERS = 8  # histories kept per browser tab
 # -- runs --------------------------------------------------------------------------------------------------------------
 
 
-def runs(*, images: bool = False) -> dict[str, Run]:
-    """Runs on points, or on pictures, by name, newest first; a known run reads only what was appended."""
-    return {run.name: run for run in all_runs(_known_runs()) if run.config.is_images == images}
+def runs(kind: str) -> dict[str, Run]:
+    """Runs on one kind of data, by name, newest first; a known run reads only what was appended."""
+    return {run.name: run for run in all_runs(_known_runs()) if run.config.kind == kind}
 
 
 def paused_runs() -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from app.caches import paused_runs, runs
+from app.kinds import PAGES
 from app.services import start, train
 from app.session import Page, Tab
 from mvm.config import FACES, Config
@@ -36,7 +37,7 @@ STATES = {  # colour and words of a badge
 
 def choose_run(tab: Page) -> tuple[Run | None, Status]:
     """The run that is shown, the one asked for, else a living one, else the newest; and the state it is drawn in."""
-    known = runs(images=tab.images)
+    known = runs(tab.kind)
     run = _chosen(tab, known) if known else None
     status = run.status() if run else Status("new", 0, 0)
     tab.state = (tab.run, status.state)
@@ -127,14 +128,15 @@ def transport(
 def status_line(run: Run, status: Status) -> None:
     """State, progress, speed, time left, device and memory, in one line."""
     colour, words = STATES[status.state]
+    kind = PAGES[run.config.kind]
     if status.state == "queued" and (resting := paused_runs()):
         words += f", {', '.join(resting)} while paused; continue or stop that"
     started = next((e for e in reversed(run.records.events) if "device" in e), {})
     parts = [f":{colour}-badge[{words}]", f"step **{status.step:,}** of {status.steps:,}"]
     if status.state == "running" and status.rate:
         speed = f"{_rate(status.rate)} steps/s"
-        if run.config.is_images:
-            speed = f"{_rate(status.rate * run.config.batch)} images/s ({speed})"
+        if kind.throughput:
+            speed = f"{_rate(status.rate * run.config.batch)} {kind.noun}/s ({speed})"
         parts += [speed, f"{duration(status.seconds_left)} left"]
     elif status.state == "running" and status.step == 0 and run.config.data == FACES:
         parts += [f"drawing {run.config.points:,} toy faces to train on ..."]
@@ -143,7 +145,7 @@ def status_line(run: Run, status: Status) -> None:
     if gone := lost_in_words(run.records.events, len(run.config.members)):
         parts.append(f":orange-badge[{gone}]")
     parts += [data_title(run.config.data), started.get("device", "no device yet")]
-    if run.config.is_images and status.memory:
+    if kind.throughput and status.memory:
         parts += [f"{status.memory:,} MiB of memory"]
     st.markdown(" &nbsp;·&nbsp; ".join(parts))
     if status.state == "interrupted":

@@ -20,6 +20,7 @@ from app.charts import training
 from app.components.live_plot import live_plot
 from app.components.timeline import timeline
 from app.header import MOST_COLUMNS, status_line
+from app.kinds import PAGES
 from app.services import projector
 from app.session import Page
 from mvm.look.palette import title_of, variant_colours
@@ -199,7 +200,7 @@ def spectra(tab: Page, run: Run, seen: History, step: int) -> None:
         return
     at_step = known[list(steps).index(step)]
     words = "of D / mean D, by magnitude" if form == "distance" else "of −½ J D² J, as shares of variance"
-    heading("Spectrum of the distance matrix", f"ten leading eigenvalues {words}, real {_things(run)}")
+    heading("Spectrum of the distance matrix", f"ten leading eigenvalues {words}, real {_noun(run)}")
     name, members, titles = run.name, shown.members, shown.titles
     now = training.spectrum_now(
         at_step[members], known[0][members], titles=titles, step=step, form=form, colours=shown.colours
@@ -223,7 +224,7 @@ def score_table(run: Run, seen: History, step: int, said: dict[str, Score]) -> N
         heading("Scores", f"first at step {run.config.every(10):,}")
         return
     names = run.config.variants
-    size = f"{scores.n:,} fresh {_things(run)}, " if scores.n else ""
+    size = f"{scores.n:,} fresh {_noun(run)}, " if scores.n else ""
     heading("Scores", f"{size}step {scores.step:,}; floor: real against real")
     table = {}
     for key, score in said.items():
@@ -245,8 +246,8 @@ def heading(title: str, note: str) -> None:
     st.markdown(f"**{title}** &nbsp; :gray[{note}]")
 
 
-def _things(run: Run) -> str:
-    return "pictures" if run.config.is_images else "points"
+def _noun(run: Run) -> str:
+    return PAGES[run.config.kind].noun
 
 
 def _number(value: float | None) -> str:

@@ -92,5 +92,5 @@ def start(tab: Page, config: Config, *, name: str | None = None, paused: bool = 
 
 def start_demo(tab: Page) -> None:
     """Start a run on a circle, so that the first screen is alive."""
-    if not start(tab, Config.make(data="circle"), name=DEMO) and DEMO in runs():
+    if not start(tab, Config.make(data="circle"), name=DEMO) and DEMO in runs(tab.kind):
         tab.notify("")  # another tab has just started it: no error

@@ -13,6 +13,7 @@ from typing import Any
 import streamlit as st
 
 from app.components.picture_grid import Picked
+from app.kinds import PAGES
 
 __all__ = ["Page", "Tab", "page"]
 
@@ -67,10 +68,10 @@ class Tab:
 
 @dataclass
 class Page(Tab):
-    """State of the Lab or of Faces in one browser tab.
+    """State of the page of one kind of data in one browser tab.
 
     Attributes:
-        images: True for Faces, which shows runs on pictures; the Lab shows runs on points.
+        kind: of the data of its runs, a name in `app.kinds.PAGES`.
         run: name of the shown run; None before the first is chosen.
         turn: number of changes of the shown run; keys of widgets that belong to one run contain it.
         state: run and state that the page was drawn for.
@@ -80,7 +81,7 @@ class Page(Tab):
         picked: run and the picture of it that was clicked last.
     """
 
-    images: bool = False
+    kind: str = "points"
     run: str | None = None
     turn: int = 0
     state: tuple[str | None, str] = (None, "new")
@@ -90,8 +91,8 @@ class Page(Tab):
     picked: tuple[str, Picked] | None = None
 
     def key(self, name: str) -> str:
-        """Key of a widget that both pages have; it is also its parameter in the URL."""
-        return f"faces.{name}" if self.images else name
+        """Key of a widget that the page of every kind has; it is also its parameter in the URL."""
+        return PAGES[self.kind].prefix + name
 
     def setting(self, name: str, default: Any) -> Any:
         """Value of the widget of this name; never to be read in a callback."""
@@ -113,6 +114,6 @@ class Page(Tab):
         return self.picked[1] if self.picked and self.picked[0] == run else None
 
 
-def page(*, images: bool = False) -> Page:
-    """This tab's state of the Lab or of Faces."""
-    return st.session_state.setdefault(f"_page.{'faces' if images else 'lab'}", Page(images=images))
+def page(kind: str) -> Page:
+    """This tab's state of the page of a kind of data."""
+    return st.session_state.setdefault(f"_page.{kind}", Page(kind=kind))

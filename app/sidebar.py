@@ -9,9 +9,10 @@ from pydantic import BaseModel
 
 from app.caches import runs
 from app.header import ask
+from app.kinds import PAGES
 from app.session import Page
 from app.widgets import descriptor_weights, label_of, model_widgets, used_descriptors, variant_choice
-from mvm.config import FACES, OF_DATA, OF_IMAGES, OF_POINTS, RECIPES, Config
+from mvm.config import OF_DATA, RECIPES, Config
 from mvm.errors import ConfigError
 from mvm.look.palette import title_of
 from mvm.methods import METHODS
@@ -22,21 +23,18 @@ __all__ = ["NEXT_RUN", "experiment"]
 SHOWN = "shown run"  # beside the recipes
 NEXT_RUN = "The run that **Train** makes. While the shown run trains, the weights act on it at once."
 
-BATCHES = {False: [2**k for k in range(4, 13)], True: [2**k for k in range(3, 10)]}
 
-
-def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Config | str | None:
+def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None, *, defaults: str = "") -> Config | str | None:
     """Settings as a config; in words, why they cannot be one; or None while there is no data.
 
     Args:
         tab: this browser tab.
         data: the config's fields of the data; None where there are none yet.
         run: the shown one, whose settings may be the ones to start from.
+        defaults: prefix of the training's widgets, where the data's defaults are other than those of its kind.
     """
-    images = tab.images
-    what = "pictures" if images else "points"
-    toys = data is None or data["data"] == FACES
-    methods = [name for name, kind in METHODS.items() if kind.makes_images or not images]
+    kind = PAGES[tab.kind]
+    methods = _methods_for(tab.kind)
     tab.read_link(tab.key("method"), methods, lambda name: METHODS[name].title)
     method = st.selectbox(
         "Method",
@@ -63,8 +61,8 @@ def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Confi
         values |= base.model_dump(exclude={*OF_DATA})
         prefix = training = weighting = tab.key(f"{run.name}.")
     else:
-        base = Config.make(data=(FACES if toys else data["data"]) if images else "circle", method=method, recipe=recipe)
-        prefix = training = tab.key("") + ("" if toys or not images else "cache.")  # other recipes keep the training's
+        base = Config.make(data=data["data"] if data else kind.example, method=method, recipe=recipe)
+        prefix = training = tab.key(defaults)  # steps and batch keep their widgets when the recipe changes
         prefix += "" if method == "mvm" else f"{method}."
         prefix += "" if recipe == "stabilised" else f"{recipe}."
     if METHODS[method].matches_descriptors:
@@ -85,8 +83,8 @@ def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Confi
             bind="query-params", help="training steps",
         ),
         "batch": st.select_slider(
-            "Batch", sorted({*BATCHES[images], base.batch}), base.batch, key=f"{training}batch", bind="query-params",
-            help=f"{what} per batch",
+            "Batch", sorted({*kind.batches, base.batch}), base.batch, key=f"{training}batch", bind="query-params",
+            help=f"{kind.noun} per batch",
         ),
     }  # fmt: skip
     seeds = st.slider(
@@ -96,7 +94,7 @@ def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Confi
     values["seeds"] = base.seeds if seeds == len(base.seeds) else tuple(range(seeds))
     groups = {
         method: ("Metric learning" if method == "mvm" else METHODS[method].title, getattr(base, method), ()),
-        "network": ("Networks", base.network, OF_POINTS if images else OF_IMAGES),
+        "network": ("Networks", base.network, _unused(base)),
         "optimiser": ("Optimisers", base.optimiser, ()),
     }
     for name, (title, model, skip) in groups.items():
@@ -111,6 +109,17 @@ def experiment(tab: Page, data: dict[str, Any] | None, run: Run | None) -> Confi
         return config
     except ConfigError as error:
         return _named_as_shown(str(error), {name: (title, model) for name, (title, model, _) in groups.items()})
+
+
+def _methods_for(kind: str) -> list[str]:
+    """Names of the methods that have networks for a kind of data."""
+    return [name for name, method in METHODS.items() if method.makes_images or kind != "images"]
+
+
+def _unused(config: Config) -> tuple[str, ...]:
+    """Settings of the networks that a config's kind of data does not use."""
+    used = config.flat(used=True)
+    return tuple(name for name in type(config.network).model_fields if f"network.{name}" not in used)
 
 
 def _named_as_shown(problem: str, groups: dict[str, tuple[str, BaseModel]]) -> str:
@@ -134,7 +143,7 @@ def _reweight_running(tab: Page, widgets: str, weights: dict[str, float]) -> Non
         weights: what they say.
     """
     if tab.weights and tab.weights[0] == widgets and tab.weights[1] != weights:
-        run = runs(images=tab.images).get(tab.run)
+        run = runs(tab.kind).get(tab.run)
         if run is not None and run.status().alive:
             before = tab.weights[1]
             ask(tab, run, weights={name: value for name, value in weights.items() if value != before.get(name)})

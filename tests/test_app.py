@@ -15,6 +15,7 @@ from pages import button, open_page, run_list, shown, words
 from trainers import small_config
 
 from app import header
+from app.kinds import PAGES, KindPage
 from app.session import Page
 from mvm.config import Config
 from mvm.files import append_line, locked
@@ -389,6 +390,24 @@ def test_more_variants_than_columns(cli, cloud: Path) -> None:
     assert not app.exception
     assert app.multiselect(key="columns.many").value == list(many[:4])
     assert app.selectbox(key="seed.many").options == ["0", "1"]
+
+
+def test_every_kind_of_data_has_a_page() -> None:
+    assert {Config.make(data=kind.example).kind: kind for kind in PAGES.values()} == PAGES
+    assert len({kind.prefix for kind in PAGES.values()}) == len(PAGES), "widgets of two pages would share their state"
+
+
+def test_a_kind_of_data_is_one_line_in_the_app(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its page is in the navigation, Runs can filter by it, and it has a state and runs of its own."""
+    view = "app.views.claims:claims"
+    monkeypatch.setitem(PAGES, "pairs", KindPage("Pairs", "pairs", "bolt", view, "pairs", "circle", (16,), "pairs."))
+    monkeypatch.setattr(Config, "kind", "pairs")
+    app = open_page()
+    assert list(app.session_state["_pages"]) == ["Lab", "Faces", "Pairs", "Runs", "Figures", "Claims"]
+    table = open_page("from app.views.runs import runs_page; runs_page()")
+    assert table.segmented_control(key="runs.kind").options == ["all", "points", "pictures", "pairs"]
+    kept = "from app.session import page; import streamlit as st; st.caption(page('pairs').key('steps'))"
+    assert "pairs.steps" in words(open_page(kept))
 
 
 CLAIMS_PAGE = "from app.views.claims import claims; claims()"

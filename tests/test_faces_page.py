@@ -109,7 +109,7 @@ def test_speed_and_time_left_are_of_pictures(tiny: Run, monkeypatch: pytest.Monk
     rate = tiny.status().rate
     monkeypatch.setattr("app.caches.all_runs", lambda _: [tiny])
     text = words(open_page(FACES))
-    assert f"{rate * 16:,.0f} images/s" in text
+    assert f"{rate * 16:,.0f} pictures/s" in text
     assert "0 s left" in text
 
 
@@ -126,7 +126,7 @@ def test_train_makes_the_run_that_the_controls_describe(tiny: Run, no_processes:
 
 
 def test_a_picked_picture_is_that_of_the_latest_click() -> None:
-    tab = Page(images=True)
+    tab = Page(kind="images")
     first, second = Picked(0, "fake", 3, 10.0), Picked(1, "real", 5, 20.0)
     for picked in (second, first, None):
         tab.pick("a", picked)

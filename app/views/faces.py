@@ -39,13 +39,14 @@ TOYS, CACHES, PREPARE = "Toys", "Prepared", "Prepare…"
 
 def faces() -> None:
     """The whole page."""
-    tab = page(images=True)
+    tab = page("images")
     run, status = choose_run(tab)
     with st.sidebar:
         st.markdown("#### Faces")
         st.caption(NEXT_RUN)
         data = choose_data()
-        config = experiment(tab, data, run)
+        toys = data is None or data["data"] == FACES
+        config = experiment(tab, data, run, defaults="" if toys else "cache.")
     tab.draw_notice()
     if run is None:
         welcome(data)

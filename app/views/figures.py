@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from app.caches import run_named
+from app.kinds import PAGES
 from app.services import projector
 from app.session import page
 from mvm.errors import ConfigError, RunError
@@ -204,7 +205,7 @@ def choose(known: list[str], figure: str) -> Wanted | None:
 
 def first(known: list[str]) -> list[str]:
     """The run that the Lab or Faces has shown last, else the newest."""
-    shown = (page().run, page(images=True).run)
+    shown = [page(kind).run for kind in PAGES]
     return [next((name for name in shown if name in known), known[0])]
 
 

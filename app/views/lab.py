@@ -42,8 +42,8 @@ SHOWN_SCORES = (
 
 def lab() -> None:
     """The whole page."""
-    tab = page()
-    if not runs():
+    tab = page("points")
+    if not runs(tab.kind):
         start_demo(tab)
     run, status = choose_run(tab)
     with st.sidebar:

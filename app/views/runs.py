@@ -18,6 +18,7 @@ from app.caches import run_named
 from app.charts import overlays
 from app.components.live_plot import live_plot
 from app.header import STATES, duration, wake
+from app.kinds import PAGES
 from app.services import train
 from app.session import Tab, page
 from mvm.errors import ConfigError, RunError
@@ -44,7 +45,7 @@ from mvm.studies.index import Summary, summaries, unreadable
 __all__ = ["runs_page"]
 
 MOST_COMPARED = 24
-KINDS = {"all": None, "points": False, "pictures": True}
+ALL_KINDS = "all"
 
 
 @dataclass
@@ -149,11 +150,16 @@ def filtered(shelf: Shelf, rows: list[Summary]) -> list[Summary]:
             "Status", known, format_func=lambda s: STATES[s][1], key="runs.status", help="all if none"
         )
         kind = st.segmented_control(
-            "Kind", list(KINDS), default="all", required=True, key="runs.kind", bind="query-params"
+            "Kind",
+            [ALL_KINDS, *(kind.noun for kind in PAGES.values())],
+            default=ALL_KINDS,
+            required=True,
+            key="runs.kind",
+            bind="query-params",
         )
         importing(shelf)
     left = [row for row in rows if row.matches(words) and (not states or row.status in states)]
-    left = [row for row in left if KINDS[kind] in (None, row.images)]
+    left = [row for row in left if kind in (ALL_KINDS, PAGES[row.kind].noun)]
     note = f"{len(left):,} of {len(rows):,} runs, {duration(sum(row.seconds for row in left))} of training"
     st.caption(f"{note}. Score: over its real-vs-real floor, 1 is the floor; click a column's head to sort.")
     return left
@@ -254,9 +260,9 @@ def actions(shelf: Shelf, chosen: list[Run]) -> None:
     status = one.status() if one else None
     idle = bool(chosen) and not any(run.status().alive for run in chosen)
     with st.container(horizontal=True):
-        where = "Faces" if one and one.config.is_images else "Lab"
+        where = PAGES[one.config.kind if one else "points"].title
         if st.button(f"Open in {where}", icon=":material/open_in_new:", disabled=one is None, help="watch this run"):
-            page(images=one.config.is_images).show(one.name)
+            page(one.config.kind).show(one.name)
             st.switch_page(st.session_state["_pages"][where], query_params={"run": one.name})
         if st.button(
             "Figures", icon=":material/photo_library:", disabled=not chosen, help="of the ticked runs, for a paper"

@@ -79,6 +79,11 @@ class Summary:
     reason: str | None
     lost: str
 
+    @property
+    def kind(self) -> str:
+        """The kind of data: "points" or "images"."""
+        return "images" if self.images else "points"
+
     def matches(self, words: str) -> bool:
         """Whether every word is found in something that the table says, in any case."""
         text = " ".join(map(str, asdict(self).values())).lower()
