@@ -1,4 +1,4 @@
-"""Which run is shown, what it is doing, and the buttons that say what it should do: the top of the Lab and of Faces."""
+"""The top of a kind's page: the choice of the shown run, buttons for its training, and its status."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ import streamlit as st
 
 from app.caches import paused_runs, runs
 from app.kinds import PAGES
-from app.services import start, train
-from app.session import Page, Tab
-from mvm.config import FACES, Config
-from mvm.errors import RunError
+from app.services import ask, continue_training, start
+from app.session import Page
+from app.sidebar import NextRun
+from mvm.config import Config
+from mvm.data.images import FACES
+from mvm.data.kinds import KINDS
 from mvm.look.palette import title_of
 from mvm.runs.events import lost_in_words
 from mvm.runs.run import Run, Status
 from mvm.studies.compare import data_title
 
-__all__ = ["MOST_COLUMNS", "STATES", "ask", "choose_run", "duration", "status_line", "transport", "wake"]
+__all__ = ["MOST_COLUMNS", "STATES", "choose_run", "draw_buttons", "draw_status", "duration"]
 
 MOST_COLUMNS = 4
 STEP_SIZES = (1, 10, 100)
 STATES = {  # colour and words of a badge
     "starting": ("blue", "starting"),
-    "queued": ("blue", "queued: other trainings have all slots"),
+    "queued": ("blue", "queued: all slots are taken"),
     "running": ("green", "training"),
     "paused": ("orange", "paused"),
     "finished": ("gray", "finished"),
@@ -36,7 +38,10 @@ STATES = {  # colour and words of a badge
 
 
 def choose_run(tab: Page) -> tuple[Run | None, Status]:
-    """The run that is shown, the one asked for, else a living one, else the newest; and the state it is drawn in."""
+    """Draw the list of runs, and return the shown run and its status; None without a run.
+
+    The shown run is the requested one, else one in training, else the newest.
+    """
     known = runs(tab.kind)
     run = _chosen(tab, known) if known else None
     status = run.status() if run else Status("new", 0, 0)
@@ -56,7 +61,7 @@ def _chosen(tab: Page, known: dict[str, Run]) -> Run:
     names = list(known)
     chosen = st.selectbox(
         "Run", names, names.index(name), key=tab.key(f"run.{tab.turn}"), label_visibility="collapsed",
-        help="every experiment so far, newest first",
+        help="all runs, newest first",
     )  # fmt: skip
     if chosen != name:
         tab.show(chosen)
@@ -64,120 +69,120 @@ def _chosen(tab: Page, known: dict[str, Run]) -> Run:
     return known[name]
 
 
-def transport(
+def draw_buttons(
     tab: Page,
     run: Run | None,
     status: Status,
-    config: Config | str | None,
+    next_run: NextRun,
     *,
     layers: Callable[[], object] | None = None,
     beside: Callable[[], object] | None = None,
 ) -> None:
-    """Train, pause, step, stop, reset and what is shown.
+    """Draw Train, Pause, Step, Stop, Reset, Fork and View.
 
     Args:
-        tab: this browser tab.
-        run: what is shown.
-        status: of the run.
-        config: what Train would train; why it cannot, in words; None without data.
+        tab: page of the kind of data.
+        run: the shown run.
+        status: of the shown run.
+        next_run: settings that Train starts a run with.
         layers: draws the page's own widgets into the popover View.
-        beside: draws those that lie open beside it.
+        beside: draws further widgets beside the popover.
     """
     alive, state = status.alive, status.state
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        help_train = "train the settings on the left as a new run, in the background  (key T)"
         st.button(
-            "Train", type="primary", icon=":material/play_arrow:", help=help_train, shortcut="T",
-            on_click=_train, args=(tab, config, tab.presses), disabled=not isinstance(config, Config),
+            "Train", type="primary", icon=":material/play_arrow:", shortcut="T", on_click=_train,
+            help="start a new run with the settings on the left, in the background  (key T)",
+            args=(tab, next_run.config, tab.presses), disabled=next_run.config is None,
         )  # fmt: skip
         if state == "paused" or not alive:
-            label, says = ("Continue", "go on training") if alive else ("Resume", "go on from the last checkpoint")
+            label, action = ("Continue", "continue") if alive else ("Resume", "continue from the last checkpoint")
             st.button(
-                label, icon=":material/resume:", help=f"{says}  (key P)", shortcut="P", on_click=wake, args=(tab, run),
-                disabled=run is None or state in ("finished", "diverged"),
+                label, icon=":material/resume:", help=f"{action}  (key P)", shortcut="P", on_click=continue_training,
+                args=(tab, run), disabled=run is None or state in ("finished", "diverged"),
             )  # fmt: skip
         else:
             st.button(
-                "Pause", icon=":material/pause:", help="pause  (key P)", shortcut="P", on_click=_pause, args=(tab, run)
-            )
+                "Pause", icon=":material/pause:", help="pause  (key P)", shortcut="P", on_click=ask, args=(tab, run),
+                kwargs={"pause_at": 0},
+            )  # fmt: skip
         size = tab.setting("step_size", STEP_SIZES[1])
         st.button(
-            f"Step {size}", icon=":material/skip_next:", help="go on by this many steps, then pause  (key S)",
+            f"Step {size}", icon=":material/skip_next:", help="train this many steps, then pause  (key S)",
             shortcut="S", on_click=_step, args=(tab, run, size), disabled=not alive or state == "queued",
         )  # fmt: skip
         st.button(
-            "Stop", icon=":material/stop:", help="save and end; it can be resumed  (key X)", shortcut="X",
+            "Stop", icon=":material/stop:", help="save and stop; the run can be resumed  (key X)", shortcut="X",
             on_click=ask, args=(tab, run), kwargs={"stop": True, "pause_at": None}, disabled=not alive,
         )  # fmt: skip
         st.button(
             "Reset", icon=":material/restart_alt:",
-            help="stop, and begin the shown experiment anew at step 0, paused  (key B)",
+            help="stop, and start a new run with the shown run's settings, paused at step 0  (key B)",
             on_click=_reset, args=(tab, run, tab.presses), disabled=run is None, shortcut="B",
         )  # fmt: skip
-        help_fork = "rewind this run to a checkpoint, change one thing, train on beside it; or compare it with others"
+        help_fork = "fork this run at a checkpoint with one setting changed, or compare it with other runs"
         if st.button("Fork, compare", icon=":material/fork_right:", help=help_fork, disabled=run is None):
             st.switch_page(st.session_state["_pages"]["Runs"], query_params={"compare": run.name})
         with st.popover("View", icon=":material/tune:"):
-            _view_settings(tab, run, layers)
+            _draw_view_settings(tab, run, layers)
         if beside:
             beside()
-    if isinstance(config, str):
-        st.error(f"These settings cannot be trained: {config}", icon=":material/error:")
+    if next_run.problem:
+        st.error(f"These settings cannot be trained: {next_run.problem}", icon=":material/error:")
 
 
-def status_line(run: Run, status: Status) -> None:
-    """State, progress, speed, time left, device and memory, in one line."""
+def draw_status(run: Run, status: Status) -> None:
+    """Draw state, progress, speed, time left, device and memory in one line, and a message if the training failed."""
     colour, words = STATES[status.state]
-    kind = PAGES[run.config.kind]
-    if status.state == "queued" and (resting := paused_runs()):
-        words += f", {', '.join(resting)} while paused; continue or stop that"
+    throughput, noun = PAGES[run.config.kind].throughput, KINDS[run.config.kind].noun
+    if status.state == "queued" and (paused := paused_runs()):
+        words += f"; paused runs keep theirs until they continue or stop: {', '.join(paused)}"
     started = next((e for e in reversed(run.records.events) if "device" in e), {})
     parts = [f":{colour}-badge[{words}]", f"step **{status.step:,}** of {status.steps:,}"]
     if status.state == "running" and status.rate:
         speed = f"{_rate(status.rate)} steps/s"
-        if kind.throughput:
-            speed = f"{_rate(status.rate * run.config.batch)} {kind.noun}/s ({speed})"
+        if throughput:
+            speed = f"{_rate(status.rate * run.config.batch)} {noun}/s ({speed})"
         parts += [speed, f"{duration(status.seconds_left)} left"]
     elif status.state == "running" and status.step == 0 and run.config.data == FACES:
-        parts += [f"drawing {run.config.points:,} toy faces to train on ..."]
+        parts += [f"rendering {run.config.points:,} toy faces ..."]
     elif status.seconds:
         parts += [f"{duration(status.seconds)} of training"]
-    if gone := lost_in_words(run.records.events, len(run.config.members)):
-        parts.append(f":orange-badge[{gone}]")
+    if lost := lost_in_words(run.records.events, len(run.config.members)):
+        parts.append(f":orange-badge[{lost}]")
     parts += [data_title(run.config.data), started.get("device", "no device yet")]
-    if kind.throughput and status.memory:
+    if throughput and status.memory:
         parts += [f"{status.memory:,} MiB of memory"]
     st.markdown(" &nbsp;·&nbsp; ".join(parts))
     if status.state == "interrupted":
         st.warning(
-            f"The training process ended without a word at step {status.step:,}. Nothing saved is lost: "
-            "**Resume** goes on from the last checkpoint.",
+            f"The trainer exited unexpectedly at step {status.step:,}. Saved data are intact: **Resume** continues "
+            "from the last checkpoint.",
             icon=":material/power_off:",
         )
     elif status.state in ("failed", "diverged"):
         st.error(f"{words.capitalize()}: {status.reason}", icon=":material/error:")
 
 
-def ask(tab: Tab, run: Run, **wishes: object) -> None:
-    """Ask something of the run's trainer; a refusal becomes a notice."""
-    try:
-        run.ask(**wishes)
-    except (RunError, OSError) as error:
-        tab.notify(str(error))
+def duration(seconds: float) -> str:
+    """Seconds in words, such as 3 min 05 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def _view_settings(tab: Page, run: Run | None, layers: Callable[[], object] | None) -> None:
-    """What the charts show; the training does not notice."""
+def _draw_view_settings(tab: Page, run: Run | None, layers: Callable[[], object] | None) -> None:
+    """Draw settings of the charts; they do not change the training."""
     st.select_slider("Step size", STEP_SIZES, STEP_SIZES[1], key=tab.key("step_size"), help="steps of the Step button")
     if layers:
         layers()
     common = {"bind": "query-params"}
-    help_log = "small gaps and eigenvalues can only be told apart on a logarithmic axis"
+    help_log = "a logarithmic axis separates small gaps and small eigenvalues"
     st.toggle("Logarithmic curves", True, key=tab.key("log"), help=help_log, **common)
     st.segmented_control(
         "Spectrum", ["distance", "mds"], default="distance", required=True, key=tab.key("form"), **common,
         help="distance: eigenvalues of D / mean D, by magnitude. "
-        "mds: those of the double-centred −½ J D² J, as shares of variance",
+        "mds: eigenvalues of the double-centred −½ J D² J, as shares of variance",
     )  # fmt: skip
     if run is not None and len(run.config.seeds) > 1:
         st.selectbox("Seed shown", run.config.seeds, key=f"seed.{run.name}", help="all seeds are trained and scored")
@@ -191,21 +196,6 @@ def _view_settings(tab: Page, run: Run | None, layers: Callable[[], object] | No
 def _train(tab: Page, config: Config, press: int) -> None:
     if tab.serve(press):
         start(tab, config)
-
-
-def wake(tab: Tab, run: Run) -> None:
-    """Go on training: a paused trainer, or a new one from the last checkpoint."""
-    try:
-        if run.alive():
-            run.ask(pause_at=None)
-        else:
-            train(run)
-    except (RunError, OSError) as error:
-        tab.notify(str(error))
-
-
-def _pause(tab: Page, run: Run) -> None:
-    ask(tab, run, pause_at=0)
 
 
 def _step(tab: Page, run: Run, size: int) -> None:
@@ -222,10 +212,3 @@ def _reset(tab: Page, run: Run, press: int) -> None:
 
 def _rate(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

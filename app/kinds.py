@@ -1,4 +1,4 @@
-"""The kinds of data and their pages: a further kind is an entry here, and a view that draws its page."""
+"""The page of each kind of data: a further kind is an entry here, and a view that draws its page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mvm.config import FACES
+from mvm.data.images import FACES
 
 __all__ = ["PAGES", "KindPage"]
 
@@ -20,7 +20,6 @@ class KindPage:
         path: in the URL.
         icon: name of a Material symbol.
         view: "module:function" that draws the page.
-        noun: plural of an example of these data.
         example: data set whose recipes give the default settings until data are chosen.
         batches: batch sizes to choose from.
         prefix: of the widgets' keys, which are also their parameters in the URL.
@@ -31,7 +30,6 @@ class KindPage:
     path: str
     icon: str
     view: str
-    noun: str
     example: str
     batches: tuple[int, ...]
     prefix: str = ""
@@ -43,13 +41,12 @@ class KindPage:
         draw_page()
 
 
-PAGES = {
+PAGES = {  # by the kind's name in `mvm.data.kinds.KINDS`
     "points": KindPage(
-        "Lab", "lab", "science", "app.views.lab:lab", noun="points", example="circle",
-        batches=tuple(2**k for k in range(4, 13)),
+        "Lab", "lab", "science", "app.views.lab:lab", example="circle", batches=tuple(2**k for k in range(4, 13))
     ),
     "images": KindPage(
-        "Faces", "faces", "face", "app.views.faces:faces", noun="pictures", example=FACES,
-        batches=tuple(2**k for k in range(3, 10)), prefix="faces.", throughput=True,
+        "Faces", "faces", "face", "app.views.faces:faces", example=FACES, batches=tuple(2**k for k in range(3, 10)),
+        prefix="faces.", throughput=True,
     ),
 }  # fmt: skip

@@ -15,7 +15,7 @@ import streamlit as st
 from app.components.picture_grid import Picked
 from app.kinds import PAGES
 
-__all__ = ["Page", "Tab", "page"]
+__all__ = ["Page", "Tab", "WeightWidgets", "page"]
 
 NOTICE_SECONDS = 20
 
@@ -66,6 +66,19 @@ class Tab:
             self.notify(f"{key}: there is no {word!r}; known: {', '.join(options)}")
 
 
+@dataclass(frozen=True)
+class WeightWidgets:
+    """Weights of the descriptors as widgets show them.
+
+    Attributes:
+        prefix: of the widgets' keys.
+        values: weight by descriptor.
+    """
+
+    prefix: str
+    values: dict[str, float]
+
+
 @dataclass
 class Page(Tab):
     """State of the page of one kind of data in one browser tab.
@@ -77,7 +90,7 @@ class Page(Tab):
         state: run and state that the page was drawn for.
         cursor: run and step that its timeline points at; None for the newest step.
         behind: whether a newer projection is awaited.
-        weights: key prefix of the descriptors' widgets and their last weights; None before they were drawn.
+        weights: of the descriptors, as the sidebar showed them at the last rerun; None if it showed none.
         picked: run and the picture of it that was clicked last.
     """
 
@@ -87,7 +100,7 @@ class Page(Tab):
     state: tuple[str | None, str] = (None, "new")
     cursor: tuple[str, int | None] | None = None
     behind: bool = True
-    weights: tuple[str, dict[str, float]] | None = None
+    weights: WeightWidgets | None = None
     picked: tuple[str, Picked] | None = None
 
     def key(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Widgets from the config model: bounds, help and defaults come from its fields, and each is bound to the URL."""
+"""Widgets made from settings models: bounds, help and defaults come from the fields; each is bound to the URL."""
 
 from __future__ import annotations
 
@@ -12,25 +12,34 @@ from pydantic.fields import FieldInfo
 
 from mvm.config import Weights
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
+from mvm.look.palette import title_of
 from mvm.settings import bounds
 from toy_manifolds import MANIFOLDS
 
-__all__ = ["descriptor_weights", "field_widget", "label_of", "manifold_settings", "model_widgets", "variant_choice"]
+__all__ = [
+    "field_widget",
+    "label_of",
+    "manifold_widgets",
+    "model_widgets",
+    "used_descriptors",
+    "variant_choice",
+    "weight_widgets",
+]
 
 MAIN_DESCRIPTORS = ("centroid", "diameter")
 VARIANTS = ("centroid", "diameter", "both", *(name for name in DESCRIPTORS if name not in MAIN_DESCRIPTORS))
-TINY = 1e-12  # how far a value must stay from a bound that it may not have
+TINY = 1e-12  # distance of a value from a bound that it must not reach
 WORDS = {"lr": "rate", "dim": "dimension", "eps": "ε", "betas": "β₁ β₂", "ema": "EMA", "alpha": "α", "gamma": "γ"}
 
 
 def field_widget(name: str, field: FieldInfo, *, value: Any, key: str) -> Any:
-    """One widget for one field; its value is a valid one but for what only the whole model can check.
+    """Draw the widget of a field; its value satisfies the field, but perhaps not the whole model.
 
     Args:
-        name: the field's name, made into words.
-        field: its type, bounds and help.
+        name: of the field.
+        field: type, bounds and help.
         value: the default.
-        key: widget key and URL parameter.
+        key: of the widget, and its parameter in the URL.
     """
     label = label_of(name, field)
     common = {"key": key, "help": field.description, "bind": "query-params"}
@@ -58,35 +67,37 @@ def field_widget(name: str, field: FieldInfo, *, value: Any, key: str) -> Any:
 
 
 def label_of(name: str, field: FieldInfo) -> str:
-    """What the widget of a field is called: its title, or its name in words."""
+    """Label of a field's widget: its title, or its name in words."""
     label = field.title or " ".join(WORDS.get(word, word) for word in name.split("_"))
     return label[0].upper() + label[1:] if label[0].isascii() else label
 
 
 def model_widgets(model: BaseModel, *, prefix: str, skip: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Widgets for every field of a settings model.
+    """Draw widgets for the fields of a settings model.
 
     Args:
         model: its values are the defaults.
-        prefix: before each key, so that recipes with other defaults have widgets of their own.
-        skip: fields that have a place elsewhere.
+        prefix: of the keys; recipes with other defaults have widgets of their own.
+        skip: fields without a widget here.
+
+    Returns:
+        Value by field.
     """
-    fields = type(model).model_fields
     return {
         name: field_widget(name, field, value=getattr(model, name), key=f"{prefix}{name}")
-        for name, field in fields.items()
+        for name, field in type(model).model_fields.items()
         if name not in skip
     }
 
 
-def manifold_settings(name: str) -> dict[str, float]:
-    """Sliders for a toy manifold's own settings; only those that differ from its defaults are returned."""
-    chosen = {}
+def manifold_widgets(name: str) -> dict[str, float]:
+    """Draw sliders for a toy manifold's own settings; return the settings that differ from their default."""
+    changed = {}
     for setting, field in MANIFOLDS[name].model_fields.items():
         (low, high, above, below), default = bounds(field), field.default
         whole = field.annotation is int
         number = int if whole else float
-        step = 1 if whole else _nice((high - low) / 100)
+        step = 1 if whole else _round_step((high - low) / 100)
         value = st.slider(
             setting.replace("_", " ").capitalize(),
             number(low + step * above),
@@ -98,29 +109,12 @@ def manifold_settings(name: str) -> dict[str, float]:
             bind="query-params",
         )
         if value != default:
-            chosen[setting] = value
-    return chosen
+            changed[setting] = value
+    return changed
 
 
-def descriptor_weights(used: set[str], base: Weights, *, prefix: str) -> dict[str, float]:
-    """A toggle and a weight slider for each descriptor; centroid and 2-diameter are in sight, others folded away.
-
-    Args:
-        used: descriptors that some chosen variant contains; the others' widgets are greyed out.
-        base: the defaults.
-        prefix: before each key.
-
-    Returns:
-        Weight by name; 0 where the toggle is off.
-    """
-    weights = {name: _weight(name, used, getattr(base, name), prefix) for name in MAIN_DESCRIPTORS}
-    with st.expander("More descriptors"):
-        others = [name for name in DESCRIPTORS if name not in MAIN_DESCRIPTORS]
-        return weights | {name: _weight(name, used, getattr(base, name), prefix) for name in others}
-
-
-def variant_choice(default: tuple[str, ...], *, key: str, title_of: typing.Callable[[str], str]) -> tuple[str, ...]:
-    """Which descriptor sets are trained side by side; own combinations may be typed, such as centroid+covariance."""
+def variant_choice(default: tuple[str, ...], *, key: str) -> tuple[str, ...]:
+    """Draw the choice of descriptor sets to train side by side; new sets may be typed."""
     options = list(dict.fromkeys([*VARIANTS, *default]))
     return tuple(
         st.multiselect(
@@ -130,8 +124,8 @@ def variant_choice(default: tuple[str, ...], *, key: str, title_of: typing.Calla
             format_func=title_of,
             accept_new_options=True,
             key=key,
-            help="One column each: networks with equal first weights, batches and noise that match other descriptors. "
-            "Type names joined by + for a set of your own, such as centroid+covariance.",
+            help="One column each: equal first weights, batches and noise, different descriptors to match. Type names "
+            "joined by + for another set, such as centroid+covariance.",
             bind="query-params",
         )
     )
@@ -140,6 +134,23 @@ def variant_choice(default: tuple[str, ...], *, key: str, title_of: typing.Calla
 def used_descriptors(variants: tuple[str, ...]) -> set[str]:
     """Every descriptor that some variant contains."""
     return {name for variant in variants for name in descriptors_of(variant)}
+
+
+def weight_widgets(used: set[str], base: Weights, *, prefix: str) -> dict[str, float]:
+    """Draw a toggle and a weight slider per descriptor, all but centroid and 2-diameter in an expander.
+
+    Args:
+        used: descriptors that some chosen variant contains; widgets of the others are disabled.
+        base: the defaults.
+        prefix: of the keys.
+
+    Returns:
+        Weight by descriptor; 0 where the toggle is off.
+    """
+    weights = {name: _weight(name, used, getattr(base, name), prefix) for name in MAIN_DESCRIPTORS}
+    with st.expander("More descriptors"):
+        others = [name for name in DESCRIPTORS if name not in MAIN_DESCRIPTORS]
+        return weights | {name: _weight(name, used, getattr(base, name), prefix) for name in others}
 
 
 def _weight(name: str, used: set[str], default: float, prefix: str) -> float:
@@ -165,9 +176,10 @@ def _weight(name: str, used: set[str], default: float, prefix: str) -> float:
 
 
 def _step(value: int) -> int:
+    """Step of a number input whose default is `value`: half its power of ten, at least 1."""
     return max(1, 10 ** (len(str(value)) - 1) // 2)
 
 
-def _nice(step: float) -> float:
-    """A round slider step not above the given one."""
+def _round_step(step: float) -> float:
+    """The largest round slider step not above the given one."""
     return next(s for s in (1, 0.5, 0.1, 0.05, 0.01, 0.005, 0.001, 0.0001) if s <= step or s == 0.0001)

@@ -14,10 +14,12 @@ import streamlit as st
 from pages import button, open_page, run_list, shown, words
 from trainers import small_config
 
-from app import header
+from app import header, services
 from app.kinds import PAGES, KindPage
 from app.session import Page
 from mvm.config import Config
+from mvm.data.kinds import KINDS, kind_of
+from mvm.data.points import Points
 from mvm.files import append_line, locked
 from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.methods import METHODS
@@ -82,7 +84,7 @@ def test_a_projection_that_cannot_be_made_says_so(finished: Run, monkeypatch: py
 @pytest.mark.parametrize(
     ("event", "says", "resumable"),
     [
-        ({"event": "resumed", "time": 0}, "ended without a word", True),
+        ({"event": "resumed", "time": 0}, "exited unexpectedly", True),
         ({"event": "stopped", "time": 0}, "stopped", True),
         ({"event": "failed", "time": 0, "reason": "No space left on device"}, "No space left on device", True),
         ({"event": "member", "member": 1, "what": "collapsed"}, "1 of 2 collapsed", False),
@@ -147,8 +149,8 @@ def test_a_press_is_served_whole(finished: Run, no_processes: list[str], monkeyp
     assert no_processes == [tab.run]
     header._reset(tab, finished, 1)
     assert no_processes[1:] == [tab.run]
-    header.ask(tab, finished, stop=True)
-    header.wake(tab, finished)
+    services.ask(tab, finished, stop=True)
+    services.continue_training(tab, finished)
     assert no_processes[2:] == ["ring"]
     with locked(finished.path / "lock"):
         header._reset(tab, finished, 2)
@@ -330,12 +332,29 @@ def test_a_slider_reaches_the_running_training(finished: Run, monkeypatch: pytes
     assert finished.control().stop
 
 
+def test_drawing_the_sidebar_writes_nothing_to_a_run(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only `apply_moved_weights`, which the view calls, sends a moved weight."""
+    monkeypatch.setattr(Run, "alive", lambda _: True)
+    script = """
+from app.caches import runs
+from app.session import page
+from app.sidebar import draw_settings
+tab = page("points")
+tab.show("ring")
+draw_settings(tab, {"data": "circle"}, runs("points")["ring"])
+"""
+    app = open_page(script)
+    app.slider(key="w.diameter").set_value(0.25).run()
+    assert not app.exception
+    assert finished.control().weights == {}
+
+
 def test_a_queued_run_names_what_is_paused(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting = Run.create(finished.config, name="waiting")
     append_line(waiting.path / "scalars.jsonl", {"step": 0, "event": "queued", "time": time.time()})
     append_line(finished.path / "scalars.jsonl", {"step": 20, "event": "paused", "time": time.time()})
     monkeypatch.setattr(Run, "alive", lambda run: True)
-    assert "queued: other trainings have all slots, ring while paused; continue or stop that" in words(
+    assert "queued: all slots are taken; paused runs keep theirs until they continue or stop: ring" in words(
         open_page(run="waiting")
     )
 
@@ -393,21 +412,26 @@ def test_more_variants_than_columns(cli, cloud: Path) -> None:
 
 
 def test_every_kind_of_data_has_a_page() -> None:
-    assert {Config.make(data=kind.example).kind: kind for kind in PAGES.values()} == PAGES
+    assert {name: kind_of(page.example).name for name, page in PAGES.items()} == {name: name for name in KINDS}
     assert len({kind.prefix for kind in PAGES.values()}) == len(PAGES), "widgets of two pages would share their state"
 
 
 def test_a_kind_of_data_is_one_line_in_the_app(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its page is in the navigation, Runs can filter by it, and it has a state and runs of its own."""
+    """Its page is in the navigation and drawn by its view, Runs can filter by it, and it has a state of its own."""
+
+    class Pairs(Points):
+        noun = "pairs"
+
     view = "app.views.claims:claims"
-    monkeypatch.setitem(PAGES, "pairs", KindPage("Pairs", "pairs", "bolt", view, "pairs", "circle", (16,), "pairs."))
-    monkeypatch.setattr(Config, "kind", "pairs")
+    monkeypatch.setitem(KINDS, "pairs", Pairs())
+    monkeypatch.setitem(PAGES, "pairs", KindPage("Pairs", "pairs", "bolt", view, "circle", (16,), "pairs."))
     app = open_page()
     assert list(app.session_state["_pages"]) == ["Lab", "Faces", "Pairs", "Runs", "Figures", "Claims"]
+    assert "claims, tested" in words(open_page("from app.kinds import PAGES; PAGES['pairs'].draw()"))
     table = open_page("from app.views.runs import runs_page; runs_page()")
     assert table.segmented_control(key="runs.kind").options == ["all", "points", "pictures", "pairs"]
-    kept = "from app.session import page; import streamlit as st; st.caption(page('pairs').key('steps'))"
-    assert "pairs.steps" in words(open_page(kept))
+    state = "from app.session import page; import streamlit as st; st.caption(page('pairs').key('steps'))"
+    assert words(open_page(state)) == "pairs.steps"
 
 
 CLAIMS_PAGE = "from app.views.claims import claims; claims()"
@@ -416,7 +440,7 @@ CLAIMS_PAGE = "from app.views.claims import claims; claims()"
 def test_the_claims_page_shows_what_is_shipped_then_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page(CLAIMS_PAGE)
     assert all(claim.title in words(app) for claim in CLAIMS.values())
-    assert "As shipped with this repository" in app.caption[1].value
+    assert "Shipped with this repository" in app.caption[1].value
     assert button(app, "Measure here")
     found, _ = shipped()
     monkeypatch.setattr("app.views.claims.findings", lambda plan: found)

@@ -138,7 +138,7 @@ def test_the_nearest_training_pictures_of_a_picked_one(tiny: Run, monkeypatch: p
     monkeypatch.setattr(Page, "picked_of", lambda *_: Picked(1, "fake", 7, 1.0))
     app = open_page(FACES)
     gallery = "Nearest training pictures** &nbsp; :gray[to fake 7, both"
-    assert f"{gallery}: looking" in words(app) or f"{gallery}, of 200" in words(app)
+    assert f"{gallery}: loading" in words(app) or f"{gallery}, of 200" in words(app)
     until(lambda: caches.gallery(tiny) is not None)
     assert f"{gallery}, of 200" in words(app.run())
 
@@ -193,7 +193,7 @@ def test_pictures_are_prepared_from_a_form(tmp_path: Path, prepare_here: None) -
     app = open_page(FACES, **{"faces.source": "Prepared"})  # another page, later
     assert app.selectbox(key="faces.cache").value == "mine-32"
     assert "330 pictures" in words(app)
-    assert "These are some of **mine-32**" in words(app)
+    assert "These pictures are from **mine-32**" in words(app)
     assert "toy faces" not in words(app)
     assert not button(app, "Train").disabled
     button(app, "Dismiss").click().run()

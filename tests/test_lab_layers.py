@@ -82,7 +82,8 @@ def test_all_layers_in_the_plane(drawn: dict) -> None:
     upper_left = torch.tensor([[x0 + (x1 - x0) / 128, y1 - (y1 - y0) / 128]])
 
     def embed(x: torch.Tensor) -> torch.Tensor:
-        return Experiment(run.config, run.data).metric.member(2)(run.data.standardise(x)[None])[0]
+        points = run.data.standardise(x).expand(3, -1, -1)
+        return Experiment(run.config, run.data).method.embed(points)[2]
 
     assert_close(float(rows[0, 0]), log_volume(pull_back(upper_left, embed)).item(), rtol=1e-3, atol=1e-3)
 
@@ -174,7 +175,7 @@ def test_an_older_metric_is_said_and_a_damaged_or_missing_one_is_one_line(drawn:
 def test_a_run_that_has_not_begun(make: Callable[..., Run], drawn: dict) -> None:
     run = make("new")
     append_line(run.path / "scalars.jsonl", {"step": 0, "event": "launched", "time": 0})
-    assert "Waiting for the first picture" in opened(run, colour="trust")
+    assert "Waiting for the first view" in opened(run, colour="trust")
     assert "clouds" not in drawn
 
 

@@ -162,7 +162,7 @@ def test_a_killed_trainer_is_seen_and_resumed(page, lab, folder: Path) -> None:
     run = train(page, folder)
     until(lambda: run.records.poll().step > 150, "some steps")
     kill_trainer(run)
-    page.get_by_text("ended without a word").wait_for(timeout=PATIENCE)
+    page.get_by_text("exited unexpectedly").wait_for(timeout=PATIENCE)
     page.get_by_role("button", name="Resume").click()
     until(lambda: run.status().state in ("running", "finished"), "the training to go on")
     until(lambda: run.status().state == "finished", "the end", 180)

@@ -79,7 +79,7 @@ def test_a_fork_is_made_at_a_step_and_both_branches_are_seen(page, app, folder: 
     to.fill("0")
     to.press("Enter")
     page.get_by_role("button", name="Fork and train").click()
-    page.get_by_text("Where they part").wait_for(timeout=PATIENCE)
+    page.get_by_text("Distance of the fork").wait_for(timeout=PATIENCE)
     made = Run(folder / "small-fork100")
     end = time.monotonic() + 60
     while made.status().state != "finished":
