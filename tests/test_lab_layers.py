@@ -196,7 +196,7 @@ def test_two_clicks_choose_the_ends(drawn: dict) -> None:
     assert app.query_params["ends"] in ("8-9", ["8-9"])
     real = run.snapshot(0)["real"]
     np.testing.assert_array_equal(layer(drawn["clouds"][0], "ends")["points"], real[[8, 9]])
-    assert layer(drawn["clouds"][0], "real")["first"] == 0
+    assert layer(drawn["clouds"][0], "real")["offset"] == 0
 
 
 def test_points_have_the_modes_of_their_embeddings() -> None:

@@ -70,8 +70,8 @@ def umap_panels(frame: np.ndarray, *, titles: Sequence[str]) -> list[Panel]:
     for column, (title, points) in enumerate(zip(titles, frame, strict=True)):
         finite = points[np.isfinite(points).all(-1)]
         layers = [
-            {"name": "real", "colour": REAL, "points": points[:half], "first": 0},
-            {"name": "fake", "colour": FAKE, "points": points[half:], "first": half * (1 + column)},
+            {"name": "real", "colour": REAL, "points": points[:half], "offset": 0},
+            {"name": "fake", "colour": FAKE, "points": points[half:], "offset": half * (1 + column)},
         ]
         span = _span(finite, margin=0.08) if len(finite) else [[-1.0, 1.0], [-1.0, 1.0]]
         panels.append({"title": title, "span": span, "ticks": False, "layers": layers})

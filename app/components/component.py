@@ -1,4 +1,4 @@
-"""How the lab's own components are mounted: NAME.js and NAME.css beside NAME/__init__.py, drawing into one div."""
+"""Mount a component of this package: NAME/NAME.js and NAME/NAME.css draw into one div."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["component"]
 
 
 def component(folder: Path) -> Callable[..., Any]:
-    """The Components-v2 component of a folder; its files are read once, at import."""
+    """The component of a folder (Streamlit's Components v2); its files are read once, at import."""
     name = folder.name
     return st.components.v2.component(
         name,

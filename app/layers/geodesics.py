@@ -32,7 +32,7 @@ def add_geodesics(panels: Panels, choice: Choice, scene: Scene) -> Layered:
         paths = {kind: route.path.numpy() for kind, route in found.items() if route.path is not None}
         on_top = sorted(paths, key=lambda kind: kind == "geodesic")
         drawn = [clouds.route(paths[kind], kind) for kind in on_top]
-        clickable = [layer | ({"first": 0} if layer["name"] == "real" else {}) for layer in panel["layers"]]
+        clickable = [layer | ({"offset": 0} if layer["name"] == "real" else {}) for layer in panel["layers"]]
         layered.append(add_layers(panel | {"layers": clickable}, *drawn, clouds.ends(ends)))
         seen = " / ".join(f"{route.seen:.3g}" for route in found.values() if route.seen is not None)
         lengths.append(f"{panel['title']} {seen}")

@@ -1,17 +1,16 @@
-"""Point clouds, a panel per variant, redrawn many times a second on one plain canvas.
+"""Point clouds, one panel per variant, redrawn many times per second on one canvas.
 
-Plotly needs 50 to 350 ms of a core to redraw a row of three clouds where there is no GPU; where a training, its app and
-the browser share two cores, that is one or two pictures a second. A canvas needs a few milliseconds, and has what a
-cloud needs: axes in two dimensions with pan and zoom, an orbit in three that all panels share; both survive every
-update, because only the browser holds them. Curves and spectra stay with Plotly.
+Without a GPU, Plotly takes 50 to 350 ms of a core to redraw three clouds: one or two frames per second where a
+training, the app and the browser share two cores. A canvas takes a few milliseconds. It has axes with pan and zoom in
+two dimensions, and an orbit that all panels share in three; the browser alone holds the view, so that updates do not
+change it. Curves and spectra are drawn by Plotly.
 
-Points may stand for pictures: hovering one shows its picture beside the cursor, clicking it picks it. The pictures
-travel as one sheet.
+Points may stand for pictures, which are sent as one sheet: hovering a point shows its picture, clicking picks it.
 
-    points      dots, or rings        with `values` coloured by a scale, NaN grey
-    line        a path                broken at NaN; with `values`, each piece by its first
-    arrows      from, to              side by side in a row of points
-    image       a field               behind the rest, of flat panels only
+    points      dots or rings         with `values`: coloured by a scale, grey for NaN
+    line        path                  broken at NaN; with `values`: a segment has the colour of its start
+    arrows      tails and tips        side by side in each row of points
+    image       field of values       behind all other layers, in two dimensions only
     letters     rings with a letter
 """
 
@@ -45,28 +44,28 @@ def cloud_plot(
     ringed: Picked | None = None,
     pickable: bool = False,
 ) -> Picked | None:
-    """Draw the panels in place of the last ones of this key.
+    """Draw the panels, in place of the previous panels of this key.
 
     Args:
         panels: one dict each, from `app.charts.clouds`: title; span, one visible [low, high] per axis; ticks, whether
             axes have labels; layers, each with a name, a colour, points `(n, 2 or 3)`, and optionally
             line: points form a path that NaN rows break, `wide` pixels wide, with dashes `dash`;
             ring: points are rings;
-            first: index of its first point among all that can be picked;
+            offset: index of its first point among all that can be picked;
             values `(n,)` and scale: colours, the scale with title, stops (hex, with or without alpha), low and high;
             arrows: points are tails and tips `(n, 2·d)`, drawn faint if `faint`;
             image: values `(rows, columns)`, top row first, over `extent`;
             letters: one letter per point.
-        key: the chart's identity on the page, constant over updates.
-        height: in pixels, at most: in a narrow column the panels are smaller.
-        alt: what the chart shows, in words, for screen readers.
-        step: the training step shown; becomes the node's `data-step`.
-        pictures: `(n, size, size, 3)` uint8 that points stand for.
-        ringed: the point to draw a ring around.
-        pickable: points of layers with first can be clicked without pictures, too.
+        key: identity of the chart, constant over updates.
+        height: most pixels; panels are smaller in a narrow column.
+        alt: description for screen readers.
+        step: the shown training step; becomes the node's `data-step`.
+        pictures: pictures of the points, `(n, size, size, 3)` uint8.
+        ringed: point to draw a ring around.
+        pickable: whether points of layers with an offset can be clicked without pictures.
 
     Returns:
-        The point that was clicked last.
+        The last clicked point; None before the first click.
     """
     encoded = [panel | {"layers": [_layer(layer) for layer in panel["layers"]]} for panel in panels]
     data = {"panels": encoded, "key": key, "height": height, "alt": alt, "step": step, "pickable": pickable}
@@ -80,7 +79,7 @@ def cloud_plot(
 
 @lru_cache(maxsize=4)
 def _sheet(content: bytes, shape: tuple[int, ...]) -> str:
-    """The same pictures come again and again while a run is at rest, or its projection is."""
+    """Encode pictures, once for all reruns that show the same ones."""
     return encode(np.frombuffer(content, dtype=np.uint8).reshape(shape), quality=85)
 
 

@@ -1,7 +1,7 @@
-// A row of point clouds on one canvas. The view (pan, zoom, orbit) lives here and nowhere else, is shared by all panels of
-// the row, and is untouched by new data. Drag: pan or orbit; wheel with Ctrl, or pinch: zoom; double click: back to start.
-// Where points stand for pictures, hovering one shows its picture and a click picks it. Besides points and lines a panel may
-// hold arrows, a field behind everything, points coloured by a value, and lettered marks: see `flatPanel` and `solidPanel`.
+// A row of point clouds on one canvas. Only this file holds the view (pan, zoom, orbit); all panels of the row share it, and
+// new data do not change it. Drag: pan or orbit; Ctrl and wheel, or pinch: zoom; double click: reset. Where points stand for
+// pictures, hovering a point shows its picture and a click picks it. A panel may also hold lines, arrows, a field behind all
+// other layers, points coloured by values, and lettered rings: see `flatPanel` and `solidPanel`.
 const CHARTS = new WeakMap(); // DOM node → its chart
 const START = { x: 0, y: 0, zoom: 1, yaw: 0.35, pitch: 0.3 };
 const GAP = 26;
@@ -11,7 +11,7 @@ const BAR = 56; // pixels of a colour bar
 const BINS = 32; // colours of a scale
 const BOTTOM = 22;
 const LEFT = 40;
-const NEAR = 9; // pixels within which a point is meant
+const NEAR = 9; // pixels between the cursor and the point that it picks
 const THUMBNAIL = 90;
 
 export default function ({ data, parentElement, setStateValue }) {
@@ -79,7 +79,7 @@ function open(node) {
   return chart;
 }
 
-// The sheet of pictures, loaded beside the drawing; the last one serves until it is there.
+// Load the sheet of pictures in the background; the previous sheet is used until then.
 function load(chart) {
   const { sheet } = chart.data;
   if (!sheet || chart.sheetOf === sheet) return;
@@ -91,7 +91,7 @@ function load(chart) {
   image.src = sheet;
 }
 
-// The point to be picked that is nearest to a place on the canvas; later layers lie on top and win, in space what is near.
+// The pickable point nearest to a place on the canvas; ties go to later layers, in three dimensions to nearer points.
 function nearest(chart, x, y) {
   if (!chart.data?.sheet && !chart.data?.pickable) return null;
   let [best, found] = [NEAR, null];
@@ -99,7 +99,7 @@ function nearest(chart, x, y) {
     if (x < frame.x || x > frame.x + frame.side || y < frame.y || y > frame.y + frame.side) return;
     const [dim, where] = projection(frame, chart.data.panels[i], chart.view);
     for (const layer of chart.data.panels[i].layers) {
-      if (layer.first === undefined) continue;
+      if (layer.offset === undefined) continue;
       for (let k = 0; k < layer.points.length; k += dim) {
         const [a, b, depth] = where(layer.points, k);
         const far = Math.hypot(a - x, b - y) + (depth === undefined ? 0 : 2 * (depth + 1));
@@ -110,7 +110,7 @@ function nearest(chart, x, y) {
   return found;
 }
 
-// The dimension of a panel, and where it puts the point that begins at a place of an array: pixels, and the depth in space.
+// Dimension of a panel, and a function from an index into an array of points to pixels and, in three dimensions, depth.
 function projection(frame, panel, view) {
   if (panel.span.length === 3) {
     const { project } = camera(frame, panel, view);
@@ -120,7 +120,7 @@ function projection(frame, panel, view) {
   return [2, (p, i) => [toX(p[i]), toY(p[i + 1])]];
 }
 
-// The picture of the point under the cursor, beside it; on the left of the cursor near the right edge.
+// Show the picture of the point under the cursor: on its right, or on its left near the right edge.
 function hover(chart, event) {
   const { node, canvas, data, sheet } = chart;
   const found = event && (sheet || data?.pickable) && nearest(chart, event.offsetX, event.offsetY);
@@ -136,7 +136,7 @@ function hover(chart, event) {
     box.append(Object.assign(document.createElement("canvas"), { width: 2 * THUMBNAIL, height: 2 * THUMBNAIL }), "");
   }
   const { layer, index } = found;
-  const [{ size }, k] = [data, layer.first + index];
+  const [{ size }, k] = [data, layer.offset + index];
   const across = Math.round(sheet.width / size);
   const pen = box.firstChild.getContext("2d");
   pen.imageSmoothingEnabled = false;
@@ -152,12 +152,12 @@ function solid(chart) {
   return chart.data.panels[0]?.span.length === 3;
 }
 
-// Room for ticks, left of a panel and below it.
+// Pixels for ticks, left of a panel and below it.
 function margins({ panels }) {
   return panels[0].ticks && panels[0].span.length === 2 ? [LEFT, BOTTOM] : [4, 4];
 }
 
-// Squares for the panels: as large as the row allows, evenly spread.
+// Squares of the panels: as large as the row allows, evenly spaced.
 function frames({ node, data, top }) {
   const n = data.panels.length;
   const width = (node.clientWidth - GAP * (n - 1)) / n;
@@ -188,12 +188,12 @@ function draw(chart) {
   const beside = width - frames(chart).at(-1).x - pen.measureText(data.panels.at(-1).title).width - 4;
   const rows = wrapped(keys, beside, width);
   chart.top = TOP + LEGEND_ROW * (rows.length - 1);
-  const height = Math.min(data.height, chart.top + frames(chart)[0].side + margins(data)[1]); // narrow panels are low, too
+  const height = Math.min(data.height, chart.top + frames(chart)[0].side + margins(data)[1]); // narrow panels are also low
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);
     node.style.height = `${height}px`;
-    pen.font = `13px ${style.fontFamily}`; // a canvas that is resized forgets its pen
+    pen.font = `13px ${style.fontFamily}`; // resizing a canvas resets its context
   }
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
@@ -230,7 +230,7 @@ function decode(panels) {
 
 // ---------------------------------------------------------------- legend
 
-// The layers of all panels, each name once.
+// Layers of all panels, without duplicate names.
 function named(panels) {
   const found = new Map();
   for (const layer of panels.flatMap((panel) => panel.layers)) {
@@ -239,7 +239,7 @@ function named(panels) {
   return [...found.values()];
 }
 
-// What the legend shows, with widths: a mark and a name for each layer, then a colour bar for each scale.
+// Entries of the legend with their widths: mark and name of each layer, then a colour bar per scale.
 function entries(pen, panels, ink) {
   const layers = named(panels);
   const wide = (text) => pen.measureText(text).width;
@@ -254,7 +254,7 @@ function entries(pen, panels, ink) {
   return keys;
 }
 
-// Rows of the legend: one beside the last panel's title where there is room, else as many as it takes above the titles.
+// Rows of the legend: one beside the last panel's title if it fits, else as many as needed above the titles.
 function wrapped(keys, beside, width) {
   const fits = (row) => row.reduce((sum, key) => sum + key.width, 0) <= beside;
   if (fits(keys)) return [keys];
@@ -268,7 +268,7 @@ function wrapped(keys, beside, width) {
     rows.at(-1).push(key);
     left -= key.width;
   }
-  return fits(rows.at(-1)) ? rows : [...rows, []]; // the last is that of the titles
+  return fits(rows.at(-1)) ? rows : [...rows, []]; // the last row holds the titles
 }
 
 function legend(pen, row, width, y, ink) {
@@ -297,7 +297,7 @@ function legend(pen, row, width, y, ink) {
   }
 }
 
-// A layer's mark in the legend, about a place.
+// Draw a layer's mark in the legend.
 function mark(pen, layer, colour, x, y) {
   pen.fillStyle = pen.strokeStyle = colour;
   pen.beginPath();
@@ -326,7 +326,7 @@ function mark(pen, layer, colour, x, y) {
 
 const SCALES = new Map();
 
-// The colours of a scale, from its lowest value to its highest.
+// Colours of a scale, from low to high.
 function colours({ stops }) {
   const name = stops.join();
   if (!SCALES.has(name)) {
@@ -341,7 +341,7 @@ function colours({ stops }) {
   return SCALES.get(name);
 }
 
-// The place of a value among the colours of its scale; −1 for what is no number.
+// Index of a value in the colours of its scale; −1 for NaN.
 function binOf(value, { low, high }) {
   if (value !== value) return -1;
   return Math.max(0, Math.min(BINS - 1, Math.floor(((value - low) / (high - low || 1)) * BINS)));
@@ -354,7 +354,7 @@ function shadeOf(layer, index) {
 
 // ---------------------------------------------------------------- two dimensions
 
-// Where a flat panel puts data: its middle, what the side of its square shows, and the way to pixels.
+// Mapping of a two-dimensional panel: centre, visible width, and a function from data to pixels.
 function place({ x, y, side }, panel, view) {
   const [[x0, x1], [y0, y1]] = panel.span;
   const unit = Math.max(x1 - x0, y1 - y0) / view.zoom;
@@ -423,7 +423,7 @@ function flatPanel(pen, frame, panel, view, ink) {
   pen.restore();
 }
 
-// A layer of values `rows x columns`, the uppermost row first, stretched over its extent.
+// Draw values `rows x columns`, top row first, stretched over their extent.
 function field(pen, layer, toX, toY) {
   const { rows, columns, extent: [[x0, x1], [y0, y1]] } = layer;
   if (!layer.canvas) {
@@ -462,7 +462,7 @@ function label(value) {
 
 // ---------------------------------------------------------------- three dimensions
 
-// Where a panel in space puts data: its middle, half its width, and the way to pixels and depth, −1 near to 1 far.
+// Mapping of a three-dimensional panel: centre, half width, and a function from data to pixels and depth (−1 near, 1 far).
 function camera({ x, y, side }, panel, view) {
   const centre = panel.span.map(([low, high]) => (low + high) / 2);
   const reach = Math.max(...panel.span.map(([low, high]) => high - low)) / 2;
@@ -479,9 +479,9 @@ function camera({ x, y, side }, panel, view) {
   return { centre, reach, project };
 }
 
-const NEARNESS = [[2.3, 0.95], [1.9, 0.75], [1.5, 0.5]]; // radius and opacity of dots that are near, between and far
+const NEARNESS = [[2.3, 0.95], [1.9, 0.75], [1.5, 0.5]]; // radius and opacity of near, middle and far dots
 
-// Thin lines lie below the points; what has values or is wide above, as do arrows and letters.
+// Thin lines are drawn below the points; wide lines, layers with values, arrows and letters above.
 function solidPanel(pen, frame, panel, view, ink) {
   const { centre, reach, project } = camera(frame, panel, view);
   pen.save();
@@ -541,7 +541,7 @@ function box(pen, ink, centre, reach, project) {
 
 // ---------------------------------------------------------------- marks
 
-// A path that NaN rows interrupt; with values its pieces have the colour of their first point, and fade with its depth.
+// Draw a path broken by NaN rows; with values, a segment has the colour of its start, and fades with depth.
 function path(pen, { points, colour, wide, dash, values, ...layer }, dim, place) {
   pen.strokeStyle = colour;
   pen.lineWidth = wide ?? 1;
@@ -570,7 +570,7 @@ function path(pen, { points, colour, wide, dash, values, ...layer }, dim, place)
   pen.setLineDash([]);
 }
 
-// Arrows from the first half of each row to the second.
+// Draw arrows; a row holds tail and tip.
 function arrows(pen, { points, colour, faint }, dim, place) {
   pen.globalAlpha = faint ? 0.4 : 1;
   pen.strokeStyle = colour;
@@ -596,7 +596,7 @@ function shaft(pen, [x0, y0], [x1, y1]) {
   pen.lineTo(x1 - head * (0.87 * dx + 0.5 * dy), y1 - head * (0.87 * dy - 0.5 * dx));
 }
 
-// Rings with a letter beside each.
+// Draw rings with a letter beside each.
 function letters(pen, { points, colour, letters: texts }, ink, dim, place) {
   pen.textAlign = "left";
   pen.textBaseline = "middle";
@@ -617,7 +617,7 @@ function letters(pen, { points, colour, letters: texts }, ink, dim, place) {
 
 const SPRITES = new Map();
 
-// A dot, or a ring, drawn once, at twice its size for sharp screens; stamping it is many times faster than filling arcs.
+// A dot or a ring as an image at twice its size; copying an image is many times faster than filling arcs.
 function sprite(colour, radius, alpha, ring) {
   const name = `${colour} ${radius} ${alpha} ${ring}`;
   if (!SPRITES.has(name)) {

@@ -1,4 +1,4 @@
-"""A square to draw a point cloud on: every stroke leaves points behind, spread like a brush."""
+"""A square on which strokes of a brush leave points."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _component = component(Path(__file__).parent)
 
 
 def draw_points(*, key: str) -> np.ndarray | None:
-    """What has been drawn and handed over with "Use these points".
+    """Draw the square; return the points that were submitted with "Use these points".
 
     Args:
-        key: the widget's identity on the page.
+        key: identity of the widget.
 
     Returns:
-        Points `(n, 2)`, x to the right and y up, the square being [-1, 1]²; None before anything was handed over.
+        Points `(n, 2)` in [-1, 1]², x to the right and y up; None before the first submission.
     """
     points = _component(key=key, data={}, default={"points": None}, on_points_change=lambda: None).get("points")
     return np.array(points, dtype=np.float32).reshape(-1, 2) if points else None

@@ -1,4 +1,4 @@
-// A canvas that turns strokes into points: along a stroke, points fall at random within the brush's radius.
+// A canvas that turns strokes into points, with Gaussian scatter about the stroke.
 const SIDE = 480;
 const RADIUS = 7;
 const PER_PIXEL = 0.5;

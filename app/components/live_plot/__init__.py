@@ -1,14 +1,13 @@
-"""A chart that stays: every new figure is drawn into the same DOM node by ``Plotly.react``.
+"""A Plotly chart that keeps its DOM node and zoom: every new figure is drawn into it by ``Plotly.react``.
 
-``st.plotly_chart`` mounts a new chart whenever the data change, which loses the zoom; live views use this instead. The
-figure is a plain dictionary with numpy arrays in it: no ``plotly.graph_objects``, which would cost tens of milliseconds
-a figure. Colours and fonts come from Streamlit's theme (light or dark), so a figure only names the colours that carry
-meaning.
+``st.plotly_chart`` mounts a new chart whenever the data change, which loses the zoom. A figure is a dictionary with
+numpy arrays; ``plotly.graph_objects`` would take tens of milliseconds per figure. Colours and fonts come from
+Streamlit's theme (light or dark), so a figure names only colours with a meaning.
 
     ensure_plotly_js(Path(__file__).parent)  # once, in the main script
     live_plot({"data": [...], "layout": {...}}, key="gaps", height=360, alt="Gaps over training")
 
-A chart that is scrolled out of sight draws its first figure, then the newest one when it comes back.
+A chart that is scrolled out of sight draws its first figure, and the newest one when it is visible again.
 """
 
 import base64
@@ -25,22 +24,21 @@ from app.components.component import component
 __all__ = ["encode", "ensure_plotly_js", "live_plot"]
 
 _PLOTLY_JS = "plotly.min.js"
-_SHORT = 32  # Plotly wants plain lists in a few places (ranges, domains): arrays this short are sent as such
+_SHORT = 32  # shorter arrays are sent as lists, which Plotly needs in a few places (ranges, domains)
 _TYPED = {"f4": "f4", "f8": "f4", "i1": "i1", "i2": "i2", "i4": "i4", "u1": "u1", "u2": "u2", "u4": "u4"}
 
 _component = component(Path(__file__).parent)
 
 
 def live_plot(figure: Mapping[str, Any], *, key: str, height: int, alt: str) -> None:
-    """Draw a figure in place of the last one of this key.
+    """Draw a figure, in place of the previous figure of this key.
 
     Args:
-        figure: Plotly's ``{"data": [...], "layout": {...}}``; arrays are numpy. ``layout["meta"]["step"]`` becomes
-            the node's ``data-step``. The zoom is kept while ``layout["uirevision"]`` (default: ``key``) stays the
-            same: change it to show something else in its own default view.
-        key: The chart's identity on the page, constant over updates.
-        height: Height in pixels; the width follows the column.
-        alt: What the chart shows, in words, for screen readers.
+        figure: Plotly's ``{"data": [...], "layout": {...}}`` with numpy arrays. ``layout["meta"]["step"]`` becomes the
+            node's ``data-step``. A new ``layout["uirevision"]`` (default: ``key``) resets the zoom.
+        key: identity of the chart, constant over updates.
+        height: in pixels; the width follows the column.
+        alt: description for screen readers.
     """
     layout = {"uirevision": key, **figure.get("layout", {})}
     _component(
@@ -57,11 +55,11 @@ def live_plot(figure: Mapping[str, Any], *, key: str, height: int, alt: str) -> 
 
 
 def encode(value: Any, *, typed: bool = True) -> Any:
-    """A figure as JSON: arrays become Plotly's typed arrays (float64 as float32), NaN and ±inf become null.
+    """Convert a figure to JSON: arrays to Plotly's typed arrays (float64 to float32), NaN and ±inf to null.
 
     Args:
-        value: Nested dictionaries and lists with numpy arrays and numbers in them.
-        typed: False sends every array as a list, as a layout needs.
+        value: nested dictionaries and lists of numpy arrays and numbers.
+        typed: False converts arrays to lists, which a layout needs.
     """
     if isinstance(value, Mapping):
         return {name: encode(item, typed=typed) for name, item in value.items()}
@@ -78,7 +76,7 @@ def encode(value: Any, *, typed: bool = True) -> Any:
 
 def _encode_array(array: np.ndarray) -> Any:
     kind = array.dtype.str[1:]
-    if kind in ("i8", "u8"):  # Plotly.js has no 64-bit integers
+    if kind in ("i8", "u8"):  # Plotly.js lacks 64-bit integers
         kind = "i4" if np.abs(array).max() < 2**31 else "f8"
     dtype = _TYPED.get(kind)
     if dtype is None or array.ndim > 3:
@@ -89,11 +87,11 @@ def _encode_array(array: np.ndarray) -> Any:
 
 
 def ensure_plotly_js(folder: Path) -> Path:
-    """Write plotly.min.js where Streamlit serves it from, unless this version is already there.
+    """Write plotly.min.js into the folder that Streamlit serves, unless it holds this version.
 
     Args:
-        folder: The folder of the main script: Streamlit serves its ``static/`` as ``app/static/``
-            (with ``server.enableStaticServing=true``).
+        folder: folder of the main script; with ``server.enableStaticServing=true`` Streamlit serves its ``static/``
+            as ``app/static/``.
     """
     path = folder / "static" / _PLOTLY_JS
     if path.is_file():
@@ -104,5 +102,5 @@ def ensure_plotly_js(folder: Path) -> Path:
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
         file.write(get_plotlyjs())
     Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)  # atomic: a reader sees the old file or the whole new one
+    Path(file.name).replace(path)  # atomic: readers see the old file or the new one
     return path

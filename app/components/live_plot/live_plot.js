@@ -1,9 +1,9 @@
-// A Plotly figure redrawn in place: Streamlit calls the default export below with every new figure, and the
-// same DOM node is handed to Plotly.react, so zoom and hover survive. The module is loaded once per page:
-// all its charts share one queue, which draws the newest figure of each and drops the rest.
+// A Plotly figure redrawn in place: Streamlit calls the default export with every new figure, and Plotly.react draws it
+// into the same DOM node, so that zoom and hover are kept. The module is loaded once per page; its charts share one queue,
+// which draws the newest figure of each and drops older ones.
 
 const CHARTS = new WeakMap(); // DOM node → its chart
-const FRAME_BUDGET_MS = 8; // then the remaining charts wait for the next frame, so the page stays responsive
+const FRAME_BUDGET_MS = 8; // drawing time per frame; remaining charts wait, so that the page stays responsive
 const RETRY_MS = 3000;
 
 export default function ({ data, parentElement }) {
@@ -15,7 +15,7 @@ export default function ({ data, parentElement }) {
   node.setAttribute("role", "img");
   node.setAttribute("aria-label", data.alt);
   schedule(chart);
-  // Streamlit may also call this for an update that was overtaken by the next one: close only what is gone.
+  // Streamlit may also call this for a superseded update: close only charts that have left the page.
   return () => setTimeout(() => node.isConnected || close(chart));
 }
 
@@ -30,7 +30,7 @@ function open(node) {
     schedule(chart);
   };
   const controller = new AbortController();
-  // A drag (zoom box, pan) would be cut short by a redraw: wait for its end.
+  // A redraw would interrupt a drag (zoom box, pan): wait for its end.
   const hold = (event) => (chart.held = event.button === 0);
   node.addEventListener("pointerdown", hold, { capture: true, signal: controller.signal });
   for (const end of ["pointerup", "pointercancel", "blur"]) {
@@ -71,7 +71,7 @@ let frame = 0;
 
 function schedule(chart) {
   waiting.add(chart);
-  frame ||= requestAnimationFrame(drawWaiting); // never fires in a hidden page: the newest is drawn at return
+  frame ||= requestAnimationFrame(drawWaiting); // never fires in a hidden page; the newest figure is drawn once it is shown
 }
 
 function drawWaiting() {
@@ -91,10 +91,10 @@ async function draw(chart) {
   if (chart.drawing || chart.held || outOfSight || width === 0) return;
   chart.drawing = true;
   try {
-    const Plotly = window.Plotly ?? (await library(message.plotly_url)); // no pause: the budget counts this draw
+    const Plotly = window.Plotly ?? (await library(message.plotly_url)); // no await when loaded: the budget counts this draw
     const { data, layout } = message.figure;
     if (chart.updates === 0) {
-      Plotly.purge(node); // what a failed first drawing left
+      Plotly.purge(node); // remains of a failed first drawing
       node.replaceChildren();
     }
     await Plotly.react(node, data, completed(chart, layout), (chart.config ??= config(chart)));
@@ -103,7 +103,7 @@ async function draw(chart) {
     node.dataset.step = layout.meta?.step ?? "";
   } catch (error) {
     console.error(`live_plot ${message.key}:`, error);
-    chart.drawn = message; // not again: wait for the next figure
+    chart.drawn = message; // not drawn again: wait for the next figure
     if (chart.updates === 0) node.textContent = error.message;
   } finally {
     chart.drawing = false;
@@ -131,12 +131,12 @@ function library(url) {
 
 function completed(chart, layout) {
   const { message, width } = chart;
-  // Plotly writes into its layout, and a figure may be drawn twice: give it a copy.
+  // Plotly writes into its layout, and a figure may be drawn twice: pass a copy.
   return { ...structuredClone(layout), width, height: message.height, template: theme(chart) };
 }
 
-// Streamlit sets its theme as CSS variables on an element around the component, in a class named by their hash.
-// Reading them makes the browser recompute styles, so that is done only when the class is another one.
+// Streamlit sets its theme as CSS variables on an element around the component, in a class named by their hash. Reading
+// them makes the browser recompute styles, hence they are read only when the class changes.
 function theme(chart) {
   const { className, style } = chart.node.closest(".stBidiComponent").firstElementChild;
   const sign = `${className} ${style.cssText}`;
@@ -214,7 +214,7 @@ function config({ node, message }) {
   };
 }
 
-// As on screen, zoomed, but on white paper whatever the theme.
+// As on screen, including the zoom, but on white in every theme.
 function download(node, format, filename) {
   const figure = { data: node.data, layout: { ...node.layout, template: template(PAPER) } };
   const { width, height } = node._fullLayout;

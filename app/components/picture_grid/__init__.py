@@ -1,7 +1,7 @@
-"""Pictures in rows, a panel per variant, redrawn many times a second on one canvas each.
+"""Pictures in rows, one panel per variant, redrawn many times per second on a canvas per panel.
 
-All pictures of a panel travel as one JPEG of highest quality, which costs a third of a PNG's time: a training, its app
-and the browser may share two cores. They are drawn with hard pixel edges, and as large as the page allows.
+The pictures of a panel are sent as one JPEG of high quality, which takes a third of a PNG's time. They are drawn
+with sharp pixel edges, and as large as the page allows.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _component = component(Path(__file__).parent)
 
 @dataclass(frozen=True)
 class Picked:
-    """A picture that was clicked.
+    """A clicked picture or point.
 
     Attributes:
-        panel: its place among the panels.
+        panel: index of its panel.
         layer: real or fake.
-        index: of it, among the pictures of its kind in a snapshot.
-        when: ms since the epoch, by the browser's clock.
+        index: among the reals or the fakes of a snapshot.
+        when: time of the click, ms since the epoch, by the browser's clock.
     """
 
     panel: int
@@ -43,19 +43,19 @@ class Picked:
 def picture_grid(
     panels: Sequence[dict[str, Any]], *, key: str, alt: str, step: int, cell: int = 64, columns: int | None = None
 ) -> Picked | None:
-    """Draw the panels in place of the last ones of this key.
+    """Draw the panels, in place of the previous panels of this key.
 
     Args:
-        panels: one dict each: title, images `(n, size, size, 3)` uint8, and optionally captions, one for each picture,
-            and marked, the index of one that gets a frame.
-        key: the grid's identity on the page, constant over updates.
-        alt: what it shows, in words, for screen readers.
-        step: the training step shown; becomes the node's `data-step`.
-        cell: most pixels each way that a picture gets.
-        columns: pictures in a row, the panels one below the other; as many as fit, the panels side by side, when None.
+        panels: one dict each: title, images `(n, size, size, 3)` uint8, and optionally captions, one per picture, and
+            marked, the index of the framed picture.
+        key: identity of the grid, constant over updates.
+        alt: description for screen readers.
+        step: the shown training step; becomes the node's `data-step`.
+        cell: most pixels each way of a picture.
+        columns: pictures per row, with the panels stacked; None: as many as fit, with the panels side by side.
 
     Returns:
-        The picture that was clicked last, of layer fake.
+        The last clicked picture, with layer "fake"; None before the first click.
     """
     encoded = [
         {name: value for name, value in panel.items() if name != "images"}
@@ -67,15 +67,15 @@ def picture_grid(
 
 
 def picked_of(result: Any) -> Picked | None:
-    """What a component says was clicked."""
+    """The last click in the result of a component."""
     picked = result.get("picked")
     return Picked(**picked) if picked else None
 
 
 def encode(images: np.ndarray, *, quality: int = 95) -> str:
-    """Pictures `(n, size, size, 3)` uint8 as one JPEG's data URL: about as many in a row as rows, without gaps.
+    """Pictures `(n, size, size, 3)` uint8 as the data URL of one JPEG, in a nearly square grid without gaps.
 
-    Sizes are multiples of 8, as JPEG's blocks are, so that no picture shows in its neighbour.
+    With sizes that are multiples of 8, JPEG's blocks do not mix neighbouring pictures.
     """
     from PIL import Image
 

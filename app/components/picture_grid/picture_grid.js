@@ -1,7 +1,7 @@
-// Panels of pictures, each a canvas that is drawn from one sheet: the columns follow the width, the pixels stay hard.
+// Panels of pictures, each a canvas drawn from one sheet; the number of columns follows the width, pixels stay sharp.
 const GRIDS = new WeakMap(); // DOM node → its grid
 const GAP = 2;
-const LEAST = 28; // pixels that a picture should have where the columns are free
+const LEAST = 28; // least pixels of a picture where the number of columns is free
 const CAPTION = 16;
 
 export default function ({ data, parentElement, setStateValue }) {
@@ -22,7 +22,7 @@ function open(node) {
   return grid;
 }
 
-// The new sheets are decoded before anything is drawn: no moment is empty. Of two that overlap the later one counts.
+// Decode all sheets before drawing, so that no panel is ever empty; of two overlapping updates the later one is drawn.
 async function show(grid, data) {
   const turn = ++grid.turn;
   const old = new Map(grid.sheets.map((sheet) => [sheet.src, sheet]));
@@ -58,7 +58,7 @@ function panel(grid, place) {
 
 function draw({ data, sheets, panels }) {
   const ratio = window.devicePixelRatio || 1;
-  // First all sizes are read, then all are set: the browser lays the page out once.
+  // Read all sizes before setting any, so that the browser lays the page out once.
   const widths = panels.map(({ figure }) => figure.clientWidth);
   panels.forEach((made, i) => {
     const { title, size, count, captions, marked, pickable } = data.panels[i];
@@ -104,7 +104,7 @@ function draw({ data, sheets, panels }) {
   });
 }
 
-// The number of columns, at most this many, that leaves the last row fullest; of equal ones the largest.
+// The number of columns, up to a maximum, that fills the last row most; the largest of equal ones.
 function even(count, most) {
   let [best, empty] = [most, count];
   for (let columns = most; columns > most / 2; columns--) {

@@ -1,7 +1,7 @@
-"""The timeline of a run: a slider with event marks on it, that follows the training until someone takes hold of it.
+"""Timeline of a run: a slider with marks at events, which follows the training until it is moved.
 
-A Streamlit slider cannot be moved by the program and by a person at once without losing one of the two. Here only the
-browser decides what is shown: a step, or the newest.
+A Streamlit slider that both the program and a person move loses one of the two moves. Here the browser alone decides
+which step is shown.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _component = component(Path(__file__).parent)
 
 
 def timeline(events: Sequence[dict], *, done: int, steps: int, every: int, key: str) -> int | None:
-    """Draw the timeline and say which step is wanted.
+    """Draw the timeline; return the chosen step.
 
     Args:
-        events: records of `scalars.jsonl` that have a mark in `mvm.look.palette.MARKS`; others are passed over.
-        done: steps trained so far.
+        events: records of `scalars.jsonl`; those without a mark in `mvm.look.palette.MARKS` are ignored.
+        done: trained steps.
         steps: steps of the whole run.
-        every: steps between two snapshots: what the slider snaps to.
-        key: the widget's identity on the page.
+        every: steps between two snapshots, to which the slider snaps.
+        key: identity of the widget.
 
     Returns:
-        The step to show, or None to follow the newest.
+        The step to show; None for the newest.
     """
     marks = [_mark(event) for event in events if event.get("what", event["event"]) in MARKS]
     data = {"marks": marks, "done": done, "steps": steps, "every": every}
@@ -42,8 +42,8 @@ def _mark(event: dict) -> dict:
     if "weights" in event:
         detail = ": " + ", ".join(f"{name} {value:g}" for name, value in event["weights"].items())
     elif "changes" in event:
-        made = Origin(event["of"], event["step"], event["changes"])
-        detail = f" off {made.run}" + (f", {made.changed}" if made.changed else "")
+        origin = Origin(event["of"], event["step"], event["changes"])
+        detail = f" off {origin.run}" + (f", {origin.changed}" if origin.changed else "")
     elif "variant" in event:
         detail = f": {title_of(event['variant'])}, seed {event['seed']}"
     elif event.get("reason"):

@@ -1,13 +1,13 @@
-// The timeline: the training's progress, what happened when, and a handle. Until someone takes hold of the handle, it
-// follows the newest step; "Live" lets it follow again. Only this side decides, so that no update can pull it away.
+// The timeline: progress of the training, marks at events, and a handle. The handle follows the newest step until it is
+// moved; "Live" lets it follow again. Only this file moves it, so that no update from the server can.
 const LINES = new WeakMap(); // DOM node → its timeline
-const TELL_MS = 80;
+const REPORT_MS = 80;
 
 export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".timeline");
   const line = LINES.get(root) ?? open(root);
   line.data = data;
-  line.tell = (step) => setStateValue("step", step);
+  line.report = (step) => setStateValue("step", step);
   draw(line);
 }
 
@@ -39,7 +39,7 @@ function open(root) {
   root.querySelector("button").onclick = () => {
     line.step = null;
     draw(line);
-    line.tell(null);
+    line.report(null);
   };
   return line;
 }
@@ -52,11 +52,11 @@ function look(line, step) {
   const { every, done } = line.data;
   line.step = Math.max(0, Math.min(done, Math.round(step / every) * every));
   draw(line);
-  // While the handle moves, tell at most once in TELL_MS, and always the last place.
+  // While the handle moves, report at most once in REPORT_MS, and always the last place.
   line.timer ??= setTimeout(() => {
     line.timer = null;
-    line.tell(line.step);
-  }, TELL_MS);
+    line.report(line.step);
+  }, REPORT_MS);
 }
 
 function draw(line) {
