@@ -23,11 +23,13 @@ from mvm.data.points import describe, read_points
 from mvm.errors import ConfigError, RunError
 from mvm.files import checkpoints, write_array, write_atomic
 from mvm.jobs.launch import launch
+from mvm.jobs.local import LocalLauncher
+from mvm.jobs.queue import device_kind
 from mvm.jobs.umap_worker import Projector
-from mvm.jobs.warm_trainer import Spare
+from mvm.jobs.warm_trainer import WarmTrainer
 from mvm.runs.evaluate import load_generator, training_gallery
 from mvm.runs.history import History
-from mvm.runs.layout import check_name
+from mvm.runs.layout import CHECKPOINT, check_name
 from mvm.runs.library import all_runs, opened
 from mvm.runs.run import Run
 from mvm.scoring.images import Gallery
@@ -48,9 +50,9 @@ __all__ = [
     "projector",
     "run_named",
     "runs",
-    "spare",
     "start",
     "train",
+    "warm_trainer",
     "warm_up",
     "way",
 ]
@@ -166,9 +168,9 @@ def projector() -> Projector:
 
 
 @st.cache_resource
-def spare() -> Spare:
-    """The one trainer in waiting of this app."""
-    return Spare()
+def warm_trainer() -> WarmTrainer:
+    """The one warm trainer of this app."""
+    return WarmTrainer()
 
 
 def later(work: Callable[[], object]) -> None:
@@ -180,25 +182,25 @@ def later(work: Callable[[], object]) -> None:
 
 @st.cache_resource
 def warm_up() -> None:
-    """Start, once, what takes seconds to import: a trainer in waiting, and a little later the UMAP worker.
+    """Start, once, what takes seconds to import: a warm trainer, and a little later the UMAP worker.
 
     Streamlit collects garbage after every run of a script or fragment, which with torch loaded takes most of a live
     view's time: what is imported by now will stay, so it is taken out of the collector's sight.
     """
     gc.collect()
     gc.freeze()
-    spare().warm()
+    warm_trainer().warm()
     later(projector)
 
 
 def train(run: Run) -> None:
-    """Train a run in the background, and have the next trainer wait soon.
+    """Train a run in the background, and warm the next trainer soon.
 
     Raises:
         RunError: it is being trained already.
     """
-    launch(run, waiting=spare().train)
-    later(spare().warm)
+    launch(run, launcher=LocalLauncher(warm_trainer()))
+    later(warm_trainer().warm)
 
 
 def runs(*, images: bool = False) -> dict[str, Run]:
@@ -206,9 +208,11 @@ def runs(*, images: bool = False) -> dict[str, Run]:
     return {run.name: run for run in all_runs(_known_runs()) if run.config.is_images == images}
 
 
-def paused_runs() -> list[str]:
-    """Names of all runs, on points or pictures, whose trainers wait for a person and keep their slots."""
-    return [run.name for run in all_runs(_known_runs()) if run.status().state == "paused"]
+def paused_runs(waiting: Run) -> list[str]:
+    """Names of the paused runs, on points or pictures, that keep slots of the device a run waits for."""
+    kind = device_kind(waiting.config.device)
+    paused = (run for run in all_runs(_known_runs()) if run.status().state == "paused")
+    return [run.name for run in paused if device_kind(run.config.device) == kind]
 
 
 def run_named(name: str) -> Run:
@@ -269,7 +273,7 @@ def way(run: Run, member: int, ends: tuple[int, int], places: tuple[float, ...],
         RunError: there is no readable checkpoint.
     """
     try:
-        changed = (run.path / "checkpoint.safetensors").stat().st_mtime_ns
+        changed = (run.path / CHECKPOINT).stat().st_mtime_ns
     except OSError:
         raise RunError("There is no checkpoint yet: the generators are there in a moment.") from None
     return _way(run.path, member, changed, ends, places, of)

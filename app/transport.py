@@ -10,7 +10,7 @@ from app import plots
 from app.state import Page, Tab, paused_runs, runs, start, train
 from mvm.config import FACES, Config
 from mvm.errors import RunError
-from mvm.runs.events import lost_in_words
+from mvm.runs.events import describe_lost_members, training_device
 from mvm.runs.run import Run, Status
 from mvm.studies.compare import data_title
 
@@ -125,9 +125,8 @@ def transport(
 def status_line(run: Run, status: Status) -> None:
     """State, progress, speed, time left, device and memory, in one line."""
     colour, words = STATES[status.state]
-    if status.state == "queued" and (resting := paused_runs()):
+    if status.state == "queued" and (resting := paused_runs(run)):
         words += f", {', '.join(resting)} while paused; continue or stop that"
-    started = next((e for e in reversed(run.records.events) if "device" in e), {})
     parts = [f":{colour}-badge[{words}]", f"step **{status.step:,}** of {status.steps:,}"]
     if status.state == "running" and status.rate:
         speed = f"{_rate(status.rate)} steps/s"
@@ -138,9 +137,9 @@ def status_line(run: Run, status: Status) -> None:
         parts += [f"drawing {run.config.points:,} toy faces to train on ..."]
     elif status.seconds:
         parts += [f"{duration(status.seconds)} of training"]
-    if gone := lost_in_words(run.records.events, len(run.config.members)):
+    if gone := describe_lost_members(run.records.events, len(run.config.members)):
         parts.append(f":orange-badge[{gone}]")
-    parts += [data_title(run.config.data), started.get("device", "no device yet")]
+    parts += [data_title(run.config.data), training_device(run.records.events) or "no device yet"]
     if run.config.is_images and status.memory:
         parts += [f"{status.memory:,} MiB of memory"]
     st.markdown(" &nbsp;·&nbsp; ".join(parts))
@@ -154,10 +153,10 @@ def status_line(run: Run, status: Status) -> None:
         st.error(f"{words.capitalize()}: {status.reason}", icon=":material/error:")
 
 
-def ask(tab: Tab, run: Run, **wishes: object) -> None:
+def ask(tab: Tab, run: Run, **requests: object) -> None:
     """Ask something of the run's trainer; a refusal becomes a notice."""
     try:
-        run.ask(**wishes)
+        run.ask(**requests)
     except (RunError, OSError) as error:
         tab.tell(str(error))
 

@@ -19,9 +19,10 @@ from app.transport import choose_run, transport
 from mvm.config import FACES
 from mvm.data.cache import image_caches, open_cache
 from mvm.errors import ConfigError, RunError
-from mvm.jobs.prepare import KINDS, Preparing, launch, preparings
+from mvm.jobs.prepare import KINDS, Preparation, launch, preparations
 from mvm.look.palette import variant_colours
 from mvm.runs.history import History
+from mvm.runs.layout import REALS
 from mvm.runs.run import Run
 from mvm.scoring.images import FACTOR_SCORES, describe
 from toy_manifolds.faces import Faces
@@ -117,7 +118,7 @@ def choose_data() -> dict[str, Any] | None:
     if source == PREPARE:
         prepare_form()
     caches = image_caches()
-    jobs = preparings()
+    jobs = preparations()
     if jobs:
         running = any(job.state == "running" for job in jobs)
         st.fragment(prepared, run_every=1.0 if running else None)(running)
@@ -162,7 +163,7 @@ def prepare_form() -> None:
 
 def prepared(was_running: bool) -> None:
     """How far each preparing has come, and what has become of it."""
-    jobs = preparings()
+    jobs = preparations()
     if any(job.state == "running" for job in jobs) != was_running:
         st.rerun()
     for job in jobs:
@@ -170,7 +171,7 @@ def prepared(was_running: bool) -> None:
             preparing(job)
 
 
-def preparing(job: Preparing) -> None:
+def preparing(job: Preparation) -> None:
     """One of them."""
     if job.state == "running":
         far = job.progress
@@ -333,7 +334,7 @@ def factors(run: Run, seen: History, step: int) -> None:
 def real_pictures(run: Run) -> np.ndarray | None:
     """The held-out pictures of every snapshot's embeddings."""
     try:
-        return np.load(run.path / "real.npy", mmap_mode="r", allow_pickle=False)
+        return np.load(run.path / REALS, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError):
         return None
 

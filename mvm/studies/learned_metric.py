@@ -31,6 +31,7 @@ from mvm.geometry.pullback import Map, geodesic, log_volume, pull_back, restrict
 from mvm.look.scales import round_number
 from mvm.methods import METHODS
 from mvm.networks.mlp import metric_perceptron
+from mvm.runs.layout import CHECKPOINT
 from mvm.runs.run import Run
 from toy_manifolds import Manifold, MobiusStrip, Sphere, Torus
 from toy_manifolds.curves import Arcs, Curve
@@ -134,7 +135,7 @@ def checkpoint_at(run: Run, step: int) -> Path:
         RunError: there is none yet.
     """
     known = {kept: run.kept_path(kept) for kept in run.checkpoint_steps()}
-    last = run.path / "checkpoint.safetensors"
+    last = run.path / CHECKPOINT
     with contextlib.suppress(OSError, SafetensorError, KeyError), safe_open(last, framework="pt") as file:
         known = {int(file.get_tensor("step")): last} | known
     if not known:
