@@ -17,9 +17,10 @@ from mvm.config import Config
 from mvm.data.points import describe, read_points
 from mvm.errors import ConfigError, RunError
 from mvm.files import checkpoints, write_array, write_atomic
+from mvm.jobs.queue import device_kind
 from mvm.runs.evaluate import load_generator, training_gallery
 from mvm.runs.history import History
-from mvm.runs.layout import check_name
+from mvm.runs.layout import CHECKPOINT, check_name
 from mvm.runs.library import all_runs, opened
 from mvm.runs.run import Run
 from mvm.scoring.images import Gallery
@@ -48,9 +49,11 @@ def runs(kind: str) -> dict[str, Run]:
     return {run.name: run for run in all_runs(_known_runs()) if run.config.kind == kind}
 
 
-def paused_runs() -> list[str]:
-    """Names of all paused runs; a paused trainer keeps its slot."""
-    return [run.name for run in all_runs(_known_runs()) if run.status().state == "paused"]
+def paused_runs(waiting: Run) -> list[str]:
+    """Names of the paused runs whose trainers keep slots of the device that a run waits for."""
+    kind = device_kind(waiting.config.device)
+    paused = (run for run in all_runs(_known_runs()) if run.status().state == "paused")
+    return [run.name for run in paused if device_kind(run.config.device) == kind]
 
 
 def run_named(name: str) -> Run:
@@ -94,7 +97,7 @@ def interpolation(run: Run, member: int, ends: tuple[int, int], places: tuple[fl
         RunError: there is no readable checkpoint.
     """
     try:
-        changed = (run.path / "checkpoint.safetensors").stat().st_mtime_ns
+        changed = (run.path / CHECKPOINT).stat().st_mtime_ns
     except OSError:
         raise RunError("There is no checkpoint yet; the first is written in a moment.") from None
     return _interpolation(run.path, member, changed, ends, places, noises)

@@ -15,7 +15,7 @@ from mvm.config import Config
 from mvm.data.images import FACES
 from mvm.data.kinds import KINDS
 from mvm.look.palette import title_of
-from mvm.runs.events import lost_in_words
+from mvm.runs.events import describe_lost_members, training_device
 from mvm.runs.run import Run, Status
 from mvm.studies.compare import data_title
 
@@ -135,9 +135,8 @@ def draw_status(run: Run, status: Status) -> None:
     """Draw state, progress, speed, time left, device and memory in one line, and a message if the training failed."""
     colour, words = STATES[status.state]
     throughput, noun = PAGES[run.config.kind].throughput, KINDS[run.config.kind].noun
-    if status.state == "queued" and (paused := paused_runs()):
-        words += f"; paused runs keep theirs until they continue or stop: {', '.join(paused)}"
-    started = next((e for e in reversed(run.records.events) if "device" in e), {})
+    if status.state == "queued" and (paused := paused_runs(run)):
+        words += f", {', '.join(paused)} while paused; continue or stop that"
     parts = [f":{colour}-badge[{words}]", f"step **{status.step:,}** of {status.steps:,}"]
     if status.state == "running" and status.rate:
         speed = f"{_rate(status.rate)} steps/s"
@@ -148,9 +147,9 @@ def draw_status(run: Run, status: Status) -> None:
         parts += [f"rendering {run.config.points:,} toy faces ..."]
     elif status.seconds:
         parts += [f"{duration(status.seconds)} of training"]
-    if lost := lost_in_words(run.records.events, len(run.config.members)):
+    if lost := describe_lost_members(run.records.events, len(run.config.members)):
         parts.append(f":orange-badge[{lost}]")
-    parts += [data_title(run.config.data), started.get("device", "no device yet")]
+    parts += [data_title(run.config.data), training_device(run.records.events) or "no device yet"]
     if throughput and status.memory:
         parts += [f"{status.memory:,} MiB of memory"]
     st.markdown(" &nbsp;·&nbsp; ".join(parts))

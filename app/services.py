@@ -18,8 +18,9 @@ from mvm.config import Config
 from mvm.errors import ConfigError, RunError
 from mvm.files import checkpoints
 from mvm.jobs.launch import launch
+from mvm.jobs.local import LocalLauncher
 from mvm.jobs.umap_worker import Projector
-from mvm.jobs.warm_trainer import Spare
+from mvm.jobs.warm_trainer import WarmTrainer
 from mvm.runs.run import Run
 
 __all__ = [
@@ -50,9 +51,9 @@ def projector() -> Projector:
 
 
 @st.cache_resource
-def warm_trainer() -> Spare:
+def warm_trainer() -> WarmTrainer:
     """The app's one waiting trainer."""
-    return Spare()
+    return WarmTrainer()
 
 
 def later(work: Callable[[], object]) -> None:
@@ -84,7 +85,7 @@ def train(run: Run) -> None:
     Raises:
         RunError: it is being trained already.
     """
-    launch(run, waiting=warm_trainer().train)
+    launch(run, launcher=LocalLauncher(warm_trainer()))
     later(warm_trainer().warm)
 
 

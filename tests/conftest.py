@@ -100,7 +100,7 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     started: list[str] = []
     monkeypatch.setattr("mvm.jobs.umap_worker.Projector.request", lambda *_, **__: True)
-    monkeypatch.setattr("mvm.jobs.warm_trainer.Spare.warm", lambda _: None)
+    monkeypatch.setattr("mvm.jobs.warm_trainer.WarmTrainer.warm", lambda _: None)
     monkeypatch.setattr("app.services.later", lambda _: None)  # it would outlive the test
 
     def launch(run: Run, **_: object) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import streamlit as st
+from launchers import Here
 from pages import button, open_page, run_list, shown, words
 from trainers import small_config
 
@@ -22,6 +21,7 @@ from mvm.data.kinds import KINDS, kind_of
 from mvm.data.points import Points
 from mvm.files import append_line, locked
 from mvm.geometry.descriptors import DESCRIPTORS
+from mvm.jobs.launch import LAUNCHERS
 from mvm.methods import METHODS
 from mvm.runs.run import Run
 from mvm.studies.claims import CLAIMS, shipped
@@ -87,7 +87,7 @@ def test_a_projection_that_cannot_be_made_says_so(finished: Run, monkeypatch: py
         ({"event": "resumed", "time": 0}, "exited unexpectedly", True),
         ({"event": "stopped", "time": 0}, "stopped", True),
         ({"event": "failed", "time": 0, "reason": "No space left on device"}, "No space left on device", True),
-        ({"event": "member", "member": 1, "what": "collapsed"}, "1 of 2 collapsed", False),
+        ({"event": "member", "member": 1, "variant": "", "seed": 0, "what": "collapsed"}, "1 of 2 collapsed", False),
         ({"event": "diverged", "time": 0, "reason": "every variant diverged"}, "every variant diverged", False),
     ],
 )
@@ -458,17 +458,12 @@ def test_claims_are_measured_in_the_background_and_can_be_stopped(
     monkeypatch: pytest.MonkeyPatch, checkpoints: Path
 ) -> None:
     """The button starts the command; while its lock is held the page has a bar and a button to stop."""
-    started: list[list[str]] = []
-
-    def begin(arguments: list[str], *, log: Path) -> subprocess.Popen:
-        started.append(arguments)
-        return subprocess.Popen([sys.executable, "-c", ""])
-
-    monkeypatch.setattr("mvm.studies.claims.detached", begin)
+    launcher = Here(lambda task: "failed")
+    monkeypatch.setitem(LAUNCHERS, "local", lambda: launcher)
     app = open_page(CLAIMS_PAGE)
     button(app, "Measure here").click().run()
     assert not app.exception
-    assert [arguments[0] for arguments in started] == ["claims"]
+    assert [task.arguments[0] for task in launcher.tasks] == ["claims"]
     with locked(checkpoints / "claims" / "lock"):
         app = open_page(CLAIMS_PAGE)
         button(app, "Stop").click().run()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,9 +25,12 @@ from mvm.config import Config
 from mvm.data.cache import open_cache
 from mvm.errors import ConfigError, RunError
 from mvm.figures import render
-from mvm.jobs.prepare import launch, preparings, sole
+from mvm.jobs.launch import LAUNCHERS
+from mvm.jobs.launcher import Task
+from mvm.jobs.prepare import launch, preparations, sole
 from mvm.methods import METHODS
 from mvm.runs.evaluate import load_experiment, load_generator, training_gallery
+from mvm.runs.events import Resumed
 from mvm.runs.run import Run
 from mvm.scoring.images import nearest
 from mvm.training.experiment import view_noise
@@ -105,7 +109,7 @@ def test_speed_and_time_left_are_of_pictures(tiny: Run, monkeypatch: pytest.Monk
     monkeypatch.setattr(Run, "alive", lambda _: True)
     records = tiny.records.poll()
     monkeypatch.setattr(type(records), "poll", lambda self: self)
-    records.events.append({"step": 20, "event": "resumed", "time": 0})
+    records.events.append(Resumed(step=20, time=0))
     rate = tiny.status().rate
     monkeypatch.setattr("app.caches.all_runs", lambda _: [tiny])
     text = words(open_page(FACES))
@@ -150,17 +154,22 @@ def test_the_nearest_training_pictures_of_a_picked_one(tiny: Run, monkeypatch: p
 def prepare_here(mvm, monkeypatch: pytest.MonkeyPatch) -> None:
     """`mvm prepare` is forked from a process that has imported everything, and decodes in one process."""
 
+    started: dict[str, Forked] = {}
+
     class Forked:
-        def __init__(self, arguments: list[str], log: Path) -> None:
-            self.command, self.log, self.pid = mvm(*arguments, "--processes", "1"), log, 0
-            self.pid = self.command.process.pid
+        def __init__(self, task: Task) -> None:
+            self.command, self.log, self.job = mvm(*task.arguments, "--processes", "1"), task.log, str(len(started))
+            started[self.job] = self
 
-        def poll(self) -> int | None:
-            if self.command.process.exitcode is not None:
-                self.log.write_text(self.command.out + self.command.err)
-            return self.command.process.exitcode
+        @property
+        def state(self) -> str:
+            if self.command.process.exitcode is None:
+                return "running"
+            self.log.write_text(self.command.out + self.command.err)
+            return "failed" if self.command.process.exitcode else "finished"
 
-    monkeypatch.setattr("mvm.jobs.prepare.detached", lambda arguments, *, log: Forked(arguments, log))
+    launcher = SimpleNamespace(submit=Forked, attach=lambda task, job: started[job])
+    monkeypatch.setitem(LAUNCHERS, "local", lambda: launcher)
 
 
 def test_pictures_are_prepared_from_a_form(tmp_path: Path, prepare_here: None) -> None:
@@ -180,12 +189,12 @@ def test_pictures_are_prepared_from_a_form(tmp_path: Path, prepare_here: None) -
     source = pictures(tmp_path / "mine.zip", 330)
     submit(str(source), 64)
     assert button(app, "Cancel")
-    until(lambda: preparings()[0].state == "failed")
+    until(lambda: preparations()[0].state == "failed")
     assert "smaller than 64" in words(app.run())  # they have 40 x 50 pixels
     button(app, "Dismiss").click().run()
-    assert not preparings()
+    assert not preparations()
     submit(str(source), 32)
-    (job,) = preparings()
+    (job,) = preparations()
     until(lambda: job.state == "finished")
     assert "330 pictures of 32 x 32; 1 file skipped: 1 not a picture" in words(app.run())
     with pytest.raises(ConfigError, match="exists"):
@@ -197,14 +206,14 @@ def test_pictures_are_prepared_from_a_form(tmp_path: Path, prepare_here: None) -
     assert "toy faces" not in words(app)
     assert not button(app, "Train").disabled
     button(app, "Dismiss").click().run()
-    assert not preparings()
+    assert not preparations()
     assert open_cache(job.out)[1].count == 330
 
 
 def test_a_preparing_is_seen_from_outside_and_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its lock and its note tell how far it is; cancelling ends its whole group."""
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
-    monkeypatch.setattr("mvm.jobs.prepare.detached", lambda *_, **__: sleeper)
+    monkeypatch.setattr("mvm.jobs.process.start", lambda *_, **__: sleeper)
     job = launch("images", str(pictures(tmp_path / "mine.zip")), size=32)
     note = {"fingerprint": "", "total": 400, "done": 100, "count": 97, "skipped": [["a", "b"]] * 3}
     (job.out.parent / ".mine-32.npy.part.json").write_text(json.dumps(note))
@@ -212,7 +221,7 @@ def test_a_preparing_is_seen_from_outside_and_can_be_cancelled(tmp_path: Path, m
     assert job.progress == (100, 400, 3)
     button(app, "Cancel").click().run()
     assert sleeper.wait(10) != 0
-    assert not preparings()
+    assert not preparations()
     with sole(job.out), pytest.raises(ConfigError, match="being prepared"), sole(job.out):
         pass
 

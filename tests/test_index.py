@@ -108,7 +108,7 @@ def test_what_is_no_run_is_passed_over_and_not_tried_again(trained, checkpoints,
         (checkpoints / name).mkdir()
         (checkpoints / name / "config.json").write_text(text)
     shutil.copytree(trained.path, checkpoints / "foreign")
-    append_line(checkpoints / "foreign" / "scalars.jsonl", {"step": "x", "event": "finished", "time": "noon"})
+    append_line(checkpoints / "foreign" / "scalars.jsonl", {"step": "x", "seconds": 1.0})
     (checkpoints / "claims").mkdir()
     assert [row.name for row in summaries()] == ["a"]
     monkeypatch.setattr(index, "_row", pytest.fail)

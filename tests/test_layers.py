@@ -1,10 +1,16 @@
 """The arrows of the house: who may import whom, read from the source with ast."""
 
 import ast
+import os
+import re
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from mvm.runs import layout
 
 ROOT = Path(__file__).parents[1]
 HOUSES = ("app", "mvm", "toy_manifolds", "benchmarks")
@@ -148,6 +154,34 @@ STORAGE = [
 @pytest.mark.parametrize("module", STORAGE)
 def test_what_reads_and_writes_runs_needs_no_engine(module):
     assert not inside(GRAPH[module], "mvm.training", "mvm.networks")
+
+
+def test_opening_a_run_loads_no_engine():
+    """Nor anything that trains, scores, projects or draws it, directly or through others."""
+    code = "import sys, mvm.runs.library, mvm.runs.archive, mvm.runs.fork, mvm.runs.history; print(*sys.modules)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    above = {room for floor in FLOORS[FLOORS.index({"mvm.training"}) :] for room in floor} - {"mvm.runs", "mvm"}
+    heavy = ("mvm.scoring", "mvm.look", "mvm.geometry.umap_film", "umap", "ot", "sklearn", "matplotlib", "mlflow")
+    assert not inside(set(printed.stdout.split()), *above, *heavy)
+
+
+SUFFIXES = (".json", ".jsonl", ".npy", ".safetensors", ".txt", ".log")
+NAMES = {name for name in vars(layout).values() if isinstance(name, str) and name.endswith(SUFFIXES)}
+REBUILT = {"mvm.runs.views", "mvm.runs.evaluate", "mvm.runs.trained"}
+
+
+@pytest.mark.parametrize("module", sorted({*FILES} - REBUILT - {"mvm.runs.layout"}))
+def test_the_files_of_a_run_are_named_in_its_layout_alone(module):
+    tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
+    spelled = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert not spelled & NAMES
+
+
+@pytest.mark.parametrize("module", sorted({*FILES} - {"mvm.runs.layout", "mvm.runs.liveness"}))
+def test_liveness_alone_knows_the_lock_of_a_trainer(module):
+    source = FILES[module].read_text(encoding="utf-8")
+    assert not re.search(r"layout\.LOCK\b|from mvm\.runs\.layout import .*\bLOCK\b", source)
 
 
 @pytest.mark.parametrize("module", [m for m in modules_of("mvm") if not m.startswith("mvm.methods")])

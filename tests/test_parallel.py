@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mvm.data.load import load_data
 
 from mvm import distributed
 from mvm.config import Config
-from mvm.data.load import load_data
 from mvm.errors import Stopped
 from mvm.files import read_tensors, write_tensors
 from mvm.runs.recorder import POLL, train
@@ -122,7 +122,8 @@ def test_a_checkpoint_does_not_know_how_many_trained_it(cloud: Path, cli) -> Non
     done = subprocess.run([*command, "resume", "shared"], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert shared.status().state == "finished"
-    assert [e["event"] for e in shared.records.events if "pid" in e] == ["started", "resumed"], "one process records"
+    begun = [event.event for event in shared.records.events if hasattr(event, "pid")]
+    assert begun == ["started", "resumed"], "one process records"
     ours, theirs = (Run.named(name).checkpoint() for name in ("shared", "alone"))
     assert {name: tensor.shape for name, tensor in ours.items()} == {n: t.shape for n, t in theirs.items()}
     torch.testing.assert_close(ours["average.weights.0"], theirs["average.weights.0"], atol=0.05, rtol=0)

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mvm.data.load import ImageData, load_data
 from PIL import Image
 from trainers import until
 
 from mvm.config import Config
 from mvm.data.images import Pixels
-from mvm.data.load import ImageData, load_data
 from mvm.errors import ConfigError
 from mvm.files import read_tensors
 from mvm.look.sheets import sheet
@@ -283,7 +283,7 @@ def test_a_celeba_folder_from_download_to_samples(celeba: Path, cli, mvm, tmp_pa
     resumed = mvm("resume", "killed")
     assert resumed.wait() == 0, resumed.err
     whole, killed = Run.named("whole"), Run.named("killed")
-    assert [e["event"] for e in killed.records.poll().events if "pid" in e] == ["started", "resumed"]
+    assert [e.event for e in killed.records.poll().events if hasattr(e, "pid")] == ["started", "resumed"]
     for name in ("checkpoint.safetensors", "best.safetensors", "snapshots/00000060.safetensors"):
         ours, theirs = (read_tensors(run.path / name) for run in (killed, whole))
         assert ours.keys() == theirs.keys()

@@ -32,7 +32,7 @@ from mvm.data.cache import image_caches, open_cache
 from mvm.data.images import FACES
 from mvm.errors import ConfigError, RunError
 from mvm.jobs.prepare import KINDS as SOURCES
-from mvm.jobs.prepare import Preparing, launch, preparings
+from mvm.jobs.prepare import Preparation, launch, preparations
 from mvm.look.palette import title_of, variant_colours
 from mvm.runs.history import History
 from mvm.runs.run import Run
@@ -135,7 +135,7 @@ def choose_data() -> dict[str, Any] | None:
     if source == PREPARE:
         draw_prepare_form()
     caches = image_caches()
-    jobs = preparings()
+    jobs = preparations()
     if jobs:
         running = any(job.state == "running" for job in jobs)
         st.fragment(draw_jobs, run_every=1.0 if running else None)(running)
@@ -180,7 +180,7 @@ def draw_prepare_form() -> None:
 
 def draw_jobs(was_running: bool) -> None:
     """Draw progress or outcome of each preparation; rerun the page when the last one ends."""
-    jobs = preparings()
+    jobs = preparations()
     if any(job.state == "running" for job in jobs) != was_running:
         st.rerun()
     for job in jobs:
@@ -188,7 +188,7 @@ def draw_jobs(was_running: bool) -> None:
             draw_job(job)
 
 
-def draw_job(job: Preparing) -> None:
+def draw_job(job: Preparation) -> None:
     """Draw progress or outcome of a preparation."""
     if job.state == "running":
         progress = job.progress

@@ -21,7 +21,7 @@ from mvm.figures.venues import VENUES, venue_of
 from mvm.geometry.spectrum import MOST_RANKS
 from mvm.jobs.umap_worker import Projector
 from mvm.runs.frames import read_frame
-from mvm.runs.layout import frame_path
+from mvm.runs.layout import CHECKPOINT, CONFIG, ORIGIN, REALS, RECORDS, SCORES, frame_path
 from mvm.runs.run import Run
 from mvm.studies.compare import AXES, quantities
 from mvm.studies.index import summaries
@@ -317,7 +317,7 @@ def stamp(selection: Selection) -> tuple:
     """The selected steps, and size and time of each file that a figure can depend on."""
     found = []
     for run, step in zip(selection.runs, selection.steps, strict=True):
-        own = ["config.json", "scalars.jsonl", "scores.json", "fork.json", "real.npy", "checkpoint.safetensors"]
+        own = [CONFIG, RECORDS, SCORES, ORIGIN, REALS, CHECKPOINT]
         kept = run.kept_path(run.kept_step(step) or 0)
         for path in (*(run.path / name for name in own), run.snapshot_path(step), frame_path(run.path, step), kept):
             try:

@@ -55,9 +55,9 @@ def until(condition: Callable[[], object], what: str, seconds: float = 60) -> ob
 def kill_trainer(run: Run) -> None:
     """SIGKILL to the process that trains this run, if one does."""
     while run.alive():
-        started = [e for e in run.records.poll().events if "pid" in e]
+        started = [e for e in run.records.poll().events if hasattr(e, "pid")]
         if started:
-            os.kill(started[-1]["pid"], signal.SIGKILL)
+            os.kill(started[-1].pid, signal.SIGKILL)
             until(lambda: not run.alive(), "the trainer's death")
         time.sleep(0.05)
 
@@ -128,9 +128,9 @@ def test_a_slider_reaches_the_training(page, lab, folder: Path) -> None:
     page.get_by_role("slider", name="2-diameter weight").focus()
     began = time.monotonic()
     page.keyboard.press("ArrowRight")
-    event = until(lambda: [e for e in run.records.poll().events if e["event"] == "weights"], "the change")[0]
-    print(f"\nlab: a weight reached the training after {time.monotonic() - began:.2f} s, at step {event['step']}")
-    assert event["weights"]["diameter"] == pytest.approx(1.05)
+    event = until(lambda: run.records.poll().weight_changes(), "the change")[0]
+    print(f"\nlab: a weight reached the training after {time.monotonic() - began:.2f} s, at step {event.step}")
+    assert event.weights["diameter"] == pytest.approx(1.05)
     page.locator(".timeline .mark").first.wait_for(state="attached", timeout=PATIENCE)
     page.get_by_role("button", name="Pause").click()
     until(lambda: run.status().state == "paused", "the pause")
