@@ -354,7 +354,7 @@ def test_a_queued_run_names_what_is_paused(finished: Run, monkeypatch: pytest.Mo
     append_line(waiting.path / "scalars.jsonl", {"step": 0, "event": "queued", "time": time.time()})
     append_line(finished.path / "scalars.jsonl", {"step": 20, "event": "paused", "time": time.time()})
     monkeypatch.setattr(Run, "alive", lambda run: True)
-    assert "queued: all slots are taken; paused runs keep theirs until they continue or stop: ring" in words(
+    assert "queued: all slots are taken, ring while paused; continue or stop that" in words(
         open_page(run="waiting")
     )
 

@@ -12,7 +12,7 @@ import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tokenize import TokenError
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -24,9 +24,11 @@ from mvm.errors import ConfigError
 from mvm.networks.architecture import Architecture
 from mvm.networks.mlp import Perceptrons
 from mvm.networks.settings import NetworkSettings
-from mvm.scoring.points import Reference
 from toy_manifolds import MANIFOLDS, embedded, manifold
 from toy_manifolds.base import Manifold
+
+if TYPE_CHECKING:
+    from mvm.scoring.points import Reference
 
 __all__ = [
     "MIN_POINTS",
@@ -128,6 +130,8 @@ class PointData:
         Raises:
             ConfigError: Inception was asked for.
         """
+        from mvm.scoring.points import Reference
+
         if inception:
             raise ConfigError("--inception: these data are points; the FID is defined for pictures")
         held_out = self.evaluation(n, repeat=repeat)
