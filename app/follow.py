@@ -25,7 +25,7 @@ from mvm.methods import METHODS
 from mvm.runs.frames import read_frame
 from mvm.runs.history import History
 from mvm.runs.run import Run, Status
-from mvm.scoring.points import Score
+from mvm.scoring.score import Score
 
 __all__ = ["Columns", "Rows", "columns_of", "follow", "frame_of", "gaps", "heading", "score_table", "spectra"]
 

@@ -14,7 +14,6 @@ from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, signs, tex, three
 from mvm.look.palette import QUIET, REAL
 from mvm.scoring.images import FACTOR_SCORES, describe
-from mvm.scoring.points import SCORES
 from mvm.studies.compare import QUARTILES, label_of
 
 if TYPE_CHECKING:
@@ -177,8 +176,7 @@ def draw_scores(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
 
 
 def _label(key: str) -> str:
-    known = SCORES.get(key) or describe(key)
-    return f"{signs(label_of(key))} {BETTER[known.direction]}"
+    return f"{signs(label_of(key))} {BETTER[describe(key).direction]}"
 
 
 def scores_latex(table: pd.DataFrame, selection: Selection) -> str:

@@ -24,7 +24,7 @@ from mvm.runs.fork import origin
 from mvm.runs.history import GAPS, History, Scores, middle
 from mvm.runs.run import Run
 from mvm.scoring.images import describe
-from mvm.scoring.points import SCORES
+from mvm.scoring.score import ratio
 from toy_manifolds import MANIFOLDS
 
 __all__ = [
@@ -178,7 +178,7 @@ def quantities(runs: Sequence[Run]) -> dict[str, str]:
 def label_of(key: str) -> str:
     """What a score is called; its key where nothing is known of it."""
     try:
-        return SCORES[key].label if key in SCORES else describe(key).label
+        return describe(key).label
     except KeyError:
         return key
 
@@ -329,8 +329,7 @@ def over_floor(row: dict[str, Any], key: str) -> float | None:
     """A score over its floor; a ratio as it is; None where one of them is not known or the floor is zero."""
     if key.endswith("_ratio"):
         return row.get(key)
-    value, floor = row.get(key), row.get(f"{key}_floor")
-    return None if value is None or not floor else value / floor
+    return ratio(row.get(key), row.get(f"{key}_floor"))
 
 
 def last_scores(run: Run) -> Scores | None:
