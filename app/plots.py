@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from mvm.geometry.descriptors import DESCRIPTORS
+from mvm.geometry.descriptors import DESCRIPTORS, GAPS
+from mvm.geometry.spectrum import SPECTRUM_FORMS
+from mvm.look.bands import quantiles
 from mvm.look.palette import FAKE, QUIET, REAL, ROUTES, TERMS, VARIANTS, rgba, title_of
-from mvm.look.scales import arrow_factor, limits, round_number
+from mvm.look.scales import arrow_factor, limits, round_number, span_of
 
 __all__ = [
     "RIGHT",
@@ -65,7 +67,7 @@ def cloud(
         grid: the generator's warped grid `(variants, lines, lines, d)`, or None.
         show_real, show_fake: layers.
     """
-    span = _span(real)
+    span = span_of(real).tolist()
     panels = []
     for column, title in enumerate(titles):
         layers = []
@@ -94,12 +96,11 @@ def planar(frame: np.ndarray, *, titles: Sequence[str]) -> list[dict[str, Any]]:
     half = frame.shape[1] // 2
     panels = []
     for column, (title, points) in enumerate(zip(titles, frame, strict=True)):
-        finite = points[np.isfinite(points).all(-1)]
         layers = [
             {"name": "real", "colour": REAL, "points": points[:half], "first": 0},
             {"name": "fake", "colour": FAKE, "points": points[half:], "first": half * (1 + column)},
         ]
-        span = _span(finite, margin=0.08) if len(finite) else [[-1.0, 1.0], [-1.0, 1.0]]
+        span = span_of(points, margin=0.08).tolist()
         panels.append({"title": title, "span": span, "ticks": False, "layers": layers})
     return panels
 
@@ -204,7 +205,7 @@ def spectrum_now(
     for column in range(len(titles)):
         layout[nth("xaxis", column)] |= {"title": {"text": "rank"}, "dtick": 1}
         layout[nth("yaxis", column)] |= {"rangemode": "tozero"}
-    layout["yaxis"] |= {"title": {"text": SPECTRUM_LABEL[form]}}
+    layout["yaxis"] |= {"title": {"text": SPECTRUM_FORMS[form].label}}
     return {"data": _legend_once(traces), "layout": layout}
 
 
@@ -227,12 +228,8 @@ def spectrum_history(
     for column in range(len(titles)):
         layout[nth("xaxis", column)] |= _step_axis(steps)
         layout[nth("yaxis", column)] |= {"type": "log"} if log else {"rangemode": "tozero"}
-    layout["yaxis"] |= {"title": {"text": SPECTRUM_LABEL[form]}}
+    layout["yaxis"] |= {"title": {"text": SPECTRUM_FORMS[form].label}}
     return {"data": traces, "layout": layout}
-
-
-SPECTRUM_LABEL = {"distance": "|eigenvalue| of D / mean D", "mds": "share of variance (MDS)"}
-GAPS = {"d_c": "d_c  centroid gap", "d_g": "d_g  2-diameter gap", "d_H": "d_H  Hausdorff"}
 
 
 def curves(
@@ -252,7 +249,7 @@ def curves(
             values = np.where(values > 0, values, np.nan)
         for variant, title in enumerate(titles):
             several = values.shape[-1] > 1
-            low, middle, high = _over_seeds(values[:, variant])
+            low, middle, high = quantiles(values[:, variant].T, (0, 0.5, 1))
             if several:
                 band = {
                     "fill": "toself",
@@ -275,7 +272,7 @@ def curves(
                 | {"line": {"color": colours[variant], "width": 1.8}, "legendgroup": title, "showlegend": column == 0}
                 | axes_of(column)
             )
-    layout = _columns(list(GAPS.values()), step=step, cursor=True)
+    layout = _columns([f"{symbol}  {gap.label}" for symbol, gap in GAPS.items()], step=step, cursor=True)
     for column in range(len(GAPS)):
         layout[nth("xaxis", column)] |= _step_axis(steps)
         layout[nth("yaxis", column)] |= {"type": "log", "exponentformat": "power"} if log else {"rangemode": "tozero"}
@@ -337,13 +334,6 @@ def _lines(grid: np.ndarray) -> np.ndarray:
     """Lines `(m, n, d)` as one path with gaps, `(m·(n+1), d)`."""
     gap = np.full((len(grid), 1, grid.shape[-1]), np.nan, dtype=np.float32)
     return np.concatenate([grid, gap], axis=1).reshape(-1, grid.shape[-1])
-
-
-def _span(real: np.ndarray, margin: float = 0.35) -> list[list[float]]:
-    """Axis ranges with equal units around the real points; the fakes may wander out and come back."""
-    low, high = np.nanmin(real, 0), np.nanmax(real, 0)
-    centre, reach = (low + high) / 2, float((high - low).max()) / 2 * (1 + margin) or 1.0
-    return [[float(c - reach), float(c + reach)] for c in centre]
 
 
 def _columns(titles: Sequence[str], *, step: int, cursor: bool = False) -> dict:
@@ -414,16 +404,3 @@ def _legend_once(traces: list[dict]) -> list[dict]:
         trace.setdefault("legendgroup", trace["name"])
         seen |= {trace["name"]} if trace["showlegend"] else set()
     return traces
-
-
-def _over_seeds(values: np.ndarray) -> np.ndarray:
-    """Least, median and greatest of the finite values in each row `(3, rows)`; NaN where there is none.
-
-    NumPy's NaN-aware quantiles take a row at a time, 100 times as long.
-    """
-    ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=-1)  # NaN last
-    count = np.isfinite(ordered).sum(-1)
-    rows = np.arange(len(ordered))
-    last = np.maximum(count - 1, 0)
-    median = (ordered[rows, last // 2] + ordered[rows, (last + 1) // 2]) / 2
-    return np.stack([ordered[:, 0], median, ordered[rows, last]])

@@ -10,6 +10,7 @@ from app import plots
 from app.state import Page, Tab, paused_runs, runs, start, train
 from mvm.config import FACES, Config
 from mvm.errors import RunError
+from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.runs.events import lost_in_words
 from mvm.runs.run import Run, Status
 from mvm.studies.compare import data_title
@@ -171,7 +172,7 @@ def _view_settings(tab: Page, run: Run | None, layers: Callable[[], object] | No
     help_log = "small gaps and eigenvalues can only be told apart on a logarithmic axis"
     st.toggle("Logarithmic curves", True, key=tab.key("log"), help=help_log, **common)
     st.segmented_control(
-        "Spectrum", ["distance", "mds"], default="distance", required=True, key=tab.key("form"), **common,
+        "Spectrum", list(SPECTRUM_FORMS), default="distance", required=True, key=tab.key("form"), **common,
         help="distance: eigenvalues of D / mean D, by magnitude. "
         "mds: those of the double-centred −½ J D² J, as shares of variance",
     )  # fmt: skip

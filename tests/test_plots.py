@@ -8,6 +8,7 @@ import pytest
 
 from app import plots
 from mvm.geometry.descriptors import DESCRIPTORS
+from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.palette import FAKE, REAL, VARIANTS, variant_colours
 
 RANDOM = np.random.default_rng(0)
@@ -109,7 +110,7 @@ def test_spectra(form: str) -> None:
     over = drawn(plots.spectrum_history(np.arange(6), history, titles=TITLES[:2], step=1, form=form, log=True))
     assert len(over.data) == 20
     np.testing.assert_allclose(over.data[13].y, np.abs(history[:, 1, 3]))
-    assert over.layout.yaxis.title.text == plots.SPECTRUM_LABEL[form]
+    assert over.layout.yaxis.title.text == SPECTRUM_FORMS[form].label
 
 
 @pytest.mark.parametrize("log", [True, False])

@@ -15,7 +15,7 @@ from mvm.errors import ConfigError, RunError
 from mvm.figures import FIGURES, Definition, Selection, drawn, figure_of
 from mvm.figures.export import DPI, FORMATS, Bundle, bundle, csv_of, encoded
 from mvm.figures.venues import VENUES, venue_of
-from mvm.geometry.spectrum import MOST_RANKS
+from mvm.geometry.spectrum import MOST_RANKS, SPECTRUM_FORMS
 from mvm.jobs.umap_worker import Projector
 from mvm.runs.frames import read_frame
 from mvm.runs.layout import frame_path
@@ -28,7 +28,7 @@ __all__ = ["figures_page"]
 INCH = 104  # pixels of the preview
 ALONE = 15.0  # seconds without a look at it after which a bundle is given up
 PATIENCE = 120.0  # seconds for projections
-FORMS = {"distance": "distance matrix", "mds": "classical MDS"}
+FORMS = {name: form.title for name, form in SPECTRUM_FORMS.items()}
 WIDTHS = ("column", "page")
 USUAL = "the main score"
 FIRST = "the first"

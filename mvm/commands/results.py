@@ -6,11 +6,11 @@ import argparse
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 from mvm.commands.flags import Commands, seeded
+from mvm.commands.progress import progress_bar
 from mvm.errors import ConfigError
 from mvm.files import write_array
 from mvm.runs.run import Run
@@ -147,20 +147,10 @@ def sample_command(options: argparse.Namespace) -> None:
 
 def export_command(options: argparse.Namespace) -> None:
     """Write figures with their numbers and recipes, and list what could not be made."""
-    from tqdm import tqdm
-
     from mvm.figures.export import export
 
     runs = [Run.named(name) for name in options.runs]
-    shape = "{desc:10}{bar}| {n_fmt}/{total_fmt}, {elapsed} passed"
-    with tqdm(bar_format=shape, disable=None if sys.stderr.isatty() else True) as bar:
-
-        def show(done: int, total: int, what: str) -> None:
-            bar.total = total
-            bar.set_description_str(what, refresh=False)
-            bar.update(done - bar.n)
-            bar.refresh()
-
+    with progress_bar(layout="{desc:10}{bar}| {n_fmt}/{total_fmt}, {elapsed} passed") as show:
         made = export(
             options.figure, runs, out=options.out, venue=options.venue, wide=options.wide, formats=options.format,
             dpi=options.dpi, step=options.step, seed=options.seed, form=options.form,
@@ -178,17 +168,10 @@ def export_command(options: argparse.Namespace) -> None:
 
 def mlflow_command(options: argparse.Namespace) -> None:
     """Write runs into MLflow, and say which were there already."""
-    from tqdm import tqdm
-
     from mvm.runs.mlflow import export
 
     runs = [Run.named(name) for name in options.runs]
-    with tqdm(unit="network", disable=None if sys.stderr.isatty() else True) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with progress_bar("network") as show:
         exported = export(runs, uri=options.uri, experiment=options.experiment, on_progress=show)
     for name, made in exported.made.items():
         known = exported.known[name]
@@ -198,8 +181,6 @@ def mlflow_command(options: argparse.Namespace) -> None:
 
 def claims_command(options: argparse.Namespace) -> None:
     """Train what the claims still lack, and print every verdict with its numbers."""
-    from tqdm import tqdm
-
     from mvm.studies.claims import CLAIMS, RULE, Plan, findings, to_json, train
 
     processes = options.processes if options.processes is not None else os.cpu_count() or 1
@@ -207,9 +188,8 @@ def claims_command(options: argparse.Namespace) -> None:
         raise ConfigError(f"--processes: at least 1, got {processes}")
     plan = Plan.quick() if options.quick else Plan()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its trainings end with it
-    shape = "{l_bar}{bar}| {elapsed} passed, {remaining} left"
-    with tqdm(total=100, bar_format=shape, disable=None if sys.stderr.isatty() else True) as bar:
-        train(plan, processes=processes, on_progress=lambda share: bar.update(100 * share - bar.n))
+    with progress_bar(layout="{l_bar}{bar}| {elapsed} passed, {remaining} left") as show:
+        train(plan, processes=processes, on_progress=lambda share: show(100 * share, 100))
     found = findings(plan)
     if options.json:
         print(to_json(found, plan, f"{processes} CPU processes, one thread each"))

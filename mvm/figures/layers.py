@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from mvm.errors import ConfigError, RunError
-from mvm.figures.clouds import MARGIN, NARROWEST_CLOUD, draw_points, flat, look_at, span_of
+from mvm.figures.clouds import NARROWEST_CLOUD, clouds_table, columns_of, draw_points, flat, kinds_of, look_at
 from mvm.figures.drawing import dot, framed, legend, tint, wrapped
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, tex
@@ -24,7 +24,7 @@ from mvm.geometry.neighbourhoods import honesty, neighbours
 from mvm.geometry.pullback import half_axes, log_volume
 from mvm.geometry.spectrum import modes_shown
 from mvm.look.palette import DIVERGING, FAKE, QUIET, REAL, SEQUENTIAL, TERMS, VOLUME
-from mvm.look.scales import arrow_factor, limits
+from mvm.look.scales import MARGIN, arrow_factor, limits, span_of
 from mvm.methods import METHODS
 from mvm.studies.compare import Series
 from mvm.studies.learned_metric import FIELD, FILL, Lens, cells, field_on, metric_at, moves, step_length
@@ -77,19 +77,6 @@ def _embeddings(selection: Selection, place: int, member: int, half: int, figure
         step = selection.steps[place]
         raise NoFigure(f"{figure}: {run.name} has no embeddings of the points in its UMAP at step {step}")
     return snapshot["real_embedding"][member], snapshot["fake_embedding"][member]
-
-
-def _axes_of(points: np.ndarray, name: str) -> dict[str, np.ndarray]:
-    """Columns name1, name2, ... of points in up to three dimensions; there is no room for more."""
-    return {f"{name}{axis + 1}": points[:, axis] for axis in range(points.shape[1]) if points.shape[1] <= 3}
-
-
-def _clouds(real: np.ndarray, fake: np.ndarray) -> pd.DataFrame:
-    """Both clouds, themselves and as a flat page shows them."""
-    own = np.concatenate([real, fake])
-    plane = flat(own, real)
-    kinds = {"kind": ["real"] * len(real) + ["fake"] * len(fake), "point": [*range(len(real)), *range(len(fake))]}
-    return pd.DataFrame(kinds | _axes_of(own, "x") | _axes_of(plane, "plane"))
 
 
 def _seen_through(
@@ -215,13 +202,13 @@ def forces_data(selection: Selection) -> pd.DataFrame:
         real, fake = snapshot["real"], snapshot["fake"][member]
         terms = descriptors_of(run.config.members[member][0])
         found = moves(lens, torch.from_numpy(real), torch.from_numpy(fake), terms)
-        rows = [_clouds(real, fake)]
+        rows = [clouds_table(real, fake)]
         for term, move in found.items():
             at, force = fake[:MOST_ARROWS], move[:MOST_ARROWS].numpy()
             start = flat(at, real)
             columns = {"kind": "force", "point": np.arange(len(at)), "term": term}
-            columns |= _axes_of(at, "x") | _axes_of(start, "plane")
-            rows.append(pd.DataFrame(columns | _axes_of(force, "d") | _axes_of(_turned(force, real), "dplane")))
+            columns |= columns_of(at, "x") | columns_of(start, "plane")
+            rows.append(pd.DataFrame(columns | columns_of(force, "d") | columns_of(_turned(force, real), "dplane")))
         parts.append(_seen_through(selection, series, place, member, lens, rows))
     table = pd.concat(parts, ignore_index=True)
     reals = [_split(part, ["plane1", "plane2"])[0] for _, part in table.groupby("series")]
@@ -297,13 +284,13 @@ def metric_data(selection: Selection) -> pd.DataFrame:
         volume = {"log_volume": found.volume.flatten().numpy()}
         small = {"log_volume": log_volume(found.local.metric).numpy(), "step_length": length}
         rows = [
-            _clouds(real, fake).drop(columns=["plane1", "plane2"]),
-            pd.DataFrame({"kind": "field", "point": np.arange(len(middles))} | _axes_of(middles, "x") | volume),
+            clouds_table(real, fake).drop(columns=["plane1", "plane2"]),
+            pd.DataFrame({"kind": "field", "point": np.arange(len(middles))} | columns_of(middles, "x") | volume),
             pd.DataFrame(
                 {"kind": "ellipse", "point": np.arange(len(centres))}
-                | _axes_of(centres, "x")
-                | _axes_of(halves[:, 0], "a")
-                | _axes_of(halves[:, 1], "b")
+                | columns_of(centres, "x")
+                | columns_of(halves[:, 0], "a")
+                | columns_of(halves[:, 1], "b")
                 | small
             ),
         ]
@@ -354,10 +341,10 @@ def _projected(selection: Selection, figure: str, values: Callable[[tuple, np.nd
         frame = selection.frame(place, figure)[member]
         half = len(frame) // 2
         sets = _embeddings(selection, place, member, half, figure)
-        grid: dict[str, Any] = {"kind": ["real"] * half + ["fake"] * half, "point": [*range(half), *range(half)]}
+        grid: dict[str, Any] = kinds_of(half, half)
         if figure == "modes" and not selection.runs[place].config.is_images:
             snapshot = selection.snapshot(place)
-            grid |= dict(_clouds(snapshot["real"][:half], snapshot["fake"][member, :half]))
+            grid |= dict(clouds_table(snapshot["real"][:half], snapshot["fake"][member, :half]))
         grid |= {"umap1": frame[:, 0], "umap2": frame[:, 1]}
         grid |= values(tuple(torch.from_numpy(of) for of in sets), frame)
         parts.append(rows_of(selection, series, place, member, {"step": selection.steps[place]} | grid))

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 
 from mvm.figures.drawing import legend, log_axis, panels_of, ribbon_over, step_axis
-from mvm.figures.paper import FAINT, SPECTRUM_LABELS, SPECTRUM_NAMES
+from mvm.figures.paper import FAINT
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, signs, tex, three
+from mvm.geometry.spectrum import SPECTRUM_FORMS
+from mvm.look.bands import QUARTILES
 from mvm.look.palette import QUIET, REAL
 from mvm.scoring.images import FACTOR_SCORES, describe
-from mvm.studies.compare import QUARTILES, label_of
+from mvm.studies.compare import label_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,7 +98,7 @@ def draw_eigenvalues(figure: Figure, table: pd.DataFrame, selection: Selection) 
             axes.set_xlabel("rank")
     for axes in panels:
         log_axis(axes)
-    figure.supylabel(SPECTRUM_LABELS[selection.form], fontsize=panels[0].yaxis.label.get_size())
+    figure.supylabel(signs(SPECTRUM_FORMS[selection.form].label), fontsize=panels[0].yaxis.label.get_size())
     now = Line2D([], [], color="black", **style)
     legend(figure, [panels[0].get_lines()[0], now], ["before training", f"at step {table['step'].max()}"])
 
@@ -111,8 +113,8 @@ def eigenvalues_latex(table: pd.DataFrame, selection: Selection) -> str:
             name = tex(title) if column == "before" else ""
             rows.append([name, column, *(digits(middle.loc[rank, column]) for rank in ranks)])
     caption = (
-        f"Leading eigenvalues of the real embeddings ({SPECTRUM_NAMES[selection.form]}) before training and at step "
-        f"{table['step'].max()}. {over(table, quartiles=False)}"
+        f"Leading eigenvalues of the real embeddings ({SPECTRUM_FORMS[selection.form].title}) before training and at "
+        f"step {table['step'].max()}. {over(table, quartiles=False)}"
     )
     head = ["matched", "", *(rf"$\lambda_{{{rank}}}$" for rank in ranks)]
     return latex_table("ll" + "r" * len(ranks), [head], rows, caption=caption, label="eigenvalues")

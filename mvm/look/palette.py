@@ -16,9 +16,9 @@ from mvm.methods import METHODS
 __all__ = [
     "DIVERGING",
     "FAKE",
-    "FLOORS",
     "MARKS",
     "QUIET",
+    "RATIOS",
     "REAL",
     "ROUTES",
     "SEQUENTIAL",
@@ -45,7 +45,7 @@ TERMS = {  # a descriptor's force; centroid and 2-diameter as the variants that 
 ROUTES = {"geodesic": "#D81B60", "straight": QUIET, "true": "#3D8BFF"}
 DIVERGING = ("#0B4FA8", "#5B93D3", "#B4B8BF", "#E58A4E", "#B33A00")
 SEQUENTIAL = ("#7B2CBF", "#C2408C", "#EE7B51", "#F2C14E")
-FLOORS = ((0, "#E8F3EE"), (0.35, "#FBE9C6"), (1, "#E58A4E"))  # shades of scores over their floors; ink is read on all
+RATIOS = ((0, "#E8F3EE"), (0.35, "#FBE9C6"), (1, "#E58A4E"))  # shades of scores over baselines; dark ink reads on all
 VOLUME = ("#6A5ACD08", "#6A5ACDC8")  # one colour of growing opacity, behind points
 MARKS = {  # event, or what a member of the variant axis did: colour and words
     "collapsed": ("#D55E00", "collapsed"),
