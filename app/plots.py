@@ -14,7 +14,7 @@ import numpy as np
 from mvm.geometry.descriptors import DESCRIPTORS, GAPS
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.bands import quantiles
-from mvm.look.palette import FAKE, QUIET, REAL, ROUTES, TERMS, VARIANTS, rgba, title_of
+from mvm.look.palette import FAKE, QUIET, REAL, ROUTES, VARIANTS, descriptor_colour, rgba, title_of
 from mvm.look.scales import arrow_factor, limits, round_number, span_of
 
 __all__ = [
@@ -140,7 +140,12 @@ def scale_of(
 
 def arrows(points: np.ndarray, tips: np.ndarray, *, term: str, faint: bool = False) -> Layer:
     """The force of a descriptor on points: from `(n, d)`, to `(n, d)`; faint where the variant does not match it."""
-    layer = {"name": f"{DESCRIPTORS[term].title} force", "colour": TERMS[term], "arrows": True, "faint": faint}
+    layer = {
+        "name": f"{DESCRIPTORS[term].title} force",
+        "colour": descriptor_colour(term),
+        "arrows": True,
+        "faint": faint,
+    }
     return layer | {"points": np.concatenate([points, tips], axis=-1)}
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.look.bands import quantiles
+from mvm.look.palette import VARIANTS, descriptor_colour
 from mvm.look.scales import ratio_shade, span_of
 
 
@@ -39,3 +41,14 @@ def test_a_span_has_equal_units_about_the_finite_points(dim: int) -> None:
 def test_the_shade_of_a_ratio_begins_at_the_baseline() -> None:
     np.testing.assert_allclose(ratio_shade(np.array([0.5, 1.0, 30.0, 1e6])), [0, 0, 1, 1])
     assert np.isnan(ratio_shade(np.array([np.nan])))
+
+
+def test_every_descriptor_has_a_colour_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {name: descriptor_colour(name) for name in DESCRIPTORS}
+    assert list(known.values()) == list(VARIANTS)[: len(known)]
+    for number in range(40):
+        monkeypatch.setitem(DESCRIPTORS, f"new{number}", DESCRIPTORS["centroid"])
+    colours = [descriptor_colour(name) for name in DESCRIPTORS]
+    assert len(set(colours)) == len(colours)
+    assert all(len(colour) == 7 and int(colour[1:], 16) >= 0 for colour in colours)
+    assert {name: descriptor_colour(name) for name in known} == known, "those of today stay"

@@ -58,7 +58,7 @@ def look_at(axes: Axes, span: np.ndarray, fake: np.ndarray) -> None:
 
 
 def flat(points: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Points `(n, D)` as `(n, 2)` on a flat page: 2-D as they are, 3-D seen from a corner, more on the reals' main axes."""
+    """Points `(n, D)` as `(n, 2)` on a page: 2-D as they are, 3-D seen from a corner, more on the reals' main axes."""
     if points.shape[1] == 2:
         return points
     if points.shape[1] == 3:

@@ -23,7 +23,7 @@ from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.geometry.neighbourhoods import honesty, neighbours
 from mvm.geometry.pullback import half_axes, log_volume
 from mvm.geometry.spectrum import modes_shown
-from mvm.look.palette import DIVERGING, FAKE, QUIET, REAL, SEQUENTIAL, TERMS, VOLUME
+from mvm.look.palette import DIVERGING, FAKE, QUIET, REAL, SEQUENTIAL, VOLUME, descriptor_colour
 from mvm.look.scales import MARGIN, arrow_factor, limits, span_of
 from mvm.methods import METHODS
 from mvm.studies.compare import Series
@@ -241,14 +241,14 @@ def draw_forces(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
             start, step = start[any_at_all], step[any_at_all] * arrows["factor"].iloc[0]
             style = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "inches", "width": 0.007}
             head = {"headwidth": 4.5, "headlength": 5, "headaxislength": 4.5, "linewidth": 0, "zorder": 2.5}
-            axes.quiver(*start.T, *step.T, color=TERMS[term], **style, **head)
+            axes.quiver(*start.T, *step.T, color=descriptor_colour(term), **style, **head)
         axes.set_xlabel(_said(part))
     handles, labels = [dot(REAL), dot(FAKE)], ["real", "generated"]
     for term in DESCRIPTORS:
         factors = table.loc[table["term"] == term, "factor"]
         if len(factors):
             arrow = {"marker": r"$\rightarrow$", "markersize": 8, "markeredgewidth": 0, "linestyle": "none"}
-            handles.append(Line2D([], [], color=TERMS[term], **arrow))
+            handles.append(Line2D([], [], color=descriptor_colour(term), **arrow))
             labels.append(f"{DESCRIPTORS[term].title} × {_factor(factors.iloc[0])}")
     legend(figure, handles, labels)
 

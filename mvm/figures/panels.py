@@ -39,7 +39,6 @@ __all__ = [
 ]
 
 LOSSES = {"generator_loss": "generator", "metric_loss": "metric"}
-NO_RATIO = ("mmd", "kid", "distance_mean", "distance_p99", "memorised")  # their floors are about zero
 BETTER = {"lower": r"$\downarrow$", "higher": r"$\uparrow$", "floor": r"$\to 1$"}
 MEAN = "mean of all"
 MOST_WITH_QUARTILES = 3  # series that a table across the page has room for
@@ -142,8 +141,8 @@ def scores_data(selection: Selection) -> pd.DataFrame:
 
 
 def _has_ratio(table: pd.DataFrame) -> pd.Series:
-    """Whether a score's floor is far enough from zero to divide by it."""
-    return ~table["score"].str.rpartition(".")[2].isin(NO_RATIO)
+    """Whether a score's baseline is far enough from zero to divide by it."""
+    return ~table["score"].map(lambda key: describe(key).about_zero)
 
 
 def _scored(selection: Selection, figure: str) -> list[Scores]:

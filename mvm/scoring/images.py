@@ -57,10 +57,15 @@ BLOCK = 2**23  # entries of a distance block held at once
 # scores of each extractor, reported under EXTRACTOR.KEY
 IMAGE_SCORES: dict[str, Score] = {
     "fd": Score("Fréchet", "Fréchet distance of the two Gaussians fitted to the features", "lower"),
-    "kid": Score("KID", "unbiased squared maximum mean discrepancy of the features, cubic kernel", "lower"),
+    "kid": Score(
+        "KID", "unbiased squared maximum mean discrepancy of the features, cubic kernel", "lower", about_zero=True
+    ),
     **{key: replace(SCORES[key], floor=None) for key in ("precision", "recall", "density", "coverage")},
     "memorised": Score(
-        "memorised", "share of fakes closer to a training picture than 99 of 100 unseen reals are", "lower"
+        "memorised",
+        "share of fakes closer to a training picture than 99 of 100 unseen reals are",
+        "lower",
+        about_zero=True,
     ),
     "nearest_ratio": Score(
         "nearest / real", "median distance to the nearest training picture, over the same median of reals", "floor"

@@ -53,7 +53,13 @@ SCORES: dict[str, Score] = {
         "sliced W₂", f"2-Wasserstein distance over {PROJECTIONS} fixed directions", "lower", "sliced_w2_floor"
     ),
     "sliced_w2_ratio": Score("sliced W₂ / floor", "sliced W₂ in units of its floor", "floor"),
-    "mmd": Score("MMD²", "unbiased squared maximum mean discrepancy, five Gaussian kernels", "lower", "mmd_floor"),
+    "mmd": Score(
+        "MMD²",
+        "unbiased squared maximum mean discrepancy, five Gaussian kernels",
+        "lower",
+        "mmd_floor",
+        about_zero=True,
+    ),
     "c2st": Score(
         "C2ST",
         "1-nearest-neighbour, real or fake: .5 cannot tell, 0 copies the reals",
@@ -61,13 +67,18 @@ SCORES: dict[str, Score] = {
         "c2st_floor",
     ),
     "distance_mean": Score(
-        "off-manifold", "mean exact distance of the fakes to the manifold", "lower", "distance_mean_floor"
+        "off-manifold",
+        "mean exact distance of the fakes to the manifold",
+        "lower",
+        "distance_mean_floor",
+        about_zero=True,
     ),
     "distance_p99": Score(
         "off-manifold p99",
         "99th percentile of the fakes' exact distance to the manifold",
         "lower",
         "distance_p99_floor",
+        about_zero=True,
     ),
     "precision": Score(
         "precision", "share of fakes that lie within the reals' neighbourhoods", "higher", "precision_floor"

@@ -34,12 +34,14 @@ class Score:
         meaning: one line.
         direction: which values are better. "floor": those closest to the baseline (for a ratio, to 1) on either side.
         floor: key of the baseline; None for a score that has none.
+        about_zero: the baseline is about 0, so that a ratio to it means nothing.
     """
 
     label: str
     meaning: str
     direction: Literal["lower", "higher", "floor"]
     floor: str | None = None
+    about_zero: bool = False
 
 
 def neighbourhood_scores(blocks: Iterable[tuple[Tensor, Tensor]], fake_radius: Tensor) -> dict[str, float]:
