@@ -34,8 +34,8 @@ from mvm.methods import METHODS
 from mvm.runs.run import Run
 from mvm.studies.learned_metric import (
     FILL,
-    Lens,
-    Local,
+    LearnedMetric,
+    LocalMetric,
     Route,
     checkpoint_at,
     field_on,
@@ -265,7 +265,7 @@ class _Seen:
     view: dict[str, np.ndarray]
     members: Sequence[int]
     flat: Flat
-    lenses: list[tuple[Lens, tuple]]
+    lenses: list[tuple[LearnedMetric, tuple]]
 
     @property
     def step(self) -> int:
@@ -350,7 +350,8 @@ def _with_routes(panels: Panels, wanted: Chosen, seen: _Seen, notes: list[str]) 
             "layers": [layer | ({"first": 0} if layer["name"] == "real" else {}) for layer in panel["layers"]]
         }
         laid.append(_add(panel, *drawn, plots.ends(real[[first, last]])))
-        lengths.append(f"{panel['title']} " + " / ".join(f"{w.seen:.3g}" for w in ways.values() if w.seen is not None))
+        measured = [way.metric_length for way in ways.values() if way.metric_length is not None]
+        lengths.append(f"{panel['title']} " + " / ".join(f"{length:.3g}" for length in measured))
     kinds = "geodesic / straight line" + (" / true geodesic" if true is not None and true.path is not None else "")
     notes.append(f"From real {first} (A) to real {last} (B), lengths under the metric, {kinds}: {'; '.join(lengths)}.")
     if true is None:
@@ -434,7 +435,7 @@ def _by_mode(panels: Panels, wanted: Chosen, found: Sequence[tuple], notes: list
 # -- values, kept by what they are of ----------------------------------------------------------------------------------
 
 
-def _lenses(run: Run, members: Sequence[int], step: int) -> list[tuple[Lens, tuple]]:
+def _lenses(run: Run, members: Sequence[int], step: int) -> list[tuple[LearnedMetric, tuple]]:
     """The metrics of members at the last checkpoint up to a step, each with what tells it from others in a cache's key.
 
     Raises:
@@ -447,7 +448,7 @@ def _lenses(run: Run, members: Sequence[int], step: int) -> list[tuple[Lens, tup
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _lens(mark: tuple, _run: Run, _step: int) -> Lens:
+def _lens(mark: tuple, _run: Run, _step: int) -> LearnedMetric:
     torch.set_num_threads(1)
     return metric_at(_run, mark[-1], _step, units=_units((str(_run.path), _run.identity), _run))
 
@@ -462,7 +463,7 @@ class _Field:
     """The metric at some places `(n, D)`, how much it swells space there, and over how far each stands for it.
 
     Attributes:
-        centres, bases, metric: as in `Local`.
+        centres, bases, metric: as in `LocalMetric`.
         small: log volume at the centres, `(n,)`.
         volume: log volume on a fine grid `(rows, columns)`; that at the centres on a manifold.
         spacing: between two centres.
@@ -480,7 +481,7 @@ class _Field:
 
 @st.cache_data(max_entries=128, show_spinner=False)
 def _moves(
-    key: tuple, terms: tuple[str, ...], _lens: Lens, _real: np.ndarray, _fake: np.ndarray
+    key: tuple, terms: tuple[str, ...], _lens: LearnedMetric, _real: np.ndarray, _fake: np.ndarray
 ) -> dict[str, np.ndarray]:
     found = moves(_lens, torch.from_numpy(_real), torch.from_numpy(_fake), terms) if terms else {}
     return {name: move.numpy() for name, move in found.items()}
@@ -502,19 +503,19 @@ def _honest(key: tuple, kind: str, _sets: Sequence[np.ndarray], _frame: np.ndarr
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _plane(mark: tuple, span: tuple[tuple[float, float], ...], _lens: Lens) -> _Field:
+def _plane(mark: tuple, span: tuple[tuple[float, float], ...], _lens: LearnedMetric) -> _Field:
     found = field_on(_lens, span)
     return _field(found.local, found.spacing, found.volume.float().numpy())
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _local(mark: tuple, _lens: Lens, _places: np.ndarray) -> _Field:
+def _local(mark: tuple, _lens: LearnedMetric, _places: np.ndarray) -> _Field:
     found = on_manifold(_lens, torch.from_numpy(_places))
     apart = torch.cdist(found.centres, found.centres).fill_diagonal_(torch.inf)
     return _field(found, float(apart.amin(1).median()))
 
 
-def _field(found: Local, spacing: float, volume: np.ndarray | None = None) -> _Field:
+def _field(found: LocalMetric, spacing: float, volume: np.ndarray | None = None) -> _Field:
     small = log_volume(found.metric).float().numpy()
     parts = [part.float().numpy() for part in (found.centres, found.bases)]
     length = step_length(found, spacing)
@@ -533,7 +534,7 @@ def _unit_steps(of: _Field, length: float) -> np.ndarray:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _routes(mark: tuple, between: bytes, bounds: tuple, _lens: Lens, _true: Route | None) -> dict[str, Route]:
+def _routes(mark: tuple, between: bytes, bounds: tuple, _lens: LearnedMetric, _true: Route | None) -> dict[str, Route]:
     start, end = torch.frombuffer(bytearray(between), dtype=torch.float32).view(2, -1)
     low, high = torch.tensor(bounds).T
     return routes(_lens, start, end, bounds=(torch.minimum(low, start), torch.maximum(high, start)), true=_true)
@@ -552,7 +553,7 @@ def _add(panel: dict[str, Any], *layers: dict[str, Any]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _embedded(metric: Lens, points: np.ndarray) -> np.ndarray:
+def _embedded(metric: LearnedMetric, points: np.ndarray) -> np.ndarray:
     return metric(torch.from_numpy(points)).numpy()
 
 

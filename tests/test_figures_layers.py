@@ -44,7 +44,7 @@ def own(ring, tmp_path) -> Run:
 
 
 def experiment_of(run: Run, step: int) -> Experiment:
-    """The training as it was, read by what resumes it and by nothing of the lens."""
+    """The training as it was, read by what resumes it and by nothing of the learned metric."""
     experiment = Experiment(run.config, run.data)
     experiment.load(run.checkpoint() if step == STEPS else run.checkpoint(step=step))
     return experiment

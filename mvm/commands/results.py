@@ -44,12 +44,9 @@ def add(command: Commands) -> None:
     sample.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
     export = command("export", export_command, "figures for a paper, with their numbers and recipes", run=False)
     export.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
-    figures = (
-        "spectrum (Fig. 5), samples (Fig. 6), distances (Fig. 7), batch (Table 2), eigenvalues, scores, loss, forces, "
-        "metric, modes, honesty, sheet, nearest, walk, factors, curves, ablation, branches or all (default)"
-    )
-    export.add_argument("--figure", nargs="+", default=["all"], metavar="NAME", help=figures)
-    export.add_argument("--venue", default="neurips", help="neurips, icml, iclr, cvpr, eccv or tmlr (default neurips)")
+    figures, venues = _offered() if command.arguments[:1] == ["export"] else ("", "")
+    export.add_argument("--figure", nargs="+", default=["all"], metavar="NAME", help=f"{figures} or all (default)")
+    export.add_argument("--venue", default="neurips", help=f"{venues} (default neurips)")
     export.add_argument("--wide", action="store_true", help="across both columns, where the venue has two")
     export.add_argument("--format", nargs="+", metavar="pdf|svg|png", help="one or more (default pdf)")
     export.add_argument("--dpi", type=int, default=300, help="of PNG, and of points in PDF and SVG (default 300)")
@@ -69,6 +66,14 @@ def add(command: Commands) -> None:
     claims.add_argument("--quick", action="store_true", help="a short form, to see it work; its verdicts mean nothing")
     claims.add_argument("--processes", type=int, help="trainings at once (default: the CPU cores)")
     claims.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _offered() -> tuple[str, str]:
+    """Names of figures, each with its source, and names of venues; their modules take a second to import."""
+    from mvm.figures import FIGURES
+    from mvm.figures.venues import VENUES
+
+    return ", ".join(f"{name} ({figure.source})" for name, figure in FIGURES.items()), ", ".join(VENUES)
 
 
 def score_command(options: argparse.Namespace) -> None:

@@ -27,7 +27,7 @@ from mvm.look.palette import DIVERGING, FAKE, QUIET, REAL, SEQUENTIAL, VOLUME, d
 from mvm.look.scales import MARGIN, arrow_factor, limits, span_of
 from mvm.methods import METHODS
 from mvm.studies.compare import Series
-from mvm.studies.learned_metric import FIELD, FILL, Lens, cells, field_on, metric_at, moves, step_length
+from mvm.studies.learned_metric import FIELD, FILL, LearnedMetric, cells, field_on, metric_at, moves, step_length
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +61,7 @@ def _points_only(selection: Selection, figure: str) -> None:
             raise NoFigure(f"{figure}: {run.name} is on pictures; give a run on points")
 
 
-def _lens(selection: Selection, place: int, member: int, figure: str) -> Lens:
+def _learned_metric(selection: Selection, place: int, member: int, figure: str) -> LearnedMetric:
     """The metric of a member, or one line why there is none."""
     run = selection.runs[place]
     try:
@@ -80,10 +80,10 @@ def _embeddings(selection: Selection, place: int, member: int, half: int, figure
 
 
 def _seen_through(
-    selection: Selection, series: Series, place: int, member: int, lens: Lens, rows: Sequence[pd.DataFrame]
+    selection: Selection, series: Series, place: int, member: int, metric: LearnedMetric, rows: Sequence[pd.DataFrame]
 ) -> pd.DataFrame:
     """Rows of several kinds as those of one member, with its step and that of its metric."""
-    about = {"step": selection.steps[place], "metric_step": lens.step}
+    about = {"step": selection.steps[place], "metric_step": metric.step}
     return rows_of(selection, series, place, member, about | dict(pd.concat(rows, ignore_index=True)))
 
 
@@ -198,10 +198,10 @@ def forces_data(selection: Selection) -> pd.DataFrame:
         if not METHODS[run.config.method].matches_descriptors:
             title = METHODS[run.config.method].title
             raise NoFigure(f"forces: {run.name} is of {title}, which matches no descriptors; give a run that does")
-        snapshot, lens = selection.snapshot(place), _lens(selection, place, member, "forces")
+        snapshot, metric = selection.snapshot(place), _learned_metric(selection, place, member, "forces")
         real, fake = snapshot["real"], snapshot["fake"][member]
         terms = descriptors_of(run.config.members[member][0])
-        found = moves(lens, torch.from_numpy(real), torch.from_numpy(fake), terms)
+        found = moves(metric, torch.from_numpy(real), torch.from_numpy(fake), terms)
         rows = [clouds_table(real, fake)]
         for term, move in found.items():
             at, force = fake[:MOST_ARROWS], move[:MOST_ARROWS].numpy()
@@ -209,7 +209,7 @@ def forces_data(selection: Selection) -> pd.DataFrame:
             columns = {"kind": "force", "point": np.arange(len(at)), "term": term}
             columns |= columns_of(at, "x") | columns_of(start, "plane")
             rows.append(pd.DataFrame(columns | columns_of(force, "d") | columns_of(_turned(force, real), "dplane")))
-        parts.append(_seen_through(selection, series, place, member, lens, rows))
+        parts.append(_seen_through(selection, series, place, member, metric, rows))
     table = pd.concat(parts, ignore_index=True)
     reals = [_split(part, ["plane1", "plane2"])[0] for _, part in table.groupby("series")]
     span = max((span_of(real, MARGIN) for real in reals), key=lambda span: np.diff(span).max())
@@ -276,8 +276,8 @@ def metric_data(selection: Selection) -> pd.DataFrame:
         if real.shape[1] != 2:
             dims = f"{run.name}'s points have {real.shape[1]} dimensions"
             raise NoFigure(f"metric: {dims}; on paper the metric is drawn in 2 only")
-        lens, span = _lens(selection, place, member, "metric"), span_of(real, MARGIN)
-        found = field_on(lens, span.tolist())
+        metric, span = _learned_metric(selection, place, member, "metric"), span_of(real, MARGIN)
+        found = field_on(metric, span.tolist())
         length = step_length(found.local, found.spacing)
         halves = half_axes(found.local.metric, scale=length, longest=FILL * found.spacing).numpy()
         middles, centres = cells(span.tolist(), FIELD).numpy(), found.local.centres.numpy()
@@ -294,7 +294,7 @@ def metric_data(selection: Selection) -> pd.DataFrame:
                 | small
             ),
         ]
-        parts.append(_seen_through(selection, series, place, member, lens, rows))
+        parts.append(_seen_through(selection, series, place, member, metric, rows))
     table = pd.concat(parts, ignore_index=True)
     if not np.isfinite(table["log_volume"]).any():
         raise NoFigure("metric: the embedding is the same all over, or no number: there is nothing to draw")
