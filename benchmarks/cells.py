@@ -87,17 +87,16 @@ def measure(cell: Cell) -> dict[str, Any]:
     from mvm.data.points import load_points
     from mvm.devices import use_cpu
     from mvm.methods import METHODS
-    from mvm.runs.evaluate import reference
     from mvm.training.experiment import Experiment, fit
 
-    use_cpu(cell.config.threads)
+    use_cpu(cell.config.cpu_threads)
     config, data = cell.config, load_points(cell.config)
     if cell.seconds is not None:
         config = config.with_changes({"steps": _steps_in(cell.seconds, config, data)})
     experiment = Experiment(config, data)
     if cell.told:
         experiment.method = Told(experiment)
-    quick = reference(data, min(QUICK, cell.points), repeat=QUICK_REPEAT)
+    quick = data.reference(min(QUICK, cell.points), repeat=QUICK_REPEAT)
     noise = experiment.view_noise(quick.size, repeat=QUICK_REPEAT)
     looks, seconds, began = max(1, config.steps // LOOKS), 0.0, time.process_time()
     reached: list[float | None] = [None] * len(config.members)
@@ -112,9 +111,11 @@ def measure(cell: Cell) -> dict[str, Any]:
     seconds += time.process_time() - began
     row = {"key": cell.key, "label": cell.label, "data": config.data, "method": config.method, "steps": config.steps}
     row |= {"recipe": config.recipe, "seeds": list(config.seeds), "seconds": seconds, "members": len(config.members)}
-    row |= {"evaluations": METHODS[config.method].evaluations(config)}
+    row |= {"evaluations": METHODS[config.method].evaluations(config.method_settings)}
     row |= {"scores": _scores(experiment, reached, cell.points)}
-    return row | {"weights": sum(p.numel() for p in experiment.generator.parameters()) // len(config.members)}
+    return row | {
+        "weights": sum(p.numel() for p in experiment.method.networks["generator"].parameters()) // len(config.members)
+    }
 
 
 def _scores(experiment: Any, reached: list[float | None], points: int) -> list[dict[str, Any]]:
@@ -137,9 +138,8 @@ def _scores(experiment: Any, reached: list[float | None], points: int) -> list[d
 def _reference(named: str, points: int, repeat: int) -> Reference:
     """Real samples of the data that these few fields name; a process meets the same ones many times in a row."""
     from mvm.data.points import load_points
-    from mvm.runs.evaluate import reference
 
-    return reference(load_points(Config.model_validate_json(named)), points, repeat=repeat)
+    return load_points(Config.model_validate_json(named)).reference(points, repeat=repeat)
 
 
 def _steps_in(seconds: float, config: Config, data: Any, trial: int = 40) -> int:

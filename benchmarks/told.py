@@ -8,36 +8,39 @@ to match, and the loss has no noise: what the generator misses is due to its siz
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from mvm.data.points import PointData
 from mvm.methods.draws import Draws
-from mvm.methods.method import Loss, Method
+from mvm.methods.method import Loss, Method, Update
+from mvm.settings import Settings
 from mvm.training.experiment import Experiment
 
 __all__ = ["Told"]
 
 
-class Told(Method):
-    """Takes the place of an experiment's own method; its metric is not trained."""
+class Told(Method[Settings]):
+    """Takes the place of an experiment's own method, with its networks; no metric is trained."""
 
     def __init__(self, experiment: Experiment) -> None:
-        super().__init__(experiment.config, experiment.generator, experiment.metric)
-        self.critic_steps = 0
+        self.settings, self.task = experiment.method.settings, experiment.method.task
+        self.batch, self.networks, self.state = self.task.batch, experiment.method.networks, {}
         self.data: PointData = experiment.data
         generator = torch.Generator().manual_seed(0)
-        self.quantiles = self.data.manifold.sample(self.config.points, generator).coordinates.sort(0).values
+        self.quantiles = self.data.manifold.sample(experiment.config.points, generator).coordinates.sort(0).values
 
     def answer(self, noise: Tensor) -> Tensor:
-        """x(z) in training units, `(V, B, D)` of noise `(V, B, m)`."""
+        """x(z) in training units, `(V, B, D)`, for noise `(V, B, m)`."""
         n, k = self.quantiles.shape
         rows = (torch.special.ndtr(noise[..., :k]) * n).long().clamp_max(n - 1)
         coordinates = torch.stack([self.quantiles[rows[..., i], i] for i in range(k)], dim=-1)
         return self.data.standardise(self.data.manifold.embed(coordinates.double())).to(noise)
 
-    def generator_loss(self, draws: Draws) -> Loss:
+    def updates(self, draws: Draws) -> Iterator[Update]:
         """Mean squared distance to the answers."""
         noise = draws.noise(self.batch)
-        miss = (self.generator(noise) - self.answer(noise)).square().sum(-1).mean(-1)
-        return Loss(miss, {"miss": miss})
+        error = (self.networks["generator"](noise) - self.answer(noise)).square().sum(-1).mean(-1)
+        yield "generator", Loss(error, {"error": error})

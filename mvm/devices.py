@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import resource
 import sys
+from collections.abc import Iterator
 
 import torch
 
 from mvm.errors import ConfigError
 
-__all__ = ["computes_bf16", "device_of", "peak_memory", "use_cpu", "use_gpu"]
+__all__ = ["computes_bf16", "device_of", "exact_float32", "peak_memory", "use_cpu", "use_gpu"]
 
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # <malloc.h>
@@ -30,6 +32,17 @@ def device_of(name: str) -> torch.device:
 def computes_bf16(device: torch.device) -> bool:
     """GPUs before Ampere only emulate it, without cuDNN: far slower than float32."""
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """Let convolutions compute in full float32 inside; outside, GPUs may round their factors to TF32."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def use_cpu(threads: int) -> None:

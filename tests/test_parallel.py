@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mvm.data.load import load_data
 
 from mvm import distributed
 from mvm.config import Config
-from mvm.data.load import load_data
 from mvm.errors import Stopped
 from mvm.files import read_tensors, write_tensors
 from mvm.runs.recorder import POLL, train
@@ -59,9 +59,9 @@ def work(rank: int, port: int, folder: Path) -> None:
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    with distributed.together() as first:
+    with distributed.process_group() as is_rank_0:
         assert first == (rank == 0)
-        assert distributed.tell("word" if first else None) == "word"
+        assert distributed.broadcast_object("word" if is_rank_0 else None) == "word"
         for number, case in enumerate(CASES):
             write_tensors(folder / f"{number}-{rank}.safetensors", trained(case))
         config = Config.make(**POINTS | {"batch": 3})

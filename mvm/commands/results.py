@@ -11,6 +11,7 @@ from typing import Any
 
 from mvm.commands.flags import Commands, seeded
 from mvm.commands.progress import progress_bar
+from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError
 from mvm.files import write_array
 from mvm.runs.run import Run
@@ -87,10 +88,10 @@ def score_command(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(rows, indent=1))
         return
-    what = "pictures" if run.config.is_images else "points"
+    noun = KINDS[run.config.kind].noun
     steps = " to ".join(map(str, sorted({min(row["step"] for row in rows), max(row["step"] for row in rows)})))
-    print(f"{run.name}: step {steps}, n = {rows[0]['n']} {what} in each sample")
-    _print_image_scores(rows) if run.config.is_images else _print_scores(rows)
+    print(f"{run.name}: step {steps}, n = {rows[0]['n']} {noun} in each sample")
+    _print_scores(rows) if set(TABLE) <= rows[0].keys() else _print_all_scores(rows)
 
 
 def _print_scores(rows: list[dict[str, Any]]) -> None:
@@ -103,7 +104,7 @@ def _print_scores(rows: list[dict[str, Any]]) -> None:
         print(f"{row['variant']:28} {row['seed']:>6} {values}")
 
 
-def _print_image_scores(rows: list[dict[str, Any]]) -> None:
+def _print_all_scores(rows: list[dict[str, Any]]) -> None:
     """One line per score, one column per generator, the floor beside them."""
     names = [f"{row['variant']}, seed {row['seed']}" for row in rows]
     print(f"{'score':26} {'floor':>12} " + " ".join(f"{name:>22}" for name in names))
@@ -124,7 +125,7 @@ def sample_command(options: argparse.Namespace) -> None:
     run, out = Run.named(options.run), Path(options.out)
     if options.n < 1:
         raise ConfigError(f"-n: at least one, got {options.n}")
-    members, what = run.config.members, "pictures" if run.config.is_images else "points"
+    members, kind = run.config.members, KINDS[run.config.kind]
     variant = options.variant or members[-1][0]
     if variant not in run.config.variants:
         raise ConfigError(f"variant: {run.name} has no {variant!r}; it has {', '.join(run.config.variants)}")
@@ -132,22 +133,21 @@ def sample_command(options: argparse.Namespace) -> None:
     chosen = seeds[0] if options.member_seed is None else options.member_seed
     if chosen not in seeds:
         raise ConfigError(f"member-seed: {run.name} has no seed {chosen}; it has {', '.join(map(str, seeds))}")
-    known = [".npy", ".png"] if run.config.is_images else [".npy"]
-    if out.suffix and out.suffix not in known:
-        raise ConfigError(f"out: {out} must end in {' or '.join(known)}, or be a folder")
+    if out.suffix and out.suffix not in kind.sample_formats:
+        raise ConfigError(f"out: {out} must end in {' or '.join(kind.sample_formats)}, or be a folder")
+    writers = {".npy": write_array, ".png": write_sheet}
     made = sample_run(run, options.n, seed=options.seed, best=options.best).numpy()
     if out.suffix:
         out.parent.mkdir(parents=True, exist_ok=True)
         array = made[members.index((variant, chosen))]
-        write_array(out, array) if out.suffix == ".npy" else write_sheet(out, array)
-        print(f"{out}: {options.n} {what} of {variant}, seed {chosen}")
+        writers[out.suffix](out, array)
+        print(f"{out}: {options.n} {kind.noun} of {variant}, seed {chosen}")
         return
     out.mkdir(parents=True, exist_ok=True)
     for (name, seed), array in zip(members, made, strict=True):
-        write_array(out / f"{name}-seed{seed}.npy", array)
-        if run.config.is_images:
-            write_sheet(out / f"{name}-seed{seed}.png", array)
-    print(f"{out}: {options.n} {what} of each of {len(members)} generators")
+        for ending in kind.sample_formats:
+            writers[ending](out / f"{name}-seed{seed}{ending}", array)
+    print(f"{out}: {options.n} {kind.noun} of each of {len(members)} generators")
 
 
 def export_command(options: argparse.Namespace) -> None:

@@ -14,13 +14,12 @@ from mvm import distributed
 from mvm.commands.flags import Commands, add_fields, asked_defaults, given_fields, manifolds_told, nested
 from mvm.commands.progress import progress_bar
 from mvm.config import OF_DATA, Config
-from mvm.data.points import describe
+from mvm.data.kinds import KINDS
 from mvm.devices import use_gpu
 from mvm.errors import ConfigError, Diverged, RunError, Stopped
 from mvm.files import append_line, locked
 from mvm.jobs.process import TRAINING, give_way
 from mvm.runs.run import Run
-from toy_manifolds import MANIFOLDS
 
 __all__ = ["TRAINERS", "add", "reason_of", "train_here"]
 
@@ -48,8 +47,8 @@ def add(command: Commands) -> None:
 
 def train_command(options: argparse.Namespace) -> None:
     """Make a run, or open the one in --run, and train it here."""
-    with distributed.together() as first:
-        train_here(_same_run(_wanted_run(options) if first else None), queue=options.queue)
+    with distributed.process_group() as is_rank_0:
+        train_here(_same_run(_wanted_run(options) if is_rank_0 else None), queue=options.queue)
 
 
 def _wanted_run(options: argparse.Namespace) -> Run:
@@ -70,9 +69,9 @@ def _wanted_run(options: argparse.Namespace) -> Run:
     run = Run.create(config, name=options.name, path=path, like=same_data)
     if config.unmatched:
         print(f"warning: {config.unmatched}", file=sys.stderr)
-    if not config.is_images and config.data not in MANIFOLDS and same_data is None:
-        read, *oddities = describe(Path(config.data))
-        print(f"{config.data}: {read}")
+    if same_data is None and (lines := KINDS[config.kind].describe(config.data)):
+        summary, *oddities = lines
+        print(f"{config.data}: {summary}")
         for oddity in oddities:
             print(f"warning: {config.data}: {oddity}", file=sys.stderr)
     return run
@@ -88,8 +87,8 @@ def _like(run: Run, changes: dict[str, Any]) -> Config:
 
 def resume_command(options: argparse.Namespace) -> None:
     """Wake a paused trainer, or become the trainer of a run that has none."""
-    with distributed.together() as first:
-        run = _same_run(_resumable(options.run) if first else None)
+    with distributed.process_group() as is_rank_0:
+        run = _same_run(_resumable(options.run) if is_rank_0 else None)
         if run is not None:
             train_here(run)
 
@@ -101,8 +100,8 @@ def fork_command(options: argparse.Namespace) -> None:
     if wrong := [text for text in options.set if "=" not in text]:
         raise ConfigError(f"set: {wrong[0]!r} is no NAME=VALUE, such as weights.diameter=0")
     changes = dict(text.split("=", 1) for text in options.set)
-    with distributed.together() as first:
-        made = fork(Run.named(options.run), options.step, changes, name=options.name) if first else None
+    with distributed.process_group() as is_rank_0:
+        made = fork(Run.named(options.run), options.step, changes, name=options.name) if is_rank_0 else None
         train_here(_same_run(made))
 
 
@@ -141,7 +140,7 @@ def stop_command(options: argparse.Namespace) -> None:
 
 def _same_run(run: Run | None) -> Run | None:
     """The first process's run, in all that train together."""
-    path = distributed.tell(str(run.path.absolute()) if run else None)
+    path = distributed.broadcast_object(str(run.path.absolute()) if run else None)
     return run or (Run(Path(path)) if path else None)
 
 

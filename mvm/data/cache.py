@@ -68,7 +68,8 @@ UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, Not
 class Source(Protocol):
     """A collection of encoded pictures; `read` is called in worker processes."""
 
-    path: Path
+    @property
+    def path(self) -> Path: ...
 
     def names(self) -> list[str]: ...
     def read(self, name: str) -> bytes: ...
@@ -161,7 +162,8 @@ class Lmdb:
     def read(self, name: str) -> bytes:
         """The value of a key."""
         with _lmdb(self.path).begin() as transaction:
-            return transaction.get(bytes.fromhex(name))
+            value: bytes = transaction.get(bytes.fromhex(name))
+            return value
 
 
 def open_source(path: Path) -> Source:
@@ -276,12 +278,12 @@ def decode(content: bytes, size: int, *, crop: int | None = None) -> tuple[np.nd
     except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
         raise ValueError(f"truncated or damaged: {error}") from None
     side = min(round(wanted * image.width / width), *image.size)  # a draft rounds both of its sides up
-    image = _rgb(image)
+    upright = _rgb(image)
     with contextlib.suppress(Exception):  # a damaged EXIF block, whose parser raises whatever it meets
-        image = ImageOps.exif_transpose(image)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image), mode
+        upright = ImageOps.exif_transpose(upright)
+    left, top = (upright.width - side) // 2, (upright.height - side) // 2
+    square = upright.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(square), mode
 
 
 def _rgb(image: Any) -> Any:
@@ -488,7 +490,8 @@ def _in_splits(source: Source, partition: Path | None) -> tuple[list[str], dict[
             raise ValueError("a split is 0, 1 or 2")
     except (OSError, ValueError) as error:
         raise ConfigError(f"partition: {partition} has no lines of NAME 0|1|2: {error}") from None
-    ordered, ranges = [], {}
+    ordered: list[str] = []
+    ranges: dict[str, list[int]] = {}
     for number, split in enumerate(SPLITS):
         own = [name for name in names if split_of.get(Path(name).name) == number]
         ranges[split] = [len(ordered), len(ordered) + len(own)]
@@ -518,21 +521,23 @@ def _decoded(
         yield from ((split, *_chunk(source, chunk, size, crop)) for split, chunk in chunks)
         return
     with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-        ahead: deque[tuple[str, Future]] = deque()
+        begun: deque[tuple[str, Future[Any]]] = deque()
         for split, chunk in chunks:
-            ahead.append((split, pool.submit(_chunk, source, chunk, size, crop)))
-            if len(ahead) > 4 * count:
-                first, future = ahead.popleft()
-                yield first, *future.result()
-        while ahead:
-            first, future = ahead.popleft()
-            yield first, *future.result()
+            begun.append((split, pool.submit(_chunk, source, chunk, size, crop)))
+            if len(begun) > 4 * count:
+                oldest, future = begun.popleft()
+                yield oldest, *future.result()
+        while begun:
+            oldest, future = begun.popleft()
+            yield oldest, *future.result()
 
 
 def _chunk(
     source: Source, names: Sequence[str], size: int, crop: int | None
 ) -> tuple[np.ndarray, list[list[str]], dict[str, int]]:
-    images, skipped, modes = [], [], Counter()
+    images: list[np.ndarray] = []
+    skipped: list[list[str]] = []
+    modes: Counter[str] = Counter()
     for name in names:
         try:
             image, mode = decode(source.read(name), size, crop=crop)

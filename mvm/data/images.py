@@ -8,27 +8,40 @@ ahead of their steps. They become numbers when a batch is drawn.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mvm.config import FACES, Config
 from mvm.data.cache import Prepared, image_caches, open_cache
+from mvm.data.kind import Dataset, DataSettings, Generate, Kind, Members
+from mvm.data.seeds import FLOOR_SEED, REAL_SEED, TRAIN_SEED, VIEW_SEED
 from mvm.errors import ConfigError
+from mvm.networks.architecture import Architecture
+from mvm.networks.resnet import ImageNetworks
+from mvm.networks.settings import NetworkSettings
 from toy_manifolds import MANIFOLDS
 from toy_manifolds.faces import Faces
 
-__all__ = ["ImageData", "Pixels", "cache_digest", "load_images", "too_few"]
+if TYPE_CHECKING:
+    from mvm.scoring.features import Extractor
+    from mvm.scoring.images import ImageReference
 
-TRAIN_SEED, VIEW_SEED, REAL_SEED, FLOOR_SEED = 1, 2, 3, 4
+__all__ = ["FACES", "ImageData", "Images", "Pixels", "cache_digest", "load_images", "too_few"]
+
+FACES = "faces"  # the data set of toy faces
+RAW_FAKES = 64  # that a snapshot shows of the generator without averaging
 HELD_OUT = 0.1  # share of a cache without official splits that is kept from training
 MOST_HELD = 60_000
 MIN_PICTURES = 32  # to train on, and as many held out
+MOST_TRAIN = 200_000  # training pictures that scores look through: more than CelebA has; of more, evenly spread
 PART = 4096  # training pictures read or rendered at a time
 MEMORY_SHARE = 0.5  # of a device's memory that the pictures may take
 TOY_SIZE = 32
@@ -126,17 +139,23 @@ class ImageData:
     flips: bool
     view_count: int
 
-    manifold = None
+    manifold: ClassVar[None] = None
+    scores_metric: ClassVar[bool] = False
 
     @property
     def size(self) -> int:
         """Pixels each way."""
-        return self.source.shape[1] if self.faces is None else self.faces.size
+        return self.source.faces.size if isinstance(self.source, Toys) else self.source.shape[1]
 
     @property
     def dim(self) -> int:
         """D, the numbers in one picture."""
         return 3 * self.size**2
+
+    @property
+    def train_size(self) -> int:
+        """N, pictures to train on."""
+        return len(self.source)
 
     @property
     def images(self) -> np.ndarray | Tensor:
@@ -164,12 +183,44 @@ class ImageData:
     def restore(self, points: Tensor) -> Tensor:
         """Training points to pictures; numbers beyond [0, 1], and NaN, are clipped."""
         whole = points.nan_to_num(0.5).clamp(0, 1).mul(255).round().byte()
-        return whole.unflatten(-1, (self.size, self.size, 3))
+        pictures: Tensor = whole.unflatten(-1, (self.size, self.size, 3))
+        return pictures
+
+    def snapshot(self, fake: Tensor, noise: Tensor, generate: Generate) -> dict[str, Tensor]:
+        """Fakes `(V, n, size, size, 3)` uint8, and at most 64 of the generator without averaging."""
+        raw = generate(noise[:RAW_FAKES], averaged=False)
+        return {"fake": self.restore(fake), "raw": self.restore(raw)}
+
+    def copied(self) -> None:
+        """Nothing: pictures stay in their cache."""
+        return None
+
+    def shown_once(self) -> np.ndarray:
+        """The real pictures of every view, `(n, size, size, 3)` uint8."""
+        return self.view_images.numpy()
+
+    def reference(self, n: int, *, repeat: int = 0, inception: bool = False) -> ImageReference:
+        """Two held-out samples to score fakes against, through the features of this data set.
+
+        Raises:
+            ConfigError: Inception is not available.
+        """
+        from mvm.scoring.features import FIT, FactorRegressor, Inception, PixelPCA
+        from mvm.scoring.images import ImageReference
+
+        real, floor = self.evaluation(n, repeat=repeat)
+        extractors: list[Extractor] = [PixelPCA(self.train_sample(FIT))]
+        if self.faces is not None:
+            extractors.insert(0, FactorRegressor())
+        if inception:
+            extractors.append(Inception())
+        return ImageReference(real, floor, self.train_parts(MOST_TRAIN), extractors, flips=self.flips)
 
     def evaluation(self, n: int, *, repeat: int = 0) -> tuple[Tensor, Tensor]:
         """Two independent real samples of at most n pictures, none of them trained on."""
         if self.faces is not None:
             return self._sample(n, REAL_SEED + 10 * repeat), self._sample(n, FLOOR_SEED + 10 * repeat)
+        assert self.held_out is not None
         half = min(n, len(self.held_out) // 2)
         both = self._sample(2 * half, REAL_SEED + 10 * repeat)
         return both[:half], both[half:]
@@ -185,7 +236,9 @@ class ImageData:
             yield self._trained(rows[first : first + PART])
 
     def _trained(self, rows: np.ndarray) -> Tensor:
-        return self.source.sample(rows) if self.faces is not None else torch.from_numpy(np.asarray(self.source[rows]))
+        if isinstance(self.source, Toys):
+            return self.source.sample(rows)
+        return torch.from_numpy(np.asarray(self.source[rows]))
 
     def train_rows(self, n: int) -> np.ndarray:
         """Which of the training pictures those are, ascending."""
@@ -195,26 +248,83 @@ class ImageData:
         generator = torch.Generator().manual_seed(seed)
         if self.faces is not None:
             return self.faces.images(n, generator)[0]
+        assert self.held_out is not None
         rows = torch.randperm(len(self.held_out), generator=generator)[:n]
         return torch.from_numpy(self.held_out[rows.numpy()])
 
 
-def load_images(config: Config) -> ImageData:
-    """The pictures that a config names.
+class Images(Kind):
+    """Toy faces, or a prepared cache of pictures."""
+
+    name = "images"
+    title = "Pictures"
+    noun = "pictures"
+    network_settings = frozenset({"channels", "metric_channels"})
+    sample_formats = (".npy", ".png")
+    live_fakes = RAW_FAKES
+    recipes: ClassVar = {
+        "": {  # the paper's sizes
+            "batch": 64, "steps": 50_000, "points": 20_000, "view_points": 256, "snapshots": 50, "records": 100,
+            "network": {"noise_dim": 128, "embedding_dim": 10},
+        },
+        "stabilised": {  # in 128 dimensions, not the paper's 10, centroid and diameter hold more of a picture
+            "network": {"embedding_dim": 128},
+            "optimiser": {"generator_lr": 1e-3, "metric_lr": 1e-3, "decay_from": 0.5},
+        },
+    }  # fmt: skip
+
+    def accepts(self, data: str) -> bool:
+        """Every name that no other kind accepts: a cache is looked for when it is loaded."""
+        return True
+
+    def load(self, settings: DataSettings, *, own: Path | None = None) -> ImageData:
+        """See `load_images`; pictures are never copied into a run."""
+        return load_images(settings)
+
+    def units(self, settings: DataSettings, *, own: Path | None, shown: Path) -> ImageData:
+        """The pictures that the run shows in place of its training pictures: they have their size."""
+        real = np.load(shown, mmap_mode="r", allow_pickle=False)
+        return ImageData(real, real, None, settings.flips, len(real))
+
+    def architecture(self, data: Dataset, settings: NetworkSettings, members: Members, *, bf16: bool) -> Architecture:
+        """A residual generator and a convolutional metric per member."""
+        size = math.isqrt(data.dim // 3)
+        return ImageNetworks(settings, size, members.streams, members.seeds, copies=members.copies, bf16=bf16)
+
+    def data_defaults(self, data: str) -> dict[str, Any]:
+        """Toy faces train in minutes on two CPU cores."""
+        small = {"steps": 800, "network": {"channels": 24}, "optimiser": {"ema": 0.995}}
+        return small if data == FACES else {}
+
+    def data_title(self, data: str) -> str:
+        """Toy faces, or the cache's name."""
+        return "Toy faces" if data == FACES else super().data_title(data)
+
+    def digest(self, settings: DataSettings) -> str | None:
+        """SHA-256 of the cache's pixels; None for toy faces, which the settings define."""
+        return cache_digest(settings)
+
+    def threads(self) -> int:
+        """All cores."""
+        return os.cpu_count() or 1
+
+
+def load_images(settings: DataSettings) -> ImageData:
+    """The pictures that settings name.
 
     Raises:
         ConfigError: there is no such cache, or too few pictures are in it; one line.
     """
-    if config.data == FACES:
-        faces = Faces(config.size or TOY_SIZE)
-        return ImageData(Toys(faces, config.points), None, faces, False, config.view_points)
-    images, prepared = _cache(config)
-    if config.size not in (None, prepared.size):
-        raise ConfigError(f"size: {config.data} holds pictures of {prepared.size} pixels, not {config.size}")
+    if settings.data == FACES:
+        faces = Faces(settings.size or TOY_SIZE)
+        return ImageData(Toys(faces, settings.points), None, faces, False, settings.view_points)
+    images, prepared = _cache(settings)
+    if settings.size not in (None, prepared.size):
+        raise ConfigError(f"size: {settings.data} holds pictures of {prepared.size} pixels, not {settings.size}")
     if reason := too_few(prepared):
-        raise ConfigError(f"data: {config.data} has {reason}")
+        raise ConfigError(f"data: {settings.data} has {reason}")
     train, held_out = _split(images, prepared.splits)
-    return ImageData(train, held_out, None, config.flips, min(config.view_points, len(held_out)))
+    return ImageData(train, held_out, None, settings.flips, min(settings.view_points, len(held_out)))
 
 
 def too_few(prepared: Prepared) -> str:
@@ -228,24 +338,24 @@ def too_few(prepared: Prepared) -> str:
     )
 
 
-def cache_digest(config: Config) -> str | None:
-    """SHA-256 of the pixels of the cache that a config names; None of toy faces, which the config itself defines.
+def cache_digest(settings: DataSettings) -> str | None:
+    """SHA-256 of the pixels of the cache that settings name; None of toy faces, which the settings define.
 
     Raises:
         ConfigError: as for `load_images`.
     """
-    return None if config.data == FACES else _cache(config)[1].sha256
+    return None if settings.data == FACES else _cache(settings)[1].sha256
 
 
-def _cache(config: Config) -> tuple[np.ndarray, Prepared]:
+def _cache(settings: DataSettings) -> tuple[np.ndarray, Prepared]:
     caches = image_caches()
-    if config.data not in caches:
+    if settings.data not in caches:
         known = ", ".join([*MANIFOLDS, FACES, *caches])
         raise ConfigError(
-            f"data: unknown {config.data!r}; give a file ending in .csv or .npy, or one of {known}; "
+            f"data: unknown {settings.data!r}; give a file ending in .csv or .npy, or one of {known}; "
             "`python -m mvm prepare` makes a cache of pictures"
         )
-    return open_cache(caches[config.data])
+    return open_cache(caches[settings.data])
 
 
 def _split(images: np.ndarray | range, splits: dict[str, list[int]]) -> tuple[Any, Any]:

@@ -9,25 +9,43 @@ have unlike units, by its own.
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tokenize import TokenError
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mvm.config import Config
+from mvm.data.kind import Dataset, DataSettings, Generate, Kind, Members
+from mvm.data.seeds import FLOOR_SEED, REAL_SEED, TRAIN_SEED, VIEW_SEED
 from mvm.errors import ConfigError
+from mvm.networks.architecture import Architecture
+from mvm.networks.mlp import Perceptrons
+from mvm.networks.settings import NetworkSettings
+from mvm.scoring.points import Reference
 from toy_manifolds import MANIFOLDS, embedded, manifold
 from toy_manifolds.base import Manifold
 
-__all__ = ["MIN_POINTS", "Evaluation", "PointData", "describe", "load_points", "read_points"]
+__all__ = [
+    "MIN_POINTS",
+    "POINT_FILES",
+    "WAVES",
+    "Evaluation",
+    "PointData",
+    "Points",
+    "describe",
+    "load_points",
+    "read_points",
+]
 
 MIN_POINTS = 64
 MAX_BYTES = 2**31
 MOST_NAMES = 8  # of columns, in one line
-TRAIN_SEED, VIEW_SEED, REAL_SEED, FLOOR_SEED = 1, 2, 3, 4
+GRID = 21  # lines each way of the generator's warped grid
+POINT_FILES = (".csv", ".npy")
+WAVES = (2.0, 4.0)  # frequencies at the metric's input in this lab's recipe
 
 
 @dataclass(frozen=True)
@@ -66,10 +84,17 @@ class PointData:
     own: Tensor | None = None
     held_out: Tensor | None = None
 
+    scores_metric: ClassVar[bool] = True
+
     @property
     def dim(self) -> int:
         """D, the dimension of one point."""
         return self.train.shape[-1]
+
+    @property
+    def train_size(self) -> int:
+        """N, points to train on."""
+        return len(self.train)
 
     def table(self, device: torch.device, dtype: torch.dtype) -> Tensor:
         """Training points to draw from."""
@@ -83,6 +108,31 @@ class PointData:
         """Training units to own units."""
         return points * self.scale + self.mean
 
+    def snapshot(self, fake: Tensor, noise: Tensor, generate: Generate) -> dict[str, Tensor]:
+        """Reals `(n, D)`, fakes `(V, n, D)`, and how the generator warps a grid of noise, `(V, GRID, GRID, D)`."""
+        grid = generate(_grid(noise.shape[-1]).to(noise)).unflatten(1, (GRID, GRID))
+        shown = {"real": self.view, "fake": fake, "grid": grid}
+        return {name: self.restore(points.cpu().float()) for name, points in shown.items()}
+
+    def copied(self) -> np.ndarray | None:
+        """A person's own points, as their file has them."""
+        return None if self.own is None else self.own.numpy()
+
+    def shown_once(self) -> None:
+        """Nothing: every snapshot holds the real points."""
+        return None
+
+    def reference(self, n: int, *, repeat: int = 0, inception: bool = False) -> Reference:
+        """Two held-out samples to score fakes against; see `evaluation`.
+
+        Raises:
+            ConfigError: Inception was asked for.
+        """
+        if inception:
+            raise ConfigError("--inception: these data are points; the FID is defined for pictures")
+        held_out = self.evaluation(n, repeat=repeat)
+        return Reference(held_out.real, held_out.floor, manifold=self.manifold, real_coordinates=held_out.coordinates)
+
     def evaluation(self, n: int, *, repeat: int = 0) -> Evaluation:
         """Two independent real samples of at most `n` points, none of them trained on.
 
@@ -94,31 +144,67 @@ class PointData:
             real = self.manifold.sample(n, _generator(REAL_SEED + 10 * repeat))
             floor = self.manifold.sample(n, _generator(FLOOR_SEED + 10 * repeat))
             return Evaluation(real.points, floor.points, real.coordinates)
+        assert self.held_out is not None
         shuffled = self.held_out[torch.randperm(len(self.held_out), generator=_generator(REAL_SEED + 10 * repeat))]
         half = min(n, len(shuffled) // 2)
         return Evaluation(shuffled[:half], shuffled[half : 2 * half], None)
 
 
-def load_points(config: Config, *, own: Path | None = None) -> PointData:
-    """The data set that a config names.
+class Points(Kind):
+    """Points of a toy manifold, or a person's own."""
+
+    name = "points"
+    title = "Points"
+    noun = "points"
+    network_settings = frozenset({"width", "depth", "activation", "generator_activation", "frequencies"})
+    recipes: ClassVar = {"stabilised": {"network": {"frequencies": WAVES}}}
+
+    def accepts(self, data: str) -> bool:
+        """A toy manifold's name, or a path that ends as files of points do."""
+        return data in MANIFOLDS or data.lower().endswith(POINT_FILES)
+
+    def load(self, settings: DataSettings, *, own: Path | None = None) -> PointData:
+        """See `load_points`."""
+        return load_points(settings, own=own)
+
+    def units(self, settings: DataSettings, *, own: Path | None, shown: Path) -> PointData:
+        """Mean, scale and manifold, without points."""
+        data = load_points(settings, own=own)
+        return replace(data, train=data.train[:0].clone(), view=data.view[:0].clone(), held_out=None)
+
+    def architecture(self, data: Dataset, settings: NetworkSettings, members: Members, *, bf16: bool) -> Architecture:
+        """Stacked perceptrons; always float32."""
+        return Perceptrons(settings, data.dim, members.streams, copies=members.copies)
+
+    def data_title(self, data: str) -> str:
+        """A manifold's title, or the file's name."""
+        return MANIFOLDS[data].title if data in MANIFOLDS else super().data_title(data)
+
+    def describe(self, data: str) -> list[str]:
+        """See `describe`; nothing of a toy manifold."""
+        return [] if data in MANIFOLDS else describe(Path(data))
+
+
+def load_points(settings: DataSettings, *, own: Path | None = None) -> PointData:
+    """The points that settings name.
 
     Args:
-        config: `data`, `settings`, `ambient_dim`, `points` and `view_points` are read.
-        own: read this file in place of `config.data` (a run keeps a copy of a person's own points).
+        settings: `data`, `settings`, `ambient_dim`, `points` and `view_points` are read.
+        own: read this file in place of `settings.data` (a run keeps a copy of a person's own points).
 
     Raises:
         ConfigError: unknown manifold or setting, or a file that cannot be trained on; one line.
     """
-    if own is None and config.data in MANIFOLDS:
-        truth = _manifold(config)
-        points = truth.sample(config.points, _generator(TRAIN_SEED)).points
-        view = truth.sample(config.view_points, _generator(VIEW_SEED)).points
+    if own is None and settings.data in MANIFOLDS:
+        truth = _manifold(settings)
+        points = truth.sample(settings.points, _generator(TRAIN_SEED)).points
+        view = truth.sample(settings.view_points, _generator(VIEW_SEED)).points
         mean = points.mean(0)
         scale = (points - mean).square().mean().sqrt().expand(truth.ambient_dim).clone()
         return PointData((points - mean) / scale, (view - mean) / scale, mean, scale, truth)
-    if config.settings or config.ambient_dim:
-        raise ConfigError(f"settings, ambient_dim: only toy manifolds have them, not the file {config.data}")
-    points = read_points(Path(own or config.data))
+    if settings.settings or settings.ambient_dim:
+        raise ConfigError(f"settings, ambient_dim: only toy manifolds have them, not the file {settings.data}")
+    points = read_points(Path(own or settings.data))
     order = torch.randperm(len(points), generator=_generator(TRAIN_SEED))
     held = min(4000, len(points) // 5)
     train, held_out = points[order[held:]], points[order[:held]]
@@ -126,7 +212,7 @@ def load_points(config: Config, *, own: Path | None = None) -> PointData:
     mean, scale = exact.mean(0).float(), exact.std(0).float()
     scale = torch.where(scale > 0, scale, 1.0)
     train = (train - mean) / scale
-    return PointData(train, train[: config.view_points], mean, scale, None, points, held_out)
+    return PointData(train, train[: settings.view_points], mean, scale, None, points, held_out)
 
 
 def read_points(path: Path) -> Tensor:
@@ -268,12 +354,22 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _manifold(config: Config) -> Manifold:
+def _manifold(settings: DataSettings) -> Manifold:
     try:
-        truth = manifold(config.data, **config.settings)
-        return embedded(truth, config.ambient_dim) if config.ambient_dim else truth
+        truth = manifold(settings.data, **settings.settings)
+        return embedded(truth, settings.ambient_dim) if settings.ambient_dim else truth
     except ValueError as error:
         raise ConfigError(str(error)) from None
+
+
+def _grid(noise_dim: int) -> Tensor:
+    """A square of generator inputs in the first two noise dimensions, `(GRID², m)`."""
+    side = torch.linspace(-2, 2, GRID)
+    grid = torch.zeros(GRID, GRID, noise_dim)
+    grid[..., 0] = side[:, None]
+    if noise_dim > 1:
+        grid[..., 1] = side
+    return grid.flatten(0, 1)
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mvm.data.images import cache_digest
+from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError, check_known
 from mvm.figures import FIGURES, NoFigure, Selection, drawn, figure_of
 from mvm.figures.venues import FONTS, Venue, styled, venue_of
@@ -289,9 +289,10 @@ def fingerprint(run: Run, step: int, uses: Sequence[str]) -> dict[str, str]:
             paths += [checkpoint_at(run, step), run.path / "data.npy"]
     if "checkpoint" in uses and (kept := run.kept_step(step)) is not None:
         paths.append(run.kept_path(kept))
-    if "training" in uses and run.config.is_images:
+    if "training" in uses:
         with contextlib.suppress(ConfigError):  # the cache is gone
-            found |= {"training pictures": digest} if (digest := cache_digest(run.config)) else {}
+            digest = KINDS[run.config.kind].digest(run.config)
+            found |= {"training pictures": digest} if digest else {}
     return found | {str(path.relative_to(run.path)): _digest(path.read_bytes()) for path in paths if path.exists()}
 
 

@@ -57,7 +57,7 @@ INK = "#3B3384"  # of ellipses: the field's own colour, darker
 
 def _points_only(selection: Selection, figure: str) -> None:
     for run in selection.runs:
-        if run.config.is_images:
+        if run.config.kind == "images":
             raise NoFigure(f"{figure}: {run.name} is on pictures; give a run on points")
 
 
@@ -342,7 +342,7 @@ def _projected(selection: Selection, figure: str, values: Callable[[tuple, np.nd
         half = len(frame) // 2
         sets = _embeddings(selection, place, member, half, figure)
         grid: dict[str, Any] = kinds_of(half, half)
-        if figure == "modes" and not selection.runs[place].config.is_images:
+        if figure == "modes" and selection.runs[place].config.kind != "images":
             snapshot = selection.snapshot(place)
             grid |= dict(clouds_table(snapshot["real"][:half], snapshot["fake"][member, :half]))
         grid |= {"umap1": frame[:, 0], "umap2": frame[:, 1]}

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mvm.config import FACES
 from mvm.figures.clouds import NARROWEST_CLOUD, clouds_table, draw_points, kinds_of
 from mvm.figures.drawing import dot, framed, legend, log_axis, panels_of, ribbon_over, step_axis, tint, wrapped
 from mvm.figures.selection import NoFigure, Selection
@@ -24,7 +23,6 @@ from mvm.runs.events import lost
 from mvm.runs.run import Run
 from mvm.scoring.points import SCORES
 from mvm.studies.compare import quality
-from toy_manifolds import MANIFOLDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,7 +119,7 @@ def samples_data(selection: Selection) -> pd.DataFrame:
         snapshot, frame = selection.snapshot(place), selection.frame(place)[member]
         half = len(frame) // 2
         grid: dict[str, Any] = kinds_of(half, half)
-        if not selection.runs[place].config.is_images:
+        if selection.runs[place].config.kind != "images":
             grid |= dict(clouds_table(snapshot["real"][:half], snapshot["fake"][member, :half]))
         grid |= {"umap1": frame[:, 0], "umap2": frame[:, 1]}
         parts.append(rows_of(selection, series, place, member, {"step": selection.steps[place]} | grid))
@@ -166,7 +164,7 @@ def draw_samples(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
 
 def _draw_above(axes: Axes, part: pd.DataFrame, selection: Selection, place: int, member: int, side: float) -> str:
     """Data space, or pictures; returns what to call it."""
-    if not selection.runs[place].config.is_images:
+    if selection.runs[place].config.kind != "images":
         points, real = part[["plane1", "plane2"]].to_numpy(), (part["kind"] == "real").to_numpy()
         draw_points(axes, points[real], points[~real], around=points[real], margin=MARGIN)
         return "data space"
@@ -259,10 +257,7 @@ def batch_data(selection: Selection) -> pd.DataFrame:
 @lru_cache(maxsize=64)
 def _examples(run: Run) -> int:
     """How many there are to train on."""
-    if run.config.data in MANIFOLDS or run.config.data == FACES:
-        return run.config.points
-    data = Run(run.path).data  # of an object of its own, that takes them along when it goes
-    return len(data.images if run.config.is_images else data.train)
+    return Run(run.path).data.train_size  # of a run of its own, that frees the points when it goes
 
 
 def _quality_title(key: str) -> str:

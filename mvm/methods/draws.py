@@ -1,17 +1,21 @@
-"""Real batches and random numbers of a step: a function of (seed, step)."""
+"""Real batches and random numbers of one training step, a function of (seed, step).
+
+Variants of one seed see the same real batches and the same noise, a resumed run continues bit for bit without any saved
+generator state, and a forked run meets the same batches.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from mvm.methods.prefetch import Ahead
+from mvm.methods.prefetch import Prefetch
 
-__all__ = ["Draws", "Table", "stream"]
+__all__ = ["Draws", "Pair", "Table", "stream"]
 
 
 def stream(seed: int, step: int) -> int:
@@ -22,29 +26,40 @@ def stream(seed: int, step: int) -> int:
     return (z ^ z >> 31) % 2**32
 
 
+class Pair(NamedTuple):
+    """An aligned batch: generator inputs `(..., n, m)` and the data points that belong to them `(..., n, D)`."""
+
+    inputs: Tensor
+    targets: Tensor
+
+
 class Table(Protocol):
-    """Training points that are made when they are drawn: `table[rows]` is `finish(gather(rows), rows)`.
+    """Training points that are computed when drawn: `table[rows]` is `finish(gather(rows), rows)`.
+
+    A tensor `(N, D)` is a table, too. A table of paired data gives a `Pair` for rows.
 
     Attributes:
         device, dtype: of what is drawn.
-        streamed: whether `gather` reads from the host to another device: it is then called in a thread, steps ahead.
+        streamed: `gather` reads from the host to another device, so it is called in a thread, steps ahead.
     """
 
     device: torch.device
     dtype: torch.dtype
-    streamed: bool
+
+    @property
+    def streamed(self) -> bool: ...
 
     def __len__(self) -> int: ...
-    def __getitem__(self, rows: Tensor) -> Tensor: ...
+    def __getitem__(self, rows: Tensor) -> Tensor | Pair: ...
     def gather(self, rows: Tensor) -> Tensor: ...
-    def finish(self, gathered: Tensor, rows: Tensor) -> Tensor: ...
+    def finish(self, gathered: Tensor, rows: Tensor) -> Tensor | Pair: ...
 
 
 class Draws:
     """Real batches and random numbers of one step, the same for all variants of a seed.
 
     Args:
-        train: training points `(N, D)`, or what gives them when indexed by rows.
+        train: training points.
         seeds: one stream each; V = copies · len(seeds), seeds vary fastest.
         copies: variants per seed.
         noise_dim: m, dimension of the generator's input.
@@ -53,32 +68,30 @@ class Draws:
     def __init__(self, train: Tensor | Table, seeds: Sequence[int], *, copies: int, noise_dim: int) -> None:
         self.train, self.seeds, self.copies, self.noise_dim = train, seeds, copies, noise_dim
         self.generators = [torch.Generator(train.device) for _ in seeds]
+        self._requests: list[int] = []
         self.at(0)
 
     def at(self, step: int) -> Draws:
-        """Rewind to the beginning of the given step's streams."""
+        """Rewind to the start of the given step's streams; fetch streamed batches as the step before drew them."""
         self.step, self.batches = step, 0
         for seed, generator in zip(self.seeds, self.generators, strict=True):
             generator.manual_seed(stream(seed, step))
+        requests, self._requests = self._requests, []
+        self._fetched = {
+            (batch, n): self._prefetch(step, batch, n) for batch, n in enumerate(requests, start=1)
+        }  # fmt: skip
         return self
 
     def real(self, n: int) -> Tensor:
         """n training points with replacement per variant, `(V, n, D)`."""
-        if not isinstance(self.train, Tensor) and self.train.streamed:
-            self.batches += 1
-            return self._per_variant(self.train.finish(*self._ahead(self.step, self.batches, n)))
-        rows = [torch.randint(len(self.train), (n,), generator=g, device=g.device) for g in self.generators]
-        return self._per_variant(self.train[torch.stack(rows)])
+        drawn = self._rows(n)
+        return self._per_variant(drawn.targets if isinstance(drawn, Pair) else drawn)
 
-    @cached_property
-    def _ahead(self) -> Ahead[tuple[Tensor, Tensor]]:
-        return Ahead(self._gather)
-
-    def _gather(self, step: int, batch: int, n: int) -> tuple[Tensor, Tensor]:
-        """The batch of this number in a step, counted from 1, and its rows: streams of their own, on the host."""
-        streams = [torch.Generator().manual_seed(stream(stream(seed, step), batch)) for seed in self.seeds]
-        rows = torch.stack([torch.randint(len(self.train), (n,), generator=g) for g in streams])
-        return self.train.gather(rows), rows
+    def pair(self, n: int) -> Pair:
+        """n aligned inputs and targets with replacement per variant, `(V, n, ·)`; of paired data only."""
+        drawn = self._rows(n)
+        assert isinstance(drawn, Pair), "this data set has no pairs"
+        return Pair(*map(self._per_variant, drawn))
 
     def noise(self, n: int) -> Tensor:
         """n standard Gaussian generator inputs per variant, `(V, n, m)`."""
@@ -91,6 +104,27 @@ class Draws:
     def uniform(self, *shape: int) -> Tensor:
         """Numbers uniform in [0, 1), `(V, *shape)`."""
         return self._draw(torch.rand, shape)
+
+    def _rows(self, n: int) -> Tensor | Pair:
+        """n training points per seed."""
+        if not isinstance(self.train, Tensor) and self.train.streamed:
+            self.batches += 1
+            self._requests.append(n)
+            fetched = self._fetched.pop((self.batches, n), None)
+            return self.train.finish(*(fetched or self._prefetch(self.step, self.batches, n)))
+        rows = [torch.randint(len(self.train), (n,), generator=g, device=g.device) for g in self.generators]
+        return self.train[torch.stack(rows)]
+
+    @cached_property
+    def _prefetch(self) -> Prefetch[tuple[Tensor, Tensor]]:
+        return Prefetch(self._gather)
+
+    def _gather(self, step: int, batch: int, n: int) -> tuple[Tensor, Tensor]:
+        """The batch of this number in a step, counted from 1, and its rows: streams of their own, on the host."""
+        assert not isinstance(self.train, Tensor)
+        streams = [torch.Generator().manual_seed(stream(stream(seed, step), batch)) for seed in self.seeds]
+        rows = torch.stack([torch.randint(len(self.train), (n,), generator=g) for g in streams])
+        return self.train.gather(rows), rows
 
     def _draw(self, kind: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
         dtype = self.train.dtype

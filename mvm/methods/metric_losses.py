@@ -15,6 +15,7 @@ with any of its miners.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,7 +44,8 @@ def _inside(
 def _grouped(embedded: Tensor, size: int) -> Tensor:
     """`(..., B, n)` as `(..., B // size, size, n)`; what is left over is dropped."""
     count = embedded.shape[-2] // size
-    return embedded[..., : count * size, :].unflatten(-2, (count, size))
+    groups: Tensor = embedded[..., : count * size, :].unflatten(-2, (count, size))
+    return groups
 
 
 def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, *, alpha: float, group: int = 1, **_: object) -> Tensor:
@@ -51,7 +53,7 @@ def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, *, alpha: float,
     return _inside(anchor, positive, negative, alpha=alpha, group=group).relu().mean(-1)
 
 
-def direction_triplet(anchor: Tensor, positive: Tensor, negative: Tensor, **settings: float) -> Tensor:
+def direction_triplet(anchor: Tensor, positive: Tensor, negative: Tensor, **settings: Any) -> Tensor:
     """Direction-regularised hinge triplet loss (Eq. 2).
 
     Args:
@@ -67,7 +69,7 @@ def direction_triplet(anchor: Tensor, positive: Tensor, negative: Tensor, **sett
     return _inside(anchor, positive, negative, **settings).relu().mean(-1)
 
 
-def softplus_triplet(anchor: Tensor, positive: Tensor, negative: Tensor, **settings: float) -> Tensor:
+def softplus_triplet(anchor: Tensor, positive: Tensor, negative: Tensor, **settings: Any) -> Tensor:
     """Smooth form of `direction_triplet`: never exactly zero, so that every triplet keeps a gradient.
 
     The published StyleGAN2 variant uses it with margin 3, γ = 0.1 and unit-length embeddings. Arguments and result
@@ -105,19 +107,20 @@ class PytorchMetricLearningLoss:
         self.miner = self._make(miners, miner, "miner") if miner else None
 
     @staticmethod
-    def _make(module: object, name: str, kind: str) -> Callable:
+    def _make(module: object, name: str, kind: str) -> Callable[..., Any]:
         if name in UNREPEATABLE:
             raise ValueError(f"metric loss: {name} {UNREPEATABLE[name]}, so a run could not be repeated; take another")
         known = sorted(n for n in vars(module) if n.endswith(("Loss", "Miner")) and not n.startswith("Base"))
         if name not in known:
             raise ValueError(f"metric loss: no {kind} {name!r} in pytorch-metric-learning; known: {', '.join(known)}")
         try:
-            return getattr(module, name)()
+            made: Callable[..., Any] = getattr(module, name)()
         except (TypeError, KeyError) as error:
             raise ValueError(f"metric loss: pytorch-metric-learning's {name} needs settings ({error})") from None
+        return made
 
     @staticmethod
-    def _check_references(loss: Callable, name: str) -> None:
+    def _check_references(loss: Callable[..., Any], name: str) -> None:
         """Some of the library's losses compare a batch only with itself: say so now, not at the first step."""
         points, labels = torch.eye(4), torch.tensor([0, 0, 1, 1])
         try:
@@ -131,14 +134,15 @@ class PytorchMetricLearningLoss:
         """Arguments and result as in `direction_triplet`; the loss's own settings apply, not α, γ and the group."""
         leading = anchor.shape[:-2]
         flat = [e.reshape(-1, *e.shape[-2:]) for e in (anchor, positive, negative)]
-        return torch.stack([self._one(*variant) for variant in zip(*flat, strict=True)]).reshape(leading)
+        return torch.stack([self._variant(*variant) for variant in zip(*flat, strict=True)]).reshape(leading)
 
-    def _one(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    def _variant(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         own = torch.zeros(len(anchor), dtype=torch.long, device=anchor.device)
         reference = torch.cat([positive, negative])
         labels = torch.cat([own, torch.ones_like(own)])
         tuples = self.miner(anchor, own, reference, labels) if self.miner else None
-        return self.loss(anchor, own, tuples, ref_emb=reference, ref_labels=labels)
+        loss: Tensor = self.loss(anchor, own, tuples, ref_emb=reference, ref_labels=labels)
+        return loss
 
 
 METRIC_LOSSES: dict[str, Callable[..., Tensor]] = {

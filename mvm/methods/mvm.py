@@ -13,21 +13,22 @@ players never settle. ρ = 0 is the paper.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from mvm.geometry.descriptors import DESCRIPTORS, matched, weight_table
 from mvm.methods.draws import Draws
-from mvm.methods.method import Loss, Method, squared_slope
+from mvm.methods.method import Loss, Method, Task, Update, squared_slope
 from mvm.methods.metric_losses import metric_loss
 from mvm.settings import Settings
 
 __all__ = ["MvM", "MvMSettings"]
 
+IMAGE_RATES = {"generator_lr": 1e-4, "metric_lr": 1e-4}  # the paper's
 TOY_RATES = {"generator_lr": 1e-3, "metric_lr": 1e-3}  # the paper gives 1e-4, for images and far more steps
 
 
@@ -93,11 +94,18 @@ class MvMSettings(Settings):
         return miner
 
 
-class MvM(Method):
-    """Manifold matching: `config.variants`, `config.weights` and `config.mvm` are read."""
+class Side(NamedTuple):
+    """Points `(V, B, D)` of one side, real or fake, and their embeddings `(V, B, n)`."""
+
+    points: Tensor
+    embeddings: Tensor
+
+
+class MvM(Method[MvMSettings]):
+    """Manifold matching: variants are sets of descriptors."""
 
     title = "MvM"
-    settings = MvMSettings
+    settings_type = MvMSettings
     matches_descriptors = True
     recipes: ClassVar = {
         "stabilised": {
@@ -120,79 +128,102 @@ class MvM(Method):
             "optimiser": TOY_RATES | {"decay_to": 1.0, "ema": 0.0, "generator_eps": 1e-6, "metric_eps": 1e-3},
         },
     }
+    kind_recipes: ClassVar = {
+        "images": {  # one variant, as a step costs much; with one update of the metric, fakes are far too much alike
+            "stabilised": {"variants": ("both",), "mvm": {"alpha": 0.1, "pairs": 1, "metric_steps": 3}},
+            "paper": {"variants": ("both",), "optimiser": IMAGE_RATES},
+            "published": {"variants": ("centroid+distance_matrix",), "optimiser": IMAGE_RATES},
+        }
+    }
 
-    def __init__(
-        self, config: Settings, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
-    ) -> None:
-        super().__init__(config, generator, metric, streams)
-        self.metric_loss = metric_loss(config.mvm.metric_loss, config.mvm.miner)
+    def __init__(self, settings: MvMSettings, task: Task) -> None:
+        super().__init__(settings, task)
+        self.metric_loss = metric_loss(settings.metric_loss, settings.miner)
         # a loss of pytorch-metric-learning pairs every anchor with every positive: they must be two batches
-        self.fresh = config.mvm.fresh_batches or config.mvm.metric_loss.startswith("pml:")
-        # two groups at least: the other's anchors are one's positives, so that no point is its own positive
-        self.group = self.batch // max(2, -(-self.batch // config.mvm.pairs))
-        self.critic_steps = config.mvm.metric_steps
-        self.terms = matched(config.variants)
-        self.state["weights"] = weight_table([variant for variant, _ in config.members], dict(config.weights))
+        self.fresh = settings.fresh_batches or settings.metric_loss.startswith("pml:")
+        # at least two groups: the positives of one are the anchors of another, so that no point is its own positive
+        self.group = self.batch // max(2, -(-self.batch // settings.pairs))
+        self.descriptors = matched(dict.fromkeys(variant for variant, _ in task.members))
+        self.state["weights"] = self._weight_table(task.weights)
 
-    @property
-    def weights(self) -> Tensor:
-        """Weight of each descriptor in each variant, `(V, terms)`."""
-        return self.state["weights"]
+    def reweight(self, weights: Mapping[str, float]) -> None:
+        """Take new descriptor weights from the next step on."""
+        self.state["weights"].copy_(self._weight_table(weights))
 
-    def reweight(self, config: Settings) -> None:
-        """Take the descriptor weights of `config`, in place: a running training feels it at its next step."""
-        self.weights.copy_(weight_table([variant for variant, _ in config.members], dict(config.weights)))
+    def _weight_table(self, weights: Mapping[str, float]) -> Tensor:
+        """λ of each variant for each matched descriptor, `(V, descriptors)`; 0 where a variant lacks it."""
+        return weight_table([variant for variant, _ in self.task.members], dict(weights))
 
-    def generator_loss(self, draws: Draws) -> Loss:
-        """L_MM of fresh fakes against a fresh real batch; its terms are the unweighted gaps."""
-        real, fake = draws.real(self.batch), self.generator(draws.noise(self.batch))
-        embedded = self.metric(real), self.metric(fake)
-        self.left = None if self.fresh else ((real, embedded[0]), (fake.detach(), embedded[1]))
-        loss = self._manifold_matching(embedded[0].detach(), embedded[1])
-        return Loss(loss.total, loss.terms, reused=not self.fresh)
+    def updates(self, draws: Draws) -> Iterator[Update]:
+        """One step of the generator, then `metric_steps` of the metric against the updated generator (Algorithm 1)."""
+        loss, sides = self._generator_loss(draws.real(self.batch), draws.noise(self.batch))
+        yield "generator", loss
+        for update in range(self.settings.metric_steps):
+            if self.fresh:
+                yield "metric", self._fresh_triplet_loss(draws)
+            else:
+                yield "metric", self._triplet_loss(*(self._sides(draws) if update else sides), draws)
 
-    def critic_loss(self, draws: Draws) -> Loss:
-        """L_apn on anchors and positives of one side and negatives of the other."""
-        s = self.config.mvm
-        on_fakes = s.anchors == "fake"
-        if self.fresh:
-            with torch.no_grad():
-                fakes = [self.generator(draws.noise(self.batch)) for _ in range(1 + on_fakes)]
-            reals = [draws.real(self.batch) for _ in range(2 - on_fakes)]
-            points = fakes + reals if on_fakes else reals + fakes
-            a, p, n = self.metric(torch.cat(points, dim=-2)).split(self.batch, dim=-2)
-            anchor, _, negative = points
-        else:
-            sides, self.left = self.left or self._embedded(draws), None
-            (anchor, a), (negative, n) = reversed(sides) if on_fakes else sides
-            p = a.roll(self.group, dims=-2)  # the batch is independent draws: any other point is a random positive
-        how = {"alpha": s.alpha, "gamma": s.gamma, "summed": s.summed_cosines, "group": self.group}
-        terms = {"triplet": self.metric_loss(a, p, n, **how)}
+    def _generator_loss(self, real: Tensor, noise: Tensor) -> tuple[Loss, tuple[Side, Side]]:
+        """L_MM of a real batch `(V, B, D)` and fakes of noise `(V, B, m)`; both sides, for the metric's own loss."""
+        fake = self.networks["generator"](noise)
+        sides = Side(real, self.networks["metric"](real)), Side(fake.detach(), self.networks["metric"](fake))
+        matching = self._matching(sides[0].embeddings.detach(), sides[1].embeddings)
+        return Loss(matching.total, matching.terms, reused=not self.fresh), sides
+
+    def _sides(self, draws: Draws) -> tuple[Side, Side]:
+        """A real and a fake batch with their embeddings, for a further update of the metric."""
+        with torch.no_grad():
+            sides = draws.real(self.batch), self.networks["generator"](draws.noise(self.batch))
+        real, fake = self.networks["metric"](torch.cat(sides, dim=-2)).split(self.batch, dim=-2)
+        return Side(sides[0], real), Side(sides[1], fake)
+
+    def _triplet_loss(self, real: Side, fake: Side, draws: Draws) -> Loss:
+        """L_apn on the two sides' own points: any other point of an independent batch is a random positive."""
+        anchor, negative = (fake, real) if self.settings.anchors == "fake" else (real, fake)
+        positive = Side(anchor.points, anchor.embeddings.roll(self.group, dims=-2))
+        return self._metric_loss(anchor, positive, negative, draws)
+
+    def _fresh_triplet_loss(self, draws: Draws) -> Loss:
+        """L_apn on three new batches, as in Algorithm 1."""
+        on_fakes = self.settings.anchors == "fake"
+        with torch.no_grad():
+            fakes = [self.networks["generator"](draws.noise(self.batch)) for _ in range(1 + on_fakes)]
+        reals = [draws.real(self.batch) for _ in range(2 - on_fakes)]
+        points = fakes + reals if on_fakes else reals + fakes
+        embeddings = self.networks["metric"](torch.cat(points, dim=-2)).split(self.batch, dim=-2)
+        anchor, positive, negative = map(Side, points, embeddings)
+        return self._metric_loss(anchor, positive, negative, draws)
+
+    def _metric_loss(self, anchor: Side, positive: Side, negative: Side, draws: Draws) -> Loss:
+        s = self.settings
+        embeddings = anchor.embeddings, positive.embeddings, negative.embeddings
+        terms = {
+            "triplet": self.metric_loss(
+                *embeddings, alpha=s.alpha, gamma=s.gamma, summed=s.summed_cosines, group=self.group
+            )
+        }
         total = terms["triplet"]
         if s.lipschitz:
-            terms["slope"] = self._slope_excess(anchor, negative, draws)
+            terms["slope"] = self._slope_excess(anchor.points, negative.points, draws)
             total = total + s.lipschitz * terms["slope"]
         if s.cooperative:
-            total = total + self._manifold_matching(*((n, a) if on_fakes else (a, n))).total
+            real, fake = (negative, anchor) if s.anchors == "fake" else (anchor, negative)
+            total = total + self._matching(real.embeddings, fake.embeddings).total
         return Loss(total, terms)
 
-    def _embedded(self, draws: Draws) -> tuple[tuple[Tensor, Tensor], ...]:
-        """A real and a fake batch, each with its embedding: what a generator step leaves, for a further update."""
-        with torch.no_grad():
-            sides = draws.real(self.batch), self.generator(draws.noise(self.batch))
-        return tuple(zip(sides, self.metric(torch.cat(sides, dim=-2)).split(self.batch, dim=-2), strict=True))
-
-    def _manifold_matching(self, real: Tensor, fake: Tensor) -> Loss:
-        gaps = {name: DESCRIPTORS[name].gap(real, fake) for name in self.terms}
-        return Loss((torch.stack(list(gaps.values()), dim=-1) * self.weights).sum(-1), gaps)
+    def _matching(self, real: Tensor, fake: Tensor) -> Loss:
+        """L_MM of embeddings `(V, B, n)`; its terms are the unweighted gaps."""
+        gaps = {name: DESCRIPTORS[name].gap(real, fake) for name in self.descriptors}
+        return Loss((torch.stack(list(gaps.values()), dim=-1) * self.state["weights"]).sum(-1), gaps)
 
     def _slope_excess(self, anchor: Tensor, negative: Tensor, draws: Draws) -> Tensor:
-        """E relu(‖∇_x ⟨u, g_w(x)⟩‖ − 1)² per variant, x uniform on the segment from a real to a fake point."""
-        n = max(1, int(self.batch * self.config.mvm.lipschitz_share))
+        """E relu(‖∇_x ⟨u, g_w(x)⟩‖ − 1)² per variant, x uniform on the segment from an anchor to a negative."""
+        n = max(1, int(self.batch * self.settings.lipschitz_share))
         x = torch.lerp(anchor[:, :n], negative[:, :n], draws.uniform(n, 1))
 
         def along_random_direction(x: Tensor) -> Tensor:
-            e = self.metric(x)
+            e = self.networks["metric"](x)
             return e * draws.normal(n, e.shape[-1])
 
         return (squared_slope(along_random_direction, x) + 1e-12).sqrt().sub(1).relu().square().mean(-1)

@@ -1,10 +1,10 @@
-"""Work on later steps, done in a thread while the steps before them are computed.
+"""Results of later steps, computed in a thread while earlier steps train.
 
     step          t        t + 1    t + 2    t + 3
     the device    trains
     the thread             fetches  fetches  fetches
 
-So a batch that must be read and copied is there when its step begins.
+A batch that must be read and copied is there when its step begins.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-__all__ = ["Ahead"]
+__all__ = ["Prefetch"]
 
 T = TypeVar("T")
 
 
-class Ahead(Generic[T]):
-    """Results of `fetch(step, *what)`, begun before they are asked for: what one step asks, the next ones will.
+class Prefetch(Generic[T]):
+    """Results of `fetch(step, *request)`: what one step requests is fetched ahead for the next steps.
 
     Args:
         fetch: a function of its arguments alone; called in a thread.
@@ -29,15 +29,15 @@ class Ahead(Generic[T]):
     def __init__(self, fetch: Callable[..., T], *, depth: int = 3) -> None:
         self._fetch, self._depth = fetch, depth
         self._begun: dict[tuple[int, ...], Future[T]] = {}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
 
-    def __call__(self, step: int, *what: int) -> T:
-        """That of this step; fetched now if nobody could know of it. Raises what `fetch` has raised."""
-        ahead = range(step, step + self._depth + 1)
-        for later in ahead:
-            if (later, *what) not in self._begun:
-                self._begun[later, *what] = self._thread.submit(self._fetch, later, *what)
-        wanted = self._begun.pop((step, *what))
-        for key in [key for key in self._begun if key[0] not in ahead]:  # the training has jumped, or asked otherwise
+    def __call__(self, step: int, *request: int) -> T:
+        """Result for this step, prefetched if possible; raises what `fetch` has raised."""
+        steps = range(step, step + self._depth + 1)
+        for later in steps:
+            if (later, *request) not in self._begun:
+                self._begun[later, *request] = self._thread.submit(self._fetch, later, *request)
+        result = self._begun.pop((step, *request))
+        for key in [key for key in self._begun if key[0] not in steps]:  # the training jumped, or requests changed
             self._begun.pop(key).cancel()
-        return wanted.result()
+        return result.result()

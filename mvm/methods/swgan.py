@@ -11,6 +11,7 @@ points, and the generator descends E D(f_θ(z)).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -18,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mvm.distributed import rowwise
-from mvm.methods.critic import Critic
+from mvm.methods.critic import Critic, CriticSettings
 from mvm.methods.draws import Draws
 from mvm.methods.method import Loss, peer_recipes, squared_slope
-from mvm.settings import Settings
+from mvm.networks.architecture import Architecture, StackedNetwork
 
 __all__ = ["SWGAN", "SWGANSettings", "Slices"]
 
@@ -29,15 +30,15 @@ SLOPE = 0.2  # of LeakyReLU below zero
 TARGET = 0.001  # of F′
 
 
-class SWGANSettings(Settings):
+class SWGANSettings(CriticSettings):
     """SWGAN: sliced critic, learned projections."""
 
+    critic_steps: int = Field(4, ge=1, le=100, description="critic updates for each generator update")
     slope_penalty: float = Field(20.0, ge=0, le=1000, description="λ₁: weight of the critic's squared slope")
     slice_penalty: float = Field(10.0, ge=0, le=1000, description="λ₂: weight of the slices' squared slope")
-    critic_steps: int = Field(4, ge=1, le=100, description="critic updates for each generator update")
 
 
-class Slices(nn.Module):
+class Slices(StackedNetwork):
     """n learned orthogonal directions in embedding space, and a scalar function on each, for V variants.
 
     Args:
@@ -61,6 +62,10 @@ class Slices(nn.Module):
             directions.register_hook(lambda gradient: tangent(self.directions.detach(), gradient))
         return F.leaky_relu(self.scale * (e @ directions) + self.offset, SLOPE)
 
+    def matrices(self) -> dict[str, Tensor]:
+        """The directions, `(V, n, n)`."""
+        return {"directions": self.directions}
+
     @rowwise
     def slope(self, y: Tensor) -> Tensor:
         """The published code's F′ from F's own values y, `(V, B, n)`: s_i · (y if y > 0 else −0.2 y)."""
@@ -72,31 +77,34 @@ class Slices(nn.Module):
         self.directions.copy_(orthogonal(self.directions))
 
 
-class SWGAN(Critic):
-    """Sliced critic: `config.swgan` is read."""
+class SWGAN(Critic[SWGANSettings]):
+    """Sliced critic."""
 
     title = "SWGAN"
-    settings = SWGANSettings
+    settings_type = SWGANSettings
     recipes = peer_recipes(lr=3e-4, betas=(0.0, 0.9))
+    players: ClassVar = {"generator": ("generator",), "metric": ("metric", "slices")}
 
-    def readout(self, streams: Sequence[torch.Generator]) -> dict[str, nn.Module]:
-        """The slices, in place of a linear layer."""
-        return {"slices": Slices(self.config.network.embedding_dim, streams)}
+    def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
+        """A generator, a metric, and the slices in place of a linear layer."""
+        networks = {"generator": architecture.generator(self.noise_dim), "metric": architecture.metric()}
+        self.slices = Slices(architecture.embedding_dim, architecture.streams, copies=architecture.copies)
+        return networks | {"slices": self.slices}
 
     def critic(self, x: Tensor) -> Tensor:
         """D(x), `(V, B, D)` to `(V, B)`."""
-        return self.networks["slices"](self.metric(x)).mean(-1)
+        return self.slices(self.networks["metric"](x)).mean(-1)
 
     def generator_loss(self, draws: Draws) -> Loss:
         """E D(f_θ(z)) of fresh fakes."""
-        score = self.critic(self.generator(draws.noise(self.batch))).mean(-1)
+        score = self.critic(self.networks["generator"](draws.noise(self.batch))).mean(-1)
         return Loss(score, {"critic_fake": score})
 
     def critic_loss(self, draws: Draws) -> Loss:
         """E D(real) − E D(fake), with both penalties."""
-        slices, s = self.networks["slices"], self.config.swgan
-        real, fake = self.pair(draws)
-        e_real, e_fake = self.metric(real), self.metric(fake)
+        metric, slices, s = self.networks["metric"], self.slices, self.settings
+        real, fake = self.sides(draws)
+        e_real, e_fake = metric(real), metric(fake)
         gap = slices(e_fake).mean((-2, -1)) - slices(e_real).mean((-2, -1))
 
         t = draws.uniform(self.batch, 1)
@@ -109,13 +117,14 @@ class SWGAN(Critic):
 
     def constrain(self) -> None:
         """Retract the projections."""
-        self.networks["slices"].retract()
+        self.slices.retract()
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
     """The Q of a QR decomposition with positive diagonal R, so that an orthogonal matrix is its own: `(V, n, n)`."""
     q, r = torch.linalg.qr(matrix)
-    return q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0)[:, None, :].to(q)
+    signed: Tensor = q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0)[:, None, :].to(q)
+    return signed
 
 
 def tangent(point: Tensor, gradient: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ each variant's own loss.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -18,11 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mvm.distributed import rowwise
-from mvm.settings import Settings
+from mvm.networks.architecture import StackedNetwork
+from mvm.networks.settings import NetworkSettings
 
-__all__ = ["ACTIVATIONS", "StackedMLP", "metric_perceptron", "waves"]
+__all__ = ["ACTIVATIONS", "Perceptrons", "StackedMLP", "waves"]
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
     "silu": F.silu,
@@ -30,7 +32,7 @@ ACTIVATIONS = {
 }
 
 
-class StackedMLP(nn.Module):
+class StackedMLP(StackedNetwork):
     """V perceptrons `sizes[0] -> ... -> sizes[-1]`, activation between layers, none at the end.
 
     Args:
@@ -54,7 +56,7 @@ class StackedMLP(nn.Module):
         unit_length: bool = False,
     ) -> None:
         super().__init__()
-        self.activation = ACTIVATIONS[activation]
+        self.activation: Callable[[Tensor], Tensor] = ACTIVATIONS[activation]
         self.unit_length = unit_length
         self.frequencies = tuple(frequencies)
         sizes = [sizes[0] * (1 + 2 * len(frequencies)), *sizes[1:]]
@@ -93,13 +95,52 @@ class StackedMLP(nn.Module):
         return F.normalize(x, dim=-1) if self.unit_length else x
 
 
-def metric_perceptron(net: Settings, dim: int, generators: Sequence[torch.Generator], *, copies: int = 1) -> StackedMLP:
-    """g_w on points, `(V, B, dim) -> (V, B, n)`, as a config's `NetworkSettings` say."""
-    sizes = [dim, *[net.width] * net.depth, net.embedding_dim]
-    return StackedMLP(
-        sizes, generators, copies=copies, activation=net.activation, frequencies=net.frequencies,
-        unit_length=net.unit_embedding,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Perceptrons:
+    """Networks for points: an `Architecture` of stacked perceptrons.
+
+    Args:
+        settings: sizes and activations.
+        dim: D, coordinates of a point.
+        streams: one random generator per seed; the first weights are drawn from them in the order of building.
+        copies: variants per seed; V = copies · len(streams), seeds vary fastest.
+    """
+
+    settings: NetworkSettings
+    dim: int
+    streams: Sequence[torch.Generator]
+    copies: int = 1
+
+    @property
+    def noise_dim(self) -> int:
+        """m."""
+        return self.settings.noise_dim
+
+    @property
+    def embedding_dim(self) -> int:
+        """n."""
+        return self.settings.embedding_dim
+
+    def generator(self, inputs: int) -> StackedMLP:
+        """f_θ: `(V, B, inputs)` to `(V, B, D)`."""
+        sizes = [inputs, *self._hidden, self.dim]
+        return StackedMLP(sizes, self.streams, copies=self.copies, activation=self.settings.generator_activation)
+
+    def metric(self) -> StackedMLP:
+        """g_w: `(V, B, D)` to `(V, B, n)`."""
+        net = self.settings
+        return StackedMLP(
+            [self.dim, *self._hidden, net.embedding_dim], self.streams, copies=self.copies,
+            activation=net.activation, frequencies=net.frequencies, unit_length=net.unit_embedding,
+        )  # fmt: skip
+
+    def readout(self, outputs: int) -> StackedMLP:
+        """A linear layer on embeddings: `(V, B, n)` to `(V, B, outputs)`."""
+        return StackedMLP([self.embedding_dim, outputs], self.streams, copies=self.copies)
+
+    @property
+    def _hidden(self) -> list[int]:
+        return [self.settings.width] * self.settings.depth
 
 
 def waves(x: Tensor, frequencies: Sequence[float]) -> Tensor:

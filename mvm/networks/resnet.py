@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -27,8 +28,11 @@ from torch.nn import functional as F
 
 from mvm.distributed import GlobalBatchNorm, rowwise
 from mvm.errors import ConfigError
+from mvm.networks.architecture import StackedNetwork
+from mvm.networks.mlp import StackedMLP
+from mvm.networks.settings import NetworkSettings
 
-__all__ = ["ImageStack", "ResNetGenerator", "ResNetMetric", "UpConv", "image_networks"]
+__all__ = ["ImageNetworks", "ImageStack", "ResNetGenerator", "ResNetMetric", "UpConv"]
 
 
 class UpConv(nn.Conv2d):
@@ -67,7 +71,8 @@ class UpBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(B, c, H, W)` to `(B, c, 2H, 2W)`."""
         y = self.first(self.before(x).relu())
-        return self.second(self.between(y).relu()) + self.shortcut(x)
+        doubled: Tensor = self.second(self.between(y).relu()) + self.shortcut(x)
+        return doubled
 
 
 class ResNetGenerator(nn.Module):
@@ -129,7 +134,7 @@ class ResNetMetric(nn.Module):
             return F.normalize(x, dim=-1) if self.unit_length else x
 
 
-class ImageStack(nn.Module):
+class ImageStack(StackedNetwork):
     """V independent networks behind the interface of a stacked MLP: flat `(V, B, ·)` in and out.
 
     Args:
@@ -166,53 +171,82 @@ class ImageStack(nn.Module):
     def _one(self, member: nn.Module, x: Tensor) -> Tensor:
         if self.takes_images:
             x = x.unflatten(-1, (self.size, self.size, 3)).permute(0, 3, 1, 2)
-        y = member(x)
+        y: Tensor = member(x)
         return y.permute(0, 2, 3, 1).flatten(1) if self.gives_images else y
 
 
-def image_networks(
-    size: int,
-    seeds: Sequence[int],
-    *,
-    copies: int,
-    noise_dim: int,
-    embedding_dim: int,
-    channels: int,
-    metric_channels: int,
-    unit_length: bool = False,
-    bf16: bool = False,
-) -> tuple[ImageStack, ImageStack]:
-    """Generators and metrics of V = copies · len(seeds) members, seeds vary fastest; equal seeds start equal.
+@dataclass(frozen=True)
+class ImageNetworks:
+    """Networks for pictures: an `Architecture` of V independent members behind flat inputs and outputs.
 
     Args:
+        settings: channels and dimensions.
         size: pixels each way.
-        seeds: of the first weights, 64-bit.
-        copies: variants per seed.
-        noise_dim, embedding_dim: m and n.
-        channels, metric_channels, unit_length: see `ResNetGenerator` and `ResNetMetric`.
+        streams: one random generator per seed, for readouts.
+        seeds: one 64-bit seed of first weights per random generator.
+        copies: variants per seed; V = copies · len(seeds), seeds vary fastest.
         bf16: see `ImageStack`.
     """
 
-    def stack(make: Callable[[], nn.Module], offset: int, **sides: bool) -> ImageStack:
+    settings: NetworkSettings
+    size: int
+    streams: Sequence[torch.Generator]
+    seeds: Sequence[int]
+    copies: int = 1
+    bf16: bool = False
+
+    @property
+    def dim(self) -> int:
+        """D = 3 · size²."""
+        return 3 * self.size**2
+
+    @property
+    def noise_dim(self) -> int:
+        """m."""
+        return self.settings.noise_dim
+
+    @property
+    def embedding_dim(self) -> int:
+        """n."""
+        return self.settings.embedding_dim
+
+    def generator(self, inputs: int) -> ImageStack:
+        """f_θ: `(V, B, inputs)` to flat pictures `(V, B, D)` in [0, 1]."""
+        return self._stack(
+            lambda: ResNetGenerator(self.size, noise_dim=inputs, channels=self.settings.channels), gives_images=True
+        )
+
+    def metric(self) -> ImageStack:
+        """g_w: flat pictures `(V, B, D)` to `(V, B, n)`."""
+        net = self.settings
+        return self._stack(
+            lambda: ResNetMetric(
+                self.size,
+                embedding_dim=net.embedding_dim,
+                channels=net.metric_channels,
+                unit_length=net.unit_embedding,
+            ),
+            takes_images=True,
+        )
+
+    def readout(self, outputs: int) -> StackedMLP:
+        """A linear layer on embeddings: `(V, B, n)` to `(V, B, outputs)`."""
+        return StackedMLP([self.embedding_dim, outputs], self.streams, copies=self.copies)
+
+    def _stack(
+        self, build: Callable[[], nn.Module], *, takes_images: bool = False, gives_images: bool = False
+    ) -> ImageStack:
         members = []
         with torch.random.fork_rng(devices=[]):
-            for _ in range(copies):
-                for seed in seeds:
-                    torch.manual_seed(seed + offset)
-                    members.append(make())
-        return ImageStack(members, size=size, bf16=bf16, **sides)
-
-    generator = stack(lambda: ResNetGenerator(size, noise_dim=noise_dim, channels=channels), 0, gives_images=True)
-    metric = stack(
-        lambda: ResNetMetric(size, embedding_dim=embedding_dim, channels=metric_channels, unit_length=unit_length),
-        1,
-        takes_images=True,
-    )
-    return generator, metric
+            for _ in range(self.copies):
+                for seed in self.seeds:
+                    torch.manual_seed(seed + takes_images)  # a metric's weights are not its generator's
+                    members.append(build())
+        return ImageStack(members, size=self.size, bf16=self.bf16, takes_images=takes_images, gives_images=gives_images)
 
 
-def _full(x: Tensor, layer: nn.Module) -> Tensor:
-    """In the precision of a layer's weights: bfloat16's 8 bits are too few for what is subtracted later, or shown."""
+def _full(x: Tensor, layer: nn.Linear | nn.Conv2d) -> Tensor:
+    """x in the precision of a layer's weights: bfloat16's 8 bits are too few for later differences, or to show."""
     return x.to(layer.weight.dtype)
 
 

@@ -214,6 +214,5 @@ class Branches:
 
     @cached_property
     def _unit(self) -> float:
-        run = self.runs[0]
-        real = np.load(run.path / "real.npy") if run.config.is_images else run.snapshot(run.snapshot_steps()[0])["real"]
-        return float(two_diameter(torch.from_numpy(real.astype(np.float32)).flatten(1))) or 1.0
+        real = torch.from_numpy(self.runs[0].real_view().astype(np.float32))
+        return float(two_diameter(real.flatten(1))) or 1.0

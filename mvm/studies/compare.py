@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mvm.config import FACES, OF_DATA
+from mvm.config import OF_DATA
+from mvm.data.kinds import kind_of
 from mvm.geometry.descriptors import DESCRIPTORS, GAPS
 from mvm.look.bands import QUARTILES, quantiles
 from mvm.look.palette import title_of, variant_colours
@@ -26,7 +27,6 @@ from mvm.runs.history import History, Scores, middle
 from mvm.runs.run import Run
 from mvm.scoring.images import describe
 from mvm.scoring.score import ratio
-from toy_manifolds import MANIFOLDS
 
 __all__ = [
     "AXES",
@@ -129,8 +129,7 @@ def _said(key: str, value: Any) -> str:
 
 def data_title(data: str) -> str:
     """What tables call the data that a config names."""
-    name = Path(data).name
-    return MANIFOLDS[name].title if name in MANIFOLDS else "Toy faces" if name == FACES else name
+    return kind_of(data).data_title(data)
 
 
 def _data_titles(datas: Iterable[str]) -> dict[str, str]:

@@ -167,7 +167,7 @@ def _row(run: Run) -> dict[str, Any]:
         "variants": list(config.variants),
         "seeds": list(config.seeds),
         "batch": config.batch,
-        "images": config.is_images,
+        "images": config.kind == "images",
         "created": min(timed, default=(run.path / "config.json").stat().st_mtime),
         "seconds": last.get("seconds", 0.0),
         "device": next((e["device"] for e in lines["event"] if "device" in e), None),

@@ -23,14 +23,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from mvm.data.load import PointData
-from mvm.errors import RunError
+from mvm.data.kinds import KINDS
+from mvm.data.points import PointData
+from mvm.errors import ConfigError, RunError
 from mvm.geometry.forces import forces
 from mvm.geometry.pullback import Map, geodesic, log_volume, pull_back, restrict, tangents
 from mvm.look.scales import round_number
-from mvm.methods import METHODS
-from mvm.networks.mlp import metric_perceptron
 from mvm.runs.run import Run
+from mvm.training.checkpoint import load_member
 from toy_manifolds import Manifold
 
 __all__ = [
@@ -147,10 +147,12 @@ def units_of(run: Run) -> PointData:
     """The run's data set without its points: mean, scale and manifold.
 
     Raises:
-        ConfigError: the data have been removed.
+        ConfigError: the data have been removed, or are not points.
     """
-    data = Run(run.path).data  # of a temporary Run, so that the points are freed with it
-    return dataclasses.replace(data, train=data.train[:0].clone(), view=data.view[:0].clone(), held_out=None)
+    units = run.units
+    if not isinstance(units, PointData):
+        raise ConfigError(f"run: {run.name} is on {KINDS[run.config.kind].noun}; only a metric of points is shown")
+    return units
 
 
 def metric_at(run: Run, member: int, step: int, *, units: PointData | None = None) -> LearnedMetric:
@@ -166,32 +168,23 @@ def metric_at(run: Run, member: int, step: int, *, units: PointData | None = Non
         RunError: the checkpoint is missing or damaged; one line.
         ConfigError: the data have been removed.
     """
-    path = checkpoint_at(run, step)
-    variant, seed = run.config.members[member]
-    alone = run.config.model_copy(update={"variants": (variant,), "seeds": (seed,)})
-    net, stream = alone.network, torch.Generator()
+    path, units = checkpoint_at(run, step), units or units_of(run)
     try:
-        with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
-
-            def row(name: str) -> Tensor:
-                return file.get_slice(name)[member : member + 1]
-
-            dim = row("metric.weights.0").shape[1] // (1 + 2 * len(net.frequencies))
-            network = metric_perceptron(net, dim, [stream])
-            method = METHODS[alone.method](alone, None, network, [stream])
-            network.load_state_dict({name: row(f"metric.{name}") for name in network.state_dict()})
-            for name, own in method.state.items():
-                if name in names and row(name).shape == own.shape:  # descriptor weights may span more variants
-                    own.copy_(row(name))
-            saved = int(file.get_tensor("step"))
+        experiment = load_member(path, run.config, member, units)
     except FileNotFoundError:
         raise RunError(NO_CHECKPOINT.format(run.name)) from None
     except (OSError, ValueError, KeyError, IndexError, RuntimeError, SafetensorError) as error:
         where = path.relative_to(run.path)
         raise RunError(f"run: {run.name}'s {where} is damaged: {str(error).splitlines()[0]}") from None
-    network.requires_grad_(False)
-    return LearnedMetric(saved, lambda x: method.embed(x[None])[0], units or units_of(run))
+    method = experiment.method
+    for network in method.networks.values():
+        network.requires_grad_(False)
+
+    def embed(points: Tensor) -> Tensor:
+        embeddings = method.embed(points[None])
+        return points if embeddings is None else embeddings[0]
+
+    return LearnedMetric(experiment.step, embed, units)
 
 
 # -- evaluating it -----------------------------------------------------------------------------------------------------

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from mvm import distributed
-from mvm.methods.method import Loss
+from mvm.config import Adam
+from mvm.methods import Loss
 
 __all__ = ["Player"]
 
@@ -16,20 +19,21 @@ class Player:
     """Networks that one optimiser moves, their weights side by side in one flat tensor.
 
     A step of a small network is bound by the number of operations, not by arithmetic: Adam and the averaging are one
-    operation each on the flat tensor, where they were one on each of its parts.
+    operation each on the flat tensor, where they would be one on each of its parts.
 
     Args:
         networks: by the name they have in a checkpoint; their parameters become views of `flat`.
-        lr, betas, eps: Adam's.
+        settings: Adam's.
 
     Attributes:
         flat: all weights.
-        lr: step size of the next `descend`.
+        lr: step size of the next `descend`, a 0-dim tensor, so that a captured step sees it change.
         moments: Adam's first and second moment, as flat as the weights, and its number of steps.
     """
 
-    def __init__(self, networks: dict[str, nn.Module], *, lr: float, betas: tuple[float, float], eps: float) -> None:
-        self.names, self.parameters = [], []
+    def __init__(self, networks: Mapping[str, nn.Module], settings: Adam) -> None:
+        self.names: list[str] = []
+        self.parameters: list[nn.Parameter] = []
         for network, module in networks.items():
             for name, parameter in module.named_parameters():
                 self.names.append(f"{network}.{name}")
@@ -37,24 +41,32 @@ class Player:
         self.flat = torch.cat([p.detach().flatten() for p in self.parameters])
         for parameter, part in zip(self.parameters, self.parts(self.flat), strict=True):
             parameter.data = part
-        self.lr, self.betas, self.eps = lr, betas, eps
-        step = torch.zeros((), dtype=torch.float32, device=self.flat.device)
-        self.moments = {"exp_avg": torch.zeros_like(self.flat), "exp_avg_sq": torch.zeros_like(self.flat), "step": step}
+        self.settings = settings
+        device = self.flat.device
+        # Adam on a GPU reads its step size there, in float32; on a CPU it reads a double
+        self.lr = torch.tensor(
+            settings.lr, device=device, dtype=torch.float64 if device.type == "cpu" else torch.float32
+        )
+        self.moments = {
+            "exp_avg": torch.zeros_like(self.flat),
+            "exp_avg_sq": torch.zeros_like(self.flat),
+            "step": torch.zeros((), dtype=torch.float32, device=device),
+        }
 
     def parts(self, flat: Tensor) -> list[Tensor]:
-        """The views of a flat tensor that have the parameters' shapes."""
+        """Views of a flat tensor in the parameters' shapes."""
         sizes = [p.numel() for p in self.parameters]
         return [part.view(p.shape) for part, p in zip(flat.split(sizes), self.parameters, strict=True)]
 
     def descend(self, loss: Loss) -> None:
-        """One step of Adam; other players' weights cost no gradient."""
+        """One step of Adam; other players' weights get no gradient."""
         gradients = torch.autograd.grad(loss.total.sum(), self.parameters, retain_graph=loss.reused)
         gradient = distributed.sum_gradients(torch.cat([g.flatten() for g in gradients]))
-        m = self.moments
+        m, s = self.moments, self.settings
         adam(
             [self.flat], [gradient], [m["exp_avg"]], [m["exp_avg_sq"]], [],
-            [m["step"]], fused=True, amsgrad=False, beta1=self.betas[0], beta2=self.betas[1], lr=self.lr,
-            weight_decay=0.0, eps=self.eps, maximize=False,
+            [m["step"]], fused=True, amsgrad=False, beta1=s.betas[0], beta2=s.betas[1], lr=self.lr,
+            weight_decay=0.0, eps=s.eps, maximize=False,
         )  # fmt: skip
 
     def tensors(self) -> dict[str, Tensor]:
