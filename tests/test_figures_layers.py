@@ -125,7 +125,7 @@ def test_a_mode_is_an_eigenvector_of_the_reals(ring, rank):
     assert any(rf"$\lambda_{{{rank}}}=" in title for title in titles)
 
 
-def test_honesty_is_that_of_the_frame(ring):
+def test_trust_is_that_of_the_frame(ring):
     rows, held = data("honesty", [ring]), load_file(ring.snapshot_path(STEPS))
     frame = torch.from_numpy(np.load(frame_path(ring.path, STEPS)))
     for variant, member in (("centroid", 0), ("both", 2)):

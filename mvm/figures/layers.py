@@ -20,7 +20,7 @@ from mvm.figures.drawing import dot, framed, legend, tint, wrapped
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, tex
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
-from mvm.geometry.neighbourhoods import honesty, neighbours
+from mvm.geometry.neighbourhoods import neighbours, preservation_of
 from mvm.geometry.pullback import half_axes, log_volume
 from mvm.geometry.spectrum import modes_shown
 from mvm.look.palette import DIVERGING, FAKE, QUIET, REAL, SEQUENTIAL, VOLUME, descriptor_colour
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "draw_forces",
-    "draw_honesty",
     "draw_metric",
     "draw_modes",
+    "draw_trust",
     "forces_data",
-    "honesty_data",
-    "honesty_latex",
     "metric_data",
     "modes_data",
+    "trust_data",
+    "trust_latex",
 ]
 
 MOST_ARROWS = 128  # in a panel
@@ -331,7 +331,7 @@ def draw_metric(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
     _kinds(figure, dot(REAL), dot(FAKE))
 
 
-# -- modes and honesty -------------------------------------------------------------------------------------------------
+# -- modes and trust ---------------------------------------------------------------------------------------------------
 
 
 def _projected(selection: Selection, figure: str, values: Callable[[tuple, np.ndarray], dict]) -> pd.DataFrame:
@@ -384,20 +384,20 @@ def draw_modes(figure: Figure, table: pd.DataFrame, selection: Selection) -> Non
     _kinds(figure, dot(QUIET), _ring())
 
 
-def honesty_data(selection: Selection) -> pd.DataFrame:
+def trust_data(selection: Selection) -> pd.DataFrame:
     """Trustworthiness and continuity of the UMAP at each point."""
 
     def values(sets: tuple, frame: np.ndarray) -> dict[str, Any]:
         points, shown = torch.cat(sets), torch.from_numpy(frame)
         k = neighbours(len(points))
-        found = honesty(points, shown, k=k)
+        found = preservation_of(points, shown, k=k)
         scores = {"trustworthiness": found.trustworthiness.numpy(), "continuity": found.continuity.numpy()}
         return {"neighbours": k} | scores
 
     return _projected(selection, "honesty", values)
 
 
-def draw_honesty(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+def draw_trust(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
     series = selection.series()
     means = table.groupby("series")["trustworthiness"].mean()
     notes = [f"mean {means[one.title]:.3f}".replace("mean nan", "no number") for one in series]
@@ -410,7 +410,7 @@ def draw_honesty(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
     _kinds(figure, dot(QUIET), _ring())
 
 
-def honesty_latex(table: pd.DataFrame, selection: Selection) -> str:
+def trust_latex(table: pd.DataFrame, selection: Selection) -> str:
     """Means over the points of both clouds."""
     names = ["trustworthiness", "continuity"]
     means = table.groupby("series", sort=False)[names].mean()
