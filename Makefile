@@ -21,7 +21,7 @@ bench: .venv/dev
 	$(BIN)/python -m benchmarks.recipe --changes --steps 20 $(SHORT) --manifolds circle
 	$(BIN)/python -m benchmarks.recipe --triplets --steps 20 $(SHORT) --manifolds circle
 	$(BIN)/python -m benchmarks.recipe --waves --steps 20 $(SHORT) --manifolds circle
-	$(BIN)/python -m benchmarks.recipe --told --steps 20 $(SHORT) --manifolds circle
+	$(BIN)/python -m benchmarks.recipe --supervised --steps 20 $(SHORT) --manifolds circle
 	$(BIN)/python -m benchmarks.toys --steps 50 $(SHORT) --manifolds circle
 	$(BIN)/python -m benchmarks.toys --seconds 0.5 $(SHORT) --manifolds circle
 	$(BIN)/python -m benchmarks.engine --seconds 0.5 --variants 3 --batches 256 --out .bench

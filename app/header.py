@@ -14,6 +14,7 @@ from app.sidebar import NextRun
 from mvm.config import Config
 from mvm.data.images import FACES
 from mvm.data.kinds import KINDS
+from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.palette import title_of
 from mvm.runs.events import describe_lost_members, training_device
 from mvm.runs.run import Run, Status
@@ -179,7 +180,7 @@ def _draw_view_settings(tab: Page, run: Run | None, layers: Callable[[], object]
     help_log = "a logarithmic axis separates small gaps and small eigenvalues"
     st.toggle("Logarithmic curves", True, key=tab.key("log"), help=help_log, **common)
     st.segmented_control(
-        "Spectrum", ["distance", "mds"], default="distance", required=True, key=tab.key("form"), **common,
+        "Spectrum", list(SPECTRUM_FORMS), default="distance", required=True, key=tab.key("form"), **common,
         help="distance: eigenvalues of D / mean D, by magnitude. "
         "mds: eigenvalues of the double-centred −½ J D² J, as shares of variance",
     )  # fmt: skip

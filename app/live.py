@@ -29,7 +29,7 @@ from mvm.methods import METHODS
 from mvm.runs.frames import read_frame
 from mvm.runs.history import History
 from mvm.runs.run import Run, Status
-from mvm.scoring.points import Score
+from mvm.scoring.score import Score
 
 __all__ = [
     "Columns",

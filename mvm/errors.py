@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "Diverged", "RunBusy", "RunError", "Stopped"]
+from collections.abc import Iterable
+
+__all__ = ["ConfigError", "Diverged", "RunBusy", "RunError", "Stopped", "check_known"]
 
 
 class ConfigError(ValueError):
@@ -23,3 +25,10 @@ class Stopped(Exception):
 
 class Diverged(Stopped):
     """It ended because every variant diverged."""
+
+
+def check_known(what: str, name: str, known: Iterable[str]) -> None:
+    """Raise ConfigError with the known names unless `name` is one of them; `what` says what it names."""
+    known = list(known)
+    if name not in known:
+        raise ConfigError(f"{what}: unknown {name!r}; known: {', '.join(known)}")

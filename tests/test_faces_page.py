@@ -32,7 +32,6 @@ from mvm.methods import METHODS
 from mvm.runs.evaluate import load_experiment, load_generator, training_gallery
 from mvm.runs.events import Resumed
 from mvm.runs.run import Run
-from mvm.scoring.images import nearest
 from mvm.training.experiment import view_noise
 from mvm.training.sampling import between
 
@@ -268,7 +267,7 @@ def test_the_gallery_is_the_training_pictures(tiny: Run) -> None:
     assert torch.equal(gallery.images, images)
     near = gallery.nearest(images[5:7], 1)
     assert near.indices[:, 0].tolist() == [5, 6]
-    assert torch.equal(near.indices, nearest(images[5:7], images, 1, gallery._features).indices)
+    assert near.distances.max() < 1e-3
 
 
 def test_a_sheet_shows_no_picture_in_its_neighbour() -> None:

@@ -11,7 +11,7 @@ import pytest
 import streamlit as st
 import torch
 from pages import open_page, words
-from test_lens import begun
+from test_learned_metric import begun
 from torch.testing import assert_close
 
 from app import layers

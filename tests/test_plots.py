@@ -8,6 +8,7 @@ import pytest
 
 from app.charts import clouds, training
 from mvm.geometry.descriptors import DESCRIPTORS
+from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.palette import FAKE, REAL, VARIANTS, title_of, variant_colours
 from mvm.look.scales import arrow_factor, round_number
 
@@ -110,7 +111,7 @@ def test_spectra(form: str) -> None:
     over = drawn(training.spectrum_history(np.arange(6), history, titles=TITLES[:2], step=1, form=form, log=True))
     assert len(over.data) == 20
     np.testing.assert_allclose(over.data[13].y, np.abs(history[:, 1, 3]))
-    assert over.layout.yaxis.title.text == training.SPECTRUM_LABELS[form]
+    assert over.layout.yaxis.title.text == SPECTRUM_FORMS[form].label
 
 
 @pytest.mark.parametrize("log", [True, False])

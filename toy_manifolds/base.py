@@ -88,6 +88,18 @@ class Manifold(BaseModel):
         """
         raise self._lacks("geodesic(u, v)")
 
+    def lifts(self, start: Tensor, end: Tensor) -> Tensor:
+        """All coordinates by which a shortest path from `start` may reach the point `end`, (k,), (k,) -> (c, k).
+
+        A chart that closes up names one point several times: an angle t and t − 2π. By default, `end` alone.
+        """
+        return end[None]
+
+    @property
+    def chart_bounds(self) -> tuple[Tensor, Tensor] | None:
+        """Lower and upper limits (k,) of the coordinates, if a shortest path would otherwise leave the chart."""
+        return None
+
     def _lacks(self, method: str) -> NotImplementedError:
         """What to raise where a class does not define what its kind must."""
         return NotImplementedError(f"{type(self).__name__} must define {method}")
@@ -130,6 +142,13 @@ class Embedded(Manifold):
 
     def geodesic(self, u: Tensor, v: Tensor) -> Tensor:
         return self.manifold.geodesic(u, v)
+
+    def lifts(self, start: Tensor, end: Tensor) -> Tensor:
+        return self.manifold.lifts(start, end)
+
+    @property
+    def chart_bounds(self) -> tuple[Tensor, Tensor] | None:
+        return self.manifold.chart_bounds
 
     def _frame(self, like: Tensor) -> Tensor:
         return orthonormal_frame(self.ambient_dim, self.manifold.ambient_dim, self.seed).to(like)

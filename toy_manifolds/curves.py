@@ -100,6 +100,10 @@ class Curve(Manifold):
         direct = (self.arc_length(u[..., 0]) - self.arc_length(v[..., 0])).abs()
         return torch.minimum(direct, self.length - direct) if self.closed else direct
 
+    def lifts(self, start: Tensor, end: Tensor) -> Tensor:
+        low, high = self.interval
+        return torch.stack([end, _other_way(start, end, high - low)]) if self.closed else end[None]
+
 
 class _Tables(NamedTuple):
     knots: Tensor
@@ -128,6 +132,12 @@ def _interpolate(x: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
     """Piecewise linear y(x) through increasing (xs, ys)."""
     i = torch.searchsorted(xs, x).clamp(1, len(xs) - 1)
     return torch.lerp(ys[i - 1], ys[i], (x - xs[i - 1]) / (xs[i] - xs[i - 1]))
+
+
+def _other_way(start: Tensor, end: Tensor, period: float) -> Tensor:
+    """`end` (k,) with its first coordinate a period nearer to `start` (k,), or beyond it."""
+    turn = math.copysign(period, end[0] - start[0])
+    return torch.cat([end[:1] - turn, end[1:]])
 
 
 def _plane(x: Tensor, y: Tensor) -> Tensor:
@@ -310,6 +320,10 @@ class Arcs(Manifold):
         turn = (u[..., 0] - v[..., 0]).abs()
         turn = torch.where(span < math.tau, turn, torch.minimum(turn % math.tau, -turn % math.tau))
         return torch.where(component == v[..., 1].round().long(), radius * turn, torch.inf)
+
+    def lifts(self, start: Tensor, end: Tensor) -> Tensor:
+        whole = self.arcs[int(end[1])].span >= math.tau
+        return torch.stack([end, _other_way(start, end, math.tau)]) if whole else end[None]
 
     def _table(self, like: Tensor) -> tuple[Tensor, ...]:
         return tuple(

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mvm.geometry.descriptors import DESCRIPTORS
-from mvm.look.palette import FAKE, QUIET, REAL, ROUTES, TERMS, rgba
-from mvm.look.scales import limits
+from mvm.look.palette import FAKE, QUIET, REAL, ROUTES, descriptor_colour, rgba
+from mvm.look.scales import limits, span_of
 
 __all__ = [
     "arrows",
@@ -47,7 +47,7 @@ def data_panels(
         grid: image of a square grid of noise under the generator, `(variants, lines, lines, d)`, or None.
         show_real, show_fake: whether the layer is drawn.
     """
-    span = _span(real)
+    span = span_of(real).tolist()
     panels = []
     for column, title in enumerate(titles):
         layers = []
@@ -68,12 +68,11 @@ def umap_panels(frame: np.ndarray, *, titles: Sequence[str]) -> list[Panel]:
     half = frame.shape[1] // 2
     panels = []
     for column, (title, points) in enumerate(zip(titles, frame, strict=True)):
-        finite = points[np.isfinite(points).all(-1)]
         layers = [
             {"name": "real", "colour": REAL, "points": points[:half], "offset": 0},
             {"name": "fake", "colour": FAKE, "points": points[half:], "offset": half * (1 + column)},
         ]
-        span = _span(finite, margin=0.08) if len(finite) else [[-1.0, 1.0], [-1.0, 1.0]]
+        span = span_of(points, margin=0.08).tolist()
         panels.append({"title": title, "span": span, "ticks": False, "layers": layers})
     return panels
 
@@ -119,7 +118,12 @@ def scale_of(
 
 def arrows(tails: np.ndarray, tips: np.ndarray, *, term: str, faint: bool = False) -> Layer:
     """Arrows of a descriptor's force, tails and tips `(n, d)`; faint where the variant does not match it."""
-    layer = {"name": f"{DESCRIPTORS[term].title} force", "colour": TERMS[term], "arrows": True, "faint": faint}
+    layer = {
+        "name": f"{DESCRIPTORS[term].title} force",
+        "colour": descriptor_colour(term),
+        "arrows": True,
+        "faint": faint,
+    }
     return layer | {"points": np.concatenate([tails, tips], axis=-1)}
 
 
@@ -152,10 +156,3 @@ def _broken_line(lines: np.ndarray) -> np.ndarray:
     """Lines `(m, n, d)` as one path broken by NaN rows, `(m·(n+1), d)`."""
     gap = np.full((len(lines), 1, lines.shape[-1]), np.nan, dtype=np.float32)
     return np.concatenate([lines, gap], axis=1).reshape(-1, lines.shape[-1])
-
-
-def _span(points: np.ndarray, margin: float = 0.35) -> list[list[float]]:
-    """Axis ranges with equal units around points `(n, d)`; the margin leaves room for fakes."""
-    low, high = np.nanmin(points, 0), np.nanmax(points, 0)
-    centre, reach = (low + high) / 2, float((high - low).max()) / 2 * (1 + margin) or 1.0
-    return [[float(c - reach), float(c + reach)] for c in centre]

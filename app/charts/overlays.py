@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from app.charts.axes import RIGHT, Figure, axes_of, nth, subplots, vertical_line
-from mvm.look.palette import FLOORS, QUIET, VARIANTS, rgba, title_of, variant_colours
-from mvm.look.scales import floors_shade
+from mvm.look.palette import QUIET, RATIOS, VARIANTS, rgba, title_of, variant_colours
+from mvm.look.scales import ratio_shade
 from mvm.studies.compare import Curve, Series, in_words
 
 __all__ = ["ablation", "branches", "overlay"]
@@ -97,11 +97,11 @@ def ablation(table: pd.DataFrame) -> Figure:
         "type": "heatmap",
         "x": columns,
         "y": rows,
-        "z": floors_shade(np.array(medians, dtype=float)).tolist(),
+        "z": ratio_shade(np.array(medians, dtype=float)).tolist(),
         "text": texts,
         "texttemplate": "%{text}",
         "textfont": {"color": "#1F2933"},
-        "colorscale": FLOORS,
+        "colorscale": RATIOS,
         "zmin": 0,
         "zmax": 1,
         "showscale": False,

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from app.charts.axes import RIGHT, Figure, axes_of, nth, subplots, vertical_line
+from mvm.geometry.descriptors import GAPS
+from mvm.geometry.spectrum import SPECTRUM_FORMS
+from mvm.look.bands import quantiles
 from mvm.look.palette import QUIET, REAL, VARIANTS, rgba
-from mvm.studies.compare import GAP_LABELS
+from mvm.studies.compare import GAPS
 
-__all__ = ["SPECTRUM_LABELS", "factor_coverage", "gap_curves", "spectrum_history", "spectrum_now"]
-
-SPECTRUM_LABELS = {"distance": "|eigenvalue| of D / mean D", "mds": "share of variance (MDS)"}
+__all__ = ["factor_coverage", "gap_curves", "spectrum_history", "spectrum_now"]
 
 
 def spectrum_now(
@@ -32,7 +33,7 @@ def spectrum_now(
     for column in range(len(titles)):
         layout[nth("xaxis", column)] |= {"title": {"text": "rank"}, "dtick": 1}
         layout[nth("yaxis", column)] |= {"rangemode": "tozero"}
-    layout["yaxis"] |= {"title": {"text": SPECTRUM_LABELS[form]}}
+    layout["yaxis"] |= {"title": {"text": SPECTRUM_FORMS[form].label}}
     return {"data": _legend_once(traces), "layout": layout}
 
 
@@ -55,7 +56,7 @@ def spectrum_history(
     for column in range(len(titles)):
         layout[nth("xaxis", column)] |= _step_axis(steps)
         layout[nth("yaxis", column)] |= {"type": "log"} if log else {"rangemode": "tozero"}
-    layout["yaxis"] |= {"title": {"text": SPECTRUM_LABELS[form]}}
+    layout["yaxis"] |= {"title": {"text": SPECTRUM_FORMS[form].label}}
     return {"data": traces, "layout": layout}
 
 
@@ -70,12 +71,12 @@ def gap_curves(
 ) -> Figure:
     """d_c, d_g and d_H `{name: (steps, variants, seeds)}` over training: the median and the range over seeds."""
     traces = []
-    for column, name in enumerate(GAP_LABELS):
+    for column, name in enumerate(GAPS):
         values = gaps[name]
         if log:
             values = np.where(values > 0, values, np.nan)
         for variant, title in enumerate(titles):
-            low, middle, high = _over_seeds(values[:, variant])
+            low, middle, high = quantiles(values[:, variant].T, (0, 0.5, 1))
             if values.shape[-1] > 1:
                 traces.append(_band(steps, low, high, f"{title} seeds", colours[variant]) | axes_of(column))
             traces.append(
@@ -83,8 +84,8 @@ def gap_curves(
                 | {"line": {"color": colours[variant], "width": 1.8}, "legendgroup": title, "showlegend": column == 0}
                 | axes_of(column)
             )
-    layout = _row(list(GAP_LABELS.values()), step=step, cursor=True)
-    for column in range(len(GAP_LABELS)):
+    layout = _row([f"{symbol}  {gap.label}" for symbol, gap in GAPS.items()], step=step, cursor=True)
+    for column in range(len(GAPS)):
         layout[nth("xaxis", column)] |= _step_axis(steps)
         layout[nth("yaxis", column)] |= {"type": "log", "exponentformat": "power"} if log else {"rangemode": "tozero"}
     layout["legend"] |= {"y": -0.28, "x": 0.5, "xanchor": "center", "yanchor": "top"}
@@ -181,16 +182,3 @@ def _legend_once(traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
         trace.setdefault("legendgroup", trace["name"])
         seen |= {trace["name"]} if trace["showlegend"] else set()
     return traces
-
-
-def _over_seeds(values: np.ndarray) -> np.ndarray:
-    """Minimum, median and maximum `(3, rows)` of the finite values `(rows, seeds)`; NaN where there are none.
-
-    NumPy's NaN-aware quantiles work row by row, 100 times as slowly.
-    """
-    ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=-1)  # NaN last
-    count = np.isfinite(ordered).sum(-1)
-    rows = np.arange(len(ordered))
-    last = np.maximum(count - 1, 0)
-    median = (ordered[rows, last // 2] + ordered[rows, (last + 1) // 2]) / 2
-    return np.stack([ordered[:, 0], median, ordered[rows, last]])

@@ -14,7 +14,7 @@ from app.layers.panels import Layered, Panels
 from app.layers.scene import Scene
 from mvm.geometry.pullback import ellipses, log_volume
 from mvm.look.palette import SEQUENTIAL, VOLUME
-from mvm.studies.learned_metric import FILL, Lens, Local, field_on, on_manifold, step_length
+from mvm.studies.learned_metric import FILL, LearnedMetric, LocalMetric, field_on, on_manifold, step_length
 
 __all__ = ["add_ellipses"]
 
@@ -87,19 +87,19 @@ def add_ellipses(panels: Panels, choice: Choice, scene: Scene) -> Layered:
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _on_plane(key: tuple, span: tuple[tuple[float, float], ...], _metric: Lens) -> _Sample:
+def _on_plane(key: tuple, span: tuple[tuple[float, float], ...], _metric: LearnedMetric) -> _Sample:
     found = field_on(_metric, span)
     return _sample(found.local, found.spacing, found.volume.float().numpy())
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _on_manifold(key: tuple, _metric: Lens, _places: np.ndarray) -> _Sample:
+def _on_manifold(key: tuple, _metric: LearnedMetric, _places: np.ndarray) -> _Sample:
     found = on_manifold(_metric, torch.from_numpy(_places))
     nearest = torch.cdist(found.centres, found.centres).fill_diagonal_(torch.inf).amin(1)
     return _sample(found, float(nearest.median()))
 
 
-def _sample(found: Local, spacing: float, volume: np.ndarray | None = None) -> _Sample:
+def _sample(found: LocalMetric, spacing: float, volume: np.ndarray | None = None) -> _Sample:
     small = log_volume(found.metric).float().numpy()
     centres, bases = found.centres.float().numpy(), found.bases.float().numpy()
     length = step_length(found, spacing)

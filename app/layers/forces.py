@@ -14,7 +14,7 @@ from app.layers.panels import Layered, Panels, add_layers
 from app.layers.scene import PanelMetric, Scene
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.look.scales import arrow_factor
-from mvm.studies.learned_metric import Lens, moves
+from mvm.studies.learned_metric import LearnedMetric, moves
 
 __all__ = ["add_forces"]
 
@@ -53,7 +53,7 @@ def _arrows(scene: Scene, metric: PanelMetric, member: int, terms: Sequence[str]
 
 @st.cache_data(max_entries=128, show_spinner=False)
 def _moves(
-    key: tuple, terms: tuple[str, ...], _metric: Lens, _real: np.ndarray, _fake: np.ndarray
+    key: tuple, terms: tuple[str, ...], _metric: LearnedMetric, _real: np.ndarray, _fake: np.ndarray
 ) -> dict[str, np.ndarray]:
     found = moves(_metric, torch.from_numpy(_real), torch.from_numpy(_fake), terms) if terms else {}
     return {term: move.numpy() for term, move in found.items()}

@@ -13,7 +13,7 @@ from app.charts import clouds
 from app.layers.choice import Choice
 from app.layers.panels import Layered, Panels, add_layers
 from app.layers.scene import Scene
-from mvm.studies.learned_metric import Lens, Route, routes, true_route
+from mvm.studies.learned_metric import LearnedMetric, Route, routes, true_route
 
 __all__ = ["add_geodesics"]
 
@@ -34,7 +34,8 @@ def add_geodesics(panels: Panels, choice: Choice, scene: Scene) -> Layered:
         drawn = [clouds.route(paths[kind], kind) for kind in on_top]
         clickable = [layer | ({"offset": 0} if layer["name"] == "real" else {}) for layer in panel["layers"]]
         layered.append(add_layers(panel | {"layers": clickable}, *drawn, clouds.ends(ends)))
-        seen = " / ".join(f"{route.seen:.3g}" for route in found.values() if route.seen is not None)
+        measured = [route.metric_length for route in found.values() if route.metric_length is not None]
+        seen = " / ".join(f"{length:.3g}" for length in measured)
         lengths.append(f"{panel['title']} {seen}")
     kinds = "geodesic / straight line" + (" / true geodesic" if true is not None and true.path is not None else "")
     note = f"From real {start} (A) to real {end} (B), lengths under the metric, {kinds}: {'; '.join(lengths)}."
@@ -49,7 +50,7 @@ def add_geodesics(panels: Panels, choice: Choice, scene: Scene) -> Layered:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _routes(key: tuple, ends: bytes, span: tuple, _metric: Lens, _true: Route | None) -> dict[str, Route]:
+def _routes(key: tuple, ends: bytes, span: tuple, _metric: LearnedMetric, _true: Route | None) -> dict[str, Route]:
     start, end = _points(ends)
     low, high = torch.tensor(span).T
     return routes(_metric, start, end, bounds=(torch.minimum(low, start), torch.maximum(high, start)), true=_true)

@@ -12,7 +12,7 @@ import torch
 from app.layers.panels import Axes
 from mvm.data.points import PointData
 from mvm.runs.run import Run
-from mvm.studies.learned_metric import Lens, checkpoint_at, metric_at, units_of
+from mvm.studies.learned_metric import LearnedMetric, checkpoint_at, metric_at, units_of
 
 __all__ = ["PanelMetric", "Scene", "metrics_at"]
 
@@ -26,7 +26,7 @@ class PanelMetric:
         key: checkpoint file, its time and the member: what tells this metric from others in a cache.
     """
 
-    metric: Lens
+    metric: LearnedMetric
     key: tuple
 
     @torch.no_grad()
@@ -72,7 +72,7 @@ def metrics_at(run: Run, members: Sequence[int], step: int) -> list[PanelMetric]
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _metric(key: tuple, _run: Run, _step: int) -> Lens:
+def _metric(key: tuple, _run: Run, _step: int) -> LearnedMetric:
     torch.set_num_threads(1)
     return metric_at(_run, key[-1], _step, units=_units((str(_run.path), _run.identity), _run))
 

@@ -18,7 +18,7 @@ from mvm.errors import ConfigError, RunError
 from mvm.figures import FIGURES, Definition, Selection, drawn, figure_of
 from mvm.figures.export import DPI, FORMATS, Bundle, bundle, csv_of, encoded
 from mvm.figures.venues import VENUES, venue_of
-from mvm.geometry.spectrum import MOST_RANKS
+from mvm.geometry.spectrum import MOST_RANKS, SPECTRUM_FORMS
 from mvm.jobs.umap_worker import Projector
 from mvm.runs.frames import read_frame
 from mvm.runs.layout import CHECKPOINT, CONFIG, ORIGIN, REALS, RECORDS, SCORES, frame_path
@@ -31,7 +31,7 @@ __all__ = ["figures_page"]
 INCH = 104  # pixels of the preview per inch
 ABANDONED_AFTER = 15.0  # seconds without a page that watches a bundle
 PROJECTION_SECONDS = 120.0  # most time to wait for UMAP frames
-FORMS = {"distance": "distance matrix", "mds": "classical MDS"}
+FORMS = {name: form.title for name, form in SPECTRUM_FORMS.items()}
 WIDTHS = ("column", "page")
 MAIN_SCORE = "the main score"
 FIRST_SEED = "the first"

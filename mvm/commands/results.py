@@ -6,11 +6,11 @@ import argparse
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 from mvm.commands.flags import Commands, seeded
+from mvm.commands.progress import progress_bar
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError
 from mvm.files import write_array
@@ -45,12 +45,9 @@ def add(command: Commands) -> None:
     sample.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
     export = command("export", export_command, "figures for a paper, with their numbers and recipes", run=False)
     export.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
-    figures = (
-        "spectrum (Fig. 5), samples (Fig. 6), distances (Fig. 7), batch (Table 2), eigenvalues, scores, loss, forces, "
-        "metric, modes, honesty, sheet, nearest, walk, factors, curves, ablation, branches or all (default)"
-    )
-    export.add_argument("--figure", nargs="+", default=["all"], metavar="NAME", help=figures)
-    export.add_argument("--venue", default="neurips", help="neurips, icml, iclr, cvpr, eccv or tmlr (default neurips)")
+    figures, venues = _offered() if command.arguments[:1] == ["export"] else ("", "")
+    export.add_argument("--figure", nargs="+", default=["all"], metavar="NAME", help=f"{figures} or all (default)")
+    export.add_argument("--venue", default="neurips", help=f"{venues} (default neurips)")
     export.add_argument("--wide", action="store_true", help="across both columns, where the venue has two")
     export.add_argument("--format", nargs="+", metavar="pdf|svg|png", help="one or more (default pdf)")
     export.add_argument("--dpi", type=int, default=300, help="of PNG, and of points in PDF and SVG (default 300)")
@@ -70,6 +67,14 @@ def add(command: Commands) -> None:
     claims.add_argument("--quick", action="store_true", help="a short form, to see it work; its verdicts mean nothing")
     claims.add_argument("--processes", type=int, help="trainings at once (default: the CPU cores)")
     claims.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _offered() -> tuple[str, str]:
+    """Names of figures, each with its source, and names of venues; their modules take a second to import."""
+    from mvm.figures import FIGURES
+    from mvm.figures.venues import VENUES
+
+    return ", ".join(f"{name} ({figure.source})" for name, figure in FIGURES.items()), ", ".join(VENUES)
 
 
 def score_command(options: argparse.Namespace) -> None:
@@ -147,20 +152,10 @@ def sample_command(options: argparse.Namespace) -> None:
 
 def export_command(options: argparse.Namespace) -> None:
     """Write figures with their numbers and recipes, and list what could not be made."""
-    from tqdm import tqdm
-
     from mvm.figures.export import export
 
     runs = [Run.named(name) for name in options.runs]
-    shape = "{desc:10}{bar}| {n_fmt}/{total_fmt}, {elapsed} passed"
-    with tqdm(bar_format=shape, disable=None if sys.stderr.isatty() else True) as bar:
-
-        def show(done: int, total: int, what: str) -> None:
-            bar.total = total
-            bar.set_description_str(what, refresh=False)
-            bar.update(done - bar.n)
-            bar.refresh()
-
+    with progress_bar(layout="{desc:10}{bar}| {n_fmt}/{total_fmt}, {elapsed} passed") as show:
         made = export(
             options.figure, runs, out=options.out, venue=options.venue, wide=options.wide, formats=options.format,
             dpi=options.dpi, step=options.step, seed=options.seed, form=options.form,
@@ -178,17 +173,10 @@ def export_command(options: argparse.Namespace) -> None:
 
 def mlflow_command(options: argparse.Namespace) -> None:
     """Write runs into MLflow, and say which were there already."""
-    from tqdm import tqdm
-
     from mvm.runs.mlflow import export
 
     runs = [Run.named(name) for name in options.runs]
-    with tqdm(unit="network", disable=None if sys.stderr.isatty() else True) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with progress_bar("network") as show:
         exported = export(runs, uri=options.uri, experiment=options.experiment, on_progress=show)
     for name, made in exported.made.items():
         known = exported.known[name]
@@ -198,8 +186,6 @@ def mlflow_command(options: argparse.Namespace) -> None:
 
 def claims_command(options: argparse.Namespace) -> None:
     """Train what the claims still lack, and print every verdict with its numbers."""
-    from tqdm import tqdm
-
     from mvm.studies.claims import CLAIMS, RULE, Plan, findings, to_json, train
 
     processes = options.processes if options.processes is not None else os.cpu_count() or 1
@@ -207,9 +193,8 @@ def claims_command(options: argparse.Namespace) -> None:
         raise ConfigError(f"--processes: at least 1, got {processes}")
     plan = Plan.quick() if options.quick else Plan()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its trainings end with it
-    shape = "{l_bar}{bar}| {elapsed} passed, {remaining} left"
-    with tqdm(total=100, bar_format=shape, disable=None if sys.stderr.isatty() else True) as bar:
-        train(plan, processes=processes, on_progress=lambda share: bar.update(100 * share - bar.n))
+    with progress_bar(layout="{l_bar}{bar}| {elapsed} passed, {remaining} left") as show:
+        train(plan, processes=processes, on_progress=lambda share: show(100 * share, 100))
     found = findings(plan)
     if options.json:
         print(to_json(found, plan, f"{processes} CPU processes, one thread each"))

@@ -13,6 +13,7 @@ from typing import Any
 
 from mvm import distributed
 from mvm.commands.flags import Commands, add_fields, asked_defaults, given_fields, manifolds_told, nested
+from mvm.commands.progress import progress_bar
 from mvm.config import OF_DATA, Config
 from mvm.data.kinds import KINDS
 from mvm.devices import use_gpu
@@ -181,16 +182,14 @@ def train_here(run: Run, *, queue: bool = False) -> None:
 
 
 def _train(run: Run) -> None:
-    from tqdm import tqdm
-
     from mvm.runs.recorder import train
 
     count = len(run.config.members)
     print(f"{run.name}: {count} network{'s' * (count > 1)} on {run.config.data}, in {run.path}")
-    with tqdm(total=run.config.steps, unit="step", disable=None if sys.stderr.isatty() else True) as bar:
+    with progress_bar("step") as show:
         try:
             for step in train(run):
-                bar.update(step.number - bar.n)
+                show(step.number, run.config.steps)
         except Diverged:
             raise
         except Stopped as reason:

@@ -11,11 +11,12 @@ from mvm.errors import RunError
 from mvm.figures.drawing import legend, log_axis, panels_of, ribbon, ribbon_over, step_axis, wrapped
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, seeds_said, signs, tex, three
-from mvm.look.palette import FLOORS, QUIET, VARIANTS, title_of, variant_colours
-from mvm.look.scales import floors_shade
+from mvm.look.bands import QUARTILES
+from mvm.look.palette import QUIET, RATIOS, VARIANTS, title_of, variant_colours
+from mvm.look.scales import ratio_shade
 from mvm.runs.fork import PARTED, Branches, origin
 from mvm.runs.run import Run
-from mvm.studies.compare import AXES, QUARTILES, curves, main_score, matrix, quantities
+from mvm.studies.compare import AXES, curves, main_score, matrix, quantities
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,9 +131,9 @@ def draw_ablation(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
     height = max(0.42 if ranged else 0.27, 0.13 * deep + 0.1)
     figure.set_figheight(len(rows) * height + 0.16 * (max(head.count("\n") for head in heads) + 1) + 0.08)
     axes = figure.subplots()
-    shades = LinearSegmentedColormap.from_list("over floor", FLOORS)
+    shades = LinearSegmentedColormap.from_list("ratio", RATIOS)
     over = table.pivot(index="what", columns="data", values="median").reindex(index=rows, columns=columns)
-    shade = np.ma.masked_invalid(floors_shade(over.to_numpy()))
+    shade = np.ma.masked_invalid(ratio_shade(over.to_numpy()))
     axes.pcolormesh(shade, cmap=shades, vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
     for _, cell in table.iterrows():
         x, y = columns.index(cell["data"]) + 0.5, rows.index(cell["what"]) + 0.5

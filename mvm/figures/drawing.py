@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mvm.studies.compare import QUARTILES
+from mvm.look.bands import QUARTILES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mvm.data.kinds import KINDS
-from mvm.errors import ConfigError, RunError
+from mvm.errors import ConfigError, RunError, check_known
 from mvm.figures import FIGURES, NoFigure, Selection, drawn, figure_of
 from mvm.figures.venues import FONTS, Venue, styled, venue_of
 from mvm.files import write_atomic
@@ -100,8 +100,7 @@ def encoded(figure: Figure, kind: str, *, venue: str, dpi: int = 300, title: str
 def _check(venue: str, formats: Sequence[str], dpi: int) -> None:
     venue_of(venue)
     for kind in formats:
-        if kind not in FORMATS:
-            raise ConfigError(f"format: unknown {kind!r}; known: {', '.join(FORMATS)}")
+        check_known("format", kind, FORMATS)
     if not DPI[0] <= dpi <= DPI[1]:
         raise ConfigError(f"dpi: from {DPI[0]} to {DPI[1]}, got {dpi}")
 
@@ -189,9 +188,9 @@ def bundle(
     """
     formats = tuple(dict.fromkeys(formats or ("pdf",)))
     _check(venue, formats, dpi)
-    names = list(FIGURES) if "all" in names else list(dict.fromkeys(names))
     for name in names:
-        figure_of(name)
+        check_known("figure", name, [*FIGURES, "all"])
+    names = list(FIGURES) if "all" in names else list(dict.fromkeys(names))
     selection = Selection.of(runs, **options)
     made = Bundle()
     look = {"venue": venue, "wide": wide, "formats": list(formats), "dpi": dpi}

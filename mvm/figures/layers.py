@@ -15,19 +15,19 @@ import pandas as pd
 import torch
 
 from mvm.errors import ConfigError, RunError
-from mvm.figures.clouds import MARGIN, NARROWEST_CLOUD, draw_points, flat, look_at, span_of
+from mvm.figures.clouds import NARROWEST_CLOUD, clouds_table, columns_of, draw_points, flat, kinds_of, look_at
 from mvm.figures.drawing import dot, framed, legend, tint, wrapped
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, tex
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
-from mvm.geometry.neighbourhoods import honesty, neighbours
+from mvm.geometry.neighbourhoods import neighbours, preservation_of
 from mvm.geometry.pullback import half_axes, log_volume
 from mvm.geometry.spectrum import modes_shown
-from mvm.look.palette import DIVERGING, FAKE, QUIET, REAL, SEQUENTIAL, TERMS, VOLUME
-from mvm.look.scales import arrow_factor, limits
+from mvm.look.palette import DIVERGING, FAKE, QUIET, REAL, SEQUENTIAL, VOLUME, descriptor_colour
+from mvm.look.scales import MARGIN, arrow_factor, limits, span_of
 from mvm.methods import METHODS
 from mvm.studies.compare import Series
-from mvm.studies.learned_metric import FIELD, FILL, Lens, cells, field_on, metric_at, moves, step_length
+from mvm.studies.learned_metric import FIELD, FILL, LearnedMetric, cells, field_on, metric_at, moves, step_length
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "draw_forces",
-    "draw_honesty",
     "draw_metric",
     "draw_modes",
+    "draw_trust",
     "forces_data",
-    "honesty_data",
-    "honesty_latex",
     "metric_data",
     "modes_data",
+    "trust_data",
+    "trust_latex",
 ]
 
 MOST_ARROWS = 128  # in a panel
@@ -61,7 +61,7 @@ def _points_only(selection: Selection, figure: str) -> None:
             raise NoFigure(f"{figure}: {run.name} is on pictures; give a run on points")
 
 
-def _lens(selection: Selection, place: int, member: int, figure: str) -> Lens:
+def _learned_metric(selection: Selection, place: int, member: int, figure: str) -> LearnedMetric:
     """The metric of a member, or one line why there is none."""
     run = selection.runs[place]
     try:
@@ -79,24 +79,11 @@ def _embeddings(selection: Selection, place: int, member: int, half: int, figure
     return snapshot["real_embedding"][member], snapshot["fake_embedding"][member]
 
 
-def _axes_of(points: np.ndarray, name: str) -> dict[str, np.ndarray]:
-    """Columns name1, name2, ... of points in up to three dimensions; there is no room for more."""
-    return {f"{name}{axis + 1}": points[:, axis] for axis in range(points.shape[1]) if points.shape[1] <= 3}
-
-
-def _clouds(real: np.ndarray, fake: np.ndarray) -> pd.DataFrame:
-    """Both clouds, themselves and as a flat page shows them."""
-    own = np.concatenate([real, fake])
-    plane = flat(own, real)
-    kinds = {"kind": ["real"] * len(real) + ["fake"] * len(fake), "point": [*range(len(real)), *range(len(fake))]}
-    return pd.DataFrame(kinds | _axes_of(own, "x") | _axes_of(plane, "plane"))
-
-
 def _seen_through(
-    selection: Selection, series: Series, place: int, member: int, lens: Lens, rows: Sequence[pd.DataFrame]
+    selection: Selection, series: Series, place: int, member: int, metric: LearnedMetric, rows: Sequence[pd.DataFrame]
 ) -> pd.DataFrame:
     """Rows of several kinds as those of one member, with its step and that of its metric."""
-    about = {"step": selection.steps[place], "metric_step": lens.step}
+    about = {"step": selection.steps[place], "metric_step": metric.step}
     return rows_of(selection, series, place, member, about | dict(pd.concat(rows, ignore_index=True)))
 
 
@@ -211,18 +198,18 @@ def forces_data(selection: Selection) -> pd.DataFrame:
         if not METHODS[run.config.method].matches_descriptors:
             title = METHODS[run.config.method].title
             raise NoFigure(f"forces: {run.name} is of {title}, which matches no descriptors; give a run that does")
-        snapshot, lens = selection.snapshot(place), _lens(selection, place, member, "forces")
+        snapshot, metric = selection.snapshot(place), _learned_metric(selection, place, member, "forces")
         real, fake = snapshot["real"], snapshot["fake"][member]
         terms = descriptors_of(run.config.members[member][0])
-        found = moves(lens, torch.from_numpy(real), torch.from_numpy(fake), terms)
-        rows = [_clouds(real, fake)]
+        found = moves(metric, torch.from_numpy(real), torch.from_numpy(fake), terms)
+        rows = [clouds_table(real, fake)]
         for term, move in found.items():
             at, force = fake[:MOST_ARROWS], move[:MOST_ARROWS].numpy()
             start = flat(at, real)
             columns = {"kind": "force", "point": np.arange(len(at)), "term": term}
-            columns |= _axes_of(at, "x") | _axes_of(start, "plane")
-            rows.append(pd.DataFrame(columns | _axes_of(force, "d") | _axes_of(_turned(force, real), "dplane")))
-        parts.append(_seen_through(selection, series, place, member, lens, rows))
+            columns |= columns_of(at, "x") | columns_of(start, "plane")
+            rows.append(pd.DataFrame(columns | columns_of(force, "d") | columns_of(_turned(force, real), "dplane")))
+        parts.append(_seen_through(selection, series, place, member, metric, rows))
     table = pd.concat(parts, ignore_index=True)
     reals = [_split(part, ["plane1", "plane2"])[0] for _, part in table.groupby("series")]
     span = max((span_of(real, MARGIN) for real in reals), key=lambda span: np.diff(span).max())
@@ -254,14 +241,14 @@ def draw_forces(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
             start, step = start[any_at_all], step[any_at_all] * arrows["factor"].iloc[0]
             style = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "inches", "width": 0.007}
             head = {"headwidth": 4.5, "headlength": 5, "headaxislength": 4.5, "linewidth": 0, "zorder": 2.5}
-            axes.quiver(*start.T, *step.T, color=TERMS[term], **style, **head)
+            axes.quiver(*start.T, *step.T, color=descriptor_colour(term), **style, **head)
         axes.set_xlabel(_said(part))
     handles, labels = [dot(REAL), dot(FAKE)], ["real", "generated"]
     for term in DESCRIPTORS:
         factors = table.loc[table["term"] == term, "factor"]
         if len(factors):
             arrow = {"marker": r"$\rightarrow$", "markersize": 8, "markeredgewidth": 0, "linestyle": "none"}
-            handles.append(Line2D([], [], color=TERMS[term], **arrow))
+            handles.append(Line2D([], [], color=descriptor_colour(term), **arrow))
             labels.append(f"{DESCRIPTORS[term].title} × {_factor(factors.iloc[0])}")
     legend(figure, handles, labels)
 
@@ -289,25 +276,25 @@ def metric_data(selection: Selection) -> pd.DataFrame:
         if real.shape[1] != 2:
             dims = f"{run.name}'s points have {real.shape[1]} dimensions"
             raise NoFigure(f"metric: {dims}; on paper the metric is drawn in 2 only")
-        lens, span = _lens(selection, place, member, "metric"), span_of(real, MARGIN)
-        found = field_on(lens, span.tolist())
+        metric, span = _learned_metric(selection, place, member, "metric"), span_of(real, MARGIN)
+        found = field_on(metric, span.tolist())
         length = step_length(found.local, found.spacing)
         halves = half_axes(found.local.metric, scale=length, longest=FILL * found.spacing).numpy()
         middles, centres = cells(span.tolist(), FIELD).numpy(), found.local.centres.numpy()
         volume = {"log_volume": found.volume.flatten().numpy()}
         small = {"log_volume": log_volume(found.local.metric).numpy(), "step_length": length}
         rows = [
-            _clouds(real, fake).drop(columns=["plane1", "plane2"]),
-            pd.DataFrame({"kind": "field", "point": np.arange(len(middles))} | _axes_of(middles, "x") | volume),
+            clouds_table(real, fake).drop(columns=["plane1", "plane2"]),
+            pd.DataFrame({"kind": "field", "point": np.arange(len(middles))} | columns_of(middles, "x") | volume),
             pd.DataFrame(
                 {"kind": "ellipse", "point": np.arange(len(centres))}
-                | _axes_of(centres, "x")
-                | _axes_of(halves[:, 0], "a")
-                | _axes_of(halves[:, 1], "b")
+                | columns_of(centres, "x")
+                | columns_of(halves[:, 0], "a")
+                | columns_of(halves[:, 1], "b")
                 | small
             ),
         ]
-        parts.append(_seen_through(selection, series, place, member, lens, rows))
+        parts.append(_seen_through(selection, series, place, member, metric, rows))
     table = pd.concat(parts, ignore_index=True)
     if not np.isfinite(table["log_volume"]).any():
         raise NoFigure("metric: the embedding is the same all over, or no number: there is nothing to draw")
@@ -344,7 +331,7 @@ def draw_metric(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
     _kinds(figure, dot(REAL), dot(FAKE))
 
 
-# -- modes and honesty -------------------------------------------------------------------------------------------------
+# -- modes and trust ---------------------------------------------------------------------------------------------------
 
 
 def _projected(selection: Selection, figure: str, values: Callable[[tuple, np.ndarray], dict]) -> pd.DataFrame:
@@ -354,10 +341,10 @@ def _projected(selection: Selection, figure: str, values: Callable[[tuple, np.nd
         frame = selection.frame(place, figure)[member]
         half = len(frame) // 2
         sets = _embeddings(selection, place, member, half, figure)
-        grid: dict[str, Any] = {"kind": ["real"] * half + ["fake"] * half, "point": [*range(half), *range(half)]}
+        grid: dict[str, Any] = kinds_of(half, half)
         if figure == "modes" and selection.runs[place].config.kind != "images":
             snapshot = selection.snapshot(place)
-            grid |= dict(_clouds(snapshot["real"][:half], snapshot["fake"][member, :half]))
+            grid |= dict(clouds_table(snapshot["real"][:half], snapshot["fake"][member, :half]))
         grid |= {"umap1": frame[:, 0], "umap2": frame[:, 1]}
         grid |= values(tuple(torch.from_numpy(of) for of in sets), frame)
         parts.append(rows_of(selection, series, place, member, {"step": selection.steps[place]} | grid))
@@ -397,20 +384,20 @@ def draw_modes(figure: Figure, table: pd.DataFrame, selection: Selection) -> Non
     _kinds(figure, dot(QUIET), _ring())
 
 
-def honesty_data(selection: Selection) -> pd.DataFrame:
+def trust_data(selection: Selection) -> pd.DataFrame:
     """Trustworthiness and continuity of the UMAP at each point."""
 
     def values(sets: tuple, frame: np.ndarray) -> dict[str, Any]:
         points, shown = torch.cat(sets), torch.from_numpy(frame)
         k = neighbours(len(points))
-        found = honesty(points, shown, k=k)
+        found = preservation_of(points, shown, k=k)
         scores = {"trustworthiness": found.trustworthiness.numpy(), "continuity": found.continuity.numpy()}
         return {"neighbours": k} | scores
 
     return _projected(selection, "honesty", values)
 
 
-def draw_honesty(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+def draw_trust(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
     series = selection.series()
     means = table.groupby("series")["trustworthiness"].mean()
     notes = [f"mean {means[one.title]:.3f}".replace("mean nan", "no number") for one in series]
@@ -423,7 +410,7 @@ def draw_honesty(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
     _kinds(figure, dot(QUIET), _ring())
 
 
-def honesty_latex(table: pd.DataFrame, selection: Selection) -> str:
+def trust_latex(table: pd.DataFrame, selection: Selection) -> str:
     """Means over the points of both clouds."""
     names = ["trustworthiness", "continuity"]
     means = table.groupby("series", sort=False)[names].mean()

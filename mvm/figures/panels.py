@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from mvm.figures.drawing import legend, log_axis, panels_of, ribbon_over, step_axis
-from mvm.figures.paper import FAINT, SPECTRUM_LABELS, SPECTRUM_NAMES
+from mvm.figures.paper import FAINT
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, signs, tex, three
+from mvm.geometry.spectrum import SPECTRUM_FORMS
+from mvm.look.bands import QUARTILES
 from mvm.look.palette import QUIET, REAL
 from mvm.scoring.images import FACTOR_SCORES, describe
-from mvm.scoring.points import SCORES
-from mvm.studies.compare import QUARTILES, label_of
+from mvm.studies.compare import label_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +39,6 @@ __all__ = [
 ]
 
 LOSSES = {"generator_loss": "generator", "metric_loss": "metric"}
-NO_RATIO = ("mmd", "kid", "distance_mean", "distance_p99", "memorised")  # their floors are about zero
 BETTER = {"lower": r"$\downarrow$", "higher": r"$\uparrow$", "floor": r"$\to 1$"}
 MEAN = "mean of all"
 MOST_WITH_QUARTILES = 3  # series that a table across the page has room for
@@ -97,7 +97,7 @@ def draw_eigenvalues(figure: Figure, table: pd.DataFrame, selection: Selection) 
             axes.set_xlabel("rank")
     for axes in panels:
         log_axis(axes)
-    figure.supylabel(SPECTRUM_LABELS[selection.form], fontsize=panels[0].yaxis.label.get_size())
+    figure.supylabel(signs(SPECTRUM_FORMS[selection.form].label), fontsize=panels[0].yaxis.label.get_size())
     now = Line2D([], [], color="black", **style)
     legend(figure, [panels[0].get_lines()[0], now], ["before training", f"at step {table['step'].max()}"])
 
@@ -112,8 +112,8 @@ def eigenvalues_latex(table: pd.DataFrame, selection: Selection) -> str:
             name = tex(title) if column == "before" else ""
             rows.append([name, column, *(digits(middle.loc[rank, column]) for rank in ranks)])
     caption = (
-        f"Leading eigenvalues of the real embeddings ({SPECTRUM_NAMES[selection.form]}) before training and at step "
-        f"{table['step'].max()}. {over(table, quartiles=False)}"
+        f"Leading eigenvalues of the real embeddings ({SPECTRUM_FORMS[selection.form].title}) before training and at "
+        f"step {table['step'].max()}. {over(table, quartiles=False)}"
     )
     head = ["matched", "", *(rf"$\lambda_{{{rank}}}$" for rank in ranks)]
     return latex_table("ll" + "r" * len(ranks), [head], rows, caption=caption, label="eigenvalues")
@@ -141,8 +141,8 @@ def scores_data(selection: Selection) -> pd.DataFrame:
 
 
 def _has_ratio(table: pd.DataFrame) -> pd.Series:
-    """Whether a score's floor is far enough from zero to divide by it."""
-    return ~table["score"].str.rpartition(".")[2].isin(NO_RATIO)
+    """Whether a score's baseline is far enough from zero to divide by it."""
+    return ~table["score"].map(lambda key: describe(key).about_zero)
 
 
 def _scored(selection: Selection, figure: str) -> list[Scores]:
@@ -177,8 +177,7 @@ def draw_scores(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
 
 
 def _label(key: str) -> str:
-    known = SCORES.get(key) or describe(key)
-    return f"{signs(label_of(key))} {BETTER[known.direction]}"
+    return f"{signs(label_of(key))} {BETTER[describe(key).direction]}"
 
 
 def scores_latex(table: pd.DataFrame, selection: Selection) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mvm.errors import ConfigError
+from mvm.errors import check_known
 
 __all__ = ["FONTS", "VENUES", "Venue", "styled", "venue_of"]
 
@@ -105,8 +105,7 @@ def venue_of(name: str) -> Venue:
     Raises:
         ConfigError: it is unknown.
     """
-    if name not in VENUES:
-        raise ConfigError(f"venue: unknown {name!r}; known: {', '.join(VENUES)}")
+    check_known("venue", name, VENUES)
     return VENUES[name]
 
 

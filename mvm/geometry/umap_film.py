@@ -139,14 +139,13 @@ def _umap_class() -> type:
 
 
 def _nearest(points: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
-    """Exact nearest neighbours, the point itself first: (m, neighbours) int32 indices, float32 distances."""
-    norms = (points**2).sum(1)
-    square = np.maximum(norms[:, None] + norms[None] - 2 * points @ points.T, 0)
-    np.fill_diagonal(square, -1)  # first, also among duplicates
-    index = np.argpartition(square, neighbours - 1, axis=1)[:, :neighbours]
-    index = np.take_along_axis(index, np.take_along_axis(square, index, 1).argsort(1, kind="stable"), 1)
-    exact = np.linalg.norm(points[:, None] - points[index], axis=-1)  # ‖x‖² + ‖y‖² − 2⟨x, y⟩ cancels
-    return index.astype(np.int32), exact.astype(np.float32)
+    """Exact nearest neighbours, the point itself first: int32 indices and float32 distances, `(m, neighbours)` each."""
+    from sklearn.neighbors import NearestNeighbors
+
+    search = NearestNeighbors(n_neighbors=neighbours - 1, algorithm="brute").fit(points)
+    distances, others = search.kneighbors()  # of other rows, also among points that coincide
+    index = np.column_stack([np.arange(len(points)), others])
+    return index.astype(np.int32), np.column_stack([np.zeros(len(points)), distances]).astype(np.float32)
 
 
 def _principal_plane(embeddings: np.ndarray) -> np.ndarray:
@@ -159,8 +158,10 @@ def _principal_plane(embeddings: np.ndarray) -> np.ndarray:
 
 
 def _aligned(frame: np.ndarray, onto: np.ndarray) -> np.ndarray:
-    """Rotate or reflect, and shift, `frame` onto `onto`: orthogonal Procrustes without scaling."""
+    """Rotate or reflect, and shift, `frame` onto `onto`, `(m, 2)` each: orthogonal Procrustes without scaling."""
+    from scipy.linalg import orthogonal_procrustes
+
     frame, onto = frame.astype(np.float64), onto.astype(np.float64)
     centred, target = frame - frame.mean(0), onto.mean(0)
-    u, _, vt = np.linalg.svd(centred.T @ (onto - target))
-    return centred @ (u @ vt) + target
+    rotation, _ = orthogonal_procrustes(centred, onto - target)
+    return centred @ rotation + target

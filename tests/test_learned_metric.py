@@ -1,4 +1,4 @@
-"""The lens against the training's own networks, finite differences, and manifolds that are known."""
+"""The learned metric against the training's own networks, finite differences, and known manifolds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mvm.geometry.pullback import log_volume, pull_back
 from mvm.methods import METHODS
 from mvm.runs.recorder import Recorder
 from mvm.runs.run import Run
-from mvm.studies.learned_metric import Lens, checkpoint_at, metric_at, moves, on_manifold, routes, true_route
+from mvm.studies.learned_metric import LearnedMetric, checkpoint_at, metric_at, moves, on_manifold, routes, true_route
 from mvm.training.experiment import Experiment
 from toy_manifolds import MANIFOLDS, embedded, manifold
 
@@ -54,17 +54,17 @@ def uneven(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_lens_is_the_trainings_own_embedding(method: str) -> None:
+def test_the_learned_metric_is_the_trainings_own_embedding(method: str) -> None:
     """Of every member and method, whatever that makes of its weights; and it can be differentiated."""
     variants = {"variants": ("centroid", "both+covariance")} if method == "mvm" else {}
     network = {"width": 8, "frequencies": (2, 8) if method in ("mvm", "sngan") else ()}
     run, experiment = begun(method=method, points=64, seeds=(0, 1), network=network, **variants)
     x = run.data.view[:9]
     for member in range(len(run.config.members)):
-        lens = metric_at(run, member, 3)
-        assert lens.step == 3
-        assert_close(lens(run.data.restore(x)), experiment.embed(x)[member], rtol=1e-4, atol=1e-5)
-        assert pull_back(x, lens).isfinite().all()
+        metric = metric_at(run, member, 3)
+        assert metric.step == 3
+        assert_close(metric(run.data.restore(x)), experiment.embed(x)[member], rtol=1e-4, atol=1e-5)
+        assert pull_back(x, metric).isfinite().all()
 
 
 def test_the_last_checkpoint_up_to_a_step_is_taken() -> None:
@@ -94,15 +94,15 @@ def test_a_missing_or_damaged_checkpoint_is_one_line() -> None:
 def test_moves_are_steps_of_training_in_the_datas_own_units(uneven: Path, term: str) -> None:
     """Finite differences of the gap in training's units, mapped back by `restore`: no column is forgotten."""
     run, _ = begun(data=str(uneven))
-    lens = metric_at(run, 0, 3)
-    units, metric = lens.units, lens.embed
-    double = Lens(3, lambda x: metric(x.float()).double(), units)
+    metric = metric_at(run, 0, 3)
+    units, embed = metric.units, metric.embed
+    double = LearnedMetric(3, lambda x: embed(x.float()).double(), units)
     real, fake = run.data.view, 0.7 * run.data.view.flip(0) + 0.2
 
     def gap(points: torch.Tensor) -> torch.Tensor:
         return DESCRIPTORS[term].gap(double.embed(real), double.embed(points))
 
-    found = moves(lens, units.restore(real), units.restore(fake), [term])[term]
+    found = moves(metric, units.restore(real), units.restore(fake), [term])[term]
     slope, h = torch.zeros(len(fake), 2, dtype=torch.float64), 4e-3
     strongest = (found / units.scale).norm(dim=-1).topk(3).indices
     for row in strongest:
@@ -122,20 +122,20 @@ def test_moves_are_steps_of_training_in_the_datas_own_units(uneven: Path, term: 
 def test_the_metric_is_of_steps_in_own_units(uneven: Path) -> None:
     """G of own units is S⁻¹ G S⁻¹ with S the columns' scales: their volume is smaller by their product."""
     run, _ = begun(data=str(uneven))
-    lens = metric_at(run, 0, 3)
+    metric = metric_at(run, 0, 3)
     x, scale = run.data.view[:7], run.data.scale.double()
-    standard, own = pull_back(x, lens.embed), pull_back(run.data.restore(x), lens)
+    standard, own = pull_back(x, metric.embed), pull_back(run.data.restore(x), metric)
     assert_close(own, standard / scale / scale[:, None], rtol=1e-3, atol=1e-12)
     assert_close(log_volume(own), log_volume(standard) - scale.log().sum(), rtol=1e-3, atol=1e-3)
 
 
-def known(made, factor: float = 3.0, scale: float = 2.0) -> Lens:
-    """A lens that multiplies all lengths by factor / scale."""
+def known(made, factor: float = 3.0, scale: float = 2.0) -> LearnedMetric:
+    """A learned metric that multiplies all lengths by factor / scale."""
     dim = made.ambient_dim
     units = PointData(
         torch.zeros(0, dim), torch.zeros(0, dim), torch.full((dim,), 0.5), torch.full((dim,), scale), made
     )
-    return Lens(0, lambda x: factor * x, units)
+    return LearnedMetric(0, lambda x: factor * x, units)
 
 
 @pytest.mark.parametrize("name", ["sphere", "torus", "helix", "mobius_strip"])
@@ -191,7 +191,7 @@ def test_routes_under_a_similarity_have_lengths_that_are_known() -> None:
     ways = routes(
         known(sphere), start, end, bounds=(-torch.ones(3), torch.ones(3)), true=true_route(sphere, start, end)
     )
-    assert_close(ways["geodesic"].seen, 1.5 * math.sqrt(2), rtol=1e-4, atol=0)
-    assert_close(ways["straight"].seen, 1.5 * math.sqrt(2), rtol=1e-4, atol=0)
-    assert_close(ways["true"].seen, 1.5 * math.pi / 2, rtol=1e-3, atol=0)
+    assert_close(ways["geodesic"].metric_length, 1.5 * math.sqrt(2), rtol=1e-4, atol=0)
+    assert_close(ways["straight"].metric_length, 1.5 * math.sqrt(2), rtol=1e-4, atol=0)
+    assert_close(ways["true"].metric_length, 1.5 * math.pi / 2, rtol=1e-3, atol=0)
     assert_close(ways["true"].length, math.pi / 2, rtol=1e-4, atol=0)
