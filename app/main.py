@@ -6,7 +6,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.live_plot import ensure_plotly_js
+from mvm.jobs.process import set_training_environment
+
+set_training_environment()  # of this process and of what it starts; torch is imported below
+
 from app.state import warm_up
 from app.views.claims import claims
 from app.views.faces import faces
@@ -19,7 +22,6 @@ st.html(
     "<style>.stMainBlockContainer { padding-top: 4.2rem; padding-bottom: 3rem } "
     "[data-testid=stSidebarHeader] { height: 2.4rem; margin: 0 }</style>"
 )
-ensure_plotly_js(Path(__file__).parent)
 warm_up()
 
 views = {"Lab": (lab, "science"), "Faces": (faces, "face"), "Runs": (runs_page, "table")}

@@ -5,24 +5,28 @@ figure is a plain dictionary with numpy arrays in it: no ``plotly.graph_objects`
 a figure. Colours and fonts come from Streamlit's theme (light or dark), so a figure only names the colours that carry
 meaning.
 
-    ensure_plotly_js(Path(__file__).parent)  # once, in the main script
     live_plot({"data": [...], "layout": {...}}, key="gaps", height=360, alt="Gaps over training")
 
 A chart that is scrolled out of sight draws its first figure, then the newest one when it comes back.
 """
 
 import base64
+import contextlib
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plotly
+import streamlit as st
 from plotly.offline import get_plotlyjs, get_plotlyjs_version
+from streamlit.components.v1 import declare_component
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.component import component
 
-__all__ = ["encode", "ensure_plotly_js", "live_plot"]
+__all__ = ["encode", "live_plot"]
 
 _PLOTLY_JS = "plotly.min.js"
 _SHORT = 32  # Plotly wants plain lists in a few places (ranges, domains): arrays this short are sent as such
@@ -51,7 +55,7 @@ def live_plot(figure: Mapping[str, Any], *, key: str, height: int, alt: str) -> 
             "key": key,
             "height": height,
             "alt": alt,
-            "plotly_url": f"app/static/{_PLOTLY_JS}?v={get_plotlyjs_version()}",
+            "plotly_url": _plotly_url(get_script_run_ctx().main_script_path),
         },
     )
 
@@ -88,21 +92,29 @@ def _encode_array(array: np.ndarray) -> Any:
     return typed if array.ndim == 1 else {**typed, "shape": ", ".join(map(str, array.shape))}
 
 
-def ensure_plotly_js(folder: Path) -> Path:
-    """Write plotly.min.js where Streamlit serves it from, unless this version is already there.
+@st.cache_resource(show_spinner=False)
+def _plotly_url(main_script: str) -> str:
+    """Where the browser gets plotly.min.js from.
 
-    Args:
-        folder: The folder of the main script: Streamlit serves its ``static/`` as ``app/static/``
-            (with ``server.enableStaticServing=true``).
+    Streamlit serves `static/` beside the main script as `app/static/` (with ``server.enableStaticServing=true``), and
+    browsers keep what comes from there. Where the file cannot be written, as in a package that another user installed,
+    Plotly's own copy is served as a component's file, which browsers fetch again at every visit.
     """
-    path = folder / "static" / _PLOTLY_JS
-    if path.is_file():
-        with path.open(encoding="utf-8") as file:
-            if f"v{get_plotlyjs_version()}\n" in file.read(100):
-                return path
+    try:
+        _write_plotly_js(Path(main_script).parent / "static" / _PLOTLY_JS)
+    except OSError:
+        own = declare_component("plotly", path=Path(plotly.__file__).parent / "package_data")
+        return f"component/{own.name}/{_PLOTLY_JS}"
+    return f"app/static/{_PLOTLY_JS}?v={get_plotlyjs_version()}"
+
+
+def _write_plotly_js(path: Path) -> None:
+    """Write plotly.min.js, unless this version is already there."""
+    with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8") as file:
+        if f"v{get_plotlyjs_version()}\n" in file.read(100):
+            return
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
         file.write(get_plotlyjs())
     Path(file.name).chmod(0o644)
     Path(file.name).replace(path)  # atomic: a reader sees the old file or the whole new one
-    return path
