@@ -12,12 +12,12 @@ import types
 from typing import Any
 
 import torch
+from mvm.data.load import ImageData, PointData, load_data
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import backend_registration
 
 from mvm.config import Config
-from mvm.data.load import ImageData, PointData, load_data
 from mvm.methods import draws
 from mvm.methods.flow_matching import FlowMatching
 from mvm.training import experiment as training

@@ -12,7 +12,6 @@ from mvm.geometry.descriptors import GAPS
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.bands import quantiles
 from mvm.look.palette import QUIET, REAL, VARIANTS, rgba
-from mvm.studies.compare import GAPS
 
 __all__ = ["factor_coverage", "gap_curves", "spectrum_history", "spectrum_now"]
 
