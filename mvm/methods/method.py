@@ -75,7 +75,7 @@ class Method(Generic[S]):
         title: name on the screen and in tables.
         settings_type: model of the method's settings, which `Config` holds under the method's name.
         recipes: config defaults by recipe. Every method has "stabilised", the default, and "paper".
-        kind_recipes: config defaults by kind of data, then by recipe, on top of the kind's own defaults.
+        kind_recipes: further defaults by kind of data and recipe, on top of the kind's own.
         kinds: the kinds of data that it has networks for.
         matches_descriptors: variants are descriptor sets; else the one variant has the method's name.
         learns_metric: `embed` gives learned embeddings.
