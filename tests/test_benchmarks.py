@@ -18,9 +18,10 @@ from torch.nn import functional as F
 from benchmarks import cells, engine, images, library, recipe, toys
 from benchmarks.cells import Cell, markdown, median
 from benchmarks.told import Told
-from mvm.config import RECIPES, Config
+from mvm.config import Config
 from mvm.data.points import load_points
 from mvm.geometry.descriptors import DESCRIPTORS
+from mvm.methods import METHODS
 from mvm.methods.metric_losses import METRIC_LOSSES
 from mvm.networks.resnet import ResNetGenerator, ResNetMetric
 from mvm.training.experiment import Experiment
@@ -123,8 +124,8 @@ def test_recipe_table(monkeypatch, tmp_path, capsys):
     assert "Median of 2 seeds; seed i is scored on 64 real points" in page
     assert page.count("\n| ") == 2 + 2
     rows = list(csv.DictReader((tmp_path / "tables" / "recipe.csv").open()))
-    assert len(rows) == 2 * len(RECIPES["mvm"]) * 2
-    assert {row["label"] for row in rows} == set(RECIPES["mvm"])
+    assert len(rows) == 2 * len(METHODS["mvm"].recipes) * 2
+    assert {row["label"] for row in rows} == set(METHODS["mvm"].recipes)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,7 @@ def test_the_plain_loop_is_the_same_method(monkeypatch, float64):
         patch.setattr(torch.optim, "Adam", Recorded)
         step = engine.plain_loop(config, real)
     layers = []  # theirs, and ours in the same shape
-    for theirs, network in zip(adams, (ours.generator, ours.metric), strict=True):
+    for theirs, network in zip(adams, ours.method.networks.values(), strict=True):
         named = dict(network.named_parameters())
         layers += zip(theirs[::2], [p[0].T for name, p in named.items() if "weight" in name], strict=True)
         layers += zip(theirs[1::2], [p[0, 0] for name, p in named.items() if "bias" in name], strict=True)

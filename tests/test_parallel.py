@@ -15,7 +15,7 @@ import torch
 
 from mvm import distributed
 from mvm.config import Config
-from mvm.data.load import load_data
+from mvm.data.kinds import load_data
 from mvm.errors import Stopped
 from mvm.files import read_tensors, write_tensors
 from mvm.runs.recorder import POLL, train
@@ -60,7 +60,7 @@ def work(rank: int, port: int, folder: Path) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     with distributed.process_group() as is_rank_0:
-        assert first == (rank == 0)
+        assert is_rank_0 == (rank == 0)
         assert distributed.broadcast_object("word" if is_rank_0 else None) == "word"
         for number, case in enumerate(CASES):
             write_tensors(folder / f"{number}-{rank}.safetensors", trained(case))

@@ -9,7 +9,7 @@ import torch
 
 import mvm as lab
 from mvm.config import Config
-from mvm.data.load import load_data
+from mvm.data.kinds import load_data
 from mvm.errors import ConfigError, RunError
 from mvm.files import write_array, write_tensors
 from mvm.runs.run import Run
