@@ -100,9 +100,7 @@ def test_a_module_imports_from_lower_floors_and_its_own_package(module):
         assert below or room_of(other) == room, f"{module} imports {other}"
 
 
-STORAGE = [
-    m for m in modules_of("mvm.runs") if m.rpartition(".")[2] not in ("recorder", "evaluate", "trained")
-]
+STORAGE = [m for m in modules_of("mvm.runs") if m.rpartition(".")[2] not in ("recorder", "evaluate", "trained")]
 
 
 @pytest.mark.parametrize("module", STORAGE)
