@@ -6,6 +6,7 @@ import io
 import time
 import zipfile
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from trainers import small_config, write_cloud
@@ -63,7 +64,8 @@ def test_two_runs_are_ticked_and_compared(page, app) -> None:
     )
     assert {"both, batch 16", "both, batch 32"} <= set(figure["names"])
     assert figure["x"] == "training step"
-    assert "compare=large%2Csmall" in page.url or "compare=small%2Clarge" in page.url
+    (compared,) = parse_qs(urlsplit(page.url).query)["compare"]
+    assert sorted(compared.split(",")) == ["large", "small"]
     tick(page, 0)
     page.get_by_text("What differs").wait_for(state="detached", timeout=PATIENCE)
     page.get_by_role("button", name="Open in Lab").click()
