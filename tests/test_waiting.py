@@ -60,9 +60,9 @@ def test_processes_that_outlive_their_starter_belong_to_the_session(tmp_path: Pa
     sleep = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(f'{{os.getpid()}}.'); time.sleep(600)"
     starter = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {sleep!r}], start_new_session=True)"
     subprocess.run([sys.executable, "-c", starter], check=True)
-    written = until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("."))
-    assert written
-    path = Path("/proc", (tmp_path / "pid").read_text()[:-1])
+    note = tmp_path / "pid"
+    until(lambda: note.exists() and note.read_text().endswith("."), "its id")
+    path = Path("/proc", note.read_text()[:-1])
     found = set(processes())
     assert {path, Path("/proc/self").resolve()} <= found
     assert Path("/proc/1") not in found
