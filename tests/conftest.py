@@ -9,6 +9,7 @@ import time
 os.environ.setdefault("MVM_NICE", "0")  # two test workers leave little to whom gives way
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # numbers are expected to be a CPU's
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; two test workers share the machine
+os.environ["MVM_TEST_SESSION"] = str(os.getpid())  # waiting.py knows the processes of this session by it
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -230,7 +230,7 @@ def test_every_peer_can_be_set_up_and_shown(finished: Run, no_processes: list[st
     trained = Run.create(small, name="peer")
     assert cli("train", "--run", str(trained.path)).status == 0
     app = open_page(run="peer")
-    assert f"`{METHODS[method].title}`" in words(app) or METHODS[method].title in str(app.dataframe[0].value.columns)
+    assert list(app.dataframe[0].value.columns) == [METHODS[method].title, "floor", "meaning"]
 
 
 @pytest.mark.parametrize("name", MANIFOLDS)
@@ -244,15 +244,18 @@ def test_every_manifold_can_be_set_up(finished: Run, no_processes: list[str], na
 def test_every_descriptor_has_a_toggle_and_a_slider(finished: Run) -> None:
     app = open_page()
     for name, descriptor in DESCRIPTORS.items():
-        assert app.toggle(key=f"on.{name}").label == descriptor.title
-        assert app.slider(key=f"w.{name}").help is not None or descriptor.help
+        toggle, slider = app.toggle(key=f"on.{name}"), app.slider(key=f"w.{name}")
+        assert (toggle.label, slider.label) == (descriptor.title, f"{descriptor.title} weight")
+        unused = "" if name in ("centroid", "diameter") else " (in none of the chosen variants)"
+        assert toggle.help == descriptor.help + unused
+        assert slider.disabled == bool(unused)
 
 
 def test_every_control_has_help(finished: Run) -> None:
     app = open_page()
     controls = [w for kind in ("number_input", "selectbox", "slider", "text_input", "toggle") for w in app.get(kind)]
-    lacking = [w.label for w in controls if not w.help and not w.label.endswith("weight")]
-    assert not lacking
+    lacking = {w.label for w in controls if not w.help}
+    assert lacking == {f"{descriptor.title} weight" for descriptor in DESCRIPTORS.values()}, "whose toggles have help"
 
 
 def test_a_link_may_speak_as_the_command_line_does(finished: Run) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -138,11 +139,17 @@ def test_a_picked_picture_is_that_of_the_latest_click() -> None:
 
 
 def test_the_nearest_training_pictures_of_a_picked_one(tiny: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = threading.Event()
+    monkeypatch.setattr("app.state.training_gallery", lambda config: allowed.wait() and training_gallery(config))
     monkeypatch.setattr(Page, "picked_of", lambda *_: Picked(1, "fake", 7, 1.0))
     app = open_page(FACES)
     gallery = "Nearest training pictures** &nbsp; :gray[to fake 7, both"
-    assert f"{gallery}: loading" in words(app) or f"{gallery}, of 200" in words(app)
-    until(lambda: caches.gallery(tiny) is not None)
+    try:
+        assert f"{gallery}: loading" in words(app)
+        assert caches.gallery(tiny) is None
+    finally:
+        allowed.set()
+    until(lambda: caches.gallery(tiny) is not None, "the training pictures")
     assert f"{gallery}, of 200" in words(app.run())
 
 
@@ -211,7 +218,7 @@ def test_pictures_are_prepared_from_a_form(tmp_path: Path, prepare_here: None) -
 
 def test_a_preparing_is_seen_from_outside_and_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its lock and its note tell how far it is; cancelling ends its whole group."""
-    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], start_new_session=True)
     monkeypatch.setattr("mvm.jobs.process.start", lambda *_, **__: sleeper)
     job = launch("images", str(pictures(tmp_path / "mine.zip")), size=32)
     note = {"fingerprint": "", "total": 400, "done": 100, "count": 97, "skipped": [["a", "b"]] * 3}
@@ -219,7 +226,8 @@ def test_a_preparing_is_seen_from_outside_and_can_be_cancelled(tmp_path: Path, m
     app = open_page(FACES, **{"faces.source": "Prepare…"})
     assert job.progress == (100, 400, 3)
     button(app, "Cancel").click().run()
-    assert sleeper.wait(10) != 0
+    until(lambda: sleeper.poll() is not None, "its end")
+    assert sleeper.returncode < 0, "a signal ended it"
     assert not preparations()
     with sole(job.out), pytest.raises(ConfigError, match="being prepared"), sole(job.out):
         pass
@@ -233,7 +241,7 @@ def test_a_generator_by_itself_draws_what_the_experiment_draws(tiny: Run) -> Non
     for member in range(2):
         made = load_generator(tiny, member)(noise)
         torch.testing.assert_close(made, sample_like(tiny, noise)[member], atol=1, rtol=0)
-    with pytest.raises(RunError):
+    with pytest.raises(RunError, match="untrained has no checkpoint yet"):
         load_generator(Run.create(tiny.config, name="untrained"), 0)
 
 

@@ -244,5 +244,5 @@ def test_every_layer_has_help_and_a_place_in_the_url() -> None:
     for key in ("layers", "terms", "unmatched", "colour", "rank"):
         (widget,) = [w for kind in ("button_group", "toggle", "number_input", "select_slider") for w in app.get(kind)
                      if getattr(w, "key", None) == key]  # fmt: skip
-        assert getattr(widget, "help", None) or widget.proto.help
+        assert widget.proto.help
     assert app.query_params["layers"] == ALL

@@ -8,13 +8,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -29,7 +29,7 @@ CHROMIUM_ARGS = [
     "--disable-sync",
     "--enable-unsafe-swiftshader",
 ]
-START_SECONDS = 60
+HANG = 600_000  # milliseconds of one action on an element that is there; patient.py waits for elements
 STOP_SECONDS = 5
 OUTPUT_TAIL = 4000
 
@@ -135,6 +135,7 @@ def browser(chromium: str) -> Iterator:
 def context(browser) -> Iterator:
     """All pages share a profile: its cache spares each of them 5 MB of scripts."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(HANG)
     yield context
     context.close()
 
@@ -211,12 +212,13 @@ def serve(
 
 
 def _wait_until_healthy(server: Server) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.process.poll() is None:
+    def is_healthy() -> bool:
+        if server.process.poll() is not None:
+            pytest.fail(f"streamlit ended with status {server.process.returncode}:\n{server.tail()}")
         try:
             urllib.request.urlopen(f"{server.url}/_stcore/health", timeout=1).close()
-            return
         except OSError:  # not listening yet, or not healthy
-            time.sleep(0.1)
-    server.kill()
-    pytest.fail(f"streamlit did not start in {START_SECONDS} s:\n{server.tail()}")
+            return False
+        return True
+
+    until(is_healthy, f"{server.url} to be healthy", every=0.1)

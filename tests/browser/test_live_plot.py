@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from live_plot_page import cloud
+from patient import seen, until, visit
 
 SCRIPT = Path(__file__).with_name("live_plot_page.py")
 
@@ -22,8 +23,8 @@ def server(serve) -> Iterator:
 @pytest.fixture
 def charts(page, server):
     """The page with its chart drawn."""
-    page.goto(server.url)
-    page.wait_for_selector("[data-live-plot=flat][data-updates]", timeout=60_000)
+    visit(page, server.url)
+    seen(page.locator("[data-live-plot=flat][data-updates]"))
     return page
 
 
@@ -43,9 +44,12 @@ def node(page):
 
 def wait_updates(page, count: int) -> float:
     """Wait for further redraws; returns the updates per second."""
-    script = "n => document.querySelector('[data-live-plot=flat]').dataset.updates >= n"
-    first, start = int(node(page).get_attribute("data-updates")), time.monotonic()
-    page.wait_for_function(script, arg=first + count, timeout=60_000)
+
+    def updates() -> int:
+        return int(node(page).get_attribute("data-updates"))
+
+    first, start = updates(), time.monotonic()
+    until(lambda: updates() >= first + count, f"{count} redraws", progress=updates)
     return count / (time.monotonic() - start)
 
 
