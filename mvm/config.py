@@ -151,7 +151,7 @@ class Config(DataSettings, MethodSettings, KindSettings):
         if self.recipe not in method.recipes:
             known = ", ".join(method.recipes)
             raise ValueError(f"recipe: {self.method} has {known}, not {self.recipe!r}")
-        if self.kind not in method.kinds:
+        if not method.learns(self.kind):
             noun = KINDS[self.kind].noun
             raise ValueError(f"method: {self.method} has no networks for {noun}; choose another for {self.data}")
         if not method.matches_descriptors:

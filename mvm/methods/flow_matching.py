@@ -57,6 +57,11 @@ class FlowMatching(Method[FlowMatchingSettings]):
         """D: the flow starts from Gaussian points of the data's dimension."""
         return self.task.architecture.dim
 
+    @property
+    def capturable(self) -> bool:
+        """No: the optimal plans are found on the host."""
+        return False
+
     @classmethod
     def evaluations(cls, settings: Settings) -> int:
         """One for each Euler step."""

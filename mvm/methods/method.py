@@ -76,7 +76,7 @@ class Method(Generic[S]):
         settings_type: the model of its settings; the field in `Config` has the method's name.
         recipes: config defaults by recipe. Every method has "stabilised", the default, and "paper".
         kind_recipes: further defaults by kind of data and recipe, on top of the kind's own.
-        kinds: the kinds of data that it has networks for.
+        kinds: the kinds of data that it has networks for; every kind when None.
         matches_descriptors: variants are descriptor sets; else the one variant has the method's name.
         learns_metric: `embed` gives learned embeddings.
         players: the networks that each optimiser moves, by player. The optimiser's settings are those of the player's
@@ -90,7 +90,7 @@ class Method(Generic[S]):
     settings_type: ClassVar[type[Settings]]
     recipes: ClassVar[dict[str, dict[str, Any]]]
     kind_recipes: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {}
-    kinds: ClassVar[tuple[str, ...]] = ("points", "images")
+    kinds: ClassVar[tuple[str, ...] | None] = None
     matches_descriptors: ClassVar[bool] = False
     learns_metric: ClassVar[bool] = True
     players: ClassVar[dict[str, tuple[str, ...]]] = {"generator": ("generator",), "metric": ("metric",)}
@@ -109,6 +109,16 @@ class Method(Generic[S]):
     def noise_dim(self) -> int:
         """m, dimension of the noise that `sample` takes."""
         return self.task.architecture.noise_dim
+
+    @property
+    def capturable(self) -> bool:
+        """Whether one step can be captured as a CUDA graph: `compute` asks the host for nothing."""
+        return True
+
+    @classmethod
+    def learns(cls, kind: str) -> bool:
+        """Whether it has networks for a kind of data, by the kind's name."""
+        return cls.kinds is None or kind in cls.kinds
 
     def updates(self, draws: Draws) -> Iterator[Update]:
         """The losses of one step, each with the player that descends it, in the order of the algorithm."""

@@ -146,6 +146,11 @@ class MvM(Method[MvMSettings]):
         self.descriptors = matched(dict.fromkeys(variant for variant, _ in task.members))
         self.state["weights"] = self._weight_table(task.weights)
 
+    @property
+    def capturable(self) -> bool:
+        """Not with a loss of pytorch-metric-learning: it picks triplets by their values."""
+        return not self.settings.metric_loss.startswith("pml:")
+
     def reweight(self, weights: Mapping[str, float]) -> None:
         """Take new descriptor weights from the next step on."""
         self.state["weights"].copy_(self._weight_table(weights))
