@@ -171,7 +171,7 @@ def pictures() -> ImageData:
     return load_images(config(**PICTURES))
 
 
-PICTURES = {"data": "faces", "size": 8, "points": 64, "view_points": 16}
+PICTURES = {"data": "faces", "size": 8, "points": 64, "view_points": 16, "batch": 8, "threads": 1}
 DATA = {"points": ({}, cloud), "images": (PICTURES, pictures)}  # what config and data set every kind is tested on
 RECIPES = [(method, recipe) for method in METHODS for recipe in METHODS[method].recipes]
 LEARNED = [(method, kind) for method in METHODS for kind in KINDS if METHODS[method].learns(kind)]
