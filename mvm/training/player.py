@@ -44,9 +44,8 @@ class Player:
         self.settings = settings
         device = self.flat.device
         # Adam on a GPU reads its step size there, in float32; on a CPU it reads a double
-        self.lr = torch.tensor(
-            settings.lr, device=device, dtype=torch.float64 if device.type == "cpu" else torch.float32
-        )
+        dtype = torch.float64 if device.type == "cpu" else torch.float32
+        self.lr = torch.full((), settings.lr, device=device, dtype=dtype)
         self.moments = {
             "exp_avg": torch.zeros_like(self.flat),
             "exp_avg_sq": torch.zeros_like(self.flat),
