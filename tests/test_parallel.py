@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from mvm.data.load import load_data
 
 from mvm import distributed
 from mvm.config import Config
+from mvm.data.kinds import load_data
 from mvm.errors import Stopped
 from mvm.files import read_tensors, write_tensors
 from mvm.runs.recorder import POLL, train

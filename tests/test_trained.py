@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from mvm.data.load import load_data
 
 import mvm as lab
 from mvm.config import Config
+from mvm.data.kinds import load_data
 from mvm.errors import ConfigError, RunError
 from mvm.files import write_array, write_tensors
 from mvm.runs.run import Run
