@@ -6,7 +6,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.components.live_plot import ensure_plotly_js
+from mvm.jobs.process import set_training_environment
+
+set_training_environment()  # of this process and of what it starts; torch is imported below
+
 from app.kinds import PAGES
 from app.services import warm_up
 from app.views.claims import claims
@@ -18,7 +21,6 @@ st.html(
     "<style>.stMainBlockContainer { padding-top: 4.2rem; padding-bottom: 3rem } "
     "[data-testid=stSidebarHeader] { height: 2.4rem; margin: 0 }</style>"
 )
-ensure_plotly_js(Path(__file__).parent)
 warm_up()
 
 pages = {

@@ -178,7 +178,7 @@ def serve(
         with output.open("w") as file:
             process = subprocess.Popen(
                 command,
-                cwd=REPOSITORY,  # as a user starts it: .streamlit/config.toml counts
+                cwd=REPOSITORY,
                 env={
                     **os.environ,
                     "MVM_NICE": "",

@@ -4,24 +4,28 @@
 numpy arrays; ``plotly.graph_objects`` would take tens of milliseconds per figure. Colours and fonts come from
 Streamlit's theme (light or dark), so a figure names only colours with a meaning.
 
-    ensure_plotly_js(Path(__file__).parent)  # once, in the main script
     live_plot({"data": [...], "layout": {...}}, key="gaps", height=360, alt="Gaps over training")
 
 A chart that is scrolled out of sight draws its first figure, and the newest one when it is visible again.
 """
 
 import base64
+import contextlib
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plotly
+import streamlit as st
 from plotly.offline import get_plotlyjs, get_plotlyjs_version
+from streamlit.components.v1 import declare_component
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.components.component import component
 
-__all__ = ["encode", "ensure_plotly_js", "live_plot"]
+__all__ = ["encode", "live_plot"]
 
 _PLOTLY_JS = "plotly.min.js"
 _SHORT = 32  # shorter arrays are sent as lists, which Plotly needs in a few places (ranges, domains)
@@ -49,7 +53,7 @@ def live_plot(figure: Mapping[str, Any], *, key: str, height: int, alt: str) -> 
             "key": key,
             "height": height,
             "alt": alt,
-            "plotly_url": f"app/static/{_PLOTLY_JS}?v={get_plotlyjs_version()}",
+            "plotly_url": _plotly_url(get_script_run_ctx().main_script_path),
         },
     )
 
@@ -86,21 +90,29 @@ def _encode_array(array: np.ndarray) -> Any:
     return typed if array.ndim == 1 else {**typed, "shape": ", ".join(map(str, array.shape))}
 
 
-def ensure_plotly_js(folder: Path) -> Path:
-    """Write plotly.min.js into the folder that Streamlit serves, unless it holds this version.
+@st.cache_resource(show_spinner=False)
+def _plotly_url(main_script: str) -> str:
+    """Where the browser gets plotly.min.js from.
 
-    Args:
-        folder: folder of the main script; with ``server.enableStaticServing=true`` Streamlit serves its ``static/``
-            as ``app/static/``.
+    Streamlit serves `static/` beside the main script as `app/static/` (with ``server.enableStaticServing=true``), and
+    browsers keep what comes from there. Where the file cannot be written, as in a package that another user installed,
+    Plotly's own copy is served as a component's file, which browsers fetch again at every visit.
     """
-    path = folder / "static" / _PLOTLY_JS
-    if path.is_file():
-        with path.open(encoding="utf-8") as file:
-            if f"v{get_plotlyjs_version()}\n" in file.read(100):
-                return path
+    try:
+        _write_plotly_js(Path(main_script).parent / "static" / _PLOTLY_JS)
+    except OSError:
+        own = declare_component("plotly", path=Path(plotly.__file__).parent / "package_data")
+        return f"component/{own.name}/{_PLOTLY_JS}"
+    return f"app/static/{_PLOTLY_JS}?v={get_plotlyjs_version()}"
+
+
+def _write_plotly_js(path: Path) -> None:
+    """Write plotly.min.js, unless this version is already there."""
+    with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8") as file:
+        if f"v{get_plotlyjs_version()}\n" in file.read(100):
+            return
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
         file.write(get_plotlyjs())
     Path(file.name).chmod(0o644)
     Path(file.name).replace(path)  # atomic: readers see the old file or the new one
-    return path
