@@ -122,8 +122,8 @@ FLOORS = (  # the packages from the ground up: each imports from those before it
     {"mvm.jobs"},
     {"mvm.studies"},
     {"mvm.figures"},
-    {"mvm.commands", "mvm.export", "mvm", "app", "benchmarks"},
-    {"mvm.__main__"},
+    {"mvm.commands", "mvm", "app", "benchmarks"},
+    {"mvm.__main__", "mvm.export"},
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS, 1) for room in floor}
 

@@ -50,7 +50,7 @@ The Python is that of MvM Lab. Runs are looked for where they were, unless they 
 import sys
 from pathlib import Path
 
-from mvm.figures.export import rebuild
+from mvm import rebuild
 
 sys.exit(rebuild(Path(__file__).parent, sys.argv[1:]))
 '''
