@@ -52,8 +52,8 @@ __all__ = [
 
 
 def checkpoints() -> Path:
-    """The folder of all runs: $MVM_CHECKPOINTS, or checkpoints/ in the repository."""
-    return Path(os.environ.get("MVM_CHECKPOINTS") or Path(__file__).parents[1] / "checkpoints")
+    """The folder of all runs: $MVM_CHECKPOINTS, else checkpoints/ in the working directory."""
+    return Path(os.environ.get("MVM_CHECKPOINTS") or Path.cwd() / "checkpoints")
 
 
 def beside(path: Path) -> Path:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,10 +161,19 @@ def page(context) -> Iterator:
 def serve(
     chromium: str, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Server]]:
-    """``serve(script, env)`` starts a server and waits until it is healthy; all are ended after the session."""
+    """``serve(script, env)`` starts a server and waits until it is healthy; all are ended after the session.
+
+    ``serve(program=COMMAND, cwd=FOLDER)`` starts a command that takes ``--port`` instead.
+    """
     servers = pytestconfig.stash[SERVERS]
 
-    def serve(script: Path, env: dict[str, str] | None = None) -> Server:
+    def serve(
+        script: Path | None = None,
+        env: dict[str, str] | None = None,
+        *,
+        program: Sequence[str | Path] = (),
+        cwd: Path = REPOSITORY,
+    ) -> Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -175,10 +184,12 @@ def serve(
             *("--server.headless", "true", "--server.enableStaticServing", "true"),
             *("--server.fileWatcherType", "none", "--browser.gatherUsageStats", "false"),
         ]
+        if program:
+            command = [*map(str, program), "--port", str(port)]
         with output.open("w") as file:
             process = subprocess.Popen(
                 command,
-                cwd=REPOSITORY,
+                cwd=cwd,
                 env={
                     **os.environ,
                     "MVM_NICE": "",
