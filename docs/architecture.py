@@ -25,7 +25,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as PathCode
 from scipy.optimize import isotonic_regression
 
-__all__ = ["FILES", "HOUSES", "PICTURE", "House", "imports", "imports_of", "room_of"]
+__all__ = ["FILES", "HOUSES", "PICTURE", "ROOT", "House", "imports", "imports_of", "room_of"]
 
 ROOT = Path(__file__).parents[1]
 PICTURE = Path(__file__).with_name("architecture.png")

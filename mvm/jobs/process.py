@@ -33,9 +33,15 @@ TRAINING_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 
 
 def set_training_environment() -> None:
-    """Set `TRAINING_ENVIRONMENT` in this process, before it imports torch; a person's OMP_WAIT_POLICY overrules it."""
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.update(TRAINING_ENVIRONMENT | os.environ)
+    """Set `TRAINING_ENVIRONMENT` in this process, before it imports torch; a person's own OMP_WAIT_POLICY holds."""
+    os.environ.update(_added())
+
+
+def _added() -> dict[str, str]:
+    """What `TRAINING_ENVIRONMENT` adds to this process's environment."""
+    if "OMP_WAIT_POLICY" in os.environ:
+        return {}
+    return {name: value for name, value in TRAINING_ENVIRONMENT.items() if name not in os.environ}
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -44,8 +50,7 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     Args:
         more: variables to set beside.
     """
-    threads = {} if "OMP_WAIT_POLICY" in os.environ else TRAINING_ENVIRONMENT
-    return threads | dict(os.environ) | {"PYTHONUNBUFFERED": "1"} | dict(more or {})
+    return dict(os.environ) | _added() | {"PYTHONUNBUFFERED": "1"} | dict(more or {})
 
 
 def start(

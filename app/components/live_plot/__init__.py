@@ -115,4 +115,4 @@ def _write_plotly_js(path: Path) -> None:
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
         file.write(get_plotlyjs())
     Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)  # atomic: a reader sees the old file or the whole new one
+    Path(file.name).replace(path)  # atomic: readers see the old file or the new one
