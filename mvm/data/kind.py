@@ -182,7 +182,7 @@ class Kind(ABC):
         name: key in the registry.
         title: name on the screen.
         noun: plural noun for its data points, in messages.
-        network_settings: fields of `NetworkSettings` that only this kind reads.
+        network_settings: fields of `NetworkSettings` that it reads and some other kind does not.
         sample_formats: suffixes of the files that samples can be written to.
         live_fakes: number of fakes in the live view; all when None.
         recipes: config defaults by recipe; those under "" apply to every recipe.
