@@ -157,7 +157,8 @@ class _RunAt(Run):
     """A run as it was at a step: without later records and scores."""
 
     def __init__(self, run: Run, step: int) -> None:
-        vars(self).update(vars(run), _step=step)
+        vars(self).update(vars(run))
+        self._step = step
         self.records = run.records.poll().up_to(step)
 
     def scores(self) -> list[dict[str, Any]] | None:
