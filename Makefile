@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: app test lint bench screenshot gallery clean
+.PHONY: app test lint types bench screenshot gallery clean
 
 app: .venv/app
-	$(BIN)/streamlit run app/main.py
+	$(BIN)/mvm app
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser"
@@ -14,6 +14,9 @@ test: .venv/dev
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
+types: .venv/dev
+	$(BIN)/mypy
+
 # A short form of every table of docs/results.md, in one to three minutes on two cores; the full ones stand there under their commands
 SHORT := --seeds 1 --points 128 --out .bench
 bench: .venv/dev
@@ -21,7 +24,7 @@ bench: .venv/dev
 	$(BIN)/python -m benchmarks.recipe --changes --steps 20 $(SHORT) --manifolds circle
 	$(BIN)/python -m benchmarks.recipe --triplets --steps 20 $(SHORT) --manifolds circle
 	$(BIN)/python -m benchmarks.recipe --waves --steps 20 $(SHORT) --manifolds circle
-	$(BIN)/python -m benchmarks.recipe --told --steps 20 $(SHORT) --manifolds circle
+	$(BIN)/python -m benchmarks.recipe --supervised --steps 20 $(SHORT) --manifolds circle
 	$(BIN)/python -m benchmarks.toys --steps 50 $(SHORT) --manifolds circle
 	$(BIN)/python -m benchmarks.toys --seconds 0.5 $(SHORT) --manifolds circle
 	$(BIN)/python -m benchmarks.engine --seconds 0.5 --variants 3 --batches 256 --out .bench

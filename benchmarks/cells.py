@@ -1,8 +1,14 @@
-"""Train one config per process, score it on samples of its own, and keep every result in a file of lines.
+"""Train one config per process, score each seed on fresh real samples, and append every result to a JSON-lines file.
 
-A cell is a config with some seeds. Each seed is scored against its own pair of real samples, none of them used by the
-lab's own scores; the floor is the mean over those pairs, because the W2 of two samples of one curve varies by a third
-of itself. Training time is the processor's, so that two cells that share a machine do not count against each other.
+A cell is a config with some seeds. Each seed is scored against a fresh pair of real samples, which neither tuning nor
+the lab's own scores use:
+
+    w2_ratio        W₂ over its baseline of the seed's own pair, as `python -m mvm score` reports it
+    w2_fresh        mean over all seeds of the baselines of their pairs
+    w2_over_fresh   W₂ / w2_fresh: what the tables show
+
+A single baseline varies by a third of itself on curves, hence the mean. Training time is processor time, so that cells
+sharing a machine do not slow each other's clock.
 """
 
 from __future__ import annotations
@@ -23,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvm.config import Config
+from mvm.scoring.score import ratio
 
 if TYPE_CHECKING:
     from mvm.scoring.points import Reference
@@ -30,39 +37,39 @@ if TYPE_CHECKING:
 __all__ = ["POINTS", "Cell", "device_line", "markdown", "median", "row_of", "run", "write_csv", "write_section"]
 
 POINTS = 2000  # of each sample that a seed is scored on
-REPEAT = 100  # references of seed i: repeat 100 + i; the lab scores on repeat 0, and tuning was on 7 and 8
-QUICK, QUICK_REPEAT = 512, 99  # at most as many for each look
-GOOD = 1.5  # the w2_ratio whose first time is "seconds to quality"
-LOOKS = 20  # times at which it is looked for
+REPEAT = 100  # seed i is scored with repeat 100 + i; the lab's own scores use repeat 0, tuning used 7 and 8
+QUICK, QUICK_REPEAT = 512, 99  # most points of each check during training, and its repeat
+GOOD = 1.5  # "seconds to quality" is when w2_ratio first reaches this
+LOOKS = 20  # number of checks
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of a table to be.
+    """One row of a table.
 
     Attributes:
-        label: what the table calls it.
+        label: name in the table.
         config: trained for its steps, or as many as fit in `seconds`.
         seconds: processor time to train for; None trains `config.steps`.
-        points: of each sample that a seed is scored on.
-        told: train by `benchmarks.told` in place of the config's method.
+        points: size of each sample that a seed is scored on.
+        supervised: train by `benchmarks.supervised` instead of the config's method.
     """
 
     label: str
     config: Config
     seconds: float | None = None
     points: int = POINTS
-    told: bool = False
+    supervised: bool = False
 
     @property
     def key(self) -> str:
-        """A name that changes with anything that could change the result."""
-        text = f"{self.config.flat(used=True)}{self.label}{self.seconds}{self.points}{REPEAT}{'told' * self.told}"
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """Hash of everything that could change the result, the names of its scores among them."""
+        result = (self.config.flat(used=True), self.label, self.seconds, self.points, REPEAT, self.supervised)
+        return hashlib.sha256(f"{result}w2_over_fresh".encode()).hexdigest()[:16]
 
 
 def run(cells: list[Cell], cache: Path, *, processes: int = 2) -> list[dict[str, Any]]:
-    """Results of all cells in their order; those in the cache are not measured again, each new one is added to it."""
+    """Results of all cells in their order; cached ones are reused, new ones are appended to the cache."""
     from tqdm import tqdm
 
     cache.parent.mkdir(parents=True, exist_ok=True)
@@ -83,21 +90,20 @@ def run(cells: list[Cell], cache: Path, *, processes: int = 2) -> list[dict[str,
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Train and score one cell."""
-    from benchmarks.told import Told
+    from benchmarks.supervised import Supervised
     from mvm.data.points import load_points
     from mvm.devices import use_cpu
     from mvm.methods import METHODS
-    from mvm.runs.evaluate import reference
     from mvm.training.experiment import Experiment, fit
 
-    use_cpu(cell.config.threads)
+    use_cpu(cell.config.cpu_threads)
     config, data = cell.config, load_points(cell.config)
     if cell.seconds is not None:
         config = config.with_changes({"steps": _steps_in(cell.seconds, config, data)})
     experiment = Experiment(config, data)
-    if cell.told:
-        experiment.method = Told(experiment)
-    quick = reference(data, min(QUICK, cell.points), repeat=QUICK_REPEAT)
+    if cell.supervised:
+        experiment.method = Supervised(experiment)
+    quick = data.reference(min(QUICK, cell.points), repeat=QUICK_REPEAT)
     noise = experiment.view_noise(quick.size, repeat=QUICK_REPEAT)
     looks, seconds, began = max(1, config.steps // LOOKS), 0.0, time.process_time()
     reached: list[float | None] = [None] * len(config.members)
@@ -105,16 +111,18 @@ def measure(cell: Cell) -> dict[str, Any]:
         if step.number % looks == 0:
             seconds += time.process_time() - began
             for i, fake in enumerate(data.restore(experiment.generate(noise).cpu().float())):
-                ratio = quick.score(fake)["w2_ratio"]
-                if reached[i] is None and ratio is not None and ratio <= GOOD:
+                value = quick.score(fake)["w2_ratio"]
+                if reached[i] is None and value is not None and value <= GOOD:
                     reached[i] = seconds
             began = time.process_time()
     seconds += time.process_time() - began
     row = {"key": cell.key, "label": cell.label, "data": config.data, "method": config.method, "steps": config.steps}
     row |= {"recipe": config.recipe, "seeds": list(config.seeds), "seconds": seconds, "members": len(config.members)}
-    row |= {"evaluations": METHODS[config.method].evaluations(config)}
+    row |= {"evaluations": METHODS[config.method].evaluations(config.method_settings)}
     row |= {"scores": _scores(experiment, reached, cell.points)}
-    return row | {"weights": sum(p.numel() for p in experiment.generator.parameters()) // len(config.members)}
+    return row | {
+        "weights": sum(p.numel() for p in experiment.method.networks["generator"].parameters()) // len(config.members)
+    }
 
 
 def _scores(experiment: Any, reached: list[float | None], points: int) -> list[dict[str, Any]]:
@@ -126,24 +134,20 @@ def _scores(experiment: Any, reached: list[float | None], points: int) -> list[d
         fakes = experiment.generate(experiment.view_noise(references[own].size, repeat=REPEAT + own))
         rows.append({"variant": variant, "seed": seed} | references[own].score(data.restore(fakes[i].cpu().float())))
         rows[-1]["seconds_to_quality"] = reached[i]
-    floor = statistics.fmean(reference.floors["w2_floor"] for reference in references)
-    for row in rows:
-        row["w2_floor"] = floor
-        row["w2_ratio"] = None if row["w2"] is None else row["w2"] / floor
-    return rows
+    fresh = statistics.fmean(reference.floors["w2_floor"] for reference in references)
+    return [row | {"w2_fresh": fresh, "w2_over_fresh": ratio(row["w2"], fresh)} for row in rows]
 
 
 @lru_cache(maxsize=8)
 def _reference(named: str, points: int, repeat: int) -> Reference:
-    """Real samples of the data that these few fields name; a process meets the same ones many times in a row."""
+    """Real samples of the data that these config fields name; cached, as a process uses the same ones repeatedly."""
     from mvm.data.points import load_points
-    from mvm.runs.evaluate import reference
 
-    return reference(load_points(Config.model_validate_json(named)), points, repeat=repeat)
+    return load_points(Config.model_validate_json(named)).reference(points, repeat=repeat)
 
 
 def _steps_in(seconds: float, config: Config, data: Any, trial: int = 40) -> int:
-    """How many steps fit in that much processor time, from a trial after a few steps of warming up."""
+    """Steps that fit in so much processor time, extrapolated from a trial after a warm-up."""
     from mvm.training.experiment import Experiment
 
     experiment = Experiment(config, data)
@@ -156,19 +160,19 @@ def _steps_in(seconds: float, config: Config, data: Any, trial: int = 40) -> int
 
 
 def median(row: dict[str, Any], key: str) -> float | None:
-    """Median of a score over a cell's members; None where most have none (diverged, or not reached)."""
+    """Median of a score over a cell's members; None if most of them have none (diverged, or not reached)."""
     values = [score[key] if score[key] is not None else float("inf") for score in row["scores"]]
     middle = statistics.median(values)
     return None if middle == float("inf") else middle
 
 
 def row_of(rows: list[dict[str, Any]], data: str, label: str) -> dict[str, Any]:
-    """The result of what has this label, on this data."""
+    """The result with this label on this data."""
     return next(row for row in rows if (row["data"], row["label"]) == (data, label))
 
 
 def device_line(threads: str = "one thread a training") -> str:
-    """What the numbers were measured on."""
+    """The machine that the numbers were measured on."""
     model = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
     return f"{model or platform.processor() or platform.machine()}, {os.cpu_count()} cores, {threads}"
 
@@ -184,7 +188,7 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def write_section(out: Path, key: str, title: str, command: str, *parts: str, device: str | None = None) -> None:
-    """One section of the folder's results.md: command, device, tables; the rest of the page stays as it is."""
+    """Write one section of the folder's results.md (command, device, tables); the rest of the page is kept."""
     page = out / "results.md"
     begin, end = f"<!-- {key} -->", f"<!-- end of {key} -->"
     head = [begin, f"## {title}", f"```\n{command}\n```", f"{device or device_line()}."]
@@ -201,7 +205,7 @@ def write_section(out: Path, key: str, title: str, command: str, *parts: str, de
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Every score of every member of every cell, one line each."""
+    """Write one line per member of every cell, with all its scores."""
     flat = [{k: v for k, v in row.items() if k != "scores"} | score for row in rows for score in row["scores"]]
     for line in flat:
         line.pop("seeds")

@@ -171,8 +171,8 @@ def work(kind: str, variants: int, batch: int, seconds: float, device: str, thre
         step, method = experiment.advance, experiment.method
         if kind == "compiled":
             method._slope_excess = torch.compiler.disable(method._slope_excess)  # double backward: it cannot
-            method.generator_loss = torch.compile(method.generator_loss)
-            method.critic_loss = torch.compile(method.critic_loss)
+            method._generator_loss = torch.compile(method._generator_loss)
+            method._triplet_loss = torch.compile(method._triplet_loss)
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     began = time.perf_counter()
     for _ in range(WARM):

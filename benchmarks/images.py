@@ -262,7 +262,7 @@ def ours(task: Task) -> Contender:
     experiment = Experiment(config, Pictures(images))
 
     def count() -> float:
-        for module in experiment.generator.modules():
+        for module in experiment.method.networks["generator"].modules():
             if isinstance(module, UpConv):
                 module.folded = False
         return operations(experiment.advance)

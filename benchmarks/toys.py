@@ -27,7 +27,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     **{kind.title: {"method": name} for name, kind in METHODS.items() if name != "mvm"},
 }
 SCORES = {
-    "w2_ratio": ("W₂ / floor", "floor"),
+    "w2_over_fresh": ("W₂ / floor", "floor"),
     "precision": ("precision", "higher"),
     "recall": ("recall", "higher"),
     "coverage": ("coverage", "higher"),
@@ -94,12 +94,12 @@ def summary(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
     """Wins, the middle of the ratios, cost."""
     wins = dict.fromkeys(options.methods, 0)
     for data in options.manifolds:
-        for i in winners([median(row_of(rows, data, label), "w2_ratio") for label in options.methods], "floor"):
+        for i in winners([median(row_of(rows, data, label), "w2_over_fresh") for label in options.methods], "floor"):
             wins[options.methods[i]] += 1
     lines = []
     for label in options.methods:
         own = [row_of(rows, data, label) for data in options.manifolds]
-        ratios = [median(row, "w2_ratio") or math.inf for row in own]
+        ratios = [median(row, "w2_over_fresh") or math.inf for row in own]
         speed = statistics.fmean(1e3 * row["seconds"] / row["steps"] for row in own)
         middle = statistics.median(ratios)
         shown = "–" if math.isinf(middle) else f"{middle:.3g}"

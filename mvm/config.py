@@ -1,93 +1,60 @@
-"""One source for command-line flags, sliders, help texts and the JSON beside a checkpoint.
+"""Settings of an experiment: the source of command-line flags, sliders, help texts and a run's `config.json`.
 
-Every field has bounds and one line of help; `python -m mvm train --help` and the Lab's controls are made from them.
+Every field has bounds and one line of help, from which `python -m mvm train --help` and the Lab's controls are made.
 A recipe is a set of defaults: `Config.make(recipe="paper")`.
 """
 
 from __future__ import annotations
 
 import difflib
-import os
-from typing import Annotated, Any, Literal
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
 
+from mvm.data.kind import DataSettings
+from mvm.data.kinds import KINDS, kind_of
 from mvm.errors import ConfigError
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.methods import METHODS
+from mvm.networks.settings import NetworkSettings
 from mvm.settings import Settings
-from toy_manifolds import MANIFOLDS
 
-__all__ = [
-    "FACES",
-    "OF_DATA",
-    "OF_IMAGES",
-    "OF_POINTS",
-    "RECIPES",
-    "SCHEMA",
-    "Config",
-    "ConfigError",
-    "NetworkSettings",
-    "OptimiserSettings",
-    "Weights",
-]
+__all__ = ["OF_DATA", "SCHEMA", "STARTING_POINT", "Config", "OptimiserSettings", "Weights", "one_line"]
 
 SCHEMA = 2
-FACES = "faces"  # the data set of toy faces
-POINT_FILES = (".csv", ".npy")
-OF_DATA = ("data", "settings", "ambient_dim", "size")  # fields that say which data, and belong together
-OF_POINTS = ("width", "depth", "activation", "generator_activation", "frequencies")  # of the networks' settings
-OF_IMAGES = ("channels", "metric_channels")
+OF_DATA = ("data", "settings", "ambient_dim", "size")  # fields that together define the data set
+STARTING_POINT = {"method": "mvm", "recipe": "stabilised", "data": "circle"}  # determine the defaults when not given
 
 
-Weights = create_model(
-    "Weights",
-    __base__=Settings,
-    __doc__="Weight of each shape descriptor in L_MM, in every variant that contains it.",
-    **{
-        name: (float, Field(1.0, ge=0, le=10, title=descriptor.title, description=descriptor.help))
-        for name, descriptor in DESCRIPTORS.items()
-    },
-)
+if TYPE_CHECKING:
 
+    class Weights(Settings):
+        """Weight of each shape descriptor in L_MM: one field for each entry of `DESCRIPTORS`."""
 
-Activation = Literal["relu", "leaky_relu", "silu", "swish4"]
-
-
-class NetworkSettings(Settings):
-    """Sizes of the generator f_θ and the metric network g_w."""
-
-    width: int = Field(64, ge=4, le=2048, description="points: units in each hidden layer of both networks")
-    depth: int = Field(3, ge=1, le=8, description="points: hidden layers of both networks")
-    activation: Activation = Field(
-        "relu", title="Metric activation", description="points: the metric's non-linearity; smooth ones scatter fakes"
-    )
-    generator_activation: Activation = Field(
-        "swish4", description="points: the generator's non-linearity; swish4, x σ(4x), is ReLU with its corner rounded"
-    )
-    noise_dim: int = Field(4, ge=1, le=512, description="m: dimension of the generator's Gaussian input")
-    embedding_dim: int = Field(10, ge=1, le=512, description="n: dimension of the learned metric's embedding")
-    frequencies: Annotated[tuple[float, ...], Field(max_length=16)] = Field(
-        (),
-        description="points: sines and cosines at these frequencies join the metric's input, in which the data's "
-        "deviation is 1: it bends at smaller scales",
-    )
-    unit_embedding: bool = Field(False, description="scale every embedding to length 1 (published StyleGAN2 variant)")
-    channels: int = Field(128, ge=4, le=1024, description="pictures: channels of the generator's residual blocks")
-    metric_channels: int = Field(
-        32, ge=4, le=256, description="pictures: channels of the metric's first layer; each further one doubles them"
+else:
+    Weights = create_model(
+        "Weights",
+        __base__=Settings,
+        __doc__="Weight of each shape descriptor in L_MM, in every variant that contains it.",
+        **{
+            name: (float, Field(1.0, ge=0, le=10, title=descriptor.title, description=descriptor.help))
+            for name, descriptor in DESCRIPTORS.items()
+        },
     )
 
-    @field_validator("frequencies")
-    @classmethod
-    def _positive(cls, frequencies: tuple[float, ...]) -> tuple[float, ...]:
-        if not all(0 < frequency <= 1000 for frequency in frequencies):
-            raise ValueError("each frequency must be above 0, and at most 1000")
-        return frequencies
+
+class Adam(NamedTuple):
+    """Settings of one player's optimiser."""
+
+    lr: float
+    betas: tuple[float, float]
+    eps: float
 
 
 class OptimiserSettings(Settings):
-    """Adam for both players, with a linear decay and an averaged generator."""
+    """Adam for both players, with linear decay and an averaged generator."""
 
     generator_lr: float = Field(3e-3, gt=0, le=1, description="Adam step size of the generator")
     metric_lr: float = Field(3e-3, gt=0, le=1, description="Adam step size of the metric network")
@@ -96,8 +63,13 @@ class OptimiserSettings(Settings):
     generator_eps: float = Field(1e-8, gt=0, le=1, description="Adam ε of the generator")
     metric_eps: float = Field(1e-8, gt=0, le=1, description="Adam ε of the metric network")
     decay_from: float = Field(0.5, ge=0, le=1, description="fraction of the run after which both rates fall linearly")
-    decay_to: float = Field(0.02, ge=0, le=1, description="share of the rates left at the end; 1 is no decay")
-    ema: float = Field(0.999, ge=0, lt=1, description="averaging of the generator that is shown and scored; 0 is none")
+    decay_to: float = Field(0.02, ge=0, le=1, description="fraction of the rates left at the end; 1 is no decay")
+    ema: float = Field(
+        0.999,
+        ge=0,
+        lt=1,
+        description="smoothing factor of the generator's moving average, which is shown and scored; 0 is no averaging",
+    )
 
     @field_validator("generator_betas", "metric_betas")
     @classmethod
@@ -106,89 +78,90 @@ class OptimiserSettings(Settings):
             raise ValueError("each β must be at least 0 and below 1")
         return betas
 
+    def of(self, player: str) -> Adam:
+        """Adam's settings for a player: the metric's for `metric`, the generator's for every other player."""
+        if player == "metric":
+            return Adam(self.metric_lr, self.metric_betas, self.metric_eps)
+        return Adam(self.generator_lr, self.generator_betas, self.generator_eps)
+
 
 def _tuple(value: Any) -> Any:
+    """Accept a single string or number as a tuple of length 1."""
     return (value,) if isinstance(value, str | int) else value
 
 
-MethodSettings = create_model(
-    "MethodSettings",
-    __base__=Settings,
-    **{
-        name: (method.settings, Field(method.settings(), description=f"settings of --method {name}"))
-        for name, method in METHODS.items()
-    },
-)
-WAVES = (2.0, 4.0)  # of the metric's input, for points in this lab's recipe
-IMAGES = {  # what is other than for points, in every recipe: the paper's sizes
-    "batch": 64, "steps": 50_000, "points": 20_000, "view_points": 256, "snapshots": 50, "records": 100,
-    "network": {"noise_dim": 128, "embedding_dim": 10},
-}  # fmt: skip
-IMAGE_RATE, PAPER_IMAGE_RATE = 1e-3, 1e-4  # of both players; peers' papers have their own
-IMAGE_EMBEDDING = 128  # dimensions, not the paper's 10: its centroid and diameter hold more of a picture
-IMAGE_MVM = {"alpha": 0.1, "pairs": 1, "metric_steps": 3}  # with one update of the metric, fakes are far too much alike
-IMAGE_DECAY = {"decay_from": 0.5}  # the rates', as of a peer's points
-TOY_FACES = {"steps": 800, "network": {"channels": 24}, "optimiser": {"ema": 0.995}}  # minutes on two CPU cores
-RECIPES: dict[str, dict[str, dict[str, Any]]] = {name: method.recipes for name, method in METHODS.items()}
+def _groups(base: str, types: Mapping[str, type[Settings] | None], owner: str) -> type[Settings]:
+    """Make a model with a field for each settings model, by name; `owner` completes the fields' help."""
+    fields: dict[str, Any] = {
+        name: (model, Field(model(), description=f"settings of {owner} {name}"))
+        for name, model in types.items()
+        if model is not None
+    }
+    return create_model(base, __base__=Settings, **fields)
 
 
-class Config(MethodSettings):
+if TYPE_CHECKING:
+    MethodName = str
+
+    class MethodSettings(Settings):
+        """One group of settings for each entry of `METHODS`."""
+
+    class KindSettings(Settings):
+        """One group of settings for each entry of `KINDS` that has its own."""
+
+else:
+    MethodName = Literal[*METHODS]
+    MethodSettings = _groups("MethodSettings", {name: m.settings_type for name, m in METHODS.items()}, "--method")
+    KindSettings = _groups("KindSettings", {name: kind.settings_type for name, kind in KINDS.items()}, "data of kind")
+
+
+class Config(DataSettings, MethodSettings, KindSettings):
     """Everything that defines an experiment: V = variants x seeds networks trained together."""
 
-    data: str = Field(
-        "circle",
-        description="a toy manifold by name, a file of points (FILE.csv or FILE.npy), faces (toy faces), or the name "
-        "of a prepared cache of pictures",
-    )
-    settings: dict[str, float] = Field({}, description="the manifold's own settings, such as: noise 0.05")
-    ambient_dim: int | None = Field(
-        None, ge=2, le=4096, description="place the manifold in this many dimensions by a seeded isometry"
-    )
-    points: int = Field(
-        50_000, ge=64, le=5_000_000, description="training points drawn from a toy manifold, or toy faces"
-    )
-    size: int | None = Field(None, ge=8, le=512, description="toy faces: pixels each way (32 when left out)")
-    flips: bool = Field(True, description="pictures of a cache: mirror half of what is drawn")
     precision: Literal["auto", "float32", "bf16"] = Field(
-        "auto", description="of picture networks; auto is bf16 on GPUs that compute it, else float32"
+        "auto", description="precision of picture networks; auto is bf16 on GPUs that support it, else float32"
     )
-    method: Literal[*METHODS] = Field("mvm", description="training method")
+    method: MethodName = Field("mvm", description="training method")
     recipe: Literal["stabilised", "paper", "published"] = Field(
         "stabilised",
-        description="defaults to start from: this lab's, the method's paper's, or (mvm) its published code's",
+        description="set of defaults: of this lab, of the method's paper, or (mvm only) of its published code",
     )
     variants: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
         ("centroid", "diameter", "both"),
         min_length=1,
         description="descriptor sets to train side by side: names joined by +, or both for centroid+diameter; "
-        "a method other than mvm has one variant, of its own name",
+        "other methods than mvm have a single variant, named like the method",
     )
     seeds: Annotated[tuple[int, ...], BeforeValidator(_tuple)] = Field(
         (0,),
         min_length=1,
-        description="each variant is trained once per seed, on that seed's batches, noise and weights",
+        description="each variant is trained once per seed, with the seed's batches, noise and initial weights",
     )
     steps: int = Field(8000, ge=1, le=10_000_000, description="training steps")
-    batch: int = Field(256, ge=2, le=65_536, description="points per batch")
+    batch: int = Field(256, ge=2, le=65_536, description="data points per batch")
     weights: Weights = Field(Weights(), description="descriptor weights")
     network: NetworkSettings = Field(NetworkSettings(), description="networks")
     optimiser: OptimiserSettings = Field(OptimiserSettings(), description="optimisers")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes CUDA where there is one")
-    threads: int = Field(1, ge=1, le=256, description="CPU threads of the training process")
-    view_points: int = Field(512, ge=16, le=4096, description="real and fake points in each snapshot")
-    snapshots: int = Field(160, ge=1, le=10_000, description="snapshots over the run: the timeline's marks")
-    records: int = Field(400, ge=1, le=100_000, description="records of losses and gaps over the run")
-    checkpoints: int = Field(20, ge=1, le=1000, description="checkpoints over the run: what a resumed run starts from")
-    schema_version: int = Field(SCHEMA, description="version of this file's schema")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto is CUDA if available, else the CPU")
+    threads: int | None = Field(
+        None, ge=1, le=256, description="CPU threads of the training process; default: 1 for points, all for pictures"
+    )
+    snapshots: int = Field(160, ge=1, le=10_000, description="number of snapshots in the run: the timeline's marks")
+    records: int = Field(400, ge=1, le=100_000, description="number of records of losses and gaps in the run")
+    checkpoints: int = Field(20, ge=1, le=1000, description="number of checkpoints in the run, to resume from")
+    schema_version: int = Field(SCHEMA, description="version of the config file's schema")
 
     @model_validator(mode="after")
     def _known_variants(self) -> Config:
-        if self.recipe not in RECIPES[self.method]:
-            known = ", ".join(RECIPES[self.method])
+        """Check recipe, kind of data and variants against the method."""
+        method = METHODS[self.method]
+        if self.recipe not in method.recipes:
+            known = ", ".join(method.recipes)
             raise ValueError(f"recipe: {self.method} has {known}, not {self.recipe!r}")
-        if self.is_images and not METHODS[self.method].makes_images:
-            raise ValueError(f"method: {self.method} has no networks for pictures; choose another for {self.data}")
-        if not METHODS[self.method].matches_descriptors:
+        if not method.learns(self.kind):
+            noun = KINDS[self.kind].noun
+            raise ValueError(f"method: {self.method} has no networks for {noun}; choose another for {self.data}")
+        if not method.matches_descriptors:
             if self.variants != (self.method,):
                 raise ValueError(f"variants: {self.method} matches no descriptors; leave variants out")
             return self
@@ -206,7 +179,7 @@ class Config(MethodSettings):
     @model_validator(mode="before")
     @classmethod
     def _of_schema_1(cls, values: Any) -> Any:
-        """Its two networks had one activation."""
+        """Convert a config of schema 1, in which both networks share one activation."""
         if not isinstance(values, dict) or values.get("schema_version") != 1:
             return values
         network = values.get("network")
@@ -214,13 +187,6 @@ class Config(MethodSettings):
             network = {"generator_activation": network["activation"]} | network
             values = values | {"network": network}
         return values | {"schema_version": SCHEMA}
-
-    @field_validator("size")
-    @classmethod
-    def _power_of_two(cls, size: int | None) -> int | None:
-        if size is not None and size & (size - 1):
-            raise ValueError("must be a power of two")
-        return size
 
     @field_validator("seeds")
     @classmethod
@@ -230,18 +196,24 @@ class Config(MethodSettings):
         return seeds
 
     @property
-    def is_images(self) -> bool:
-        """Whether the data are pictures: toy faces, or a name that is neither a toy manifold's nor a file of points."""
-        return are_images(self.data)
+    def kind(self) -> str:
+        """The kind of data, by its name in `mvm.data.kinds.KINDS`."""
+        return kind_of(self.data).name
 
     @property
-    def kind(self) -> str:
-        """The kind of data: "points" or "images"."""
-        return "images" if self.is_images else "points"
+    def method_settings(self) -> Settings:
+        """The settings of the config's method."""
+        settings: Settings = getattr(self, self.method)
+        return settings
+
+    @property
+    def cpu_threads(self) -> int:
+        """CPU threads of the training process on this machine."""
+        return self.threads or KINDS[self.kind].threads()
 
     @property
     def unmatched(self) -> str:
-        """In words, which variants match nothing, as all their weights are 0; empty if each has one that counts."""
+        """Warning that names the variants whose descriptor weights are all 0; empty if there are none."""
         if not METHODS[self.method].matches_descriptors:
             return ""
         idle = [name for name in self.variants if not any(getattr(self.weights, d) for d in descriptors_of(name))]
@@ -253,64 +225,66 @@ class Config(MethodSettings):
         return [(variant, seed) for variant in self.variants for seed in self.seeds]
 
     def every(self, count: int) -> int:
-        """Steps between two of `count` evenly spread occasions, at least 10: short runs have fewer occasions."""
+        """Interval in steps for `count` evenly spaced events per run, at least 10: short runs have fewer events."""
         return max(10, self.steps // count)
 
     @classmethod
     def make(cls, **values: Any) -> Config:
-        """A valid config, or a `ConfigError` of one line. A recipe's defaults lie under the given values."""
+        """Build a config from given values, over the defaults of their method, recipe and data.
+
+        Raises:
+            ConfigError: a setting is unknown, or a value is invalid; one line.
+        """
         try:
             return cls.model_validate(_merge(_defaults(values), values))
         except ValidationError as error:
             raise ConfigError(one_line(error)) from None
 
     def with_changes(self, changes: dict[str, Any]) -> Config:
-        """A copy with dotted fields replaced, such as {"weights.diameter": 0}; words may stand for a tuple.
+        """Copy the config with some settings replaced, by dotted name, such as {"weights.diameter": 0}.
+
+        A tuple can be given as a string, separated by blanks or commas.
 
         Raises:
-            ConfigError: an unknown field, or a value that it cannot have.
+            ConfigError: a setting is unknown, or a value is invalid; one line.
         """
         values = self.model_dump()
         for dotted, value in changes.items():
             *parents, last = dotted.split(".")
-            target = values
+            target: Any = values
             for parent in parents:
                 target = target.get(parent) if isinstance(target, dict) else None
             if not isinstance(target, dict) or (last not in target and parents != ["settings"]):
                 raise ConfigError(f"unknown setting {dotted!r}; {self._hint(dotted)}")
-            is_words = isinstance(value, str) and isinstance(target.get(last), tuple)
-            target[last] = tuple(value.replace(",", " ").split()) if is_words else value
+            is_list = isinstance(value, str) and isinstance(target.get(last), tuple)
+            target[last] = tuple(value.replace(",", " ").split()) if is_list else value
         try:
             return Config.model_validate(values)
         except ValidationError as error:
             raise ConfigError(one_line(error)) from None
 
     def _hint(self, dotted: str) -> str:
-        """What may have been meant by a setting that there is not."""
+        """Suggest known settings for an unknown dotted name."""
         known = [name for name in self.flat(used=True) if name != "schema_version"]
         by_end = [name for name in known if name.split(".")[-1] == dotted.split(".")[-1]]
         close = by_end or difflib.get_close_matches(dotted, known, n=3, cutoff=0.7)
         return f"did you mean {' or '.join(close)}?" if close else "`python -m mvm train --help` lists them"
 
     def flat(self, *, used: bool = False) -> dict[str, Any]:
-        """Every setting by its dotted name; of the `used` ones, those of other methods and networks are left out."""
-        flat = {}
+        """Every setting by its dotted name; `used` omits settings of other methods and of other kinds' networks."""
+        flat: dict[str, Any] = {}
         for name, value in self:
             dotted = isinstance(value, BaseModel)
             flat |= {f"{name}.{key}": item for key, item in value} if dotted else {name: value}
         if not used:
             return flat
-        others = {f"network.{key}" for key in (OF_POINTS if self.is_images else OF_IMAGES)}
-        others |= {f"{method}.{key}" for method in METHODS if method != self.method for key, _ in getattr(self, method)}
-        return {name: value for name, value in flat.items() if name not in others}
+        of_kinds = frozenset().union(*(kind.network_settings for kind in KINDS.values()))
+        unused = {f"network.{key}" for key in of_kinds - KINDS[self.kind].network_settings}
+        unused |= {f"{method}.{key}" for method in METHODS if method != self.method for key, _ in getattr(self, method)}
+        return {name: value for name, value in flat.items() if name not in unused}
 
 
-def are_images(data: str) -> bool:
-    """Whether this name is of pictures rather than points."""
-    return data not in MANIFOLDS and not data.lower().endswith(POINT_FILES)
-
-
-SAID = {  # a kind of problem that pydantic finds, in words that need no library to be understood
+MESSAGES = {  # plain messages in place of pydantic's, by its type of error
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
     "finite_number": "must be finite",
@@ -330,12 +304,12 @@ SAID = {  # a kind of problem that pydantic finds, in words that need no library
 
 
 def one_line(error: ValidationError) -> str:
-    """The first problem of a pydantic error as: field, what is wrong, the value."""
+    """Format the first problem of a pydantic error in one line: field, problem, value."""
     problem = error.errors()[0]
     field = ".".join(str(part) for part in problem["loc"])
     numbers = {key: f"{x:.12g}" if isinstance(x, float) else x for key, x in problem.get("ctx", {}).items()}
-    known = SAID.get(problem["type"])
-    message = known.format(**numbers) if known else problem["msg"].removeprefix("Value error, ")
+    template = MESSAGES.get(problem["type"])
+    message = template.format(**numbers) if template else problem["msg"].removeprefix("Value error, ")
     if not field:
         return message
     if problem["type"] == "extra_forbidden":
@@ -346,27 +320,24 @@ def one_line(error: ValidationError) -> str:
 
 
 def _defaults(values: dict[str, Any]) -> dict[str, Any]:
-    """What the method and recipe in `values` put under them; nothing where those are no known names."""
-    method, recipe = values.get("method", "mvm"), values.get("recipe", "stabilised")
-    if not (isinstance(method, str) and isinstance(recipe, str)):
+    """Defaults of the method, recipe and data named in `values`; empty if a name is invalid."""
+    name, recipe, data = (values.get(key, default) for key, default in STARTING_POINT.items())
+    if name not in METHODS or not isinstance(recipe, str) or not isinstance(data, str):
         return {}
-    own = {} if method not in METHODS or METHODS[method].matches_descriptors else {"variants": (method,)}
-    under = _merge(own, RECIPES.get(method, {}).get(recipe, {}))
-    data = values.get("data", "circle")
-    if not (isinstance(data, str) and are_images(data)):
-        return _merge(under, {"network": {"frequencies": WAVES}}) if recipe == "stabilised" else under
-    sets = under.get("variants", Config.model_fields["variants"].default)  # one of them: the one with every descriptor
-    under = _merge(under, {**IMAGES, "variants": sets[-1:], "threads": os.cpu_count() or 1})
-    if recipe == "stabilised" or method == "mvm":
-        rate = IMAGE_RATE if recipe == "stabilised" else PAPER_IMAGE_RATE
-        under = _merge(under, {"optimiser": {"generator_lr": rate, "metric_lr": rate}})
-    if recipe == "stabilised":
-        of_images = {"network": {"embedding_dim": IMAGE_EMBEDDING}, "optimiser": IMAGE_DECAY, "mvm": IMAGE_MVM}
-        under = _merge(under, of_images)
-    return _merge(under, TOY_FACES) if data == FACES else under
+    method, kind = METHODS[name], kind_of(data)
+    layers = (
+        {} if method.matches_descriptors else {"variants": (name,)},
+        method.recipes.get(recipe, {}),
+        kind.recipes.get("", {}),
+        kind.recipes.get(recipe, {}),
+        method.kind_recipes.get(kind.name, {}).get(recipe, {}),
+        kind.data_defaults(data),
+    )
+    return functools.reduce(_merge, layers, {})
 
 
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Merge nested dicts; values of `over` take precedence."""
     merged = dict(under)
     for key, value in over.items():
         value = value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value

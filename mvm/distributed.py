@@ -1,10 +1,10 @@
-"""One training on many devices: every process computes its rows of the batch, and all see the whole batch.
+"""One training on many devices: every process computes its rows of the batch, and all of them see the whole batch.
 
     torchrun --nproc-per-node N -m mvm train ...
 
-Every process draws the same batches and noise. A network takes the rows of its process, and gathers what comes out: so
-descriptors and losses are those of the global batch, the same numbers in every process, whatever the method. `shard`
-and `gather` are each other's derivative, to any order, and a parameter's gradient is the sum of what the processes find
+Every process draws the same batches and noise. A network computes its process's rows and gathers the outputs, so
+descriptors and losses are computed on the global batch, the same numbers in every process, whatever the method. `shard`
+and `gather` are each other's derivative, to any order. A parameter's gradient is the sum of the processes' gradients
 through their own rows: exact, slope penalties included. Batch normalisation takes the moments of the global batch.
 
     shard     x ↦ x_r          backward: gather
@@ -19,33 +19,33 @@ import datetime
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 
 __all__ = [
     "GlobalBatchNorm",
+    "broadcast",
+    "broadcast_object",
     "gather",
+    "process_group",
     "rank",
     "rowwise",
     "shard",
     "sharded",
     "sum_gradients",
-    "tell",
-    "tell_all",
-    "together",
     "world",
 ]
 
-PATIENCE = datetime.timedelta(days=7)  # others wait while the first process is paused
+PATIENCE = datetime.timedelta(days=7)  # the other ranks wait while rank 0 is paused
 
 _active = False
 
 
 @contextlib.contextmanager
-def together() -> Iterator[bool]:
-    """With the processes that torchrun has started, if it has; yields whether this is the first, which records."""
+def process_group() -> Iterator[bool]:
+    """Join torchrun's group, if there is one; yield whether this is rank 0, the process that records."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield True
         return
@@ -59,25 +59,25 @@ def together() -> Iterator[bool]:
 
 
 def world() -> int:
-    """How many processes train together."""
+    """Number of processes that train together."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """Number of this process among them, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def tell(value: Any = None) -> Any:
-    """What the first process says here, in all of them."""
-    said = [value]
+def broadcast_object(value: Any = None) -> Any:
+    """Broadcast an object from rank 0."""
+    objects = [value]
     if world() > 1:
-        distributed.broadcast_object_list(said, 0)
-    return said[0]
+        distributed.broadcast_object_list(objects, 0)
+    return objects[0]
 
 
-def tell_all(tensors: Iterable[Tensor]) -> None:
-    """Overwrite tensors by those of the first process."""
+def broadcast(tensors: Iterable[Tensor]) -> None:
+    """Overwrite tensors by rank 0's."""
     if world() > 1:
         for tensor in tensors:
             distributed.broadcast(tensor, 0)
@@ -85,7 +85,7 @@ def tell_all(tensors: Iterable[Tensor]) -> None:
 
 @contextlib.contextmanager
 def sharded() -> Iterator[None]:
-    """Inside, networks take the rows of their process: all processes must run the same code. Outside they do not."""
+    """Shard batches among the processes inside, where all of them must run the same code; not outside."""
     global _active
     _active, before = world() > 1, _active
     try:
@@ -94,47 +94,55 @@ def sharded() -> Iterator[None]:
         _active = before
 
 
-def rowwise(forward: Callable[[nn.Module, Tensor], Tensor]) -> Callable[[nn.Module, Tensor], Tensor]:
-    """For a network's method `(V, B, in) -> (V, B, out)` that treats each row alike: rows are shared when `sharded`."""
+M = TypeVar("M", bound=nn.Module)
+
+
+def rowwise(forward: Callable[[M, Tensor], Tensor]) -> Callable[[M, Tensor], Tensor]:
+    """Decorate a network's method `(V, B, in) -> (V, B, out)` that treats rows independently: `sharded` splits them."""
 
     @functools.wraps(forward)
-    def share(self: nn.Module, x: Tensor) -> Tensor:
+    def share(self: M, x: Tensor) -> Tensor:
         return gather(forward(self, shard(x)), x.shape[1]) if _active else forward(self, x)
 
     return share
 
 
 def sum_gradients(gradient: Tensor) -> Tensor:
-    """Add up what the processes have found through their own rows, in place."""
+    """Sum the processes' gradients, in place."""
     if _active:
         distributed.all_reduce(gradient)
     return gradient
 
 
 def shard(x: Tensor) -> Tensor:
-    """This process's rows `(V, b, ...)` of a batch `(V, B, ...)` that all have; B need not divide evenly."""
-    return _Shard.apply(x)
+    """This process's rows `(V, b, ...)` of a batch `(V, B, ...)` that all processes have; B need not divide evenly."""
+    return _apply(_Shard, x)
 
 
 def gather(x: Tensor, rows: int) -> Tensor:
-    """All rows `(V, B, ...)` in every process, from each one's own; B = `rows`."""
-    return _Gather.apply(x, rows)
+    """Gather every process's rows into the whole batch `(V, B, ...)`; B = `rows`."""
+    return _apply(_Gather, x, rows)
+
+
+def _apply(function: type[torch.autograd.Function], x: Tensor, *rest: int) -> Tensor:
+    apply: Callable[..., Tensor] = function.apply
+    return apply(x, *rest)
 
 
 class _Shard(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.rows = x.shape[1]
         return x[:, _own(ctx.rows)].contiguous()
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return gather(gradient, ctx.rows)
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, rows: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, rows: int) -> Tensor:
         most = -(-rows // world())
         padded = x.new_zeros(x.shape[0], most, *x.shape[2:])
         padded[:, : x.shape[1]] = x
@@ -143,40 +151,45 @@ class _Gather(torch.autograd.Function):
         return torch.cat([part[:, : _length(rows, r)] for r, part in enumerate(parts)], dim=1)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return shard(gradient), None
 
 
 class _Total(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         x = x.clone()
         distributed.all_reduce(x)
         return x
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        return _Total.apply(gradient)
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _apply(_Total, gradient)
 
 
 class GlobalBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation of pictures `(B, c, H, W)` by the moments of the batch of all processes."""
+    """Batch normalisation of pictures `(B, c, H, W)` by the moments of the global batch."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `nn.BatchNorm2d` does where there is one process, or in evaluation."""
+        """Normalise; as `nn.BatchNorm2d` with one process, or in evaluation."""
         if not (self.training and _active):
             return super().forward(x)
         numbers = x.float() if x.dtype == torch.bfloat16 else x
         n = world() * numbers.numel() // numbers.shape[1]
-        mean = _Total.apply(numbers.sum((0, 2, 3))) / n
+        mean = _apply(_Total, numbers.sum((0, 2, 3))) / n
         centred = numbers - mean[:, None, None]
-        variance = _Total.apply(centred.square().sum((0, 2, 3))) / n
+        variance = _apply(_Total, centred.square().sum((0, 2, 3))) / n
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (n / (n - 1)), self.momentum)
             self.num_batches_tracked += 1
         scale = self.weight * (variance + self.eps).rsqrt()
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        normalised: Tensor = (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return normalised
 
 
 def _own(rows: int) -> slice:
@@ -185,5 +198,5 @@ def _own(rows: int) -> slice:
 
 
 def _length(rows: int, r: int) -> int:
-    """Rows of the r-th process: the first ones take what does not divide evenly."""
+    """Rows of rank r: the lowest ranks take the rest that does not divide evenly."""
     return rows // world() + (r < rows % world())

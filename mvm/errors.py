@@ -1,25 +1,34 @@
-"""What can go wrong, each with a message of one line: what, which value, what to do."""
+"""Exceptions; each message is one line: problem, value, what to do."""
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "Diverged", "RunBusy", "RunError", "Stopped"]
+from collections.abc import Iterable
+
+__all__ = ["ConfigError", "Diverged", "RunBusy", "RunError", "Stopped", "check_known"]
 
 
 class ConfigError(ValueError):
-    """Settings that cannot be used; the message is one line: what, which value, what to do."""
+    """Invalid settings or data."""
 
 
 class RunError(ValueError):
-    """A run that cannot be used as asked; the message is one line: what, which, what to do."""
+    """A run does not exist, is damaged, or does not allow the requested action."""
 
 
 class RunBusy(RunError):
-    """Another trainer holds the run's lock."""
+    """Another process holds the run's lock."""
 
 
 class Stopped(Exception):
-    """The training ended before its last step because the person asked for it; all is saved."""
+    """The training ended before its last step, at a user's request; its state is saved."""
 
 
 class Diverged(Stopped):
     """It ended because every variant diverged."""
+
+
+def check_known(what: str, name: str, known: Iterable[str]) -> None:
+    """Raise ConfigError with the known names unless `name` is one of them; `what` says what it names."""
+    known = list(known)
+    if name not in known:
+        raise ConfigError(f"{what}: unknown {name!r}; known: {', '.join(known)}")

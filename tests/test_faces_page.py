@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,9 +19,9 @@ from pages import button, open_page, run_list, shown, train_faces, words
 from PIL import Image
 from trainers import until
 
-from app import state as app_state
-from app.picture_grid import Picked, encode
-from app.state import Page
+from app import caches
+from app.components.picture_grid import Picked, encode
+from app.session import Page
 from mvm.config import Config
 from mvm.data.cache import open_cache
 from mvm.errors import ConfigError, RunError
@@ -32,7 +33,6 @@ from mvm.methods import METHODS
 from mvm.runs.evaluate import load_experiment, load_generator, training_gallery
 from mvm.runs.events import Resumed
 from mvm.runs.run import Run
-from mvm.scoring.images import nearest
 from mvm.training.experiment import view_noise
 from mvm.training.sampling import between
 
@@ -111,9 +111,9 @@ def test_speed_and_time_left_are_of_pictures(tiny: Run, monkeypatch: pytest.Monk
     monkeypatch.setattr(type(records), "poll", lambda self: self)
     records.events.append(Resumed(step=20, time=0))
     rate = tiny.status().rate
-    monkeypatch.setattr("app.state.all_runs", lambda _: [tiny])
+    monkeypatch.setattr("app.caches.all_runs", lambda _: [tiny])
     text = words(open_page(FACES))
-    assert f"{rate * 16:,.0f} images/s" in text
+    assert f"{rate * 16:,.0f} pictures/s" in text
     assert "0 s left" in text
 
 
@@ -130,7 +130,7 @@ def test_train_makes_the_run_that_the_controls_describe(tiny: Run, no_processes:
 
 
 def test_a_picked_picture_is_that_of_the_latest_click() -> None:
-    tab = Page(images=True)
+    tab = Page(kind="images")
     first, second = Picked(0, "fake", 3, 10.0), Picked(1, "real", 5, 20.0)
     for picked in (second, first, None):
         tab.pick("a", picked)
@@ -139,11 +139,17 @@ def test_a_picked_picture_is_that_of_the_latest_click() -> None:
 
 
 def test_the_nearest_training_pictures_of_a_picked_one(tiny: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = threading.Event()
+    monkeypatch.setattr("app.state.training_gallery", lambda config: allowed.wait() and training_gallery(config))
     monkeypatch.setattr(Page, "picked_of", lambda *_: Picked(1, "fake", 7, 1.0))
     app = open_page(FACES)
     gallery = "Nearest training pictures** &nbsp; :gray[to fake 7, both"
-    assert f"{gallery}: looking" in words(app) or f"{gallery}, of 200" in words(app)
-    until(lambda: app_state.gallery(tiny) is not None)
+    try:
+        assert f"{gallery}: loading" in words(app)
+        assert caches.gallery(tiny) is None
+    finally:
+        allowed.set()
+    until(lambda: caches.gallery(tiny) is not None, "the training pictures")
     assert f"{gallery}, of 200" in words(app.run())
 
 
@@ -202,7 +208,7 @@ def test_pictures_are_prepared_from_a_form(tmp_path: Path, prepare_here: None) -
     app = open_page(FACES, **{"faces.source": "Prepared"})  # another page, later
     assert app.selectbox(key="faces.cache").value == "mine-32"
     assert "330 pictures" in words(app)
-    assert "These are some of **mine-32**" in words(app)
+    assert "These pictures are from **mine-32**" in words(app)
     assert "toy faces" not in words(app)
     assert not button(app, "Train").disabled
     button(app, "Dismiss").click().run()
@@ -212,7 +218,7 @@ def test_pictures_are_prepared_from_a_form(tmp_path: Path, prepare_here: None) -
 
 def test_a_preparing_is_seen_from_outside_and_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its lock and its note tell how far it is; cancelling ends its whole group."""
-    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], start_new_session=True)
     monkeypatch.setattr("mvm.jobs.process.start", lambda *_, **__: sleeper)
     job = launch("images", str(pictures(tmp_path / "mine.zip")), size=32)
     note = {"fingerprint": "", "total": 400, "done": 100, "count": 97, "skipped": [["a", "b"]] * 3}
@@ -220,7 +226,8 @@ def test_a_preparing_is_seen_from_outside_and_can_be_cancelled(tmp_path: Path, m
     app = open_page(FACES, **{"faces.source": "Prepare…"})
     assert job.progress == (100, 400, 3)
     button(app, "Cancel").click().run()
-    assert sleeper.wait(10) != 0
+    until(lambda: sleeper.poll() is not None, "its end")
+    assert sleeper.returncode < 0, "a signal ended it"
     assert not preparations()
     with sole(job.out), pytest.raises(ConfigError, match="being prepared"), sole(job.out):
         pass
@@ -234,7 +241,7 @@ def test_a_generator_by_itself_draws_what_the_experiment_draws(tiny: Run) -> Non
     for member in range(2):
         made = load_generator(tiny, member)(noise)
         torch.testing.assert_close(made, sample_like(tiny, noise)[member], atol=1, rtol=0)
-    with pytest.raises(RunError):
+    with pytest.raises(RunError, match="untrained has no checkpoint yet"):
         load_generator(Run.create(tiny.config, name="untrained"), 0)
 
 
@@ -268,7 +275,7 @@ def test_the_gallery_is_the_training_pictures(tiny: Run) -> None:
     assert torch.equal(gallery.images, images)
     near = gallery.nearest(images[5:7], 1)
     assert near.indices[:, 0].tolist() == [5, 6]
-    assert torch.equal(near.indices, nearest(images[5:7], images, 1, gallery._features).indices)
+    assert near.distances.max() < 1e-3
 
 
 def test_a_sheet_shows_no_picture_in_its_neighbour() -> None:

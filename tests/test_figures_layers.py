@@ -44,7 +44,7 @@ def own(ring, tmp_path) -> Run:
 
 
 def experiment_of(run: Run, step: int) -> Experiment:
-    """The training as it was, read by what resumes it and by nothing of the lens."""
+    """The training as it was, read by what resumes it and by nothing of the learned metric."""
     experiment = Experiment(run.config, run.data)
     experiment.load(run.checkpoint() if step == STEPS else run.checkpoint(step=step))
     return experiment
@@ -125,7 +125,7 @@ def test_a_mode_is_an_eigenvector_of_the_reals(ring, rank):
     assert any(rf"$\lambda_{{{rank}}}=" in title for title in titles)
 
 
-def test_honesty_is_that_of_the_frame(ring):
+def test_trust_is_that_of_the_frame(ring):
     rows, held = data("honesty", [ring]), load_file(ring.snapshot_path(STEPS))
     frame = torch.from_numpy(np.load(frame_path(ring.path, STEPS)))
     for variant, member in (("centroid", 0), ("both", 2)):

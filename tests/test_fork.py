@@ -68,7 +68,7 @@ def test_a_kept_checkpoint_has_the_weights_that_it_was_trained_with(make):
     run = make("a", **PLAN)
     run.ask(weights={"diameter": 0.0})
     run.ask(stop=True)
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped, match="a stopped at step 0"):
         finish(run)  # the weight is changed at step 0, after its checkpoint was kept
     run.ask(stop=False)
     run = finish(run)

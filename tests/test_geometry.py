@@ -1,4 +1,4 @@
-"""Forces, modes, the pull-back metric and the honesty of projections, each against what it must be on a known map."""
+"""Forces, modes, pull-back metric and preserved neighbourhoods, each against its values on a known map."""
 
 import math
 
@@ -195,7 +195,7 @@ def test_modes_of_collapsed_flat_and_diverged_sets(form):
     assert modes(diverged, y, k=3, form=form).fake.isnan().all()
 
 
-# Microscope
+# Pull-back metric
 
 
 @pytest.mark.parametrize(("dim", "out"), [(2, 5), (3, 3), (4, 2)])
@@ -440,7 +440,7 @@ def test_trustworthiness_and_continuity_of_each_point(k):
     assert trust.min() < 0.9
 
 
-def test_a_projection_that_only_turns_and_scales_is_honest():
+def test_a_projection_that_only_turns_and_scales_preserves_neighbourhoods():
     x = points(40, 3)
     for score in (trustworthiness, continuity):
         assert (score(x, 3 * x @ rotation(3) + 1) == 1).all()
@@ -468,7 +468,7 @@ def test_coinciding_and_broken_points():
     assert continuity(x, points(20, 2), k=5).isnan().all()
 
 
-def test_bad_use_of_honesty_is_named():
+def test_bad_use_of_preservation_is_named():
     with pytest.raises(ValueError, match="less than n/2 = 5, got 5"):
         trustworthiness(points(10, 3), points(10, 2), k=5)
     with pytest.raises(ValueError, match="same rows, got 9 and 10"):

@@ -10,7 +10,6 @@ import torch
 from prdc import compute_prdc
 from scipy.linalg import sqrtm
 from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 from torch.nn import functional as F
 
 from mvm.errors import ConfigError
@@ -27,7 +26,6 @@ from mvm.scoring.images import (
     describe,
     frechet,
     kernel_distance,
-    nearest,
     overlap,
 )
 from toy_manifolds.faces import FACTORS, Faces
@@ -143,9 +141,9 @@ def test_overlap_is_one_minus_total_variation():
     close(overlap(x, x + 100), 1 / 20)
 
 
-@pytest.mark.parametrize("rows", [2**23, 700])
-def test_neighbourhoods_are_those_of_prdc(small, monkeypatch, rows):
-    monkeypatch.setattr(image_scores, "ROWS", rows)
+@pytest.mark.parametrize("block", [2**23, 700])
+def test_neighbourhoods_are_those_of_prdc(small, monkeypatch, block):
+    monkeypatch.setattr(image_scores, "BLOCK", block)
     fake = random_images(60, seed=9) // 2 + 40
     real = random_images(60, seed=0)
     found = ImageReference(real, random_images(60, seed=1), [fake], [Projection()]).score(fake)
@@ -154,15 +152,21 @@ def test_neighbourhoods_are_those_of_prdc(small, monkeypatch, rows):
         close(found[f"projection.{name}"], value)
 
 
-def test_nearest_is_that_of_scikit_learn():
+@pytest.mark.parametrize("flips", [False, True])
+def test_the_nearest_are_those_of_least_distance(flips):
+    """With mirror images, an image is as near as the nearer of the two, and is found once."""
     fake, train = random_images(20, seed=1), random_images(50, seed=2)
     train[7] = fake[3]
-    found = nearest(fake, train, 4, Projection())
-    x, y = (Projection()(v).double().numpy() for v in (fake, train))
-    distances, indices = NearestNeighbors(n_neighbors=4).fit(y).kneighbors(x)
-    assert torch.equal(found.indices, torch.from_numpy(indices))
-    torch.testing.assert_close(found.distances, torch.from_numpy(distances), rtol=1e-6, atol=1e-6)
+    train[9] = fake[4].flip(1)
+    found = Gallery(train, Projection(), flips=flips).nearest(fake, 4)
+    x, y, mirrored = (Projection()(v).double() for v in (fake, train, train.flip(2)))
+    apart = torch.stack([torch.cdist(x, y), torch.cdist(x, mirrored) if flips else torch.cdist(x, y)]).amin(0)
+    expected = apart.sort(dim=1)
+    assert torch.equal(found.indices, expected.indices[:, :4])
+    torch.testing.assert_close(found.distances, expected.values[:, :4], rtol=1e-6, atol=1e-6)
     assert found.indices[3, 0] == 7
+    assert (found.indices[4, 0] == 9) == flips
+    assert Gallery(train[:3], Projection(), flips=flips).nearest(fake, 4).indices.shape == (20, 3)
 
 
 # Features
@@ -309,7 +313,7 @@ def test_every_score_has_its_floor_and_introduces_itself(reference):
         assert about.label
         assert "\n" not in about.meaning
         assert isinstance(scores[name], float)
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="fd_floor"):
         describe("pixels.fd_floor")
 
 
@@ -409,5 +413,3 @@ def test_bad_input_is_named():
     reference = ImageReference(images, images, [images], [Projection()])
     with pytest.raises(ValueError, match=r"fake must be .* torch.float32"):
         reference.score(images.float())
-    with pytest.raises(ValueError, match="train has 8 images: give at least 9"):
-        nearest(images, images, 9, Projection())

@@ -14,7 +14,7 @@ import pytest
 from launchers import Here
 from trainers import until
 
-from app import state as app_state
+from app import services
 from benchmarks import engine
 from mvm.errors import ConfigError, RunBusy
 from mvm.files import locked
@@ -48,10 +48,10 @@ def script(folder: Path, source: str, **fields) -> Task:
 def test_a_launcher_of_another_kind_trains_what_the_app_starts(make, monkeypatch):
     """The dummy launcher, by the very function that the app calls."""
     here = Here()
-    monkeypatch.setattr(app_state, "LocalLauncher", lambda *_: here)
-    monkeypatch.setattr(app_state, "later", lambda work: None)
+    monkeypatch.setattr(services, "LocalLauncher", lambda *_: here)
+    monkeypatch.setattr(services, "later", lambda work: None)
     run = make("a", 20)
-    app_state.train(run)
+    services.train(run)
     assert run.status().state == "finished"
     assert [event.event for event in run.records.events] == ["launched", "started", "finished"]
     assert last_line(run.path / "trainer.log") == "a: finished; `python -m mvm score a`"

@@ -7,15 +7,13 @@ import queue
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from scipy.linalg import orthogonal_procrustes
 from sklearn.manifold import trustworthiness
-from sklearn.neighbors import NearestNeighbors
+from waiting import until
 
 from mvm.geometry import umap_film as projection
 from mvm.geometry.umap_film import project
@@ -24,8 +22,6 @@ from mvm.jobs.umap_worker import Projector
 from mvm.runs import frames as run_frames
 from mvm.runs.frames import read_frame
 from mvm.runs.layout import frame_path
-
-PATIENCE = 300  # seconds that a busy machine may take; nothing is asserted about time
 
 
 def normal(*shape, seed=0):
@@ -72,9 +68,15 @@ def test_the_next_frame_stays_where_the_last_one_was():
 
 
 def test_alignment_is_orthogonal_procrustes():
+    """No rotation and no reflection about the means comes nearer."""
     onto, turned = normal(30, 2), normal(30, 2, seed=1) @ np.diag([2.0, 1.0]) + 5
-    expected = (turned - turned.mean(0)) @ orthogonal_procrustes(turned - turned.mean(0), onto - onto.mean(0))[0]
-    np.testing.assert_allclose(projection._aligned(turned, onto), expected + onto.mean(0), atol=1e-12)
+    least = np.linalg.norm(projection._aligned(turned, onto) - onto)
+    centred, target = turned - turned.mean(0), onto - onto.mean(0)
+    found = []
+    for angle in np.linspace(0, 2 * np.pi, 2000):
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        found += [np.linalg.norm(centred @ turn @ np.diag([1, side]) - target) for side in (1, -1)]
+    assert least <= min(found) < least + 1e-4
     mirrored = onto[:, ::-1] * [1, -1] + 3  # a rotation by 90°, shifted: undone exactly
     np.testing.assert_allclose(projection._aligned(mirrored, onto), onto, atol=1e-12)
     apart = np.linalg.norm(turned[:, None] - turned[None], axis=-1)
@@ -85,7 +87,8 @@ def test_alignment_is_orthogonal_procrustes():
 def test_neighbours_are_exact():
     x = normal(50, 3) + 100  # far from the origin, where squares cancel
     index, distance = projection._nearest(x, 8)
-    expected_distance, expected_index = NearestNeighbors(n_neighbors=8, algorithm="brute").fit(x).kneighbors(x)
+    apart = np.linalg.norm(x[:, None] - x[None], axis=-1)
+    expected_index, expected_distance = apart.argsort(axis=1)[:, :8], np.sort(apart, axis=1)[:, :8]
     np.testing.assert_array_equal(index[:, 0], np.arange(50))
     np.testing.assert_array_equal(index, expected_index)
     np.testing.assert_allclose(distance, expected_distance, rtol=1e-5, atol=1e-5)
@@ -229,12 +232,12 @@ class Worker:
         self.lines.flush()
 
     def answer(self):
-        return json.loads(self._answers.get(timeout=PATIENCE))
+        until(lambda: not self._answers.empty(), "an answer")
+        return json.loads(self._answers.get())
 
     def close(self):
         self.lines.close()
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
+        until(lambda: not self._thread.is_alive(), "the worker's end")
         return [json.loads(self._answers.get()) for _ in range(self._answers.qsize())]
 
 
@@ -309,7 +312,7 @@ class Held:
 
     def __iter__(self):
         yield from self._lines
-        self._lines.closed_now.wait(PATIENCE)
+        self._lines.closed_now.wait()
 
 
 def test_broken_snapshots_and_requests_are_reported_and_survived(tmp_path, worker):
@@ -351,25 +354,31 @@ def test_missing_frames_are_filled_from_the_earliest_on(tmp_path, worker, monkey
     assert worker.close() == []  # the broken one is not tried again
 
 
-def test_nothing_is_filled_while_a_run_trains(tmp_path, worker, monkeypatch):
-    monkeypatch.setattr(umap_worker, "IDLE_SECONDS", 0.01)
+@pytest.mark.parametrize(("fill", "then"), [(False, 300), (True, 100)])
+def test_nothing_is_filled_while_a_run_trains(tmp_path, monkeypatch, fill, then):
+    """The step after a request for 200: another request that comes once the worker is idle, or a frame to fill."""
+    monkeypatch.setattr(umap_worker, "IDLE_SECONDS", 0)
     for step in (100, 200):
         write_snapshot(tmp_path, step)
-    worker.ask(request(tmp_path, 200))
-    assert worker.answer()["step"] == 200
-    time.sleep(0.2)
-    assert worker.close() == []
-    assert read_frame(tmp_path, 100) is None
+    idle, asked = threading.Event(), threading.Event()
+
+    def lines():
+        yield json.dumps(request(tmp_path, 200, fill=fill))
+        idle.wait()
+        yield json.dumps(request(tmp_path, 300, fill=fill))
+        asked.wait()  # the worker leaves with the end of its input
+
+    requests = umap_worker._Requests(lines(), report=lambda **_: None)
+    until(lambda: requests._waiting, "the first request")
+    wait = requests._news.wait
+    monkeypatch.setattr(requests._news, "wait", lambda timeout: idle.set() or wait(timeout))
+    jobs = iter(requests)
+    assert [next(jobs)[1], next(jobs)[1]] == [200, then]
+    for event in (idle, asked):
+        event.set()
 
 
 # --- the worker, as a process ----------------------------------------------------------------------------
-
-
-def wait_for(condition):
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
 
 
 def test_projector_end_to_end(tmp_path, monkeypatch):
@@ -380,12 +389,14 @@ def test_projector_end_to_end(tmp_path, monkeypatch):
     assert not projector.ready
     assert projector.request(tmp_path, 1000)
     assert projector.request(tmp_path, 2000)
-    wait_for(lambda: read_frame(tmp_path, 1000) is not None and projector.errors)
+    until(lambda: read_frame(tmp_path, 1000) is not None and projector.errors, "a frame and an error")
     assert projector.ready
     assert projector.errors.keys() == {(str(tmp_path), 2000)}
     worker = projector._worker
     assert os.getpriority(os.PRIO_PROCESS, worker.pid) >= 15
-    projector.close(timeout=PATIENCE)
+    closing = threading.Thread(target=projector.close, kwargs={"timeout": 3600}, daemon=True)
+    closing.start()
+    until(lambda: not closing.is_alive(), "the worker's end")
     assert worker.returncode == 0  # it left by itself when its input closed
     assert not projector.ready
     assert not projector.request(tmp_path, 1000)
@@ -423,7 +434,7 @@ def test_a_busy_worker_ends_with_its_app():
         except FileNotFoundError:
             return True
 
-    wait_for(is_gone)
+    until(is_gone, "the worker's end")
 
 
 def test_a_dead_worker_is_replaced_a_limited_number_of_times(tmp_path):

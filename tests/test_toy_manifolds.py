@@ -170,6 +170,20 @@ def test_geodesic_is_infinite_exactly_between_components(name, m):
     assert torch.equal(m.geodesic(u, v).isinf(), apart)
 
 
+def test_lifts_are_coordinates_of_one_point(placed):
+    u, v = pairs(placed, 20)
+    for start, end in zip(u, v, strict=True):
+        lifts = placed.lifts(start, end)
+        assert lifts.shape[1:] == end.shape
+        close(placed.embed(lifts), placed.embed(end), atol=1e-12)
+
+
+def test_chart_bounds_hold_the_coordinates_of_samples(placed):
+    if (bounds := placed.chart_bounds) is not None:
+        coordinates = placed.draw(500, seeded())
+        assert ((bounds[0] <= coordinates) & (coordinates <= bounds[1])).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_geodesic_keeps_shape_and_dtype(m, dtype):
     u, v = (x.to(dtype) for x in pairs(m, 3))
@@ -318,7 +332,7 @@ def test_a_missing_method_is_named(kind, use, method):
 
 def test_settings_cannot_change_underneath():
     circle = manifold("circle")
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="Instance is frozen"):
         circle.radius = 2
 
 

@@ -10,6 +10,7 @@ parameter t, (n, 1). Sets made of circle arcs have the coordinates (angle from t
 
 import functools
 import math
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -74,7 +75,8 @@ class Curve(Manifold):
 
     def speed(self, t: Tensor) -> Tensor:
         """‖c′(t)‖, (...) -> (...)."""
-        return torch.linalg.vector_norm(self.tangent(t), dim=-1)
+        speed: Tensor = torch.linalg.vector_norm(self.tangent(t), dim=-1)
+        return speed
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         u = uniform(n, generator)
@@ -100,6 +102,10 @@ class Curve(Manifold):
         direct = (self.arc_length(u[..., 0]) - self.arc_length(v[..., 0])).abs()
         return torch.minimum(direct, self.length - direct) if self.closed else direct
 
+    def lifts(self, start: Tensor, end: Tensor) -> Tensor:
+        low, high = self.interval
+        return torch.stack([end, _other_way(start, end, high - low)]) if self.closed else end[None]
+
 
 class _Tables(NamedTuple):
     knots: Tensor
@@ -118,16 +124,23 @@ def _tables(curve: Curve, intervals: int = 4096) -> _Tables:
     return _Tables(knots, torch.cat([start, length.cumsum(0)]), torch.cat([start, mass.cumsum(0)]))
 
 
-def _integral(f, low: Tensor, high: Tensor) -> Tensor:
+def _integral(f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
     """∫ f from `low` to `high`, elementwise, by three Gauss-Legendre nodes: error O(width⁷)."""
     centre, half, offset = (low + high) / 2, (high - low) / 2, math.sqrt(3 / 5)
-    return half * (5 * f(centre - offset * half) + 8 * f(centre) + 5 * f(centre + offset * half)) / 9
+    weighted: Tensor = 5 * f(centre - offset * half) + 8 * f(centre) + 5 * f(centre + offset * half)
+    return half * weighted / 9
 
 
 def _interpolate(x: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
     """Piecewise linear y(x) through increasing (xs, ys)."""
     i = torch.searchsorted(xs, x).clamp(1, len(xs) - 1)
     return torch.lerp(ys[i - 1], ys[i], (x - xs[i - 1]) / (xs[i] - xs[i - 1]))
+
+
+def _other_way(start: Tensor, end: Tensor, period: float) -> Tensor:
+    """`end` (k,) with its first coordinate a period nearer to `start` (k,), or beyond it."""
+    turn = math.copysign(period, end[0] - start[0])
+    return torch.cat([end[:1] - turn, end[1:]])
 
 
 def _plane(x: Tensor, y: Tensor) -> Tensor:
@@ -310,6 +323,10 @@ class Arcs(Manifold):
         turn = (u[..., 0] - v[..., 0]).abs()
         turn = torch.where(span < math.tau, turn, torch.minimum(turn % math.tau, -turn % math.tau))
         return torch.where(component == v[..., 1].round().long(), radius * turn, torch.inf)
+
+    def lifts(self, start: Tensor, end: Tensor) -> Tensor:
+        whole = self.arcs[int(end[1])].span >= math.tau
+        return torch.stack([end, _other_way(start, end, math.tau)]) if whole else end[None]
 
     def _table(self, like: Tensor) -> tuple[Tensor, ...]:
         return tuple(

@@ -137,6 +137,13 @@ class Sphere(Surface):
         apart, together = torch.linalg.vector_norm(a - b, dim=-1), torch.linalg.vector_norm(a + b, dim=-1)
         return self.radius * 2 * torch.atan2(apart, together)
 
+    def lifts(self, start: Tensor, end: Tensor) -> Tensor:
+        """As it is, and over either pole."""
+        longitude, latitude = end
+        over_pole = longitude + math.pi
+        around = start[0] + _wrap(torch.stack([longitude, over_pole, over_pole]) - start[0])
+        return torch.stack([around, torch.stack([latitude, -math.pi - latitude, math.pi - latitude])], dim=-1)
+
 
 class Torus(Surface):
     """X(θ, φ) = ((R + r cos φ) cos θ, (R + r cos φ) sin θ, r sin φ).
@@ -177,6 +184,12 @@ class Torus(Surface):
         bulges = torch.zeros_like(ends)
         bulges[0, :, 1], bulges[1, :, 1] = turn[:, 0].abs() / 2, -turn[:, 0].abs() / 2
         return shortest_length(self.embed, start, ends, bulges=bulges, segments=(32, 64))
+
+    def lifts(self, start: Tensor, end: Tensor) -> Tensor:
+        """Around the axis the shorter way, around the tube either."""
+        theta = start[0] + _wrap(end[0] - start[0])
+        turn = math.copysign(math.tau, end[1] - start[1])
+        return torch.stack([torch.stack([theta, phi]) for phi in (end[1], end[1] - turn)])
 
 
 class MobiusStrip(Surface):
@@ -225,8 +238,17 @@ class MobiusStrip(Surface):
         nearest = torch.stack([v[:, 0] - math.tau * flip, v[:, 1] * (1 - 2 * (flip % 2))], dim=-1)
         side = torch.where(nearest[:, 0] < u[:, 0], -1, 1)
         other = torch.stack([nearest[:, 0] - math.tau * side, -nearest[:, 1]], dim=-1)
-        low = u.new_tensor([-torch.inf, -self.half_width])
-        return shortest_length(self.embed, u, torch.stack([nearest, other]), bounds=(low, -low))
+        low, high = (bound.to(u) for bound in self.chart_bounds)
+        return shortest_length(self.embed, u, torch.stack([nearest, other]), bounds=(low, high))
+
+    def lifts(self, start: Tensor, end: Tensor) -> Tensor:
+        turn = math.copysign(math.tau, end[0] - start[0])
+        return torch.stack([end, torch.stack([end[0] - turn, -end[1]])])
+
+    @property
+    def chart_bounds(self) -> tuple[Tensor, Tensor]:
+        high = torch.tensor([torch.inf, self.half_width], dtype=torch.float64)
+        return -high, high
 
     def _at(self, theta: Tensor, w: Tensor) -> Tensor:
         radius = self.radius + w * (theta / 2).cos()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from mvm.commands.flags import Commands
+from mvm.commands.progress import progress_bar
 from mvm.errors import ConfigError
 
 __all__ = ["add"]
@@ -26,8 +26,6 @@ def add(command: Commands) -> None:
 
 def prepare_command(options: argparse.Namespace) -> None:
     """Decode a collection of pictures into a cache, and list what was skipped."""
-    from tqdm import tqdm
-
     from mvm.data.cache import Lmdb, find_partition, open_source, prepare
     from mvm.data.images import too_few
     from mvm.jobs.prepare import cache_path, sole
@@ -40,12 +38,7 @@ def prepare_command(options: argparse.Namespace) -> None:
         raise ConfigError(f"source: {path} is no LMDB export of LSUN: a folder with data.mdb in it")
     out = cache_path(options.kind, path, options.size, options.name)
     partition = options.partition or (find_partition(path) if options.kind == "celeba" else None)
-    with sole(out), tqdm(unit="file", disable=None if sys.stderr.isatty() else True) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with sole(out), progress_bar("file") as show:
         made = prepare(
             source, out, size=options.size, crop=options.crop, partition=partition, processes=options.processes,
             on_progress=show,

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvm.commands.flags import Commands
+from mvm.commands.progress import progress_bar
 from mvm.errors import ConfigError
 from mvm.runs.run import Run
 
@@ -156,7 +155,7 @@ def pack_command(options: argparse.Namespace) -> None:
     from mvm.runs.archive import pack
 
     run = Run.named(options.run)
-    with _bytes_shown() as show:
+    with progress_bar("B") as show:
         members = pack(run, options.out, light=options.light, on_progress=show)
     print(f"{options.out}: {run.name}, {len(members)} files, {options.out.stat().st_size:,} bytes")
 
@@ -165,21 +164,7 @@ def unpack_command(options: argparse.Namespace) -> None:
     """Make a run of a ZIP."""
     from mvm.runs.archive import unpack
 
-    with _bytes_shown() as show:
+    with progress_bar("B") as show:
         run = unpack(options.file, name=options.name, on_progress=show)
     status = run.status()
     print(f"{run.name}: {status.state} at step {status.step} of {status.steps}, in {run.path}")
-
-
-@contextlib.contextmanager
-def _bytes_shown() -> Iterator[Callable[[int, int], None]]:
-    """A progress bar of bytes: what to call with those done and those in all."""
-    from tqdm import tqdm
-
-    with tqdm(unit="B", unit_scale=True, disable=None if sys.stderr.isatty() else True) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield show

@@ -6,11 +6,12 @@ import argparse
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 from mvm.commands.flags import Commands, seeded
+from mvm.commands.progress import progress_bar
+from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError
 from mvm.files import write_array
 from mvm.runs.run import Run
@@ -44,12 +45,9 @@ def add(command: Commands) -> None:
     sample.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
     export = command("export", export_command, "figures for a paper, with their numbers and recipes", run=False)
     export.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
-    figures = (
-        "spectrum (Fig. 5), samples (Fig. 6), distances (Fig. 7), batch (Table 2), eigenvalues, scores, loss, forces, "
-        "metric, modes, honesty, sheet, nearest, walk, factors, curves, ablation, branches or all (default)"
-    )
-    export.add_argument("--figure", nargs="+", default=["all"], metavar="NAME", help=figures)
-    export.add_argument("--venue", default="neurips", help="neurips, icml, iclr, cvpr, eccv or tmlr (default neurips)")
+    figures, venues = _offered() if command.arguments[:1] == ["export"] else ("", "")
+    export.add_argument("--figure", nargs="+", default=["all"], metavar="NAME", help=f"{figures} or all (default)")
+    export.add_argument("--venue", default="neurips", help=f"{venues} (default neurips)")
     export.add_argument("--wide", action="store_true", help="across both columns, where the venue has two")
     export.add_argument("--format", nargs="+", metavar="pdf|svg|png", help="one or more (default pdf)")
     export.add_argument("--dpi", type=int, default=300, help="of PNG, and of points in PDF and SVG (default 300)")
@@ -71,6 +69,14 @@ def add(command: Commands) -> None:
     claims.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _offered() -> tuple[str, str]:
+    """Names of figures, each with its source, and names of venues; their modules take a second to import."""
+    from mvm.figures import FIGURES
+    from mvm.figures.venues import VENUES
+
+    return ", ".join(f"{name} ({figure.source})" for name, figure in FIGURES.items()), ", ".join(VENUES)
+
+
 def score_command(options: argparse.Namespace) -> None:
     """Print the scores of a run."""
     from mvm.runs.evaluate import score_run
@@ -82,10 +88,10 @@ def score_command(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(rows, indent=1))
         return
-    what = "pictures" if run.config.is_images else "points"
+    noun = KINDS[run.config.kind].noun
     steps = " to ".join(map(str, sorted({min(row["step"] for row in rows), max(row["step"] for row in rows)})))
-    print(f"{run.name}: step {steps}, n = {rows[0]['n']} {what} in each sample")
-    _print_image_scores(rows) if run.config.is_images else _print_scores(rows)
+    print(f"{run.name}: step {steps}, n = {rows[0]['n']} {noun} in each sample")
+    _print_scores(rows) if set(TABLE) <= rows[0].keys() else _print_all_scores(rows)
 
 
 def _print_scores(rows: list[dict[str, Any]]) -> None:
@@ -98,7 +104,7 @@ def _print_scores(rows: list[dict[str, Any]]) -> None:
         print(f"{row['variant']:28} {row['seed']:>6} {values}")
 
 
-def _print_image_scores(rows: list[dict[str, Any]]) -> None:
+def _print_all_scores(rows: list[dict[str, Any]]) -> None:
     """One line per score, one column per generator, the floor beside them."""
     names = [f"{row['variant']}, seed {row['seed']}" for row in rows]
     print(f"{'score':26} {'floor':>12} " + " ".join(f"{name:>22}" for name in names))
@@ -119,7 +125,7 @@ def sample_command(options: argparse.Namespace) -> None:
     run, out = Run.named(options.run), Path(options.out)
     if options.n < 1:
         raise ConfigError(f"-n: at least one, got {options.n}")
-    members, what = run.config.members, "pictures" if run.config.is_images else "points"
+    members, kind = run.config.members, KINDS[run.config.kind]
     variant = options.variant or members[-1][0]
     if variant not in run.config.variants:
         raise ConfigError(f"variant: {run.name} has no {variant!r}; it has {', '.join(run.config.variants)}")
@@ -127,40 +133,29 @@ def sample_command(options: argparse.Namespace) -> None:
     chosen = seeds[0] if options.member_seed is None else options.member_seed
     if chosen not in seeds:
         raise ConfigError(f"member-seed: {run.name} has no seed {chosen}; it has {', '.join(map(str, seeds))}")
-    known = [".npy", ".png"] if run.config.is_images else [".npy"]
-    if out.suffix and out.suffix not in known:
-        raise ConfigError(f"out: {out} must end in {' or '.join(known)}, or be a folder")
+    if out.suffix and out.suffix not in kind.sample_formats:
+        raise ConfigError(f"out: {out} must end in {' or '.join(kind.sample_formats)}, or be a folder")
+    writers = {".npy": write_array, ".png": write_sheet}
     made = sample_run(run, options.n, seed=options.seed, best=options.best).numpy()
     if out.suffix:
         out.parent.mkdir(parents=True, exist_ok=True)
         array = made[members.index((variant, chosen))]
-        write_array(out, array) if out.suffix == ".npy" else write_sheet(out, array)
-        print(f"{out}: {options.n} {what} of {variant}, seed {chosen}")
+        writers[out.suffix](out, array)
+        print(f"{out}: {options.n} {kind.noun} of {variant}, seed {chosen}")
         return
     out.mkdir(parents=True, exist_ok=True)
     for (name, seed), array in zip(members, made, strict=True):
-        write_array(out / f"{name}-seed{seed}.npy", array)
-        if run.config.is_images:
-            write_sheet(out / f"{name}-seed{seed}.png", array)
-    print(f"{out}: {options.n} {what} of each of {len(members)} generators")
+        for ending in kind.sample_formats:
+            writers[ending](out / f"{name}-seed{seed}{ending}", array)
+    print(f"{out}: {options.n} {kind.noun} of each of {len(members)} generators")
 
 
 def export_command(options: argparse.Namespace) -> None:
     """Write figures with their numbers and recipes, and list what could not be made."""
-    from tqdm import tqdm
-
     from mvm.figures.export import export
 
     runs = [Run.named(name) for name in options.runs]
-    shape = "{desc:10}{bar}| {n_fmt}/{total_fmt}, {elapsed} passed"
-    with tqdm(bar_format=shape, disable=None if sys.stderr.isatty() else True) as bar:
-
-        def show(done: int, total: int, what: str) -> None:
-            bar.total = total
-            bar.set_description_str(what, refresh=False)
-            bar.update(done - bar.n)
-            bar.refresh()
-
+    with progress_bar(layout="{desc:10}{bar}| {n_fmt}/{total_fmt}, {elapsed} passed") as show:
         made = export(
             options.figure, runs, out=options.out, venue=options.venue, wide=options.wide, formats=options.format,
             dpi=options.dpi, step=options.step, seed=options.seed, form=options.form,
@@ -178,17 +173,10 @@ def export_command(options: argparse.Namespace) -> None:
 
 def mlflow_command(options: argparse.Namespace) -> None:
     """Write runs into MLflow, and say which were there already."""
-    from tqdm import tqdm
-
     from mvm.runs.mlflow import export
 
     runs = [Run.named(name) for name in options.runs]
-    with tqdm(unit="network", disable=None if sys.stderr.isatty() else True) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with progress_bar("network") as show:
         exported = export(runs, uri=options.uri, experiment=options.experiment, on_progress=show)
     for name, made in exported.made.items():
         known = exported.known[name]
@@ -198,8 +186,6 @@ def mlflow_command(options: argparse.Namespace) -> None:
 
 def claims_command(options: argparse.Namespace) -> None:
     """Train what the claims still lack, and print every verdict with its numbers."""
-    from tqdm import tqdm
-
     from mvm.studies.claims import CLAIMS, RULE, Plan, findings, to_json, train
 
     processes = options.processes if options.processes is not None else os.cpu_count() or 1
@@ -207,9 +193,8 @@ def claims_command(options: argparse.Namespace) -> None:
         raise ConfigError(f"--processes: at least 1, got {processes}")
     plan = Plan.quick() if options.quick else Plan()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its trainings end with it
-    shape = "{l_bar}{bar}| {elapsed} passed, {remaining} left"
-    with tqdm(total=100, bar_format=shape, disable=None if sys.stderr.isatty() else True) as bar:
-        train(plan, processes=processes, on_progress=lambda share: bar.update(100 * share - bar.n))
+    with progress_bar(layout="{l_bar}{bar}| {elapsed} passed, {remaining} left") as show:
+        train(plan, processes=processes, on_progress=lambda share: show(100 * share, 100))
     found = findings(plan)
     if options.json:
         print(to_json(found, plan, f"{processes} CPU processes, one thread each"))

@@ -13,15 +13,15 @@ from typing import Any
 
 from mvm import distributed
 from mvm.commands.flags import Commands, add_fields, asked_defaults, given_fields, manifolds_told, nested
+from mvm.commands.progress import progress_bar
 from mvm.config import OF_DATA, Config
-from mvm.data.points import describe
+from mvm.data.kinds import KINDS
 from mvm.devices import use_gpu
 from mvm.errors import ConfigError, Diverged, RunError, Stopped
 from mvm.jobs.process import TRAINING, give_way
 from mvm.runs import events, layout
 from mvm.runs.liveness import hold_run
 from mvm.runs.run import Run
-from toy_manifolds import MANIFOLDS
 
 __all__ = ["TRAINERS", "add", "reason_of", "train_here"]
 
@@ -49,8 +49,8 @@ def add(command: Commands) -> None:
 
 def train_command(options: argparse.Namespace) -> None:
     """Make a run, or open the one in --run, and train it here."""
-    with distributed.together() as first:
-        run = _same_run(_wanted_run(options) if first else None)
+    with distributed.process_group() as is_rank_0:
+        run = _same_run(_wanted_run(options) if is_rank_0 else None)
         if run is not None:
             train_here(run, queue=options.queue)
 
@@ -73,9 +73,9 @@ def _wanted_run(options: argparse.Namespace) -> Run:
     run = Run.create(config, name=options.name, path=path, like=same_data)
     if config.unmatched:
         print(f"warning: {config.unmatched}", file=sys.stderr)
-    if not config.is_images and config.data not in MANIFOLDS and same_data is None:
-        read, *oddities = describe(Path(config.data))
-        print(f"{config.data}: {read}")
+    if same_data is None and (lines := KINDS[config.kind].describe(config.data)):
+        summary, *oddities = lines
+        print(f"{config.data}: {summary}")
         for oddity in oddities:
             print(f"warning: {config.data}: {oddity}", file=sys.stderr)
     return run
@@ -91,8 +91,8 @@ def _like(run: Run, changes: dict[str, Any]) -> Config:
 
 def resume_command(options: argparse.Namespace) -> None:
     """Wake a paused trainer, or become the trainer of a run that has none."""
-    with distributed.together() as first:
-        run = _same_run(_resumable(options.run) if first else None)
+    with distributed.process_group() as is_rank_0:
+        run = _same_run(_resumable(options.run) if is_rank_0 else None)
         if run is not None:
             train_here(run)
 
@@ -104,8 +104,9 @@ def fork_command(options: argparse.Namespace) -> None:
     if wrong := [text for text in options.set if "=" not in text]:
         raise ConfigError(f"set: {wrong[0]!r} is no NAME=VALUE, such as weights.diameter=0")
     changes = dict(text.split("=", 1) for text in options.set)
-    with distributed.together() as first:
-        run = _same_run(fork(Run.named(options.run), options.step, changes, name=options.name) if first else None)
+    with distributed.process_group() as is_rank_0:
+        made = fork(Run.named(options.run), options.step, changes, name=options.name) if is_rank_0 else None
+        run = _same_run(made)
         if run is not None:
             train_here(run)
 
@@ -145,7 +146,7 @@ def stop_command(options: argparse.Namespace) -> None:
 
 def _same_run(run: Run | None) -> Run | None:
     """Broadcast rank 0's run."""
-    path = distributed.tell(str(run.path.absolute()) if run else None)
+    path = distributed.broadcast_object(str(run.path.absolute()) if run else None)
     return run or (Run(Path(path)) if path else None)
 
 
@@ -181,16 +182,14 @@ def train_here(run: Run, *, queue: bool = False) -> None:
 
 
 def _train(run: Run) -> None:
-    from tqdm import tqdm
-
     from mvm.runs.recorder import train
 
     count = len(run.config.members)
     print(f"{run.name}: {count} network{'s' * (count > 1)} on {run.config.data}, in {run.path}")
-    with tqdm(total=run.config.steps, unit="step", disable=None if sys.stderr.isatty() else True) as bar:
+    with progress_bar("step") as show:
         try:
             for step in train(run):
-                bar.update(step.number - bar.n)
+                show(step.number, run.config.steps)
         except Diverged:
             raise
         except Stopped as reason:

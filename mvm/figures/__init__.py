@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mvm.errors import ConfigError
+from mvm.errors import check_known
 from mvm.figures import comparing, layers, panels, paper, pictures
 from mvm.figures.selection import Definition, NoFigure, Selection
 from mvm.figures.venues import Venue, styled, venue_of
@@ -145,9 +145,9 @@ FIGURES: dict[str, Definition] = {
         "UMAP of the embeddings coloured by its trustworthiness",
         "Lab",
         "a run with a snapshot",
-        layers.honesty_data,
-        layers.draw_honesty,
-        layers.honesty_latex,
+        layers.trust_data,
+        layers.draw_trust,
+        layers.trust_latex,
         uses=("snapshot", "frame"),
         options=("seed",),
     ),
@@ -227,8 +227,7 @@ def figure_of(name: str) -> Definition:
     Raises:
         ConfigError: it is unknown.
     """
-    if name not in FIGURES:
-        raise ConfigError(f"figure: unknown {name!r}; known: {', '.join(FIGURES)}, all")
+    check_known("figure", name, FIGURES)
     return FIGURES[name]
 
 

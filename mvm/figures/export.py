@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mvm.data.images import cache_digest
-from mvm.errors import ConfigError, RunError
+from mvm.data.kinds import KINDS
+from mvm.errors import ConfigError, RunError, check_known
 from mvm.figures import FIGURES, NoFigure, Selection, drawn, figure_of
 from mvm.figures.venues import FONTS, Venue, styled, venue_of
 from mvm.files import write_atomic
@@ -50,7 +50,7 @@ The Python is that of MvM Lab. Runs are looked for where they were, unless they 
 import sys
 from pathlib import Path
 
-from mvm.figures.export import rebuild
+from mvm import rebuild
 
 sys.exit(rebuild(Path(__file__).parent, sys.argv[1:]))
 '''
@@ -100,8 +100,7 @@ def encoded(figure: Figure, kind: str, *, venue: str, dpi: int = 300, title: str
 def _check(venue: str, formats: Sequence[str], dpi: int) -> None:
     venue_of(venue)
     for kind in formats:
-        if kind not in FORMATS:
-            raise ConfigError(f"format: unknown {kind!r}; known: {', '.join(FORMATS)}")
+        check_known("format", kind, FORMATS)
     if not DPI[0] <= dpi <= DPI[1]:
         raise ConfigError(f"dpi: from {DPI[0]} to {DPI[1]}, got {dpi}")
 
@@ -189,9 +188,9 @@ def bundle(
     """
     formats = tuple(dict.fromkeys(formats or ("pdf",)))
     _check(venue, formats, dpi)
-    names = list(FIGURES) if "all" in names else list(dict.fromkeys(names))
     for name in names:
-        figure_of(name)
+        check_known("figure", name, [*FIGURES, "all"])
+    names = list(FIGURES) if "all" in names else list(dict.fromkeys(names))
     selection = Selection.of(runs, **options)
     made = Bundle()
     look = {"venue": venue, "wide": wide, "formats": list(formats), "dpi": dpi}
@@ -290,9 +289,10 @@ def fingerprint(run: Run, step: int, uses: Sequence[str]) -> dict[str, str]:
             paths += [checkpoint_at(run, step), run.path / layout.POINTS]
     if "checkpoint" in uses and (kept := run.kept_step(step)) is not None:
         paths.append(run.kept_path(kept))
-    if "training" in uses and run.config.is_images:
+    if "training" in uses:
         with contextlib.suppress(ConfigError):  # the cache is gone
-            found |= {"training pictures": digest} if (digest := cache_digest(run.config)) else {}
+            digest = KINDS[run.config.kind].digest(run.config)
+            found |= {"training pictures": digest} if digest else {}
     return found | {str(path.relative_to(run.path)): _digest(path.read_bytes()) for path in paths if path.exists()}
 
 

@@ -13,37 +13,40 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from mvm.errors import ConfigError, RunError
-from mvm.figures.clouds import MARGIN, NARROWEST_CLOUD, draw_points, flat, look_at, span_of
+from mvm.figures.clouds import NARROWEST_CLOUD, clouds_table, columns_of, draw_points, flat, kinds_of, look_at
 from mvm.figures.drawing import dot, framed, legend, tint, wrapped
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, tex
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
-from mvm.geometry.neighbourhoods import honesty, neighbours
+from mvm.geometry.neighbourhoods import neighbours, preservation_of
 from mvm.geometry.pullback import half_axes, log_volume
 from mvm.geometry.spectrum import modes_shown
-from mvm.look.palette import DIVERGING, FAKE, QUIET, REAL, SEQUENTIAL, TERMS, VOLUME
-from mvm.look.scales import arrow_factor, limits
+from mvm.look.palette import DIVERGING, FAKE, QUIET, REAL, SEQUENTIAL, VOLUME, descriptor_colour
+from mvm.look.scales import MARGIN, arrow_factor, limits, span_of
 from mvm.methods import METHODS
 from mvm.studies.compare import Series
-from mvm.studies.learned_metric import FIELD, FILL, Lens, cells, field_on, metric_at, moves, step_length
+from mvm.studies.learned_metric import FIELD, FILL, LearnedMetric, cells, field_on, metric_at, moves, step_length
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap, Normalize
     from matplotlib.figure import Figure
 
+    Scale = tuple[Colormap, Normalize]
+
 __all__ = [
     "draw_forces",
-    "draw_honesty",
     "draw_metric",
     "draw_modes",
+    "draw_trust",
     "forces_data",
-    "honesty_data",
-    "honesty_latex",
     "metric_data",
     "modes_data",
+    "trust_data",
+    "trust_latex",
 ]
 
 MOST_ARROWS = 128  # in a panel
@@ -57,11 +60,11 @@ INK = "#3B3384"  # of ellipses: the field's own colour, darker
 
 def _points_only(selection: Selection, figure: str) -> None:
     for run in selection.runs:
-        if run.config.is_images:
+        if run.config.kind == "images":
             raise NoFigure(f"{figure}: {run.name} is on pictures; give a run on points")
 
 
-def _lens(selection: Selection, place: int, member: int, figure: str) -> Lens:
+def _learned_metric(selection: Selection, place: int, member: int, figure: str) -> LearnedMetric:
     """The metric of a member, or one line why there is none."""
     run = selection.runs[place]
     try:
@@ -79,24 +82,11 @@ def _embeddings(selection: Selection, place: int, member: int, half: int, figure
     return snapshot["real_embedding"][member], snapshot["fake_embedding"][member]
 
 
-def _axes_of(points: np.ndarray, name: str) -> dict[str, np.ndarray]:
-    """Columns name1, name2, ... of points in up to three dimensions; there is no room for more."""
-    return {f"{name}{axis + 1}": points[:, axis] for axis in range(points.shape[1]) if points.shape[1] <= 3}
-
-
-def _clouds(real: np.ndarray, fake: np.ndarray) -> pd.DataFrame:
-    """Both clouds, themselves and as a flat page shows them."""
-    own = np.concatenate([real, fake])
-    plane = flat(own, real)
-    kinds = {"kind": ["real"] * len(real) + ["fake"] * len(fake), "point": [*range(len(real)), *range(len(fake))]}
-    return pd.DataFrame(kinds | _axes_of(own, "x") | _axes_of(plane, "plane"))
-
-
 def _seen_through(
-    selection: Selection, series: Series, place: int, member: int, lens: Lens, rows: Sequence[pd.DataFrame]
+    selection: Selection, series: Series, place: int, member: int, metric: LearnedMetric, rows: Sequence[pd.DataFrame]
 ) -> pd.DataFrame:
     """Rows of several kinds as those of one member, with its step and that of its metric."""
-    about = {"step": selection.steps[place], "metric_step": lens.step}
+    about = {"step": selection.steps[place], "metric_step": metric.step}
     return rows_of(selection, series, place, member, about | dict(pd.concat(rows, ignore_index=True)))
 
 
@@ -143,7 +133,7 @@ def _panels(
     return grid[: len(titles)]
 
 
-def _scale(stops: Sequence[str], low: float, high: float) -> tuple[Colormap, Normalize]:
+def _scale(stops: Sequence[str], low: float, high: float) -> Scale:
     """A palette's scale on white paper."""
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
@@ -151,7 +141,7 @@ def _scale(stops: Sequence[str], low: float, high: float) -> tuple[Colormap, Nor
     return LinearSegmentedColormap.from_list("scale", shades), Normalize(low, high)
 
 
-def _bar(figure: Figure, panels: np.ndarray, scale: tuple[Colormap, Normalize], title: str) -> None:
+def _bar(figure: Figure, panels: np.ndarray, scale: Scale, title: str) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.ticker import MaxNLocator
 
@@ -164,7 +154,7 @@ def _bar(figure: Figure, panels: np.ndarray, scale: tuple[Colormap, Normalize], 
 
 
 def _coloured(
-    axes: Axes, part: pd.DataFrame, columns: Sequence[str], value: str, scale: tuple, *, margin: float, whole: bool
+    axes: Axes, part: pd.DataFrame, columns: Sequence[str], value: str, scale: Scale, *, margin: float, whole: bool
 ) -> None:
     """Reals as dots and fakes as rings, as pixels, coloured by a value; what has none is left out."""
     shades, norm = scale
@@ -174,9 +164,10 @@ def _coloured(
         values = part.loc[part["kind"] == kind, value].to_numpy(dtype=float)
         known = np.isfinite(values) & np.isfinite(points).all(1)
         colours = shades(norm(values[known]))
-        dots, rings = {"color": colours, "linewidths": 0}, {"facecolors": "none", "edgecolors": colours}
-        style = dots if kind == "real" else rings | {"linewidths": 0.5}
-        axes.scatter(*points[known].T, s=size**2, rasterized=True, **style)
+        dots: dict[str, Any] = {"color": colours, "linewidths": 0}
+        rings: dict[str, Any] = {"facecolors": "none", "edgecolors": colours, "linewidths": 0.5}
+        style = dots if kind == "real" else rings
+        axes.scatter(points[known, 0], points[known, 1], s=size**2, rasterized=True, **style)
     around = np.concatenate([real, fake]) if whole else real
     look_at(axes, span_of(around, margin), fake)
 
@@ -184,8 +175,9 @@ def _coloured(
 def _ring() -> Any:
     from matplotlib.lines import Line2D
 
-    style = {"marker": "o", "markersize": 4, "markerfacecolor": "none", "markeredgewidth": 0.7, "linestyle": "none"}
-    return Line2D([], [], color=QUIET, **style)
+    return Line2D(
+        [], [], color=QUIET, marker="o", markersize=4, markerfacecolor="none", markeredgewidth=0.7, linestyle="none"
+    )
 
 
 def _kinds(figure: Figure, *handles: Any) -> None:
@@ -211,18 +203,18 @@ def forces_data(selection: Selection) -> pd.DataFrame:
         if not METHODS[run.config.method].matches_descriptors:
             title = METHODS[run.config.method].title
             raise NoFigure(f"forces: {run.name} is of {title}, which matches no descriptors; give a run that does")
-        snapshot, lens = selection.snapshot(place), _lens(selection, place, member, "forces")
+        snapshot, metric = selection.snapshot(place), _learned_metric(selection, place, member, "forces")
         real, fake = snapshot["real"], snapshot["fake"][member]
         terms = descriptors_of(run.config.members[member][0])
-        found = moves(lens, torch.from_numpy(real), torch.from_numpy(fake), terms)
-        rows = [_clouds(real, fake)]
+        found = moves(metric, torch.from_numpy(real), torch.from_numpy(fake), terms)
+        rows = [clouds_table(real, fake)]
         for term, move in found.items():
             at, force = fake[:MOST_ARROWS], move[:MOST_ARROWS].numpy()
             start = flat(at, real)
             columns = {"kind": "force", "point": np.arange(len(at)), "term": term}
-            columns |= _axes_of(at, "x") | _axes_of(start, "plane")
-            rows.append(pd.DataFrame(columns | _axes_of(force, "d") | _axes_of(_turned(force, real), "dplane")))
-        parts.append(_seen_through(selection, series, place, member, lens, rows))
+            columns |= columns_of(at, "x") | columns_of(start, "plane")
+            rows.append(pd.DataFrame(columns | columns_of(force, "d") | columns_of(_turned(force, real), "dplane")))
+        parts.append(_seen_through(selection, series, place, member, metric, rows))
     table = pd.concat(parts, ignore_index=True)
     reals = [_split(part, ["plane1", "plane2"])[0] for _, part in table.groupby("series")]
     span = max((span_of(real, MARGIN) for real in reals), key=lambda span: np.diff(span).max())
@@ -234,7 +226,8 @@ def forces_data(selection: Selection) -> pd.DataFrame:
 def _turned(force: np.ndarray, real: np.ndarray) -> np.ndarray:
     """Steps as a flat page shows them, which is a linear map of points."""
     real, force = real.astype(np.float64), force.astype(np.float64)  # a force may be far smaller than a point
-    return flat(real[:1] + force, real) - flat(real[:1], real)
+    turned: np.ndarray = flat(real[:1] + force, real) - flat(real[:1], real)
+    return turned
 
 
 def draw_forces(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
@@ -254,14 +247,14 @@ def draw_forces(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
             start, step = start[any_at_all], step[any_at_all] * arrows["factor"].iloc[0]
             style = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "inches", "width": 0.007}
             head = {"headwidth": 4.5, "headlength": 5, "headaxislength": 4.5, "linewidth": 0, "zorder": 2.5}
-            axes.quiver(*start.T, *step.T, color=TERMS[term], **style, **head)
+            axes.quiver(*start.T, *step.T, color=descriptor_colour(term), **style, **head)
         axes.set_xlabel(_said(part))
     handles, labels = [dot(REAL), dot(FAKE)], ["real", "generated"]
     for term in DESCRIPTORS:
         factors = table.loc[table["term"] == term, "factor"]
         if len(factors):
-            arrow = {"marker": r"$\rightarrow$", "markersize": 8, "markeredgewidth": 0, "linestyle": "none"}
-            handles.append(Line2D([], [], color=TERMS[term], **arrow))
+            arrow: dict[str, Any] = {"marker": r"$\rightarrow$", "markersize": 8, "markeredgewidth": 0}
+            handles.append(Line2D([], [], color=descriptor_colour(term), linestyle="none", **arrow))
             labels.append(f"{DESCRIPTORS[term].title} × {_factor(factors.iloc[0])}")
     legend(figure, handles, labels)
 
@@ -289,25 +282,25 @@ def metric_data(selection: Selection) -> pd.DataFrame:
         if real.shape[1] != 2:
             dims = f"{run.name}'s points have {real.shape[1]} dimensions"
             raise NoFigure(f"metric: {dims}; on paper the metric is drawn in 2 only")
-        lens, span = _lens(selection, place, member, "metric"), span_of(real, MARGIN)
-        found = field_on(lens, span.tolist())
+        metric, span = _learned_metric(selection, place, member, "metric"), span_of(real, MARGIN)
+        found = field_on(metric, span.tolist())
         length = step_length(found.local, found.spacing)
         halves = half_axes(found.local.metric, scale=length, longest=FILL * found.spacing).numpy()
         middles, centres = cells(span.tolist(), FIELD).numpy(), found.local.centres.numpy()
         volume = {"log_volume": found.volume.flatten().numpy()}
         small = {"log_volume": log_volume(found.local.metric).numpy(), "step_length": length}
         rows = [
-            _clouds(real, fake).drop(columns=["plane1", "plane2"]),
-            pd.DataFrame({"kind": "field", "point": np.arange(len(middles))} | _axes_of(middles, "x") | volume),
+            clouds_table(real, fake).drop(columns=["plane1", "plane2"]),
+            pd.DataFrame({"kind": "field", "point": np.arange(len(middles))} | columns_of(middles, "x") | volume),
             pd.DataFrame(
                 {"kind": "ellipse", "point": np.arange(len(centres))}
-                | _axes_of(centres, "x")
-                | _axes_of(halves[:, 0], "a")
-                | _axes_of(halves[:, 1], "b")
+                | columns_of(centres, "x")
+                | columns_of(halves[:, 0], "a")
+                | columns_of(halves[:, 1], "b")
                 | small
             ),
         ]
-        parts.append(_seen_through(selection, series, place, member, lens, rows))
+        parts.append(_seen_through(selection, series, place, member, metric, rows))
     table = pd.concat(parts, ignore_index=True)
     if not np.isfinite(table["log_volume"]).any():
         raise NoFigure("metric: the embedding is the same all over, or no number: there is nothing to draw")
@@ -335,7 +328,7 @@ def draw_metric(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
         ellipse = part[part["kind"] == "ellipse"].dropna(subset=["a1", "a2", "b1", "b2"])
         a, b, centres = (ellipse[[f"{name}1", f"{name}2"]].to_numpy(dtype=float) for name in "abx")
         sizes = (2 * np.hypot(*a.T), 2 * np.hypot(*b.T), np.degrees(np.arctan2(a[:, 1], a[:, 0])))
-        style = {"facecolors": "none", "edgecolors": INK, "linewidths": 0.5, "zorder": 2.5}
+        style: dict[str, Any] = {"facecolors": "none", "edgecolors": INK, "linewidths": 0.5, "zorder": 2.5}
         shapes = EllipseCollection(*sizes, units="xy", offsets=centres, offset_transform=axes.transData, **style)
         axes.add_collection(shapes, autolim=False)
         length = f"steps of {_factor(part['step_length'].dropna().iloc[0])}"
@@ -344,22 +337,25 @@ def draw_metric(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
     _kinds(figure, dot(REAL), dot(FAKE))
 
 
-# -- modes and honesty -------------------------------------------------------------------------------------------------
+# -- modes and trust ---------------------------------------------------------------------------------------------------
 
 
-def _projected(selection: Selection, figure: str, values: Callable[[tuple, np.ndarray], dict]) -> pd.DataFrame:
+def _projected(
+    selection: Selection, figure: str, values: Callable[[Tensor, Tensor, np.ndarray], dict[str, Any]]
+) -> pd.DataFrame:
     """Both clouds, if they are points, their UMAP, and values of each point."""
     parts = []
     for series, place, member in selection.samples():
         frame = selection.frame(place, figure)[member]
         half = len(frame) // 2
         sets = _embeddings(selection, place, member, half, figure)
-        grid: dict[str, Any] = {"kind": ["real"] * half + ["fake"] * half, "point": [*range(half), *range(half)]}
-        if figure == "modes" and not selection.runs[place].config.is_images:
+        grid: dict[str, Any] = kinds_of(half, half)
+        if figure == "modes" and selection.runs[place].config.kind != "images":
             snapshot = selection.snapshot(place)
-            grid |= dict(_clouds(snapshot["real"][:half], snapshot["fake"][member, :half]))
+            grid |= dict(clouds_table(snapshot["real"][:half], snapshot["fake"][member, :half]))
         grid |= {"umap1": frame[:, 0], "umap2": frame[:, 1]}
-        grid |= values(tuple(torch.from_numpy(of) for of in sets), frame)
+        real, fake = (torch.from_numpy(of) for of in sets)
+        grid |= values(real, fake, frame)
         parts.append(rows_of(selection, series, place, member, {"step": selection.steps[place]} | grid))
     return pd.concat(parts, ignore_index=True)
 
@@ -368,8 +364,9 @@ def modes_data(selection: Selection) -> pd.DataFrame:
     """An eigenvector of D / mean D at each point, of mean square 1 on the reals whose spectrum it is of."""
     rank = selection.rank
 
-    def values(sets: tuple, frame: np.ndarray) -> dict[str, Any]:
-        found = modes_shown(*sets, k=rank)
+    def values(real: Tensor, fake: Tensor, frame: np.ndarray) -> dict[str, Any]:
+        found = modes_shown(real, fake, k=rank)
+        assert found.fake is not None
         entries = torch.cat([found.real[rank - 1], found.fake[rank - 1]]).numpy()
         return {"rank": rank, "eigenvalue": found.values[rank - 1].item(), "entry": entries}
 
@@ -397,20 +394,20 @@ def draw_modes(figure: Figure, table: pd.DataFrame, selection: Selection) -> Non
     _kinds(figure, dot(QUIET), _ring())
 
 
-def honesty_data(selection: Selection) -> pd.DataFrame:
+def trust_data(selection: Selection) -> pd.DataFrame:
     """Trustworthiness and continuity of the UMAP at each point."""
 
-    def values(sets: tuple, frame: np.ndarray) -> dict[str, Any]:
-        points, shown = torch.cat(sets), torch.from_numpy(frame)
+    def values(real: Tensor, fake: Tensor, frame: np.ndarray) -> dict[str, Any]:
+        points, shown = torch.cat([real, fake]), torch.from_numpy(frame)
         k = neighbours(len(points))
-        found = honesty(points, shown, k=k)
+        found = preservation_of(points, shown, k=k)
         scores = {"trustworthiness": found.trustworthiness.numpy(), "continuity": found.continuity.numpy()}
         return {"neighbours": k} | scores
 
     return _projected(selection, "honesty", values)
 
 
-def draw_honesty(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+def draw_trust(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
     series = selection.series()
     means = table.groupby("series")["trustworthiness"].mean()
     notes = [f"mean {means[one.title]:.3f}".replace("mean nan", "no number") for one in series]
@@ -423,7 +420,7 @@ def draw_honesty(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
     _kinds(figure, dot(QUIET), _ring())
 
 
-def honesty_latex(table: pd.DataFrame, selection: Selection) -> str:
+def trust_latex(table: pd.DataFrame, selection: Selection) -> str:
     """Means over the points of both clouds."""
     names = ["trustworthiness", "continuity"]
     means = table.groupby("series", sort=False)[names].mean()

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mvm.figures.drawing import legend, log_axis, panels_of, ribbon_over, step_axis
-from mvm.figures.paper import FAINT, SPECTRUM_LABELS, SPECTRUM_NAMES
+from mvm.figures.drawing import legend, log_axis, panels_of, place_of, ribbon_over, step_axis
+from mvm.figures.paper import FAINT
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, signs, tex, three
+from mvm.geometry.spectrum import SPECTRUM_FORMS
+from mvm.look.bands import QUARTILES
 from mvm.look.palette import QUIET, REAL
 from mvm.scoring.images import FACTOR_SCORES, describe
-from mvm.scoring.points import SCORES
-from mvm.studies.compare import QUARTILES, label_of
+from mvm.studies.compare import label_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +39,6 @@ __all__ = [
 ]
 
 LOSSES = {"generator_loss": "generator", "metric_loss": "metric"}
-NO_RATIO = ("mmd", "kid", "distance_mean", "distance_p99", "memorised")  # their floors are about zero
 BETTER = {"lower": r"$\downarrow$", "higher": r"$\uparrow$", "floor": r"$\to 1$"}
 MEAN = "mean of all"
 MOST_WITH_QUARTILES = 3  # series that a table across the page has room for
@@ -70,7 +70,7 @@ def draw_eigenvalues(figure: Figure, table: pd.DataFrame, selection: Selection) 
 
     series = selection.series()
     panels = panels_of(figure, [one.title for one in series], shape=0.8, sharey=True)
-    style = {"marker": "o", "markersize": 2.5, "markeredgewidth": 0.6}
+    style: dict[str, Any] = {"marker": "o", "markersize": 2.5, "markeredgewidth": 0.6}
     least = FAINT * table[["before", "now"]].abs().max().max()
     for axes, one in zip(panels, series, strict=True):
         by_rank = table[table["series"] == one.title].groupby("rank")
@@ -93,11 +93,11 @@ def draw_eigenvalues(figure: Figure, table: pd.DataFrame, selection: Selection) 
             axes.vlines(np.array(ranks)[shown], low[shown], high[shown], color=one.colour, linewidth=0.8)
         axes.set_xlim(0.4, ranks[-1] + 0.6)
         axes.set_xticks([rank for rank in (1, 5, 10) if rank <= ranks[-1]])
-        if axes.get_subplotspec().is_last_row():
+        if place_of(axes).is_last_row():
             axes.set_xlabel("rank")
     for axes in panels:
         log_axis(axes)
-    figure.supylabel(SPECTRUM_LABELS[selection.form], fontsize=panels[0].yaxis.label.get_size())
+    figure.supylabel(signs(SPECTRUM_FORMS[selection.form].label), fontsize=panels[0].yaxis.label.get_fontsize())
     now = Line2D([], [], color="black", **style)
     legend(figure, [panels[0].get_lines()[0], now], ["before training", f"at step {table['step'].max()}"])
 
@@ -112,8 +112,8 @@ def eigenvalues_latex(table: pd.DataFrame, selection: Selection) -> str:
             name = tex(title) if column == "before" else ""
             rows.append([name, column, *(digits(middle.loc[rank, column]) for rank in ranks)])
     caption = (
-        f"Leading eigenvalues of the real embeddings ({SPECTRUM_NAMES[selection.form]}) before training and at step "
-        f"{table['step'].max()}. {over(table, quartiles=False)}"
+        f"Leading eigenvalues of the real embeddings ({SPECTRUM_FORMS[selection.form].title}) before training and at "
+        f"step {table['step'].max()}. {over(table, quartiles=False)}"
     )
     head = ["matched", "", *(rf"$\lambda_{{{rank}}}$" for rank in ranks)]
     return latex_table("ll" + "r" * len(ranks), [head], rows, caption=caption, label="eigenvalues")
@@ -141,20 +141,22 @@ def scores_data(selection: Selection) -> pd.DataFrame:
 
 
 def _has_ratio(table: pd.DataFrame) -> pd.Series:
-    """Whether a score's floor is far enough from zero to divide by it."""
-    return ~table["score"].str.rpartition(".")[2].isin(NO_RATIO)
+    """Whether a score's baseline is far enough from zero to divide by it."""
+    return ~table["score"].map(lambda key: describe(key).about_zero)
 
 
 def _scored(selection: Selection, figure: str) -> list[Scores]:
-    found = [history.scores(step) for history, step in zip(selection.histories, selection.steps, strict=True)]
-    for run, step, scores in zip(selection.runs, selection.steps, found, strict=True):
-        if scores is None:
+    found: list[Scores] = []
+    for run, history, step in zip(selection.runs, selection.histories, selection.steps, strict=True):
+        if (scores := history.scores(step)) is None:
             raise NoFigure(f"{figure}: {run.name} has no scores up to step {step}; train it on")
+        found.append(scores)
     return found
 
 
 def draw_scores(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
     """Over its floor, whatever is not about zero there; what a model has nothing of lies at the left edge."""
+    from matplotlib.lines import Line2D
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     table = table[_has_ratio(table)]
@@ -163,7 +165,8 @@ def draw_scores(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
     low, high = min(0.8, known.min() / 1.25), max(1.25, known.max() * 1.25)
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    for line in axes.get_legend_handles_labels()[0]:  # of zero there is no logarithm
+    marks = [handle for handle in axes.get_legend_handles_labels()[0] if isinstance(handle, Line2D)]
+    for line in marks:  # of zero there is no logarithm
         x = np.asarray(line.get_xdata(), dtype=float)
         if (x == 0).any():
             y = np.asarray(line.get_ydata(), dtype=float)[x == 0]
@@ -177,8 +180,7 @@ def draw_scores(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
 
 
 def _label(key: str) -> str:
-    known = SCORES.get(key) or describe(key)
-    return f"{signs(label_of(key))} {BETTER[known.direction]}"
+    return f"{signs(label_of(key))} {BETTER[describe(key).direction]}"
 
 
 def scores_latex(table: pd.DataFrame, selection: Selection) -> str:

@@ -9,20 +9,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mvm.config import FACES
-from mvm.figures.clouds import MARGIN, NARROWEST_CLOUD, draw_points, flat
+from mvm.figures.clouds import NARROWEST_CLOUD, clouds_table, draw_points, kinds_of
 from mvm.figures.drawing import dot, framed, legend, log_axis, panels_of, ribbon_over, step_axis, tint, wrapped
 from mvm.figures.selection import NoFigure, Selection
-from mvm.figures.tables import digits, latex_table, over, rows_of, tex, three
-from mvm.geometry.spectrum import uniformity
+from mvm.figures.tables import digits, latex_table, over, rows_of, signs, tex, three
+from mvm.geometry.descriptors import GAPS
+from mvm.geometry.spectrum import SPECTRUM_FORMS, uniformity
+from mvm.look.bands import QUARTILES
 from mvm.look.palette import FAKE, QUIET, REAL, VARIANTS
+from mvm.look.scales import MARGIN
 from mvm.look.sheets import sheet
 from mvm.runs.events import lost_members
-from mvm.runs.history import GAPS
 from mvm.runs.run import Run
 from mvm.scoring.points import SCORES
-from mvm.studies.compare import QUARTILES, quality
-from toy_manifolds import MANIFOLDS
+from mvm.studies.compare import quality
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,9 +42,6 @@ __all__ = [
     "spectrum_latex",
 ]
 
-GAP_TITLES = {"d_c": "$d_c$  centroid", "d_g": "$d_g$  2-diameter", "d_H": "$d_H$  Hausdorff"}
-SPECTRUM_LABELS = {"distance": "|eigenvalue| of $D$ / mean $D$", "mds": "share of variance (MDS)"}
-SPECTRUM_NAMES = {"distance": "distance matrix", "mds": "classical MDS"}
 FAINT = 1e-5  # of the largest: less is no eigenvalue but rounding
 PICTURE = 0.21  # inches, of one in a contact sheet
 
@@ -84,7 +81,7 @@ def draw_spectrum(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
         step_axis(axes, middle.index)
     for axes in panels:
         log_axis(axes)
-    figure.supylabel(SPECTRUM_LABELS[selection.form], fontsize=panels[0].yaxis.label.get_size())
+    figure.supylabel(signs(SPECTRUM_FORMS[selection.form].label), fontsize=panels[0].yaxis.label.get_size())
     shades = ScalarMappable(BoundaryNorm(np.arange(0.5, ranks + 1), ranks), ListedColormap(colours))
     bar = figure.colorbar(
         shades, ax=panels, ticks=sorted({1, ranks // 2, ranks} - {0}), aspect=18, fraction=0.05, pad=0.02
@@ -106,7 +103,7 @@ def spectrum_latex(table: pd.DataFrame, selection: Selection) -> str:
             found.append(uniformity(ends).tolist())
         rows.append([tex(title), *(three(*np.quantile(values, QUARTILES)) for values in np.transpose(found))])
     caption = (
-        f"Uniformity of the spectrum of the real embeddings ({SPECTRUM_NAMES[selection.form]}): entropy of the "
+        f"Uniformity of the spectrum of the real embeddings ({SPECTRUM_FORMS[selection.form].title}): entropy of the "
         f"magnitudes of its {int(table['rank'].max())} leading eigenvalues over the largest possible. {over(table)}"
     )
     head = ["matched", "before training", "after training"]
@@ -121,14 +118,9 @@ def samples_data(selection: Selection) -> pd.DataFrame:
     for series, place, member in selection.samples():
         snapshot, frame = selection.snapshot(place), selection.frame(place)[member]
         half = len(frame) // 2
-        grid: dict[str, Any] = {"kind": ["real"] * half + ["fake"] * half, "point": [*range(half), *range(half)]}
-        if not selection.runs[place].config.is_images:
-            real, fake = snapshot["real"], snapshot["fake"][member]
-            own = np.concatenate([real[:half], fake[:half]])
-            if own.shape[1] <= 3:
-                grid |= {f"x{axis + 1}": own[:, axis] for axis in range(own.shape[1])}
-            plane = flat(own, real)
-            grid |= {"plane1": plane[:, 0], "plane2": plane[:, 1]}
+        grid: dict[str, Any] = kinds_of(half, half)
+        if selection.runs[place].config.kind != "images":
+            grid |= dict(clouds_table(snapshot["real"][:half], snapshot["fake"][member, :half]))
         grid |= {"umap1": frame[:, 0], "umap2": frame[:, 1]}
         parts.append(rows_of(selection, series, place, member, {"step": selection.steps[place]} | grid))
     return pd.concat(parts, ignore_index=True)
@@ -172,7 +164,7 @@ def draw_samples(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
 
 def _draw_above(axes: Axes, part: pd.DataFrame, selection: Selection, place: int, member: int, side: float) -> str:
     """Data space, or pictures; returns what to call it."""
-    if not selection.runs[place].config.is_images:
+    if selection.runs[place].config.kind != "images":
         points, real = part[["plane1", "plane2"]].to_numpy(), (part["kind"] == "real").to_numpy()
         draw_points(axes, points[real], points[~real], around=points[real], margin=MARGIN)
         return "data space"
@@ -205,12 +197,12 @@ def draw_distances(figure: Figure, table: pd.DataFrame, selection: Selection) ->
         figure.set_figheight(3 * 1.0 + 0.55)
         panels = list(figure.subplots(3, 1, sharex=True))
     else:
-        panels = panels_of(figure, GAPS, shape=0.75)
+        panels = panels_of(figure, list(GAPS), shape=0.75)
     for axes, gap in zip(panels, GAPS, strict=True):
         for one in series:
             part, several = table[table["series"] == one.title], len(one.members) > 1
             ribbon_over(axes, part, gap, colour=one.colour, label=one.title, log=True, several=several)
-        axes.set_title(GAP_TITLES[gap])
+        axes.set_title(f"${gap}$  {GAPS[gap].title}")
         log_axis(axes)
         step_axis(axes, table["step"])
     legend(figure, *panels[0].get_legend_handles_labels())
@@ -265,10 +257,7 @@ def batch_data(selection: Selection) -> pd.DataFrame:
 @lru_cache(maxsize=64)
 def _examples(run: Run) -> int:
     """How many there are to train on."""
-    if run.config.data in MANIFOLDS or run.config.data == FACES:
-        return run.config.points
-    data = Run(run.path).data  # of an object of its own, that takes them along when it goes
-    return len(data.images if run.config.is_images else data.train)
+    return Run(run.path).data.train_size  # of a run of its own, that frees the points when it goes
 
 
 def _quality_title(key: str) -> str:

@@ -90,7 +90,7 @@ def _reals(figure: str, run: Run) -> np.ndarray:
 
 
 def _check(figure: str, run: Run) -> None:
-    if not run.config.is_images:
+    if run.config.kind != "images":
         raise NoFigure(f"{figure}: {run.name} is on points; give a run on pictures")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mvm.errors import ConfigError, RunError
+from mvm.errors import ConfigError, RunError, check_known
 from mvm.geometry.spectrum import MOST_RANKS, SPECTRUM_FORMS
 from mvm.runs.frames import make_frame, read_frame
 from mvm.runs.history import History
@@ -79,13 +79,11 @@ class Selection:
 
     def _check(self) -> None:
         """Raise ConfigError for an option that these runs do not have."""
-        if self.form not in SPECTRUM_FORMS:
-            raise ConfigError(f"form: unknown {self.form!r}; known: {', '.join(SPECTRUM_FORMS)}")
+        check_known("form", self.form, SPECTRUM_FORMS)
         known = sorted({known for run in self.runs for known in run.config.seeds})
         if self.seed is not None and self.seed not in known:
             raise ConfigError(f"seed: no run has seed {self.seed}; known: {', '.join(map(str, known))}")
-        if self.axis not in AXES:
-            raise ConfigError(f"axis: unknown {self.axis!r}; known: {', '.join(AXES)}")
+        check_known("axis", self.axis, AXES)
         if self.quantity is not None and self.quantity not in (recorded := quantities(self.runs)):
             raise ConfigError(f"quantity: none of these runs records {self.quantity!r}; known: {', '.join(recorded)}")
         if not 1 <= self.rank <= MOST_RANKS:

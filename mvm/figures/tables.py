@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mvm.geometry.descriptors import GAPS
 from mvm.studies.compare import Series
 
 if TYPE_CHECKING:
@@ -60,10 +61,10 @@ def seeds_said(counts: Iterable[int], *, quartiles: bool = True) -> str:
 
 
 def signs(text: str) -> str:
-    """What the app writes with signs of Unicode, for mathtext and LaTeX alike."""
-    for sign, math in (("W₂", "$W_2$"), ("²", "$^2$"), ("ρ", r"$\rho$")):
+    """Unicode signs of the app's labels as mathtext, which LaTeX reads as well."""
+    for sign, math in (("W₂", "$W_2$"), ("²", "$^2$"), ("ρ", r"$\rho$"), ("D / mean D", "$D$ / mean $D$")):
         text = text.replace(sign, math)
-    for gap in ("d_c", "d_g", "d_H"):
+    for gap in GAPS:
         text = text.replace(gap.replace("_", r"\_"), gap).replace(gap, f"${gap}$")
     return text
 
@@ -71,7 +72,7 @@ def signs(text: str) -> str:
 def latex_table(
     columns: str,
     head: list[list[str]],
-    rows: list[list[str] | str],
+    rows: Sequence[list[str] | str],
     *,
     caption: str,
     label: str,

@@ -25,7 +25,9 @@ from mvm.geometry.distances import directed_hausdorff, pairwise
 
 __all__ = [
     "DESCRIPTORS",
+    "GAPS",
     "Descriptor",
+    "Gap",
     "descriptors_of",
     "matched",
     "p_diameter",
@@ -68,7 +70,8 @@ def p_diameter(e: Tensor, p: float) -> Tensor:
 
 def centroid_gap(real: Tensor, fake: Tensor) -> Tensor:
     """d_c: distance between the two centroids (Prop. 3.6)."""
-    return (real.mean(-2) - fake.mean(-2)).norm(dim=-1)
+    gap: Tensor = (real.mean(-2) - fake.mean(-2)).norm(dim=-1)
+    return gap
 
 
 def diameter_gap(real: Tensor, fake: Tensor) -> Tensor:
@@ -146,6 +149,28 @@ DESCRIPTORS: dict[str, Descriptor] = {
     "covariance": Descriptor(
         covariance_gap, "Covariance", "matches every second moment, not only their sum as the 2-diameter does"
     ),
+}
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A gap that every run records under its symbol.
+
+    Attributes:
+        descriptor: a name in `DESCRIPTORS`.
+        title: short name.
+        label: full name.
+    """
+
+    descriptor: str
+    title: str
+    label: str
+
+
+GAPS: dict[str, Gap] = {
+    "d_c": Gap("centroid", "centroid", "centroid gap"),
+    "d_g": Gap("diameter", "2-diameter", "2-diameter gap"),
+    "d_H": Gap("hausdorff", "Hausdorff", "Hausdorff distance"),
 }
 
 

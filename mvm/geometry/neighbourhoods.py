@@ -1,10 +1,12 @@
-"""How honest is a projection at each point? Neighbours that it invents, and neighbours that it tears apart.
+"""How well a projection preserves neighbourhoods, point by point: false neighbours shown, true neighbours torn apart.
 
     trustworthiness  T_i = 1 − 2/(k(2n − 3k − 1)) Σ_{j in U_i} (r(i, j) − k)
-    continuity       C_i = the same, the two spaces exchanged
+    continuity       C_i = the same with the two spaces exchanged
 
-r(i, j): the place of j among i's neighbours in the space itself, 1 the nearest. U_i: those of i's k nearest in the
+r(i, j): rank of j among i's neighbours in the space itself, 1 the nearest. U_i: members of i's k nearest in the
 projection that are not among its k nearest in the space. 1 is perfect; the means over i are the published scores.
+
+`sklearn.manifold.trustworthiness` gives the mean of T_i alone; a screen colours points, and needs each of them.
 
 Source: Venna & Kaski 2001.
 """
@@ -18,16 +20,29 @@ from torch import Tensor
 
 from mvm.geometry.distances import pairwise
 
-__all__ = ["Honesty", "continuity", "honesty", "neighbours", "trustworthiness"]
+__all__ = ["Preservation", "continuity", "neighbours", "preservation_of", "trustworthiness"]
 
 
 def neighbours(n: int) -> int:
-    """How many of each of n points are looked at: 15, or what so few points allow."""
+    """Default k for n points: 15, or the largest that n allows."""
     return min(15, (n - 1) // 2)
 
 
-def trustworthiness(points: Tensor, projected: Tensor, *, k: int = 15) -> Tensor:
-    """T_i: 1 where every point shown next to point i is its neighbour, too.
+@dataclass(frozen=True)
+class Preservation:
+    """Scores of each point, `(n,)` float64, at most 1.
+
+    Attributes:
+        trustworthiness: T_i, 1 if every point shown next to point i is its neighbour.
+        continuity: C_i, 1 if every neighbour of point i is shown next to it.
+    """
+
+    trustworthiness: Tensor
+    continuity: Tensor
+
+
+def preservation_of(points: Tensor, projected: Tensor, *, k: int = 15) -> Preservation:
+    """T_i and C_i of each point of a projection.
 
     Points that coincide are ranked by their row, in both spaces alike.
 
@@ -37,29 +52,11 @@ def trustworthiness(points: Tensor, projected: Tensor, *, k: int = 15) -> Tensor
         k: neighbours, fewer than n/2.
 
     Returns:
-        `(n,)` float64, at most 1; all NaN if a point of either space is not finite, for every rank depends on it.
+        Preservation; all NaN if a point of either space is not finite, because every rank depends on it.
 
     Raises:
-        ValueError: k is not in [1, n/2), or the rows are not as many.
+        ValueError: k is not in [1, n/2), or the numbers of rows differ.
     """
-    return honesty(points, projected, k=k).trustworthiness
-
-
-def continuity(points: Tensor, projected: Tensor, *, k: int = 15) -> Tensor:
-    """C_i: 1 where every neighbour of point i is shown next to it. Arguments as for `trustworthiness`."""
-    return honesty(points, projected, k=k).continuity
-
-
-@dataclass(frozen=True)
-class Honesty:
-    """Both scores of each point, `(n,)` float64 as `trustworthiness` gives them."""
-
-    trustworthiness: Tensor
-    continuity: Tensor
-
-
-def honesty(points: Tensor, projected: Tensor, *, k: int = 15) -> Honesty:
-    """T_i and C_i at the cost of one. Arguments as for `trustworthiness`."""
     n = len(points)
     if len(projected) != n:
         raise ValueError(f"points and projected must be the same rows, got {n} and {len(projected)}")
@@ -67,19 +64,29 @@ def honesty(points: Tensor, projected: Tensor, *, k: int = 15) -> Honesty:
         raise ValueError(f"k must be at least 1 and less than n/2 = {n / 2:g}, got {k}")
     if not (points.isfinite().all() and projected.isfinite().all()):
         unknown = torch.full((n,), torch.nan, dtype=torch.float64, device=points.device)
-        return Honesty(unknown, unknown)
-    near, shown = _neighbours(points), _neighbours(projected)
-    return Honesty(_score(near, shown, k), _score(shown, near, k))
+        return Preservation(unknown, unknown)
+    true, shown = _order(points), _order(projected)
+    return Preservation(_score(true, shown, k), _score(shown, true, k))
+
+
+def trustworthiness(points: Tensor, projected: Tensor, *, k: int = 15) -> Tensor:
+    """T_i of each point, `(n,)`. Arguments as for `preservation_of`, which gives both scores at the cost of one."""
+    return preservation_of(points, projected, k=k).trustworthiness
+
+
+def continuity(points: Tensor, projected: Tensor, *, k: int = 15) -> Tensor:
+    """C_i of each point, `(n,)`. Arguments as for `preservation_of`."""
+    return preservation_of(points, projected, k=k).continuity
 
 
 def _score(order: Tensor, other: Tensor, k: int) -> Tensor:
-    """1 − 2/(k(2n − 3k − 1)) Σ (r − k) over the k first of `other`, r: their places in `order`, both `(n, n)`."""
+    """1 − 2/(k(2n − 3k − 1)) Σ (r − k) over the first k of `other`; r: their ranks in `order`, both `(n, n)`."""
     n = len(order)
     ranks = torch.empty_like(order).scatter_(1, order, torch.arange(1, n + 1, device=order.device).expand(n, n))
     excess = (ranks.gather(1, other[:, :k]) - k).clamp_min(0).sum(1)
     return 1 - 2 / (k * (2 * n - 3 * k - 1)) * excess.double()
 
 
-def _neighbours(points: Tensor) -> Tensor:
-    """Rows by distance from each row, nearest first and itself last, `(n, n)`."""
+def _order(points: Tensor) -> Tensor:
+    """Rows by distance from each row, nearest first and the row itself last, `(n, n)`."""
     return pairwise(points.double()).fill_diagonal_(torch.inf).argsort(dim=1, stable=True)

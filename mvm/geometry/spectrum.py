@@ -1,19 +1,19 @@
-"""Spectrum of a set of embeddings: over how many directions do its distances spread (Figure 5 of the paper)?
+"""Spectrum of a set of embeddings: the eigenvalues of its distances (Figure 5 of the paper).
 
     distance    λ(D / mean D)           D[i, j] = ‖e_i − e_j‖, mean over all n² entries; by magnitude, signed
     mds         λ(B) / Σ λ(B)           B = −½ J D² J, J = I − 11ᵀ/n (classical MDS); descending, sum 1
 
-B is the Gram matrix of the centred embeddings, B = E_c E_cᵀ, so that its nonzero eigenvalues are those of the
-small E_cᵀ E_c: the `mds` spectrum is exact at O(n·dim²) and needs no n x n matrix. A Euclidean distance
-matrix has one positive eigenvalue: the `distance` spectrum is one positive value, then negative ones.
+B is the Gram matrix of the centred embeddings, B = E_c E_cᵀ, and shares its nonzero eigenvalues with the small
+E_cᵀ E_c: the `mds` spectrum is exact in O(n·dim²) without any n x n matrix. A Euclidean distance matrix has one
+positive eigenvalue: the `distance` spectrum is one positive value followed by negative ones.
 
-    uniformity  H(p) / log k            p: the k leading magnitudes made to sum to 1, H: Shannon entropy
+    uniformity  H(p) / log k            p: the k leading magnitudes normalised to sum 1, H: Shannon entropy
 
-An eigenvector gives a number to each point, and by Nyström's formula to a point y that was not among them:
+An eigenvector assigns a number to each point, and Nyström's formula extends it to a new point y:
 
-    v(y) = 1/λ Σ_j κ(y, e_j) v_j        κ: the entry that y would have in the matrix; v(e_j) = v_j
+    v(y) = 1/λ Σ_j κ(y, e_j) v_j        κ(y, e_j): the matrix entry of y and e_j; v(e_j) = v_j
 
-Source of the last: Bengio et al. 2004.
+Source: Bengio et al. 2004 (Nyström's formula).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ __all__ = [
     "SPECTRUM_FORMS",
     "Modes",
     "Spectrum",
+    "SpectrumForm",
     "distance_spectrum",
     "eigenpairs",
     "eigenvalues",
@@ -41,8 +42,8 @@ __all__ = [
     "uniformity",
 ]
 
-MOST_RANKS = 10  # eigenvectors that a person may look at
-NEAR = 256  # reals whose spectrum colours points
+MOST_RANKS = 10  # eigenvectors offered for display
+NEAR = 256  # reals whose eigenvectors colour points
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class Spectrum:
     """Leading eigenvalues and, on request, eigenvectors.
 
     Attributes:
-        values: `(..., k)`; zeros where there are fewer than k eigenvalues.
-        vectors: `(..., n, k)`, unit columns in the order of `values`, signed so that the entry of largest
-            magnitude is positive; zero columns past the last eigenvalue. None when only values were asked.
+        values: `(..., k)`; padded with zeros if there are fewer than k eigenvalues.
+        vectors: `(..., n, k)`, unit columns in the order of `values`, signed so that the entry of largest magnitude is
+            positive; zero columns past the last eigenvalue. None if only values were requested.
     """
 
     values: Tensor
@@ -61,12 +62,12 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class Modes:
-    """Leading eigenvalues, and what their eigenvectors say of each point.
+    """Leading eigenvalues, and their eigenvectors' values at each point.
 
     Attributes:
-        values: `(..., k)`, those of `eigenvalues`.
+        values: `(..., k)`, as `eigenvalues` gives them.
         real: `(..., k, n)`, unit rows in the order of `values`, signed as in `Spectrum`.
-        fake: `(..., k, m)`, the same modes at further points; None when there were none.
+        fake: `(..., k, m)`, the same modes extended to further points; None without further points.
     """
 
     values: Tensor
@@ -116,22 +117,51 @@ def mds_spectrum(embeddings: Tensor, *, k: int = 10, vectors: bool = False) -> S
     return _padded((values / total.where(total > 0, 1))[..., :k], columns, k)
 
 
-SPECTRUM_FORMS: dict[str, Callable[..., Spectrum]] = {"distance": distance_spectrum, "mds": mds_spectrum}
+def _distance_kernel(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    return pairwise(fake, real), pairwise(real).mean((-2, -1), keepdim=True)
+
+
+def _mds_kernel(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    centre = real.mean(-2, keepdim=True)
+    return (fake - centre) @ (real - centre).mT, (real - centre).square().sum((-2, -1), keepdim=True)
+
+
+@dataclass(frozen=True)
+class SpectrumForm:
+    """One matrix of distances with its spectrum.
+
+    Attributes:
+        spectrum: embeddings `(..., n, dim)`, `k` and `vectors` to their `Spectrum`.
+        kernel: `(..., m, dim), (..., n, dim)` to κ `(..., m, n)` and its divisor `(..., 1, 1)`.
+        title: name of the matrix.
+        label: what an axis of its eigenvalues says.
+    """
+
+    spectrum: Callable[..., Spectrum]
+    kernel: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    title: str
+    label: str
+
+
+SPECTRUM_FORMS: dict[str, SpectrumForm] = {
+    "distance": SpectrumForm(distance_spectrum, _distance_kernel, "distance matrix", "|eigenvalue| of D / mean D"),
+    "mds": SpectrumForm(mds_spectrum, _mds_kernel, "classical MDS", "share of variance (MDS)"),
+}
 
 
 def eigenvalues(embeddings: Tensor, *, k: int = 10, form: str = "distance") -> Tensor:
     """The k leading eigenvalues of a set of embeddings.
 
-    Embeddings that are all equal have an all-zero spectrum; a variant with a non-finite embedding gets NaN
-    and leaves the other variants alone.
+    Equal embeddings have an all-zero spectrum; a variant with a non-finite embedding gets NaN and does not affect the
+    other variants.
 
     Args:
-        embeddings: `(..., n, dim)`; leading dimensions are independent variants. Half precision is lifted.
+        embeddings: `(..., n, dim)`; leading dimensions are independent variants. Half precision is computed in float32.
         k: how many.
         form: a name in `SPECTRUM_FORMS`.
 
     Returns:
-        `(..., k)`, zeros where there are fewer than k eigenvalues.
+        `(..., k)`, padded with zeros if there are fewer than k eigenvalues.
 
     Raises:
         ValueError: unknown form, or k < 1.
@@ -140,16 +170,16 @@ def eigenvalues(embeddings: Tensor, *, k: int = 10, form: str = "distance") -> T
 
 
 def eigenpairs(embeddings: Tensor, *, k: int = 10, form: str = "distance") -> Spectrum:
-    """Like `eigenvalues`, with the eigenvectors: column i says where on the points eigenvalue i lives."""
+    """Like `eigenvalues`, with the eigenvectors: column i weighs the points for eigenvalue i."""
     return _spectrum(embeddings, k, form, vectors=True)
 
 
 def modes(real: Tensor, fake: Tensor | None = None, *, k: int = 10, form: str = "distance") -> Modes:
-    """The eigenvectors of a set of embeddings, to colour its points and others by.
+    """The eigenvectors of a set of embeddings, evaluated at its points and at others.
 
     Args:
-        real: `(..., n, dim)`, the set whose spectrum is taken.
-        fake: `(..., m, dim)`, other points (Nyström); one that is not finite is NaN.
+        real: `(..., n, dim)`, the set whose spectrum is computed.
+        fake: `(..., m, dim)`, other points (Nyström); NaN at points that are not finite.
         k: how many.
         form: a name in `SPECTRUM_FORMS`.
 
@@ -160,11 +190,12 @@ def modes(real: Tensor, fake: Tensor | None = None, *, k: int = 10, form: str = 
         ValueError: unknown form, or k < 1.
     """
     pairs = eigenpairs(real, k=k, form=form)
+    assert pairs.vectors is not None
     vectors = pairs.vectors.mT
     if fake is None:
         return Modes(pairs.values, vectors)
     real, fake = real.to(vectors), fake.to(vectors)
-    kernel, scale = KERNELS[form](fake, real)
+    kernel, scale = SPECTRUM_FORMS[form].kernel(fake, real)
     kernel = kernel / scale.where(scale > 0, 1)
     values = pairs.values.unsqueeze(-1)
     rounding = real.shape[-2] * torch.finfo(values.dtype).eps * values.abs().amax(-2, keepdim=True)
@@ -174,17 +205,18 @@ def modes(real: Tensor, fake: Tensor | None = None, *, k: int = 10, form: str = 
 
 
 def modes_shown(real: Tensor, fake: Tensor, *, k: int = 10) -> Modes:
-    """Modes of D / mean D to colour points by: of the first `NEAR` reals, and at all other points by Nyström's formula.
+    """Modes of D / mean D that colour points: of the first `NEAR` reals, extended to all others by Nyström's formula.
 
     Args:
         real, fake: embeddings `(n, dim)` and `(m, dim)`.
         k: how many.
 
     Returns:
-        Modes of all `n` and `m` points, scaled so that their mean square at the first reals is 1.
+        Modes at all `n` and `m` points, scaled to mean square 1 at the first reals.
     """
     near = min(NEAR, len(real))
     found = modes(real[:near], torch.cat([real[near:], fake]), k=k)
+    assert found.fake is not None
     others, fakes = found.fake.split([len(real) - near, len(fake)], dim=-1)
     return Modes(found.values, torch.cat([found.real, others], dim=-1) * near**0.5, fakes * near**0.5)
 
@@ -193,7 +225,7 @@ def uniformity(shares: Tensor) -> Tensor:
     """Normalised Shannon entropy of k leading eigenvalues: 1 when all are equal, 0 when one holds everything.
 
     Args:
-        shares: `(..., k)`; signed values count by magnitude, and they need not sum to 1.
+        shares: `(..., k)`; signed values count by magnitude and need not sum to 1.
 
     Returns:
         `(...)` in [0, 1]; 0 for an all-zero (collapsed) spectrum, 1 for k = 1, NaN for a NaN spectrum.
@@ -206,20 +238,8 @@ def uniformity(shares: Tensor) -> Tensor:
     return -torch.xlogy(p, p).sum(-1) / math.log(shares.shape[-1])
 
 
-def _distance_kernel(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    return pairwise(fake, real), pairwise(real).mean((-2, -1), keepdim=True)
-
-
-def _mds_kernel(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    centre = real.mean(-2, keepdim=True)
-    return (fake - centre) @ (real - centre).mT, (real - centre).square().sum((-2, -1), keepdim=True)
-
-
-KERNELS = {"distance": _distance_kernel, "mds": _mds_kernel}
-"""κ(y, e), `(..., m, n)`, and what divides it, `(..., 1, 1)`, of each form."""
-
-
 def _spectrum(embeddings: Tensor, k: int, form: str, *, vectors: bool) -> Spectrum:
+    """Check the arguments; NaN for each variant that has an embedding that is not finite."""
     if form not in SPECTRUM_FORMS:
         raise ValueError(f"unknown spectrum form {form!r}: choose one of {', '.join(SPECTRUM_FORMS)}")
     if k < 1:
@@ -227,7 +247,7 @@ def _spectrum(embeddings: Tensor, k: int, form: str, *, vectors: bool) -> Spectr
     if torch.finfo(embeddings.dtype).bits < 32:
         embeddings = embeddings.float()
     finite = embeddings.isfinite().all(-1).all(-1)[..., None]
-    spectrum = SPECTRUM_FORMS[form](embeddings.where(finite[..., None], 0), k=k, vectors=vectors)
+    spectrum = SPECTRUM_FORMS[form].spectrum(embeddings.where(finite[..., None], 0), k=k, vectors=vectors)
     values = spectrum.values.where(finite, torch.nan)
     if spectrum.vectors is None:
         return Spectrum(values)
@@ -235,6 +255,7 @@ def _spectrum(embeddings: Tensor, k: int, form: str, *, vectors: bool) -> Spectr
 
 
 def _padded(values: Tensor, columns: Tensor | None, k: int) -> Spectrum:
+    """k values and signed columns, with zeros for those that are missing."""
     missing = k - values.shape[-1]
     values = torch.nn.functional.pad(values, (0, missing))
     if columns is None:

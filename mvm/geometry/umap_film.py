@@ -30,7 +30,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -117,14 +119,14 @@ def _umap(embeddings: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
         umap = _umap_class()
         for start in starts:
             with contextlib.suppress(Exception):  # the eigensolver, on graphs of many pieces
-                frame = umap(**settings, **start).fit_transform(embeddings.astype(np.float32))
+                frame: np.ndarray = umap(**settings, **start).fit_transform(embeddings.astype(np.float32))
                 if np.isfinite(frame).all():
                     return frame
     raise RuntimeError("UMAP gave no finite layout from any start")
 
 
 @cache
-def _umap_class() -> type:
+def _umap_class() -> Callable[..., Any]:
     """umap.UMAP; numba keeps what it compiles, some four seconds, for the next process, if it finds a folder."""
     from umap import UMAP, layouts, umap_
 
@@ -135,18 +137,18 @@ def _umap_class() -> type:
     ):
         with contextlib.suppress(AttributeError, RuntimeError):
             getattr(module, name).enable_caching()
-    return UMAP
+    made: Callable[..., Any] = UMAP
+    return made
 
 
 def _nearest(points: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
-    """Exact nearest neighbours, the point itself first: (m, neighbours) int32 indices, float32 distances."""
-    norms = (points**2).sum(1)
-    square = np.maximum(norms[:, None] + norms[None] - 2 * points @ points.T, 0)
-    np.fill_diagonal(square, -1)  # first, also among duplicates
-    index = np.argpartition(square, neighbours - 1, axis=1)[:, :neighbours]
-    index = np.take_along_axis(index, np.take_along_axis(square, index, 1).argsort(1, kind="stable"), 1)
-    exact = np.linalg.norm(points[:, None] - points[index], axis=-1)  # ‖x‖² + ‖y‖² − 2⟨x, y⟩ cancels
-    return index.astype(np.int32), exact.astype(np.float32)
+    """Exact nearest neighbours, the point itself first: int32 indices and float32 distances, `(m, neighbours)` each."""
+    from sklearn.neighbors import NearestNeighbors
+
+    search = NearestNeighbors(n_neighbors=neighbours - 1, algorithm="brute").fit(points)
+    distances, others = search.kneighbors()  # of other rows, also among points that coincide
+    index = np.column_stack([np.arange(len(points)), others])
+    return index.astype(np.int32), np.column_stack([np.zeros(len(points)), distances]).astype(np.float32)
 
 
 def _principal_plane(embeddings: np.ndarray) -> np.ndarray:
@@ -155,12 +157,16 @@ def _principal_plane(embeddings: np.ndarray) -> np.ndarray:
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
     plane = np.zeros((len(embeddings), 2))
     plane[:, : len(axes[:2])] = centred @ axes[:2].T
-    return plane + 1e-4 * np.abs(plane).max() * np.random.default_rng(42).normal(size=plane.shape)
+    jitter = np.random.default_rng(42).normal(size=plane.shape)
+    return plane + 1e-4 * float(np.abs(plane).max()) * jitter
 
 
 def _aligned(frame: np.ndarray, onto: np.ndarray) -> np.ndarray:
-    """Rotate or reflect, and shift, `frame` onto `onto`: orthogonal Procrustes without scaling."""
+    """Rotate or reflect, and shift, `frame` onto `onto`, `(m, 2)` each: orthogonal Procrustes without scaling."""
+    from scipy.linalg import orthogonal_procrustes
+
     frame, onto = frame.astype(np.float64), onto.astype(np.float64)
     centred, target = frame - frame.mean(0), onto.mean(0)
-    u, _, vt = np.linalg.svd(centred.T @ (onto - target))
-    return centred @ (u @ vt) + target
+    rotation, _ = orthogonal_procrustes(centred, onto - target)
+    aligned: np.ndarray = centred @ rotation + target
+    return aligned

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mvm.config import FACES, are_images
 from mvm.data.cache import Progress, image_folder, open_cache, progress
-from mvm.data.images import too_few
+from mvm.data.images import FACES, too_few
+from mvm.data.kinds import kind_of
 from mvm.errors import ConfigError, RunBusy
 from mvm.files import locked, write_atomic
 from mvm.jobs.launch import launcher_of
@@ -152,7 +152,7 @@ def cache_path(kind: str, source: Path, size: int, name: str | None) -> Path:
     """
     stem = kind if kind != "images" else re.sub(r"[^A-Za-z0-9]+", "-", source.resolve().stem).strip("-") or "pictures"
     name = check_name(name or f"{stem}-{size}", "pictures")
-    if name == FACES or not are_images(name):
+    if name == FACES or kind_of(name).name != "images":
         raise ConfigError(f"name: {name!r} names a toy data set or a file of points already; give another --name")
     out = image_folder() / f"{name}.npy"
     if out.exists():

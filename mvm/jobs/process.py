@@ -11,15 +11,37 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-__all__ = ["PROJECTION", "TRAINING", "TRAINING_ENVIRONMENT", "end", "environment", "give_way", "is_running", "start"]
+__all__ = [
+    "PROJECTION",
+    "TRAINING",
+    "TRAINING_ENVIRONMENT",
+    "end",
+    "environment",
+    "give_way",
+    "is_running",
+    "set_training_environment",
+    "start",
+]
 
 TRAINING = 10
 PROJECTION = 19
 
-# Threads of one training would otherwise spin for as long as they wait for each other, and take the processor from all
-# others: beside the app pictures then train at less than half the rate. Put to sleep at once, they are woken for every
-# operation, which costs many variants a third. So they spin for some microseconds first. Read when torch is imported.
+# OpenMP threads spin while they wait for each other, and take the processor from every other process: pictures then
+# train at less than half the rate beside the app. Sleeping at once costs many variants a third, since every operation
+# has to wake the threads. These spin for some microseconds before they sleep. OpenMP reads it when torch is imported.
 TRAINING_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
+
+
+def set_training_environment() -> None:
+    """Set `TRAINING_ENVIRONMENT` in this process, before it imports torch; a person's own OMP_WAIT_POLICY holds."""
+    os.environ.update(_added())
+
+
+def _added() -> dict[str, str]:
+    """What `TRAINING_ENVIRONMENT` adds to this process's environment."""
+    if "OMP_WAIT_POLICY" in os.environ:
+        return {}
+    return {name: value for name, value in TRAINING_ENVIRONMENT.items() if name not in os.environ}
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -28,8 +50,7 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     Args:
         more: variables to set beside.
     """
-    threads = {} if "OMP_WAIT_POLICY" in os.environ else TRAINING_ENVIRONMENT
-    return threads | dict(os.environ) | {"PYTHONUNBUFFERED": "1"} | dict(more or {})
+    return dict(os.environ) | _added() | {"PYTHONUNBUFFERED": "1"} | dict(more or {})
 
 
 def start(

@@ -1,8 +1,8 @@
-"""The lab's colours and names, the same on screen and on paper.
+"""Colours and names of the lab, the same on screen and on paper.
 
 The colours are Okabe & Ito's set, which colour-blind people can tell apart. Real is green and fake is orange
-everywhere; variants have others. A scale is its colours from the lowest value to the highest, and
-is seen on white and on black.
+everywhere; variants have others. A scale lists its colours from the lowest value to the highest, and is visible on
+white and on black.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from mvm.methods import METHODS
 __all__ = [
     "DIVERGING",
     "FAKE",
-    "FLOORS",
     "MARKS",
     "QUIET",
+    "RATIOS",
     "REAL",
     "ROUTES",
     "SEQUENTIAL",
-    "TERMS",
     "VARIANTS",
     "VOLUME",
+    "descriptor_colour",
     "rgba",
     "title_of",
     "variant_colours",
@@ -34,20 +34,12 @@ REAL = "#009E73"
 FAKE = "#E69F00"
 VARIANTS = ("#0072B2", "#CC79A7", "#D55E00", "#56B4E9", "#7F7F7F", "#B8A800")
 QUIET = "#8A8F98"
-TERMS = {  # a descriptor's force; centroid and 2-diameter as the variants that match them alone
-    "centroid": "#0072B2",
-    "diameter": "#CC79A7",
-    "p_diameter": "#D55E00",
-    "distance_matrix": "#56B4E9",
-    "hausdorff": "#7F7F7F",
-    "covariance": "#B8A800",
-}
 ROUTES = {"geodesic": "#D81B60", "straight": QUIET, "true": "#3D8BFF"}
 DIVERGING = ("#0B4FA8", "#5B93D3", "#B4B8BF", "#E58A4E", "#B33A00")
 SEQUENTIAL = ("#7B2CBF", "#C2408C", "#EE7B51", "#F2C14E")
-FLOORS = ((0, "#E8F3EE"), (0.35, "#FBE9C6"), (1, "#E58A4E"))  # shades of scores over their floors; ink is read on all
-VOLUME = ("#6A5ACD08", "#6A5ACDC8")  # one colour of growing opacity, behind points
-MARKS = {  # event, or what a member of the variant axis did: colour and words
+RATIOS = ((0, "#E8F3EE"), (0.35, "#FBE9C6"), (1, "#E58A4E"))  # shades of scores over baselines; dark ink reads on all
+VOLUME = ("#6A5ACD08", "#6A5ACDC8")  # one colour with growing opacity, behind points
+MARKS = {  # event of a run or of a member of its variant axis: colour and words
     "collapsed": ("#D55E00", "collapsed"),
     "diverged": ("#C0392B", "diverged"),
     "recovered": ("#009E73", "recovered"),
@@ -62,7 +54,7 @@ TITLES = {"centroid": "centroid only", "diameter": "2-diameter only", "both": "b
 
 
 def title_of(variant: str) -> str:
-    """What the lab calls a variant; a method without descriptors has one, of its own name."""
+    """Displayed name of a variant; the one variant of a method without descriptors is named after the method."""
     if variant in METHODS:
         return METHODS[variant].title
     if variant in TITLES:
@@ -72,17 +64,33 @@ def title_of(variant: str) -> str:
 
 
 def variant_colours(variants: Sequence[str], *, of: Sequence[str] = VARIANTS) -> list[str]:
-    """One for each variant, in their order; they repeat where there are too many to tell apart.
+    """One colour for each variant, in their order; colours repeat if there are more variants than colours.
 
-    Centroid, 2-diameter and both have theirs whatever stands beside them; others, and one named again, take the next of
-    those that are left.
+    Centroid, 2-diameter and both keep their colours in any company; other variants, and repeated ones, take the next
+    colour left.
     """
     own = {name: colour for name, colour in zip(TITLES, of, strict=False) if name in variants}
     left = itertools.cycle([colour for colour in of if colour not in own.values()])
     return [own.pop(name) if name in own else next(left) for name in variants]
 
 
+def descriptor_colour(name: str) -> str:
+    """Colour of a descriptor's force: by its place in the registry, the first ones as `VARIANTS`.
+
+    Past the palette, colours lie between two neighbours in it, at shares ½, ¼, ¾, ⅛, ...: no two are the same.
+    """
+    turn, place = divmod(list(DESCRIPTORS).index(name), len(VARIANTS))
+    share = int(f"{turn:b}"[::-1], 2) / 2 ** turn.bit_length()
+    first, second = (_channels(VARIANTS[i % len(VARIANTS)]) for i in (place, place + 1))
+    return "#" + "".join(f"{round(a + share * (b - a)):02X}" for a, b in zip(first, second, strict=True))
+
+
 def rgba(colour: str, alpha: float) -> str:
-    """A hex colour with transparency, as Plotly and CSS take it."""
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    """A hex colour with transparency, for Plotly and CSS."""
+    red, green, blue = _channels(colour)
     return f"rgba({red},{green},{blue},{alpha})"
+
+
+def _channels(colour: str) -> tuple[int, int, int]:
+    """Red, green and blue of a hex colour, 0 to 255."""
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

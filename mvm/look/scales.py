@@ -1,8 +1,9 @@
-"""How long an arrow is drawn and which values have a colour of their own, the same on screen and on paper.
+"""Scales of drawings, the same on screen and on paper: axis ranges, arrow lengths, ranges of colours.
 
+    span      centre of the points ± (1 + margin) · half their longest extent, on every axis
     factor    round(ARROW · width / q.95(‖moves‖))    round: to the nearest of 1, 2, 5, 10, ... in ratio
     limits    [q_c, q_1−c] of the values, or ±max(|q_c|, |q_1−c|)
-    shade     log(x) / log(WORST), within [0, 1]
+    shade     log(x) / log(WORST), within [0, 1]      x: a score over its baseline
 
 q are quantiles over all panels: what is drawn side by side has one scale.
 """
@@ -13,14 +14,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["arrow_factor", "floors_shade", "limits", "round_number"]
+__all__ = ["MARGIN", "arrow_factor", "limits", "ratio_shade", "round_number", "span_of"]
 
-ARROW = 0.12  # of a panel's width: about the length of the longest of twenty arrows
-WORST = 30.0  # a score of so many floors has the last colour
+MARGIN = 0.35  # shown beyond the reals on each side, as a share of half their extent
+ARROW = 0.12  # length of the longest of twenty arrows, as a share of a panel's width
+WORST = 30.0  # ratio of a score to its baseline that has the last colour
 
 
-def arrow_factor(moves: Sequence[np.ndarray], span: Sequence[Sequence[float]]) -> float:
-    """By how much to lengthen arrows `(n, d)`: 95 % of those that are any are then about `ARROW` long at most."""
+def span_of(points: np.ndarray, margin: float = MARGIN) -> np.ndarray:
+    """Axis ranges with equal units about the finite points `(n, d)`: lower and upper end, `(d, 2)`."""
+    finite = points[np.isfinite(points).all(1)]
+    low, high = (finite.min(0), finite.max(0)) if len(finite) else (np.zeros(points.shape[1]), np.ones(points.shape[1]))
+    centre, reach = (low + high) / 2, (1 + margin) * (float((high - low).max()) / 2 or 1.0)
+    return np.stack([centre - reach, centre + reach], axis=1)
+
+
+def arrow_factor(moves: Sequence[np.ndarray], span: np.ndarray | Sequence[Sequence[float]]) -> float:
+    """Factor that lengthens arrows `(n, d)` so that 95 % of the nonzero ones are at most about `ARROW` long."""
     lengths = np.concatenate([np.linalg.norm(part, axis=-1) for part in moves])
     lengths = lengths[np.isfinite(lengths) & (lengths > 0)]
     if not len(lengths):
@@ -29,13 +39,13 @@ def arrow_factor(moves: Sequence[np.ndarray], span: Sequence[Sequence[float]]) -
 
 
 def round_number(value: float) -> float:
-    """The nearest of 1, 2, 5, 10, ... in ratio; a factor on the screen is not to tremble."""
+    """The nearest of 1, 2, 5, 10, ... in ratio: a factor on the screen must not change with every frame."""
     power = 10.0 ** np.floor(np.log10(value))
     return float(power * min((1, 2, 5, 10), key=lambda k: abs(np.log(value / power / k))))
 
 
 def limits(values: Sequence[np.ndarray], *, symmetric: bool = False, cut: float = 0.02) -> tuple[float, float]:
-    """Ends of a scale of these values, but for the share `cut` of them at either end; symmetric about 0 or not."""
+    """Ends of a scale for these values without the share `cut` at either end; symmetric about 0 on request."""
     known = np.concatenate([np.ravel(part) for part in values])
     known = known[np.isfinite(known)]
     low, high = np.quantile(known, [cut, 1 - cut]) if len(known) else (0.0, 1.0)
@@ -47,6 +57,7 @@ def limits(values: Sequence[np.ndarray], *, symmetric: bool = False, cut: float 
     return float(low), float(high)
 
 
-def floors_shade(scores: np.ndarray) -> np.ndarray:
-    """Where on a scale from 0 to 1 scores over their floors lie: the floor is at 0."""
-    return np.log(np.clip(scores, 1, WORST)) / np.log(WORST)
+def ratio_shade(ratios: np.ndarray) -> np.ndarray:
+    """Place on a colour scale from 0 to 1 of scores over their baselines: 0 at the baseline, 1 at `WORST`."""
+    shade: np.ndarray = np.log(np.clip(ratios, 1, WORST)) / np.log(WORST)
+    return shade

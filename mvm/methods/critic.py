@@ -1,51 +1,71 @@
-"""What the adversarial peers share: a scalar critic on the same metric network, and a generator that climbs it.
+"""Base of the adversarial peers: a scalar critic on the metric's embedding, and a generator that ascends it.
 
-D(x) = h · g_w(x) + b          h, b: the read-out, one more linear layer
-generator   −E D(f_θ(z))
+D(x) = h · g_w(x) + b          h, b: the read-out, a linear layer
+one step     the generator descends −E D(f_θ(z)), then the metric and the read-out descend their loss k times
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from typing import ClassVar, TypeVar
 
 import torch
-from torch import Tensor, nn
+from pydantic import Field
+from torch import Tensor
 
 from mvm.methods.draws import Draws
-from mvm.methods.method import Loss, Method
-from mvm.networks.mlp import StackedMLP
+from mvm.methods.method import Loss, Method, Update
+from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.settings import Settings
 
-__all__ = ["Critic"]
+__all__ = ["Critic", "CriticSettings"]
 
 
-class Critic(Method):
+class CriticSettings(Settings):
+    """Settings of every critic."""
+
+    critic_steps: int = Field(5, ge=1, le=100, description="critic updates for each generator update")
+
+
+C = TypeVar("C", bound=CriticSettings)
+
+
+class Critic(Method[C]):
     """A method whose critic scores one point at a time."""
 
-    def __init__(
-        self, config: Settings, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
-    ) -> None:
-        super().__init__(config, generator, metric, streams)
-        self.critic_steps = getattr(config, config.method).critic_steps
-        self.networks |= self.readout(streams)
+    players: ClassVar = {"generator": ("generator",), "metric": ("metric", "head")}
 
-    def readout(self, streams: Sequence[torch.Generator]) -> dict[str, nn.Module]:
-        """What makes a score of an embedding, by its name in a checkpoint."""
-        return {"head": StackedMLP([self.config.network.embedding_dim, 1], streams)}
+    def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
+        """A generator, a metric, and the read-out, `(V, B, n)` to `(V, B, 1)`."""
+        return super().build(architecture) | {"head": architecture.readout(1)}
 
     def critic(self, x: Tensor) -> Tensor:
         """D(x), `(V, B, D)` to `(V, B)`."""
-        return self.networks["head"](self.embed(x)).squeeze(-1)
+        return self.networks["head"](self.networks["metric"](x)).squeeze(-1)
+
+    def updates(self, draws: Draws) -> Iterator[Update]:
+        """One update of the generator, then `critic_steps` updates of the critic."""
+        yield "generator", self.generator_loss(draws)
+        for _ in range(self.settings.critic_steps):
+            yield "metric", self.critic_loss(draws)
+            self.constrain()
 
     def generator_loss(self, draws: Draws) -> Loss:
-        """−E D(f_θ(z)) of fresh fakes."""
-        score = self.critic(self.generator(draws.noise(self.batch))).mean(-1)
+        """−E D(f_θ(z)) on new fakes."""
+        score = self.critic(self.networks["generator"](draws.noise(self.batch))).mean(-1)
         return Loss(-score, {"critic_fake": score})
 
-    def pair(self, draws: Draws) -> tuple[Tensor, Tensor]:
-        """A real batch, and a fake one that carries no gradient."""
+    def critic_loss(self, draws: Draws) -> Loss:
+        """Loss of the metric and the read-out."""
+        raise NotImplementedError
+
+    def constrain(self) -> None:
+        """Project the critic's weights after each update; does nothing by default."""
+
+    def sides(self, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Draw a real and a fake batch, `(V, B, D)` each; the fakes carry no gradient."""
         with torch.no_grad():
-            fake = self.generator(draws.noise(self.batch))
+            fake = self.networks["generator"](draws.noise(self.batch))
         return draws.real(self.batch), fake
 
     def gap(self, real: Tensor, fake: Tensor) -> Tensor:

@@ -1,26 +1,28 @@
-"""Flow matching with optimal-transport couplings, a reference peer through `torchcfm` (Tong et al., TMLR 2024).
+"""Flow matching with optimal-transport couplings (Tong et al., TMLR 2024): a path, a coupling and a solver.
 
-    generator   E ‖v_θ(x_t, t) − (x_1 − x_0)‖²,   x_t = (1 − t) x_0 + t x_1,   (x_0, x_1) from the batch's OT plan
-    sample      x ← x + v_θ(x, t)/N,   t = 0, 1/N, …, (N − 1)/N:  N evaluations of the network
+    path        x_t = (1 − t) x_0 + t x_1,   velocity x_1 − x_0
+    coupling    (x_0, x_1) drawn from the batch's optimal plan of the squared distance
+    generator   E ‖v_θ(x_t, t) − (x_1 − x_0)‖²
+    solver      x ← x + v_θ(x, t)/N,   t = 0, 1/N, …, (N − 1)/N:  N evaluations of the network
 
-It has no critic: the metric network is never trained. The library's pairing draws from numpy's global generator; pairs
-are drawn here from its plan by the run's own, so that a training can be resumed exactly.
+There is no metric. Pairs are drawn from the plan with the step's random numbers, so that a training resumes exactly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping
+from typing import ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from mvm.errors import ConfigError
 from mvm.methods.draws import Draws
-from mvm.methods.method import Loss, Method, peer_recipes
+from mvm.methods.method import Loss, Method, Network, Update, peer_recipes
+from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.settings import Settings
 
-__all__ = ["FlowMatching", "FlowMatchingSettings"]
+__all__ = ["FlowMatching", "FlowMatchingSettings", "PathSample", "euler", "optimal_pairs", "straight_path"]
 
 
 class FlowMatchingSettings(Settings):
@@ -29,69 +31,89 @@ class FlowMatchingSettings(Settings):
     evaluations: int = Field(50, ge=1, le=1000, description="N: Euler steps, each one network evaluation, per sample")
 
 
-class FlowMatching(Method):
-    """Optimal-transport flow matching: `config.flow_matching` is read; needs `pip install --no-deps torchcfm`."""
+class PathSample(NamedTuple):
+    """Points on paths and the velocities there, `(V, B, D)` each."""
+
+    point: Tensor
+    velocity: Tensor
+
+
+class FlowMatching(Method[FlowMatchingSettings]):
+    """Optimal-transport flow matching."""
 
     title = "Flow matching"
-    settings = FlowMatchingSettings
-    learns_metric = False
-    makes_images = False
+    settings_type = FlowMatchingSettings
     recipes = peer_recipes(lr=1e-3, betas=(0.9, 0.999))
+    kinds = ("points",)
+    learns_metric = False
+    players: ClassVar = {"generator": ("generator",)}
 
-    def __init__(
-        self, config: Settings, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
-    ) -> None:
-        super().__init__(config, generator, metric, streams)
-        try:
-            from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
-            from torchcfm.optimal_transport import OTPlanSampler
-        except ImportError:
-            raise ConfigError("method: flow_matching needs torchcfm; pip install --no-deps torchcfm==1.0.7") from None
-        self.critic_steps = 0
-        self.matcher, self.plans = ConditionalFlowMatcher(sigma=0.0), OTPlanSampler(method="exact")
+    def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
+        """The velocity v_θ of a point and a time, `(V, B, D + 1)` to `(V, B, D)`."""
+        return {"generator": architecture.generator(architecture.dim + 1)}
 
-    @classmethod
-    def noise_dim(cls, config: Settings, dim: int) -> int:
-        """The flow starts from Gaussian points of the data's own dimension."""
-        return dim
+    @property
+    def noise_dim(self) -> int:
+        """D: the flow starts from Gaussian points of the data's dimension."""
+        return self.task.architecture.dim
 
-    @classmethod
-    def generator_inputs(cls, config: Settings, dim: int) -> int:
-        """A point and a time."""
-        return dim + 1
+    @property
+    def capturable(self) -> bool:
+        """No: the optimal plans are found on the host."""
+        return False
 
     @classmethod
-    def evaluations(cls, config: Settings) -> int:
+    def evaluations(cls, settings: Settings) -> int:
         """One for each Euler step."""
-        return config.flow_matching.evaluations
+        assert isinstance(settings, FlowMatchingSettings)
+        return settings.evaluations
 
-    def generator_loss(self, draws: Draws) -> Loss:
-        """Squared error of the velocity along the paths between coupled points."""
+    def updates(self, draws: Draws) -> Iterator[Update]:
+        """Yield one loss: the squared error of the velocity on the paths between coupled points."""
         start, end, t = draws.noise(self.batch), draws.real(self.batch), draws.uniform(self.batch, 1)
-        rows, columns = self._couple(start, end, draws.uniform(self.batch))
+        rows, columns = optimal_pairs(start, end, draws.uniform(self.batch))
         start, end = (torch.take_along_dim(x, i[..., None], dim=-2) for x, i in ((start, rows), (end, columns)))
-        flat = start.flatten(0, 1), end.flatten(0, 1), t.flatten()  # the library knows one batch axis
-        x = self.matcher.compute_mu_t(*flat)
-        velocity = self.matcher.compute_conditional_flow(*flat, x).view_as(end)
-        x = x.view_as(end)
-        error = (self._velocity(self.generator, x, t) - velocity).square().sum(-1).mean(-1)
-        return Loss(error, {"flow_error": error})
+        path = straight_path(start, end, t)
+        error = (_velocity(self.networks["generator"], path.point, t) - path.velocity).square().sum(-1).mean(-1)
+        yield "generator", Loss(error, {"flow_error": error})
 
-    def sample(self, generator: nn.Module, noise: Tensor) -> Tensor:
-        """Integrate the flow by Euler steps."""
-        x, n = noise, self.config.flow_matching.evaluations
-        for i in range(n):
-            x = x + self._velocity(generator, x, noise.new_full((*noise.shape[:-1], 1), i / n)) / n
-        return x
+    def sample(self, networks: Mapping[str, Network], noise: Tensor) -> Tensor:
+        """Integrate the flow from Gaussian points `(V, B, D)`."""
+        generator = networks["generator"]
+        return euler(lambda x, t: _velocity(generator, x, t), noise, steps=self.settings.evaluations)
 
-    def _couple(self, start: Tensor, end: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
-        """Pairs of rows drawn from each variant's optimal plan, two times `(V, B)`."""
-        pairs = []
-        for x, y, u in zip(start.cpu(), end.cpu(), chance.cpu(), strict=True):
-            mass = torch.from_numpy(self.plans.get_map(x, y)).flatten().cumsum(0)
-            pairs.append(torch.searchsorted(mass / mass[-1], u.double()).clamp(max=len(mass) - 1))
-        flat = torch.stack(pairs).to(start.device)
-        return flat // self.batch, flat % self.batch
 
-    def _velocity(self, generator: nn.Module, x: Tensor, t: Tensor) -> Tensor:
-        return generator(torch.cat([x, t], dim=-1))
+def straight_path(start: Tensor, end: Tensor, t: Tensor) -> PathSample:
+    """The point at time t `(V, B, 1)` on the straight line from start to end `(V, B, D)`, and the velocity there."""
+    return PathSample(t * end + (1 - t) * start, end - start)
+
+
+def optimal_pairs(start: Tensor, end: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw B pairs from each variant's optimal transport plan: row numbers of `start` and of `end`, `(V, B)` each.
+
+    Args:
+        start, end: points `(V, B, D)`.
+        chance: uniform numbers in [0, 1), `(V, B)`; each selects a pair with probability equal to its mass in the plan.
+    """
+    import ot  # takes seconds to import
+
+    batch = start.shape[-2]
+    uniform, pairs = torch.full((batch,), 1 / batch, dtype=torch.float64).numpy(), []
+    for x, y, u in zip(start.cpu(), end.cpu(), chance.cpu(), strict=True):
+        plan = ot.emd(uniform, uniform, (torch.cdist(x, y) ** 2).double().numpy())
+        mass = torch.from_numpy(plan).flatten().cumsum(0)
+        pairs.append(torch.searchsorted(mass / mass[-1], u.double()).clamp(max=len(mass) - 1))
+    flat = torch.stack(pairs).to(start.device)
+    return flat // batch, flat % batch
+
+
+def euler(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, *, steps: int) -> Tensor:
+    """Integrate dx/dt = velocity(x, t) from t = 0 to 1 by Euler steps, with x `(V, B, D)` and t `(V, B, 1)`."""
+    for i in range(steps):
+        x = x + velocity(x, x.new_full((*x.shape[:-1], 1), i / steps)) / steps
+    return x
+
+
+def _velocity(generator: Network, x: Tensor, t: Tensor) -> Tensor:
+    """v_θ(x, t) `(V, B, D)` at points `(V, B, D)` and times `(V, B, 1)`."""
+    return generator(torch.cat([x, t], dim=-1))

@@ -1,25 +1,31 @@
-"""What every method shares: the three verbs, the loss they return, and the random draws they consume.
+"""Base of every method: networks, players, the losses that players descend, sampling and embedding.
 
-    one step of the loop:   generator_loss → descend;   critic_steps × (critic_loss → descend, constrain)
+    for player, loss in method.updates(draws):
+        players[player].descend(loss)
 
-The draws of step t for seed s are a function of (s, t) alone. So variants of one seed see the same real batches and the
-same noise, a resumed run continues bit for bit without any saved generator state, and a forked run meets the same
-batches.
+A pass over `updates` is one training step in the order of the paper's algorithm. Each loss is descended before the next
+is requested, so that code after a `yield`, such as a projection of weights, sees the updated weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mvm.methods.draws import Draws
+from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.settings import Settings
 
-__all__ = ["Loss", "Method", "peer_recipes", "squared_slope"]
+__all__ = ["Loss", "Method", "Network", "Task", "Update", "peer_recipes", "squared_slope"]
+
+Network = Callable[[Tensor], Tensor]
+"""`(V, B, in)` to `(V, B, out)`"""
+
+S = TypeVar("S", bound=Settings)
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,9 @@ class Loss:
     """A player's objective.
 
     Attributes:
-        total: what the player descends, one value per variant, `(V,)`.
-        terms: its named parts, `(V,)` each, before weights.
-        reused: the next loss of this step uses parts of this one's graph, which must outlive the descent.
+        total: value that the player descends, per variant, `(V,)`.
+        terms: named parts of the total before weighting, `(V,)` each.
+        reused: the step's next loss shares a part of this loss's graph, so the graph is kept after the descent.
     """
 
     total: Tensor
@@ -37,94 +43,123 @@ class Loss:
     reused: bool = False
 
 
-class Method:
-    """A training method: three verbs over V variants, and what the loop must know to build and save its networks.
+Update = tuple[str, Loss]
+"""Name of a player, and the loss that it descends."""
 
-    Args:
-        config: the whole experiment, a `mvm.config.Config`: that is made of every method's settings, and so above them.
-        generator: noise `(V, B, m)` to data `(V, B, D)`, unless `generator_inputs` says otherwise.
-        metric: g_w, data `(V, B, D)` to embeddings `(V, B, n)`.
-        streams: one random generator per seed, for networks of the method's own.
+
+@dataclass(frozen=True)
+class Task:
+    """Networks, batch, members and weights that a method is built for.
 
     Attributes:
-        title: what the screen and tables call it.
-        settings: the model of the method's own settings; its field in `Config` has the method's name.
-        recipes: config defaults by name. "stabilised", the default, and "paper" are owed.
-        matches_descriptors: whether variants are descriptor sets; else the one variant has the method's name.
-        learns_metric: whether the metric network is trained at all.
-        makes_images: whether the generator's networks for pictures serve it.
-        networks: networks of its own, descended together with the metric network.
-        state: tensors beside all weights that a checkpoint must hold; changed in place.
-        critic_steps: updates of the metric network for each of the generator.
+        architecture: builds networks for the data.
+        batch: B, number of data points in a batch.
+        members: (variant, seed) of each of the V members, in the order of the variant axis.
+        weights: weight of each descriptor by name.
+    """
+
+    architecture: Architecture
+    batch: int
+    members: Sequence[tuple[str, int]]
+    weights: Mapping[str, float]
+
+
+class Method(Generic[S]):
+    """A training method for V members at once.
+
+    Args:
+        settings: the method's settings.
+        task: networks, batch, members and weights.
+
+    Attributes:
+        title: name on the screen and in tables.
+        settings_type: model of the method's settings, which `Config` holds under the method's name.
+        recipes: config defaults by recipe. Every method has "stabilised", the default, and "paper".
+        kind_recipes: further defaults by kind of data and recipe, on top of the kind's own.
+        kinds: the kinds of data that it has networks for; every kind when None.
+        matches_descriptors: variants are descriptor sets; else the one variant has the method's name.
+        learns_metric: `embed` gives learned embeddings.
+        players: names of the networks that each player's optimiser updates, by player. The player `metric` has the
+            optimiser settings of the metric; every other player has the generator's.
+        averaged: players whose weights are averaged over training for `sample`.
+        networks: networks by name, with inputs and outputs `(V, B, ·)`.
+        state: further tensors that a checkpoint must hold; changed in place.
     """
 
     title: ClassVar[str]
-    settings: ClassVar[type[Settings]]
+    settings_type: ClassVar[type[Settings]]
     recipes: ClassVar[dict[str, dict[str, Any]]]
+    kind_recipes: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {}
+    kinds: ClassVar[tuple[str, ...] | None] = None
     matches_descriptors: ClassVar[bool] = False
     learns_metric: ClassVar[bool] = True
-    makes_images: ClassVar[bool] = True
+    players: ClassVar[dict[str, tuple[str, ...]]] = {"generator": ("generator",), "metric": ("metric",)}
+    averaged: ClassVar[tuple[str, ...]] = ("generator",)
 
-    def __init__(
-        self, config: Settings, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
-    ) -> None:
-        self.config, self.generator, self.metric, self.batch = config, generator, metric, config.batch
-        self.networks: dict[str, nn.Module] = {}
+    def __init__(self, settings: S, task: Task) -> None:
+        self.settings, self.task, self.batch = settings, task, task.batch
+        self.networks = self.build(task.architecture)
         self.state: dict[str, Tensor] = {}
-        self.critic_steps = 1
+
+    def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
+        """Build untrained networks by name: by default a generator and a metric."""
+        return {"generator": architecture.generator(self.noise_dim), "metric": architecture.metric()}
+
+    @property
+    def noise_dim(self) -> int:
+        """m, dimension of the noise that `sample` takes."""
+        return self.task.architecture.noise_dim
+
+    @property
+    def capturable(self) -> bool:
+        """Whether one step can be captured as a CUDA graph: `compute` asks the host for nothing."""
+        return True
 
     @classmethod
-    def noise_dim(cls, config: Settings, dim: int) -> int:
-        """m, the dimension of the generator's input, for data of dimension `dim`."""
-        return config.network.noise_dim
+    def learns(cls, kind: str) -> bool:
+        """Whether it has networks for a kind of data, by the kind's name."""
+        return cls.kinds is None or kind in cls.kinds
 
-    @classmethod
-    def generator_inputs(cls, config: Settings, dim: int) -> int:
-        """Units in the generator network's first layer."""
-        return cls.noise_dim(config, dim)
-
-    def generator_loss(self, draws: Draws) -> Loss:
-        """What the generator descends; the metric network is frozen."""
+    def updates(self, draws: Draws) -> Iterator[Update]:
+        """Yield the losses of one step, each with its player, in the order of the algorithm."""
         raise NotImplementedError
 
-    def critic_loss(self, draws: Draws) -> Loss:
-        """What the metric network and `networks` descend; the generator is frozen."""
-        raise NotImplementedError
-
-    def constrain(self) -> None:
-        """Project the critic's weights after its step, where the method does."""
-
-    def reweight(self, config: Settings) -> None:
-        """Take new descriptor weights while training, where the method has them."""
+    def reweight(self, weights: Mapping[str, float]) -> None:
+        """Set new descriptor weights during training; does nothing in a method without descriptors."""
 
     @classmethod
-    def evaluations(cls, config: Settings) -> int:
-        """Evaluations of the generator network that one sample costs."""
+    def evaluations(cls, settings: Settings) -> int:
+        """Number of evaluations of the generator network per sample."""
         return 1
 
-    def sample(self, generator: nn.Module, noise: Tensor) -> Tensor:
-        """Fakes `(V, B, D)` from noise `(V, B, m)` by `generator`, such as the averaged one."""
-        return generator(noise)
+    def sample(self, networks: Mapping[str, Network], noise: Tensor) -> Tensor:
+        """Generate fakes `(V, B, D)` from standard Gaussian noise `(V, B, m)`.
 
-    def embed(self, x: Tensor) -> Tensor:
-        """The learned embedding `(V, B, n)` of points `(V, B, D)`, as the critic sees it."""
-        return self.metric(x)
+        Args:
+            networks: the method's networks by name, in evaluation mode, with current or averaged weights.
+            noise: generator inputs.
+        """
+        return networks["generator"](noise)
+
+    def embed(self, x: Tensor) -> Tensor | None:
+        """Embed points `(V, B, D)` as `(V, B, n)`; None for a method without a metric."""
+        return self.networks["metric"](x) if "metric" in self.networks else None
 
 
 def peer_recipes(*, lr: float, betas: tuple[float, float]) -> dict[str, dict[str, Any]]:
-    """The recipes of a method from elsewhere: its paper's own optimiser, or its β with this lab's rates and averaging.
+    """Recipes of a peer: "paper" has its paper's optimiser, "stabilised" the paper's β with this lab's other defaults.
 
     Args:
-        lr: the paper's Adam step size, of both players.
-        betas: the paper's β₁ β₂, of both players.
+        lr: the paper's Adam step size, for both players.
+        betas: the paper's Adam β₁ and β₂, for both players.
     """
-    own = {"generator_betas": betas, "metric_betas": betas}
-    paper = own | {"generator_lr": lr, "metric_lr": lr, "decay_to": 1.0, "ema": 0.0}
-    return {"stabilised": {"optimiser": own}, "paper": {"optimiser": paper}}
+    stabilised = {"generator_betas": betas, "metric_betas": betas}
+    paper = stabilised | {"generator_lr": lr, "metric_lr": lr, "decay_to": 1.0, "ema": 0.0}
+    return {"stabilised": {"optimiser": stabilised}, "paper": {"optimiser": paper}}
 
 
-def squared_slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """‖∇Σ function(x)‖² at each point, `(V, B, D)` to `(V, B)`, differentiable in the function's weights."""
-    x = x.requires_grad_()
+def squared_slope(function: Network, x: Tensor) -> Tensor:
+    """‖∇Σ function(x)‖² at each point, `(V, B, D)` to `(V, B)`; differentiable in the function's weights, not in x."""
+    x = x.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(function(x).sum(), x, create_graph=True)
     return gradient.square().sum(-1)

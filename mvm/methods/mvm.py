@@ -4,35 +4,36 @@
     metric      L_apn = E relu(d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a))      (Eq. 2)
               + ρ E relu(‖∇_x ⟨u, g_w(x)⟩‖ − 1)²     u ~ N(0, I), x between an anchor and a negative
 
-Each player has an objective of its own; there is no value function they share. In the paper anchors a and positives p
-are real and negatives n fake; this lab's recipe turns them round: with real anchors the metric looks for features in
-which fakes spread wider than reals, and is blind to what they leave out (docs/method.md). The last line is this lab's:
-E_u ‖∇⟨u, g⟩‖² is the squared Frobenius norm of g_w's Jacobian, so it bounds the metric's slope, without which the two
-players never settle. ρ = 0 is the paper.
+Each player has its own objective; they share no value function. In the paper, anchors a and positives p are real and
+negatives n are fake. This lab's recipe swaps the sides: with real anchors, the metric looks for features in which fakes
+spread wider than reals, and misses dropped modes (docs/method.md). The last line, a slope penalty, is this lab's, too
+(ρ = 0 in the paper): E_u ‖∇⟨u, g⟩‖² is the squared Frobenius norm of g_w's Jacobian, so the penalty bounds the metric's
+slope. Without it the two players do not settle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from mvm.geometry.descriptors import DESCRIPTORS, matched, weight_table
 from mvm.methods.draws import Draws
-from mvm.methods.method import Loss, Method, squared_slope
+from mvm.methods.method import Loss, Method, Task, Update, squared_slope
 from mvm.methods.metric_losses import metric_loss
 from mvm.settings import Settings
 
 __all__ = ["MvM", "MvMSettings"]
 
-TOY_RATES = {"generator_lr": 1e-3, "metric_lr": 1e-3}  # the paper gives 1e-4, for images and far more steps
+IMAGE_RATES = {"generator_lr": 1e-4, "metric_lr": 1e-4}  # of the paper
+TOY_RATES = {"generator_lr": 1e-3, "metric_lr": 1e-3}  # the paper gives rates only for images: 1e-4 over far more steps
 
 
 class MvMSettings(Settings):
-    """How the metric is learned, and how it is kept tame."""
+    """MvM: loss, triplets and slope penalty of the metric."""
 
     metric_loss: str = Field(
         "direction_triplet",
@@ -41,42 +42,41 @@ class MvMSettings(Settings):
     miner: str | None = Field(None, description="a miner of pytorch-metric-learning; with pml: losses only")
     anchors: Literal["real", "fake"] = Field(
         "real",
-        description="whose points are the triplets' anchors and positives; the other side's are the negatives "
-        "(the paper: real)",
+        description="side of the triplets' anchors and positives; negatives are from the other side (the paper: real)",
     )
     pairs: int = Field(
         1,
         ge=1,
         le=4096,
-        description="pairs of a positive and a negative that each anchor meets, in groups of as many points (half the "
-        "batch at most); 1 is one triplet a point (the paper)",
+        description="(positive, negative) pairs per anchor, within groups of this size (at most half the batch); 1 is "
+        "one triplet per point (the paper)",
     )
     alpha: float = Field(1.0, ge=0, le=100, description="α: margin of the triplet loss")
     gamma: float = Field(0.0, ge=0, le=10, description="γ: weight of the direction regulariser (the paper: 0.01)")
     summed_cosines: bool = Field(False, description="sum the cosines over the batch, as the published code does")
     lipschitz: float = Field(
-        1.0, ge=0, le=100, description="weight of the penalty on the metric's slope beyond 1; 0 is none (the paper)"
+        1.0, ge=0, le=100, description="weight of the penalty on metric slopes above 1; 0 disables it (the paper)"
     )
     lipschitz_share: float = Field(
         0.25,
         gt=0,
         le=1,
-        description="share of the batch on which the slope is measured: it costs a double backward",
+        description="fraction of the batch for the slope penalty, which costs a double backward pass",
     )
     fresh_batches: bool = Field(
         False,
-        description="draw anchors, positives and negatives anew, the fakes from the updated generator (Algorithm 1), "
-        "instead of learning from the generator step's own batches and embeddings, which halves the work",
+        description="draw new batches for the metric's update, with fakes of the updated generator (Algorithm 1); when "
+        "off, the metric reuses the batches and embeddings of the generator's update, which halves the work",
     )
     metric_steps: int = Field(
         1,
         ge=1,
         le=100,
-        description="updates of the metric for each of the generator; the first alone learns from the generator step's "
-        "own batches",
+        description="metric updates per generator update; only the first can reuse the batches of the generator's "
+        "update",
     )
     cooperative: bool = Field(
-        False, description="the metric also descends L_MM, as in the published code (its gradients are not cleared)"
+        False, description="the metric also descends L_MM, as in the published code, which keeps these gradients"
     )
 
     @field_validator("metric_loss")
@@ -93,11 +93,18 @@ class MvMSettings(Settings):
         return miner
 
 
-class MvM(Method):
-    """Manifold matching: `config.variants`, `config.weights` and `config.mvm` are read."""
+class Side(NamedTuple):
+    """Real or fake points `(V, B, D)`, and their embeddings `(V, B, n)`."""
+
+    points: Tensor
+    embeddings: Tensor
+
+
+class MvM(Method[MvMSettings]):
+    """Manifold matching; a variant is a set of descriptors."""
 
     title = "MvM"
-    settings = MvMSettings
+    settings_type = MvMSettings
     matches_descriptors = True
     recipes: ClassVar = {
         "stabilised": {
@@ -120,79 +127,108 @@ class MvM(Method):
             "optimiser": TOY_RATES | {"decay_to": 1.0, "ema": 0.0, "generator_eps": 1e-6, "metric_eps": 1e-3},
         },
     }
+    kind_recipes: ClassVar = {
+        "images": {  # a single variant, as steps are slow; with a single metric update, fakes lack diversity
+            "stabilised": {"variants": ("both",), "mvm": {"alpha": 0.1, "pairs": 1, "metric_steps": 3}},
+            "paper": {"variants": ("both",), "optimiser": IMAGE_RATES},
+            "published": {"variants": ("centroid+distance_matrix",), "optimiser": IMAGE_RATES},
+        }
+    }
 
-    def __init__(
-        self, config: Settings, generator: nn.Module, metric: nn.Module, streams: Sequence[torch.Generator] = ()
-    ) -> None:
-        super().__init__(config, generator, metric, streams)
-        self.metric_loss = metric_loss(config.mvm.metric_loss, config.mvm.miner)
-        # a loss of pytorch-metric-learning pairs every anchor with every positive: they must be two batches
-        self.fresh = config.mvm.fresh_batches or config.mvm.metric_loss.startswith("pml:")
-        # two groups at least: the other's anchors are one's positives, so that no point is its own positive
-        self.group = self.batch // max(2, -(-self.batch // config.mvm.pairs))
-        self.critic_steps = config.mvm.metric_steps
-        self.terms = matched(config.variants)
-        self.state["weights"] = weight_table([variant for variant, _ in config.members], dict(config.weights))
+    def __init__(self, settings: MvMSettings, task: Task) -> None:
+        super().__init__(settings, task)
+        self.metric_loss = metric_loss(settings.metric_loss, settings.miner)
+        # losses of pytorch-metric-learning pair every anchor with every positive, which needs separate batches
+        self.fresh = settings.fresh_batches or settings.metric_loss.startswith("pml:")
+        # at least two groups: a group's positives are the anchors of another group, so no point is its own positive
+        self.group = self.batch // max(2, -(-self.batch // settings.pairs))
+        self.descriptors = matched(dict.fromkeys(variant for variant, _ in task.members))
+        self.state["weights"] = self._weight_table(task.weights)
 
     @property
-    def weights(self) -> Tensor:
-        """Weight of each descriptor in each variant, `(V, terms)`."""
-        return self.state["weights"]
+    def capturable(self) -> bool:
+        """Not with a loss of pytorch-metric-learning: it picks triplets by their values."""
+        return not self.settings.metric_loss.startswith("pml:")
 
-    def reweight(self, config: Settings) -> None:
-        """Take the descriptor weights of `config`, in place: a running training feels it at its next step."""
-        self.weights.copy_(weight_table([variant for variant, _ in config.members], dict(config.weights)))
+    def reweight(self, weights: Mapping[str, float]) -> None:
+        """Take new descriptor weights from the next step on."""
+        self.state["weights"].copy_(self._weight_table(weights))
 
-    def generator_loss(self, draws: Draws) -> Loss:
-        """L_MM of fresh fakes against a fresh real batch; its terms are the unweighted gaps."""
-        real, fake = draws.real(self.batch), self.generator(draws.noise(self.batch))
-        embedded = self.metric(real), self.metric(fake)
-        self.left = None if self.fresh else ((real, embedded[0]), (fake.detach(), embedded[1]))
-        loss = self._manifold_matching(embedded[0].detach(), embedded[1])
-        return Loss(loss.total, loss.terms, reused=not self.fresh)
+    def _weight_table(self, weights: Mapping[str, float]) -> Tensor:
+        """λ of each matched descriptor in each variant, `(V, descriptors)`; 0 if the variant does not match it."""
+        return weight_table([variant for variant, _ in self.task.members], dict(weights))
 
-    def critic_loss(self, draws: Draws) -> Loss:
-        """L_apn on anchors and positives of one side and negatives of the other."""
-        s = self.config.mvm
-        on_fakes = s.anchors == "fake"
-        if self.fresh:
-            with torch.no_grad():
-                fakes = [self.generator(draws.noise(self.batch)) for _ in range(1 + on_fakes)]
-            reals = [draws.real(self.batch) for _ in range(2 - on_fakes)]
-            points = fakes + reals if on_fakes else reals + fakes
-            a, p, n = self.metric(torch.cat(points, dim=-2)).split(self.batch, dim=-2)
-            anchor, _, negative = points
-        else:
-            sides, self.left = self.left or self._embedded(draws), None
-            (anchor, a), (negative, n) = reversed(sides) if on_fakes else sides
-            p = a.roll(self.group, dims=-2)  # the batch is independent draws: any other point is a random positive
-        how = {"alpha": s.alpha, "gamma": s.gamma, "summed": s.summed_cosines, "group": self.group}
-        terms = {"triplet": self.metric_loss(a, p, n, **how)}
+    def updates(self, draws: Draws) -> Iterator[Update]:
+        """One update of the generator, then `metric_steps` updates of the metric (Algorithm 1)."""
+        loss, sides = self._generator_loss(draws.real(self.batch), draws.noise(self.batch))
+        yield "generator", loss
+        for update in range(self.settings.metric_steps):
+            if self.fresh:
+                yield "metric", self._fresh_triplet_loss(draws)
+            else:
+                yield "metric", self._triplet_loss(*(self._sides(draws) if update else sides), draws)
+
+    def _generator_loss(self, real: Tensor, noise: Tensor) -> tuple[Loss, tuple[Side, Side]]:
+        """L_MM of a real batch `(V, B, D)` and fakes of noise `(V, B, m)`; also both sides, for the metric's loss."""
+        fake = self.networks["generator"](noise)
+        sides = Side(real, self.networks["metric"](real)), Side(fake.detach(), self.networks["metric"](fake))
+        matching = self._matching(sides[0].embeddings.detach(), sides[1].embeddings)
+        return Loss(matching.total, matching.terms, reused=not self.fresh), sides
+
+    def _sides(self, draws: Draws) -> tuple[Side, Side]:
+        """Draw a real and a fake batch and embed both, for a further update of the metric."""
+        with torch.no_grad():
+            sides = draws.real(self.batch), self.networks["generator"](draws.noise(self.batch))
+        real, fake = self.networks["metric"](torch.cat(sides, dim=-2)).split(self.batch, dim=-2)
+        return Side(sides[0], real), Side(sides[1], fake)
+
+    def _triplet_loss(self, real: Side, fake: Side, draws: Draws) -> Loss:
+        """L_apn on the points of two sides; positives are the anchors, shifted by one group."""
+        anchor, negative = (fake, real) if self.settings.anchors == "fake" else (real, fake)
+        positive = Side(anchor.points, anchor.embeddings.roll(self.group, dims=-2))
+        return self._metric_loss(anchor, positive, negative, draws)
+
+    def _fresh_triplet_loss(self, draws: Draws) -> Loss:
+        """L_apn on three new batches (Algorithm 1)."""
+        on_fakes = self.settings.anchors == "fake"
+        with torch.no_grad():
+            fakes = [self.networks["generator"](draws.noise(self.batch)) for _ in range(1 + on_fakes)]
+        reals = [draws.real(self.batch) for _ in range(2 - on_fakes)]
+        points = fakes + reals if on_fakes else reals + fakes
+        embeddings = self.networks["metric"](torch.cat(points, dim=-2)).split(self.batch, dim=-2)
+        anchor, positive, negative = map(Side, points, embeddings)
+        return self._metric_loss(anchor, positive, negative, draws)
+
+    def _metric_loss(self, anchor: Side, positive: Side, negative: Side, draws: Draws) -> Loss:
+        """L_apn with the slope penalty, and with L_MM if `cooperative`."""
+        s = self.settings
+        embeddings = anchor.embeddings, positive.embeddings, negative.embeddings
+        terms = {
+            "triplet": self.metric_loss(
+                *embeddings, alpha=s.alpha, gamma=s.gamma, summed=s.summed_cosines, group=self.group
+            )
+        }
         total = terms["triplet"]
         if s.lipschitz:
-            terms["slope"] = self._slope_excess(anchor, negative, draws)
+            terms["slope"] = self._slope_excess(anchor.points, negative.points, draws)
             total = total + s.lipschitz * terms["slope"]
         if s.cooperative:
-            total = total + self._manifold_matching(*((n, a) if on_fakes else (a, n))).total
+            real, fake = (negative, anchor) if s.anchors == "fake" else (anchor, negative)
+            total = total + self._matching(real.embeddings, fake.embeddings).total
         return Loss(total, terms)
 
-    def _embedded(self, draws: Draws) -> tuple[tuple[Tensor, Tensor], ...]:
-        """A real and a fake batch, each with its embedding: what a generator step leaves, for a further update."""
-        with torch.no_grad():
-            sides = draws.real(self.batch), self.generator(draws.noise(self.batch))
-        return tuple(zip(sides, self.metric(torch.cat(sides, dim=-2)).split(self.batch, dim=-2), strict=True))
-
-    def _manifold_matching(self, real: Tensor, fake: Tensor) -> Loss:
-        gaps = {name: DESCRIPTORS[name].gap(real, fake) for name in self.terms}
-        return Loss((torch.stack(list(gaps.values()), dim=-1) * self.weights).sum(-1), gaps)
+    def _matching(self, real: Tensor, fake: Tensor) -> Loss:
+        """L_MM of embeddings `(V, B, n)`, with the unweighted gaps as terms."""
+        gaps = {name: DESCRIPTORS[name].gap(real, fake) for name in self.descriptors}
+        return Loss((torch.stack(list(gaps.values()), dim=-1) * self.state["weights"]).sum(-1), gaps)
 
     def _slope_excess(self, anchor: Tensor, negative: Tensor, draws: Draws) -> Tensor:
-        """E relu(‖∇_x ⟨u, g_w(x)⟩‖ − 1)² per variant, x uniform on the segment from a real to a fake point."""
-        n = max(1, int(self.batch * self.config.mvm.lipschitz_share))
+        """E relu(‖∇_x ⟨u, g_w(x)⟩‖ − 1)², `(V,)`, with x uniform on the segment between an anchor and a negative."""
+        n = max(1, int(self.batch * self.settings.lipschitz_share))
         x = torch.lerp(anchor[:, :n], negative[:, :n], draws.uniform(n, 1))
 
         def along_random_direction(x: Tensor) -> Tensor:
-            e = self.metric(x)
+            e = self.networks["metric"](x)
             return e * draws.normal(n, e.shape[-1])
 
         return (squared_slope(along_random_direction, x) + 1e-12).sqrt().sub(1).relu().square().mean(-1)

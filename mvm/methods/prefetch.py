@@ -1,10 +1,10 @@
-"""Work on later steps, done in a thread while the steps before them are computed.
+"""Prefetching: a thread computes results for later steps while the device trains.
 
     step          t        t + 1    t + 2    t + 3
     the device    trains
     the thread             fetches  fetches  fetches
 
-So a batch that must be read and copied is there when its step begins.
+This hides the time to read and copy a batch.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-__all__ = ["Ahead"]
+__all__ = ["Prefetch"]
 
 T = TypeVar("T")
 
 
-class Ahead(Generic[T]):
-    """Results of `fetch(step, *what)`, begun before they are asked for: what one step asks, the next ones will.
+class Prefetch(Generic[T]):
+    """Results of `fetch(step, *request)`; a request at one step is also fetched for the next `depth` steps.
 
     Args:
-        fetch: a function of its arguments alone; called in a thread.
-        depth: how many steps ahead.
+        fetch: pure function of its arguments, called in a thread.
+        depth: number of steps to prefetch.
     """
 
     def __init__(self, fetch: Callable[..., T], *, depth: int = 3) -> None:
         self._fetch, self._depth = fetch, depth
         self._begun: dict[tuple[int, ...], Future[T]] = {}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
 
-    def __call__(self, step: int, *what: int) -> T:
-        """That of this step; fetched now if nobody could know of it. Raises what `fetch` has raised."""
-        ahead = range(step, step + self._depth + 1)
-        for later in ahead:
-            if (later, *what) not in self._begun:
-                self._begun[later, *what] = self._thread.submit(self._fetch, later, *what)
-        wanted = self._begun.pop((step, *what))
-        for key in [key for key in self._begun if key[0] not in ahead]:  # the training has jumped, or asked otherwise
+    def __call__(self, step: int, *request: int) -> T:
+        """Result for this step, prefetched if possible; re-raises errors of `fetch`."""
+        steps = range(step, step + self._depth + 1)
+        for later in steps:
+            if (later, *request) not in self._begun:
+                self._begun[later, *request] = self._thread.submit(self._fetch, later, *request)
+        result = self._begun.pop((step, *request))
+        for key in [key for key in self._begun if key[0] not in steps]:  # training jumped, or requests changed
             self._begun.pop(key).cancel()
-        return wanted.result()
+        return result.result()

@@ -32,7 +32,7 @@ from typing import IO, Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from mvm.config import POINT_FILES
+from mvm.data.points import POINT_FILES
 from mvm.errors import RunError
 from mvm.files import checkpoints
 from mvm.runs import layout

@@ -5,29 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from mvm.config import Config
 from mvm.data.images import load_images
-from mvm.data.load import ImageData, PointData
-from mvm.errors import ConfigError, RunError
-from mvm.networks.resnet import ResNetGenerator
+from mvm.data.kind import Dataset
+from mvm.errors import RunError
+from mvm.runs.layout import CHECKPOINT
 from mvm.runs.run import Run
-from mvm.scoring.points import Reference
+from mvm.training.checkpoint import load_member
 from mvm.training.experiment import Experiment
 from mvm.training.sampling import embedding, generated
 
 if TYPE_CHECKING:
-    from mvm.scoring.images import Gallery, ImageReference
+    from mvm.scoring.images import Gallery
 
 __all__ = [
     "FINAL",
     "load_experiment",
     "load_generator",
-    "reference",
     "sample_run",
     "score_run",
     "training_gallery",
@@ -39,36 +37,7 @@ MOST_TRAIN = 200_000  # that scores do: more than CelebA has; of a larger set th
 COARSE = 16  # pixels each way by which a screen looks for the nearest: its axes are fitted 20 times as fast
 
 
-def reference(
-    data: PointData | ImageData, n: int, *, repeat: int = 0, inception: bool = False
-) -> Reference | ImageReference:
-    """Two held-out real samples of at most n points or pictures, ready to score any number of fakes against.
-
-    Args:
-        data: what was trained on.
-        n: wanted in each sample.
-        repeat: another pair of samples for another number.
-        inception: see pictures by Inception, too: its Fréchet distance is the FID.
-
-    Raises:
-        ConfigError: Inception cannot be had.
-    """
-    if isinstance(data, ImageData):
-        from mvm.scoring.features import FIT, FactorRegressor, Inception, PixelPCA
-        from mvm.scoring.images import ImageReference
-
-        real, floor = data.evaluation(n, repeat=repeat)
-        extractors = [PixelPCA(data.train_sample(FIT))]
-        if data.faces is not None:
-            extractors.insert(0, FactorRegressor())
-        if inception:
-            extractors.append(Inception())
-        return ImageReference(real, floor, data.train_parts(MOST_TRAIN), extractors, flips=data.flips)
-    held_out = data.evaluation(n, repeat=repeat)
-    return Reference(held_out.real, held_out.floor, manifold=data.manifold, real_coordinates=held_out.coordinates)
-
-
-def load_experiment(run: Run, *, best: bool = False, data: PointData | ImageData | None = None) -> Experiment:
+def load_experiment(run: Run, *, best: bool = False, data: Dataset | None = None) -> Experiment:
     """The trained networks of a run in float32, on whatever device this machine has, unless the run asks for the CPU.
 
     Args:
@@ -81,12 +50,11 @@ def load_experiment(run: Run, *, best: bool = False, data: PointData | ImageData
     """
     device = "cpu" if run.config.device == "cpu" else "auto"
     experiment = Experiment(run.config.with_changes({"device": device}), data or run.data)
-    experiment.exactly()
     experiment.load(run.checkpoint())
     if best:
         kept = run.checkpoint(best=True)
         for name, average in experiment.averaged().items():
-            average.copy_(kept[f"average.{name}"])
+            average.copy_(kept[name])
     return experiment
 
 
@@ -115,19 +83,18 @@ def score_run(
         meaning for the data.
 
     Raises:
-        ConfigError: Inception cannot be had, or was asked for where there are no pictures.
+        ConfigError: Inception is not available, or was asked for where there are no pictures.
     """
-    if inception and not run.config.is_images:
-        raise ConfigError(f"--inception: {run.name} makes points; the FID is of pictures")
     experiment = experiment or load_experiment(run, best=best)
-    against = reference(run.data, n, repeat=repeat, inception=inception)
+    data = experiment.data
+    against = data.reference(n, repeat=repeat, inception=inception)
     fakes = generated(experiment, experiment.view_noise(against.size, repeat=repeat))
-    untrained = None if run.config.is_images else Experiment(experiment.config, run.data)
+    untrained = Experiment(experiment.config, data) if data.scores_metric else None
     members = run.config.members
     steps = run.checkpoint(best=True)["step"].tolist() if best else [experiment.step] * len(members)
     rows = []
     for member, (variant, seed) in enumerate(members):
-        metrics = {}  # straightness is asked of points
+        metrics = {}
         if untrained is not None:
             metrics = {"embed": embedding(experiment, member), "initial_embed": embedding(untrained, member)}
         row = {"variant": variant, "seed": seed, "step": steps[member], "n": against.size}
@@ -136,9 +103,9 @@ def score_run(
 
 
 def load_generator(run: Run, member: int, *, step: int | None = None) -> Callable[[Tensor], Tensor]:
-    """One averaged generator of a run on pictures as it was saved: noise `(B, m)` to `(B, size, size, 3)` uint8.
+    """One averaged generator of a run as it was saved, on the CPU: noise `(B, m)` to data points in their own units.
 
-    On the CPU; neither the data set nor what else a checkpoint holds is read.
+    Neither the data set nor what else a checkpoint holds is read.
 
     Args:
         run: a run with a checkpoint.
@@ -148,24 +115,15 @@ def load_generator(run: Run, member: int, *, step: int | None = None) -> Callabl
     Raises:
         RunError: there is no readable checkpoint.
     """
-    path = run.path / "checkpoint.safetensors" if step is None else run.kept_path(step)
-    net, under = run.config.network, f"average.members.{member}."
+    path = run.path / CHECKPOINT if step is None else run.kept_path(step)
     try:
-        size = np.load(run.path / "real.npy", mmap_mode="r").shape[1]
-        generator = ResNetGenerator(size, noise_dim=net.noise_dim, channels=net.channels).eval()
-        with safe_open(path, framework="pt") as file:
-            names = [name for name in file.keys() if name.startswith(under)]  # noqa: SIM118  it cannot be iterated
-            saved = {name.removeprefix(under): file.get_tensor(name) for name in names}
-        generator.load_state_dict(generator.state_dict() | saved)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        experiment = load_member(path, run.config, member, run.units, prefixes=("average.",))
+    except RunError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = "has no checkpoint yet" if isinstance(error, FileNotFoundError) else f"checkpoint: {error}"
         raise RunError(f"run: {run.name} {reason}") from None
-
-    @torch.no_grad()
-    def generate(noise: Tensor) -> Tensor:
-        return generator(noise).nan_to_num(0.5).permute(0, 2, 3, 1).mul(255).round().byte()
-
-    return generate
+    return lambda noise: generated(experiment, noise)[0]
 
 
 def training_gallery(config: Config) -> Gallery:

@@ -223,9 +223,5 @@ class Branches:
 
     @cached_property
     def _unit(self) -> float:
-        run = self.runs[0]
-        path = run.path / layout.REALS
-        real = np.load(path) if run.config.is_images else run.snapshot_tensor(run.snapshot_steps()[0], "real")
-        if real is None:
-            raise RunError(f"run: {run.name}'s first snapshot is damaged")
-        return float(two_diameter(torch.from_numpy(real.astype(np.float32)).flatten(1))) or 1.0
+        real = torch.from_numpy(self.runs[0].real_view().astype(np.float32))
+        return float(two_diameter(real.flatten(1))) or 1.0

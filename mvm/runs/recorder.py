@@ -20,16 +20,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mvm.data.kinds import KINDS
 from mvm.devices import peak_memory, use_cpu
 from mvm.errors import ConfigError, Diverged, Stopped
-from mvm.files import append_line, link, write_atomic, write_tensors
+from mvm.files import append_line, link, write_array, write_atomic, write_tensors
 from mvm.geometry.descriptors import DESCRIPTORS, two_diameter
 from mvm.geometry.spectrum import eigenvalues
 from mvm.runs import events, layout
 from mvm.runs.layout import frame_path
 from mvm.runs.run import Control, Run
-from mvm.runs.views import ImageView, PointView
+from mvm.training.checkpoint import rows_of
 from mvm.training.experiment import Experiment, Step, fit
+from mvm.training.sampling import generated
 
 __all__ = ["Diverged", "Recorder", "Stopped", "follow", "train"]
 
@@ -79,7 +81,7 @@ def follow(run: Run) -> None:
 
 
 def _experiment(run: Run) -> Experiment:
-    use_cpu(run.config.threads)
+    use_cpu(run.config.cpu_threads)
     return Experiment(run.config, run.data)
 
 
@@ -94,9 +96,9 @@ class Recorder:
     def __init__(self, run: Run, experiment: Experiment) -> None:
         self.run, self.experiment, self.config = run, experiment, run.config
         self.member_count = len(run.config.members)
-        self.real = experiment.data.view.to(experiment.average)
+        self.real = experiment.data.view.to(device=experiment.device, dtype=experiment.dtype)
         self.noise = experiment.view_noise(len(self.real))
-        self.view = (ImageView if run.config.is_images else PointView)(experiment, self.noise)
+        self.live_fakes = KINDS[run.config.kind].live_fakes
         self.real_spread = two_diameter(self.real)
         self.record_every = run.config.every(run.config.records)
         self.snapshot_every = run.config.every(run.config.snapshots)
@@ -118,7 +120,8 @@ class Recorder:
         """Continue from the last checkpoint if there is one, else record the untrained state."""
         run = self.run
         (run.path / layout.SNAPSHOTS).mkdir(exist_ok=True)
-        self.view.prepare(run)
+        if (shown := self.experiment.data.shown_once()) is not None and not (run.path / layout.REALS).exists():
+            write_array(run.path / layout.REALS, shown)
         resumed = (run.path / layout.CHECKPOINT).exists()
         if resumed:
             tensors = run.checkpoint()
@@ -172,7 +175,6 @@ class Recorder:
     def _write_scores(self) -> None:
         from mvm.runs.evaluate import score_run
 
-        self.experiment.exactly()
         rows = score_run(self.run, experiment=self.experiment)
         write_atomic(self.run.path / layout.SCORES, json.dumps(rows).encode())
 
@@ -228,7 +230,7 @@ class Recorder:
     def _reweight(self, weights: dict[str, float], serial: int) -> None:
         """Take new weights, and save them before they go on record: no change lies past the last checkpoint."""
         known = {f"weights.{name}": value for name, value in weights.items() if name in DESCRIPTORS}
-        self.experiment.method.reweight(self.config.with_changes(known))
+        self.experiment.method.reweight(dict(self.config.with_changes(known).weights))
         self.serial = serial
         self.save()
         self.run.append_event(events.WeightsChanged(step=self.experiment.step, weights=weights, serial=serial))
@@ -251,7 +253,7 @@ class Recorder:
         fake, real_embedding, fake_embedding = self._embed(SPECTRUM_POINTS)
         names = {"d_c": "centroid", "d_g": "diameter", "d_H": "hausdorff"}
         gaps = {short: DESCRIPTORS[name].gap(real_embedding, fake_embedding) for short, name in names.items()}
-        losses = {} if step is None else {"generator_loss": step.generator_loss, "metric_loss": step.metric_loss}
+        losses = {} if step is None else {f"{player}_loss": loss for player, loss in step.losses.items()}
         terms = {} if step is None else step.terms
         seconds = self.seconds + time.perf_counter() - self.clock
         cost = {"seconds": seconds, "memory": peak_memory(self.experiment.device)}
@@ -290,7 +292,7 @@ class Recorder:
         """What the timeline keeps of this step: fakes, embeddings, spectra."""
         fake, real_embedding, fake_embedding = self._embed(len(self.real))
         near = real_embedding[:, :SPECTRUM_POINTS].cpu()  # a GPU decomposes small matrices one by one, and slowly
-        tensors = self._seen(self.view.tensors(fake)) | {
+        tensors = self._views(fake) | {
             "real_embedding": real_embedding.float(),
             "fake_embedding": fake_embedding.float(),
             "spectrum_distance": eigenvalues(near, k=SPECTRUM_SIZE, form="distance").float(),
@@ -302,22 +304,21 @@ class Recorder:
     def _show(self) -> None:
         """The live view between two snapshots: the fakes alone, which cost little."""
         began = time.perf_counter()
-        fake = self.experiment.generate(self.noise[: self.view.live])
-        write_tensors(self.run.path / layout.LIVE, self._seen(self.view.tensors(fake)))
+        fake = self.experiment.generate(self.noise[: self.live_fakes])
+        write_tensors(self.run.path / layout.LIVE, self._views(fake))
         self.shown = time.perf_counter()
         self.show_cost = self.shown - began
 
-    def _seen(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"step": torch.tensor(self.experiment.step)} | tensors
+    def _views(self, fake: Tensor) -> dict[str, Tensor]:
+        """What the screen shows of fakes `(V, n, D)`, with the step."""
+        shown = self.experiment.data.snapshot(fake, self.noise, self.experiment.generate)
+        return {"step": torch.tensor(self.experiment.step)} | shown
 
     @torch.no_grad()
     def _score(self) -> None:
         """Quick scores of every member, and the best generator so far by them."""
-        from mvm.runs.evaluate import reference
-        from mvm.training.sampling import generated
-
         if self._reference is None:
-            self._reference = reference(self.experiment.data, QUICK)
+            self._reference = self.experiment.data.reference(QUICK)
         fakes = generated(self.experiment, self.experiment.view_noise(self._reference.size))
         rows = [self._reference.score(fake) for fake in fakes]
         self._append({"n": self._reference.size, "scores": rows})
@@ -338,7 +339,7 @@ class Recorder:
         self.best["w2"][members] = error[members]
         self.best["step"][members] = self.experiment.step
         for name, tensor in self._averages().items():
-            rows = self.experiment.rows(name, members)
+            rows = rows_of(name, members)
             self.best[name][rows] = tensor.detach().cpu()[rows]
         write_tensors(self.run.path / layout.BEST, self.best, durable=True)
 

@@ -17,9 +17,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mvm.config import SCHEMA, Config, one_line
-from mvm.data.load import ImageData, PointData, load_data
+from mvm.data.kind import Dataset
+from mvm.data.kinds import KINDS, load_data
 from mvm.devices import device_of
-from mvm.errors import RunBusy, RunError
+from mvm.errors import ConfigError, RunBusy, RunError
 from mvm.files import (
     checkpoints,
     hide_folder,
@@ -144,8 +145,8 @@ class Run:
         layout.check_name(target.name)
         try:
             with new_folder(target) as folder:
-                if isinstance(data, PointData) and data.own is not None:
-                    write_array(folder / layout.POINTS, data.own.numpy())
+                if (copied := data.copied()) is not None:
+                    write_array(folder / layout.POINTS, copied)
                 write_atomic(folder / layout.CONFIG, config.model_dump_json(indent=1).encode(), durable=True)
         except FileExistsError:
             if not (target / layout.CONFIG).exists():
@@ -172,9 +173,25 @@ class Run:
         return self.identity is not None and self.identity == _identity(self.path)
 
     @cached_property
-    def data(self) -> PointData | ImageData:
+    def data(self) -> Dataset:
         """The run's data set."""
         return load_data(self.config, own=self.own_points)
+
+    @property
+    def units(self) -> Dataset:
+        """The data set without its training points: enough for trained networks.
+
+        Raises:
+            RunError: the run has not been trained.
+            ConfigError: the data are gone.
+        """
+        try:
+            kind = KINDS[self.config.kind]
+            return kind.units(self.config, own=self.own_points, shown=self.path / layout.REALS)
+        except (OSError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise RunError(f"run: {self.name} has no checkpoint.safetensors yet; train it first") from None
 
     @property
     def own_points(self) -> Path | None:
@@ -272,6 +289,19 @@ class Run:
                 return array
         except (OSError, SafetensorError):
             return None
+
+    def real_view(self) -> np.ndarray:
+        """The real data points that every snapshot shows, `(n, ...)` in their own units.
+
+        Raises:
+            RunError: the run has none yet.
+        """
+        with contextlib.suppress(OSError, ValueError):
+            return np.load(self.path / layout.REALS, allow_pickle=False)
+        for step in self.snapshot_steps():
+            if (real := self.snapshot_tensor(step, "real")) is not None:
+                return real
+        raise RunError(f"run: {self.name} has no snapshot yet; train it first")
 
     def live(self) -> dict[str, np.ndarray] | None:
         """The newest view of the training, between two snapshots of a slow run."""

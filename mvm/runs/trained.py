@@ -13,13 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mvm.config import Config
-from mvm.data.load import ImageData
-from mvm.errors import ConfigError, RunError
+from mvm.data.kinds import KINDS
+from mvm.errors import ConfigError
 from mvm.runs.evaluate import load_experiment
 from mvm.runs.run import Run
 from mvm.training.sampling import embedding, generated
@@ -74,7 +73,7 @@ def load(run: str | Path, *, variant: str | None = None, seed: int | None = None
     for what, wanted, known in (("variant", variant, config.variants), ("seed", seed, config.seeds)):
         if wanted not in known:
             raise ConfigError(f"{what}: {opened.name} has no {wanted!r}; it has {', '.join(map(str, known))}")
-    experiment = load_experiment(opened, best=best, data=_pictures(opened) if config.is_images else None)
+    experiment = load_experiment(opened, best=best, data=opened.units)
     member = config.members.index((variant, seed))
     step = int(opened.checkpoint(best=True)["step"][member]) if best else experiment.step
     embed, shape = embedding(experiment, member), experiment.data.restore(torch.zeros(1, experiment.data.dim)).shape[1:]
@@ -84,7 +83,7 @@ def load(run: str | Path, *, variant: str | None = None, seed: int | None = None
         return generated(experiment, noise)[member]
 
     def metric(points: Tensor) -> Tensor:
-        return embed(_of_shape("pictures" if config.is_images else "points", points, tuple(shape))).cpu().float()
+        return embed(_of_shape(KINDS[config.kind].noun, points, tuple(shape))).cpu().float()
 
     return Trained(config, variant, seed, step, experiment.noise_dim, generator, metric)
 
@@ -94,12 +93,3 @@ def _of_shape(what: str, values: Tensor, shape: tuple[int, ...]) -> Tensor:
     if tuple(values.shape[1:]) != shape:
         raise ValueError(f"{what}: (n, {', '.join(map(str, shape))}) wanted, got {tuple(values.shape)}")
     return values
-
-
-def _pictures(run: Run) -> ImageData:
-    """The pictures that a run shows, in place of all that it was trained on: they have the size of what it makes."""
-    try:
-        real = np.load(run.path / "real.npy", mmap_mode="r")
-    except (OSError, ValueError):
-        raise RunError(f"run: {run.name} has no checkpoint.safetensors yet; train it first") from None
-    return ImageData(real, real, None, run.config.flips, len(real))

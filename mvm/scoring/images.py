@@ -1,40 +1,40 @@
-"""How good are fake pictures? Every score beside its floor: the same score of a second real sample.
+"""Scores of generated images, each beside its baseline: the same score of a second real sample.
 
 With features x_i of the reals and y_j of the fakes (n each, in R^d; `mvm.scoring.features`), means μ, covariances Σ:
 
     fd            ‖μ_x − μ_y‖² + tr Σ_x + tr Σ_y − 2·tr(Σ_x^½ Σ_y Σ_x^½)^½: the FID for Inception's features
     kid           mean_{i≠j} κ(x_i, x_j) + mean_{i≠j} κ(y_i, y_j) − 2·mean κ(x_i, y_j), κ(x, y) = (⟨x, y⟩/d + 1)³
                   unbiased, over all pairs, not times 1000; can be < 0
-    precision, recall, density, coverage          as in `mvm.scoring.points`, k = 5
-    memorised     share of fakes nearer to their nearest training picture than the nearest 1 % of reals are to theirs
-    nearest_ratio median distance of the fakes to their nearest training picture, over that of the reals
-                  these two count a training picture's mirror image where training does, and are not asked of Inception
+    precision, recall, density, coverage          as in `mvm.scoring.score`, k = 5
+    memorised     share of fakes closer to a training image than 99 % of unseen reals are
+    nearest_ratio median distance of the fakes to their nearest training image, over the same median of unseen reals
+                  these two count the mirror image of a training image if training mirrors; Inception has neither
 
-Of toy faces the factors are known, and a network reads them in real and fake alike:
+Toy faces have known factors, which a network reads from real and fake images alike:
 
     factor.NAME   overlap Σ_b min(p_b, q_b) = 1 − total variation of the factor's two histograms, in 20 bins that hold
-                  equally many reals: 1 where every value is as frequent, ½ where half of the values are missing
+                  equally many reals: 1 if all values are as frequent, ½ if half of the values are missing
 
-The reals must not be training pictures: what is not memorised is as far from the training pictures as they are.
+The reals must be held out from training: their distances to the training images are what `memorised` compares with.
 
-Sources: FID, Heusel et al. 2017; KID, Bińkowski et al. 2018; precision and recall, Kynkäänniemi et al. 2019; density
-and coverage, Naeem et al. 2020.
+Sources: FID, Heusel et al. 2017; KID, Bińkowski et al. 2018.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mvm.geometry.distances import pairwise
 from mvm.scoring.features import Extractor, FactorRegressor, Inception, check_images
-from mvm.scoring.points import NEIGHBOURS, SCORES, Score
+from mvm.scoring.points import SCORES
+from mvm.scoring.score import NEIGHBOURS, Score, neighbourhood_scores, ratio, thinned
 from toy_manifolds.faces import FACTORS
 
 __all__ = [
@@ -47,28 +47,32 @@ __all__ = [
     "describe",
     "frechet",
     "kernel_distance",
-    "nearest",
     "overlap",
 ]
 
 BINS = 20
-RARE = 0.01  # the quantile of the reals' nearest distances below which a fake counts as memorised
-ROWS = 2**23  # entries of a distance block held at once
+RARE = 0.01  # quantile of the unseen reals' nearest distances below which a fake counts as memorised
+BLOCK = 2**23  # entries of a distance block held at once
 
-# what each score of one extractor says; among the scores it is EXTRACTOR.KEY
+# scores of each extractor, reported under EXTRACTOR.KEY
 IMAGE_SCORES: dict[str, Score] = {
     "fd": Score("Fréchet", "Fréchet distance of the two Gaussians fitted to the features", "lower"),
-    "kid": Score("KID", "unbiased squared maximum mean discrepancy of the features, cubic kernel", "lower"),
+    "kid": Score(
+        "KID", "unbiased squared maximum mean discrepancy of the features, cubic kernel", "lower", about_zero=True
+    ),
     **{key: replace(SCORES[key], floor=None) for key in ("precision", "recall", "density", "coverage")},
     "memorised": Score(
-        "memorised", "share of fakes nearer to a training picture than 99 of 100 unseen reals are", "lower"
+        "memorised",
+        "share of fakes closer to a training picture than 99 of 100 unseen reals are",
+        "lower",
+        about_zero=True,
     ),
     "nearest_ratio": Score(
-        "nearest / real", "median distance to the nearest training picture, in units of that of unseen reals", "floor"
+        "nearest / real", "median distance to the nearest training picture, over the same median of reals", "floor"
     ),
 }
 
-# what the scores of toy faces say
+# scores of toy faces
 FACTOR_SCORES: dict[str, Score] = {
     **{
         f"factor.{name}": Score(name.replace("_", " "), f"overlap of fake and real: {text}", "higher")
@@ -79,11 +83,13 @@ FACTOR_SCORES: dict[str, Score] = {
 
 
 def describe(key: str) -> Score:
-    """What the score under a key of `ImageReference.score` says, and the key of its floor.
+    """Description of the score under a key of `Reference.score` or `ImageReference.score`, with its baseline's key.
 
     Raises:
-        KeyError: no score has this key; a floor's key is none.
+        KeyError: no score has this key (a baseline is not a score).
     """
+    if key in SCORES:
+        return SCORES[key]
     extractor, _, name = key.partition(".")
     score = FACTOR_SCORES[key] if key in FACTOR_SCORES else IMAGE_SCORES[name]
     label = score.label if key in FACTOR_SCORES else f"{score.label} ({extractor})"
@@ -91,23 +97,24 @@ def describe(key: str) -> Score:
 
 
 class ImageReference:
-    """Two real samples and the training pictures, seen by some extractors, that fakes are scored against.
+    """Two real samples and the training images in the features of some extractors; fakes are scored against them.
 
     Args:
-        real: `(n, size, size, 3)` uint8, not of the training pictures.
-        floor: as many more, independent of `real`.
-        train: parts `(·, size, size, 3)` uint8 of the training pictures; copies of what is left out are not known.
-        flips: mirror images of the training pictures count as such, too.
-        extractors: what to see them by. A `FactorRegressor` among them adds the scores of the factors.
-        seed: of the thinning, where samples are not equally large.
+        real: `(n, size, size, 3)` uint8, held out from training.
+        floor: a second held-out sample, independent of `real`: its scores are the baselines.
+        train: batches `(·, size, size, 3)` uint8 of training images; a copy of an image left out is not noticed.
+        flips: whether mirror images of the training images count as training images.
+        extractors: feature extractors. A `FactorRegressor` among them adds the scores of the factors.
+        seed: seeds the thinning of samples to one size.
 
     Attributes:
-        size: images of each real sample that are compared.
-        floors: {floor key: value}, each of `floor` scored as if it were fake.
-        criterion: key of the score that the best generator has least of, by the first extractor.
+        size: number of images compared in each sample.
+        floors: baselines {floor key: value}: `floor` scored as if it were fake.
+        criterion: key of the score whose least value selects the best generator, by the first extractor.
 
     Raises:
-        ValueError: a sample is no such images, or real or floor has fewer than 6; two extractors have one name.
+        ValueError: a sample has another shape or type, real or floor has fewer than 6 images, or two extractors have
+            the same name.
     """
 
     def __init__(
@@ -127,97 +134,109 @@ class ImageReference:
             raise ValueError(f"extractors: two of {[extractor.name for extractor in extractors]} have one name")
         self.seed = seed
         self._samples = {name: (extractor(real), extractor(floor)) for name, extractor in self._extractors.items()}
-        self._train = _trained_on(train, [one for one in extractors if not isinstance(one, Inception)], flips)
-        self._spaces: dict[tuple[str, int], _Space] = {}
+        self._train = _trained_on(train, [each for each in extractors if not isinstance(each, Inception)], flips)
+        self._spaces: dict[tuple[str, int], _FeatureSpace] = {}
         self.size = min(len(real), len(floor))
         self.criterion = f"{extractors[0].name}.fd"
         self.floors = self._floors(self.size)
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Keys of the scores, without their floors; `describe` says what each means."""
+        """Keys of the scores, without their baselines; `describe` gives the meaning of each."""
         return tuple(key.removesuffix("_floor") for key in self.floors)
 
     def score(self, fake: Tensor) -> dict[str, float | None]:
         """All scores of fake images `(n, size, size, 3)` uint8; the larger of two samples is thinned at random.
 
         Returns:
-            {key: value} for every key and its floor, at the size of the smaller sample. None where a score has no
-            meaning; every score of an extractor is None when a feature of the fakes is not finite.
+            {key: value} for every key and its baseline, at the size of the smaller sample. None where a score has no
+            meaning; every score of an extractor is None if a feature of the fakes is not finite.
 
         Raises:
-            ValueError: `fake` is no such images, or fewer than 6.
+            ValueError: `fake` has another shape or type, or fewer than 6 images.
         """
         _check("fake", fake, NEIGHBOURS + 1)
         size = min(len(fake), self.size)
-        fake = fake[_subset(len(fake), size, self.seed)]
+        fake = thinned(fake, size, self.seed)
         scores = self._floors(size)
         for name, extractor in self._extractors.items():
             scores |= self._space(name, size).measure(extractor(fake))
         return scores
 
     def _floors(self, size: int) -> dict[str, float | None]:
-        floors = {}
+        floors: dict[str, float | None] = {}
         for name in self._extractors:
             floors |= {f"{key}_floor": value for key, value in self._space(name, size).floors.items()}
         return floors
 
-    def _space(self, name: str, size: int) -> _Space:
+    def _space(self, name: str, size: int) -> _FeatureSpace:
         if (name, size) not in self._spaces:
-            real, floor = (x[_subset(len(x), size, self.seed)] for x in self._samples[name])
-            self._spaces[name, size] = _Space(self._extractors[name], real, floor, self._train.get(name))
+            real, floor = (thinned(sample, size, self.seed) for sample in self._samples[name])
+            self._spaces[name, size] = _FeatureSpace(self._extractors[name], real, floor, self._train.get(name))
         return self._spaces[name, size]
 
 
 def _trained_on(parts: Iterable[Tensor], extractors: Sequence[Extractor], flips: bool) -> dict[str, Tensor]:
-    """What each extractor sees in the training pictures, as `_seen`."""
+    """Features of the training images by each extractor's name, as `_features_of` gives them."""
     found: dict[str, list[Tensor]] = {extractor.name: [] for extractor in extractors}
     for images in parts:
         _check("train", images, 1)
         for extractor in extractors:
-            found[extractor.name].append(_seen(extractor, images, flips))
+            found[extractor.name].append(_features_of(extractor, images, flips))
     return {name: torch.cat(features, dim=1) for name, features in found.items()}
 
 
-def _seen(extractor: Extractor, images: Tensor, flips: bool) -> Tensor:
-    """Features of the images, and of their mirror images if those count: `(1 or 2, n, d)` float64."""
+def _features_of(extractor: Extractor, images: Tensor, flips: bool) -> Tensor:
+    """Features of the images, and with `flips` of their mirror images: `(1 or 2, n, d)` float64."""
     both = [images, images.flip(-2)] if flips else [images]
     return torch.stack([extractor(each) for each in both]).double()
 
 
-class _Space:
-    """The feature space of one extractor, its real sample prepared; without training pictures none is memorised."""
+class _FeatureSpace:
+    """Real sample and training images in the features of one extractor; without training images none is memorised.
+
+    Args:
+        extractor: of the features.
+        real, floor: features `(n, d)` of both real samples.
+        train: features `(1 or 2, m, d)` of the training images and their mirror images, or None.
+    """
 
     def __init__(self, extractor: Extractor, real: Tensor, floor: Tensor, train: Tensor | None) -> None:
         self.extractor, self.train = extractor, train
-        self.real = _Cloud(real.double())
+        self.real = _FeatureCloud(real.double())
         self.unseen = None if train is None else _neighbours(self.real.points, train, 1).distances[:, 0]
         self.floors = self.measure(floor)
 
     def measure(self, features: Tensor) -> dict[str, float | None]:
+        """Scores of fakes with these features `(n, d)`."""
         scores: dict[str, float | None] = dict.fromkeys(IMAGE_SCORES)
         if features.isfinite().all():
-            fake = _Cloud(features.double())
+            fake = _FeatureCloud(features.double())
             scores["fd"] = frechet(self.real.gaussian, fake.gaussian)
             scores["kid"] = kernel_distance(self.real.points, fake.points)
-            scores |= _neighbourhoods(self.real, fake)
-            if self.train is not None:
+            scores |= neighbourhood_scores(_distance_blocks(self.real, fake), fake.radius)
+            if self.train is not None and self.unseen is not None:
                 near = _neighbours(fake.points, self.train, 1).distances[:, 0]
                 scores["memorised"] = float((near < self.unseen.quantile(RARE)).double().mean())
-                scores["nearest_ratio"] = _ratio(float(near.median()), float(self.unseen.median()))
+                scores["nearest_ratio"] = ratio(float(near.median()), float(self.unseen.median()))
         scores = {f"{self.extractor.name}.{key}": value for key, value in scores.items()}
         if isinstance(self.extractor, FactorRegressor):
-            real, fake = (self.extractor.read(x.float()).double() for x in (self.real.points, features))
-            scores |= _factor_scores(real, fake)
+            scores |= _factor_scores(*(self.extractor.read(x.float()).double() for x in (self.real.points, features)))
         return scores
 
 
-class _Cloud:
-    """Features `(n, d)` with what needs no second cloud: each one's distance to its k-th nearest, the Gaussian."""
+class _FeatureCloud:
+    """Features of one sample with everything that needs no second sample.
+
+    Attributes:
+        points: `(n, d)` float64.
+        radius: distance of each to its k-th nearest other, `(n,)`.
+        gaussian: the normal law with their mean and covariance.
+    """
 
     def __init__(self, points: Tensor) -> None:
         self.points = points
-        self.radius = _neighbours(points, points, NEIGHBOURS + 1).distances[:, -1]  # the first is the point itself
+        self.radius = _neighbours(points, points[None], NEIGHBOURS + 1).distances[:, -1]  # the first: itself
         self.gaussian = Gaussian.of(points)
 
 
@@ -238,7 +257,8 @@ class Gaussian:
     def root(self) -> Tensor:
         """Σ^½."""
         values, vectors = torch.linalg.eigh(self.covariance)
-        return vectors * values.clamp_min(0).sqrt() @ vectors.mT
+        root: Tensor = vectors * values.clamp_min(0).sqrt() @ vectors.mT
+        return root
 
 
 def frechet(p: Gaussian, q: Gaussian) -> float:
@@ -263,38 +283,27 @@ def kernel_distance(x: Tensor, y: Tensor) -> float:
 
 
 def overlap(x: Tensor, y: Tensor) -> float:
-    """1 − total variation of the histograms of `x` `(n,)` and `y` `(m,)`, in `BINS` of equal mass of `x`."""
+    """1 − total variation of the histograms of `x` `(n,)` and `y` `(m,)`, in `BINS` bins of equal mass under `x`."""
     edges = x.quantile(torch.linspace(0, 1, BINS + 1, dtype=x.dtype)[1:-1])
     p, q = (torch.bucketize(v.contiguous(), edges).bincount(minlength=BINS).double() / len(v) for v in (x, y))
     return float(torch.minimum(p, q).sum())
 
 
 class Neighbours(NamedTuple):
-    """Indices and distances of the nearest, `(n, k)` each, nearest first."""
+    """Indices and distances of the k nearest of each query, `(n, k)` each, nearest first."""
 
     indices: Tensor
     distances: Tensor
 
 
-def nearest(fake: Tensor, train: Tensor, k: int, features: Extractor) -> Neighbours:
-    """For each fake image its `k` nearest training images, in the space of an extractor.
-
-    Raises:
-        ValueError: a sample is no images `(n, size, size, 3)` uint8, or `train` has fewer than k.
-    """
-    _check("fake", fake, 1)
-    _check("train", train, k)
-    return Gallery(train, features).nearest(fake, k)
-
-
 class Gallery:
-    """Training pictures to look the nearest up in, their features taken once.
+    """Training images with their features, to look up the nearest ones to any image.
 
     Args:
         images: `(n, size, size, 3)` uint8.
-        features: the extractor whose space counts.
-        numbers: which of the training pictures they are, `(n,)`, ascending; the first when None.
-        flips: a picture is as near as the nearer of itself and its mirror image.
+        features: extractor whose feature space defines distance.
+        numbers: their places in the training set, `(n,)`, ascending; 0 to n − 1 when None.
+        flips: the distance to an image is the lesser of those to itself and to its mirror image.
     """
 
     def __init__(
@@ -302,40 +311,35 @@ class Gallery:
     ) -> None:
         self.images, self._features = images, features
         self.numbers = torch.arange(len(images)) if numbers is None else numbers
-        self._points = _seen(features, images, flips)
+        self._points = _features_of(features, images, flips)
 
     def nearest(self, fake: Tensor, k: int) -> Neighbours:
-        """For each fake image its `k` nearest, or all where there are fewer."""
+        """The `k` nearest training images of each fake image, or all if there are fewer."""
         return _neighbours(self._features(fake).double(), self._points, min(k, len(self.images)))
 
 
 def _neighbours(x: Tensor, y: Tensor, k: int) -> Neighbours:
-    """Of each row of `x` the `k` nearest rows of `y`, in blocks of bounded memory.
+    """The `k` nearest items of each row of `x` `(n, d)`; item i is at `y[0, i]` and, with mirror images, at `y[1, i]`.
 
-    `(2, m, d)`, two rows of the same number are one thing at two places, of which the nearer counts.
+    An item is as near as its nearest copy.
     """
-    places = y if y.ndim == 3 else y[None]
-    blocks = x.split(_rows(places.shape[:2].numel()))
-    found = [pairwise(block, places, squared=True).amin(0).topk(k, largest=False) for block in blocks]
-    return Neighbours(torch.cat([f.indices for f in found]), torch.cat([f.values for f in found]).sqrt())
+    from sklearn.neighbors import NearestNeighbors
+
+    copies, items, _ = y.shape
+    search = NearestNeighbors(n_neighbors=copies * k, algorithm="brute").fit(y.flatten(0, 1).numpy())
+    distances, indices = search.kneighbors(x.numpy())
+    indices %= items
+    repeated = np.tril(indices[:, :, None] == indices[:, None], -1).any(-1)  # the farther copy of an item
+    nearest = repeated.argsort(axis=1, kind="stable")[:, :k]
+    found = (torch.from_numpy(np.take_along_axis(part, nearest, 1)) for part in (indices, distances))
+    return Neighbours(*found)
 
 
-def _neighbourhoods(real: _Cloud, fake: _Cloud) -> dict[str, float]:
-    """Precision, recall, density and coverage, in blocks of real points."""
-    inside, recalled, covered = torch.zeros(len(fake.points), dtype=torch.float64), 0.0, 0.0
-    rows = _rows(len(fake.points))
+def _distance_blocks(real: _FeatureCloud, fake: _FeatureCloud) -> Iterator[tuple[Tensor, Tensor]]:
+    """Radius `(b,)` of some reals and their distances `(b, m)` to the fakes, in blocks of bounded memory."""
+    rows = max(1, BLOCK // len(fake.points))
     for points, radius in zip(real.points.split(rows), real.radius.split(rows), strict=True):
-        across = pairwise(points, fake.points, squared=True).sqrt()
-        held = across < radius[:, None]
-        inside += held.sum(0)
-        covered += float(held.any(1).sum())
-        recalled += float((across < fake.radius).any(1).sum())
-    return {
-        "precision": float((inside > 0).double().mean()),
-        "recall": recalled / len(real.points),
-        "density": float(inside.mean()) / NEIGHBOURS,
-        "coverage": covered / len(real.points),
-    }
+        yield radius, pairwise(points, fake.points, squared=True).sqrt()
 
 
 def _factor_scores(real: Tensor, fake: Tensor) -> dict[str, float | None]:
@@ -350,17 +354,3 @@ def _check(name: str, images: Tensor, least: int) -> None:
     check_images(name, images)
     if len(images) < least:
         raise ValueError(f"{name} has {len(images)} images: give at least {least}")
-
-
-def _subset(total: int, size: int, seed: int) -> Tensor | slice:
-    if total == size:
-        return slice(None)
-    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:size].sort().values
-
-
-def _rows(columns: int) -> int:
-    return max(1, ROWS // columns)
-
-
-def _ratio(value: float, unit: float) -> float | None:
-    return value / unit if unit > 0 and math.isfinite(value / unit) else None

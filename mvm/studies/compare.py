@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mvm.config import FACES, OF_DATA
-from mvm.geometry.descriptors import DESCRIPTORS
+from mvm.config import OF_DATA
+from mvm.data.kinds import kind_of
+from mvm.geometry.descriptors import DESCRIPTORS, GAPS
+from mvm.look.bands import QUARTILES, quantiles
 from mvm.look.palette import title_of, variant_colours
 from mvm.runs.fork import origin
-from mvm.runs.history import GAPS, History, Scores, middle
+from mvm.runs.history import History, Scores, middle
 from mvm.runs.run import Run
 from mvm.scoring.images import describe
-from mvm.scoring.points import SCORES
-from toy_manifolds import MANIFOLDS
+from mvm.scoring.score import ratio
 
 __all__ = [
     "AXES",
@@ -57,9 +58,7 @@ NO_DIFFERENCE = {  # settings that do not change what is learned: runs that diff
     "variants", "seeds", "device", "threads", "records", "snapshots", "checkpoints", "view_points",
 }  # fmt: skip
 SAID_FIRST = ("data", "recipe", "batch")  # a method is told by its variants
-GAP_LABELS = {"d_c": "d_c, centroid gap", "d_g": "d_g, 2-diameter gap", "d_H": "d_H, Hausdorff distance"}
 TOLD = ("precision", "recall", "coverage", "density", "distance_mean", "geodesic_spearman")
-QUARTILES = (0.25, 0.5, 0.75)
 MOST_PLACES = 400  # on a common axis
 HUGE = 1e300  # stands for infinity where one value is weighed against another
 
@@ -130,8 +129,7 @@ def _said(key: str, value: Any) -> str:
 
 def data_title(data: str) -> str:
     """What tables call the data that a config names."""
-    name = Path(data).name
-    return MANIFOLDS[name].title if name in MANIFOLDS else "Toy faces" if name == FACES else name
+    return kind_of(data).data_title(data)
 
 
 def _data_titles(datas: Iterable[str]) -> dict[str, str]:
@@ -165,7 +163,7 @@ class Curve:
 
 def quantities(runs: Sequence[Run]) -> dict[str, str]:
     """What can be drawn over training of any of these runs: labels by key."""
-    found = dict(GAP_LABELS)
+    found = {symbol: f"{symbol}, {gap.label}" for symbol, gap in GAPS.items()}
     for run in runs:
         records = run.records.poll()
         for row in records.scores[-1]["scores"] if records.scores else ():
@@ -178,7 +176,7 @@ def quantities(runs: Sequence[Run]) -> dict[str, str]:
 def label_of(key: str) -> str:
     """What a score is called; its key where nothing is known of it."""
     try:
-        return SCORES[key].label if key in SCORES else describe(key).label
+        return describe(key).label
     except KeyError:
         return key
 
@@ -197,7 +195,7 @@ def curves(runs: Sequence[Run], quantity: str, *, axis: str = "step") -> list[Cu
         lines = [(x, y) for x, y in lines if len(x)]
         if lines:
             x, values = _aligned(lines)
-            drawn.append(Curve(series, x, *_quartiles(values), members=len(lines)))
+            drawn.append(Curve(series, x, *quantiles(values, QUARTILES), members=len(lines)))
     return drawn
 
 
@@ -230,20 +228,6 @@ def _aligned(lines: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np
     if len(places) > MOST_PLACES:
         places = np.linspace(places[0], places[-1], MOST_PLACES)
     return places, np.stack([np.interp(places, x, y, left=np.nan, right=np.nan) for x, y in lines])
-
-
-def _quartiles(values: np.ndarray) -> np.ndarray:
-    """Quartiles and median over rows, `(3, s)`; of those that are numbers."""
-    ordered = np.sort(values, axis=0)  # NaN last
-    count = np.isfinite(ordered).sum(0)
-    columns = np.arange(values.shape[1])
-    result = []
-    for quantile in QUARTILES:
-        place = quantile * np.maximum(count - 1, 0)
-        low = np.floor(place).astype(int)
-        high = np.minimum(low + 1, np.maximum(count - 1, 0))
-        result.append(ordered[low, columns] + (place - low) * (ordered[high, columns] - ordered[low, columns]))
-    return np.stack(result)
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
@@ -332,8 +316,7 @@ def over_floor(row: dict[str, Any], key: str) -> float | None:
     """A score over its floor; a ratio as it is; None where one of them is not known or the floor is zero."""
     if key.endswith("_ratio"):
         return row.get(key)
-    value, floor = row.get(key), row.get(f"{key}_floor")
-    return None if value is None or not floor else value / floor
+    return ratio(row.get(key), row.get(f"{key}_floor"))
 
 
 def last_scores(run: Run) -> Scores | None:

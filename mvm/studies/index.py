@@ -90,6 +90,11 @@ class Summary:
     reason: str | None
     lost: str
 
+    @property
+    def kind(self) -> str:
+        """The kind of data: "points" or "images"."""
+        return "images" if self.images else "points"
+
     def matches(self, words: str) -> bool:
         """Whether every word is found in something that the table says, in any case."""
         text = " ".join(map(str, asdict(self).values())).lower()
@@ -177,7 +182,7 @@ def _row(run: Run) -> dict[str, Any]:
         "variants": list(config.variants),
         "seeds": list(config.seeds),
         "batch": config.batch,
-        "images": config.is_images,
+        "images": config.kind == "images",
         "created": min(times(records.events), default=(run.path / layout.CONFIG).stat().st_mtime),
         "seconds": records.scalars[-1].get("seconds", 0.0) if records.scalars else 0.0,
         "device": training_device(records.events),

@@ -1,14 +1,13 @@
-"""A run's data seen through the metric it had learned by a step, in the data's own units.
+"""The metric that a run had learned by a step, evaluated on its data in the data's own units.
 
-    lens(x)      g_w((x − mean) / scale)            x: own units;  g_w: the critic's embedding, out of a checkpoint
-    move_k(x_j)  scale · force_k((x_j − mean) / scale)      where training's units would move the point, in own units
-    G(x)         ∂lens/∂xᵀ ∂lens/∂x                 lengths of small steps of own units
+    e(x)         g_w((x − mean) / scale)            x: own units;  g_w: the learned embedding, read from a checkpoint
+    move_k(x_j)  scale · force_k((x_j − mean) / scale)      the step that descriptor k asks of training, in own units
+    G(x)         (∂e/∂x)ᵀ ∂e/∂x                     pull-back metric: length of small steps in own units
 
-Training standardises points: a toy manifold by one number, each column of a person's own file by its own. A force is a
-step that training takes, and steps are mapped back by `scale`; a metric is of the space that is looked at, and its
-derivative is taken there.
+Training standardises points: a toy manifold by one number, an own file column by column. Forces are steps of training
+and are mapped back by `scale`; the pull-back metric belongs to the displayed space, and its derivative is taken there.
 
-Snapshots hold no weights. They are those of the last checkpoint up to a step: of those kept to fork from, or the last.
+Snapshots hold no weights. The weights are those of the last checkpoint up to a step: a kept one, or the last one.
 """
 
 from __future__ import annotations
@@ -24,25 +23,24 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from mvm.data.load import PointData
-from mvm.errors import RunError
+from mvm.data.kinds import KINDS
+from mvm.data.points import PointData
+from mvm.errors import ConfigError, RunError
 from mvm.geometry.forces import forces
 from mvm.geometry.pullback import Map, geodesic, log_volume, pull_back, restrict, tangents
 from mvm.look.scales import round_number
-from mvm.methods import METHODS
-from mvm.networks.mlp import metric_perceptron
 from mvm.runs.layout import CHECKPOINT
 from mvm.runs.run import Run
-from toy_manifolds import Manifold, MobiusStrip, Sphere, Torus
-from toy_manifolds.curves import Arcs, Curve
+from mvm.training.checkpoint import load_member
+from toy_manifolds import Manifold
 
 __all__ = [
     "ELLIPSES",
     "FIELD",
     "FILL",
     "Field",
-    "Lens",
-    "Local",
+    "LearnedMetric",
+    "LocalMetric",
     "Route",
     "cells",
     "checkpoint_at",
@@ -56,17 +54,18 @@ __all__ = [
     "units_of",
 ]
 
-FIELD, ELLIPSES = 64, 9  # cells each way of the plane, of the log volume and of the ellipses
-FILL = 0.48  # of the space between two centres: no half-axis is longer
-AGREE = 0.01  # a path is the true one if its length is the manifold's own up to this share
+FIELD, ELLIPSES = 64, 9  # cells along each side of the plane, for the log volume and for the ellipses
+FILL = 0.48  # longest half-axis, as a share of the distance between two centres
+NO_CHECKPOINT = "run: {} has no checkpoint yet, and so no learned metric"
+AGREE = 0.01  # largest relative difference between a path's length and the manifold's own geodesic distance
 
 
 @dataclass(frozen=True)
-class Lens:
-    """The metric of one member of a run.
+class LearnedMetric:
+    """The learned embedding of one member of a run; distances between embeddings are its metric.
 
     Attributes:
-        step: of the checkpoint that it was read from.
+        step: training step of its checkpoint.
         embed: g_w, standardised points `(B, D)` to `(B, n)`; differentiable, float32, on the CPU.
         units: the run's data set without its points.
     """
@@ -81,12 +80,12 @@ class Lens:
 
 
 @dataclass(frozen=True)
-class Local:
-    """The metric inside the manifold at some of its points.
+class LocalMetric:
+    """The pull-back metric inside the manifold at some of its points.
 
     Attributes:
         centres: `(n, D)`.
-        bases: orthonormal, of the tangent spaces, `(n, D, d)`.
+        bases: orthonormal bases of the tangent spaces, `(n, D, d)`.
         metric: `(n, d, d)` float64.
     """
 
@@ -97,42 +96,42 @@ class Local:
 
 @dataclass(frozen=True)
 class Field:
-    """The metric on a rectangle of the plane.
+    """The pull-back metric on a rectangle of the plane.
 
     Attributes:
-        local: at the middles of `ELLIPSES` cells each way.
-        volume: log volume at the middles of `FIELD` cells each way, `(rows, columns)`, the uppermost row first.
-        spacing: between two centres of the former.
+        local: at the centres of `ELLIPSES` × `ELLIPSES` cells.
+        volume: log volume at the centres of `FIELD` × `FIELD` cells, `(rows, columns)`, the uppermost row first.
+        spacing: distance between two centres of `local`.
     """
 
-    local: Local
+    local: LocalMetric
     volume: Tensor
     spacing: float
 
 
 @dataclass(frozen=True)
 class Route:
-    """A way from one point to another.
+    """A path from one point to another.
 
     Attributes:
-        path: `(m, D)` in own units; None where only its length is known.
-        seen: its length under the metric; None without a path.
-        length: in own units.
+        path: `(m, D)` in own units; None if only its length is known.
+        metric_length: its length under the learned metric; None without a path.
+        length: its length in own units.
     """
 
     path: Tensor | None
-    seen: float | None
+    metric_length: float | None
     length: float
 
 
-# -- out of a checkpoint -----------------------------------------------------------------------------------------------
+# -- reading a checkpoint ----------------------------------------------------------------------------------------------
 
 
 def checkpoint_at(run: Run, step: int) -> Path:
-    """The last checkpoint up to a step; the first there is where all are later.
+    """The last checkpoint up to a step, or the earliest one if all are later.
 
     Raises:
-        RunError: there is none yet.
+        RunError: the run has no checkpoint yet.
     """
     known = {kept: run.kept_path(kept) for kept in run.checkpoint_steps()}
     last = run.path / CHECKPOINT
@@ -140,8 +139,8 @@ def checkpoint_at(run: Run, step: int) -> Path:
         known = {int(file.get_tensor("step")): last} | known
     if not known:
         if last.exists():
-            return last  # it will be said what is wrong with it
-        raise RunError(f"run: {run.name} has no checkpoint yet, and so no metric to look through")
+            return last  # damaged: reading it gives the reason
+        raise RunError(NO_CHECKPOINT.format(run.name))
     return known[max((kept for kept in known if kept <= step), default=min(known))]
 
 
@@ -149,97 +148,96 @@ def units_of(run: Run) -> PointData:
     """The run's data set without its points: mean, scale and manifold.
 
     Raises:
-        ConfigError: the data are not there any more.
+        ConfigError: the data have been removed, or are not points.
     """
-    data = Run(run.path).data  # of an object of its own, that takes the points along when it goes
-    return dataclasses.replace(data, train=data.train[:0].clone(), view=data.view[:0].clone(), held_out=None)
+    units = run.units
+    if not isinstance(units, PointData):
+        raise ConfigError(f"run: {run.name} is on {KINDS[run.config.kind].noun}; only a metric of points is shown")
+    return units
 
 
-def metric_at(run: Run, member: int, step: int, *, units: PointData | None = None) -> Lens:
-    """The metric of one member at the last checkpoint up to a step; nothing else of the checkpoint is read.
+def metric_at(run: Run, member: int, step: int, *, units: PointData | None = None) -> LearnedMetric:
+    """The learned metric of one member at the last checkpoint up to a step; only its own tensors are read.
 
     Args:
         run: a run on points.
         member: place on the variant axis.
-        step: of training.
-        units: of the run, if they are at hand.
+        step: training step.
+        units: result of `units_of`, if known.
 
     Raises:
-        RunError: there is no checkpoint, or it is damaged; one line.
-        ConfigError: the data are not there any more.
+        RunError: the checkpoint is missing or damaged; one line.
+        ConfigError: the data have been removed.
     """
-    path = checkpoint_at(run, step)
-    variant, seed = run.config.members[member]
-    alone = run.config.model_copy(update={"variants": (variant,), "seeds": (seed,)})
-    net, stream = alone.network, torch.Generator()
+    path, units = checkpoint_at(run, step), units or units_of(run)
     try:
-        with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
-
-            def row(name: str) -> Tensor:
-                return file.get_slice(name)[member : member + 1]
-
-            dim = row("metric.weights.0").shape[1] // (1 + 2 * len(net.frequencies))
-            metric = metric_perceptron(net, dim, [stream])
-            method = METHODS[alone.method](alone, None, metric, [stream])
-            metric.load_state_dict({name: row(f"metric.{name}") for name in metric.state_dict()})
-            for name, own in method.state.items():
-                if name in names and row(name).shape == own.shape:  # weights of descriptors may be of more variants
-                    own.copy_(row(name))
-            saved = int(file.get_tensor("step"))
+        experiment = load_member(path, run.config, member, units)
     except FileNotFoundError:
-        raise RunError(f"run: {run.name} has no checkpoint yet, and so no metric to look through") from None
+        raise RunError(NO_CHECKPOINT.format(run.name)) from None
     except (OSError, ValueError, KeyError, IndexError, RuntimeError, SafetensorError) as error:
         where = path.relative_to(run.path)
         raise RunError(f"run: {run.name}'s {where} is damaged: {str(error).splitlines()[0]}") from None
-    metric.requires_grad_(False)
-    return Lens(saved, lambda x: method.embed(x[None])[0], units or units_of(run))
+    method = experiment.method
+    for network in method.networks.values():
+        network.requires_grad_(False)
+
+    def embed(points: Tensor) -> Tensor:
+        embeddings = method.embed(points[None])
+        return points if embeddings is None else embeddings[0]
+
+    return LearnedMetric(experiment.step, embed, units)
 
 
-# -- what is seen ------------------------------------------------------------------------------------------------------
+# -- evaluating it -----------------------------------------------------------------------------------------------------
 
 
-def moves(lens: Lens, real: Tensor, fake: Tensor, terms: Iterable[str]) -> dict[str, Tensor]:
-    """How each descriptor would move each fake, unweighted: `mvm.geometry.forces` in the data's own units.
+def moves(metric: LearnedMetric, real: Tensor, fake: Tensor, terms: Iterable[str]) -> dict[str, Tensor]:
+    """Unweighted force of each descriptor on each fake, in the data's own units; see `mvm.geometry.forces`.
 
     Args:
-        lens: the metric.
+        metric: of the run.
         real, fake: points `(n, D)` and `(m, D)` in own units.
         terms: names in `DESCRIPTORS`.
 
     Returns:
         `(m, D)` for each term; NaN where a fake is not finite.
     """
-    standardise = lens.units.standardise
-    found = forces(standardise(real), standardise(fake), embed=lens.embed, terms=terms)
-    return {name: force * lens.units.scale for name, force in found.items()}
+    standardise = metric.units.standardise
+    found = forces(standardise(real), standardise(fake), embed=metric.embed, terms=terms)
+    return {name: force * metric.units.scale for name, force in found.items()}
 
 
-def on_manifold(lens: Lens, points: Tensor) -> Local:
-    """The metric inside the run's manifold, at those of its points that are nearest to the given ones `(n, D)`."""
-    manifold = lens.units.manifold
+def on_manifold(metric: LearnedMetric, points: Tensor) -> LocalMetric:
+    """The pull-back metric inside the run's manifold, at its points nearest to the given ones `(n, D)`.
+
+    Raises:
+        ValueError: the run's data have no manifold.
+    """
+    manifold = metric.units.manifold
+    if manifold is None:
+        raise ValueError("the data have no known manifold")
     coordinates = manifold.project(points.double())
     centres, bases = manifold.embed(coordinates), tangents(manifold, coordinates)
-    return Local(centres, bases, restrict(pull_back(centres.float(), lens), bases))
+    return LocalMetric(centres, bases, restrict(pull_back(centres.float(), metric), bases))
 
 
-def field_on(lens: Lens, span: Sequence[Sequence[float]]) -> Field:
-    """The metric of points of the plane, on a rectangle `((x0, x1), (y0, y1))` in own units."""
+def field_on(metric: LearnedMetric, span: Sequence[Sequence[float]]) -> Field:
+    """The pull-back metric on a rectangle `((x0, x1), (y0, y1))` of the plane, in own units."""
     fine, coarse = (cells(span, count) for count in (FIELD, ELLIPSES))
-    local = Local(coarse, torch.eye(2).expand(len(coarse), 2, 2), pull_back(coarse, lens))
-    return Field(local, log_volume(pull_back(fine, lens)).view(FIELD, FIELD), (span[0][1] - span[0][0]) / ELLIPSES)
+    local = LocalMetric(coarse, torch.eye(2).expand(len(coarse), 2, 2), pull_back(coarse, metric))
+    return Field(local, log_volume(pull_back(fine, metric)).view(FIELD, FIELD), (span[0][1] - span[0][0]) / ELLIPSES)
 
 
 def cells(span: Sequence[Sequence[float]], count: int) -> Tensor:
-    """Middles of `count` cells each way, row by row from the upper left, `(count², 2)`."""
+    """Centres of `count` × `count` cells, row by row from the upper left, `(count², 2)`."""
     (x0, x1), (y0, y1) = span
     middle = (torch.arange(count) + 0.5) / count
     y, x = torch.meshgrid(y1 + (y0 - y1) * middle, x0 + (x1 - x0) * middle, indexing="ij")
     return torch.stack([x.flatten(), y.flatten()], dim=-1)
 
 
-def step_length(local: Local, spacing: float) -> float:
-    """A round length of a step in the embedding whose ellipse, at most places, fills the space it has."""
+def step_length(local: LocalMetric, spacing: float) -> float:
+    """A round step length in embedding space whose ellipse fills the space between centres at a typical place."""
     small = log_volume(local.metric)
     finite = small[small.isfinite()]
     middle = finite.quantile(0.5).item() / local.metric.shape[-1] if len(finite) else 0.0
@@ -247,33 +245,33 @@ def step_length(local: Local, spacing: float) -> float:
 
 
 def routes(
-    lens: Lens, start: Tensor, end: Tensor, *, bounds: tuple[Tensor, Tensor], true: Route | None = None
+    metric: LearnedMetric, start: Tensor, end: Tensor, *, bounds: tuple[Tensor, Tensor], true: Route | None = None
 ) -> dict[str, Route]:
-    """Ways between two points, and how long they are under the metric.
+    """Paths between two points with their lengths under the learned metric.
 
     Args:
-        lens: the metric.
+        metric: of the run.
         start, end: `(D,)` in own units.
-        bounds: lower and upper corner of the box that the metric's geodesic keeps to, `(D,)` each.
-        true: what `true_route` gives; it is no matter of the metric, but for its length as seen.
+        bounds: lower and upper corner, `(D,)` each, of the box that contains the metric's geodesic.
+        true: result of `true_route`; its length under the metric is filled in.
 
     Returns:
         `geodesic`, `straight` and, if given, `true`.
     """
     line = torch.lerp(start, end, torch.linspace(0, 1, 129)[:, None])
-    found = geodesic(start, end, embed=lens, bounds=bounds)
-    ways = {"geodesic": _measured(found.path, lens), "straight": _measured(line, lens)}
+    found = geodesic(start, end, embed=metric, bounds=bounds)
+    paths = {"geodesic": _measured(found.path, metric), "straight": _measured(line, metric)}
     if true is not None:
-        seen = None if true.path is None else _measured(true.path, lens).seen
-        ways["true"] = dataclasses.replace(true, seen=seen)
-    return ways
+        length = None if true.path is None else _measured(true.path, metric).metric_length
+        paths["true"] = dataclasses.replace(true, metric_length=length)
+    return paths
 
 
 def true_route(manifold: Manifold | None, start: Tensor, end: Tensor) -> Route | None:
-    """The manifold's own geodesic between its points nearest to two given ones `(D,)`; None without one.
+    """The manifold's own geodesic between its points nearest to two given ones `(D,)`; None without a manifold.
 
-    Its length is inf between two components. The path is None where the chart cannot go that way: over a crossing, or
-    round a hole.
+    The length is inf between two components. The path is None if the chart cannot follow it: across a crossing, or
+    around a hole.
     """
     if manifold is None or manifold.intrinsic_dim == 0:
         return None
@@ -281,54 +279,22 @@ def true_route(manifold: Manifold | None, start: Tensor, end: Tensor) -> Route |
     length = manifold.geodesic(start[None], end[None]).item()
     if not math.isfinite(length):
         return Route(None, None, length)
-    names = torch.stack(_names(manifold, start, end))
-    bent = geodesic(start, names, embed=lambda x: x, chart=manifold.embed, bounds=_bounds(manifold), segments=16)
+    bent = geodesic(
+        start,
+        manifold.lifts(start, end),
+        embed=lambda x: x,
+        chart=manifold.embed,
+        bounds=manifold.chart_bounds,
+        segments=16,
+    )
     agrees = abs(bent.length - length) <= AGREE * length
     return Route(bent.path.float() if agrees else None, None, length)
 
 
 @torch.no_grad()
-def _measured(path: Tensor, lens: Lens) -> Route:
+def _measured(path: Tensor, metric: LearnedMetric) -> Route:
+    """A path with both its lengths, the learned metric's on four times as many points."""
     finer = torch.stack([torch.lerp(path[:-1], path[1:], part) for part in (0, 0.25, 0.5, 0.75)], dim=1).flatten(0, 1)
     finer = torch.cat([finer, path[-1:]])
-    return Route(path, lens(finer).diff(dim=0).norm(dim=-1).sum().item(), path.diff(dim=0).norm(dim=-1).sum().item())
-
-
-def _names(manifold: Manifold, start: Tensor, end: Tensor) -> list[Tensor]:
-    """Coordinates of one point by which a shortest path from `start` may reach it: the other way round, too."""
-    manifold = getattr(manifold, "manifold", manifold)  # an embedded one has the coordinates of what it embeds
-    match manifold:
-        case MobiusStrip():
-            turn = math.copysign(math.tau, end[0] - start[0])
-            return [end, torch.stack([end[0] - turn, -end[1]])]
-        case Torus():  # around the axis the shorter way is the right one, around the tube either may be
-            theta, phi = end.tolist()
-            theta, other = _nearest_turn(theta, start[0].item()), phi - math.copysign(math.tau, end[1] - start[1])
-            return [end.new_tensor([theta, phi]), end.new_tensor([theta, other])]
-        case Sphere():  # round it, or over a pole
-            longitude, latitude = end.tolist()
-            ways = [(longitude, latitude), *((longitude + math.pi, pole - latitude) for pole in (-math.pi, math.pi))]
-            return [end.new_tensor([_nearest_turn(way, start[0].item()), height]) for way, height in ways]
-    period = 0.0
-    if isinstance(manifold, Arcs):
-        span = manifold.arcs[int(end[1])].span
-        period = span if span >= math.tau else 0.0
-    elif isinstance(manifold, Curve) and manifold.closed:
-        period = manifold.interval[1] - manifold.interval[0]
-    other = end.clone()
-    other[0] -= math.copysign(period, end[0] - start[0])
-    return [end, other] if period else [end]
-
-
-def _nearest_turn(angle: float, start: float) -> float:
-    """The same angle, at most half a turn from `start`."""
-    return angle - math.tau * round((angle - start) / math.tau)
-
-
-def _bounds(manifold: Manifold) -> tuple[Tensor, Tensor] | None:
-    """Limits of the coordinates, where a shortest path would leave the chart."""
-    manifold = getattr(manifold, "manifold", manifold)
-    if not isinstance(manifold, MobiusStrip):
-        return None
-    high = torch.tensor([torch.inf, manifold.half_width], dtype=torch.float64)
-    return -high, high
+    metric_length = metric(finer).diff(dim=0).norm(dim=-1).sum().item()
+    return Route(path, metric_length, path.diff(dim=0).norm(dim=-1).sum().item())

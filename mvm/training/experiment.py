@@ -1,229 +1,296 @@
-"""The training loop: Algorithm 1 of the paper, as a generator that its caller drives.
+"""The training loop: the paper's Algorithm 1, as a generator that its caller drives.
 
-for step in fit(experiment):      # yields after both optimiser steps
-    ...                           # records, snapshots, checkpoints, early stop: the caller's business
+    for step in fit(experiment):      # yields after all optimiser updates of a step
+        ...                           # the caller records, saves snapshots and checkpoints, or stops early
+
+A step has three parts:
+
+    prepare    on the host: set random streams, step sizes and the averaging weight
+    compute    on the device only, without synchronising with the host: losses, optimiser updates, averages
+    commit     on the host: count the step and return its results to the caller
 """
 
 from __future__ import annotations
 
-import re
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mvm import distributed
 from mvm.config import Config
-from mvm.data.load import ImageData, PointData
-from mvm.devices import computes_bf16, device_of
+from mvm.data.kind import Dataset, Members
+from mvm.data.kinds import KINDS
+from mvm.devices import computes_bf16, device_of, exact_float32
 from mvm.errors import ConfigError
-from mvm.methods import METHODS, Draws, Loss
+from mvm.methods import METHODS, Draws, Method, Task
 from mvm.methods.draws import stream
-from mvm.networks.mlp import StackedMLP, metric_perceptron
-from mvm.networks.resnet import image_networks
+from mvm.methods.method import Network
+from mvm.networks.resnet import ImageStack
 from mvm.training.player import Player
 
-__all__ = ["Experiment", "Step", "fit", "view_noise"]
+__all__ = ["Experiment", "Step", "build_method", "fit", "view_noise"]
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one training step did; tensors are detached, `(V,)` each.
+    """Results of a training step; tensors are detached, `(V,)` each.
 
     Attributes:
-        number: steps done so far, this one included.
-        generator_loss, metric_loss: totals.
-        terms: every named part of both.
+        number: number of steps done, including this step.
+        losses: last total that each player descended, by player.
+        terms: named parts of all losses.
     """
 
     number: int
-    generator_loss: Tensor
-    metric_loss: Tensor
+    losses: dict[str, Tensor]
     terms: dict[str, Tensor]
 
 
 class Experiment:
-    """V networks in training: everything that a checkpoint holds.
+    """State of a training of V members: everything that a checkpoint holds.
 
     Args:
-        config: the experiment.
-        data: standardised points, or pictures; moved to the config's device.
-        dtype: of weights and data; float64 is for tests.
+        config: settings of the experiment.
+        data: real data; the training points are moved to the config's device.
+        dtype: dtype of weights and data; float64 is for tests.
 
     Attributes:
-        step: steps done.
-        generator, metric: the two networks, with a variant axis.
-        players: what the generator's and the critic's loss move.
-        average: the generator's exponential moving average, flat as its player's weights.
+        step: number of steps done.
+        method: the method with its networks.
+        players: optimiser and networks of each player, by player.
+        averages: exponential moving average of each averaged player's flat weights, by player.
+        buffers: averaged buffers of the averaged networks (batch normalisation), by name.
+        averaging: weight of the current weights in the averages, a 0-dim tensor.
     """
 
-    def __init__(self, config: Config, data: PointData | ImageData, *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, config: Config, data: Dataset, *, dtype: torch.dtype = torch.float32) -> None:
         if config.batch % distributed.world():
             raise ConfigError(f"batch: {config.batch} does not divide among {distributed.world()} processes")
         self.config, self.data, self.step = config, data, 0
-        self.device = device_of(config.device)
-        opt, kind = config.optimiser, METHODS[config.method]
-        streams = [torch.Generator().manual_seed(stream(seed, -1)) for seed in config.seeds]
-        self.generator, self.metric = self._networks(streams)
-        self.method = kind(config, self.generator, self.metric, streams)
-        networks = {"metric": self.metric} | self.method.networks
-        for network in (self.generator, *networks.values()):
+        self.device, self.dtype = device_of(config.device), dtype
+        self.method = build_method(config, data, self.device)
+        for network in self.method.networks.values():
             network.to(device=self.device, dtype=dtype)
         for name, tensor in self.method.state.items():
             self.method.state[name] = tensor.to(device=self.device, dtype=dtype)
         self.players = {
-            "generator": Player(
-                {"generator": self.generator}, lr=opt.generator_lr, betas=opt.generator_betas, eps=opt.generator_eps
-            ),
-            "metric": Player(networks, lr=opt.metric_lr, betas=opt.metric_betas, eps=opt.metric_eps),
+            player: Player({name: self.method.networks[name] for name in names}, config.optimiser.of(player))
+            for player, names in self.method.players.items()
         }
-        self.average = self.players["generator"].flat.clone()
-        self.average_buffers = {name: buffer.clone() for name, buffer in self._buffers().items()}
-        self.noise_dim = kind.noise_dim(config, data.dim)
+        self.averages = {player: self.players[player].flat.clone() for player in self.method.averaged}
+        self.buffers = {name: buffer.clone() for name, buffer in self._live_buffers().items()}
+        self.averaging = torch.zeros((), device=self.device, dtype=dtype)
         self.draws = Draws(
             data.table(self.device, dtype),
             config.seeds,
             copies=len(config.variants),
-            noise_dim=self.noise_dim,
+            noise_dim=self.method.noise_dim,
         )
 
-    def _networks(self, streams: list[torch.Generator]) -> tuple[nn.Module, nn.Module]:
-        """Untrained generators and metrics of V members, flat `(V, B, ·)` in and out."""
-        config, net, dim = self.config, self.config.network, self.data.dim
-        copies, inputs = len(config.variants), METHODS[config.method].generator_inputs(config, dim)
-        if config.is_images:
-            bf16 = config.precision == "bf16" or (config.precision == "auto" and computes_bf16(self.device))
-            return image_networks(
-                self.data.size, [stream(seed, -1) for seed in config.seeds], copies=copies, noise_dim=inputs,
-                embedding_dim=net.embedding_dim, channels=net.channels, metric_channels=net.metric_channels,
-                unit_length=net.unit_embedding, bf16=bf16,
-            )  # fmt: skip
-        sizes = [inputs, *[net.width] * net.depth, dim]
-        generator = StackedMLP(sizes, streams, copies=copies, activation=net.generator_activation)
-        return generator, metric_perceptron(net, dim, streams, copies=copies)
+    @property
+    def noise_dim(self) -> int:
+        """m, dimension of the noise for `generate`."""
+        return self.method.noise_dim
 
-    def share(self) -> None:
-        """Take over the first process's state, where several train together."""
-        self.step = distributed.tell(self.step)
-        distributed.tell_all(tensor for name, tensor in self.tensors().items() if name != "step")
+    # -- a step ------------------------------------------------------------------------------------------------------
 
-    def agree(self, go: bool) -> bool:
-        """Whether the first process goes on, in all that train together; and what a person has changed there."""
-        if distributed.world() == 1:
-            return go
-        said = torch.tensor(go, dtype=torch.uint8)  # on the host: to read it from a GPU would wait for the step
-        distributed.tell_all([said, *self.method.state.values()])
-        return bool(said)
-
-    @distributed.sharded()
     def advance(self) -> Step:
-        """One step of Algorithm 1: the generator first, then the metric against the updated generator."""
-        draws = self.draws.at(self.step)
-        self._set_rates()
-        matching = self.method.generator_loss(draws)
-        self.players["generator"].descend(matching)
-        learning = Loss(torch.zeros_like(matching.total), {})
-        for _ in range(self.method.critic_steps):
-            learning = self.method.critic_loss(draws)
-            self.players["metric"].descend(learning)
-            self.method.constrain()
-        decay = min(self.config.optimiser.ema, (1 + self.step) / (10 + self.step))
-        self.average.lerp_(self.players["generator"].flat, 1 - decay)
-        for name, buffer in self._buffers().items():
-            self.average_buffers[name].lerp_(buffer, 1 - decay)
-        self.step += 1
-        terms = {name: value.detach() for name, value in (matching.terms | learning.terms).items()}
-        return Step(self.step, matching.total.detach(), learning.total.detach(), terms)
+        """Do one training step."""
+        self.prepare()
+        return self.commit(*self.compute())
 
-    def _set_rates(self) -> None:
+    def prepare(self) -> None:
+        """Set the values that change from step to step: random streams, step sizes, the averaging weight."""
         opt = self.config.optimiser
+        self.draws.at(self.step)
         late = max(0.0, self.step / self.config.steps - opt.decay_from) / max(1 - opt.decay_from, 1e-9)
         share = 1 - (1 - opt.decay_to) * min(1.0, late)
-        self.players["generator"].lr = opt.generator_lr * share
-        self.players["metric"].lr = opt.metric_lr * share
+        for player in self.players.values():
+            player.lr.fill_(player.settings.lr * share)
+        self.averaging.fill_(1 - min(opt.ema, (1 + self.step) / (10 + self.step)))
 
-    def averaged(self) -> dict[str, Tensor]:
-        """The averaged generator's weights and statistics by name; views, not copies."""
-        names = [name for name, _ in self.generator.named_parameters()]
-        return dict(zip(names, self.players["generator"].parts(self.average), strict=True)) | self.average_buffers
+    @distributed.sharded()
+    def compute(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Do every update of the step, and update the averages, on the device; returns losses by player, and terms."""
+        losses: dict[str, Tensor] = {}
+        terms: dict[str, Tensor] = {}
+        for player, loss in self.method.updates(self.draws):
+            self.players[player].descend(loss)
+            losses[player] = loss.total.detach()
+            terms |= {name: value.detach() for name, value in loss.terms.items()}
+        for player, average in self.averages.items():
+            average.lerp_(self.players[player].flat, self.averaging)
+        for name, buffer in self._live_buffers().items():
+            self.buffers[name].lerp_(buffer, self.averaging)
+        return losses, terms
 
-    def rows(self, name: str, members: Tensor) -> Tensor | slice:
-        """Which rows of the tensor of this name belong to the members marked in `(V,)` bool.
+    def commit(self, losses: dict[str, Tensor], terms: dict[str, Tensor]) -> Step:
+        """Count the step and return its results."""
+        self.step += 1
+        return Step(self.step, losses, terms)
 
-        A perceptron's tensors have a variant axis; of picture networks each tensor is one member's.
-        """
-        found = re.search(r"members\.(\d+)\.", name)
-        if found is None:
-            return members
-        return slice(None) if members[int(found[1])] else slice(0)
+    # -- several processes -------------------------------------------------------------------------------------------
 
-    def _buffers(self) -> dict[str, Tensor]:
-        """Means and variances of the generator's batch normalisations; none in a perceptron."""
-        return {name: buffer for name, buffer in self.generator.named_buffers() if buffer.is_floating_point()}
+    def share(self) -> None:
+        """Broadcast rank 0's state to all processes that train together."""
+        self.step = distributed.broadcast_object(self.step)
+        distributed.broadcast(tensor for name, tensor in self.tensors().items() if name != "step")
 
-    def exactly(self) -> None:
-        """From here on compute in full float32, so that scores are the same numbers on every machine."""
-        torch.backends.cudnn.allow_tf32 = False
-        if self.config.is_images:
-            self.generator.bf16 = self.metric.bf16 = False
+    def agree(self, proceed: bool) -> bool:
+        """Broadcast rank 0's decision to continue, and the method's state, which a user may have changed on rank 0."""
+        if distributed.world() == 1:
+            return proceed
+        decision = torch.tensor(proceed, dtype=torch.uint8)  # on the host, to be read without waiting for a GPU
+        distributed.broadcast([decision, *self.method.state.values()])
+        return bool(decision)
+
+    # -- samples and embeddings --------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def generate(self, noise: Tensor, *, averaged: bool = True) -> Tensor:
-        """Fakes `(V, B, D)`, standardised, from noise `(V, B, m)` or `(B, m)` shared by all variants."""
-        noise = noise.to(self.average)
+        """Generate standardised fakes `(V, B, D)` from noise `(V, B, m)`, or `(B, m)` shared by all variants."""
+        noise = noise.to(device=self.device, dtype=self.dtype)
         if noise.ndim == 2:
             noise = noise.expand(len(self.config.members), *noise.shape)
-        self.generator.eval()  # each fake by itself: batch normalisation takes what it has seen in training
+        sampled = [
+            self.method.networks[name] for player in self.method.averaged for name in self.method.players[player]
+        ]
+        for network in sampled:
+            network.eval()  # batch normalisation uses running moments, so fakes do not depend on each other
         try:
-            if not averaged:
-                return self.method.sample(self.generator, noise)
-            weights = self.averaged()
-            return self.method.sample(lambda z: torch.func.functional_call(self.generator, weights, (z,)), noise)
+            return self.method.sample(self._networks(averaged=averaged), noise)
         finally:
-            self.generator.train()
+            for network in sampled:
+                network.train()
 
     @torch.no_grad()
     def embed(self, points: Tensor) -> Tensor:
-        """Embeddings `(V, B, n)` of standardised points `(V, B, D)`, or `(B, D)` shared by all variants."""
-        points = points.to(self.average)
-        return self.method.embed(points.expand(len(self.config.members), *points.shape[-2:]))
+        """Embed standardised points `(V, B, D)`, or `(B, D)` shared by all variants, as `(V, B, n)`.
+
+        Without a metric, the embeddings are the points, `(V, B, D)`.
+        """
+        points = points.to(device=self.device, dtype=self.dtype)
+        points = points.expand(len(self.config.members), *points.shape[-2:])
+        embeddings = self.method.embed(points)
+        return points if embeddings is None else embeddings
+
+    @contextlib.contextmanager
+    def exact(self) -> Iterator[None]:
+        """Compute in full float32 inside the context, so that scores do not depend on the machine's precision."""
+        stacks = [network for network in self.method.networks.values() if isinstance(network, ImageStack)]
+        before = [network.bf16 for network in stacks]
+        for network in stacks:
+            network.bf16 = False
+        try:
+            with exact_float32():
+                yield
+        finally:
+            for network, bf16 in zip(stacks, before, strict=True):
+                network.bf16 = bf16
 
     def view_noise(self, n: int, *, repeat: int = 0) -> Tensor:
-        """The fixed generator inputs `(n, m)` that every view and score of a run uses."""
-        return view_noise(n, self.noise_dim, repeat=repeat).to(self.average)
+        """Fixed generator inputs `(n, m)` for all views and scores of a run."""
+        return view_noise(n, self.noise_dim, repeat=repeat).to(device=self.device, dtype=self.dtype)
+
+    def _networks(self, *, averaged: bool) -> dict[str, Network]:
+        """The method's networks by name; with `averaged`, networks of averaged players use averaged weights."""
+        networks: dict[str, Network] = dict(self.method.networks)
+        if averaged:
+            for player, average in self.averages.items():
+                weights = dict(zip(self.players[player].names, self.players[player].parts(average), strict=True))
+                for name in self.method.players[player]:
+                    tensors = {
+                        k.removeprefix(f"{name}."): v
+                        for k, v in (weights | self.buffers).items()
+                        if k.startswith(f"{name}.")
+                    }
+                    networks[name] = partial(_call_with, self.method.networks[name], tensors)
+        return networks
+
+    def _live_buffers(self) -> dict[str, Tensor]:
+        """Running means and variances of batch normalisation in averaged networks, by name; empty for perceptrons."""
+        return {
+            f"{name}.{key}": buffer
+            for player in self.method.averaged
+            for name in self.method.players[player]
+            for key, buffer in self.method.networks[name].named_buffers()
+            if buffer.is_floating_point()
+        }
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def averaged(self) -> dict[str, Tensor]:
+        """Averaged weights and buffers by name in a checkpoint; views, not copies."""
+        weights: dict[str, Tensor] = {}
+        for player, average in self.averages.items():
+            weights |= dict(zip(self.players[player].names, self.players[player].parts(average), strict=True))
+        return {_average_name(name): tensor for name, tensor in (weights | self.buffers).items()}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, average, optimiser moments, method's state and step: all that is needed to continue bit for bit."""
+        """The full training state by name: step, method's state, weights, optimiser moments, buffers, averages.
+
+        Training continues bit for bit from these tensors.
+        """
         tensors = {"step": torch.tensor(self.step)} | self.method.state
         for name, player in self.players.items():
             tensors |= player.tensors() | {f"{name}.updates": player.moments["step"]}
-        tensors |= {f"generator.{name}": buffer for name, buffer in self._buffers().items()}
-        return tensors | {f"average.{name}": value for name, value in self.averaged().items()}
+        return tensors | self._live_buffers() | self.averaged()
 
     @torch.no_grad()
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take the state that `tensors()` gave.
+        """Load the training state that `tensors` returned.
 
         Raises:
-            ConfigError: a tensor is missing or has another shape: the checkpoint belongs to another config.
+            ConfigError: a tensor is missing or has another shape, as in a checkpoint of another config.
         """
-        for name, own in self.tensors().items():
+        for name, target in self.tensors().items():
             if name not in tensors:
                 raise ConfigError(f"checkpoint does not fit its config: it has no {name}")
-            if tensors[name].shape != own.shape:  # copy_ would broadcast one variant over many
-                shapes = f"{tuple(tensors[name].shape)}, not {tuple(own.shape)}"
+            if tensors[name].shape != target.shape:  # copy_ would broadcast a single variant over many
+                shapes = f"{tuple(tensors[name].shape)}, not {tuple(target.shape)}"
                 raise ConfigError(f"checkpoint does not fit its config: {name} is {shapes}")
-            own.copy_(tensors[name])
+            target.copy_(tensors[name])
         self.step = int(tensors["step"])
 
 
+def build_method(config: Config, data: Dataset, device: torch.device) -> Method[Any]:
+    """Build the config's method with untrained networks for a data set, on the CPU.
+
+    Args:
+        config: settings of the experiment.
+        data: the data set, or its units.
+        device: device that will train the networks; decides whether precision "auto" means bf16.
+    """
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and computes_bf16(device))
+    seeds = [stream(seed, -1) for seed in config.seeds]
+    members = Members([torch.Generator().manual_seed(seed) for seed in seeds], seeds, len(config.variants))
+    architecture = KINDS[config.kind].architecture(data, config.network, members, bf16=bf16)
+    task = Task(architecture, config.batch, config.members, dict(config.weights))
+    return METHODS[config.method](config.method_settings, task)
+
+
 def fit(experiment: Experiment) -> Iterator[Step]:
-    """Train to the config's number of steps; yields after both optimiser steps of each."""
+    """Train to the config's number of steps; yields after each step."""
     while experiment.agree(experiment.step < experiment.config.steps):
         yield experiment.advance()
 
 
 def view_noise(n: int, noise_dim: int, *, repeat: int = 0) -> Tensor:
-    """The fixed generator inputs `(n, noise_dim)` of every run; others for another `repeat`."""
+    """Fixed generator inputs `(n, noise_dim)`, equal for all runs; each `repeat` gives other inputs."""
     return torch.randn(n, noise_dim, generator=torch.Generator().manual_seed(stream(repeat, -2)))
+
+
+def _call_with(network: torch.nn.Module, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    """Output of a network at x with other weights and buffers."""
+    output: Tensor = torch.func.functional_call(network, weights, (x,))
+    return output
+
+
+def _average_name(name: str) -> str:
+    """Name of an averaged tensor in a checkpoint; the generator's omit "generator.", as in every earlier version."""
+    return f"average.{name.removeprefix('generator.')}"

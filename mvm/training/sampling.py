@@ -12,14 +12,15 @@ from mvm.training.experiment import Experiment
 __all__ = ["between", "embedding", "generated"]
 
 
-AT_ONCE = 2**20  # coordinates generated at a time
+CHUNK = 2**20  # values generated at a time, per member
 
 
 def between(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Spherical interpolation of two noise vectors `(m,)` at places `(k,)` in [0, 1]: `(k, m)`.
+    """Interpolate spherically between noise vectors a and b `(m,)` at times t `(k,)` in [0, 1]: `(k, m)`.
 
-    sin((1 − t)ω)/sin ω · a + sin(tω)/sin ω · b with ω the angle between them: each point is as typical a noise as its
-    ends, which points on the straight line are not.
+        sin((1 − t)ω)/sin ω · a + sin(tω)/sin ω · b,      ω the angle between a and b
+
+    The points have norms as typical for Gaussian noise as a and b; points on the straight line are too short.
     """
     angle = torch.arccos(torch.cosine_similarity(a, b, dim=0).clamp(-1, 1))
     if angle.sin() < 1e-4:
@@ -28,12 +29,18 @@ def between(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def generated(experiment: Experiment, noise: Tensor) -> Tensor:
-    """Fakes of every member in the data's own units, some at a time."""
+    """Generate fakes `(V, n, ...)` in the data's own units from noise `(n, m)`, in full float32."""
     restore = experiment.data.restore
-    parts = noise.split(max(1, AT_ONCE // experiment.data.dim))
-    return torch.cat([restore(experiment.generate(part).cpu().float()) for part in parts], dim=1)
+    parts = noise.split(max(1, CHUNK // experiment.data.dim))
+    with experiment.exact():
+        return torch.cat([restore(experiment.generate(part).cpu().float()) for part in parts], dim=1)
 
 
 def embedding(experiment: Experiment, member: int) -> Callable[[Tensor], Tensor]:
-    """The metric of one member: points in the data's own units, or pictures, `(n, ...)` to `(n, k)`."""
-    return lambda points: experiment.embed(experiment.data.standardise(points.cpu().float()))[member]
+    """Metric of a member, in full float32: maps data points in their own units `(n, ...)` to embeddings `(n, k)`."""
+
+    def embed(points: Tensor) -> Tensor:
+        with experiment.exact():
+            return experiment.embed(experiment.data.standardise(points.cpu().float()))[member]
+
+    return embed
