@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: app test lint bench screenshot gallery clean
+.PHONY: app test lint types bench screenshot gallery clean
 
 app: .venv/app
-	$(BIN)/streamlit run app/main.py
+	$(BIN)/mvm app
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser"
@@ -13,6 +13,9 @@ test: .venv/dev
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: .venv/dev
+	$(BIN)/mypy
 
 # A short form of every table of docs/results.md, in one to three minutes on two cores; the full ones stand there under their commands
 SHORT := --seeds 1 --points 128 --out .bench

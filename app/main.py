@@ -1,4 +1,4 @@
-"""The lab's front door: `streamlit run app/main.py`."""
+"""Entry point of the app: `streamlit run app/main.py`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.live_plot import ensure_plotly_js
-from app.state import warm_up
+from mvm.jobs.process import set_training_environment
+
+set_training_environment()  # of this process and of what it starts; torch is imported below
+
+from app.kinds import PAGES
+from app.services import warm_up
 from app.views.claims import claims
-from app.views.faces import faces
 from app.views.figures import figures_page
-from app.views.lab import lab
 from app.views.runs import runs_page
 
 st.set_page_config(page_title="MvM Lab", page_icon=Path(__file__).parent / "static" / "icon.svg", layout="wide")
@@ -19,14 +21,17 @@ st.html(
     "<style>.stMainBlockContainer { padding-top: 4.2rem; padding-bottom: 3rem } "
     "[data-testid=stSidebarHeader] { height: 2.4rem; margin: 0 }</style>"
 )
-ensure_plotly_js(Path(__file__).parent)
 warm_up()
 
-views = {"Lab": (lab, "science"), "Faces": (faces, "face"), "Runs": (runs_page, "table")}
-views |= {"Figures": (figures_page, "photo_library"), "Claims": (claims, "gavel")}
 pages = {
-    title: st.Page(view, title=title, icon=f":material/{icon}:", default=view is lab, url_path=title.lower())
-    for title, (view, icon) in views.items()
+    kind.title: st.Page(kind.draw, title=kind.title, icon=f":material/{kind.icon}:", url_path=kind.path, default=not i)
+    for i, kind in enumerate(PAGES.values())
 }
-st.session_state["_pages"] = pages  # for views that lead to another
+for view, title, icon in (
+    (runs_page, "Runs", "table"),
+    (figures_page, "Figures", "photo_library"),
+    (claims, "Claims", "gavel"),
+):
+    pages[title] = st.Page(view, title=title, icon=f":material/{icon}:", url_path=title.lower())
+st.session_state["_pages"] = pages  # for links from one page to another
 st.navigation(list(pages.values()), position="top").run()

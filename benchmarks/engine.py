@@ -14,14 +14,19 @@ import argparse
 import json
 import os
 import resource
-import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cells import POINTS, markdown, write_section
+from mvm.files import write_atomic
+from mvm.jobs.launch import launcher_of
+from mvm.jobs.launcher import Task, last_line
+from mvm.runs.layout import CHECKPOINT
 
 VARIANTS, BATCHES = (1, 3, 24), (256, 1024)
 WARM = 10
@@ -42,9 +47,10 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=POINTS, help=f"that its W₂ is measured on (default {POINTS})")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of results.md and tables/")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        print(json.dumps(work(**json.loads(options.worker))))
+        write_atomic(options.result, json.dumps(work(**json.loads(options.worker))).encode())
     elif options.quality:
         quality(options)
     elif options.compile:
@@ -106,15 +112,40 @@ def gpu_name() -> str:
     return torch.cuda.get_device_name()
 
 
-def spawn(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Run workers side by side, each with its own number of threads."""
-    running = []
-    for task in tasks:
-        env = os.environ | {"OMP_NUM_THREADS": str(task.get("threads", 1))}
-        env["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # what an earlier run has compiled
-        command = [sys.executable, "-m", "benchmarks.engine", "--worker", json.dumps(task)]
-        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, env=env, text=True))
-    return [json.loads(process.communicate()[0].splitlines()[-1]) for process in running]
+def spawn(measurements: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Make measurements side by side, each in a process with its own number of threads."""
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = [_measuring(what, Path(folder), number) for number, what in enumerate(measurements)]
+        finish(tasks)
+        return [json.loads(task.result.read_bytes()) for task in tasks]
+
+
+def _measuring(what: dict[str, Any], folder: Path, number: int) -> Task:
+    """The task that calls `work`."""
+    result = folder / f"{number}.json"
+    environment = {"OMP_NUM_THREADS": str(what.get("threads", 1))}
+    environment["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # no graph that an earlier run has compiled
+    return Task(
+        f"{what['kind']} {number}",
+        ("--worker", json.dumps(what), "--result", str(result)),
+        log=folder / f"{number}.log",
+        result=result,
+        module="benchmarks.engine",
+        environment=environment,
+    )
+
+
+def finish(tasks: Sequence[Task]) -> None:
+    """Run tasks side by side to their ends; leave with the last line of the log of one that fails."""
+    launcher = launcher_of()
+    handles = [launcher.submit(task) for task in tasks]
+    try:
+        for task, handle in zip(tasks, handles, strict=True):
+            if handle.wait() != "finished":
+                raise SystemExit(f"{task.name}: {last_line(task.log) or handle.state}")
+    finally:
+        for handle in handles:
+            handle.cancel()
 
 
 def work(kind: str, variants: int, batch: int, seconds: float, device: str, threads: int = 1) -> dict[str, Any]:
@@ -301,21 +332,20 @@ def compilation(options: argparse.Namespace) -> None:
 
 def quality(options: argparse.Namespace) -> None:
     """Seconds of a whole `python -m mvm train`, and the score it ends with, for some seeds one after the other."""
-    import tempfile
-
     from mvm.runs.evaluate import score_run
     from mvm.runs.run import Run
 
     lines = []
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as folder:
-            env = os.environ | {"MVM_CHECKPOINTS": folder, "OMP_NUM_THREADS": "1"}
-            train = [sys.executable, "-m", "mvm", "train", "--data", "circle", "--variants", "both", "--name", "run"]
+            train = ["train", "--data", "circle", "--variants", "both", "--name", "run"]
             train += ["--steps", str(options.steps), "--seeds", str(seed), "--device", options.device, *FEW_VIEWS]
+            environment = {"MVM_CHECKPOINTS": folder, "OMP_NUM_THREADS": "1"}
+            task = Task(f"seed {seed}", tuple(train), log=Path(folder) / "training.log", environment=environment)
             began = time.time()
-            subprocess.run(train, env=env, check=True, capture_output=True)
+            finish([task])
             whole = time.time() - began
-            trained = (Path(folder) / "run" / "checkpoint.safetensors").stat().st_mtime - began
+            trained = (Path(folder) / "run" / CHECKPOINT).stat().st_mtime - began
             trained_run = Run(Path(folder) / "run")
             scores = [score_run(trained_run, n=options.points, repeat=200 + repeat)[0] for repeat in range(5)]
         ratio = sum(score["w2"] for score in scores) / sum(score["w2_floor"] for score in scores)

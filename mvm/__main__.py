@@ -1,4 +1,4 @@
-"""The command line: `python -m mvm COMMAND`. Exit status 0, 2 (bad use: one line) or 1 (failed: the reason)."""
+"""The command line: `mvm COMMAND`, or `python -m mvm COMMAND`. Exit status: 0, 2 (bad use) or 1 (failed)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mvm.commands import data, library, results, training
-from mvm.commands.flags import Commands, Parser
-from mvm.commands.training import TRAINERS, reason_of
+from mvm import __version__
 from mvm.errors import ConfigError, Diverged, RunError
+from mvm.jobs.process import set_training_environment
 
-FAMILIES = (training, results, library, data)
+if TYPE_CHECKING:
+    from mvm.commands.flags import Parser
+
+__all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit status."""
+    """Run a command and return its exit status."""
+    set_training_environment()
+    from mvm.commands.training import reason_of  # imports torch, which reads the environment
+
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser(arguments).parse_args(arguments)
     try:
@@ -39,15 +45,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser(arguments: list[str]) -> Parser:
+    from mvm.commands import app, data, library, results, training
+    from mvm.commands.flags import Commands, Parser
+
     parser = Parser(prog="mvm", description="Manifold matching via deep metric learning: train, watch, score.")
+    parser.add_argument("--version", action="version", version=f"mvm {__version__}")
     commands = Commands(parser, arguments)
-    for family in FAMILIES:
+    for family in (training, results, library, data, app):
         family.add(commands)
     return parser
 
 
 def _file_reason(error: OSError, options: argparse.Namespace) -> str:
-    """One line: which file, what the system says, and what becomes of a training or of --out."""
+    """One line: the file, the system's reason, and what it means for a training or for --out."""
+    from mvm.commands.training import TRAINERS
+
     reason = f"{error.filename or 'files'}: {error.strerror or error}"
     if options.command in TRAINERS:
         return f"{reason}; all that was saved is kept"

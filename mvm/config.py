@@ -1,6 +1,6 @@
-"""One source for command-line flags, sliders, help texts and the JSON beside a checkpoint.
+"""Settings of an experiment: the source of command-line flags, sliders, help texts and a run's `config.json`.
 
-Every field has bounds and one line of help; `python -m mvm train --help` and the Lab's controls are made from them.
+Every field has bounds and one line of help, from which `python -m mvm train --help` and the Lab's controls are made.
 A recipe is a set of defaults: `Config.make(recipe="paper")`.
 """
 
@@ -24,8 +24,8 @@ from mvm.settings import Settings
 __all__ = ["OF_DATA", "SCHEMA", "STARTING_POINT", "Config", "OptimiserSettings", "Weights", "one_line"]
 
 SCHEMA = 2
-OF_DATA = ("data", "settings", "ambient_dim", "size")  # fields that say which data, and belong together
-STARTING_POINT = {"method": "mvm", "recipe": "stabilised", "data": "circle"}  # whose defaults hold where none is given
+OF_DATA = ("data", "settings", "ambient_dim", "size")  # fields that together define the data set
+STARTING_POINT = {"method": "mvm", "recipe": "stabilised", "data": "circle"}  # determine the defaults when not given
 
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Adam(NamedTuple):
 
 
 class OptimiserSettings(Settings):
-    """Adam for both players, with a linear decay and an averaged generator."""
+    """Adam for both players, with linear decay and an averaged generator."""
 
     generator_lr: float = Field(3e-3, gt=0, le=1, description="Adam step size of the generator")
     metric_lr: float = Field(3e-3, gt=0, le=1, description="Adam step size of the metric network")
@@ -63,8 +63,13 @@ class OptimiserSettings(Settings):
     generator_eps: float = Field(1e-8, gt=0, le=1, description="Adam ε of the generator")
     metric_eps: float = Field(1e-8, gt=0, le=1, description="Adam ε of the metric network")
     decay_from: float = Field(0.5, ge=0, le=1, description="fraction of the run after which both rates fall linearly")
-    decay_to: float = Field(0.02, ge=0, le=1, description="share of the rates left at the end; 1 is no decay")
-    ema: float = Field(0.999, ge=0, lt=1, description="averaging of the generator that is shown and scored; 0 is none")
+    decay_to: float = Field(0.02, ge=0, le=1, description="fraction of the rates left at the end; 1 is no decay")
+    ema: float = Field(
+        0.999,
+        ge=0,
+        lt=1,
+        description="smoothing factor of the generator's moving average, which is shown and scored; 0 is no averaging",
+    )
 
     @field_validator("generator_betas", "metric_betas")
     @classmethod
@@ -74,20 +79,21 @@ class OptimiserSettings(Settings):
         return betas
 
     def of(self, player: str) -> Adam:
-        """Adam's settings for a player: the metric's, or else the generator's."""
+        """Adam's settings for a player: the metric's for `metric`, the generator's for every other player."""
         if player == "metric":
             return Adam(self.metric_lr, self.metric_betas, self.metric_eps)
         return Adam(self.generator_lr, self.generator_betas, self.generator_eps)
 
 
 def _tuple(value: Any) -> Any:
+    """Accept a single string or number as a tuple of length 1."""
     return (value,) if isinstance(value, str | int) else value
 
 
-def _groups(base: str, types: Mapping[str, type[Settings] | None], help_of: str) -> type[Settings]:
-    """A model with one field per named settings model, with its defaults."""
+def _groups(base: str, types: Mapping[str, type[Settings] | None], owner: str) -> type[Settings]:
+    """Make a model with a field for each settings model, by name; `owner` completes the fields' help."""
     fields: dict[str, Any] = {
-        name: (model, Field(model(), description=f"settings of {help_of} {name}"))
+        name: (model, Field(model(), description=f"settings of {owner} {name}"))
         for name, model in types.items()
         if model is not None
     }
@@ -113,45 +119,46 @@ class Config(DataSettings, MethodSettings, KindSettings):
     """Everything that defines an experiment: V = variants x seeds networks trained together."""
 
     precision: Literal["auto", "float32", "bf16"] = Field(
-        "auto", description="of picture networks; auto is bf16 on GPUs that compute it, else float32"
+        "auto", description="precision of picture networks; auto is bf16 on GPUs that support it, else float32"
     )
     method: MethodName = Field("mvm", description="training method")
     recipe: Literal["stabilised", "paper", "published"] = Field(
         "stabilised",
-        description="defaults to start from: this lab's, the method's paper's, or (mvm) its published code's",
+        description="set of defaults: of this lab, of the method's paper, or (mvm only) of its published code",
     )
     variants: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
         ("centroid", "diameter", "both"),
         min_length=1,
         description="descriptor sets to train side by side: names joined by +, or both for centroid+diameter; "
-        "a method other than mvm has one variant, of its own name",
+        "other methods than mvm have a single variant, named like the method",
     )
     seeds: Annotated[tuple[int, ...], BeforeValidator(_tuple)] = Field(
         (0,),
         min_length=1,
-        description="each variant is trained once per seed, on that seed's batches, noise and weights",
+        description="each variant is trained once per seed, with the seed's batches, noise and initial weights",
     )
     steps: int = Field(8000, ge=1, le=10_000_000, description="training steps")
-    batch: int = Field(256, ge=2, le=65_536, description="points per batch")
+    batch: int = Field(256, ge=2, le=65_536, description="data points per batch")
     weights: Weights = Field(Weights(), description="descriptor weights")
     network: NetworkSettings = Field(NetworkSettings(), description="networks")
     optimiser: OptimiserSettings = Field(OptimiserSettings(), description="optimisers")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes CUDA where there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto is CUDA if available, else the CPU")
     threads: int | None = Field(
-        None, ge=1, le=256, description="CPU threads of the training process; points take 1 when left out, pictures all"
+        None, ge=1, le=256, description="CPU threads of the training process; default: 1 for points, all for pictures"
     )
-    snapshots: int = Field(160, ge=1, le=10_000, description="snapshots over the run: the timeline's marks")
-    records: int = Field(400, ge=1, le=100_000, description="records of losses and gaps over the run")
-    checkpoints: int = Field(20, ge=1, le=1000, description="checkpoints over the run: what a resumed run starts from")
-    schema_version: int = Field(SCHEMA, description="version of this file's schema")
+    snapshots: int = Field(160, ge=1, le=10_000, description="number of snapshots in the run: the timeline's marks")
+    records: int = Field(400, ge=1, le=100_000, description="number of records of losses and gaps in the run")
+    checkpoints: int = Field(20, ge=1, le=1000, description="number of checkpoints in the run, to resume from")
+    schema_version: int = Field(SCHEMA, description="version of the config file's schema")
 
     @model_validator(mode="after")
     def _known_variants(self) -> Config:
+        """Check recipe, kind of data and variants against the method."""
         method = METHODS[self.method]
         if self.recipe not in method.recipes:
             known = ", ".join(method.recipes)
             raise ValueError(f"recipe: {self.method} has {known}, not {self.recipe!r}")
-        if self.kind not in method.kinds:
+        if not method.learns(self.kind):
             noun = KINDS[self.kind].noun
             raise ValueError(f"method: {self.method} has no networks for {noun}; choose another for {self.data}")
         if not method.matches_descriptors:
@@ -172,7 +179,7 @@ class Config(DataSettings, MethodSettings, KindSettings):
     @model_validator(mode="before")
     @classmethod
     def _of_schema_1(cls, values: Any) -> Any:
-        """Its two networks had one activation."""
+        """Convert a config of schema 1, in which both networks share one activation."""
         if not isinstance(values, dict) or values.get("schema_version") != 1:
             return values
         network = values.get("network")
@@ -206,7 +213,7 @@ class Config(DataSettings, MethodSettings, KindSettings):
 
     @property
     def unmatched(self) -> str:
-        """In words, which variants match nothing, as all their weights are 0; empty if each has one that counts."""
+        """Warning that names the variants whose descriptor weights are all 0; empty if there are none."""
         if not METHODS[self.method].matches_descriptors:
             return ""
         idle = [name for name in self.variants if not any(getattr(self.weights, d) for d in descriptors_of(name))]
@@ -218,22 +225,28 @@ class Config(DataSettings, MethodSettings, KindSettings):
         return [(variant, seed) for variant in self.variants for seed in self.seeds]
 
     def every(self, count: int) -> int:
-        """Steps between two of `count` evenly spread occasions, at least 10: short runs have fewer occasions."""
+        """Interval in steps for `count` evenly spaced events per run, at least 10: short runs have fewer events."""
         return max(10, self.steps // count)
 
     @classmethod
     def make(cls, **values: Any) -> Config:
-        """A valid config, or a `ConfigError` of one line. A recipe's defaults lie under the given values."""
+        """Build a config from given values, over the defaults of their method, recipe and data.
+
+        Raises:
+            ConfigError: a setting is unknown, or a value is invalid; one line.
+        """
         try:
             return cls.model_validate(_merge(_defaults(values), values))
         except ValidationError as error:
             raise ConfigError(one_line(error)) from None
 
     def with_changes(self, changes: dict[str, Any]) -> Config:
-        """A copy with dotted fields replaced, such as {"weights.diameter": 0}; words may stand for a tuple.
+        """Copy the config with some settings replaced, by dotted name, such as {"weights.diameter": 0}.
+
+        A tuple can be given as a string, separated by blanks or commas.
 
         Raises:
-            ConfigError: an unknown field, or a value that it cannot have.
+            ConfigError: a setting is unknown, or a value is invalid; one line.
         """
         values = self.model_dump()
         for dotted, value in changes.items():
@@ -243,35 +256,35 @@ class Config(DataSettings, MethodSettings, KindSettings):
                 target = target.get(parent) if isinstance(target, dict) else None
             if not isinstance(target, dict) or (last not in target and parents != ["settings"]):
                 raise ConfigError(f"unknown setting {dotted!r}; {self._hint(dotted)}")
-            is_words = isinstance(value, str) and isinstance(target.get(last), tuple)
-            target[last] = tuple(value.replace(",", " ").split()) if is_words else value
+            is_list = isinstance(value, str) and isinstance(target.get(last), tuple)
+            target[last] = tuple(value.replace(",", " ").split()) if is_list else value
         try:
             return Config.model_validate(values)
         except ValidationError as error:
             raise ConfigError(one_line(error)) from None
 
     def _hint(self, dotted: str) -> str:
-        """What may have been meant by a setting that there is not."""
+        """Suggest known settings for an unknown dotted name."""
         known = [name for name in self.flat(used=True) if name != "schema_version"]
         by_end = [name for name in known if name.split(".")[-1] == dotted.split(".")[-1]]
         close = by_end or difflib.get_close_matches(dotted, known, n=3, cutoff=0.7)
         return f"did you mean {' or '.join(close)}?" if close else "`python -m mvm train --help` lists them"
 
     def flat(self, *, used: bool = False) -> dict[str, Any]:
-        """Every setting by its dotted name; of the `used` ones, those of other methods and networks are left out."""
+        """Every setting by its dotted name; `used` omits settings of other methods and of other kinds' networks."""
         flat: dict[str, Any] = {}
         for name, value in self:
             dotted = isinstance(value, BaseModel)
             flat |= {f"{name}.{key}": item for key, item in value} if dotted else {name: value}
         if not used:
             return flat
-        unread = frozenset().union(*(kind.network_settings for kind in KINDS.values()))
-        others = {f"network.{key}" for key in unread - KINDS[self.kind].network_settings}
-        others |= {f"{method}.{key}" for method in METHODS if method != self.method for key, _ in getattr(self, method)}
-        return {name: value for name, value in flat.items() if name not in others}
+        of_kinds = frozenset().union(*(kind.network_settings for kind in KINDS.values()))
+        unused = {f"network.{key}" for key in of_kinds - KINDS[self.kind].network_settings}
+        unused |= {f"{method}.{key}" for method in METHODS if method != self.method for key, _ in getattr(self, method)}
+        return {name: value for name, value in flat.items() if name not in unused}
 
 
-SAID = {  # a kind of problem that pydantic finds, in words that need no library to be understood
+MESSAGES = {  # plain messages in place of pydantic's, by its type of error
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
     "finite_number": "must be finite",
@@ -291,12 +304,12 @@ SAID = {  # a kind of problem that pydantic finds, in words that need no library
 
 
 def one_line(error: ValidationError) -> str:
-    """The first problem of a pydantic error as: field, what is wrong, the value."""
+    """Format the first problem of a pydantic error in one line: field, problem, value."""
     problem = error.errors()[0]
     field = ".".join(str(part) for part in problem["loc"])
     numbers = {key: f"{x:.12g}" if isinstance(x, float) else x for key, x in problem.get("ctx", {}).items()}
-    known = SAID.get(problem["type"])
-    message = known.format(**numbers) if known else problem["msg"].removeprefix("Value error, ")
+    template = MESSAGES.get(problem["type"])
+    message = template.format(**numbers) if template else problem["msg"].removeprefix("Value error, ")
     if not field:
         return message
     if problem["type"] == "extra_forbidden":
@@ -307,7 +320,7 @@ def one_line(error: ValidationError) -> str:
 
 
 def _defaults(values: dict[str, Any]) -> dict[str, Any]:
-    """Defaults of the method, recipe and data in `values`; none where those are no known names."""
+    """Defaults of the method, recipe and data named in `values`; empty if a name is invalid."""
     name, recipe, data = (values.get(key, default) for key, default in STARTING_POINT.items())
     if name not in METHODS or not isinstance(recipe, str) or not isinstance(data, str):
         return {}
@@ -324,6 +337,7 @@ def _defaults(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Merge nested dicts; values of `over` take precedence."""
     merged = dict(under)
     for key, value in over.items():
         value = value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value

@@ -1,4 +1,4 @@
-"""What can go wrong, each with a message of one line: what, which value, what to do."""
+"""Exceptions; each message is one line: problem, value, what to do."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ __all__ = ["ConfigError", "Diverged", "RunBusy", "RunError", "Stopped", "check_k
 
 
 class ConfigError(ValueError):
-    """Settings that cannot be used; the message is one line: what, which value, what to do."""
+    """Invalid settings or data."""
 
 
 class RunError(ValueError):
-    """A run that cannot be used as asked; the message is one line: what, which, what to do."""
+    """A run does not exist, is damaged, or does not allow the requested action."""
 
 
 class RunBusy(RunError):
-    """Another trainer holds the run's lock."""
+    """Another process holds the run's lock."""
 
 
 class Stopped(Exception):
-    """The training ended before its last step because the person asked for it; all is saved."""
+    """The training ended before its last step, at a user's request; its state is saved."""
 
 
 class Diverged(Stopped):

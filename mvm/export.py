@@ -1,5 +1,5 @@
-"""What the `rebuild.py` of figures that were exported by version 0.1 imports."""
+"""The module that a `rebuild.py` exported by version 0.1 imports; newer ones import `mvm.rebuild`."""
 
-from mvm.figures.export import rebuild
+from mvm import rebuild
 
 __all__ = ["rebuild"]

@@ -1,13 +1,12 @@
-"""Files that are whole at any moment, and locks that end with their holder.
+"""Atomic writes, and locks that the kernel releases when their process ends.
 
-    write_atomic, write_array, write_tensors     written beside their place and renamed into it
-    new_folder                                   the same for a whole folder
-    append_line                                  one line in one write
-    link                                         a second name of a file that will only ever be replaced
-    locked, lock_is_held                         the kernel's lock on a file: it is dropped however its holder ends
+    write_atomic, write_array, write_tensors     write a temporary file beside the target, then rename it
+    new_folder                                   the same for a folder
+    append_line                                  append a line in a single write
+    link                                         give a file a second name; files are replaced, never modified
+    locked, lock_is_held                         an exclusive lock of the kernel on a file
 
-A reader, or who comes after a killed process, finds the old content or the new; of what is `durable` also after a power
-cut. No pickle.
+After a crash, readers find either the old or the new content; with `durable`, even after a power failure. No pickle.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ import numpy as np
 from mvm.errors import RunBusy
 
 if TYPE_CHECKING:
-    from torch import Tensor  # importing it takes seconds, and the processes that decode pictures need none
+    from torch import Tensor  # importing torch takes seconds, and processes that decode pictures do not need it
 
 __all__ = [
     "append_line",
@@ -52,38 +51,38 @@ __all__ = [
 
 
 def checkpoints() -> Path:
-    """The folder of all runs: $MVM_CHECKPOINTS, or checkpoints/ in the repository."""
-    return Path(os.environ.get("MVM_CHECKPOINTS") or Path(__file__).parents[1] / "checkpoints")
+    """The folder of all runs: $MVM_CHECKPOINTS, else checkpoints/ in the working directory."""
+    return Path(os.environ.get("MVM_CHECKPOINTS") or Path.cwd() / "checkpoints")
 
 
 def beside(path: Path) -> Path:
-    """Where a thread writes what it then renames to a path: hidden, and no other thread's."""
+    """Path of a hidden temporary file beside `path`, unique to the calling thread."""
     return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
 
 
 @contextlib.contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill that takes its place when all is in it, or leaves nothing.
+    """Yield a temporary folder to fill, and rename it to `target` at the end; an exception removes it.
 
     Raises:
-        FileExistsError: the place is taken, if only by a folder with something in it.
+        FileExistsError: `target` exists and is not an empty folder.
     """
-    aside = beside(target)
-    aside.mkdir(parents=True)
+    temporary = beside(target)
+    temporary.mkdir(parents=True)
     try:
-        yield aside
+        yield temporary
         try:
-            aside.rename(target)
+            temporary.rename(target)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
             raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_atomic(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Replace a whole file; `durable` waits until the disk has it."""
+    """Replace a file's content; `durable` waits until the content is on disk."""
     temporary = beside(path)
     try:
         with _named(path):
@@ -99,14 +98,14 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = False) -> None:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """An array as .npy, atomically."""
+    """Write an array as .npy, atomically."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     write_atomic(path, buffer.getvalue())
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], *, durable: bool = False) -> None:
-    """Tensors as safetensors, atomically."""
+    """Write tensors as safetensors, atomically."""
     from safetensors.torch import save
 
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
@@ -114,14 +113,14 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], *, durable: bool = Fal
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, on the CPU."""
+    """Read the tensors of a safetensors file, on the CPU."""
     from safetensors.torch import load
 
     return load(path.read_bytes())
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
-    """Arrays of a safetensors file; None if it is not there or damaged."""
+    """Read the tensors of a safetensors file as arrays; None if the file is missing or damaged."""
     try:
         return {name: tensor.numpy() for name, tensor in read_tensors(path).items()}
     except Exception:
@@ -129,13 +128,13 @@ def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:
-    """One JSON line, appended in a single write; non-finite numbers become null."""
+    """Append one JSON line in a single write; non-finite numbers become null."""
     line = json.dumps(_plain(record), allow_nan=False, separators=(",", ":")).encode() + b"\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         with _named(path):
             written = os.write(descriptor, line)
-            if written < len(line):  # the disk took a part: take it back, so that a later line begins a line
+            if written < len(line):  # the disk is full: remove the partial line, so that the next record starts a line
                 os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
@@ -143,9 +142,9 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name; the file that had it is let go. A copy where the disk has no such names.
+    """Replace `target` by a hard link to `source`, or by a copy where the file system has no hard links.
 
-    Files of a run are replaced as a whole and never written into, so either name keeps what it has.
+    Files of a run are replaced but never modified, so both names keep their content.
     """
     temporary = beside(target)
     temporary.unlink(missing_ok=True)
@@ -157,19 +156,19 @@ def link(source: Path, target: Path) -> None:
 
 
 def hide_folder(folder: Path) -> Path:
-    """The folder under a name that no one looks at."""
+    """Rename a folder to a hidden name that marks it for deletion; returns the new path."""
     return folder.rename(folder.with_name(f".{folder.name}.deleted-{os.getpid()}"))
 
 
 def remove_hidden(gone: Path) -> None:
-    """Remove a hidden folder, and those at which another process was killed."""
-    for left in gone.parent.glob(".*.deleted-*"):
-        shutil.rmtree(left, ignore_errors=left != gone)
+    """Remove a hidden folder, and other hidden folders that a killed process left beside it."""
+    for folder in gone.parent.glob(".*.deleted-*"):
+        shutil.rmtree(folder, ignore_errors=folder != gone)
 
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Say which file could not be written: the system's error on a full disk does not."""
+    """Add the path to an OSError; the system's error on a full disk has none."""
     try:
         yield
     except OSError as error:
@@ -177,7 +176,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON values: tensors to lists of as many digits as float32 has, non-finite numbers to None."""
+    """Convert to JSON values: tensors to lists with float32's number of digits, non-finite numbers to None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if hasattr(value, "tolist"):
@@ -191,22 +190,22 @@ def _plain(value: Any) -> Any:
 
 # -- locks -------------------------------------------------------------------------------------------------------------
 
-# POSIX locks do not exclude threads of their own process, and closing any descriptor of the file drops them
+# POSIX locks do not exclude threads of the same process, and closing any descriptor of the file releases them
 _held: set[Path] = set()
 _holding = threading.Lock()
 
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: float = 0.5, busy: str | None = None) -> Iterator[None]:
-    """Hold an exclusive lock on a file; the kernel drops it when the process ends, however it ends.
+    """Hold an exclusive lock on a file; the kernel releases it when the process ends for any reason.
 
     Args:
-        path: the lock's file, made if need be.
-        wait: seconds to try before giving up.
-        busy: what is said then; that the run is being trained when None.
+        path: lock file, created if missing.
+        wait: seconds to wait for the lock.
+        busy: message of the error; by default, that another process trains the run.
 
     Raises:
-        RunBusy: someone else holds it.
+        RunBusy: another thread or process still holds the lock after `wait`.
     """
     path = path.absolute()
     give_up = time.monotonic() + wait
@@ -223,6 +222,7 @@ def locked(path: Path, *, wait: float = 0.5, busy: str | None = None) -> Iterato
 
 
 def _try_lock(path: Path) -> IO[bytes] | None:
+    """Lock a file and return it open; None if another thread or process holds the lock."""
     with _holding:
         if path in _held:
             return None
@@ -239,7 +239,7 @@ def _try_lock(path: Path) -> IO[bytes] | None:
 
 
 def lock_is_held(path: Path) -> bool:
-    """Whether any living process holds the lock; looking does not disturb it for longer than an instant."""
+    """Whether a living process holds the lock; the test itself holds a shared lock for an instant only."""
     path = path.absolute()
     with _holding:
         if path in _held:

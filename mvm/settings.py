@@ -1,4 +1,4 @@
-"""What every group of settings is: frozen, bounded, and with one line of help on each field."""
+"""Base of all settings models: frozen, with bounds and one line of help on each field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ class Settings(BaseModel):
 
 
 class Bounds(NamedTuple):
-    """The least and largest value of a field, None where it has none, and whether it must lie above or below them."""
+    """Bounds of a field.
+
+    Attributes:
+        low, high: smallest and largest value; None without a bound.
+        above, below: the value must differ from `low`, or from `high`.
+    """
 
     low: Any
     high: Any
@@ -26,7 +31,7 @@ class Bounds(NamedTuple):
 
 
 def bounds(field: FieldInfo) -> Bounds:
-    """What a field's constraints say."""
-    found = {key: getattr(m, key) for m in field.metadata for key in ("ge", "gt", "le", "lt") if hasattr(m, key)}
-    low, high = found.get("ge", found.get("gt")), found.get("le", found.get("lt"))
-    return Bounds(low, high, above="gt" in found, below="lt" in found)
+    """Read a field's bounds from its constraints."""
+    limits = {key: getattr(m, key) for m in field.metadata for key in ("ge", "gt", "le", "lt") if hasattr(m, key)}
+    low, high = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
+    return Bounds(low, high, above="gt" in limits, below="lt" in limits)

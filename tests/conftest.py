@@ -9,6 +9,7 @@ import time
 os.environ.setdefault("MVM_NICE", "0")  # two test workers leave little to whom gives way
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # numbers are expected to be a CPU's
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; two test workers share the machine
+os.environ["MVM_TEST_SESSION"] = str(os.getpid())  # waiting.py knows the processes of this session by it
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,13 +101,13 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     started: list[str] = []
     monkeypatch.setattr("mvm.jobs.umap_worker.Projector.request", lambda *_, **__: True)
-    monkeypatch.setattr("mvm.jobs.warm_trainer.Spare.warm", lambda _: None)
-    monkeypatch.setattr("app.state.later", lambda _: None)  # it would outlive the test
+    monkeypatch.setattr("mvm.jobs.warm_trainer.WarmTrainer.warm", lambda _: None)
+    monkeypatch.setattr("app.services.later", lambda _: None)  # it would outlive the test
 
     def launch(run: Run, **_: object) -> None:
         started.append(run.name)
         append_line(run.path / "scalars.jsonl", {"step": 0, "event": "launched", "time": time.time()})
 
-    monkeypatch.setattr("app.state.launch", launch)
+    monkeypatch.setattr("app.services.launch", launch)
     st.cache_resource.clear()
     return started

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1 import AppTest, local_script_runner
+from waiting import until
 
 import mvm.runs.evaluate
 import mvm.runs.recorder
@@ -20,6 +21,17 @@ TINY = ("--data", "faces", "--points", "200", "--batch", "16", "--view-points", 
 MAIN = Path(__file__).parents[1] / "app" / "main.py"
 
 
+def _await_script(runner: local_script_runner.LocalScriptRunner, timeout: float) -> None:
+    """In place of AppTest's own wait of some seconds, which a busy machine may exceed."""
+    try:
+        until(runner.script_stopped, "the page's script")
+    finally:
+        runner.request_stop()
+
+
+local_script_runner.require_widgets_deltas = _await_script
+
+
 def train_faces(path: Path) -> None:
     """A run of 20 steps on toy faces, scored with few pictures."""
     with pytest.MonkeyPatch.context() as patch:
@@ -31,7 +43,7 @@ def train_faces(path: Path) -> None:
 def open_page(script: Path | str = MAIN, **query: str) -> AppTest:
     """A page by its file or its source, opened with this in its URL."""
     make = AppTest.from_file if isinstance(script, Path) else AppTest.from_string
-    app = make(script, default_timeout=60)
+    app = make(script)
     for name, value in query.items():
         app.query_params[name] = value
     return app.run()

@@ -1,25 +1,32 @@
 """Steps of training on a GPU that is not there: tensors have shapes and a device, and no values.
 
 An operation on tensors of two devices fails here as it would on a GPU, and so does whatever needs a value on the host:
-there a step would wait for the device. What PyTorch must be told for that cannot be taken back, so all of this runs in
-a process of its own.
+there a step would wait for the device. Inside `Experiment.compute`, an operation that reads or makes a tensor on the
+host fails, too: a captured step would never repeat it. PyTorch keeps a registered device until the process ends, so all
+of this runs in a process of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import types
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import backend_registration
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from mvm.config import Config
-from mvm.data.load import ImageData, PointData, load_data
-from mvm.methods import draws
-from mvm.methods.flow_matching import FlowMatching
+from mvm.data.images import ImageData, Pixels
+from mvm.data.kind import Dataset
+from mvm.data.kinds import load_data
+from mvm.methods import draws, flow_matching
+from mvm.methods.metric_losses import PytorchMetricLearningLoss
 from mvm.training import experiment as training
 
 GPU = "gpu:0"
@@ -41,6 +48,21 @@ class Streams(torch.Generator):
         return self.place
 
 
+class AsksTheHost(Exception):
+    """An operation read a tensor on the host, or made one there."""
+
+
+class DeviceOnly(TorchDispatchMode):
+    """Refuse every operation with a tensor on the host."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves((args, kwargs, made)):
+            if isinstance(tensor, Tensor) and tensor.device.type == "cpu":
+                raise AsksTheHost(str(function))
+        return made
+
+
 @functools.cache
 def the_gpu() -> FakeTensorMode:
     """Begin to simulate it."""
@@ -50,42 +72,81 @@ def the_gpu() -> FakeTensorMode:
     training.device_of = lambda name: torch.device(GPU)
     draws.torch = types.SimpleNamespace(**{**vars(torch), "Generator": Streams})
     nn.Module.to = _to
-    FlowMatching._couple = _couple
+    PytorchMetricLearningLoss._check_references = staticmethod(lambda *_: None)  # it needs values
+    torch.library.register_fake("aten::_fused_adam_.tensor_lr", lambda *_, **__: None)  # changes its arguments in place
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
 def train(values: dict[str, Any]) -> dict[str, str]:
     """Two steps of a config, a sample and its embedding; the devices of all that training leaves, by name."""
-    config = Config.make(**values)
-    mode, data = the_gpu(), load_data(config)
-    with mode:
-        experiment = training.Experiment(config, _fake(data, mode))
-        for _ in range(2):
-            step = experiment.advance()
+    with _experiment(values) as experiment, _couplings_on_the_device():
+        experiment.advance()  # pictures are rendered, and move to the device, when they are first drawn
+        experiment.prepare()
+        with DeviceOnly():
+            computed = experiment.compute()
+        step = experiment.commit(*computed)
         fakes = experiment.generate(experiment.view_noise(8))
-        left = experiment.tensors() | {"fakes": fakes, "embedded": experiment.embed(fakes), **step.terms}
+        left = experiment.tensors() | {"fakes": fakes, "embedded": experiment.embed(fakes)} | step.losses | step.terms
     del left["step"]  # a number of the host's
     return {name: str(tensor.device) for name, tensor in left.items()}
+
+
+def asks(values: dict[str, Any]) -> tuple[bool, str]:
+    """Whether a config's method says that its step can be captured; the error where the step asks the host."""
+    with _experiment(values) as experiment:
+        experiment.prepare()
+        try:
+            with DeviceOnly():
+                experiment.compute()
+        except Exception as error:
+            return experiment.method.capturable, type(error).__name__
+        return experiment.method.capturable, ""
 
 
 def refused() -> list[str]:
     """What a GPU would refuse, or wait for: the error that each of them is here."""
     errors = []
     with the_gpu():
-        x = torch.rand(3, device=GPU)
-        for forbidden in (lambda: x + torch.ones(3), lambda: x.sum().item(), lambda: x[x > 0.5]):
+        x, on_host = torch.rand(3, device=GPU), torch.ones(3)
+        anywhere = (lambda: x + on_host, lambda: x.sum().item(), lambda: bool(x.sum() > 0), lambda: x[x > 0.5])
+        inside = (lambda: x.cpu(), lambda: on_host.to(GPU), lambda: on_host + 1, lambda: x * torch.tensor(2.0))
+        for forbidden in (*anywhere, *inside):
             try:
-                forbidden()
+                with DeviceOnly() if forbidden in inside else contextlib.nullcontext():
+                    forbidden()
             except Exception as error:
                 errors.append(type(error).__name__)
     return errors
 
 
-def _fake(data: PointData | ImageData, mode: FakeTensorMode) -> Any:
+@contextlib.contextmanager
+def _experiment(values: dict[str, Any]) -> Iterator[training.Experiment]:
+    config = Config.make(**values)
+    mode, data = the_gpu(), load_data(config)
+    with mode:
+        yield training.Experiment(config, _fake(data, mode))
+
+
+@contextlib.contextmanager
+def _couplings_on_the_device() -> Iterator[None]:
+    """In place of the optimal plans, which a library finds on the host, so that the rest of the step is seen."""
+
+    def pairs(start: Tensor, end: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
+        rows = chance.argsort(-1)
+        return rows, rows.flip(-1)
+
+    own, flow_matching.optimal_pairs = flow_matching.optimal_pairs, pairs
+    try:
+        yield
+    finally:
+        flow_matching.optimal_pairs = own
+
+
+def _fake(data: Dataset, mode: FakeTensorMode) -> Any:
     if isinstance(data, ImageData):
         pictures = mode.from_tensor(torch.zeros(len(data.source), data.size, data.size, 3, dtype=torch.uint8))
-        table = type(data.table(torch.device("cpu"), torch.float))(pictures, torch.device(GPU), torch.float, flips=True)
-        return types.SimpleNamespace(dim=data.dim, size=data.size, table=lambda device, dtype: table)
+        table = Pixels(pictures, torch.device(GPU), torch.float, flips=True)
+        return types.SimpleNamespace(dim=data.dim, table=lambda device, dtype: table)
     train = mode.from_tensor(data.train)
     return types.SimpleNamespace(dim=data.dim, table=lambda device, dtype: train.to(device=device, dtype=dtype))
 
@@ -100,9 +161,3 @@ def _to(self: nn.Module, *, device: torch.device, dtype: torch.dtype) -> nn.Modu
                 kind = dtype if buffer.is_floating_point() else buffer.dtype
                 module._buffers[name] = torch.empty(buffer.shape, device=device, dtype=kind)
     return self
-
-
-def _couple(self: FlowMatching, start: Tensor, end: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
-    """In place of the optimal plans, which a library finds on the host."""
-    rows = chance.argsort(-1)
-    return rows, rows.flip(-1)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import streamlit as st
+from launchers import Here
 from pages import button, open_page, run_list, shown, words
 from trainers import small_config
 
-from app import transport
-from app.state import Page
+from app import header, services
+from app.kinds import PAGES, KindPage
+from app.session import Page
 from mvm.config import Config
+from mvm.data.kinds import KINDS, kind_of
+from mvm.data.points import Points
 from mvm.files import append_line, locked
 from mvm.geometry.descriptors import DESCRIPTORS
+from mvm.jobs.launch import LAUNCHERS
 from mvm.methods import METHODS
 from mvm.runs.run import Run
 from mvm.studies.claims import CLAIMS, shipped
@@ -81,10 +84,10 @@ def test_a_projection_that_cannot_be_made_says_so(finished: Run, monkeypatch: py
 @pytest.mark.parametrize(
     ("event", "says", "resumable"),
     [
-        ({"event": "resumed", "time": 0}, "ended without a word", True),
+        ({"event": "resumed", "time": 0}, "exited unexpectedly", True),
         ({"event": "stopped", "time": 0}, "stopped", True),
         ({"event": "failed", "time": 0, "reason": "No space left on device"}, "No space left on device", True),
-        ({"event": "member", "member": 1, "what": "collapsed"}, "1 of 2 collapsed", False),
+        ({"event": "member", "member": 1, "variant": "", "seed": 0, "what": "collapsed"}, "1 of 2 collapsed", False),
         ({"event": "diverged", "time": 0, "reason": "every variant diverged"}, "every variant diverged", False),
     ],
 )
@@ -142,16 +145,16 @@ def test_a_press_is_served_whole(finished: Run, no_processes: list[str], monkeyp
     monkeypatch.setattr(st, "session_state", Interrupted())
     tab = Page()
     for _ in range(2):  # one press, called twice
-        transport._train(tab, finished.config, 0)
+        header._train(tab, finished.config, 0)
     assert no_processes == [tab.run]
-    transport._reset(tab, finished, 1)
+    header._reset(tab, finished, 1)
     assert no_processes[1:] == [tab.run]
-    transport.ask(tab, finished, stop=True)
-    transport.wake(tab, finished)
+    services.ask(tab, finished, stop=True)
+    services.continue_training(tab, finished)
     assert no_processes[2:] == ["ring"]
     with locked(finished.path / "lock"):
-        transport._reset(tab, finished, 2)
-    transport._train(tab, finished.config.model_copy(update={"data": "gone.npy"}), 3)
+        header._reset(tab, finished, 2)
+    header._train(tab, finished.config.model_copy(update={"data": "gone.npy"}), 3)
     assert "gone.npy" in tab.notice[0]
 
 
@@ -227,7 +230,7 @@ def test_every_peer_can_be_set_up_and_shown(finished: Run, no_processes: list[st
     trained = Run.create(small, name="peer")
     assert cli("train", "--run", str(trained.path)).status == 0
     app = open_page(run="peer")
-    assert f"`{METHODS[method].title}`" in words(app) or METHODS[method].title in str(app.dataframe[0].value.columns)
+    assert list(app.dataframe[0].value.columns) == [METHODS[method].title, "floor", "meaning"]
 
 
 @pytest.mark.parametrize("name", MANIFOLDS)
@@ -241,15 +244,18 @@ def test_every_manifold_can_be_set_up(finished: Run, no_processes: list[str], na
 def test_every_descriptor_has_a_toggle_and_a_slider(finished: Run) -> None:
     app = open_page()
     for name, descriptor in DESCRIPTORS.items():
-        assert app.toggle(key=f"on.{name}").label == descriptor.title
-        assert app.slider(key=f"w.{name}").help is not None or descriptor.help
+        toggle, slider = app.toggle(key=f"on.{name}"), app.slider(key=f"w.{name}")
+        assert (toggle.label, slider.label) == (descriptor.title, f"{descriptor.title} weight")
+        unused = "" if name in ("centroid", "diameter") else " (in none of the chosen variants)"
+        assert toggle.help == descriptor.help + unused
+        assert slider.disabled == bool(unused)
 
 
 def test_every_control_has_help(finished: Run) -> None:
     app = open_page()
     controls = [w for kind in ("number_input", "selectbox", "slider", "text_input", "toggle") for w in app.get(kind)]
-    lacking = [w.label for w in controls if not w.help and not w.label.endswith("weight")]
-    assert not lacking
+    lacking = {w.label for w in controls if not w.help}
+    assert lacking == {f"{descriptor.title} weight" for descriptor in DESCRIPTORS.values()}, "whose toggles have help"
 
 
 def test_a_link_may_speak_as_the_command_line_does(finished: Run) -> None:
@@ -329,14 +335,29 @@ def test_a_slider_reaches_the_running_training(finished: Run, monkeypatch: pytes
     assert finished.control().stop
 
 
+def test_drawing_the_sidebar_writes_nothing_to_a_run(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only `apply_moved_weights`, which the view calls, sends a moved weight."""
+    monkeypatch.setattr(Run, "alive", lambda _: True)
+    script = """
+from app.caches import runs
+from app.session import page
+from app.sidebar import draw_settings
+tab = page("points")
+tab.show("ring")
+draw_settings(tab, {"data": "circle"}, runs("points")["ring"])
+"""
+    app = open_page(script)
+    app.slider(key="w.diameter").set_value(0.25).run()
+    assert not app.exception
+    assert finished.control().weights == {}
+
+
 def test_a_queued_run_names_what_is_paused(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting = Run.create(finished.config, name="waiting")
     append_line(waiting.path / "scalars.jsonl", {"step": 0, "event": "queued", "time": time.time()})
     append_line(finished.path / "scalars.jsonl", {"step": 20, "event": "paused", "time": time.time()})
     monkeypatch.setattr(Run, "alive", lambda run: True)
-    assert "queued: other trainings have all slots, ring while paused; continue or stop that" in words(
-        open_page(run="waiting")
-    )
+    assert "queued: all slots are taken, ring while paused; continue or stop that" in words(open_page(run="waiting"))
 
 
 def test_weights_that_match_nothing_are_warned_of(finished: Run) -> None:
@@ -391,13 +412,36 @@ def test_more_variants_than_columns(cli, cloud: Path) -> None:
     assert app.selectbox(key="seed.many").options == ["0", "1"]
 
 
+def test_every_kind_of_data_has_a_page() -> None:
+    assert {name: kind_of(page.example).name for name, page in PAGES.items()} == {name: name for name in KINDS}
+    assert len({kind.prefix for kind in PAGES.values()}) == len(PAGES), "widgets of two pages would share their state"
+
+
+def test_a_kind_of_data_is_one_line_in_the_app(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its page is in the navigation and drawn by its view, Runs can filter by it, and it has a state of its own."""
+
+    class Pairs(Points):
+        noun = "pairs"
+
+    view = "app.views.claims:claims"
+    monkeypatch.setitem(KINDS, "pairs", Pairs())
+    monkeypatch.setitem(PAGES, "pairs", KindPage("Pairs", "pairs", "bolt", view, "circle", (16,), "pairs."))
+    app = open_page()
+    assert list(app.session_state["_pages"]) == ["Lab", "Faces", "Pairs", "Runs", "Figures", "Claims"]
+    assert "claims, tested" in words(open_page("from app.kinds import PAGES; PAGES['pairs'].draw()"))
+    table = open_page("from app.views.runs import runs_page; runs_page()")
+    assert table.segmented_control(key="runs.kind").options == ["all", "points", "pictures", "pairs"]
+    state = "from app.session import page; import streamlit as st; st.caption(page('pairs').key('steps'))"
+    assert words(open_page(state)) == "pairs.steps"
+
+
 CLAIMS_PAGE = "from app.views.claims import claims; claims()"
 
 
 def test_the_claims_page_shows_what_is_shipped_then_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page(CLAIMS_PAGE)
     assert all(claim.title in words(app) for claim in CLAIMS.values())
-    assert "As shipped with this repository" in app.caption[1].value
+    assert "Shipped with this repository" in app.caption[1].value
     assert button(app, "Measure here")
     found, _ = shipped()
     monkeypatch.setattr("app.views.claims.findings", lambda plan: found)
@@ -415,17 +459,12 @@ def test_claims_are_measured_in_the_background_and_can_be_stopped(
     monkeypatch: pytest.MonkeyPatch, checkpoints: Path
 ) -> None:
     """The button starts the command; while its lock is held the page has a bar and a button to stop."""
-    started: list[list[str]] = []
-
-    def begin(arguments: list[str], *, log: Path) -> subprocess.Popen:
-        started.append(arguments)
-        return subprocess.Popen([sys.executable, "-c", ""])
-
-    monkeypatch.setattr("mvm.studies.claims.detached", begin)
+    launcher = Here(lambda task: "failed")
+    monkeypatch.setitem(LAUNCHERS, "local", lambda: launcher)
     app = open_page(CLAIMS_PAGE)
     button(app, "Measure here").click().run()
     assert not app.exception
-    assert [arguments[0] for arguments in started] == ["claims"]
+    assert [task.arguments[0] for task in launcher.tasks] == ["claims"]
     with locked(checkpoints / "claims" / "lock"):
         app = open_page(CLAIMS_PAGE)
         button(app, "Stop").click().run()

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from launchers import Here
 from trainers import until
 
 import mvm.studies.claims
 from mvm.errors import RunBusy, RunError
 from mvm.files import append_line, locked, write_atomic, write_tensors
+from mvm.jobs.launch import LAUNCHERS
+from mvm.jobs.launcher import Task
+from mvm.runs import events
+from mvm.runs.events import append_event
 from mvm.runs.run import Run
 from mvm.studies.claims import CLAIMS, PUBLISHED, RULE, Plan, findings, shipped, to_json, train
 from mvm.studies.claims import stop as mvm_stop
@@ -40,7 +44,7 @@ def write(trial: tuple[str, str, int], *, ratios: dict[str, list[float | None]],
     flat, steep = torch.ones(len(rows), 10), torch.tensor([[1.0] + [0.0] * 9]).repeat(len(rows), 1)
     for step, spectrum in ((0, steep), (20, numbers.get("spectrum", flat))):
         write_tensors(run.snapshot_path(step), {"spectrum_distance": spectrum, "spectrum_mds": spectrum.clone()})
-    append_line(run.path / "scalars.jsonl", {"step": 20, "event": "finished", "time": 0.0})
+    run.append_event(events.Finished(step=20, time=0.0))
     return run
 
 
@@ -105,7 +109,7 @@ def test_gaps_that_fall_but_do_not_settle_have_not_converged():
 
 def test_a_diverged_training_counts_as_infinitely_bad():
     run = Run.create(PLAN.trials["paper", "circle", 1024], path=PLAN.path(("paper", "circle", 1024)))
-    append_line(run.path / "scalars.jsonl", {"step": 3, "event": "diverged", "time": 0.0, "reason": "x"})
+    run.append_event(events.Diverged(step=3, time=0.0, reason="x"))
     scores = mvm.studies.claims._score(run, "both", "w2_ratio")
     assert np.isinf(scores).all()
     assert len(scores) == 3
@@ -152,20 +156,26 @@ def test_what_is_shipped_can_be_read():
 # -- the driver --------------------------------------------------------------------------------------------------------
 
 
+FAILING: set[str] = set()
+
+
 @pytest.fixture
 def trainings(monkeypatch) -> list[str]:
-    """Names of the runs that were trained; each ends at once as `ends` says."""
+    """Names of the runs that were trained; each ends at once, and those in `FAILING` fail."""
     names: list[str] = []
 
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
-        path = Path(command[-1])
+    def work(task: Task) -> str:
+        path = Path(task.arguments[-1])
         names.append(path.name)
-        append_line(path / "scalars.jsonl", {"step": 20, "event": ends.get(path.name, "finished"), "time": 0.0})
-        return subprocess.CompletedProcess(command, 0, "", "mvm: no room\n")
+        assert task.device is None, "many at once, and not in the queue"
+        assert task.environment == {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        task.log.write_text("mvm: no room\n")
+        ends = events.Failed if path.name in FAILING else events.Finished
+        append_event(path, ends(step=20, time=0.0))
+        return "finished"
 
-    ends: dict[str, str] = {}
-    run.ends = ends
-    monkeypatch.setattr(mvm.studies.claims.subprocess, "run", run)
+    monkeypatch.setitem(LAUNCHERS, "local", lambda: Here(work))
+    monkeypatch.setattr("test_claims.FAILING", set())
     return names
 
 
@@ -182,7 +192,7 @@ def test_train_makes_what_is_missing_and_only_that(trainings):
 
 def test_train_says_which_training_failed(trainings):
     failing = PLAN.path(("paper", "circle", 512))
-    mvm.studies.claims.subprocess.run.ends[failing.name] = "failed"
+    FAILING.add(failing.name)
     with pytest.raises(RunError, match=f"^claims: {failing.name} is failed: mvm: no room; the same command goes on$"):
         train(PLAN, processes=1)
 
@@ -208,7 +218,7 @@ def test_who_measures_ends_together_with_its_trainings(mvm, checkpoints, how):
     assert not plan.being_measured()
 
 
-def test_an_old_wish_to_stop_is_forgotten(checkpoints, trainings):
+def test_an_old_request_to_stop_is_dropped(checkpoints, trainings):
     (checkpoints / "claims").mkdir(parents=True)
     mvm_stop()
     train(PLAN, processes=2)

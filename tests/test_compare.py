@@ -255,5 +255,5 @@ def test_a_run_without_records_is_no_error(make):
     run = make("new")
     assert curves([run], "d_c") == []
     assert scoreboard([run])["quality"].isna().all()
-    with pytest.raises(RunError):
+    with pytest.raises(RunError, match="new has no checkpoint of step 0"):
         fork(run, 0, {})

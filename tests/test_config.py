@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from mvm.config import RECIPES, SCHEMA, Config, Weights, one_line
+from mvm.config import SCHEMA, Config, Weights, one_line
 from mvm.errors import ConfigError
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.methods import METHODS
@@ -85,8 +85,37 @@ def test_every_number_is_bounded_and_a_value_past_either_bound_is_refused_by_nam
 def test_choices_are_those_of_their_registries():
     for name in ("network.activation", "network.generator_activation"):
         assert set(typing.get_args(FIELDS[name].annotation)) == set(ACTIVATIONS)
-    assert set(typing.get_args(FIELDS["recipe"].annotation)) == {name for own in RECIPES.values() for name in own}
+    assert set(typing.get_args(FIELDS["recipe"].annotation)) == {
+        name for method in METHODS.values() for name in method.recipes
+    }
     assert set(Weights.model_fields) == set(DESCRIPTORS)
+    assert set(typing.get_args(FIELDS["method"].annotation)) == set(METHODS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_group_of_its_own_settings(method: str):
+    config = Config.make(method=method)
+    assert config.method_settings is getattr(config, method)
+    assert type(config.method_settings) is METHODS[method].settings_type
+    assert f"settings of --method {method}" == FIELDS[method].description
+    change = {f"{method}.{name}": value for name, value in config.method_settings}
+    assert config.with_changes(change) == config
+
+
+@pytest.mark.parametrize(("data", "kind"), [("circle", "points"), ("a.csv", "points"), ("b.NPY", "points"),
+                                            ("faces", "images"), ("my-cache", "images")])  # fmt: skip
+def test_data_have_the_kind_that_accepts_them(data: str, kind: str):
+    assert Config.make(data=data).kind == kind
+
+
+def test_a_config_does_not_depend_on_the_machine(monkeypatch):
+    """How many threads there are is asked when a training begins, and is no setting."""
+    for cores in (2, 64):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        points, pictures = Config.make(), Config.make(data="faces")
+        assert points.threads is pictures.threads is None
+        assert (points.cpu_threads, pictures.cpu_threads) == (1, cores)
+        assert Config.make(threads=3, data="faces").cpu_threads == 3
 
 
 def difference(recipe: str) -> dict[str, Any]:
@@ -144,12 +173,12 @@ def test_the_waves_are_this_labs_for_points(method: str):
     assert Config.make(method=method).network.frequencies == (2.0, 4.0)
     assert Config.make(method=method, data="a.csv").network.frequencies == (2.0, 4.0)
     assert Config.make(method=method, network={"frequencies": ()}).network.frequencies == ()
-    for recipe in {*RECIPES[method]} - {"stabilised"}:
+    for recipe in {*METHODS[method].recipes} - {"stabilised"}:
         assert Config.make(method=method, recipe=recipe).network.frequencies == ()
 
 
 def test_what_all_recipes_share_is_the_papers():
-    for recipe in RECIPES["mvm"]:
+    for recipe in METHODS["mvm"].recipes:
         config = Config.make(recipe=recipe)
         assert config.network.embedding_dim == 10
         assert set(dict(config.weights).values()) == {1.0}
@@ -169,10 +198,10 @@ def test_given_values_lie_over_the_recipes():
     assert config.optimiser.generator_lr == 1e-4
     model = Config.make(recipe="paper", mvm=type(config.mvm)(alpha=2.0))
     assert (model.mvm.alpha, model.mvm.gamma) == (2.0, 0.01)
-    assert RECIPES["mvm"]["paper"]["mvm"] == {"gamma": 0.01, "lipschitz": 0.0, "fresh_batches": True}
+    assert METHODS["mvm"].recipes["paper"]["mvm"] == {"gamma": 0.01, "lipschitz": 0.0, "fresh_batches": True}
 
 
-@pytest.mark.parametrize("recipe", RECIPES["mvm"])
+@pytest.mark.parametrize("recipe", METHODS["mvm"].recipes)
 def test_json_round_trip(recipe):
     config = Config.make(
         recipe=recipe,

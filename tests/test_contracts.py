@@ -1,19 +1,31 @@
 """What every entry of every registry owes: a new entry is tested by being there."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
 
-from mvm.config import RECIPES, Config
+from mvm import load as trained
+from mvm.config import Config
+from mvm.data.images import ImageData, load_images
+from mvm.data.kinds import KINDS, kind_of, load_data
 from mvm.data.points import PointData, load_points
 from mvm.errors import ConfigError
 from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.geometry.spectrum import SPECTRUM_FORMS, eigenpairs, eigenvalues
-from mvm.methods import METHODS
+from mvm.methods import METHODS, Draws
+from mvm.methods.method import squared_slope
 from mvm.methods.metric_losses import METRIC_LOSSES, metric_loss
 from mvm.networks.mlp import ACTIVATIONS, StackedMLP
+from mvm.networks.settings import NetworkSettings
+from mvm.runs.evaluate import load_experiment, sample_run, score_run
+from mvm.runs.recorder import Recorder, train
+from mvm.runs.run import Run
+from mvm.settings import Settings
 from mvm.training.experiment import Experiment, fit
+from mvm.training.sampling import generated
 from toy_manifolds import MANIFOLDS
 
 LEADING = [(), (3,), (2, 3)]
@@ -150,32 +162,136 @@ def cloud() -> PointData:
 
 
 def config(**values) -> Config:
-    network = {"width": 8, "depth": 2, "noise_dim": 3, "embedding_dim": 4}
+    network = {"width": 8, "depth": 2, "noise_dim": 3, "embedding_dim": 4, "channels": 4, "metric_channels": 4}
     return Config.make(**{"device": "cpu", "steps": 3, "batch": 16, "seeds": (0, 5), "network": network} | values)
 
 
-@pytest.mark.parametrize(("method", "recipe"), [(method, recipe) for method in METHODS for recipe in RECIPES[method]])
-def test_method_gives_both_players_a_finite_gradient_for_every_parameter(method, recipe):
-    settings = config(method=method, recipe=recipe)
-    experiment = Experiment(settings, cloud())
-    members = len(settings.members)
-    draws = experiment.draws.at(0)
-    verbs = {"generator": "generator_loss", "metric": "critic_loss"}
-    for player in ("generator", "metric") if METHODS[method].learns_metric else ("generator",):
-        loss = getattr(experiment.method, verbs[player])(draws)
+@functools.cache
+def pictures() -> ImageData:
+    return load_images(config(**PICTURES))
+
+
+PICTURES = {"data": "faces", "size": 8, "points": 64, "view_points": 16, "batch": 8, "threads": 1}
+DATA = {"points": ({}, cloud), "images": (PICTURES, pictures)}  # what config and data set every kind is tested on
+RECIPES = [(method, recipe) for method in METHODS for recipe in METHODS[method].recipes]
+LEARNED = [(method, kind) for method in METHODS for kind in KINDS if METHODS[method].learns(kind)]
+
+
+def experiment_of(method: str, kind: str = "points", *, dtype: torch.dtype = torch.float32, **values) -> Experiment:
+    fields, data = DATA[kind]
+    return Experiment(config(method=method, **fields, **values), data(), dtype=dtype)
+
+
+def weights(experiment: Experiment) -> dict[str, dict[str, torch.Tensor]]:
+    """A copy of every network's parameters, by network."""
+    networks = experiment.method.networks.items()
+    return {name: {key: p.detach().clone() for key, p in network.named_parameters()} for name, network in networks}
+
+
+def moved(before: dict[str, dict[str, torch.Tensor]], after: dict[str, dict[str, torch.Tensor]]) -> set[str]:
+    """Networks of which some weight changed."""
+    return {name for name in before if any(not torch.equal(p, after[name][key]) for key, p in before[name].items())}
+
+
+def test_every_kind_of_data_is_tested():
+    assert set(DATA) == set(KINDS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_method_introduces_itself(method):
+    entry = METHODS[method]
+    assert entry.title.strip() == entry.title != ""
+    assert issubclass(entry.settings_type, Settings)
+    assert entry.kinds is None or {*entry.kinds} <= set(KINDS)
+    assert set(entry.kind_recipes) <= {kind for kind in KINDS if entry.learns(kind)}
+    assert {"stabilised", "paper"} <= set(entry.recipes)
+    assert all(set(recipes) <= set(entry.recipes) for recipes in entry.kind_recipes.values())
+    assert "generator" in entry.players
+    assert set(entry.averaged) <= set(entry.players)
+    assert entry.evaluations(entry.settings_type()) >= 1
+
+
+@pytest.mark.parametrize(("method", "kind"), LEARNED)
+def test_every_network_is_moved_by_one_player(method, kind):
+    experiment = experiment_of(method, kind)
+    moves = [network for networks in METHODS[method].players.values() for network in networks]
+    assert sorted(moves) == sorted(experiment.method.networks)
+    assert set(experiment.players) == set(METHODS[method].players)
+
+
+@pytest.mark.parametrize(("method", "recipe"), RECIPES)
+def test_every_update_of_points_is_its_players(method, recipe):
+    check_updates(experiment_of(method, recipe=recipe))
+
+
+@pytest.mark.parametrize("method", [method for method, kind in LEARNED if kind == "images"])
+def test_every_update_of_pictures_is_its_players(method):
+    check_updates(experiment_of(method, "images"))
+
+
+def check_updates(experiment: Experiment) -> None:
+    """A declared player descends a finite loss of every variant, all of its networks move, and no others do."""
+    players, members, descended = experiment.method.players, len(experiment.config.members), []
+    after = weights(experiment)
+    for player, loss in experiment.method.updates(experiment.draws.at(0)):
+        assert player in players
         assert loss.total.shape == (members,)
         assert loss.terms
         assert all(term.shape == (members,) for term in loss.terms.values())
         parameters = experiment.players[player].parameters
-        gradients = torch.autograd.grad(loss.total.sum(), parameters, retain_graph=loss.reused)
+        gradients = torch.autograd.grad(loss.total.sum(), parameters, retain_graph=True)
         assert all(gradient.isfinite().all() for gradient in gradients)
-        assert (gradients[0].abs().amax((-2, -1)) > 0).all()
+        assert gradients[0].abs().amax() > 0
+
+        before = weights(experiment)
+        assert moved(after, before) <= set(players[descended[-1]] if descended else ()), "a projection is of one player"
+        experiment.players[player].descend(loss)
+        after = weights(experiment)
+        assert moved(before, after) == set(players[player])
+        descended.append(player)
+    assert moved(after, weights(experiment)) <= set(players[descended[-1]])
+    assert set(descended) == set(players)
 
 
-@pytest.mark.parametrize(("method", "recipe"), [(method, recipe) for method in METHODS for recipe in RECIPES[method]])
+@pytest.mark.parametrize(("method", "kind"), LEARNED)
+def test_method_samples_and_embeds(method, kind):
+    experiment = experiment_of(method, kind)
+    data, members = experiment.data, len(experiment.config.members)
+    noise = experiment.view_noise(5)
+    assert noise.shape == (5, experiment.noise_dim)
+    fakes = experiment.generate(noise)
+    assert fakes.shape == (members, 5, data.dim)
+    live = experiment.method.sample(experiment.method.networks, noise.expand(members, -1, -1))
+    assert live.shape == fakes.shape
+    embedded = experiment.method.embed(fakes)
+    assert (embedded is not None) == METHODS[method].learns_metric
+    seen = experiment.embed(data.view[:7])
+    dim = data.dim if embedded is None else experiment.config.network.embedding_dim
+    assert seen.shape == (members, 7, dim)
+    assert seen.isfinite().all()
+
+
+@pytest.mark.parametrize(("method", "kind"), LEARNED)
+def test_a_step_is_prepare_compute_commit(method, kind):
+    whole, parts = experiment_of(method, kind), experiment_of(method, kind)
+    for _ in range(2):
+        step = whole.advance()
+        parts.prepare()
+        computed = parts.compute()
+        assert parts.step == step.number - 1, "a step is counted when it is committed"
+        committed = parts.commit(*computed)
+        assert parts.step == committed.number == step.number
+    assert whole.tensors().keys() == parts.tensors().keys()
+    assert [name for name, tensor in whole.tensors().items() if not torch.equal(tensor, parts.tensors()[name])] == []
+    for ours, theirs in ((step.losses, committed.losses), (step.terms, committed.terms)):
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+@pytest.mark.parametrize(("method", "recipe"), RECIPES)
 def test_method_trains_the_same_from_the_same_seed_and_another_from_another(method, recipe):
     def trained(*seeds: int) -> dict[str, torch.Tensor]:
-        experiment = Experiment(config(method=method, recipe=recipe, seeds=seeds), cloud())
+        experiment = experiment_of(method, recipe=recipe, seeds=seeds)
         assert [step.number for step in fit(experiment)] == [1, 2, 3]
         return experiment.tensors()
 
@@ -188,9 +304,8 @@ def test_method_trains_the_same_from_the_same_seed_and_another_from_another(meth
 @pytest.mark.parametrize("method", METHODS)
 def test_a_stacked_method_is_separate_runs(method):
     """What a member of the variant axis becomes is what it becomes alone."""
-    values = {"dtype": torch.float64}
-    together = Experiment(config(method=method), cloud(), **values)
-    alone = Experiment(config(method=method, seeds=(5,)), cloud(), **values)
+    together = experiment_of(method, dtype=torch.float64)
+    alone = experiment_of(method, dtype=torch.float64, seeds=(5,))
     for experiment in (together, alone):
         for _ in fit(experiment):
             pass
@@ -203,8 +318,7 @@ def test_a_stacked_method_is_separate_runs(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_method_resumes_bit_for_bit(method):
-    settings = config(method=method, steps=4)
-    whole, first, second = (Experiment(settings, cloud()) for _ in range(3))
+    whole, first, second = (experiment_of(method, steps=4) for _ in range(3))
     for _ in fit(whole):
         pass
     for _ in range(2):
@@ -219,26 +333,62 @@ def test_method_resumes_bit_for_bit(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_method_takes_new_weights_while_training(method):
-    settings = config(method=method)
-    experiment = Experiment(settings, cloud())
+    experiment = experiment_of(method)
     experiment.advance()
     held = dict(experiment.method.state)
-    experiment.method.reweight(settings.with_changes({"weights.diameter": 4.0}))
+    experiment.method.reweight(dict(experiment.config.with_changes({"weights.diameter": 4.0}).weights))
     assert all(experiment.method.state[name] is tensor for name, tensor in held.items())
     if METHODS[method].matches_descriptors:
-        assert (experiment.method.weights == 4.0).any()
+        assert (experiment.method.state["weights"] == 4.0).any()
 
 
-@pytest.mark.parametrize(("method", "recipe"), [(method, recipe) for method in METHODS for recipe in RECIPES[method]])
+@pytest.mark.parametrize(("method", "recipe"), RECIPES)
 def test_recipe_is_a_valid_config_and_names_itself(method, recipe):
-    made = Config.make(method=method, recipe=recipe)
-    assert (made.method, made.recipe) == (method, recipe)
-    assert Config.model_validate_json(made.model_dump_json()) == made
+    for kind in (kind for kind in KINDS if METHODS[method].learns(kind)):
+        made = Config.make(method=method, recipe=recipe, **DATA[kind][0])
+        assert (made.method, made.recipe, made.kind) == (method, recipe, kind)
+        assert Config.model_validate_json(made.model_dump_json()) == made
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_method_owes_the_same_two_recipes(method):
-    assert {"stabilised", "paper"} <= set(RECIPES[method])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_exact_computes_in_float32_inside_and_restores_every_switch(kind, precision):
+    experiment = experiment_of("mvm", kind, precision=precision)
+
+    def switches() -> list[bool]:
+        networks = experiment.method.networks.values()
+        return [torch.backends.cudnn.allow_tf32, *(n.bf16 for n in networks if hasattr(n, "bf16"))]
+
+    before = switches()
+    assert before == [True, *[precision == "bf16"] * (2 if kind == "images" else 0)]
+    with experiment.exact():
+        assert not any(switches())
+        with experiment.exact():
+            pass
+        assert not any(switches())
+    assert switches() == before
+    with pytest.raises(RuntimeError, match="within"), experiment.exact():
+        raise RuntimeError("within")
+    assert switches() == before
+
+
+def test_squared_slope_leaves_its_argument_alone():
+    x, w = points(2, 7, 3), points(3, seed=1).requires_grad_()
+    slope = squared_slope(lambda x: (x @ w).sin(), x)
+    assert not x.requires_grad
+    assert x.grad is None
+    torch.testing.assert_close(slope, (x @ w).cos().square() * w.square().sum())
+    (gradient,) = torch.autograd.grad(slope.sum(), w)
+    expected = (
+        2 * (x @ w).cos().square().sum() * w - ((2 * (x @ w)).sin()[..., None] * x).sum((0, 1)) * w.square().sum()
+    )
+    torch.testing.assert_close(gradient, expected)
+    leaf = points(2, 7, 3).requires_grad_()
+    inner = 2 * leaf
+    (unfelt,) = torch.autograd.grad(squared_slope(lambda x: (x @ w).sin(), inner).sum(), leaf, allow_unused=True)
+    assert unfelt is None
+    assert inner.requires_grad
+    assert leaf.grad is None
 
 
 @pytest.mark.parametrize("name", DESCRIPTORS)
@@ -300,6 +450,127 @@ def test_manifold_is_training_data(name):
     assert data.manifold.embed(held_out.coordinates.double()).shape == (50, data.dim)
 
 
+# Kinds of data: settings -> a data set, networks, defaults
+
+
+@pytest.fixture(params=KINDS)
+def run(request) -> Run:
+    """A run on data of every kind, before its first step."""
+    made = Run.create(
+        config(**{"points": 64, "view_points": 16, "steps": 20, "variants": ("both",)} | DATA[request.param][0]),
+        name="a",
+    )
+    Recorder(made, Experiment(made.config, made.data)).start()
+    return made
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_kind_introduces_itself(name):
+    kind = KINDS[name]
+    assert kind.name == name
+    for words in (kind.title, kind.noun):
+        assert words.strip() == words != ""
+    assert kind.network_settings <= set(NetworkSettings.model_fields)
+    assert ".npy" in kind.sample_formats
+    assert set(kind.recipes) <= {"", *Config.model_fields["recipe"].annotation.__args__}
+    assert kind.threads() >= 1
+    assert kind.live_fakes is None or kind.live_fakes >= 1
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_kind_accepts_its_own_names_and_has_defaults(name):
+    fields, _ = DATA[name]
+    made = Config.make(**fields)
+    assert kind_of(made.data) is KINDS[name]
+    assert made.kind == name
+    assert KINDS[name].data_title(made.data)
+    assert KINDS[name].describe(made.data) == [], "data of this lab need no description"
+    assert KINDS[name].digest(made) is None, "and are defined by their settings"
+    others = [other for other in KINDS.values() if other is not KINDS[name]]
+    unread = {f"network.{field}" for field in frozenset().union(*(other.network_settings for other in others))}
+    assert not (unread - {f"network.{field}" for field in KINDS[name].network_settings}) & set(made.flat(used=True))
+
+
+def test_network_settings_belong_to_one_kind():
+    own = [field for kind in KINDS.values() for field in kind.network_settings]
+    assert len(own) == len(set(own))
+
+
+def test_data_set_gives_points_to_train_on_and_back(run):
+    data = run.data
+    again = load_data(run.config)
+    assert data.dim >= 1
+    assert data.train_size == 64
+    view = data.view
+    assert view.shape == (16, data.dim)
+    assert view.isfinite().all()
+    assert torch.equal(view, again.view)
+    torch.testing.assert_close(data.standardise(data.restore(view)), view, rtol=1e-5, atol=1e-5)
+    for dtype in (torch.float32, torch.float64):
+        drawn, other = (
+            Draws(d.table(torch.device("cpu"), dtype), (0, 5), copies=3, noise_dim=2).at(4) for d in (data, again)
+        )
+        batch = drawn.real(9)
+        assert (batch.shape, batch.dtype) == ((6, 9, data.dim), dtype)
+        assert torch.equal(batch, other.real(9))
+
+
+def test_a_snapshot_shows_fakes_and_the_reals_beside_them(run):
+    data, experiment = run.data, Experiment(run.config, run.data)
+    noise = experiment.view_noise(16)
+    fake = experiment.generate(noise)
+    shown, once = data.snapshot(fake, noise, experiment.generate), data.shown_once()
+    torch.testing.assert_close(shown["fake"], data.restore(fake.cpu().float()))
+    assert ("real" in shown) == (once is None), "reals are in every snapshot, or kept once for all"
+    assert all(isinstance(tensor, torch.Tensor) and tensor.device.type == "cpu" for tensor in shown.values())
+    saved = run.snapshot(0)
+    embeddings = {"real_embedding", "fake_embedding", "spectrum_distance", "spectrum_mds"}
+    assert set(saved) == {"step", *shown, *embeddings}
+    real = run.real_view()
+    np.testing.assert_array_equal(real, saved["real"] if once is None else once)
+    np.testing.assert_array_equal(real, data.restore(data.view).numpy())
+    assert saved["fake"].shape == (len(run.config.members), *real.shape)
+
+
+def test_reference_scores_fakes_beside_a_baseline(run):
+    data = run.data
+    reference, other = data.reference(32), data.reference(32, repeat=1)
+    assert reference.size == 32
+    fakes = data.restore(torch.randn(32, data.dim, generator=torch.Generator().manual_seed(0)))
+    scores = reference.score(fakes)
+    assert reference.score(fakes) == scores
+    assert other.score(fakes) != scores
+    criterion = reference.criterion
+    assert np.isfinite([scores[criterion], scores[f"{criterion}_floor"]]).all()
+    assert scores[criterion] > scores[f"{criterion}_floor"] > 0, "noise is no data"
+    assert {key.removesuffix("_floor") for key in scores if key.endswith("_floor")} <= set(scores)
+    assert all(value is None or isinstance(value, float | int) for value in scores.values())
+
+
+def test_units_are_enough_for_trained_networks(run):
+    """Without training points, on a machine that may not have the data."""
+    units, data = run.units, run.data
+    assert units.dim == data.dim
+    made = load_experiment(run, data=units)
+    noise = made.view_noise(5)
+    assert torch.equal(generated(made, noise), generated(load_experiment(run), noise))
+    real = data.restore(data.view)
+    assert torch.equal(units.standardise(real), data.standardise(real))
+
+
+def test_a_run_of_every_kind_trains_scores_and_samples(run, monkeypatch):
+    monkeypatch.setattr("mvm.runs.recorder.QUICK", 32)
+    monkeypatch.setitem(score_run.__kwdefaults__, "n", 32)
+    for step in train(run):
+        assert all(loss.isfinite().all() for loss in step.losses.values())
+    rows, members = run.scores(), run.config.members
+    assert [(row["variant"], row["seed"]) for row in rows] == members
+    samples = sample_run(run, 3)
+    assert samples.shape == (len(members), 3, *run.real_view().shape[1:])
+    assert samples.numpy().dtype == run.real_view().dtype
+    assert trained(run.path).sample(3).shape == samples.shape[1:]
+
+
 # Unknown names: one line that lists the known ones
 
 
@@ -311,7 +582,7 @@ def test_manifold_is_training_data(name):
         (lambda: metric_loss("nope"), METRIC_LOSSES),
         (lambda: Config.make(mvm={"metric_loss": "nope"}), METRIC_LOSSES),
         (lambda: Config.make(method="nope"), METHODS),
-        (lambda: Config.make(recipe="nope"), RECIPES["mvm"]),
+        (lambda: Config.make(recipe="nope"), METHODS["mvm"].recipes),
         (lambda: Config.make(network={"activation": "nope"}), ACTIVATIONS),
         (lambda: eigenvalues(points(8, 3), form="nope"), SPECTRUM_FORMS),
         (lambda: load_points(Config.make(data="nope")), MANIFOLDS),
@@ -329,7 +600,3 @@ def test_an_unknown_name_gets_one_line_with_the_known_ones(ask, known):
 
 def test_config_errors_are_value_errors():
     assert issubclass(ConfigError, ValueError)
-
-
-def test_method_names_of_the_config_are_the_registry():
-    assert set(Config.model_fields["method"].annotation.__args__) == set(METHODS)

@@ -1,4 +1,4 @@
-"""A step stays on its device, and does not wait for it; see `simulated_gpu` for how that is known without one."""
+"""A step stays on its device, and asks the host for nothing; see `simulated_gpu` for how that is known without one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from mvm.config import RECIPES
 from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.methods import METHODS
 from tests import simulated_gpu
@@ -27,7 +26,7 @@ def process() -> Iterator[ProcessPoolExecutor]:
 
 @pytest.fixture(scope="module")
 def devices(process: ProcessPoolExecutor) -> Callable[..., set[str]]:
-    """The devices of all that two steps of a config leave."""
+    """The devices of all that the steps of a config leave."""
 
     def train(**values: Any) -> set[str]:
         return set(process.submit(simulated_gpu.train, {"batch": 16, "steps": 10, **values}).result().values())
@@ -35,19 +34,42 @@ def devices(process: ProcessPoolExecutor) -> Callable[..., set[str]]:
     return train
 
 
-def test_the_simulated_gpu_refuses_other_devices_and_waits_for_nothing(process: ProcessPoolExecutor) -> None:
-    errors = process.submit(simulated_gpu.refused).result()
-    assert errors == ["FakeTensorDeviceMismatchError", "DataDependentOutputException", "DynamicOutputShapeException"]
+def test_the_simulated_gpu_refuses_what_a_captured_step_must_not_do(process: ProcessPoolExecutor) -> None:
+    assert process.submit(simulated_gpu.refused).result() == [
+        "FakeTensorDeviceMismatchError",
+        "DataDependentOutputException",
+        "DataDependentOutputException",
+        "DynamicOutputShapeException",
+        *["AsksTheHost"] * 4,
+    ]
 
 
-@pytest.mark.parametrize(("method", "recipe"), [(name, recipe) for name in METHODS for recipe in RECIPES[name]])
+RECIPES = [(method, recipe) for method in METHODS for recipe in METHODS[method].recipes]
+
+
+@pytest.mark.parametrize(("method", "recipe"), RECIPES)
 def test_every_recipe_on_points(devices, method: str, recipe: str) -> None:
     assert devices(data="swiss_roll", method=method, recipe=recipe, seeds=(0, 1)) == {"gpu:0"}
 
 
-@pytest.mark.parametrize("method", [name for name, kind in METHODS.items() if kind.makes_images])
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.learns("images")])
 def test_every_method_on_pictures(devices, method: str) -> None:
     assert devices(method=method, **FACES) == {"gpu:0"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({"method": method} for method in METHODS),
+        {"mvm": {"metric_loss": "pml:TripletMarginLoss"}},
+        {"mvm": {"metric_loss": "pml:TripletMarginLoss", "miner": "BatchHardMiner"}},
+    ],
+    ids=str,
+)
+def test_a_step_asks_the_host_just_where_its_method_says_so(process: ProcessPoolExecutor, values: dict) -> None:
+    """In the first step already: what a captured step asked while it was captured, it would never ask again."""
+    capturable, error = process.submit(simulated_gpu.asks, {"data": "circle", "batch": 16, **values}).result()
+    assert capturable == (error == ""), error
 
 
 def test_every_descriptor(devices) -> None:

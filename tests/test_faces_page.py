@@ -7,8 +7,10 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,16 +19,19 @@ from pages import button, open_page, run_list, shown, train_faces, words
 from PIL import Image
 from trainers import until
 
-from app import state as app_state
-from app.picture_grid import Picked, encode
-from app.state import Page
+from app import caches
+from app.components.picture_grid import Picked, encode
+from app.session import Page
 from mvm.config import Config
 from mvm.data.cache import open_cache
 from mvm.errors import ConfigError, RunError
 from mvm.figures import render
-from mvm.jobs.prepare import launch, preparings, sole
+from mvm.jobs.launch import LAUNCHERS
+from mvm.jobs.launcher import Task
+from mvm.jobs.prepare import launch, preparations, sole
 from mvm.methods import METHODS
 from mvm.runs.evaluate import load_experiment, load_generator, training_gallery
+from mvm.runs.events import Resumed
 from mvm.runs.run import Run
 from mvm.training.experiment import view_noise
 from mvm.training.sampling import between
@@ -104,11 +109,11 @@ def test_speed_and_time_left_are_of_pictures(tiny: Run, monkeypatch: pytest.Monk
     monkeypatch.setattr(Run, "alive", lambda _: True)
     records = tiny.records.poll()
     monkeypatch.setattr(type(records), "poll", lambda self: self)
-    records.events.append({"step": 20, "event": "resumed", "time": 0})
+    records.events.append(Resumed(step=20, time=0))
     rate = tiny.status().rate
-    monkeypatch.setattr("app.state.all_runs", lambda _: [tiny])
+    monkeypatch.setattr("app.caches.all_runs", lambda _: [tiny])
     text = words(open_page(FACES))
-    assert f"{rate * 16:,.0f} images/s" in text
+    assert f"{rate * 16:,.0f} pictures/s" in text
     assert "0 s left" in text
 
 
@@ -125,7 +130,7 @@ def test_train_makes_the_run_that_the_controls_describe(tiny: Run, no_processes:
 
 
 def test_a_picked_picture_is_that_of_the_latest_click() -> None:
-    tab = Page(images=True)
+    tab = Page(kind="images")
     first, second = Picked(0, "fake", 3, 10.0), Picked(1, "real", 5, 20.0)
     for picked in (second, first, None):
         tab.pick("a", picked)
@@ -134,11 +139,17 @@ def test_a_picked_picture_is_that_of_the_latest_click() -> None:
 
 
 def test_the_nearest_training_pictures_of_a_picked_one(tiny: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = threading.Event()
+    monkeypatch.setattr("app.state.training_gallery", lambda config: allowed.wait() and training_gallery(config))
     monkeypatch.setattr(Page, "picked_of", lambda *_: Picked(1, "fake", 7, 1.0))
     app = open_page(FACES)
     gallery = "Nearest training pictures** &nbsp; :gray[to fake 7, both"
-    assert f"{gallery}: looking" in words(app) or f"{gallery}, of 200" in words(app)
-    until(lambda: app_state.gallery(tiny) is not None)
+    try:
+        assert f"{gallery}: loading" in words(app)
+        assert caches.gallery(tiny) is None
+    finally:
+        allowed.set()
+    until(lambda: caches.gallery(tiny) is not None, "the training pictures")
     assert f"{gallery}, of 200" in words(app.run())
 
 
@@ -149,17 +160,22 @@ def test_the_nearest_training_pictures_of_a_picked_one(tiny: Run, monkeypatch: p
 def prepare_here(mvm, monkeypatch: pytest.MonkeyPatch) -> None:
     """`mvm prepare` is forked from a process that has imported everything, and decodes in one process."""
 
+    started: dict[str, Forked] = {}
+
     class Forked:
-        def __init__(self, arguments: list[str], log: Path) -> None:
-            self.command, self.log, self.pid = mvm(*arguments, "--processes", "1"), log, 0
-            self.pid = self.command.process.pid
+        def __init__(self, task: Task) -> None:
+            self.command, self.log, self.job = mvm(*task.arguments, "--processes", "1"), task.log, str(len(started))
+            started[self.job] = self
 
-        def poll(self) -> int | None:
-            if self.command.process.exitcode is not None:
-                self.log.write_text(self.command.out + self.command.err)
-            return self.command.process.exitcode
+        @property
+        def state(self) -> str:
+            if self.command.process.exitcode is None:
+                return "running"
+            self.log.write_text(self.command.out + self.command.err)
+            return "failed" if self.command.process.exitcode else "finished"
 
-    monkeypatch.setattr("mvm.jobs.prepare.detached", lambda arguments, *, log: Forked(arguments, log))
+    launcher = SimpleNamespace(submit=Forked, attach=lambda task, job: started[job])
+    monkeypatch.setitem(LAUNCHERS, "local", lambda: launcher)
 
 
 def test_pictures_are_prepared_from_a_form(tmp_path: Path, prepare_here: None) -> None:
@@ -179,12 +195,12 @@ def test_pictures_are_prepared_from_a_form(tmp_path: Path, prepare_here: None) -
     source = pictures(tmp_path / "mine.zip", 330)
     submit(str(source), 64)
     assert button(app, "Cancel")
-    until(lambda: preparings()[0].state == "failed")
+    until(lambda: preparations()[0].state == "failed")
     assert "smaller than 64" in words(app.run())  # they have 40 x 50 pixels
     button(app, "Dismiss").click().run()
-    assert not preparings()
+    assert not preparations()
     submit(str(source), 32)
-    (job,) = preparings()
+    (job,) = preparations()
     until(lambda: job.state == "finished")
     assert "330 pictures of 32 x 32; 1 file skipped: 1 not a picture" in words(app.run())
     with pytest.raises(ConfigError, match="exists"):
@@ -192,26 +208,27 @@ def test_pictures_are_prepared_from_a_form(tmp_path: Path, prepare_here: None) -
     app = open_page(FACES, **{"faces.source": "Prepared"})  # another page, later
     assert app.selectbox(key="faces.cache").value == "mine-32"
     assert "330 pictures" in words(app)
-    assert "These are some of **mine-32**" in words(app)
+    assert "These pictures are from **mine-32**" in words(app)
     assert "toy faces" not in words(app)
     assert not button(app, "Train").disabled
     button(app, "Dismiss").click().run()
-    assert not preparings()
+    assert not preparations()
     assert open_cache(job.out)[1].count == 330
 
 
 def test_a_preparing_is_seen_from_outside_and_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its lock and its note tell how far it is; cancelling ends its whole group."""
-    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
-    monkeypatch.setattr("mvm.jobs.prepare.detached", lambda *_, **__: sleeper)
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], start_new_session=True)
+    monkeypatch.setattr("mvm.jobs.process.start", lambda *_, **__: sleeper)
     job = launch("images", str(pictures(tmp_path / "mine.zip")), size=32)
     note = {"fingerprint": "", "total": 400, "done": 100, "count": 97, "skipped": [["a", "b"]] * 3}
     (job.out.parent / ".mine-32.npy.part.json").write_text(json.dumps(note))
     app = open_page(FACES, **{"faces.source": "Prepare…"})
     assert job.progress == (100, 400, 3)
     button(app, "Cancel").click().run()
-    assert sleeper.wait(10) != 0
-    assert not preparings()
+    until(lambda: sleeper.poll() is not None, "its end")
+    assert sleeper.returncode < 0, "a signal ended it"
+    assert not preparations()
     with sole(job.out), pytest.raises(ConfigError, match="being prepared"), sole(job.out):
         pass
 
@@ -224,7 +241,7 @@ def test_a_generator_by_itself_draws_what_the_experiment_draws(tiny: Run) -> Non
     for member in range(2):
         made = load_generator(tiny, member)(noise)
         torch.testing.assert_close(made, sample_like(tiny, noise)[member], atol=1, rtol=0)
-    with pytest.raises(RunError):
+    with pytest.raises(RunError, match="untrained has no checkpoint yet"):
         load_generator(Run.create(tiny.config, name="untrained"), 0)
 
 

@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from trainers import small_config, until, write_cloud
 
 from app.views import figures
-from app.views.figures import Job, Wanted
+from app.views.figures import Choice, Job
 from mvm.errors import RunError
 from mvm.figures import FIGURES
 from mvm.jobs.umap_worker import Projector
@@ -61,11 +61,11 @@ def choose(app: AppTest, name: str) -> AppTest:
     return box.select(next(option for option in box.options if option.endswith(f": {FIGURES[name].title}"))).run()
 
 
-def wanted(**fields) -> Wanted:
-    """What the page asks for at first."""
-    first = {"names": ("ring",), "figure": "spectrum", "venue": "neurips", "wide": False, "kind": "pdf", "dpi": 36}
-    first |= {"step": None, "seed": None, "form": "distance", "quantity": None, "axis": "step", "rank": 2}
-    return Wanted(**first | fields)
+def choice(**fields) -> Choice:
+    """The defaults of the page, with some fields changed."""
+    default = {"names": ("ring",), "figure": "spectrum", "venue": "neurips", "wide": False, "kind": "pdf", "dpi": 36}
+    default |= {"step": None, "seed": None, "form": "distance", "quantity": None, "axis": "step", "rank": 2}
+    return Choice(**default | fields)
 
 
 def test_without_a_run_it_says_where_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ def test_a_link_brings_the_setting(ring: Run, checkpoints: Path) -> None:
 
 def test_no_link_opens_a_folder_outside_the_runs(trained: Path) -> None:
     with pytest.raises(RunError, match="cannot name a run"):
-        wanted(names=(str(trained),)).runs()
+        choice(names=(str(trained),)).runs()
 
 
 def test_too_early_a_step_and_no_run_at_all_get_one_line(ring: Run) -> None:
@@ -172,17 +172,17 @@ def test_the_paper_bundle_has_all_that_can_be_made(ring: Run, monkeypatch: pytes
 
 def test_a_bundle_that_nobody_waits_for_ends(ring: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     frame_path(ring.path, 40).unlink()  # so that it waits for the projector, which makes none
-    monkeypatch.setattr(figures, "ALONE", 0.3)
-    left = Job(wanted()).start(Projector())
-    cancelled = Job(wanted()).start(Projector())
+    monkeypatch.setattr(figures, "ABANDONED_AFTER", 0.3)
+    left = Job(choice()).start(Projector())
+    cancelled = Job(choice()).start(Projector())
     cancelled.dropped, cancelled.seen = True, time.monotonic() + 1000
     for job in (left, cancelled):
         until(lambda job=job: job.state == "failed")
-        assert (job.made, job.reason) == (None, "")
+        assert (job.files, job.reason) == (None, "")
 
 
 def test_a_bundle_of_a_run_that_is_gone_says_so(ring: Run) -> None:
-    job = Job(wanted(names=("gone",)))
+    job = Job(choice(names=("gone",)))
     job._work(Projector())
     assert job.state == "failed"
     assert "no run 'gone'" in job.reason

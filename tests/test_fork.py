@@ -13,6 +13,7 @@ import torch
 from mvm.errors import RunError, Stopped
 from mvm.files import link
 from mvm.jobs.launch import launch
+from mvm.runs.events import Forked
 from mvm.runs.fork import Branches, changeable, config_at, fork, fresh_name, origin
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
@@ -67,7 +68,7 @@ def test_a_kept_checkpoint_has_the_weights_that_it_was_trained_with(make):
     run = make("a", **PLAN)
     run.ask(weights={"diameter": 0.0})
     run.ask(stop=True)
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped, match="a stopped at step 0"):
         finish(run)  # the weight is changed at step 0, after its checkpoint was kept
     run.ask(stop=False)
     run = finish(run)
@@ -104,7 +105,7 @@ def test_branches_part_when_the_change_acts_and_not_before(run):
 
 
 def test_a_changed_weight_acts_from_the_forks_step_on_and_only_where_it_is_matched(run):
-    assert [e["step"] for e in run.records.poll().events if e["event"] == "weights"] == [30]
+    assert [change.step for change in run.records.poll().weight_changes()] == [30]
     assert config_at(run, 20).weights.centroid == 1
     assert config_at(run, 40).weights.centroid == 0.5
     made = fork(run, 40, {"weights.diameter": "0"})
@@ -115,9 +116,9 @@ def test_a_changed_weight_acts_from_the_forks_step_on_and_only_where_it_is_match
     assert (distance[:, :2] == 0).all()  # centroid alone: nothing has changed for it
     assert (distance[steps > 40][:, 2:] > 0).all()
     assert (distance[steps <= 40] == 0).all()
-    kinds = [(e["event"], e["step"]) for e in made.records.poll().events]
+    kinds = [(event.event, event.step) for event in made.records.poll().events]
     assert kinds == [("weights", 30), ("forked", 40), ("resumed", 40), ("weights", 40), ("finished", STEPS)]
-    assert made.records.events[1] | {"changes": {"weights.diameter": 0.0}, "of": "trunk"} == made.records.events[1]
+    assert made.records.events[1] == Forked(step=40, of="trunk", changes={"weights.diameter": 0.0})
     assert [r["step"] for r in made.records.scalars] == [r["step"] for r in run.records.poll().scalars]
 
 

@@ -312,7 +312,7 @@ def test_every_score_has_its_floor_and_introduces_itself(reference):
         assert about.label
         assert "\n" not in about.meaning
         assert isinstance(scores[name], float)
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="fd_floor"):
         describe("pixels.fd_floor")
 
 

@@ -15,7 +15,8 @@ from test_learned_metric import begun
 from torch.testing import assert_close
 
 from app import layers
-from app.picture_grid import Picked
+from app.components.picture_grid import Picked
+from app.layers import scene
 from mvm.files import append_line, write_array
 from mvm.geometry.neighbourhoods import trustworthiness
 from mvm.geometry.pullback import log_volume, pull_back
@@ -71,7 +72,7 @@ def test_all_layers_in_the_plane(drawn: dict) -> None:
     assert [name for name in names(first) if name != "true geodesic"] == [*plain, "geodesic of the metric", "ends"]
     assert "Centroid force" not in names(second)
     assert {"Centroid force", "2-diameter force"} <= set(names(both))
-    assert "without the descriptors' weights" in text
+    assert "Unweighted forces" in text
     assert "Centroid ×" in text
     assert "eigenvector 3" in text
     assert "lengths under the metric" in text
@@ -81,7 +82,8 @@ def test_all_layers_in_the_plane(drawn: dict) -> None:
     upper_left = torch.tensor([[x0 + (x1 - x0) / 128, y1 - (y1 - y0) / 128]])
 
     def embed(x: torch.Tensor) -> torch.Tensor:
-        return Experiment(run.config, run.data).metric.member(2)(run.data.standardise(x)[None])[0]
+        points = run.data.standardise(x).expand(3, -1, -1)
+        return Experiment(run.config, run.data).method.embed(points)[2]
 
     assert_close(float(rows[0, 0]), log_volume(pull_back(upper_left, embed)).item(), rtol=1e-3, atol=1e-3)
 
@@ -104,8 +106,8 @@ def test_own_points_in_space_have_no_tangents_that_are_known(drawn: dict, tmp_pa
     write_array(tmp_path / "own.npy", np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32))
     run, _ = begun("own", data=str(tmp_path / "own.npy"), variants="both", view_points=64)
     text = opened(run)
-    assert "of these points none is known" in text
-    assert "true geodesic is not known" in text
+    assert "drawn on the manifold, which is unknown" in text
+    assert "true geodesic is unknown" in text
     assert "equal steps" not in names(drawn["clouds"][0])
     assert "geodesic of the metric" in names(drawn["clouds"][0])
 
@@ -143,7 +145,7 @@ def test_forces_that_a_variant_does_not_match_are_faint_and_only_on_request(draw
 
 def test_what_is_off_reads_no_checkpoint(drawn: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = begun("off", data="circle", **POINTS)
-    monkeypatch.setattr(layers, "checkpoint_at", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(scene, "checkpoint_at", lambda *_: pytest.fail("read"))
     opened(run, shown=["real", "fake", "grid"])
     assert names(drawn["clouds"][0]) == ["generator grid", "real", "fake"]
     assert not drawn["clouds options"]["pickable"]
@@ -152,28 +154,28 @@ def test_what_is_off_reads_no_checkpoint(drawn: dict, monkeypatch: pytest.Monkey
 def test_an_older_metric_is_said_and_a_damaged_or_missing_one_is_one_line(drawn: dict) -> None:
     run, _ = begun("old", data="circle", **POINTS)
     view = run.snapshot(0)
-    wanted = layers.Chosen(ALL, ["centroid"], False, "kind", 2, (0, 1))
+    wanted = layers.Choice(ALL, ["centroid"], False, "kind", 2, (0, 1))
     panels = [{"title": "a", "span": [[-1, 1], [-1, 1]], "layers": []}]
 
-    def told(step: int) -> str:
-        _, notes = layers.over_clouds(panels, wanted, run, view | {"step": np.array(step)}, [0], layers.Flat())
-        return "\n".join(notes)
+    def notes(step: int) -> str:
+        shown = view | {"step": np.array(step)}
+        return "\n".join(layers.over_clouds(panels, wanted, run, shown, [0], layers.Axes()).notes)
 
-    assert "step 3, the last one saved" in told(7)
-    assert "last one saved" not in told(3)
+    assert "from the checkpoint of step 3" in notes(7)
+    assert "from the checkpoint" not in notes(3)
     (run.path / "checkpoint.safetensors").write_bytes(b"broken")
     run.kept_path(0).write_bytes(b"broken")
-    assert "is damaged" in told(3)
+    assert "is damaged" in notes(3)
     assert "is damaged" in opened(run)
     for path in (run.path / "checkpoint.safetensors", run.kept_path(0)):
         path.unlink()
-    assert "no checkpoint yet" in told(3)
+    assert "no checkpoint yet" in notes(3)
 
 
 def test_a_run_that_has_not_begun(make: Callable[..., Run], drawn: dict) -> None:
     run = make("new")
     append_line(run.path / "scalars.jsonl", {"step": 0, "event": "launched", "time": 0})
-    assert "Waiting for the first picture" in opened(run, colour="trust")
+    assert "Waiting for the first view" in opened(run, colour="trust")
     assert "clouds" not in drawn
 
 
@@ -194,15 +196,16 @@ def test_two_clicks_choose_the_ends(drawn: dict) -> None:
     assert app.query_params["ends"] in ("8-9", ["8-9"])
     real = run.snapshot(0)["real"]
     np.testing.assert_array_equal(layer(drawn["clouds"][0], "ends")["points"], real[[8, 9]])
-    assert layer(drawn["clouds"][0], "real")["first"] == 0
+    assert layer(drawn["clouds"][0], "real")["offset"] == 0
 
 
 def test_points_have_the_modes_of_their_embeddings() -> None:
     run, _ = begun("modes", data="moons", **POINTS)
     view = run.snapshot(0)
     panels = [{"title": "a", "span": [[-1, 1]] * 2, "layers": [{"name": "real"}, {"name": "fake"}]}]
-    wanted = layers.Chosen([], [], False, "eigenvector", 3, (0, 1))
-    (panel,), notes = layers.over_clouds(panels, wanted, run, view, [1], layers.Flat())
+    wanted = layers.Choice([], [], False, "eigenvector", 3, (0, 1))
+    layered = layers.over_clouds(panels, wanted, run, view, [1], layers.Axes())
+    (panel,), notes = layered.panels, layered.notes
     real, fake = (torch.from_numpy(view[f"{kind}_embedding"][1]) for kind in ("real", "fake"))
     expected = modes(real, fake)
     assert_close(torch.from_numpy(layer(panel, "real")["values"]), 8 * expected.real[2])
@@ -211,7 +214,7 @@ def test_points_have_the_modes_of_their_embeddings() -> None:
     scale = layer(panel, "real")["scale"]
     assert scale["low"] == -scale["high"]
     live = {name: value for name, value in view.items() if "embedding" not in name}  # it has no embeddings of its own
-    (again,), _ = layers.over_clouds(panels, wanted, run, live, [1], layers.Flat())
+    (again,) = layers.over_clouds(panels, wanted, run, live, [1], layers.Axes()).panels
     untrained = Experiment(run.config, run.data).embed(run.data.view)[1]
     assert_close(untrained, real, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(layer(again, "real")["values"], layer(panel, "real")["values"], rtol=1e-2, atol=1e-3)
@@ -241,5 +244,5 @@ def test_every_layer_has_help_and_a_place_in_the_url() -> None:
     for key in ("layers", "terms", "unmatched", "colour", "rank"):
         (widget,) = [w for kind in ("button_group", "toggle", "number_input", "select_slider") for w in app.get(kind)
                      if getattr(w, "key", None) == key]  # fmt: skip
-        assert getattr(widget, "help", None) or widget.proto.help
+        assert widget.proto.help
     assert app.query_params["layers"] == ALL

@@ -1,52 +1,18 @@
 """The arrows of the house: who may import whom, read from the source with ast."""
 
 import ast
+import json
+import os
+import re
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 import pytest
+from architecture import FILES, HOUSES, PICTURE, ROOT, House, imports, imports_of, room_of
+from PIL import Image
 
-ROOT = Path(__file__).parents[1]
-HOUSES = ("app", "mvm", "toy_manifolds", "benchmarks")
-
-
-def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-FILES = {module_name(path): path for house in HOUSES for path in sorted((ROOT / house).rglob("*.py"))}
-
-
-def imports(source: str, module: str, *, package: bool, lazy: bool = True) -> set[str]:
-    """Every module that `source` names in an import; without `lazy`, only those run when it is loaded."""
-    found = set()
-
-    def visit(node: ast.AST) -> None:
-        if not lazy and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            return
-        if not lazy and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            return
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = module.split(".")[: -(node.level - package) or None] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            inner = {f"{base}.{alias.name}" for alias in node.names} & set(FILES)
-            found.update(inner)
-            if len(inner) < len(node.names):
-                found.add(base)
-        for child in ast.iter_child_nodes(node):
-            visit(child)
-
-    visit(ast.parse(source))
-    return found
-
-
-def imports_of(module: str, *, lazy: bool = True) -> set[str]:
-    path = FILES[module]
-    return imports(path.read_text(encoding="utf-8"), module, package=path.name == "__init__.py", lazy=lazy)
-
+from mvm.runs import layout
 
 GRAPH = {module: imports_of(module) for module in FILES}
 
@@ -84,10 +50,10 @@ def test_the_reader_sees_the_house():
         "mvm.methods.mvm",
         "mvm.data.points",
         "toy_manifolds.base",
-        "app.live_plot",
+        "app.components.live_plot",
     } <= set(FILES)
     assert "mvm.geometry.distances" in GRAPH["mvm.geometry.descriptors"]
-    assert "streamlit" in GRAPH["app.component"]
+    assert "streamlit" in GRAPH["app.components.component"]
     assert "pytorch_metric_learning" in GRAPH["mvm.methods.metric_losses"]
 
 
@@ -109,23 +75,17 @@ def test_the_method_needs_no_benchmark(module):
 FLOORS = (  # the packages from the ground up: each imports from those before it only
     {"toy_manifolds", "mvm.errors", "mvm.settings", "mvm.distributed", "mvm.geometry"},
     {"mvm.files", "mvm.devices", "mvm.networks", "mvm.scoring"},
-    {"mvm.methods"},
-    {"mvm.config"},
-    {"mvm.data", "mvm.look"},
+    {"mvm.methods", "mvm.data"},
+    {"mvm.config", "mvm.look"},
     {"mvm.training"},
     {"mvm.runs"},
     {"mvm.jobs"},
     {"mvm.studies"},
     {"mvm.figures"},
-    {"mvm.commands", "mvm.export", "mvm", "app", "benchmarks"},
-    {"mvm.__main__"},
+    {"mvm.commands", "mvm", "app", "benchmarks"},
+    {"mvm.__main__", "mvm.export"},
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS, 1) for room in floor}
-
-
-def room_of(module: str) -> str:
-    """The package that a module belongs to, or the module itself where it stands by itself in `mvm`."""
-    return ".".join(module.split(".")[: 2 if module.startswith("mvm.") else 1])
 
 
 def test_every_room_has_a_floor():
@@ -140,14 +100,39 @@ def test_a_module_imports_from_lower_floors_and_its_own_package(module):
         assert below or room_of(other) == room, f"{module} imports {other}"
 
 
-STORAGE = [
-    m for m in modules_of("mvm.runs") if m.rpartition(".")[2] not in ("recorder", "views", "evaluate", "trained")
-]
+STORAGE = [m for m in modules_of("mvm.runs") if m.rpartition(".")[2] not in ("recorder", "evaluate", "trained")]
 
 
 @pytest.mark.parametrize("module", STORAGE)
 def test_what_reads_and_writes_runs_needs_no_engine(module):
     assert not inside(GRAPH[module], "mvm.training", "mvm.networks")
+
+
+def test_opening_a_run_loads_no_engine():
+    """Nor anything that trains, scores, projects or draws it, directly or through others."""
+    code = "import sys, mvm.runs.library, mvm.runs.archive, mvm.runs.fork, mvm.runs.history; print(*sys.modules)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    above = {room for floor in FLOORS[FLOORS.index({"mvm.training"}) :] for room in floor} - {"mvm.runs", "mvm"}
+    heavy = ("mvm.scoring", "mvm.look", "mvm.geometry.umap_film", "umap", "ot", "sklearn", "matplotlib", "mlflow")
+    assert not inside(set(printed.stdout.split()), *above, *heavy)
+
+
+SUFFIXES = (".json", ".jsonl", ".npy", ".safetensors", ".txt", ".log")
+NAMES = {name for name in vars(layout).values() if isinstance(name, str) and name.endswith(SUFFIXES)}
+
+
+@pytest.mark.parametrize("module", sorted({*FILES} - {"mvm.runs.layout"}))
+def test_the_files_of_a_run_are_named_in_its_layout_alone(module):
+    tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
+    spelled = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert not spelled & NAMES
+
+
+@pytest.mark.parametrize("module", sorted({*FILES} - {"mvm.runs.layout", "mvm.runs.liveness"}))
+def test_liveness_alone_knows_the_lock_of_a_trainer(module):
+    source = FILES[module].read_text(encoding="utf-8")
+    assert not re.search(r"layout\.LOCK\b|from mvm\.runs\.layout import .*\bLOCK\b", source)
 
 
 @pytest.mark.parametrize("module", [m for m in modules_of("mvm") if not m.startswith("mvm.methods")])
@@ -174,3 +159,21 @@ def test_loading_runs_in_no_circle():
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(f"import circle: {' -> '.join(error.args[1])}")
+
+
+def test_the_picture_of_the_house_is_of_today():
+    with Image.open(PICTURE) as picture:
+        drawn = json.loads(picture.text["Description"])
+    assert drawn == json.loads(House.read().summary()), "draw it anew: python docs/architecture.py"
+
+
+def test_a_house_has_its_floors_and_only_the_arrows_that_follow_from_no_others():
+    house = House(
+        {room: (room,) for room in "abcd"},
+        {"a": frozenset("bcd"), "b": frozenset("cd"), "c": frozenset("d"), "d": frozenset()},
+    )
+    assert house.floors == [["d"], ["c"], ["b"], ["a"]]
+    assert house.arrows == [("c", "d"), ("b", "c"), ("a", "b")]
+    circle = House({"a": ("a",), "b": ("b",)}, {"a": frozenset("b"), "b": frozenset("a")})
+    with pytest.raises(ValueError, match="a, b"):
+        list(circle.floors)

@@ -7,18 +7,18 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from mvm.data.load import load_data
+from waiting import growth, until
 
 from mvm import distributed
 from mvm.config import Config
+from mvm.data.kinds import load_data
 from mvm.errors import Stopped
 from mvm.files import read_tensors, write_tensors
-from mvm.runs.recorder import POLL, train
+from mvm.runs.recorder import train
 from mvm.runs.run import Run
 from mvm.training.experiment import Experiment
 
@@ -60,7 +60,7 @@ def work(rank: int, port: int, folder: Path) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     with distributed.process_group() as is_rank_0:
-        assert first == (rank == 0)
+        assert is_rank_0 == (rank == 0)
         assert distributed.broadcast_object("word" if is_rank_0 else None) == "word"
         for number, case in enumerate(CASES):
             write_tensors(folder / f"{number}-{rank}.safetensors", trained(case))
@@ -78,8 +78,11 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     processes = [context.Process(target=work, args=(rank, port, folder)) for rank in (0, 1)]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join(120)
+    until(
+        lambda: all(process.exitcode is not None for process in processes),
+        "two processes",
+        progress=lambda: growth(folder),
+    )
     assert [process.exitcode for process in processes] == [0, 0]
     return folder
 
@@ -104,7 +107,7 @@ def test_two_processes_train_what_one_does(two: Path, case: str) -> None:
         assert torch.equal(ours[name], theirs[name]), f"{name} differs between the processes"
 
 
-def test_a_checkpoint_does_not_know_how_many_trained_it(cloud: Path, cli) -> None:
+def test_a_checkpoint_does_not_know_how_many_trained_it(cloud: Path, cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """One process begins, torchrun's two finish what it has saved, and one can sample it."""
     arguments = ["--data", str(cloud), "--steps", "40", "--batch", "16", "--network.width", "8", "--view-points", "16"]
     assert cli("train", *arguments, "--name", "alone").status == 0
@@ -114,15 +117,18 @@ def test_a_checkpoint_does_not_know_how_many_trained_it(cloud: Path, cli) -> Non
         for step in train(shared):
             if step.number == 20:
                 shared.ask(stop=True)
-                time.sleep(POLL)
 
-    with pytest.raises(Stopped):
+    monkeypatch.setattr("mvm.runs.recorder.POLL", 0)  # it looks at every step for what it is asked
+    with pytest.raises(Stopped, match="shared stopped at step 21"):
         stop_half_way()
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "mvm"]
-    done = subprocess.run([*command, "resume", "shared"], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    log = cloud.with_name("torchrun.log")
+    with log.open("w") as file, subprocess.Popen([*command, "resume", "shared"], stdout=file, stderr=file) as process:
+        until(lambda: process.poll() is not None, "torchrun's end", progress=lambda: growth(cloud.parent))
+    assert process.returncode == 0, log.read_text()
     assert shared.status().state == "finished"
-    assert [e["event"] for e in shared.records.events if "pid" in e] == ["started", "resumed"], "one process records"
+    begun = [event.event for event in shared.records.events if hasattr(event, "pid")]
+    assert begun == ["started", "resumed"], "one process records"
     ours, theirs = (Run.named(name).checkpoint() for name in ("shared", "alone"))
     assert {name: tensor.shape for name, tensor in ours.items()} == {n: t.shape for n, t in theirs.items()}
     torch.testing.assert_close(ours["average.weights.0"], theirs["average.weights.0"], atol=0.05, rtol=0)

@@ -1,15 +1,19 @@
 """The peers' losses and constraints, against plain loops, exact linear algebra and other libraries."""
 
-import sys
+from itertools import islice
 
+import numpy as np
 import pytest
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
+from torchcfm.optimal_transport import OTPlanSampler
 
 from mvm.config import Config
 from mvm.data.points import PointData
 from mvm.errors import ConfigError
+from mvm.methods import Draws, Loss
+from mvm.methods.flow_matching import euler, optimal_pairs, straight_path
 from mvm.methods.swgan import orthogonal, tangent
 from mvm.networks.mlp import waves
 from mvm.training.experiment import Experiment, fit
@@ -29,18 +33,33 @@ def experiment(method: str, **values) -> Experiment:
     return Experiment(Config.make(method=method, **small | values), cloud(), dtype=torch.float64)
 
 
-def batches(trained: Experiment) -> tuple[Tensor, Tensor, object]:
-    """What the first critic update of step 0 draws: a fake batch, a real one, and the draws that follow."""
+def batches(trained: Experiment) -> tuple[Tensor, Tensor, Draws]:
+    """What the first critic update of step 0 draws: a real batch, a fake one, and the draws that follow."""
     draws = trained.draws.at(0)
-    fake = trained.generator(draws.noise(BATCH)).detach()
+    draws.noise(BATCH)  # the generator's
+    fake = trained.method.networks["generator"](draws.noise(BATCH)).detach()
     return draws.real(BATCH), fake, draws
+
+
+def generator_loss(trained: Experiment) -> Loss:
+    """The first loss of step 0."""
+    player, loss = next(trained.method.updates(trained.draws.at(0)))
+    assert player == "generator"
+    return loss
+
+
+def critic_loss(trained: Experiment) -> Loss:
+    """The second loss of step 0, from weights that stay as they are."""
+    _, (player, loss) = islice(trained.method.updates(trained.draws.at(0)), 2)
+    assert player == "metric"
+    return loss
 
 
 @pytest.mark.parametrize("method", GANS)
 def test_generator_climbs_the_critic(method):
     trained = experiment(method)
-    loss = trained.method.generator_loss(trained.draws.at(0))
-    score = trained.method.critic(trained.generator(trained.draws.at(0).noise(BATCH))).mean(-1)
+    loss = generator_loss(trained)
+    score = trained.method.critic(trained.method.networks["generator"](trained.draws.at(0).noise(BATCH))).mean(-1)
     torch.testing.assert_close(loss.total, score if method == "swgan" else -score)
 
 
@@ -60,13 +79,11 @@ def test_critic_is_a_linear_read_out_of_the_embedding(method):
 @pytest.mark.parametrize("method", ["wgan", "wgan_gp"])
 def test_wasserstein_critic_loss(method):
     trained = experiment(method)
+    loss = critic_loss(trained)
     real, fake, draws = batches(trained)
-    loss = trained.method.critic_loss(trained.draws.at(0))
     expected = trained.method.critic(fake).mean(-1) - trained.method.critic(real).mean(-1)
     torch.testing.assert_close(-loss.terms["critic_gap"], expected)
     if method == "wgan_gp":
-        draws = trained.draws.at(0)
-        draws.noise(BATCH), draws.real(BATCH)
         x = real + draws.uniform(BATCH, 1) * (fake - real)
         slopes = jacobian(trained, x).norm(dim=-1)
         expected = expected + 10 * ((slopes - 1) ** 2).mean(-1)
@@ -91,6 +108,7 @@ def test_wgan_clips_every_weight_of_the_critic():
 @pytest.mark.parametrize(("method", "updates"), [("wgan", 5), ("wgan_gp", 5), ("sngan", 5), ("swgan", 4)])
 def test_critic_is_updated_as_often_as_its_paper_says(method, updates):
     trained = experiment(method)
+    assert [player for player, _ in trained.method.updates(trained.draws)] == ["generator", *["metric"] * updates]
     trained.advance()
     assert trained.players["generator"].moments["step"] == 1
     assert trained.players["metric"].moments["step"] == updates
@@ -101,8 +119,9 @@ def test_spectral_normalisation_divides_by_the_largest_singular_value():
     x = cloud().train.double()[:7].expand(2, -1, -1)
     for _ in range(300):
         trained.method._iterate()
-    y, last = waves(x, trained.metric.frequencies), len(trained.metric.weights) - 1
-    for i, (weight, bias) in enumerate(zip(trained.metric.weights, trained.metric.biases, strict=True)):
+    metric = trained.method.networks["metric"]
+    y, last = waves(x, metric.frequencies), len(metric.weights) - 1
+    for i, (weight, bias) in enumerate(zip(metric.weights, metric.biases, strict=True)):
         y = y @ (weight / torch.linalg.matrix_norm(weight, ord=2)[:, None, None]) + bias
         y = torch.nn.functional.silu(y) if i < last else y
     torch.testing.assert_close(trained.method.embed(x), y)
@@ -111,7 +130,7 @@ def test_spectral_normalisation_divides_by_the_largest_singular_value():
 def test_spectral_normalisation_is_torchs_round_by_round():
     """The same start, the same number of rounds, the same estimate of σ."""
     trained = experiment("sngan")
-    weight = trained.metric.weights[1]
+    weight = trained.method.networks["metric"].weights[1]
     for member in range(2):
         linear = torch.nn.Linear(*weight.shape[1:], bias=False).double()
         linear.weight.data = weight[member].detach().clone()  # rows are our inputs: u lies on that side in both
@@ -133,7 +152,7 @@ def test_spectral_normalisation_is_torchs_round_by_round():
 
 def test_hinge_loss():
     trained = experiment("sngan")
-    loss = trained.method.critic_loss(trained.draws.at(0))
+    loss = critic_loss(trained)  # one round of iteration
     real, fake, _ = batches(trained)
     on_real, on_fake = trained.method.critic(real), trained.method.critic(fake)
     expected = [
@@ -146,21 +165,21 @@ def test_hinge_loss():
 
 def test_sliced_critic_loss():
     trained = experiment("swgan")
-    slices = trained.method.networks["slices"]
+    slices, metric = trained.method.networks["slices"], trained.method.networks["metric"]
     with torch.no_grad():
         slices.scale += 0.3 * torch.arange(4)
         slices.offset -= 0.2
-    loss = trained.method.critic_loss(trained.draws.at(0))
+    loss = critic_loss(trained)
     real, fake, draws = batches(trained)
 
     def critic(x: Tensor) -> Tensor:
-        y = torch.einsum("vbn,vnk->vbk", trained.metric(x), slices.directions) * slices.scale + slices.offset
+        y = torch.einsum("vbn,vnk->vbk", metric(x), slices.directions) * slices.scale + slices.offset
         return torch.maximum(y, 0.2 * y).mean(-1)
 
     torch.testing.assert_close(trained.method.critic(real), critic(real))
     t, s = draws.uniform(BATCH, 1), draws.uniform(BATCH, 1)
     slope = (((1 - t) * jacobian(trained, (1 - t) * real + t * fake)) ** 2).sum(-1).mean(-1)
-    e = (1 - s) * trained.metric(real) + s * trained.metric(fake)
+    e = (1 - s) * metric(real) + s * metric(fake)
     y = slices(e)
     steepness = ((slices.scale * (0.1 * (y.abs() - y) + 0.5 * (y.abs() + y)) - 0.001) ** 2).mean((-2, -1))
     expected = critic(real).mean(-1) - critic(fake).mean(-1) + 20 * slope + 10 * steepness
@@ -188,28 +207,56 @@ def test_tangent_and_retraction():
     torch.testing.assert_close(tangent(point, projected), projected)
 
 
-def test_flow_follows_optimal_pairs():
-    trained = experiment("flow_matching")
-    start, end = torch.randn(2, 2, BATCH, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    rows, columns = trained.method._couple(start, end, torch.rand(2, BATCH, dtype=torch.float64))
+def coupled(seed: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    """Starts and ends of paths `(2, B, 2)`, and one time for each `(2, B, 1)`."""
+    generator = torch.Generator().manual_seed(seed)
+    start, end = torch.randn(2, 2, BATCH, 2, generator=generator, dtype=torch.float64)
+    return start, end, torch.rand(2, BATCH, 1, generator=generator, dtype=torch.float64)
+
+
+def test_the_path_is_torchcfms():
+    start, end, t = coupled()
+    theirs = ConditionalFlowMatcher(sigma=0.0)
     for v in range(2):
-        best = dict(zip(*linear_sum_assignment(torch.cdist(start[v], end[v]).square().numpy()), strict=True))
-        assert [best[i] for i in rows[v].tolist()] == columns[v].tolist()
+        time, point, velocity = theirs.sample_location_and_conditional_flow(start[v], end[v], t[v, :, 0])
+        assert torch.equal(time, t[v, :, 0])
+        ours = straight_path(start[v], end[v], t[v])
+        torch.testing.assert_close((ours.point, ours.velocity), (point, velocity))
+
+
+def test_pairs_are_of_torchcfms_plan():
+    """Every pair that is drawn has mass in the library's plan; as many chances as there are pairs find each of them."""
+    start, end, _ = coupled()
+    chance = (torch.arange(BATCH, dtype=torch.float64) + 0.5).expand(2, -1) / BATCH
+    rows, columns = optimal_pairs(start, end, chance)
+    for v in range(2):
+        plan = OTPlanSampler(method="exact").get_map(start[v], end[v])
+        torch.testing.assert_close(plan[rows[v], columns[v]], np.full(BATCH, 1 / BATCH))
+        assert rows[v].tolist() == list(range(BATCH)), "in the order of the plan's cumulated mass"
+
+
+def test_a_pairs_probability_is_its_mass():
+    """A plan that splits mass: two starts at one place, three ends; the share of chances is the plan's entry."""
+    start, end = torch.tensor([[[0.0], [0.0], [9.0]]]), torch.tensor([[[0.0], [1.0], [9.0]]])
+    chance = (torch.arange(3000) + 0.5)[None] / 3000
+    rows, columns = optimal_pairs(start, end, chance)
+    plan = OTPlanSampler(method="exact").get_map(start[0], end[0])
+    shares = torch.bincount(3 * rows[0] + columns[0], minlength=9).view(3, 3) / 3000
+    np.testing.assert_allclose(shares, plan, atol=1e-3)
 
 
 def test_flow_loss_and_sample():
     trained = experiment("flow_matching", flow_matching={"evaluations": 8})
-    draws = trained.draws.at(0)
-    loss = trained.method.generator_loss(draws)
-    draws = trained.draws.at(0)
+    loss = generator_loss(trained)
+    generator, draws = trained.method.networks["generator"], trained.draws.at(0)
     start, end, t = draws.noise(BATCH), draws.real(BATCH), draws.uniform(BATCH, 1)
-    rows, columns = trained.method._couple(start, end, draws.uniform(BATCH))
+    assert start.shape == end.shape, "a flow starts from noise of the data's dimension"
+    rows, columns = optimal_pairs(start, end, draws.uniform(BATCH))
     for v in range(2):
         x0, x1 = start[v, rows[v]], end[v, columns[v]]
         inputs = torch.cat([(1 - t[v]) * x0 + t[v] * x1, t[v]], dim=-1)
-        error = ((trained.generator.member(v)(inputs[None])[0] - (x1 - x0)) ** 2).sum(-1).mean()
+        error = ((generator.member(v)(inputs[None])[0] - (x1 - x0)) ** 2).sum(-1).mean()
         torch.testing.assert_close(loss.total[v].detach(), error)
-    assert trained.method.generator_inputs(trained.config, 2) == 3
 
     def decay(x: Tensor) -> Tensor:
         return -x[..., :2] + x[..., 2:]  # dx/dt = −x + t, by Euler
@@ -217,13 +264,16 @@ def test_flow_loss_and_sample():
     x = expected = torch.ones(2, 5, 2, dtype=torch.float64)
     for i in range(8):
         expected = expected + (-expected + i / 8) / 8
-    torch.testing.assert_close(trained.method.sample(decay, x), expected)
+    torch.testing.assert_close(trained.method.sample({"generator": decay}, x), expected)
+    torch.testing.assert_close(euler(lambda x, t: t - x, x, steps=8), expected)
+    assert trained.method.evaluations(trained.config.method_settings) == 8
 
 
-def test_flow_without_its_library_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torchcfm.conditional_flow_matching", None)
-    with pytest.raises(ConfigError, match="flow_matching needs torchcfm; pip install --no-deps torchcfm"):
-        experiment("flow_matching")
+def test_a_flow_has_no_metric():
+    trained = experiment("flow_matching")
+    assert set(trained.method.networks) == {"generator"}
+    assert trained.method.embed(cloud().view) is None
+    assert torch.equal(trained.embed(cloud().view), cloud().view.double().expand(2, -1, -1))
 
 
 @pytest.mark.parametrize("method", [*GANS, "flow_matching"])

@@ -6,10 +6,11 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from app import plots
+from app.charts import clouds, training
 from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.geometry.spectrum import SPECTRUM_FORMS
-from mvm.look.palette import FAKE, REAL, VARIANTS, variant_colours
+from mvm.look.palette import FAKE, REAL, VARIANTS, title_of, variant_colours
+from mvm.look.scales import arrow_factor, round_number
 
 RANDOM = np.random.default_rng(0)
 TITLES = ["centroid only", "2-diameter only", "both"]
@@ -26,7 +27,7 @@ def test_cloud(dim: int, variants: int) -> None:
     """Every variant's panel holds its own fakes, and every panel all reals, in the palette's colours."""
     real, fake = RANDOM.normal(size=(40, dim)), RANDOM.normal(size=(variants, 50, dim))
     grid = RANDOM.normal(size=(variants, 5, 5, dim))
-    panels = plots.cloud(real, fake, titles=TITLES[:1] * variants, grid=grid)
+    panels = clouds.data_panels(real, fake, titles=TITLES[:1] * variants, grid=grid)
     assert len(panels) == variants
     for panel, points in zip(panels, fake, strict=True):
         layers = {layer["name"]: layer for layer in panel["layers"]}
@@ -40,31 +41,31 @@ def test_cloud(dim: int, variants: int) -> None:
 def test_cloud_layers() -> None:
     """A layer that is switched off is not sent to the browser."""
     real, fake = RANDOM.normal(size=(40, 2)), RANDOM.normal(size=(1, 50, 2))
-    (panel,) = plots.cloud(real, fake, titles=["a"], show_real=False)
+    (panel,) = clouds.data_panels(real, fake, titles=["a"], show_real=False)
     assert [layer["name"] for layer in panel["layers"]] == ["fake"]
 
 
 def test_cloud_axes_do_not_follow_wild_fakes() -> None:
     """The view is that of the real manifold: a fake far away does not shrink it."""
     real = np.array([[-1.0, -1.0], [1.0, 1.0]])
-    near, far = (plots.cloud(real, np.full((1, 5, 2), v), titles=["a"])[0]["span"] for v in (0.0, 1e6))
+    near, far = (clouds.data_panels(real, np.full((1, 5, 2), v), titles=["a"])[0]["span"] for v in (0.0, 1e6))
     assert near == far == [[-1.35, 1.35]] * 2
 
 
 @pytest.mark.parametrize("name", DESCRIPTORS)
 def test_a_descriptor_has_one_name_wherever_it_is_named(name: str) -> None:
     title = DESCRIPTORS[name].title.lower()
-    assert plots.title_of(name).removesuffix(" only") == title
-    assert plots.title_of(f"{name}+hausdorff").startswith(f"{title}+")
+    assert title_of(name).removesuffix(" only") == title
+    assert title_of(f"{name}+hausdorff").startswith(f"{title}+")
 
 
 def test_what_the_frame_leaves_out_is_said() -> None:
     """A variant of which everything is far away, one with a tenth lost, one that is not finite, and one in view."""
     fake = np.zeros((4, 50, 2))
     fake[0], fake[1, :5, 1], fake[2, :, 0] = 1e6, -3.0, np.nan
-    said = plots.outside(fake, [[-1.0, 1.0], [-1.0, 1.0]], titles=["far", "tail", "lost", "fine"])
+    said = clouds.outside(fake, [[-1.0, 1.0], [-1.0, 1.0]], titles=["far", "tail", "lost", "fine"])
     assert said == ", fakes outside the frame: far 100%, tail 10%, lost 100%"
-    assert plots.outside(fake[3:], [[-1.0, 1.0], [-1.0, 1.0]], titles=["fine"]) == ""
+    assert clouds.outside(fake[3:], [[-1.0, 1.0], [-1.0, 1.0]], titles=["fine"]) == ""
 
 
 def test_a_single_record_is_a_dot_on_an_axis_from_0() -> None:
@@ -72,8 +73,8 @@ def test_a_single_record_is_a_dot_on_an_axis_from_0() -> None:
     gaps = {name: RANDOM.random((1, 2, 3)) for name in ("d_c", "d_g", "d_H")}
     common = {"titles": ["a", "b"], "step": 40, "log": True}
     for figure in (
-        drawn(plots.spectrum_history(steps, history, form="distance", **common)),
-        drawn(plots.curves(steps, gaps, colours=VARIANTS[:2], **common)),
+        drawn(training.spectrum_history(steps, history, form="distance", **common)),
+        drawn(training.gap_curves(steps, gaps, colours=VARIANTS[:2], **common)),
     ):
         assert figure.layout.xaxis.range == (0, 80)
         assert "markers" in {trace.mode for trace in figure.data}
@@ -82,7 +83,7 @@ def test_a_single_record_is_a_dot_on_an_axis_from_0() -> None:
 def test_grid_lines_are_broken_between() -> None:
     """L lines each way of L points: 2 L breaks, so that no line runs back across the picture."""
     grid = RANDOM.normal(size=(1, 5, 5, 2))
-    (panel,) = plots.cloud(np.zeros((3, 2)), np.zeros((1, 3, 2)), titles=["a"], grid=grid)
+    (panel,) = clouds.data_panels(np.zeros((3, 2)), np.zeros((1, 3, 2)), titles=["a"], grid=grid)
     lines = panel["layers"][0]["points"]
     assert lines.shape == (2 * 5 * 6, 2)
     assert np.isnan(lines[:, 0]).sum() == 10
@@ -92,7 +93,7 @@ def test_planar_splits_real_and_fake() -> None:
     """Each panel is scaled to its own points; a diverged variant's NaNs do not break it."""
     frame = RANDOM.normal(size=(2, 60, 2))
     frame[0] = np.nan
-    broken, panel = plots.planar(frame, titles=TITLES[:2])
+    broken, panel = clouds.umap_panels(frame, titles=TITLES[:2])
     assert [(layer["name"], len(layer["points"])) for layer in panel["layers"]] == [("real", 30), ("fake", 30)]
     np.testing.assert_array_equal(panel["layers"][1]["points"], frame[1, 30:])
     assert panel["span"][0][0] < frame[1, :, 0].min()
@@ -103,11 +104,11 @@ def test_planar_splits_real_and_fake() -> None:
 def test_spectra(form: str) -> None:
     """Bars are magnitudes now, the dotted line those before training; the history has one line per rank."""
     now, before = -np.abs(RANDOM.normal(size=(2, 10))), RANDOM.normal(size=(2, 10))
-    figure = drawn(plots.spectrum_now(now, before, titles=TITLES[:2], step=1, form=form, colours=VARIANTS[:2]))
+    figure = drawn(training.spectrum_now(now, before, titles=TITLES[:2], step=1, form=form, colours=VARIANTS[:2]))
     bars = [trace for trace in figure.data if trace.type == "bar"]
     np.testing.assert_allclose(bars[1].y, np.abs(now[1]))
     history = RANDOM.normal(size=(6, 2, 10))
-    over = drawn(plots.spectrum_history(np.arange(6), history, titles=TITLES[:2], step=1, form=form, log=True))
+    over = drawn(training.spectrum_history(np.arange(6), history, titles=TITLES[:2], step=1, form=form, log=True))
     assert len(over.data) == 20
     np.testing.assert_allclose(over.data[13].y, np.abs(history[:, 1, 3]))
     assert over.layout.yaxis.title.text == SPECTRUM_FORMS[form].label
@@ -116,7 +117,7 @@ def test_spectra(form: str) -> None:
 @pytest.mark.parametrize("log", [True, False])
 def test_curves_show_median_and_range_of_seeds(log: bool) -> None:
     values = {name: np.abs(RANDOM.normal(size=(8, 2, 3))) + 0.1 for name in ("d_c", "d_g", "d_H")}
-    figure = drawn(plots.curves(np.arange(8), values, titles=TITLES[:2], step=4, log=log, colours=VARIANTS[:2]))
+    figure = drawn(training.gap_curves(np.arange(8), values, titles=TITLES[:2], step=4, log=log, colours=VARIANTS[:2]))
     lines = [trace for trace in figure.data if trace.fill is None]
     bands = [trace for trace in figure.data if trace.fill == "toself"]
     assert len(lines) == len(bands) == 6
@@ -129,7 +130,7 @@ def test_curves_show_median_and_range_of_seeds(log: bool) -> None:
 def test_a_diverged_variant_leaves_a_gap_in_its_curve() -> None:
     values = {name: np.ones((4, 1, 2)) for name in ("d_c", "d_g", "d_H")}
     values["d_c"][2:] = np.nan
-    figure = plots.curves(np.arange(4), values, titles=["a"], step=4, log=True, colours=VARIANTS)
+    figure = training.gap_curves(np.arange(4), values, titles=["a"], step=4, log=True, colours=VARIANTS)
     line = next(trace for trace in figure["data"] if trace.get("fill") is None)
     np.testing.assert_array_equal(line["y"], [1, 1, np.nan, np.nan])
 
@@ -148,10 +149,10 @@ def test_a_variant_has_its_colour_whatever_stands_beside_it() -> None:
 def test_colours_by_value_keep_reals_and_fakes_apart() -> None:
     """Values go to the layers that they are named for; fakes become rings, the grid stays what it is."""
     real, fake = RANDOM.normal(size=(40, 2)), RANDOM.normal(size=(1, 50, 2))
-    panels = plots.cloud(real, fake, titles=["a"], grid=RANDOM.normal(size=(1, 5, 5, 2)))
+    panels = clouds.data_panels(real, fake, titles=["a"], grid=RANDOM.normal(size=(1, 5, 5, 2)))
     values = {"real": RANDOM.normal(size=40), "fake": RANDOM.normal(size=50)}
-    scale = plots.scale_of(list(values.values()), title="v", stops=["#000000", "#FFFFFF"], symmetric=True)
-    grid, reals, fakes = plots.coloured(panels, [values], scale)[0]["layers"]
+    scale = clouds.scale_of(list(values.values()), title="v", stops=["#000000", "#FFFFFF"], symmetric=True)
+    grid, reals, fakes = clouds.coloured(panels, [values], scale)[0]["layers"]
     assert "values" not in grid
     np.testing.assert_array_equal(reals["values"], values["real"])
     assert (reals["ring"], fakes["ring"]) == (False, True)
@@ -160,24 +161,24 @@ def test_colours_by_value_keep_reals_and_fakes_apart() -> None:
 
 def test_a_scale_leaves_out_what_is_wild() -> None:
     values = [np.arange(100.0), np.array([np.nan, np.inf, -np.inf])]
-    scale = plots.scale_of(values, title="v", stops=["#000000"], cut=0.1)
+    scale = clouds.scale_of(values, title="v", stops=["#000000"], cut=0.1)
     assert (scale["low"], scale["high"]) == pytest.approx((9.9, 89.1))
-    both = plots.scale_of(values, title="v", stops=["#000000"], symmetric=True, cut=0.0)
+    both = clouds.scale_of(values, title="v", stops=["#000000"], symmetric=True, cut=0.0)
     assert (both["low"], both["high"]) == (-99, 99)
-    same = plots.scale_of([np.ones(3)], title="v", stops=["#000000"])
+    same = clouds.scale_of([np.ones(3)], title="v", stops=["#000000"])
     assert same["low"] < 1 < same["high"]
-    assert plots.scale_of([np.full(3, np.nan)], title="v", stops=["#000000"])["low"] < np.inf
+    assert clouds.scale_of([np.full(3, np.nan)], title="v", stops=["#000000"])["low"] < np.inf
 
 
 def test_arrows_are_as_long_as_can_be_read() -> None:
     """Of twenty arrows nineteen are about an eighth of the panel at most, whatever their unit; zero has no say."""
     moves = RANDOM.normal(size=(400, 2))
     for unit in (1e-6, 1.0, 1e4):
-        factor = plots.arrow_factor([unit * moves, np.zeros((400, 2)), np.full((9, 2), np.nan)], [[-1, 1], [-2, 2]])
+        factor = arrow_factor([unit * moves, np.zeros((400, 2)), np.full((9, 2), np.nan)], [[-1, 1], [-2, 2]])
         longest = np.quantile(np.linalg.norm(factor * unit * moves, axis=-1), 0.95)
         assert 0.12 * 4 / 1.6 < longest < 0.12 * 4 * 1.6
-    assert plots.arrow_factor([np.zeros((3, 2))], [[-1, 1], [-1, 1]]) == 1.0
-    layer = plots.arrows(np.zeros((3, 2)), np.ones((3, 2)), term="centroid")
+    assert arrow_factor([np.zeros((3, 2))], [[-1, 1], [-1, 1]]) == 1.0
+    layer = clouds.arrows(np.zeros((3, 2)), np.ones((3, 2)), term="centroid")
     np.testing.assert_array_equal(layer["points"], [[0, 0, 1, 1]] * 3)
 
 
@@ -185,12 +186,12 @@ def test_arrows_are_as_long_as_can_be_read() -> None:
     ("value", "rounded"), [(1, 1), (1.3, 1), (1.5, 2), (3.4, 5), (7.2, 10), (0.04, 0.05), (940, 1000)]
 )
 def test_round_numbers(value: float, rounded: float) -> None:
-    assert plots.round_number(value) == pytest.approx(rounded)
+    assert round_number(value) == pytest.approx(rounded)
 
 
 def test_outlines_are_closed_and_have_their_values() -> None:
     shapes, values = RANDOM.normal(size=(4, 6, 3)), np.arange(4.0)
-    layer = plots.outlines(shapes, values, {"title": "v"}, name="steps")
+    layer = clouds.outlines(shapes, values, {"title": "v"}, name="steps")
     points = layer["points"].reshape(4, 8, 3)
     np.testing.assert_array_equal(points[:, 0], points[:, 6])
     assert np.isnan(points[:, 7]).all()

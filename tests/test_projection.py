@@ -7,13 +7,13 @@ import queue
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from sklearn.manifold import trustworthiness
+from waiting import until
 
 from mvm.geometry import umap_film as projection
 from mvm.geometry.umap_film import project
@@ -22,8 +22,6 @@ from mvm.jobs.umap_worker import Projector
 from mvm.runs import frames as run_frames
 from mvm.runs.frames import read_frame
 from mvm.runs.layout import frame_path
-
-PATIENCE = 300  # seconds that a busy machine may take; nothing is asserted about time
 
 
 def normal(*shape, seed=0):
@@ -234,12 +232,12 @@ class Worker:
         self.lines.flush()
 
     def answer(self):
-        return json.loads(self._answers.get(timeout=PATIENCE))
+        until(lambda: not self._answers.empty(), "an answer")
+        return json.loads(self._answers.get())
 
     def close(self):
         self.lines.close()
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
+        until(lambda: not self._thread.is_alive(), "the worker's end")
         return [json.loads(self._answers.get()) for _ in range(self._answers.qsize())]
 
 
@@ -314,7 +312,7 @@ class Held:
 
     def __iter__(self):
         yield from self._lines
-        self._lines.closed_now.wait(PATIENCE)
+        self._lines.closed_now.wait()
 
 
 def test_broken_snapshots_and_requests_are_reported_and_survived(tmp_path, worker):
@@ -356,25 +354,31 @@ def test_missing_frames_are_filled_from_the_earliest_on(tmp_path, worker, monkey
     assert worker.close() == []  # the broken one is not tried again
 
 
-def test_nothing_is_filled_while_a_run_trains(tmp_path, worker, monkeypatch):
-    monkeypatch.setattr(umap_worker, "IDLE_SECONDS", 0.01)
+@pytest.mark.parametrize(("fill", "then"), [(False, 300), (True, 100)])
+def test_nothing_is_filled_while_a_run_trains(tmp_path, monkeypatch, fill, then):
+    """The step after a request for 200: another request that comes once the worker is idle, or a frame to fill."""
+    monkeypatch.setattr(umap_worker, "IDLE_SECONDS", 0)
     for step in (100, 200):
         write_snapshot(tmp_path, step)
-    worker.ask(request(tmp_path, 200))
-    assert worker.answer()["step"] == 200
-    time.sleep(0.2)
-    assert worker.close() == []
-    assert read_frame(tmp_path, 100) is None
+    idle, asked = threading.Event(), threading.Event()
+
+    def lines():
+        yield json.dumps(request(tmp_path, 200, fill=fill))
+        idle.wait()
+        yield json.dumps(request(tmp_path, 300, fill=fill))
+        asked.wait()  # the worker leaves with the end of its input
+
+    requests = umap_worker._Requests(lines(), report=lambda **_: None)
+    until(lambda: requests._waiting, "the first request")
+    wait = requests._news.wait
+    monkeypatch.setattr(requests._news, "wait", lambda timeout: idle.set() or wait(timeout))
+    jobs = iter(requests)
+    assert [next(jobs)[1], next(jobs)[1]] == [200, then]
+    for event in (idle, asked):
+        event.set()
 
 
 # --- the worker, as a process ----------------------------------------------------------------------------
-
-
-def wait_for(condition):
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
 
 
 def test_projector_end_to_end(tmp_path, monkeypatch):
@@ -385,12 +389,14 @@ def test_projector_end_to_end(tmp_path, monkeypatch):
     assert not projector.ready
     assert projector.request(tmp_path, 1000)
     assert projector.request(tmp_path, 2000)
-    wait_for(lambda: read_frame(tmp_path, 1000) is not None and projector.errors)
+    until(lambda: read_frame(tmp_path, 1000) is not None and projector.errors, "a frame and an error")
     assert projector.ready
     assert projector.errors.keys() == {(str(tmp_path), 2000)}
     worker = projector._worker
     assert os.getpriority(os.PRIO_PROCESS, worker.pid) >= 15
-    projector.close(timeout=PATIENCE)
+    closing = threading.Thread(target=projector.close, kwargs={"timeout": 3600}, daemon=True)
+    closing.start()
+    until(lambda: not closing.is_alive(), "the worker's end")
     assert worker.returncode == 0  # it left by itself when its input closed
     assert not projector.ready
     assert not projector.request(tmp_path, 1000)
@@ -428,7 +434,7 @@ def test_a_busy_worker_ends_with_its_app():
         except FileNotFoundError:
             return True
 
-    wait_for(is_gone)
+    until(is_gone, "the worker's end")
 
 
 def test_a_dead_worker_is_replaced_a_limited_number_of_times(tmp_path):

@@ -15,6 +15,7 @@ from trainers import dies, small_config, small_disk, until, write_cloud
 from mvm.__main__ import main
 from mvm.errors import Stopped
 from mvm.files import append_line, write_tensors
+from mvm.runs.events import MemberChanged, WeightsChanged
 from mvm.runs.layout import frame_path
 from mvm.runs.recorder import Recorder, train
 from mvm.runs.run import Control, Run
@@ -42,7 +43,7 @@ def history(run):
     """All records but time and memory taken, and all events but those of the process."""
     records = Run(run.path).records.poll()
     scalars = [{key: value for key, value in record.items() if key not in COST} for record in records.scalars]
-    return scalars, records.scores, [event for event in records.events if "time" not in event]
+    return scalars, records.scores, [event for event in records.events if event.clock is None]
 
 
 def assert_same(run, other):
@@ -61,7 +62,7 @@ def assert_same(run, other):
 
 
 def names(run):
-    return [event["event"] for event in Run(run.path).records.poll().events]
+    return [event.event for event in Run(run.path).records.poll().events]
 
 
 # -- killed ------------------------------------------------------------------------------------------------------------
@@ -146,8 +147,7 @@ def reweighted(tmp_path_factory):
 def test_new_weights_count_from_their_step_on(whole, reweighted):
     for older, newer in zip(history(whole)[0], history(reweighted)[0], strict=True):
         assert (older == newer) == (newer["step"] <= 130)
-    event = {"step": 130, "event": "weights", "weights": {"centroid": 0.25}, "serial": 1}
-    assert history(reweighted)[2] == [event]
+    assert history(reweighted)[2] == [WeightsChanged(step=130, weights={"centroid": 0.25}, serial=1)]
     torch.testing.assert_close(reweighted.checkpoint()["weights"], torch.tensor([[0.25, 0.0], [0.25, 1.0]]))
 
 
@@ -159,10 +159,10 @@ def test_a_live_change_past_the_last_checkpoint_survives_kills(make, mvm):
     until(lambda: names(run)[-1] == "weights")
     trainer.kill()
     (event,) = history(run)[2]
-    mvm("resume", "a").kill_at(run, event["step"] + 20)
+    mvm("resume", "a").kill_at(run, event.step + 20)
     assert mvm("resume", "a").wait() == 0
     assert history(run)[2] == [event]
-    assert_same(run, reweight_after(make("b", **PLAN), event["step"]))
+    assert_same(run, reweight_after(make("b", **PLAN), event.step))
 
 
 def test_a_change_survives_kills_while_it_is_made(make, mvm, reweighted):
@@ -227,11 +227,11 @@ def test_changes_made_while_nobody_trains_are_applied_once(make, mvm):
     run.ask(weights={"diameter": 4.0})  # while dead
     run.ask(weights={"centroid": 5.0})
     mvm("resume", "a").kill_at(run, 40)
-    changes = [(e["step"], e["serial"], e["weights"]) for e in Run(run.path).records.poll().events if "serial" in e]
+    changes = [(c.step, c.serial, c.weights) for c in Run(run.path).records.poll().weight_changes()]
     expected = [(0, 1, {"centroid": 3.0}), (30, 2, {"centroid": 3.0, "diameter": 2.0})]
     assert changes == [*expected, (30, 4, {"centroid": 5.0, "diameter": 4.0})]
     assert mvm("resume", "a").wait() == 0
-    assert [e["serial"] for e in history(run)[2]] == [1, 2, 4]
+    assert [event.serial for event in history(run)[2]] == [1, 2, 4]
     torch.testing.assert_close(run.checkpoint()["weights"], torch.tensor([[5.0, 0.0], [5.0, 4.0]]))
 
 
@@ -268,9 +268,7 @@ def test_one_diverges_and_the_other_does_not_notice(make):
     clean, run = train_to_the_end(make("clean")), make("a")
     drive(run, at=[33], change=lambda experiment, _: poison(experiment, 0))
     assert run.status().state == "finished"
-    assert history(run)[2] == [
-        {"step": 40, "event": "member", "member": 0, "variant": "centroid", "seed": 0, "what": "diverged"}
-    ]
+    assert history(run)[2] == [MemberChanged(step=40, member=0, variant="centroid", seed=0, what="diverged")]
     ours, theirs = run.snapshot(100), clean.snapshot(100)
     assert not (ours["fake"][0] == ours["fake"][0]).any()
     for name in ("fake", "real_embedding", "fake_embedding", "spectrum_distance"):
@@ -299,7 +297,7 @@ def test_all_diverge(make, cli):
     assert status.step < 200
     assert f"a diverged at step {status.step}; " in result.err
     assert result.status == 1
-    assert [e["what"] for e in history(run)[2]] == ["diverged", "diverged"]
+    assert [event.what for event in history(run)[2]] == ["diverged", "diverged"]
     assert not Run(run.path).alive()
     assert "diverged" in cli("runs").out
 
@@ -331,7 +329,7 @@ def test_collapse_and_recovery_are_marked_once(make):
     run = make("a", **still)
     shares = {5: 0.5, 25: 0.01, 45: 0.07, 65: 0.5, 85: 0.01}  # .07 is between the marks: still collapsed
     drive(run, at=shares, change=lambda experiment, step: spread_to(experiment, 0, shares[step]))
-    events = [(e["step"], e["member"], e["what"]) for e in history(run)[2]]
+    events = [(event.step, event.member, event.what) for event in history(run)[2]]
     assert events == [(30, 0, "collapsed"), (70, 0, "recovered"), (90, 0, "collapsed")]
 
 
@@ -346,11 +344,11 @@ def test_a_resumed_trainer_knows_who_had_spread(make):
             run.ask(stop=True)
 
     shares = {5: 0.5, 25: 0.07}  # not collapsed yet, and no longer spread enough to be seen as spread
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped, match="a stopped at step 25"):
         drive(run, at=shares, change=change)
     shares = {run.status().step + 3: 0.01}
     drive(run, at=shares, change=change)
-    assert [(e["member"], e["what"]) for e in history(run)[2]] == [(1, "diverged"), (0, "collapsed")]
+    assert [(event.member, event.what) for event in history(run)[2]] == [(1, "diverged"), (0, "collapsed")]
 
 
 # -- starved -----------------------------------------------------------------------------------------------------------
@@ -361,7 +359,7 @@ def half(tmp_path_factory):
     """A run that was stopped after step 130, between two checkpoints."""
     folder = tmp_path_factory.mktemp("half")
     run = Run.create(small_config(write_cloud(folder / "cloud.csv"), **PLAN), path=folder / "run")
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped, match="run stopped at step 130"):
         drive(run, at=[130], change=lambda experiment, step: run.ask(stop=True))
     return run
 
@@ -386,7 +384,8 @@ def test_a_full_disk_costs_nothing_that_was_saved(checkpoints, cli, make, half, 
         assert status.state == "failed"
         assert "No space left" in status.reason
     assert int(run.checkpoint()["step"]) >= before
-    assert all(run.snapshot(step) is not None for step in run.snapshot_steps())
+    assert run.snapshot_steps()[0] == 0
+    assert [step for step in run.snapshot_steps() if run.snapshot(step) is None] == []
     assert not full.is_symlink()
     assert cli("resume", "a").status == 0
     assert_same(run, whole)
@@ -445,7 +444,7 @@ def test_what_is_later_than_the_checkpoint_goes_with_it(checkpoints, cli, half, 
     left = run.path / "snapshots" / ".00000280.safetensors.1.2"
     left.write_bytes(b"half of one")
     run.ask(stop=True)
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped, match="a stopped at step 130"):
         drive(run, at=[], change=None)  # it opens the run, and stops
     assert [path.exists() for path in (*lost, left)] == [False] * 3
     run.ask(stop=False)
@@ -460,7 +459,7 @@ def test_a_best_generator_of_a_step_to_come_is_not_kept(checkpoints, half):
     best["step"][1], best["w2"][1] = 290, 0
     write_tensors(run.path / "best.safetensors", best)
     run.ask(stop=True)
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped, match="a stopped at step 130"):
         drive(run, at=[], change=None)
     after = run.checkpoint(best=True)
     assert after["step"].tolist() == [130 if member == 1 else step for member, step in enumerate(best["step"].tolist())]
@@ -479,7 +478,7 @@ def test_a_damaged_state_of_the_members_is_refused(checkpoints, cli, half):
 def test_any_failure_is_recorded_with_its_reason(make, monkeypatch):
     run = make("a", **PLAN)
     monkeypatch.setattr("mvm.runs.recorder.fit", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError, match="division by zero"):
         main(["train", "--run", str(run.path)])
     assert (run.status().state, run.status().reason) == ("failed", "ZeroDivisionError: division by zero")
 
@@ -514,6 +513,6 @@ def test_others_that_train_along_are_not_left_waiting_by_an_early_stop(make, mon
     monkeypatch.setattr(Experiment, "agree", lambda self, go: said.append(go) or go)
     run = make("a", **PLAN)
     run.ask(stop=True)
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped, match="a stopped at step 0"):
         next(train(run))
     assert said == ["shared", False]

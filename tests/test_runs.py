@@ -1,4 +1,4 @@
-"""Run directories: names, records, wishes, locks, whole files, and trainings that outlive who launched them."""
+"""Run directories: names, records, requests, locks, whole files, and trainings that outlive their launchers."""
 
 import errno
 import json
@@ -18,7 +18,9 @@ from trainers import until
 from mvm.errors import ConfigError, RunBusy, RunError
 from mvm.files import append_line, locked, write_atomic, write_tensors
 from mvm.jobs.launch import launch
+from mvm.runs import events
 from mvm.runs import run as runs
+from mvm.runs.events import append_event
 from mvm.runs.library import all_runs
 from mvm.runs.records import Records
 from mvm.runs.run import Control, Run
@@ -114,10 +116,10 @@ def test_only_a_dead_run_can_be_deleted_or_renamed(make, checkpoints):
         message = f"a is being trained; stop it before you {what} it"
         with locked(run.path / "lock"), pytest.raises(RunBusy, match=message):
             act()
-        append_line(run.path / "scalars.jsonl", {"step": 0, "event": "launched", "time": time.time()})
+        run.append_event(events.Launched(step=0, time=time.time()))
         with pytest.raises(RunBusy, match=message):  # its trainer is on its way
             act()
-        append_line(run.path / "scalars.jsonl", {"step": 0, "event": "stopped", "time": time.time()})
+        run.append_event(events.Stopped(step=0, time=time.time()))
     (checkpoints / ".b.deleted-1" / "snapshots").mkdir(parents=True)  # another process was killed at it
     run.delete()
     assert list(checkpoints.iterdir()) == []
@@ -157,19 +159,19 @@ def test_records_are_read_on_and_only_whole_lines(tmp_path):
     path = tmp_path / "scalars.jsonl"
     records = Records(path)
     assert records.poll().step == 0
-    append_line(path, {"step": 0, "event": "started"})
+    append_event(tmp_path, events.Started(step=0))
     append_line(path, {"step": 10, "seconds": 1.0, "loss": torch.tensor([0.1, float("nan")])})
     with path.open("ab") as file:
         file.write(b'{"step":20,"seco')
     assert records.poll().scalars == [{"step": 10, "seconds": 1.0, "loss": [0.1, None]}]
     assert records.step == 10
     with path.open("ab") as file:
-        file.write(b'nds":2.0}\n\xff broken \n{"step":20,"scores":[{"w2":1}]}\n')
+        file.write(b'nds":2.0}\n\xff broken \n7\n{"step":20,"scores":[{"w2":1}]}\n')
     before = records.scalars[0]
     assert [r["step"] for r in records.poll().scalars] == [10, 20]
     assert records.scalars[0] is before  # read once
     assert [r["step"] for r in records.scores] == [20]
-    assert [r["event"] for r in records.events] == ["started"]
+    assert records.events == [events.Started(step=0)]
 
 
 @pytest.mark.parametrize("longer", [False, True])
@@ -217,11 +219,11 @@ def test_a_line_that_does_not_fit_is_taken_back(tmp_path, monkeypatch):
 def test_status_is_the_last_event_and_the_lock(make, event, dead, alive):
     run = make("a")
     if event:
-        append_line(log(run), {"step": 0, "event": "started"})
-        append_line(log(run), {"step": 30, "event": event, "reason": "why"})
-        append_line(log(run), {"step": 30, "event": "weights"})  # does not change the state
+        run.append_event(events.Started(step=0))
+        append_line(log(run), {"step": 30, "event": event, "time": 1.0, "reason": "why"})
+        run.append_event(events.WeightsChanged(step=30, weights={}, serial=1))  # does not change the state
     assert run.status().state == dead
-    assert run.status().reason == ("why" if event else None)
+    assert run.status().reason == ("why" if event in ("failed", "diverged") else None)
     with locked(run.path / "lock"):
         assert run.status().state == alive
         assert run.status().alive
@@ -237,10 +239,10 @@ def test_status_tells_progress_and_pace(make):
     assert status.seconds_left == 3.5
 
 
-# -- wishes ------------------------------------------------------------------------------------------------------------
+# -- requests ----------------------------------------------------------------------------------------------------------
 
 
-def test_wishes_add_up(make):
+def test_requests_add_up(make):
     run = make("a")
     assert run.control() == Control()
     run.ask(weights={"centroid": 0.5})
@@ -250,10 +252,10 @@ def test_wishes_add_up(make):
     assert run.control() == Run.named("a").control() == expected
 
 
-def test_a_wish_to_a_run_from_elsewhere_keeps_its_weights(make):
+def test_a_request_to_a_run_from_elsewhere_keeps_its_weights(make):
     """Its changes are on record, but the file that asked for them was not packed."""
     run = make("a")
-    log(run).write_text(json.dumps({"step": 9, "event": "weights", "serial": 4, "weights": {"centroid": 0.5}}) + "\n")
+    run.append_event(events.WeightsChanged(step=9, serial=4, weights={"centroid": 0.5}))
     run.ask(weights={"diameter": 2})
     assert run.control() == Control(weights={"centroid": 0.5, "diameter": 2}, serial=5)
     run.ask(weights={"diameter": 3})
@@ -261,7 +263,7 @@ def test_a_wish_to_a_run_from_elsewhere_keeps_its_weights(make):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"bogus": 1}', "null"])
-def test_an_unreadable_control_file_holds_no_wishes(make, text):
+def test_an_unreadable_control_file_holds_no_requests(make, text):
     run = make("a")
     (run.path / "control.json").write_text(text)
     assert run.control() == Control()
@@ -278,7 +280,7 @@ def test_weights_that_no_config_may_have_are_refused(make, weights):
     assert run.control().weights == {"centroid": 2}
 
 
-def test_wishes_of_many_at_once_are_all_kept(make):
+def test_requests_of_many_at_once_are_all_kept(make):
     run = make("a")
     names = list(runs.Config.model_fields["weights"].annotation.model_fields)
     threads = [threading.Thread(target=run.ask, kwargs={"weights": {name: 0.5}}) for name in names]
@@ -291,12 +293,12 @@ def test_wishes_of_many_at_once_are_all_kept(make):
 
 
 @pytest.mark.parametrize(("resumed", "pause_at"), [(False, 5), (True, None)])
-def test_a_new_run_keeps_its_wish_to_wait(make, resumed, pause_at):
+def test_a_new_run_keeps_its_request_to_pause(make, resumed, pause_at):
     run = make("a")
     if resumed:
         write_tensors(run.path / "checkpoint.safetensors", {"step": torch.tensor(0)})
     run.ask(pause_at=5, stop=True, weights={"centroid": 2})
-    run.forget_wishes()
+    run.clear_requests()
     assert run.control() == Control(pause_at, False, {"centroid": 2}, 1)
 
 
@@ -336,13 +338,13 @@ def test_a_lock_excludes_others_and_looking_does_not_free_it(make, mvm):
 # -- launch ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", ["", ", waiting=spare.train"], ids=["plain", "by a trainer in waiting"])
-def test_a_launched_training_outlives_its_launcher(make, options):
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "by a warm trainer"])
+def test_a_launched_training_outlives_its_launcher(make, warm):
     run = make("a", 60)
     program = (
-        f"from mvm.jobs.warm_trainer import Spare; spare = Spare(); {bool(options)} and spare.warm()\n"
-        "from mvm.jobs.launch import launch; from mvm.runs.run import Run\n"
-        f"run = Run.named('a'); launch(run{options}); run.ask(pause_at=30)\n"
+        f"from mvm.jobs.warm_trainer import WarmTrainer; trainer = WarmTrainer(); {warm} and trainer.warm()\n"
+        "from mvm.jobs.launch import launch; from mvm.jobs.local import LocalLauncher; from mvm.runs.run import Run\n"
+        "run = Run.named('a'); launch(run, launcher=LocalLauncher(trainer)); run.ask(pause_at=30)\n"
         "print(run.status().state, flush=True); import time; time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, start_new_session=True)
@@ -354,6 +356,6 @@ def test_a_launched_training_outlives_its_launcher(make, options):
     run.ask(pause_at=None)
     until(lambda: not run.status().alive)
     assert run.status().state == "finished"
-    assert [e["event"] for e in run.records.events] == ["launched", "started", "paused", "continued", "finished"]
+    assert [event.event for event in run.records.events] == ["launched", "started", "paused", "continued", "finished"]
     assert json.loads((run.path / "scores.json").read_text())[1]["variant"] == "both"
     until(lambda: "a: finished" in (run.path / "trainer.log").read_text())  # said once the run's lock is free

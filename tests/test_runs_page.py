@@ -12,7 +12,7 @@ import pytest
 from pages import button, open_page, words
 from trainers import small_config, write_cloud
 
-from app import overlays
+from app.charts import overlays
 from mvm.files import append_line, locked
 from mvm.runs.archive import pack
 from mvm.runs.fork import fork, origin
@@ -72,7 +72,7 @@ def test_every_run_is_in_the_table_and_words_find_it(runs):
     app.text_input(key="runs.find").set_value("wgan PAPER").run()
     assert list(table(app)["name"]) == ["peer"]
     app.text_input(key="runs.find").set_value("nothing like it").run()
-    assert "No run has all these words." in words(app)
+    assert "No run matches these filters." in words(app)
     app.text_input(key="runs.find").set_value("").run()
     app.segmented_control(key="runs.kind").set_value("pictures").run()
     assert "0 of 2 runs" in words(app)
@@ -177,7 +177,7 @@ def test_a_fork_is_made_trained_and_compared(runs, no_processes):
     assert origin(made).changes == {"weights.diameter": 0.25}
     assert app.query_params["compare"] in ("mine,mine-fork20", ["mine,mine-fork20"])
     said = words(app)
-    assert "Where they part" in said
+    assert "Distance of the fork" in said
     assert "weights.diameter 0.25, forked at step 20" in said
     assert list(app.dataframe[2].value.loc["weights.diameter"]) == ["1", "0.25"]
 

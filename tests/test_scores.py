@@ -245,7 +245,7 @@ def test_keys_are_those_of_the_table_and_json_holds_them(clouds, scores):
     assert len(set(SCORE_KEYS)) == len(SCORE_KEYS)
     for name, score in SCORES.items():
         assert name in scores
-        assert score.floor is None or score.floor == f"{name}_floor"
+        assert score.floor == (f"{name}_floor" if f"{name}_floor" in scores else None)
         assert score.direction in ("lower", "higher", "floor")
         assert score.label
         assert "\n" not in score.meaning

@@ -332,7 +332,7 @@ def test_a_missing_method_is_named(kind, use, method):
 
 def test_settings_cannot_change_underneath():
     circle = manifold("circle")
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="Instance is frozen"):
         circle.radius = 2
 
 

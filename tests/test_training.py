@@ -56,6 +56,14 @@ def finished(settings: Config, *, dtype: torch.dtype = torch.float64) -> Experim
     return experiment
 
 
+def generator_of(experiment: Experiment) -> nn.Module:
+    return experiment.method.networks["generator"]
+
+
+def metric_of(experiment: Experiment) -> nn.Module:
+    return experiment.method.networks["metric"]
+
+
 def stacked(experiment: Experiment) -> dict[str, Tensor]:
     """Everything with a variant axis: weights, averages and moments, but no step counts."""
     return {k: v.clone() for k, v in experiment.tensors().items() if v.ndim > 0}
@@ -105,8 +113,8 @@ def algorithm_1(settings: Config, member: int) -> tuple[nn.Module, nn.Module, li
     variant, seed = settings.members[member]
     opt, mvm, batch = settings.optimiser, settings.mvm, settings.batch
     start = Experiment(settings, cloud(), dtype=torch.float64)
-    f = separate(start.generator, member, settings.network.generator_activation)
-    g = separate(start.metric, member, settings.network.activation)
+    f = separate(generator_of(start), member, settings.network.generator_activation)
+    g = separate(metric_of(start), member, settings.network.activation)
     f_adam = adam(f, opt.generator_lr, opt.generator_betas, opt.generator_eps)
     g_adam = adam(g, opt.metric_lr, opt.metric_betas, opt.metric_eps)
     average = [p.detach().clone() for p in f.parameters()]
@@ -182,19 +190,19 @@ def test_fit_is_algorithm_1(settings):
     experiment = finished(settings)
     for member in range(len(settings.members)):
         f, g, average = algorithm_1(settings, member)
-        for stack, plain in ((experiment.generator, f), (experiment.metric, g)):
+        for stack, plain in ((generator_of(experiment), f), (metric_of(experiment), g)):
             linears = [module for module in plain if isinstance(module, nn.Linear)]
             for weight, bias, linear in zip(stack.weights, stack.biases, linears, strict=True):
                 torch.testing.assert_close(weight[member], linear.weight.T, rtol=1e-9, atol=1e-10)
                 torch.testing.assert_close(bias[member, 0], linear.bias, rtol=1e-9, atol=1e-10)
         averaged = experiment.averaged()
         plain = dict(zip((name for name, _ in f.named_parameters()), average, strict=True))
-        for layer in range(len(experiment.generator.weights)):
+        for layer in range(len(generator_of(experiment).weights)):
             torch.testing.assert_close(
-                averaged[f"weights.{layer}"][member], plain[f"{2 * layer}.weight"].T, rtol=1e-9, atol=1e-10
+                averaged[f"average.weights.{layer}"][member], plain[f"{2 * layer}.weight"].T, rtol=1e-9, atol=1e-10
             )
             torch.testing.assert_close(
-                averaged[f"biases.{layer}"][member, 0], plain[f"{2 * layer}.bias"], rtol=1e-9, atol=1e-10
+                averaged[f"average.biases.{layer}"][member, 0], plain[f"{2 * layer}.bias"], rtol=1e-9, atol=1e-10
             )
 
 
@@ -225,15 +233,15 @@ def test_equal_variants_of_one_seed_stay_equal_and_seeds_part():
     experiment = finished(config(variants=("both", "centroid+diameter"), seeds=(0, 3)))
     for name, value in stacked(experiment).items():
         torch.testing.assert_close(value[:2], value[2:], rtol=1e-12, atol=1e-14, msg=name)
-    for weight in [*experiment.generator.weights, *experiment.metric.weights]:
+    for weight in [*generator_of(experiment).weights, *metric_of(experiment).weights]:
         assert (weight[0] - weight[1]).abs().max() > 0.01
 
 
 def test_variants_of_one_seed_part_after_one_start():
     settings = config(seeds=(5,))
     start, end = Experiment(settings, cloud()), finished(settings)
-    assert torch.equal(start.generator.weights[0][0], start.generator.weights[0][1])
-    assert (end.generator.weights[0][0] - end.generator.weights[0][1]).abs().max() > 1e-3
+    assert torch.equal(generator_of(start).weights[0][0], generator_of(start).weights[0][1])
+    assert (generator_of(end).weights[0][0] - generator_of(end).weights[0][1]).abs().max() > 1e-3
 
 
 def test_one_config_trains_to_one_result():
@@ -248,9 +256,9 @@ def test_one_config_trains_to_one_result():
 def test_moving_average_in_closed_form():
     settings = config(steps=15, optimiser={"ema": 0.3})
     experiment = Experiment(settings, cloud(), dtype=torch.float64)
-    history = [[p.detach().clone() for p in experiment.generator.parameters()]]
+    history = [[p.detach().clone() for p in generator_of(experiment).parameters()]]
     for _ in fit(experiment):
-        history.append([p.detach().clone() for p in experiment.generator.parameters()])
+        history.append([p.detach().clone() for p in generator_of(experiment).parameters()])
     decays = [min(0.3, (1 + t) / (10 + t)) for t in range(15)]
     assert decays[0] == 0.1
     assert decays[-1] == 0.3
@@ -263,7 +271,7 @@ def test_moving_average_in_closed_form():
 
 def test_without_averaging_the_average_is_the_generator():
     experiment = finished(config(optimiser={"ema": 0.0}), dtype=torch.float32)
-    assert torch.equal(experiment.average, experiment.players["generator"].flat)
+    assert torch.equal(experiment.averages["generator"], experiment.players["generator"].flat)
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.5, 0.02), (0.0, 0.1), (0.25, 1.0), (1.0, 0.0), (0.5, 0.0)])
@@ -274,7 +282,7 @@ def test_both_rates_fall_linearly(start, end):
     experiment = Experiment(settings, cloud())
     rates = []
     for _ in fit(experiment):
-        rates.append([experiment.players[player].lr for player in ("generator", "metric")])
+        rates.append([experiment.players[player].lr.item() for player in ("generator", "metric")])
     share = np.interp(np.arange(20) / 20, [0, start, 1], [1, 1, end]) if start < 1 else np.ones(20)
     np.testing.assert_allclose(rates, np.outer(share, [1e-3, 4e-3]), rtol=1e-12)
 
@@ -307,8 +315,8 @@ def test_load_rewinds_a_training_that_went_on():
     again = list(fit(experiment))
     for one, other in zip(straight, again, strict=True):
         assert one.number == other.number
-        assert torch.equal(one.generator_loss, other.generator_loss)
-        assert torch.equal(one.metric_loss, other.metric_loss)
+        assert one.losses.keys() == other.losses.keys() == {"generator", "metric"}
+        assert all(torch.equal(loss, other.losses[player]) for player, loss in one.losses.items())
 
 
 def test_a_loaded_state_is_a_copy():
@@ -360,7 +368,7 @@ def test_steps_are_numbered_detached_and_frozen():
     assert list(fit(experiment)) == []
     for step in steps:
         assert set(step.terms) == {"centroid", "diameter", "triplet", "slope"}
-        for value in (step.generator_loss, step.metric_loss, *step.terms.values()):
+        for value in (*step.losses.values(), *step.terms.values()):
             assert value.shape == (4,)
             assert not value.requires_grad
             assert value.isfinite().all()
@@ -371,12 +379,13 @@ def test_steps_are_numbered_detached_and_frozen():
 def test_a_step_reports_the_losses_it_descended():
     settings = config()
     experiment, twin = (Experiment(settings, cloud(), dtype=torch.float64) for _ in range(2))
-    loss = twin.method.generator_loss(twin.draws.at(0))
+    _, loss = next(twin.method.updates(twin.draws.at(0)))
     step = experiment.advance()
-    torch.testing.assert_close(step.generator_loss, loss.total.detach())
-    weighted = torch.stack([step.terms["centroid"], step.terms["diameter"]], dim=-1) * experiment.method.weights
-    torch.testing.assert_close(step.generator_loss, weighted.sum(-1))
-    torch.testing.assert_close(step.metric_loss, step.terms["triplet"] + step.terms["slope"])
+    torch.testing.assert_close(step.losses["generator"], loss.total.detach())
+    gaps = torch.stack([step.terms["centroid"], step.terms["diameter"]], dim=-1)
+    weighted = (gaps * experiment.method.state["weights"]).sum(-1)
+    torch.testing.assert_close(step.losses["generator"], weighted)
+    torch.testing.assert_close(step.losses["metric"], step.terms["triplet"] + step.terms["slope"])
 
 
 def test_weights_changed_while_training_are_felt_by_their_variants_only():
@@ -384,10 +393,10 @@ def test_weights_changed_while_training_are_felt_by_their_variants_only():
     plain, changed = Experiment(settings, cloud()), Experiment(settings, cloud())
     for experiment in (plain, changed):
         experiment.advance()
-    changed.method.reweight(settings.with_changes({"weights.diameter": 5.0}))
+    changed.method.reweight(dict(settings.with_changes({"weights.diameter": 5.0}).weights))
     for experiment in (plain, changed):
         experiment.advance()
-    for one, other in zip(plain.generator.parameters(), changed.generator.parameters(), strict=True):
+    for one, other in zip(generator_of(plain).parameters(), generator_of(changed).parameters(), strict=True):
         assert torch.equal(one[:2], other[:2])  # centroid
         assert not torch.equal(one[2:], other[2:])  # both
 
@@ -396,14 +405,14 @@ def test_a_diverged_variant_leaves_the_others_alone():
     settings = config()
     healthy, ill = Experiment(settings, cloud()), Experiment(settings, cloud())
     with torch.no_grad():
-        ill.generator.weights[0][1] = torch.nan
+        generator_of(ill).weights[0][1] = torch.nan
     for experiment in (healthy, ill):
         for _ in fit(experiment):
             pass
     rest = [0, 2, 3]
     for name, value in stacked(healthy).items():
         assert torch.equal(value[rest], stacked(ill)[name][rest]), name
-    assert ill.generator.weights[0][1].isnan().all()
+    assert generator_of(ill).weights[0][1].isnan().all()
 
 
 def test_generate_takes_the_average_or_the_live_generator():
@@ -413,11 +422,11 @@ def test_generate_takes_the_average_or_the_live_generator():
     assert shared.shape == (4, 9, 2)
     assert torch.equal(shared, own)
     live = experiment.generate(noise, averaged=False)
-    assert torch.equal(live, experiment.generator(noise.expand(4, 9, 3)).detach())
+    assert torch.equal(live, generator_of(experiment)(noise.expand(4, 9, 3)).detach())
     assert not shared.requires_grad
     assert not live.requires_grad
     with torch.no_grad():
-        experiment.players["generator"].flat.copy_(experiment.average)
+        experiment.players["generator"].flat.copy_(experiment.averages["generator"])
     torch.testing.assert_close(experiment.generate(noise, averaged=False), shared)
     assert (live - shared).abs().max() > 1e-4
 

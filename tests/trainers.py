@@ -11,32 +11,21 @@ import os
 import resource
 import signal
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
+from waiting import growth, until
 
 from mvm.config import Config
+from mvm.files import checkpoints
 from mvm.runs.run import Run
 
 __all__ = ["Command", "dies", "small_config", "small_disk", "start", "until", "write_cloud"]
 
-T = TypeVar("T")
-
 forked = multiprocessing.get_context("forkserver")
 forked.set_forkserver_preload(["mvm.__main__", "mvm.runs.recorder", "mvm.runs.evaluate", "ot", "tqdm.auto"])
-
-
-def until(condition: Callable[[], T], *, deadline: float = 120) -> T:
-    """Poll until the condition holds, and return what it gave; the deadline is for broken code only."""
-    end = time.monotonic() + deadline
-    while not (found := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
-    return found
 
 
 class Command:
@@ -47,19 +36,26 @@ class Command:
 
     @property
     def out(self) -> str:
-        """What it has printed."""
+        """Its standard output so far."""
         return (self.folder / "out").read_text()
 
     @property
     def err(self) -> str:
-        """What it has printed on stderr."""
+        """Its standard error so far."""
         return (self.folder / "err").read_text()
 
     def wait(self) -> int:
         """Its exit status, -9 if it was killed."""
-        self.process.join(120)
-        assert self.process.exitcode is not None, f"still running: {self.out}{self.err}"
+        until(self.has_ended, f"the end of the command that prints to {self.folder}", progress=self.progress)
         return self.process.exitcode
+
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self.process.exitcode is not None
+
+    def progress(self) -> object:
+        """What grows while it works: its output, and the folder of all runs."""
+        return growth(self.folder), growth(checkpoints())
 
     def kill(self) -> None:
         """SIGKILL; it must still have been alive."""
@@ -68,7 +64,11 @@ class Command:
 
     def kill_at(self, run: Run, step: int) -> None:
         """SIGKILL as soon as a record of this step, or a later one, is there."""
-        until(lambda: run.records.poll().step >= step or self.process.exitcode is not None)
+        until(
+            lambda: run.records.poll().step >= step or self.has_ended(),
+            f"step {step} of {run.name}",
+            progress=lambda: run.records.step,
+        )
         self.kill()
 
 

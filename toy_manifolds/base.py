@@ -32,7 +32,7 @@ def in_float64(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Make a method compute in float64 and answer in the dtype of its first tensor."""
 
     @functools.wraps(function)
-    def wrapper(self, first: Tensor, *others: Tensor) -> Tensor:
+    def wrapper(self: "Manifold", first: Tensor, *others: Tensor) -> Tensor:
         return function(self, first.double(), *(other.double() for other in others)).to(first.dtype)
 
     return wrapper
@@ -79,7 +79,8 @@ class Manifold(BaseModel):
     @in_float64
     def distance(self, points: Tensor) -> Tensor:
         """Euclidean distance to the manifold, (n, ambient_dim) -> (n,). NaN in, NaN out, row by row."""
-        return torch.linalg.vector_norm(points - self.embed(self.project(points)), dim=-1)
+        distance: Tensor = torch.linalg.vector_norm(points - self.embed(self.project(points)), dim=-1)
+        return distance
 
     def geodesic(self, u: Tensor, v: Tensor) -> Tensor:
         """Length of the shortest path in the manifold between paired coordinates, (n, k), (n, k) -> (n,).
@@ -118,15 +119,16 @@ class Embedded(Manifold):
     """
 
     manifold: SerializeAsAny[Manifold] = Field(description="The manifold to place")
-    ambient_dim: int = Field(description="Dimension of the space it is placed in")
+    # of its class for any other manifold, here of each object
+    ambient_dim: int = Field(description="Dimension of the space it is placed in")  # type: ignore[misc]
     seed: int = Field(default=0, description="Seed of the isometry")
 
     @property
-    def title(self) -> str:
+    def title(self) -> str:  # type: ignore[override]
         return f"{self.manifold.title} in {self.ambient_dim} dimensions"
 
     @property
-    def intrinsic_dim(self) -> int:
+    def intrinsic_dim(self) -> int:  # type: ignore[override]
         return self.manifold.intrinsic_dim
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -159,7 +161,8 @@ class Embedded(Manifold):
 def orthonormal_frame(rows: int, columns: int, seed: int) -> Tensor:
     """Random orthonormal columns, (rows, columns) float64, by QR of a Gaussian matrix."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.linalg.qr(torch.randn(rows, columns, generator=generator, dtype=torch.float64)).Q
+    frame: Tensor = torch.linalg.qr(torch.randn(rows, columns, generator=generator, dtype=torch.float64)).Q
+    return frame
 
 
 def embedded(manifold: Manifold, ambient_dim: int, seed: int = 0) -> Embedded:

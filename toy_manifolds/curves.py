@@ -10,6 +10,7 @@ parameter t, (n, 1). Sets made of circle arcs have the coordinates (angle from t
 
 import functools
 import math
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -74,7 +75,8 @@ class Curve(Manifold):
 
     def speed(self, t: Tensor) -> Tensor:
         """‖c′(t)‖, (...) -> (...)."""
-        return torch.linalg.vector_norm(self.tangent(t), dim=-1)
+        speed: Tensor = torch.linalg.vector_norm(self.tangent(t), dim=-1)
+        return speed
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         u = uniform(n, generator)
@@ -122,10 +124,11 @@ def _tables(curve: Curve, intervals: int = 4096) -> _Tables:
     return _Tables(knots, torch.cat([start, length.cumsum(0)]), torch.cat([start, mass.cumsum(0)]))
 
 
-def _integral(f, low: Tensor, high: Tensor) -> Tensor:
+def _integral(f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
     """∫ f from `low` to `high`, elementwise, by three Gauss-Legendre nodes: error O(width⁷)."""
     centre, half, offset = (low + high) / 2, (high - low) / 2, math.sqrt(3 / 5)
-    return half * (5 * f(centre - offset * half) + 8 * f(centre) + 5 * f(centre + offset * half)) / 9
+    weighted: Tensor = 5 * f(centre - offset * half) + 8 * f(centre) + 5 * f(centre + offset * half)
+    return half * weighted / 9
 
 
 def _interpolate(x: Tensor, xs: Tensor, ys: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ A minimum is local. The caller gives a start for each way round (its homotopy cl
 """
 
 from collections.abc import Callable
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -78,7 +79,8 @@ def _search(
 def _length(surface: Surface, paths: Tensor) -> Tensor:
     points = surface(paths)
     fine, coarse = (torch.linalg.vector_norm(points[:, ::step].diff(dim=1), dim=-1).sum(-1) for step in (1, 2))
-    return (4 * fine - coarse) / 3
+    extrapolated: Tensor = (4 * fine - coarse) / 3
+    return extrapolated
 
 
 def _subdivide(paths: Tensor, factor: int) -> Tensor:
@@ -159,12 +161,12 @@ def _solve(diagonal: Tensor, beside: Tensor, right: Tensor) -> Tensor:
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Over D, the last axis. A sum over so short an axis is slow in torch, hence here and below the loop."""
-    return sum(x * y for x, y in zip(a.unbind(-1), b.unbind(-1), strict=True))
+    return reduce(torch.add, [x * y for x, y in zip(a.unbind(-1), b.unbind(-1), strict=True)])
 
 
 def _gram(a: Tensor, b: Tensor) -> Tensor:
     """JᵀJ′, (node, 2, D, path) twice -> (node, 2, 2, path)."""
-    return sum(x[:, :, None] * y[:, None] for x, y in zip(a.unbind(2), b.unbind(2), strict=True))
+    return reduce(torch.add, [x[:, :, None] * y[:, None] for x, y in zip(a.unbind(2), b.unbind(2), strict=True)])
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

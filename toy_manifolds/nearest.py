@@ -8,6 +8,7 @@ also where the foot is itself a projection, as on the segments of a ruled surfac
 """
 
 from collections.abc import Callable
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ def _nearest(foot: Family, tangent: Family, points: Tensor, knots: Tensor, close
 
 def _squared(a: Tensor, b: Tensor) -> Tensor:
     """‖a − b‖² over the last axis, which is so short that torch's own sum over it is slow."""
-    return sum((x - y).square() for x, y in zip(a.unbind(-1), b.unbind(-1), strict=True))
+    return reduce(torch.add, [(x - y).square() for x, y in zip(a.unbind(-1), b.unbind(-1), strict=True)])
 
 
 def _rising_root(slope: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, iterations: int = 16) -> Tensor:

@@ -1,4 +1,4 @@
-"""The Claims page: what the paper says, and what was measured of it, with a verdict on each."""
+"""Claims: the claims of the paper, each with a verdict from measurements."""
 
 from __future__ import annotations
 
@@ -15,59 +15,59 @@ __all__ = ["claims"]
 
 RECIPES = {"stabilised": "this lab's recipe", "paper": "the paper's recipe"}
 COLOURS = {"holds": "green", "mixed": "orange", "does not hold": "red"}
-OUTCOME = {True: "✓ holds", False: "✗ does not"}
+OUTCOME = {True: "✓ holds", False: "✗ does not hold"}
 
 
 def claims() -> None:
-    """The whole page."""
+    """Draw the page."""
     plan = Plan()
     st.markdown("#### The paper's claims, tested")
     st.caption(
         f"Each claim is a measurement over seeds. {RULE} The paper made its claims about images; here they are tested "
-        "where the truth is known."
+        "where the ground truth is known."
     )
     measuring = plan.being_measured()
-    st.fragment(progress, run_every=2.0 if measuring else None)(plan, measuring)
+    st.fragment(draw_progress, run_every=2.0 if measuring else None)(plan, measuring)
     own = findings(plan)
     if any(finding.verdicts for finding in own):
         st.caption(f"Measured here: {plan.seeds} seeds, {plan.steps:,} steps of each training.")
-        show(own)
+        draw_findings(own)
         return
-    known, rest = shipped()
+    known, source = shipped()
     if known:
         st.caption(
-            f"As shipped with this repository, from `python -m mvm claims`: {rest['plan']['seeds']} seeds, "
-            f"{rest['plan']['steps']:,} steps of each training, {rest['device']}."
+            f"Shipped with this repository, from `python -m mvm claims`: {source['plan']['seeds']} seeds, "
+            f"{source['plan']['steps']:,} steps of each training, {source['device']}."
         )
-        show(known)
+        draw_findings(known)
     else:
-        st.info("Nothing is measured yet: **Measure here** trains and scores all of it.", icon=":material/science:")
+        st.info("Nothing is measured yet: **Measure here** runs all trainings and scores.", icon=":material/science:")
 
 
-def progress(plan: Plan, was_measuring: bool) -> None:
-    """A button to measure, or how far the measuring is, and a button to stop it."""
+def draw_progress(plan: Plan, was_measuring: bool) -> None:
+    """Draw the button that starts the measurement, or its progress and the button that stops it."""
     measuring = plan.being_measured()
     if measuring != was_measuring:
         st.rerun()
     share = plan.progress()
     if not measuring:
-        left = "go on" if 0 < share < 1 else "half an hour on 2 cores"
+        effort = "continue" if 0 < share < 1 else "half an hour on 2 cores"
         done = share == 1
-        help_text = f"train {len(plan.trials)} runs in the background and score them; they can be stopped and resumed"
-        label = "Measured" if done else f"Measure here ({left})"
+        help_text = f"train and score {len(plan.trials)} runs in the background; they can be stopped and resumed"
+        label = "Measured" if done else f"Measure here ({effort})"
         st.button(label, icon=":material/play_arrow:", help=help_text, disabled=done, on_click=measure)
         return
     st.progress(share, text=f"measuring: {share:.0%} of all training steps; verdicts appear as trainings finish")
-    st.button("Stop", icon=":material/stop:", help="what is done is kept", on_click=stop)
+    st.button("Stop", icon=":material/stop:", help="finished trainings are kept", on_click=stop)
 
 
 def measure() -> None:
-    """Start the measuring, and leave a core to the screen; closing the page does not stop it."""
+    """Start the measurement on all cores but one; closing the page does not stop it."""
     launch(processes=max(1, (os.cpu_count() or 2) - 1))
 
 
-def show(found: list[Finding]) -> None:
-    """One part per claim: verdicts, how it was measured, numbers."""
+def draw_findings(found: list[Finding]) -> None:
+    """Draw each claim with its verdicts, measure and numbers."""
     for finding in found:
         claim = CLAIMS[finding.claim]
         with st.container(border=True):
@@ -84,7 +84,7 @@ def show(found: list[Finding]) -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """A finding's rows as words and numbers of three digits."""
+    """Rows of a finding with titles in place of names, and numbers rounded to three digits."""
     frame = pd.DataFrame([{**row, "holds": OUTCOME[row["holds"]]} for row in rows])
     frame["recipe"] = frame["recipe"].map(RECIPES)
     if "data" in frame:

@@ -1,4 +1,4 @@
-"""Faces: the Lab for pictures. Toy faces need no download; prepared caches of real pictures are chosen by name."""
+"""Faces: the Lab for pictures. Toy faces need no download; prepared caches of pictures are chosen by name."""
 
 from __future__ import annotations
 
@@ -8,19 +8,32 @@ import numpy as np
 import streamlit as st
 import torch
 
-from app import plots
-from app.cloud_plot import cloud_plot
-from app.follow import Columns, Rows, columns_of, follow, frame_of, gaps, heading, score_table, spectra
-from app.live_plot import live_plot
-from app.picture_grid import Picked, picture_grid
-from app.setup import NEXT_RUN, experiment
-from app.state import Page, gallery, page, way
-from app.transport import choose_run, transport
-from mvm.config import FACES
+from app.caches import gallery, interpolation
+from app.charts import clouds, training
+from app.components.cloud_plot import cloud_plot
+from app.components.live_plot import live_plot
+from app.components.picture_grid import Picked, picture_grid
+from app.header import choose_run, draw_buttons
+from app.live import (
+    Columns,
+    Rows,
+    columns_of,
+    draw_gaps,
+    draw_heading,
+    draw_run,
+    draw_scores,
+    draw_spectra,
+    request_projection,
+)
+from app.services import apply_moved_weights
+from app.session import Page, page
+from app.sidebar import CAPTION, draw_settings
 from mvm.data.cache import image_caches, open_cache
+from mvm.data.images import FACES
 from mvm.errors import ConfigError, RunError
-from mvm.jobs.prepare import KINDS, Preparing, launch, preparings
-from mvm.look.palette import variant_colours
+from mvm.jobs.prepare import KINDS as SOURCES
+from mvm.jobs.prepare import Preparation, launch, preparations
+from mvm.look.palette import title_of, variant_colours
 from mvm.runs.history import History
 from mvm.runs.run import Run
 from mvm.scoring.images import FACTOR_SCORES, describe
@@ -30,71 +43,76 @@ __all__ = ["faces"]
 
 SIZES = (16, 32, 64, 128)
 SHOWN = 64  # samples of each variant
-NEAREST = 8
-STEPS_BETWEEN = 9  # pictures of an interpolation
-TOYS, CACHES, PREPARE = "Toys", "Prepared", "Prepare…"
+NEAREST = 8  # training pictures shown beside a picked picture
+STATIONS = 9  # pictures of an interpolation
+THUMBNAIL = 32  # most pixels each way of a picture that belongs to a point
+TOYS, CACHES, PREPARE = "Toys", "Prepared", "Prepare…"  # sources of pictures
+NEAREST_TITLE = "Nearest training pictures"
 
 
 def faces() -> None:
-    """The whole page."""
-    tab = page(images=True)
+    """Draw the page."""
+    tab = page("images")
     run, status = choose_run(tab)
     with st.sidebar:
         st.markdown("#### Faces")
-        st.caption(NEXT_RUN)
+        st.caption(CAPTION)
         data = choose_data()
-        config = experiment(tab, data, run)
-    tab.show_notice()
+        toys = data is None or data["data"] == FACES
+        next_run = draw_settings(tab, data, run, defaults="" if toys else "cache.")
+    apply_moved_weights(tab, next_run.weights)
+    tab.draw_notice()
     if run is None:
-        welcome(data)
-    transport(tab, run, status, config, beside=averaging)
+        draw_welcome(data)
+    draw_buttons(tab, run, status, next_run, beside=draw_averaging)
     if run is not None:
-        follow(tab, run, status, Rows(view=samples, embeddings=embeddings, history=history_rows, play=interpolation))
+        rows = Rows(view=draw_samples, embeddings=draw_embeddings, history=draw_history, samples=draw_interpolation)
+        draw_run(tab, run, status, rows)
 
 
-def averaging() -> None:
-    """Which generator's samples are shown."""
+def draw_averaging() -> None:
+    """Draw the choice of the generator whose samples are shown."""
     st.toggle(
         "Averaged generator (EMA)", True, key="faces.averaged", bind="query-params",
-        help="on: samples of the generator averaged over training, which is scored; off: of the one being trained",
+        help="on: samples of the generator averaged over training, which is scored; off: of the generator in training",
     )  # fmt: skip
 
 
-def welcome(data: dict[str, Any] | None) -> None:
-    """What a person meets before the first run, of the chosen pictures."""
+def draw_welcome(data: dict[str, Any] | None) -> None:
+    """Draw what is shown before the first run: some of the chosen pictures, and what Train does with them."""
     name = data["data"] if data else FACES
-    pictures = some_faces() if name == FACES else some_of(name)
+    toys = name == FACES
     st.markdown("##### Match a manifold of pictures")
-    panel = {"title": "", "images": pictures}
+    panel = {"title": "", "images": toy_faces() if toys else pictures_of(name)}
     picture_grid([panel], key=f"faces.some.{name}", alt="Sixteen pictures", step=0, cell=64, columns=16)
-    if name == FACES:
+    if toys:
         st.markdown(
-            "These are toy faces, drawn by a program from twelve known factors such as the width of the mouth or the "
-            "hue of the background: nothing is downloaded, and every score has its truth."
+            "These are toy faces, rendered by a program from twelve known factors, such as the width of the mouth or "
+            "the hue of the background: nothing is downloaded, and scores can compare with the ground truth."
         )
     else:
-        st.markdown(f"These are some of **{name}**, prepared from pictures of yours.")
-    what = "such faces" if name == FACES else "such pictures"
+        st.markdown(f"These pictures are from **{name}**, a prepared cache.")
+    what = "such faces" if toys else "such pictures"
     pace = (
-        "The first pictures come within seconds, and faces within minutes; a whole run takes three to ten minutes for "
+        "The first pictures appear within seconds, faces within minutes; a whole run takes three to ten minutes for "
         "each variant on two CPU cores. "
     )
     st.markdown(
-        f"**Train** has a generator learn to draw {what}, by matching shape descriptors of real and fake under a "
-        "learned metric. Choose more variants on the left to compare them side by side. "
-        f"{pace if name == FACES else ''}It goes on when this page is closed."
-        + ("" if data is None else f"\n\nFor other pictures, CelebA or LSUN, choose **{PREPARE}** on the left.")
+        f"**Train** trains a generator to draw {what}, by matching shape descriptors of real and fake under a learned "
+        f"metric. Choose more variants on the left to compare them side by side. {pace if toys else ''}"
+        "Training continues when this page is closed."
+        + ("" if data is None else f"\n\nFor other pictures, such as CelebA or LSUN, choose **{PREPARE}** on the left.")
     )
 
 
 @st.cache_data(show_spinner=False)
-def some_faces() -> np.ndarray:
-    """What the real ones look like."""
+def toy_faces() -> np.ndarray:
+    """Sixteen toy faces, `(16, 32, 32, 3)` uint8."""
     return Faces(32).images(16, torch.Generator().manual_seed(0))[0].numpy()
 
 
-def some_of(name: str) -> np.ndarray:
-    """Sixteen pictures of a cache, spread over it."""
+def pictures_of(name: str) -> np.ndarray:
+    """Sixteen pictures `(16, size, size, 3)` uint8, evenly spread over a cache."""
     images = open_cache(image_caches()[name])[0]
     return np.stack([images[row] for row in np.linspace(0, len(images) - 1, 16).astype(int)])
 
@@ -103,7 +121,7 @@ def some_of(name: str) -> np.ndarray:
 
 
 def choose_data() -> dict[str, Any] | None:
-    """The config's fields of the data; None before there is any."""
+    """Draw the choice of pictures; return the config's fields of the data, None without data."""
     source = st.segmented_control(
         "Data", [TOYS, CACHES, PREPARE], default=TOYS, required=True, key="faces.source", bind="query-params",
         help="toy faces are rendered here; other pictures are prepared once, from files on this machine",
@@ -111,20 +129,20 @@ def choose_data() -> dict[str, Any] | None:
     if source == TOYS:
         size = st.select_slider(
             "Size", SIZES, 32, key="faces.size", bind="query-params",
-            help="pixels each way; each doubling makes a training step about four times as long",
+            help="pixels each way; twice the size makes a training step about four times as long",
         )  # fmt: skip
         return {"data": FACES, "size": size}
     if source == PREPARE:
-        prepare_form()
+        draw_prepare_form()
     caches = image_caches()
-    jobs = preparings()
+    jobs = preparations()
     if jobs:
         running = any(job.state == "running" for job in jobs)
-        st.fragment(prepared, run_every=1.0 if running else None)(running)
+        st.fragment(draw_jobs, run_every=1.0 if running else None)(running)
     if source == PREPARE:
         return None
     if not caches:
-        st.caption(f"No pictures are prepared yet: **{PREPARE}** makes a cache of them.")
+        st.caption(f"No pictures are prepared yet: **{PREPARE}** makes a cache of pictures.")
         return None
     name = st.selectbox("Pictures", list(caches), key="faces.cache", bind="query-params", help="prepared caches")
     try:
@@ -136,73 +154,72 @@ def choose_data() -> dict[str, Any] | None:
     return {"data": name}
 
 
-def prepare_form() -> None:
-    """Ask for pictures on this machine, and prepare them in the background."""
+def draw_prepare_form() -> None:
+    """Draw the form that prepares pictures on this machine in the background."""
     with st.form("faces.prepare", border=False):
-        kind = st.selectbox(
-            "Kind", list(KINDS), format_func=KINDS.get,
-            help="CelebA: the official zip, with its official split if that is near. LSUN: an LMDB export. "
-            "Own pictures: a folder, a ZIP, or a folder of Parquet files",
+        source = st.selectbox(
+            "Kind", list(SOURCES), format_func=SOURCES.get,
+            help="CelebA: the official zip, with its official split if the split's file is beside it. LSUN: an LMDB "
+            "export. Own pictures: a folder, a ZIP, or a folder of Parquet files",
         )  # fmt: skip
         path = st.text_input(
             "Path on this machine", placeholder="/data/img_align_celeba.zip",
-            help="a file or folder where this app runs; it is only read, and nothing is uploaded",
+            help="file or folder on the machine that runs the app; it is only read, and nothing is uploaded",
         )  # fmt: skip
         size = st.select_slider("Size", SIZES[1:], 64, help="pixels each way of the prepared pictures")
         crop = st.number_input(
-            "Crop", 0, 4096, 0, help="centred pixels taken of each picture; 0: its largest square. CelebA's faces: 108"
+            "Crop", 0, 4096, 0, help="size of the centred square taken from each picture; 0: the largest. CelebA: 108"
         )
-        name = st.text_input("Name", placeholder="made from kind and size", help="of the prepared pictures")
+        name = st.text_input("Name", placeholder="from kind and size", help="of the prepared pictures")
         if st.form_submit_button("Prepare", icon=":material/photo_library:", type="primary", width="stretch"):
             try:
-                launch(kind, path, size=size, crop=crop or None, name=name.strip() or None)
+                launch(source, path, size=size, crop=crop or None, name=name.strip() or None)
             except (ConfigError, RunError, OSError) as error:
                 st.error(str(error), icon=":material/error:")
 
 
-def prepared(was_running: bool) -> None:
-    """How far each preparing has come, and what has become of it."""
-    jobs = preparings()
+def draw_jobs(was_running: bool) -> None:
+    """Draw progress or outcome of each preparation; rerun the page when the last one ends."""
+    jobs = preparations()
     if any(job.state == "running" for job in jobs) != was_running:
         st.rerun()
     for job in jobs:
         with st.container(border=True):
-            preparing(job)
+            draw_job(job)
 
 
-def preparing(job: Preparing) -> None:
-    """One of them."""
+def draw_job(job: Preparation) -> None:
+    """Draw progress or outcome of a preparation."""
     if job.state == "running":
-        far = job.progress
-        if far is None or not far.total:
+        progress = job.progress
+        if progress is None or not progress.total:
             st.progress(0.0, text=f"**{job.name}**: listing the files ...")
         else:
-            skipped = f", {far.skipped:,} skipped" if far.skipped else ""
-            st.progress(far.done / far.total, text=f"**{job.name}**: {far.done:,} of {far.total:,} files{skipped}")
+            skipped = f", {progress.skipped:,} skipped" if progress.skipped else ""
+            files = f"{progress.done:,} of {progress.total:,} files{skipped}"
+            st.progress(progress.done / progress.total, text=f"**{job.name}**: {files}")
         st.button(
             "Cancel", icon=":material/close:", key=f"faces.cancel.{job.name}", on_click=job.cancel,
-            help="what is done is kept: preparing the same again goes on there",
+            help="finished files are kept: preparing the same pictures again continues from there",
         )  # fmt: skip
         return
     if job.state == "finished":
         st.success(f"**{job.name}**: {job.outcome}. Choose it under **{CACHES}**.", icon=":material/check:")
     else:
         st.error(f"**{job.name}**: {job.outcome}", icon=":material/error:")
-    st.button("Dismiss", key=f"faces.dismiss.{job.name}", on_click=job.forget, help="the prepared pictures stay")
+    st.button("Dismiss", key=f"faces.dismiss.{job.name}", on_click=job.forget, help="prepared pictures are kept")
 
 
 # -- right: the run ----------------------------------------------------------------------------------------------------
 
 
-def samples(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
-    """Pictures from noise that stays the same, one panel per variant."""
+def draw_samples(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
+    """Draw pictures generated from fixed noise, one panel per variant."""
     shown, step = columns_of(run), int(view["step"])
     averaged = tab.setting("averaged", True)
-    heading(
-        "Samples",
-        f"step {step:,}, always of the same noise; "
-        + ("averaged generator" if averaged else "generator in training, not averaged")
-        + "; click one for the training pictures nearest to it",
+    generator = "averaged generator" if averaged else "generator in training, not averaged"
+    draw_heading(
+        "Samples", f"step {step:,}, from fixed noise; {generator}; click a sample for its nearest training pictures"
     )
     images = view["fake" if averaged else "raw"][shown.members, :SHOWN]
     panels = [
@@ -216,44 +233,54 @@ def samples(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
     tab.pick(run.name, picked)
 
 
-def embeddings(tab: Page, run: Run, seen: History, step: int) -> bool:
-    """UMAP of the embeddings, each point with its picture, and what is nearest to the one that was picked."""
-    frame, of, behind = frame_of(run, seen, step)
-    shown, reals, snapshot = columns_of(run), real_pictures(run), seen.at(of)
+def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> bool:
+    """Draw UMAP of the embeddings with a picture at each point, and the training pictures nearest to the picked one.
+
+    Returns:
+        Whether a newer projection or the training pictures are awaited.
+    """
+    projection, shown = request_projection(run, records, step), columns_of(run)
+    draw_heading("Embeddings, UMAP", projection.note)
+    reals, snapshot = real_pictures(run), records.at(projection.step)
     pictures = None
     if reals is not None and snapshot is not None:
-        thumbnails = np.concatenate([reals, *snapshot["fake"][shown.members]])
-        skip = -(-thumbnails.shape[1] // 32)  # 32 pixels are enough for a glance, and light enough to travel
-        pictures = np.ascontiguousarray(thumbnails[:, ::skip, ::skip])
+        whole = np.concatenate([reals, *snapshot["fake"][shown.members]])
+        skip = -(-whole.shape[1] // THUMBNAIL)
+        pictures = np.ascontiguousarray(whole[:, ::skip, ::skip])
     picked = cloud_plot(
-        plots.planar(frame[shown.members], titles=shown.titles), key=f"umap.{run.name}", height=340, step=of,
-        pictures=pictures, ringed=tab.picked_of(run.name),
-        alt=f"UMAP of real and generated embeddings under the learned metric at step {of}, one panel per variant",
+        clouds.umap_panels(projection.frame[shown.members], titles=shown.titles), key=f"umap.{run.name}", height=340,
+        step=projection.step, pictures=pictures, ringed=tab.picked_of(run.name),
+        alt=f"UMAP of real and generated embeddings under the learned metric at step {projection.step}, one panel per "
+        "variant",
     )  # fmt: skip
     tab.pick(run.name, picked)
-    return neighbours(tab, run, seen, step, shown) or behind
+    return draw_nearest(tab, run, records, step, shown) or projection.awaited
 
 
-def neighbours(tab: Page, run: Run, seen: History, step: int, shown: Columns) -> bool:
-    """The training pictures nearest to the picked one: new, or learned by heart? True while they are sought."""
-    picked, snapshot, reals = tab.picked_of(run.name), seen.at(step), real_pictures(run)
-    by = "by what is in the picture" if run.config.data == FACES else "by coarse pixels"
+def draw_nearest(tab: Page, run: Run, records: History, step: int, shown: Columns) -> bool:
+    """Draw the training pictures nearest to the picked one, which shows memorised samples.
+
+    Returns:
+        Whether the training pictures are still being loaded.
+    """
+    picked, snapshot, reals = tab.picked_of(run.name), records.at(step), real_pictures(run)
+    by = "by the factors in the picture" if run.config.data == FACES else "by coarse pixels"
     if picked is None or snapshot is None or reals is None or picked.panel >= len(shown.members):
-        heading("Nearest training pictures", "click a sample or a point to see which training pictures are like it")
+        draw_heading(NEAREST_TITLE, "click a sample or a point to see the training pictures most like it")
         return False
     source = reals if picked.layer == "real" else snapshot["fake"][shown.members[picked.panel]]
     image = torch.from_numpy(source[min(picked.index, len(source) - 1)][None].copy())
     what = f"{picked.layer} {picked.index}" + (f", {shown.titles[picked.panel]}" if picked.layer == "fake" else "")
     found = gallery(run)
     if found is None:
-        heading("Nearest training pictures", f"to {what}: looking through the training pictures, once ...")
+        draw_heading(NEAREST_TITLE, f"to {what}: loading the training pictures, once ...")
         images, captions = image, [what]
     elif isinstance(found, str):
-        heading("Nearest training pictures", found)
+        draw_heading(NEAREST_TITLE, found)
         return False
     else:
         near = found.nearest(image, NEAREST)
-        heading("Nearest training pictures", f"to {what}, of {len(found.images):,}, {by}; with their distance")
+        draw_heading(NEAREST_TITLE, f"to {what}, of {len(found.images):,}, {by}; with their distance")
         images = torch.cat([image, found.images[near.indices[0]]])
         captions = [what.split(",")[0], *(f"{distance:.2f}" for distance in near.distances[0].tolist())]
     picture_grid(
@@ -263,67 +290,70 @@ def neighbours(tab: Page, run: Run, seen: History, step: int, shown: Columns) ->
     return found is None
 
 
-def interpolation(tab: Page, run: Run) -> None:
-    """From one fixed noise to another, over the sphere that noise lies on, by the last checkpoint's generators."""
-    heading("Between two samples", "is the way from one to the other made of faces, too?")
+def draw_interpolation(tab: Page, run: Run) -> None:
+    """Draw pictures between two fixed noises, on the sphere that noise lies on, by the last checkpoint's generators."""
+    draw_heading("Between two samples", "are the pictures between two samples faces, too?")
     reals = real_pictures(run)
     if reals is None:
         return
-    last = len(reals) - 1  # every sample has its noise
+    last = len(reals) - 1  # a sample has a noise of its own
     left, middle, right = st.columns([1, 4, 1])
-    a = left.number_input("From sample", 0, last, 0, key=tab.key("from"), bind="query-params", help="number of a noise")
-    b = right.number_input("To sample", 0, last, 1, key=tab.key("to"), bind="query-params", help="number of a noise")
+    a = left.number_input("From sample", 0, last, 0, key=tab.key("from"), bind="query-params", help="index of a noise")
+    b = right.number_input("To sample", 0, last, 1, key=tab.key("to"), bind="query-params", help="index of a noise")
     place = middle.slider(
         "Place between the two", 0.0, 1.0, 0.5, 0.01, key=tab.key("between"), bind="query-params",
-        help="0: the first, 1: the second; the picture in the frame is of this place",
+        help="0: the left sample, 1: the right one; the framed picture is at this place",
     )  # fmt: skip
     shown, panels = columns_of(run), []
-    stations = tuple(k / (STEPS_BETWEEN - 1) for k in range(STEPS_BETWEEN))
+    places = (place, *(k / (STATIONS - 1) for k in range(STATIONS)))
     for member, title in zip(shown.members, shown.titles, strict=True):
         try:
-            made = [way(run, member, (int(a), int(b)), places, of=len(reals)) for places in ((place,), stations)]
+            framed, others = (
+                interpolation(run, member, (int(a), int(b)), part, noises=len(reals))
+                for part in (places[:1], places[1:])  # the second is the same wherever the slider is
+            )
         except RunError as error:
             st.caption(str(error))
             return
-        captions = [f"at {place:.2f}", *(f"{station:.2f}" for station in stations)]
-        panels.append({"title": title, "images": np.concatenate(made), "captions": captions, "marked": 0})
+        captions = [f"at {place:.2f}", *(f"{station:.2f}" for station in places[1:])]
+        panels.append({"title": title, "images": np.concatenate([framed, others]), "captions": captions, "marked": 0})
     picture_grid(
-        panels, key=f"between.{run.name}", step=run.status().step, cell=96, columns=1 + STEPS_BETWEEN,
-        alt=f"Pictures on the way from sample {a} to sample {b}, one row per variant",
+        panels, key=f"between.{run.name}", step=run.status().step, cell=96, columns=1 + STATIONS,
+        alt=f"Pictures between sample {a} and sample {b}, one row per variant",
     )  # fmt: skip
 
 
-def history_rows(tab: Page, run: Run, seen: History, step: int) -> None:
-    """Factors, gaps, spectra and scores: what changes with every record."""
+def draw_history(tab: Page, run: Run, records: History, step: int) -> None:
+    """Draw factors, gaps, spectra and scores."""
     if run.config.data == FACES:
-        factors(run, seen, step)
-    gaps(tab, run, seen, step)
-    spectra(tab, run, seen, step)
-    scores = seen.scores(step)
+        draw_factors(run, records, step)
+    draw_gaps(tab, run, records, step)
+    draw_spectra(tab, run, records, step)
+    scores = records.scores(step)
     keys = [] if scores is None else [k for k in scores.rows[0] if f"{k}_floor" in scores.rows[0]]
-    score_table(run, seen, step, {key: describe(key) for key in keys if not key.startswith("factor.")})
+    draw_scores(run, records, step, {key: describe(key) for key in keys if not key.startswith("factor.")})
 
 
-def factors(run: Run, seen: History, step: int) -> None:
-    """Which of the twelve factors of a toy face the fakes vary as the reals do."""
-    scores = seen.scores(step)
+def draw_factors(run: Run, records: History, step: int) -> None:
+    """Draw the overlap of fake and real in each of the twelve factors of a toy face."""
+    scores = records.scores(step)
     if scores is None:
-        heading("Factors covered", f"first at step {run.config.every(10):,}")
+        draw_heading("Factors covered", f"first scores at step {run.config.every(10):,}")
         return
-    heading(
+    draw_heading(
         "Factors covered",
-        f"step {scores.step:,}; overlap of fake and real: 1 where every value of a factor is as frequent, ½ where half "
-        "of the values are missing. It takes the fakes for faces: noise reads as factors, too",
+        f"step {scores.step:,}; overlap of fake and real: 1 for equal distributions of a factor, ½ if half of its "
+        "values are missing. The score reads factors from any picture, even from noise",
     )
     names = [key for key in FACTOR_SCORES if key != "factor_mean"]
     variants = run.config.variants
     overlaps = {FACTOR_SCORES[key].label: [scores.of(key, variant) for variant in variants] for key in names}
     floors = {FACTOR_SCORES[key].label: scores.floor(f"{key}_floor") for key in names}
-    figure = plots.coverage(
-        overlaps, floors, titles=[plots.title_of(name) for name in variants], step=scores.step,
+    figure = training.factor_coverage(
+        overlaps, floors, titles=[title_of(name) for name in variants], step=scores.step,
         colours=variant_colours(variants),
     )  # fmt: skip
-    means = ", ".join(f"{plots.title_of(v)} {scores.of('factor_mean', v) or 0:.2f}" for v in variants)
+    means = ", ".join(f"{title_of(v)} {scores.of('factor_mean', v) or 0:.2f}" for v in variants)
     live_plot(
         figure, key=f"factors.{run.name}", height=110 + len(names) * (12 + 7 * len(variants)),
         alt=f"Overlap of fake and real in each factor at step {scores.step}; mean over the factors: {means}",
@@ -331,14 +361,15 @@ def factors(run: Run, seen: History, step: int) -> None:
 
 
 def real_pictures(run: Run) -> np.ndarray | None:
-    """The held-out pictures of every snapshot's embeddings."""
+    """Held-out pictures `(n, size, size, 3)` uint8 whose embeddings every snapshot holds; None before the first."""
     try:
-        return np.load(run.path / "real.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):
+        return run.real_view()
+    except RunError:
         return None
 
 
 def _marked(tab: Page, run: Run, column: int) -> int | None:
+    """Index of the picked sample if it belongs to this column."""
     picked: Picked | None = tab.picked_of(run.name)
     fits = picked is not None and picked.layer == "fake" and picked.panel == column
     return picked.index if fits else None

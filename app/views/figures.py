@@ -1,4 +1,4 @@
-"""Figures: what goes into a paper, of any runs, at its true size, with its numbers and what rebuilds it."""
+"""Figures: figures for a paper from any runs, at true size, with their numbers and a recipe that rebuilds them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Any, Literal
 import pandas as pd
 import streamlit as st
 
-from app.state import page, projector, run_named
+from app.caches import run_named
+from app.kinds import PAGES
+from app.services import projector
+from app.session import page
 from mvm.errors import ConfigError, RunError
 from mvm.figures import FIGURES, Definition, Selection, drawn, figure_of
 from mvm.figures.export import DPI, FORMATS, Bundle, bundle, csv_of, encoded
@@ -18,25 +21,25 @@ from mvm.figures.venues import VENUES, venue_of
 from mvm.geometry.spectrum import MOST_RANKS, SPECTRUM_FORMS
 from mvm.jobs.umap_worker import Projector
 from mvm.runs.frames import read_frame
-from mvm.runs.layout import frame_path
+from mvm.runs.layout import CHECKPOINT, CONFIG, ORIGIN, REALS, RECORDS, SCORES, frame_path
 from mvm.runs.run import Run
 from mvm.studies.compare import AXES, quantities
 from mvm.studies.index import summaries
 
 __all__ = ["figures_page"]
 
-INCH = 104  # pixels of the preview
-ALONE = 15.0  # seconds without a look at it after which a bundle is given up
-PATIENCE = 120.0  # seconds for projections
+INCH = 104  # pixels of the preview per inch
+ABANDONED_AFTER = 15.0  # seconds without a page that watches a bundle
+PROJECTION_SECONDS = 120.0  # most time to wait for UMAP frames
 FORMS = {name: form.title for name, form in SPECTRUM_FORMS.items()}
 WIDTHS = ("column", "page")
-USUAL = "the main score"
-FIRST = "the first"
+MAIN_SCORE = "the main score"
+FIRST_SEED = "the first"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the person has chosen: names of runs, and arguments of `mvm.figures.export.bundle`."""
+class Choice:
+    """Chosen runs, by name, and arguments of `mvm.figures.export.bundle`."""
 
     names: tuple[str, ...]
     figure: str
@@ -55,81 +58,81 @@ class Wanted:
         """The runs of these names.
 
         Raises:
-            RunError: one is gone.
+            RunError: a run is gone.
         """
         return [run_named(name) for name in self.names]
 
     @property
-    def of(self) -> dict[str, Any]:
-        """What of the runs is shown. A frame is never made in this process: two UMAPs at once end it."""
+    def options(self) -> dict[str, Any]:
+        """Arguments of `Selection.of`. UMAP never runs in this process: two at once would end it."""
         shown = ("step", "seed", "form", "quantity", "axis", "rank")
         return {name: getattr(self, name) for name in shown} | {"project": False}
 
     @property
-    def look(self) -> dict[str, Any]:
-        """How it looks."""
+    def style(self) -> dict[str, Any]:
+        """Venue, width and resolution."""
         return {"venue": self.venue, "wide": self.wide, "dpi": self.dpi}
 
-    def same_paper(self, other: Wanted) -> bool:
-        """Whether a bundle made with the other is what this one asks for; choices out of sight do not count."""
-        if (self.names, self.look, self.step) != (other.names, other.look, other.step):
+    def same_paper(self, other: Choice) -> bool:
+        """Whether a bundle for the other choice fits this one; options without a widget do not count."""
+        if (self.names, self.style, self.step) != (other.names, other.style, other.step):
             return False
-        return all(self.of[option] == other.of[option] for option in FIGURES[self.figure].options)
+        return all(self.options[option] == other.options[option] for option in FIGURES[self.figure].options)
 
 
 @dataclass
-class Desk:
-    """What one browser tab remembers of the page: a bundle that was asked for."""
+class FiguresTab:
+    """State of the page in one browser tab: the last requested bundle."""
 
     job: Job | None = None
 
 
 def figures_page() -> None:
-    """The whole page."""
-    desk = st.session_state.setdefault("_page.figures", Desk())
+    """Draw the page."""
+    tab = st.session_state.setdefault("_page.figures", FiguresTab())
     st.markdown("#### Figures")
     known = [row.name for row in summaries()]
     if not known:
-        st.info("No run yet, so there is nothing to draw: train one in the Lab first.", icon=":material/science:")
+        st.info("No run yet: train one in the Lab first.", icon=":material/science:")
         st.page_link(st.session_state["_pages"]["Lab"], label="To the Lab", icon=":material/arrow_forward:")
         return
     left, right = st.columns([1.1, 2.3], gap="large")
     with right:
         figure = choose_figure()
     with left:
-        wanted = choose(known, figure)
-    if wanted is None:
-        desk.job = None
+        choice = choose_options(known, figure)
+    if choice is None:
+        tab.job = None
         right.info("Choose one or more runs on the left.", icon=":material/arrow_back:")
         return
     with right:
-        one_figure(wanted)
+        draw_figure(choice)
     with left:
-        paper_bundle(desk, wanted)
+        draw_bundle(tab, choice)
 
 
-# -- left: what is wanted ----------------------------------------------------------------------------------------------
+# -- left: the choice --------------------------------------------------------------------------------------------------
 
 
 def choose_figure() -> str:
-    """Its name."""
+    """Draw the choice of a figure; return its name."""
     return st.selectbox(
         "Figure", list(FIGURES), format_func=lambda name: f"{FIGURES[name].source}: {FIGURES[name].title}",
         key="figures.figure", bind="query-params",
-        help="the paper's figures and tables, and panels of this app's pages; first, where each comes from",
+        help="figures and tables of the paper, and panels of this app's pages; the source comes first",
     )  # fmt: skip
 
 
-def choose(known: list[str], figure: str) -> Wanted | None:
-    """Every other choice; None without a run."""
-    gone = [name for name in st.query_params.get_all("runs") if name not in known]  # the widget drops them
+def choose_options(known: list[str], figure: str) -> Choice | None:
+    """Draw the choice of runs and of all options; None without a run."""
+    gone = [name for name in st.query_params.get_all("runs") if name not in known]  # the widget drops these names
     if gone and "runs" not in st.session_state:
         st.warning(f"There is no run {', '.join(map(repr, gone))} here.", icon=":material/search_off:")
     names = st.multiselect(
-        "Runs", known, default=first(known), key="runs", bind="query-params",
-        help="newest first; runs that differ in nothing but their seeds are pooled, others are told apart",
+        "Runs", known, default=default_runs(known), key="runs", bind="query-params",
+        help="newest first; runs that differ only in their seeds are pooled",
     )  # fmt: skip
-    runs = opened(names)
+    runs = existing_runs(names)
     if not runs:
         return None
     definition = FIGURES[figure]
@@ -137,13 +140,13 @@ def choose(known: list[str], figure: str) -> Wanted | None:
     with a:
         venue = st.selectbox(
             "Venue", list(VENUES), format_func=lambda name: VENUES[name].title, key="figures.venue",
-            bind="query-params", help="whose text width and font sizes: include the file at its own size, never scaled",
+            bind="query-params", help="sets text width and font sizes: include the file unscaled",
         )  # fmt: skip
     two = VENUES[venue].page > VENUES[venue].column
     with b:
         width = st.selectbox(
             "Width", WIDTHS, key="figures.width", bind="query-params", disabled=not two,
-            help="of one column, or across the page; some venues have one column only",
+            help="one column, or the whole page; some venues have a single column",
         )  # fmt: skip
     a, b = st.columns(2)
     with a:
@@ -154,60 +157,60 @@ def choose(known: list[str], figure: str) -> Wanted | None:
     with b:
         dpi = st.number_input(
             "Dots per inch", *DPI, 300, 50, key="figures.dpi", bind="query-params",
-            help="of PNG, and of the points and pictures within PDF and SVG; all else there are lines",
+            help="of PNG, and of points and pictures in PDF and SVG; everything else there is vector graphics",
         )  # fmt: skip
     a, b = st.columns(2)
     with a:
         step = st.number_input(
             "Up to step", 0, None, None, 1, key="figures.step", bind="query-params", placeholder="the last",
-            help="what the runs held at their last snapshot up to this step; leave it empty for all of it",
+            help="shows the runs at their last snapshot up to this step; empty: at their end",
         )  # fmt: skip
     seeds = sorted({seed for run in runs for seed in run.config.seeds})
     seed, form, quantity, axis, rank = None, "distance", None, "step", 2
     with b:
         if "seed" in definition.options:
             chosen = st.selectbox(
-                "Seed", [FIRST, *map(str, seeds)], key="figures.seed", bind="query-params",
-                help="whose samples are shown: those of one seed stand for all",
+                "Seed", [FIRST_SEED, *map(str, seeds)], key="figures.seed", bind="query-params",
+                help="samples of this seed are shown",
             )  # fmt: skip
-            seed = None if chosen == FIRST else int(chosen)
+            seed = None if chosen == FIRST_SEED else int(chosen)
         if "form" in definition.options:
             form = st.selectbox(
                 "Spectrum", list(FORMS), format_func=FORMS.get, key="figures.form", bind="query-params",
-                help="eigenvalues of the distance matrix as the paper has them, or of its doubly centred squares",
+                help="eigenvalues of the distance matrix, as in the paper, or of its double-centred squares",
             )  # fmt: skip
         if "quantity" in definition.options:
-            labels = {USUAL: USUAL} | quantities(runs)
+            labels = {MAIN_SCORE: MAIN_SCORE} | quantities(runs)
             quantity = st.selectbox(
                 "Quantity", list(labels), format_func=labels.get, key="figures.quantity", bind="query-params",
-                help="any score, gap or loss that is recorded while training; the main score is W₂ of points, a "
-                "Fréchet distance of pictures, and d_c where there are no scores yet",
+                help="score, gap or loss recorded in training; the main score is W₂ for points, a Fréchet distance for "
+                "pictures, and d_c before the first scores",
             )  # fmt: skip
-            quantity = None if quantity == USUAL else quantity
+            quantity = None if quantity == MAIN_SCORE else quantity
     if "axis" in definition.options:
         axis = st.selectbox(
             "Over", list(AXES), format_func=AXES.get, key="figures.axis", bind="query-params",
-            help="runs of other lengths, batches or speeds are comparable on another axis",
+            help="for runs that differ in length, batch size or speed",
         )  # fmt: skip
     if "rank" in definition.options:
         rank = st.selectbox(
             "Eigenvector", range(1, MOST_RANKS + 1), rank - 1, key="figures.rank", bind="query-params",
-            help="by falling eigenvalue; the first is almost the same at all points",
+            help="by falling eigenvalue; the first is nearly constant",
         )  # fmt: skip
     wide = two and width == WIDTHS[1]
-    return Wanted(
+    return Choice(
         tuple(run.name for run in runs), figure, venue, wide, kind, int(dpi), step, seed, form, quantity, axis, rank
     )
 
 
-def first(known: list[str]) -> list[str]:
-    """The run that the Lab or Faces has shown last, else the newest."""
-    shown = (page().run, page(images=True).run)
+def default_runs(known: list[str]) -> list[str]:
+    """The run that the page of a kind of data shows, else the newest."""
+    shown = [page(kind).run for kind in PAGES]
     return [next((name for name in shown if name in known), known[0])]
 
 
-def opened(names: list[str]) -> list[Run]:
-    """Those that are still there."""
+def existing_runs(names: list[str]) -> list[Run]:
+    """The runs of these names that still exist; the others are named in a caption."""
     found = []
     for name in names:
         try:
@@ -221,8 +224,15 @@ def opened(names: list[str]) -> list[Run]:
 
 
 @dataclass(frozen=True)
-class Made:
-    """A figure as the page shows it: a picture, its width in inches, its numbers, its table."""
+class Preview:
+    """A figure as the page shows it.
+
+    Attributes:
+        png: the picture.
+        inches: its width on paper.
+        table: its numbers.
+        latex: its LaTeX table; None where it has none.
+    """
 
     png: bytes
     inches: float
@@ -230,84 +240,84 @@ class Made:
     latex: str | None
 
 
-def one_figure(wanted: Wanted) -> None:
-    """The figure, buttons to take it home, its numbers, and its LaTeX; or what it needs."""
-    definition = FIGURES[wanted.figure]
+def draw_figure(choice: Choice) -> None:
+    """Draw the figure, its downloads, numbers and LaTeX; or the reason why these runs cannot give it."""
+    definition = FIGURES[choice.figure]
     try:
-        selection = Selection.of(wanted.runs(), **wanted.of)
-        made = make(wanted, stamp(selection))
+        selection = Selection.of(choice.runs(), **choice.options)
+        preview = preview_of(choice, stamp(selection))
     except (ConfigError, RunError) as error:
-        missing = unprojected(definition, wanted)
+        missing = unprojected(definition, choice)
         if missing:
-            st.fragment(projecting, run_every=1.0)(missing)
+            st.fragment(request_projections, run_every=1.0)(missing)
         else:
-            reason = str(error).removeprefix(f"{wanted.figure}: ")
+            reason = str(error).removeprefix(f"{choice.figure}: ")
             st.info(f"These runs cannot give it: {reason}.", icon=":material/info:")
         return
     with st.container(border=True, width="content"):
-        st.image(made.png, width=round(made.inches * INCH))
-    venue = venue_of(wanted.venue).title
-    across = "across the page" if wanted.wide else "one column"
-    st.caption(f"{definition.title}. {made.inches:.2f} in wide, {across} of {venue}; here larger than on paper.")
-    take_home(wanted, made)
+        st.image(preview.png, width=round(preview.inches * INCH))
+    venue = venue_of(choice.venue).title
+    across = "across the page" if choice.wide else "one column"
+    st.caption(f"{definition.title}. {preview.inches:.2f} in wide, {across} of {venue}; enlarged here.")
+    draw_downloads(choice, preview)
     numbers, latex = st.tabs(["Numbers", "LaTeX"])
-    numbers.dataframe(made.table, hide_index=True, height=240, placeholder="–")
-    if made.latex:
-        latex.code(made.latex, language="latex", height=240)
+    numbers.dataframe(preview.table, hide_index=True, height=240, placeholder="–")
+    if preview.latex:
+        latex.code(preview.latex, language="latex", height=240)
     else:
-        latex.caption("This figure has no table: its numbers are curves or points, and its CSV has them all.")
+        latex.caption("This figure has no LaTeX table: its numbers are curves or points, in its CSV.")
 
 
-def take_home(wanted: Wanted, made: Made) -> None:
-    """Buttons: the figure, its numbers, its table, and all of that with what rebuilds it."""
-    name = wanted.figure
+def draw_downloads(choice: Choice, preview: Preview) -> None:
+    """Draw buttons that download the figure, its numbers, its table, and all with a recipe."""
+    name = choice.figure
     with st.container(horizontal=True):
         st.download_button(
-            f"Download {wanted.kind.upper()}", lambda: one(wanted).files[f"{name}.{wanted.kind}"],
-            f"{name}.{wanted.kind}", type="primary", icon=":material/download:", on_click="ignore",
-            key="figures.file", help="the figure at its true size, fonts embedded",
+            f"Download {choice.kind.upper()}", lambda: bundle_of(choice).files[f"{name}.{choice.kind}"],
+            f"{name}.{choice.kind}", type="primary", icon=":material/download:", on_click="ignore",
+            key="figures.file", help="the figure at true size, fonts embedded",
         )  # fmt: skip
         st.download_button(
-            "CSV", csv_of(made.table), f"{name}.csv", "text/csv", icon=":material/table:", on_click="ignore",
-            key="figures.csv", help="every number in the figure, one row each",
+            "CSV", csv_of(preview.table), f"{name}.csv", "text/csv", icon=":material/table:", on_click="ignore",
+            key="figures.csv", help="all numbers of the figure",
         )  # fmt: skip
         st.download_button(
-            "LaTeX", made.latex or "", f"{name}.tex", "text/x-tex", icon=":material/functions:", on_click="ignore",
-            key="figures.tex", disabled=made.latex is None, help="a table for the package booktabs",
+            "LaTeX", preview.latex or "", f"{name}.tex", "text/x-tex", icon=":material/functions:", on_click="ignore",
+            key="figures.tex", disabled=preview.latex is None, help="a table in LaTeX, for the package booktabs",
         )  # fmt: skip
         st.download_button(
-            "This figure as ZIP", lambda: one(wanted).zipped(), f"{name}.zip", "application/zip", on_click="ignore",
-            icon=":material/folder_zip:", key="figures.zip",
-            help="figure, CSV, LaTeX, and a recipe: `python rebuild.py` makes the same bytes again from the run",
+            "This figure as ZIP", lambda: bundle_of(choice).zipped(), f"{name}.zip", "application/zip",
+            icon=":material/folder_zip:", key="figures.zip", on_click="ignore",
+            help="figure, CSV, LaTeX and a recipe: `python rebuild.py` rebuilds the same bytes from the run",
         )  # fmt: skip
 
 
-def one(wanted: Wanted) -> Bundle:
-    """The figure's files; in a thread of Streamlit's."""
-    return bundle([wanted.figure], wanted.runs(), formats=[wanted.kind], **wanted.look, **wanted.of)
+def bundle_of(choice: Choice) -> Bundle:
+    """Files of the figure; called in a thread of Streamlit's."""
+    return bundle([choice.figure], choice.runs(), formats=[choice.kind], **choice.style, **choice.options)
 
 
-def make(wanted: Wanted, stamped: tuple) -> Made:
-    """The figure as it will be, at twice the screen's dots; anew when a file that it may be made of has changed."""
-    shown = {key: value for key, value in wanted.of.items() if key in (*figure_of(wanted.figure).options, "step")}
-    return _make(wanted.names, wanted.figure, wanted.venue, wanted.wide, tuple(shown.items()), stamped)
+def preview_of(choice: Choice, stamped: tuple) -> Preview:
+    """The figure at twice the screen's resolution; made again when a file that it depends on has changed."""
+    shown = {key: value for key, value in choice.options.items() if key in (*figure_of(choice.figure).options, "step")}
+    return _preview(choice.names, choice.figure, choice.venue, choice.wide, tuple(shown.items()), stamped)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _make(names: tuple, figure: str, venue: str, wide: bool, shown: tuple, stamped: tuple) -> Made:
+def _preview(names: tuple, figure: str, venue: str, wide: bool, shown: tuple, stamped: tuple) -> Preview:
     definition = figure_of(figure)
     selection = Selection.of([run_named(name) for name in names], project=False, **dict(shown))
     table = definition.data(selection)
     whole = drawn(definition, table, selection, venue=venue_of(venue), wide=wide)
     png = encoded(whole, "png", venue=venue, dpi=2 * INCH)
-    return Made(png, whole.get_figwidth(), table, definition.latex and definition.latex(table, selection))
+    return Preview(png, whole.get_figwidth(), table, definition.latex and definition.latex(table, selection))
 
 
 def stamp(selection: Selection) -> tuple:
-    """Sizes and times of the files that a figure may be made of, and the steps."""
+    """The selected steps, and size and time of each file that a figure can depend on."""
     found = []
     for run, step in zip(selection.runs, selection.steps, strict=True):
-        own = ["config.json", "scalars.jsonl", "scores.json", "fork.json", "real.npy", "checkpoint.safetensors"]
+        own = [CONFIG, RECORDS, SCORES, ORIGIN, REALS, CHECKPOINT]
         kept = run.kept_path(run.kept_step(step) or 0)
         for path in (*(run.path / name for name in own), run.snapshot_path(step), frame_path(run.path, step), kept):
             try:
@@ -321,20 +331,20 @@ def stamp(selection: Selection) -> tuple:
 # -- projections -------------------------------------------------------------------------------------------------------
 
 
-def unprojected(definition: Definition, wanted: Wanted) -> list[tuple[Run, int]]:
-    """Runs whose UMAP of the shown step is not there yet, if the figure has one."""
+def unprojected(definition: Definition, choice: Choice) -> list[tuple[Run, int]]:
+    """Runs and steps whose UMAP frame is missing, if the figure needs one."""
     if "frame" not in definition.uses:
         return []
     try:
-        selection = Selection.of(wanted.runs(), **wanted.of)
+        selection = Selection.of(choice.runs(), **choice.options)
     except (ConfigError, RunError):
         return []
     pairs = zip(selection.runs, selection.steps, strict=True)
     return [(run, step) for run, step in pairs if read_frame(run.path, step) is None]
 
 
-def projecting(missing: list[tuple[Run, int]]) -> None:
-    """Ask the app's one UMAP worker, and look again until it is done."""
+def request_projections(missing: list[tuple[Run, int]]) -> None:
+    """Request missing frames from the UMAP worker, and rerun the page once all are there."""
     service = projector()
     if all(read_frame(run.path, step) is not None for run, step in missing):
         st.rerun()
@@ -348,126 +358,131 @@ def projecting(missing: list[tuple[Run, int]]) -> None:
             st.info(f"{doing} {run.name} at step {step:,} ...", icon=":material/hourglass_top:")
 
 
-# -- all of them -------------------------------------------------------------------------------------------------------
+# -- left: the bundle of all figures -----------------------------------------------------------------------------------
 
 
-class Left(Exception):
-    """Nobody waits for the bundle any more."""
+class Abandoned(Exception):
+    """No page waits for the bundle."""
 
 
 @dataclass
 class Job:
-    """All figures in all formats, in a thread that ends when it is told to, or when no page looks at it.
+    """All figures in all formats, made in a thread that ends when it is dropped, or when no page watches it.
 
     Attributes:
-        wanted: by what settings.
+        choice: runs and options.
         state: working, done or failed.
-        done, total, what: figures made, of how many, and what comes next.
-        made: the files, once all are there.
-        reason: why there are none.
+        done: number of finished figures.
+        total: number of all figures.
+        current: figure in progress.
+        files: all files, once they are made.
+        content: the files as a ZIP.
+        reason: why the job failed.
+        seen: when a page last watched it, on the monotonic clock.
+        dropped: whether the page has given it up.
     """
 
-    wanted: Wanted
+    choice: Choice
     state: Literal["working", "done", "failed"] = "working"
     done: int = 0
     total: int = len(FIGURES)
-    what: str = ""
-    made: Bundle | None = None
+    current: str = ""
+    files: Bundle | None = None
     content: bytes = b""
     reason: str = ""
     seen: float = field(default_factory=time.monotonic)
     dropped: bool = False
 
     def start(self, service: Projector) -> Job:
-        """Begin; the same one."""
+        """Start the thread; return this job."""
         threading.Thread(target=self._work, args=(service,), daemon=True).start()
         return self
 
     def _work(self, service: Projector) -> None:
         try:
             self._project(service)
-            self.made = bundle(
+            self.files = bundle(
                 ["all"],
-                self.wanted.runs(),
+                self.choice.runs(),
                 formats=FORMATS,
-                on_progress=self._tell,
-                **self.wanted.look,
-                **self.wanted.of,
+                on_progress=self._report,
+                **self.choice.style,
+                **self.choice.options,
             )
-            self.content = self.made.zipped()
+            self.content = self.files.zipped()
             self.state = "done"
-        except Left:
+        except Abandoned:
             self.state = "failed"
         except (ConfigError, RunError, OSError) as error:
             self.state, self.reason = "failed", str(error)
-        except Exception as error:  # the thread's last chance to say what went wrong
+        except Exception as error:  # shown on the page; the thread has no caller
             self.state, self.reason = "failed", f"{type(error).__name__}: {error}"
             raise
 
     def _project(self, service: Projector) -> None:
-        """Wait for the frames of the samples; one that does not come leaves that figure out."""
-        until = time.monotonic() + PATIENCE
-        for run, step in unprojected(FIGURES["samples"], self.wanted):
+        """Wait for the UMAP frames of the figure of samples; without them that figure is left out."""
+        until = time.monotonic() + PROJECTION_SECONDS
+        for run, step in unprojected(FIGURES["samples"], self.choice):
             service.request(run.path, step)
             while read_frame(run.path, step) is None and (str(run.path), step) not in service.errors:
-                self._tell(0, self.total, f"UMAP of {run.name}")
+                self._report(0, self.total, f"UMAP of {run.name}")
                 if time.monotonic() > until:
                     return
                 time.sleep(0.2)
 
-    def _tell(self, done: int, total: int, what: str) -> None:
-        if self.dropped or time.monotonic() - self.seen > ALONE:
-            raise Left
-        self.done, self.total, self.what = done, total, what
+    def _report(self, done: int, total: int, current: str) -> None:
+        if self.dropped or time.monotonic() - self.seen > ABANDONED_AFTER:
+            raise Abandoned
+        self.done, self.total, self.current = done, total, current
 
 
-def paper_bundle(desk: Desk, wanted: Wanted) -> None:
-    """One click: every figure that these runs can give."""
-    if desk.job is not None and not wanted.same_paper(desk.job.wanted):
-        drop(desk)  # it is of other runs, or looks otherwise
+def draw_bundle(tab: FiguresTab, choice: Choice) -> None:
+    """Draw the button that makes all figures these runs can give, its progress, or the download."""
+    if tab.job is not None and not choice.same_paper(tab.job.choice):
+        drop(tab)  # for other runs or another style
     with st.container(border=True):
-        venue = VENUES[wanted.venue].title
+        venue = VENUES[choice.venue].title
         st.markdown(f"**Paper bundle** &nbsp; :gray[all figures that these runs can give, for {venue}]")
-        job = desk.job
+        job = tab.job
         if job is None or job.state == "failed":
             if job is not None and job.reason:
                 st.error(job.reason, icon=":material/error:")
             st.button(
                 "Make paper bundle", icon=":material/auto_stories:", width="stretch", key="figures.bundle",
-                on_click=begin, args=(desk, wanted, projector()),
-                help="each as PDF, SVG and PNG with numbers, LaTeX and recipe, in one ZIP; takes seconds",
+                on_click=start_job, args=(tab, choice, projector()),
+                help="PDF, SVG, PNG, numbers, LaTeX and recipe of each figure, in one ZIP; takes seconds",
             )  # fmt: skip
         elif job.state == "working":
-            st.fragment(working, run_every=0.5)(desk, job)
+            st.fragment(draw_progress, run_every=0.5)(tab, job)
         else:
-            finished(job)
+            draw_bundle_download(job)
 
 
-def begin(desk: Desk, wanted: Wanted, service: Projector) -> None:
-    """Make it in a thread, unless one is being made."""
-    if desk.job is None or desk.job.state == "failed":
-        desk.job = Job(wanted).start(service)
+def start_job(tab: FiguresTab, choice: Choice, service: Projector) -> None:
+    """Start to make a bundle, unless one is being made."""
+    if tab.job is None or tab.job.state == "failed":
+        tab.job = Job(choice).start(service)
 
 
-def drop(desk: Desk) -> None:
-    """Forget it; its thread ends with the figure it is at."""
-    if desk.job is not None:
-        desk.job.dropped = True
-    desk.job = None
+def drop(tab: FiguresTab) -> None:
+    """Drop the job; its thread ends after the figure in progress."""
+    if tab.job is not None:
+        tab.job.dropped = True
+    tab.job = None
 
 
-def working(desk: Desk, job: Job) -> None:
-    """How far it has come; looking at it keeps it alive."""
+def draw_progress(tab: FiguresTab, job: Job) -> None:
+    """Draw the progress of a job, and keep it alive."""
     job.seen = time.monotonic()
     if job.state != "working":
         st.rerun()
-    st.progress(job.done / job.total, text=f"{job.done} of {job.total} figures; {job.what or 'beginning'} ...")
-    st.button("Cancel", icon=":material/close:", key="figures.cancel", on_click=drop, args=(desk,), width="stretch")
+    st.progress(job.done / job.total, text=f"{job.done} of {job.total} figures; {job.current or 'starting'} ...")
+    st.button("Cancel", icon=":material/close:", key="figures.cancel", on_click=drop, args=(tab,), width="stretch")
 
 
-def finished(job: Job) -> None:
-    """The files, and why some are not among them."""
-    made = job.made
+def draw_bundle_download(job: Job) -> None:
+    """Draw the download of a finished bundle, and why some figures are missing."""
+    made = job.files
     count = sum(name.endswith(".recipe.json") for name in made.files)
     st.download_button(
         f"Download {count} figures ({len(job.content) / 2**20:.1f} MB)", job.content, "figures.zip", "application/zip",

@@ -1,4 +1,4 @@
-"""The Lab: set up an experiment on the left, watch it find the manifold on the right."""
+"""The Lab, for points: settings of an experiment on the left, the shown run on the right."""
 
 from __future__ import annotations
 
@@ -8,14 +8,26 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import layers, plots
-from app.cloud_plot import cloud_plot
-from app.controls import manifold_settings
-from app.draw_points import draw_points
-from app.follow import Rows, columns_of, follow, frame_of, gaps, heading, score_table, spectra
-from app.setup import NEXT_RUN, experiment
-from app.state import Page, described, first_run, keep_drawing, keep_upload, page, runs
-from app.transport import choose_run, transport
+from app import layers
+from app.caches import described, keep_drawing, keep_upload, runs
+from app.charts import clouds
+from app.components.cloud_plot import cloud_plot
+from app.components.draw_points import draw_points
+from app.header import choose_run, draw_buttons
+from app.live import (
+    Rows,
+    columns_of,
+    draw_gaps,
+    draw_heading,
+    draw_run,
+    draw_scores,
+    draw_spectra,
+    request_projection,
+)
+from app.services import apply_moved_weights, start_demo
+from app.session import Page, page
+from app.sidebar import CAPTION, draw_settings
+from app.widgets import manifold_widgets
 from mvm.errors import ConfigError
 from mvm.runs.history import History
 from mvm.runs.run import Run
@@ -35,123 +47,143 @@ SHOWN_SCORES = (
     "c2st",
     "geodesic_spearman",
 )
+MANIFOLD, FILE, DRAWING = "Manifold", "Own file", "Draw"  # sources of points
 
 
 def lab() -> None:
-    """The whole page."""
-    tab = page()
-    if not runs():
-        first_run(tab)
+    """Draw the page."""
+    tab = page("points")
+    if not runs(tab.kind):
+        start_demo(tab)
     run, status = choose_run(tab)
     with st.sidebar:
         st.markdown("#### MvM Lab")
-        st.caption(NEXT_RUN)
-        config = experiment(tab, choose_data(tab), run)
-    tab.show_notice()
-    transport(tab, run, status, config, layers=partial(layers.controls, tab, run))
+        st.caption(CAPTION)
+        next_run = draw_settings(tab, choose_data(tab), run)
+    apply_moved_weights(tab, next_run.weights)
+    tab.draw_notice()
+    draw_buttons(tab, run, status, next_run, layers=partial(layers.draw_controls, tab, run))
     if run is None:
         st.info("No run yet: choose a manifold on the left and press **Train**.", icon=":material/arrow_back:")
     else:
-        follow(tab, run, status, Rows(view=clouds, embeddings=embeddings, history=history_rows))
+        draw_run(tab, run, status, Rows(view=draw_clouds, embeddings=draw_embeddings, history=draw_history))
+
+
+# -- left: the data ----------------------------------------------------------------------------------------------------
 
 
 def choose_data(tab: Page) -> dict[str, Any] | None:
-    """The config's fields of the data: a toy manifold or a file of points; None before there is one."""
+    """Draw the choice of a toy manifold or own points; return the config's fields of the data, None without data."""
     source = st.segmented_control(
-        "Data", ["Manifold", "Own file", "Draw"], default="Manifold", required=True, key="source", bind="query-params"
+        "Data", [MANIFOLD, FILE, DRAWING], default=MANIFOLD, required=True, key="source", bind="query-params"
     )
-    if source == "Manifold":
-        tab.take_link("data", MANIFOLDS, lambda name: MANIFOLDS[name].title)
-        name = st.selectbox(
-            "Manifold",
-            list(MANIFOLDS),
-            format_func=lambda name: MANIFOLDS[name].title,
-            key="data",
-            bind="query-params",
-            help="Toy manifolds are known exactly, so every score has its truth.",
-        )
-        with st.expander("Manifold settings"):
-            settings = manifold_settings(name)
-            own = MANIFOLDS[name].ambient_dim
-            ambient = st.number_input(
-                "Ambient dimension",
-                own,
-                512,
-                own,
-                key=f"{name}.ambient",
-                bind="query-params",
-                help="place the manifold in a space of more dimensions, by a seeded isometry",
-            )
-        return {"data": name, "settings": settings, "ambient_dim": int(ambient) if ambient > own else None}
+    if source == MANIFOLD:
+        return choose_manifold(tab)
     try:
-        if source == "Draw":
-            points = draw_points(key="drawing")
-            if points is None:
-                st.caption("Draw a shape: each stroke leaves points behind. At least 64 are needed.")
-            return None if points is None else {"data": str(keep_drawing(points))}
-        upload = st.file_uploader(
-            "Points",
-            type=["csv", "npy"],
-            help="CSV: one point a line, with or without a header. NPY: one two-dimensional array. Standardised for "
-            "training, and mapped back for every picture and score.",
-        )
-        if upload is None:
-            st.caption("A CSV or NPY file with at least 64 points of 2 or more columns.")
-            return None
-        path = keep_upload(upload.name, upload.getvalue())
-        read, *odd = described(path)
-        st.caption(read)
-        for line in odd:
-            st.warning(line, icon=":material/rule:")
-        return {"data": str(path)}
+        return draw_own_points() if source == DRAWING else upload_points()
     except (ConfigError, OSError) as error:
         st.error(str(error), icon=":material/error:")
         return None
 
 
-def clouds(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
-    """Data space: the reals, the fakes, the generator's grid, and what a person has laid over them."""
-    shown = columns_of(run)
-    members, titles = shown.members, shown.titles
-    step = int(view["step"])
-    wanted = layers.chosen(tab)
-    real, fake, grid = view["real"], view["fake"][members], view["grid"][members]
-    note, flat = "", layers.Flat.of(real)
-    if real.shape[-1] > 3:
-        note = f", first three principal components of {real.shape[-1]} dimensions"
-    elif real.shape[-1] == 3:
-        note = ", drag to turn"
-    drawn = flat(fake)
-    panels = plots.cloud(
-        flat(real), drawn, titles=titles, grid=flat(grid) if "grid" in wanted.layers else None,
-        show_real="real" in wanted.layers, show_fake="fake" in wanted.layers,
+def choose_manifold(tab: Page) -> dict[str, Any]:
+    """Draw the choice of a toy manifold and its settings."""
+    tab.read_link("data", MANIFOLDS, lambda name: MANIFOLDS[name].title)
+    name = st.selectbox(
+        "Manifold", list(MANIFOLDS), format_func=lambda name: MANIFOLDS[name].title, key="data", bind="query-params",
+        help="Toy manifolds are known exactly, so scores can compare with the ground truth.",
     )  # fmt: skip
-    panels, notes = layers.over_clouds(panels, wanted, run, view, members, flat)
-    heading("Data space", f"step {step:,}{note}{plots.outside(drawn, panels[0]['span'], titles=titles)}")
-    layers.say(notes)
+    with st.expander("Manifold settings"):
+        settings = manifold_widgets(name)
+        own = MANIFOLDS[name].ambient_dim
+        ambient = st.number_input(
+            "Ambient dimension", own, 512, own, key=f"{name}.ambient", bind="query-params",
+            help="embed the manifold in more dimensions, by a seeded isometry",
+        )  # fmt: skip
+    return {"data": name, "settings": settings, "ambient_dim": int(ambient) if ambient > own else None}
+
+
+def draw_own_points() -> dict[str, Any] | None:
+    """Draw the square for points drawn by hand.
+
+    Raises:
+        ConfigError: they cannot be trained on.
+    """
+    points = draw_points(key="drawing")
+    if points is None:
+        st.caption("Draw a shape: each stroke leaves points. At least 64 points are needed.")
+        return None
+    return {"data": str(keep_drawing(points))}
+
+
+def upload_points() -> dict[str, Any] | None:
+    """Draw the upload of a file of points, and describe its content.
+
+    Raises:
+        ConfigError: it cannot be trained on.
+    """
+    upload = st.file_uploader(
+        "Points", type=["csv", "npy"],
+        help="CSV: one point per line, with or without a header. NPY: one two-dimensional array. Points are "
+        "standardised for training; pictures and scores are in the file's units.",
+    )  # fmt: skip
+    if upload is None:
+        st.caption("A CSV or NPY file with at least 64 points of 2 or more columns.")
+        return None
+    path = keep_upload(upload.name, upload.getvalue())
+    content, *oddities = described(path)
+    st.caption(content)
+    for line in oddities:
+        st.warning(line, icon=":material/rule:")
+    return {"data": str(path)}
+
+
+# -- right: the run ----------------------------------------------------------------------------------------------------
+
+
+def draw_clouds(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
+    """Draw data space: reals, fakes, the generator's grid and the chosen layers."""
+    shown, step = columns_of(run), int(view["step"])
+    choice = layers.choice_of(tab)
+    real, fake, grid = view["real"], view["fake"][shown.members], view["grid"][shown.members]
+    dim, axes = real.shape[-1], layers.Axes.of(real)
+    projected = f", first three principal components of {dim} dimensions"
+    note = projected if dim > 3 else ", drag to turn" if dim == 3 else ""
+    drawn = axes(fake)
+    panels = clouds.data_panels(
+        axes(real), drawn, titles=shown.titles, grid=axes(grid) if "grid" in choice.layers else None,
+        show_real="real" in choice.layers, show_fake="fake" in choice.layers,
+    )  # fmt: skip
+    layered = layers.over_clouds(panels, choice, run, view, shown.members, axes)
+    outside = clouds.outside(drawn, layered.panels[0]["span"], titles=shown.titles)
+    draw_heading("Data space", f"step {step:,}{note}{outside}")
+    layers.draw_notes(layered.notes)
+    variants = ", ".join(shown.titles)
     picked = cloud_plot(
-        panels, key=f"clouds.{run.name}", height=360, step=step, pickable=wanted.picks,
-        alt=f"Real and generated points in data space at step {step}, one panel per variant: {', '.join(titles)}",
+        layered.panels, key=f"clouds.{run.name}", height=360, step=step, pickable=choice.picks_ends,
+        alt=f"Real and generated points in data space at step {step}, one panel per variant: {variants}",
     )  # fmt: skip
-    layers.take(picked, wanted)
+    layers.take_click(picked, choice)
 
 
-def embeddings(tab: Page, run: Run, seen: History, step: int) -> bool:
-    """UMAP of the real and fake embeddings: the newest frame up to the shown step; true if a newer is awaited."""
-    frame, of, behind = frame_of(run, seen, step)
-    shown = columns_of(run)
-    panels = plots.planar(frame[shown.members], titles=shown.titles)
-    panels, notes = layers.over_projection(panels, layers.chosen(tab), run, seen.at(of), frame, shown.members)
-    layers.say(notes)
+def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> bool:
+    """Draw UMAP of the embeddings of reals and fakes; return True while a newer projection is awaited."""
+    projection, shown = request_projection(run, records, step), columns_of(run)
+    draw_heading("Embeddings, UMAP", projection.note)
+    panels = clouds.umap_panels(projection.frame[shown.members], titles=shown.titles)
+    snapshot = records.at(projection.step)
+    layered = layers.over_projection(panels, layers.choice_of(tab), run, snapshot, projection.frame, shown.members)
+    layers.draw_notes(layered.notes)
     cloud_plot(
-        panels, key=f"umap.{run.name}", height=340, step=of,
-        alt=f"UMAP of real and generated embeddings under the learned metric at step {of}, one panel per variant",
+        layered.panels, key=f"umap.{run.name}", height=340, step=projection.step,
+        alt=f"UMAP of real and generated embeddings under the learned metric at step {projection.step}, one panel per "
+        "variant",
     )  # fmt: skip
-    return behind
+    return projection.awaited
 
 
-def history_rows(tab: Page, run: Run, seen: History, step: int) -> None:
-    """Gaps, spectra and scores: what changes with every record."""
-    gaps(tab, run, seen, step)
-    spectra(tab, run, seen, step)
-    score_table(run, seen, step, {key: SCORES[key] for key in SHOWN_SCORES})
+def draw_history(tab: Page, run: Run, records: History, step: int) -> None:
+    """Draw gaps, spectra and scores."""
+    draw_gaps(tab, run, records, step)
+    draw_spectra(tab, run, records, step)
+    draw_scores(run, records, step, {key: SCORES[key] for key in SHOWN_SCORES})

@@ -1,4 +1,4 @@
-"""Runs: every run in one table; a run on its own can be named, noted, resumed, forked; several are compared."""
+"""Runs: a table of all runs; a ticked run can be renamed, noted, resumed, forked and saved; several are compared."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import overlays
-from app.live_plot import live_plot
-from app.state import Tab, page, run_named, train
-from app.transport import STATES, duration, wake
+from app.caches import run_named
+from app.charts import overlays
+from app.components.live_plot import live_plot
+from app.header import STATES, duration
+from app.kinds import PAGES
+from app.services import continue_training, train
+from app.session import Tab, page
+from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError
 from mvm.look.palette import title_of
 from mvm.runs.archive import pack, unpack
@@ -42,135 +46,144 @@ from mvm.studies.index import Summary, summaries, unreadable
 __all__ = ["runs_page"]
 
 MOST_COMPARED = 24
-KINDS = {"all": None, "points": False, "pictures": True}
+ALL_KINDS = "all"
 
 
 @dataclass
-class Shelf(Tab):
-    """What one browser tab remembers of the page.
+class RunsTab(Tab):
+    """State of the page in one browser tab.
 
     Attributes:
-        chosen: names of the runs that are ticked.
-        turn: how often the program, and not a hand, has chosen: the table is then a new one.
-        living: whether some run was being trained when the page was drawn.
+        ticked: names of the ticked runs.
+        turn: number of times that the program ticked runs; the table's key contains it.
+        training: whether any run was being trained when the page was drawn.
         linked: names in the URL, as this page last wrote them.
     """
 
-    chosen: list[str] = field(default_factory=list)
+    ticked: list[str] = field(default_factory=list)
     turn: int = 0
-    living: bool = False
+    training: bool = False
     linked: list[str] = field(default_factory=list)
 
-    def choose(self, *names: str) -> None:
-        """Tick these runs from the next rerun on; what went wrong before is no news then."""
-        self.tell("")
-        self.chosen, self.turn = list(names), self.turn + 1
+    def tick(self, *names: str) -> None:
+        """Tick these runs from the next rerun on, and clear the notice."""
+        self.notify("")
+        self.ticked, self.turn = list(names), self.turn + 1
 
 
 def runs_page() -> None:
-    """The whole page."""
-    shelf = st.session_state.setdefault("_page.runs", Shelf())
-    if (linked := _from_url()) and linked != shelf.linked:  # another page, or a link, leads here with runs of its own
-        shelf.choose(*linked)
+    """Draw the page."""
+    tab = st.session_state.setdefault("_page.runs", RunsTab())
+    if (linked := _from_url()) and linked != tab.linked:  # a link from another page
+        tab.tick(*linked)
     st.markdown("#### Runs")
-    chosen = opened(shelf)
-    shelf.show_notice()
-    damaged(shelf)
+    ticked = ticked_runs(tab)
+    tab.draw_notice()
+    draw_unreadable(tab)
     rows = summaries()
     if not rows:
-        st.info("No run yet: the **Lab** and **Faces** make them, and so does Import.", icon=":material/science:")
-        importing(shelf)
+        st.info("No run yet: start one in the **Lab** or in **Faces**, or import one.", icon=":material/science:")
+        draw_import(tab)
         return
-    shelf.living = any(row.status in ALIVE for row in rows)
-    shown = filtered(shelf, rows)
-    st.fragment(table, run_every=2.0 if shelf.living else None)(shelf, [row.name for row in shown])
-    shelf.linked = list(shelf.chosen)
-    if shelf.chosen or linked:  # each change is an entry of the browser's history
-        st.query_params["compare"] = ",".join(shelf.chosen)
-    actions(shelf, chosen)
-    if chosen:
-        alive = any(run.status().alive for run in chosen)
-        st.fragment(comparison, run_every=3.0 if alive else None)(chosen)
+    tab.training = any(row.status in ALIVE for row in rows)
+    shown = filter_rows(tab, rows)
+    st.fragment(draw_table, run_every=2.0 if tab.training else None)(tab, [row.name for row in shown])
+    tab.linked = list(tab.ticked)
+    if tab.ticked or linked:  # each change is an entry of the browser's history
+        st.query_params["compare"] = ",".join(tab.ticked)
+    draw_actions(tab, ticked)
+    if ticked:
+        alive = any(run.status().alive for run in ticked)
+        st.fragment(draw_comparison, run_every=3.0 if alive else None)(ticked)
     else:
-        st.caption("Tick a run to name, resume, fork or open it; tick several to compare them.")
+        st.caption("Tick a run to rename, resume, fork or open it; tick several runs to compare them.")
 
 
-def damaged(shelf: Shelf) -> None:
-    """Runs that cannot be read, why, and a button that removes one."""
+def draw_unreadable(tab: RunsTab) -> None:
+    """Draw the unreadable runs, each with the reason and a button that deletes it."""
     for name, reason in unreadable().items():
         with st.container(horizontal=True, vertical_alignment="center"):
             st.warning(reason, icon=":material/folder_off:")
             with st.popover("Delete", icon=":material/delete:", key=f"runs.damaged.{name}"):
-                st.markdown(f"Delete **{name}**, with all that is in its folder? This cannot be undone.")
+                st.markdown(f"Delete **{name}**, with all files in its folder? This cannot be undone.")
                 st.button(
-                    "Delete for good", type="primary", on_click=clear, args=(shelf, name), key=f"runs.clear.{name}"
+                    "Delete for good",
+                    type="primary",
+                    on_click=delete_damaged,
+                    args=(tab, name),
+                    key=f"runs.clear.{name}",
                 )
 
 
-def clear(shelf: Shelf, name: str) -> None:
-    """Delete a run that cannot be read."""
+def delete_damaged(tab: RunsTab, name: str) -> None:
+    """Delete an unreadable run."""
     try:
         delete_unreadable(name)
-        shelf.tell(f"Deleted: {name}", good=True)
+        tab.notify(f"Deleted: {name}", good=True)
     except (RunError, OSError) as error:
-        shelf.tell(str(error))
+        tab.notify(str(error))
 
 
 def _from_url() -> list[str]:
     return [name for name in st.query_params.get("compare", "").split(",") if name]
 
 
-def opened(shelf: Shelf) -> list[Run]:
-    """The ticked runs; those that are gone are unticked, with a notice."""
+def ticked_runs(tab: RunsTab) -> list[Run]:
+    """The ticked runs; deleted runs are unticked, with a notice."""
     found = []
-    for name in shelf.chosen[:MOST_COMPARED]:
+    for name in tab.ticked[:MOST_COMPARED]:
         try:
             found.append(run_named(name))
         except RunError as error:
-            shelf.tell(str(error))
-    shelf.chosen = [run.name for run in found]
+            tab.notify(str(error))
+    tab.ticked = [run.name for run in found]
     return found
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
-def filtered(shelf: Shelf, rows: list[Summary]) -> list[Summary]:
-    """Widgets above the table, and the rows that they leave."""
+def filter_rows(tab: RunsTab, rows: list[Summary]) -> list[Summary]:
+    """Draw the filters above the table, and return the rows that pass them."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         words = st.text_input(
             "Find", key="runs.find", placeholder="words of a name, data, variant, note …", bind="query-params",
-            help="every word must be found in what the table says of a run",
+            help="only runs whose row contains all these words",
         )  # fmt: skip
         known = list(dict.fromkeys(row.status for row in rows))
         states = st.multiselect(
-            "Status", known, format_func=lambda s: STATES[s][1], key="runs.status", help="all if none"
+            "Status", known, format_func=lambda s: STATES[s][1], key="runs.status", help="all states if none is chosen"
         )
         kind = st.segmented_control(
-            "Kind", list(KINDS), default="all", required=True, key="runs.kind", bind="query-params"
+            "Kind",
+            [ALL_KINDS, *(KINDS[kind].noun for kind in PAGES)],
+            default=ALL_KINDS,
+            required=True,
+            key="runs.kind",
+            bind="query-params",
         )
-        importing(shelf)
-    left = [row for row in rows if row.matches(words) and (not states or row.status in states)]
-    left = [row for row in left if KINDS[kind] in (None, row.images)]
-    note = f"{len(left):,} of {len(rows):,} runs, {duration(sum(row.seconds for row in left))} of training"
-    st.caption(f"{note}. Score: over its real-vs-real floor, 1 is the floor; click a column's head to sort.")
-    return left
+        draw_import(tab)
+    kept = [row for row in rows if row.matches(words) and (not states or row.status in states)]
+    kept = [row for row in kept if kind in (ALL_KINDS, KINDS[row.kind].noun)]
+    note = f"{len(kept):,} of {len(rows):,} runs, {duration(sum(row.seconds for row in kept))} of training"
+    st.caption(f"{note}. Scores are in units of their real-vs-real floor; click a column's head to sort.")
+    return kept
 
 
-def table(shelf: Shelf, names: list[str]) -> None:
-    """The runs of these names; drawn anew while one is being trained."""
+def draw_table(tab: RunsTab, names: list[str]) -> None:
+    """Draw the table of the runs of these names; redrawn while any run is being trained."""
     by_name = {row.name: row for row in summaries()}
     rows = [by_name[name] for name in names if name in by_name]
-    if len(rows) < len(names) or any(row.status in ALIVE for row in by_name.values()) != shelf.living:
+    if len(rows) < len(names) or any(row.status in ALIVE for row in by_name.values()) != tab.training:
         st.rerun()
     if not rows:
-        st.info("No run has all these words.", icon=":material/search_off:")
+        st.info("No run matches these filters.", icon=":material/search_off:")
         return
-    digest = sha1(" ".join(names).encode()).hexdigest()[:8]  # rows are ticked by number: other rows, another table
-    ticked = [number for number, row in enumerate(rows) if row.name in shelf.chosen]
-    chosen = st.dataframe(
+    digest = sha1(" ".join(names).encode()).hexdigest()[:8]  # rows are ticked by number: other rows need another table
+    ticked = [number for number, row in enumerate(rows) if row.name in tab.ticked]
+    selection = st.dataframe(
         frame(rows),
-        key=f"runs.{digest}.{shelf.turn}",
+        key=f"runs.{digest}.{tab.turn}",
         on_select="rerun",
         selection_mode="multi-row",
         selection_default={"selection": {"rows": ticked}},
@@ -179,16 +192,16 @@ def table(shelf: Shelf, names: list[str]) -> None:
         height=min(35 * (len(rows) + 1) + 3, 423),
         placeholder="",
     )
-    wanted = [rows[number].name for number in chosen["selection"]["rows"] if number < len(rows)]
-    hidden = [name for name in shelf.chosen if name not in names]  # ticked before the filter hid them
-    if set(wanted + hidden) != set(shelf.chosen):
-        shelf.chosen = [name for name in shelf.chosen if name in wanted + hidden]
-        shelf.chosen += [name for name in wanted if name not in shelf.chosen]
+    wanted = [rows[number].name for number in selection["selection"]["rows"] if number < len(rows)]
+    hidden = [name for name in tab.ticked if name not in names]  # ticked, but not shown by the filters
+    if set(wanted + hidden) != set(tab.ticked):
+        tab.ticked = [name for name in tab.ticked if name in wanted + hidden]
+        tab.ticked += [name for name in wanted if name not in tab.ticked]
         st.rerun()
 
 
 def frame(rows: list[Summary]) -> pd.DataFrame:
-    """The table's cells."""
+    """Cells of the table."""
     return pd.DataFrame(
         [
             {
@@ -216,7 +229,7 @@ def frame(rows: list[Summary]) -> pd.DataFrame:
 
 
 def columns(rows: list[Summary]) -> dict[str, Any]:
-    """How they are shown."""
+    """Format of the table's columns."""
     c = st.column_config
     return {
         "name": c.TextColumn(width="medium", pinned=True),
@@ -227,190 +240,194 @@ def columns(rows: list[Summary]) -> dict[str, Any]:
         "method": c.TextColumn(width=110),
         "variants": c.ListColumn(width="medium"),
         "seeds": c.NumberColumn(width=60),
-        "score": c.NumberColumn("score / floor", format="%.3g", width=95, help="W₂, or Fréchet distance; best variant"),
+        "score": c.NumberColumn("score / floor", format="%.3g", width=95, help="W₂ or Fréchet distance, best variant"),
         "best": c.TextColumn(
             "best variant",
             width=150,
-            help="by the median over its seeds; so far: of fewer samples than a finished run's, whose floor is another",
+            help="by the median over its seeds; so far: scored on fewer samples than finished runs, with another floor",
         ),
         "coverage": c.NumberColumn(format="%.3f", width=80),
         "recall": c.NumberColumn(format="%.3f", width=70),
-        "when": c.DatetimeColumn("begun", format="distance", width=130),
-        "minutes": c.NumberColumn("minutes", format="%.1f", width=70, help="of training"),
+        "when": c.DatetimeColumn("started", format="distance", width=130),
+        "minutes": c.NumberColumn("minutes", format="%.1f", width=70, help="of training time"),
         "device": c.TextColumn(width=80),
         "fork of": c.TextColumn(width="medium"),
         "note": c.TextColumn(width="medium"),
     }
 
 
-# -- what can be done with runs ----------------------------------------------------------------------------------------
+# -- actions -----------------------------------------------------------------------------------------------------------
 
 
-def actions(shelf: Shelf, chosen: list[Run]) -> None:
-    """Buttons for the ticked runs: most are for one alone."""
-    one = chosen[0] if len(chosen) == 1 else None
-    status = one.status() if one else None
-    idle = bool(chosen) and not any(run.status().alive for run in chosen)
+def draw_actions(tab: RunsTab, ticked: list[Run]) -> None:
+    """Draw buttons for the ticked runs; most need a single one."""
+    single = ticked[0] if len(ticked) == 1 else None
+    status = single.status() if single else None
+    idle = bool(ticked) and not any(run.status().alive for run in ticked)
     with st.container(horizontal=True):
-        where = "Faces" if one and one.config.is_images else "Lab"
-        if st.button(f"Open in {where}", icon=":material/open_in_new:", disabled=one is None, help="watch this run"):
-            page(images=one.config.is_images).show(one.name)
-            st.switch_page(st.session_state["_pages"][where], query_params={"run": one.name})
+        where = PAGES[single.config.kind if single else "points"].title
+        if st.button(f"Open in {where}", icon=":material/open_in_new:", disabled=single is None, help="watch this run"):
+            page(single.config.kind).show(single.name)
+            st.switch_page(st.session_state["_pages"][where], query_params={"run": single.name})
         if st.button(
-            "Figures", icon=":material/photo_library:", disabled=not chosen, help="of the ticked runs, for a paper"
+            "Figures", icon=":material/photo_library:", disabled=not ticked, help="of the ticked runs, for a paper"
         ):
-            st.session_state.pop("runs", None)  # what was chosen there before
-            names = [run.name for run in chosen]
+            st.session_state.pop("runs", None)  # the earlier choice on that page
+            names = [run.name for run in ticked]
             st.switch_page(st.session_state["_pages"]["Figures"], query_params={"runs": names})
-        rests = status is not None and (status.state == "paused" or not status.alive)
+        at_rest = status is not None and (status.state == "paused" or not status.alive)
         st.button(
-            "Resume", icon=":material/resume:", on_click=wake, args=(shelf, one), help="go on from the last checkpoint",
-            disabled=not rests or status.state in ("finished", "diverged"),
+            "Resume", icon=":material/resume:", on_click=continue_training, args=(tab, single),
+            help="continue from the last checkpoint",
+            disabled=not at_rest or status.state in ("finished", "diverged"),
         )  # fmt: skip
-        with st.popover("Fork", icon=":material/fork_right:", disabled=one is None):
-            if one:
-                forking(shelf, one)
-        with st.popover("Name and note", icon=":material/edit:", disabled=one is None):
-            if one:
-                naming(shelf, one, idle=idle)
+        with st.popover("Fork", icon=":material/fork_right:", disabled=single is None):
+            if single:
+                draw_fork(tab, single)
+        with st.popover("Name and note", icon=":material/edit:", disabled=single is None):
+            if single:
+                draw_naming(tab, single, idle=idle)
         st.download_button(
-            "Save as ZIP", icon=":material/archive:", data=lambda: packed(one) if one else b"", mime="application/zip",
-            file_name=f"{one.name}.zip" if one else None, disabled=one is None, on_click="ignore",
-            help="config, records, weights and snapshots in one file; Import on another machine takes it",
+            "Save as ZIP", icon=":material/archive:", data=lambda: packed(single) if single else b"",
+            mime="application/zip", file_name=f"{single.name}.zip" if single else None, disabled=single is None,
+            on_click="ignore",
+            help="config, records, weights and snapshots in one file, for Import on another machine",
         )  # fmt: skip
-        with st.popover("Delete", icon=":material/delete:", disabled=not idle, key=f"runs.deleting.{shelf.turn}"):
+        with st.popover("Delete", icon=":material/delete:", disabled=not idle, key=f"runs.deleting.{tab.turn}"):
             if idle:
-                names = ", ".join(f"**{run.name}**" for run in chosen)  # a filter may hide some that are ticked
+                names = ", ".join(f"**{run.name}**" for run in ticked)  # the filters may hide ticked runs
                 st.markdown(f"Delete {names}, with all checkpoints and snapshots? This cannot be undone.")
-                st.button("Delete for good", type="primary", on_click=delete, args=(shelf, chosen), key="runs.delete")
+                st.button("Delete for good", type="primary", on_click=delete, args=(tab, ticked), key="runs.delete")
 
 
-def naming(shelf: Shelf, run: Run, *, idle: bool) -> None:
-    """Another name, and a note."""
+def draw_naming(tab: RunsTab, run: Run, *, idle: bool) -> None:
+    """Draw the form for a run's name and note."""
     with st.form(f"runs.naming.{run.name}", border=False):
         name = st.text_input(
-            "Name", run.name, disabled=not idle, help="letters, digits and . _ + -; not while it is being trained"
+            "Name", run.name, disabled=not idle, help="letters, digits and . _ + -; fixed while the run is trained"
         )
-        note = st.text_area("Note", run.note, placeholder="what you tried, and what came of it", height=120)
+        note = st.text_area("Note", run.note, placeholder="what you tried, and the outcome", height=120)
         if st.form_submit_button("Save", type="primary"):
             try:
                 run.write_note(note)
                 if name != run.name:
-                    shelf.choose(run.rename(name).name)
+                    tab.tick(run.rename(name).name)
             except (RunError, OSError) as error:
-                shelf.tell(str(error))
+                tab.notify(str(error))
             st.rerun()
 
 
-def forking(shelf: Shelf, run: Run) -> None:
-    """At which step, what changes, and to what."""
+def draw_fork(tab: RunsTab, run: Run) -> None:
+    """Draw the choice of a checkpoint, a setting and its new value."""
     steps = [step for step in run.checkpoint_steps() if step < run.config.steps]
     if not steps:
-        st.markdown("This run has kept no checkpoint to fork from: train it further.")
+        st.markdown("This run has no checkpoint to fork from yet: train it further.")
         return
-    st.markdown("Rewind to a kept checkpoint, change one thing, and train on beside what this run did.")
+    st.markdown("Start from a checkpoint of this run, change one setting, and compare the two trainings.")
     step = steps[0]
     if len(steps) > 1:
         step = st.select_slider("At step", steps, steps[len(steps) // 2], key=f"fork.step.{run.name}")
     known = changeable(config_at(run, step))
-    name = st.selectbox("Change", list(known), key=f"fork.what.{run.name}", help="networks, data and batches stay")
+    name = st.selectbox(
+        "Change", list(known), key=f"fork.what.{run.name}", help="networks, data and batches are those of the run"
+    )
     now = known[name]
     value: Any
     if isinstance(now, bool):
         value = st.toggle("To", now, key=f"fork.to.{run.name}.{name}.{step}")
     else:
-        said = " ".join(map(str, now)) if isinstance(now, tuple) else "" if now is None else str(now)
-        value = st.text_input("To", said, key=f"fork.to.{run.name}.{name}.{step}", help=f"it is {said or 'none'} now")
+        text = " ".join(map(str, now)) if isinstance(now, tuple) else "" if now is None else str(now)
+        value = st.text_input("To", text, key=f"fork.to.{run.name}.{name}.{step}", help=f"now: {text or 'none'}")
     label = fresh_name(run, step)
     st.button(
-        "Fork and train", type="primary", icon=":material/fork_right:", key="fork.go", on_click=branch_off,
-        args=(shelf, run, step, {name: value}, label, shelf.presses),
+        "Fork and train", type="primary", icon=":material/fork_right:", key="fork.go", on_click=start_fork,
+        args=(tab, run, step, {name: value}, label, tab.presses),
     )  # fmt: skip
 
 
-def branch_off(shelf: Shelf, run: Run, step: int, changes: dict[str, Any], name: str, press: int) -> None:
-    """Make the fork, train it in the background, and compare the two."""
-    if not shelf.is_new(press):
+def start_fork(tab: RunsTab, run: Run, step: int, changes: dict[str, Any], name: str, press: int) -> None:
+    """Make a fork, train it in the background, and tick it beside its run."""
+    if not tab.serve(press):
         return
     try:
         made = fork(run, step, changes, name=name)
         train(made)
-        shelf.choose(run.name, made.name)
+        tab.tick(run.name, made.name)
     except (ConfigError, RunError, OSError) as error:
-        shelf.tell(str(error))
+        tab.notify(str(error))
 
 
-def delete(shelf: Shelf, chosen: list[Run]) -> None:
-    """Delete what is ticked; what cannot be deleted is named and stays."""
-    shelf.choose()
-    gone, kept = [], []
-    for run in chosen:
+def delete(tab: RunsTab, ticked: list[Run]) -> None:
+    """Delete the ticked runs, and give a notice of the runs that could not be deleted."""
+    tab.tick()
+    deleted, errors = [], []
+    for run in ticked:
         try:
             run.delete()
-            gone.append(run.name)
+            deleted.append(run.name)
         except FileNotFoundError:
             continue
         except (RunError, OSError) as error:
-            kept.append(str(error))
-    if kept or gone:
-        shelf.tell("; ".join(kept) or f"Deleted: {', '.join(gone)}", good=not kept)
+            errors.append(str(error))
+    if errors or deleted:
+        tab.notify("; ".join(errors) or f"Deleted: {', '.join(deleted)}", good=not errors)
 
 
 def packed(run: Run) -> bytes:
-    """The run as one ZIP."""
+    """The run as a ZIP."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run.zip"
         pack(run, out)
         return out.read_bytes()
 
 
-def importing(shelf: Shelf) -> None:
-    """Take a run in that was saved as a ZIP."""
+def draw_import(tab: RunsTab) -> None:
+    """Draw the form that imports a run from a ZIP."""
     with st.popover("Import", icon=":material/upload_file:"), st.form("runs.import", border=False):
         file = st.file_uploader("A run's ZIP", type=["zip"], help="made by Save as ZIP, or `python -m mvm pack`")
-        name = st.text_input("Name", placeholder="as in the ZIP", help="if a run of that name is here already")
+        name = st.text_input("Name", placeholder="as in the ZIP", help="needed if there is a run of this name already")
         if st.form_submit_button("Import", type="primary") and file is not None:
             try:
-                shelf.choose(unpack(file, name=name.strip() or None).name)
+                tab.tick(unpack(file, name=name.strip() or None).name)
             except (RunError, OSError) as error:
-                shelf.tell(str(error))
+                tab.notify(str(error))
             st.rerun()
 
 
 # -- side by side ------------------------------------------------------------------------------------------------------
 
 
-def comparison(runs: list[Run]) -> None:
-    """Curves, branches, scores, what differs, and the ablation matrix of the ticked runs."""
+def draw_comparison(runs: list[Run]) -> None:
+    """Draw curves, branches, scores, differing settings and the ablation matrix of the ticked runs."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        place = st.container()  # quantities stand first, but what there are depends on the baseline, too
-        pinned = baseline(runs)
-        axis, log = axes()
+        place = st.container()  # for the quantities: leftmost, but known only once the baseline is chosen
+        pinned = choose_baseline(runs)
+        axis, log = choose_axes()
     others = [run for run in runs if pinned is None or run.name != pinned.name] or runs
-    curves_row(others, pinned, axis=axis, log=log, place=place)
+    draw_curves(others, pinned, axis=axis, log=log, place=place)
     for run in runs:
         made = origin(run)
         trunk = next((other for other in runs if made and other.name == made.run), None)
         if trunk is not None:
-            branches_row(trunk, run, made)
-    scores_row(runs, pinned)
+            draw_branches(trunk, run, made)
+    draw_last_scores(runs, pinned)
     differs = differences(runs)
     if len(runs) > 1:
-        st.markdown("**What differs** &nbsp; :gray[settings that are not the same in all]")
+        st.markdown("**What differs** &nbsp; :gray[settings that are not equal in all runs]")
         if differs:
             st.dataframe(pd.DataFrame(differs, index=[run.name for run in runs]).T, width="stretch")
         else:
-            st.caption("Nothing: these runs repeat one another.")
-    matrix_row(runs)
+            st.caption("Nothing: these runs have equal settings.")
+    draw_matrix(runs)
 
 
-def baseline(runs: list[Run]) -> Run | None:
-    """The run that the others are compared with; it stays when others are ticked."""
+def choose_baseline(runs: list[Run]) -> Run | None:
+    """Draw the choice of the run that others are compared with; it is kept when other runs are ticked."""
     names, before = [run.name for run in runs], st.session_state.get("runs.baseline")
     names += [before] if before and before not in names else []
     name = st.selectbox(
         "Baseline", names, index=None, key="runs.baseline", placeholder="none pinned", width=240, bind="query-params",
-        help="drawn grey and dashed; scores say how much better or worse others are. It stays when others are ticked",
+        help="drawn grey and dashed; scores of other runs are compared with it. It is kept when other runs are ticked",
     )  # fmt: skip
     try:
         return run_named(name) if name else None
@@ -418,26 +435,26 @@ def baseline(runs: list[Run]) -> Run | None:
         return None
 
 
-def axes() -> tuple[str, bool]:
-    """What curves are drawn against, and whether their values are logarithmic."""
+def choose_axes() -> tuple[str, bool]:
+    """Draw the choices of the horizontal axis and of logarithmic values."""
     axis = st.selectbox(
         "Against", list(AXES), format_func=AXES.get, key="runs.axis", width=200, bind="query-params",
-        help="runs of other lengths, batches or speeds are comparable on another axis",
+        help="for runs that differ in length, batch size or speed",
     )  # fmt: skip
     return axis, st.toggle("Logarithmic", True, key="runs.log", bind="query-params")
 
 
-def curves_row(runs: list[Run], pinned: Run | None, *, axis: str, log: bool, place: DeltaGenerator) -> None:
-    """Recorded quantities over training; which of them is asked in a place above."""
+def draw_curves(runs: list[Run], pinned: Run | None, *, axis: str, log: bool, place: DeltaGenerator) -> None:
+    """Draw recorded quantities over training, and their choice in a container above."""
     known = quantities([*runs, *([pinned] if pinned else [])])
-    first = [key for key in (main_score(known), "d_c", "d_g") if key]
+    default = [key for key in (main_score(known), "d_c", "d_g") if key]
     chosen = place.multiselect(
-        "Over training", list(known), first, format_func=known.get, max_selections=3, key="runs.quantities",
-        help="median and quartiles over the seeds; runs that differ in nothing but their seeds are pooled",
+        "Over training", list(known), default, format_func=known.get, max_selections=3, key="runs.quantities",
+        help="median and quartiles over the seeds; runs that differ only in their seeds are pooled",
     )  # fmt: skip
     panels = {known[key]: curves(runs, key, axis=axis) for key in chosen if key in known}
     if not any(panels.values()):
-        st.caption("Nothing is recorded of these yet.")
+        st.caption("No values of these quantities are recorded yet.")
         return
     grey = {known[key]: curves([pinned], key, axis=axis) for key in chosen if key in known} if pinned else None
     marks = [made.step for run in runs if (made := origin(run))] if axis == "step" else []
@@ -448,8 +465,8 @@ def curves_row(runs: list[Run], pinned: Run | None, *, axis: str, log: bool, pla
     )
 
 
-def branches_row(trunk: Run, run: Run, made: Origin) -> None:
-    """How far a fork and its run are apart."""
+def draw_branches(trunk: Run, run: Run, made: Origin) -> None:
+    """Draw the distance between a fork and its run."""
     readers = st.session_state.setdefault("_branches", {})
     try:
         reader = readers.setdefault((trunk, run), Branches(trunk, run))
@@ -460,7 +477,7 @@ def branches_row(trunk: Run, run: Run, made: Origin) -> None:
     if not len(steps):
         return
     variants, seeds = run.config.variants, len(run.config.seeds)
-    middle = np.median(distance.reshape(len(steps), len(variants), seeds), axis=-1)
+    median = np.median(distance.reshape(len(steps), len(variants), seeds), axis=-1)
     parted = np.array(reader.parted(), dtype=object).reshape(len(variants), seeds)
     words = []
     for variant, at in zip(variants, parted, strict=True):
@@ -468,18 +485,20 @@ def branches_row(trunk: Run, run: Run, made: Origin) -> None:
         words.append(f"{title_of(variant)}: {f'at step {known[0]:,}' if known else 'not yet'}")
     changes = made.changed or "nothing changed"
     st.markdown(
-        f"**Where they part** &nbsp; :gray[{run.name}, {changes}, forked at step {made.step:,}; "
-        f"same batches, same noise. 1 % apart: {'; '.join(words)}]"
+        f"**Distance of the fork** &nbsp; :gray[{run.name}, {changes}, forked at step {made.step:,}; "
+        f"equal batches and noise. First distance of 1 %: {'; '.join(words)}]"
     )
-    figure = overlays.branches(steps, middle, variants=variants, at=made.step)
-    live_plot(figure, key=f"runs.branches.{run.name}", height=300, alt=f"Distance of the branches' fakes: {words}")
+    figure = overlays.branches(steps, median, variants=variants, at=made.step)
+    live_plot(
+        figure, key=f"runs.branches.{run.name}", height=300, alt=f"Distance between the fakes of fork and run: {words}"
+    )
 
 
-def scores_row(runs: list[Run], pinned: Run | None) -> None:
-    """Last scores of every series."""
+def draw_last_scores(runs: list[Run], pinned: Run | None) -> None:
+    """Draw a table of the last scores of every series."""
     st.markdown(
         "**Last scores** &nbsp; :gray[medians over seeds; score / floor: W₂ of points, Fréchet distance of pictures. "
-        "Those of a finished run are of more samples than the curves, whose floor is another]"
+        "Finished runs are scored on more samples than the curves, with another floor]"
     )
     others = other_scores(runs)
     board = scoreboard(runs, keys=others, baseline=pinned)
@@ -494,18 +513,18 @@ def scores_row(runs: list[Run], pinned: Run | None) -> None:
     config = {"quality": c.NumberColumn("score / floor", format="%.3g"), "step": c.NumberColumn(format="localized")}
     longest = 7 * max(map(len, board["series"]))
     config["series"] = c.TextColumn(width=min(320, max(120, longest)), pinned=True)
-    config["against"] = c.NumberColumn("against the baseline", format="%+.0f %%", help="less is better")
+    config["against"] = c.NumberColumn("against the baseline", format="%+.0f %%", help="lower is better")
     config |= {key: c.NumberColumn(label_of(key), format="%.3f") for key in others}
     st.dataframe(board[shown], hide_index=True, width="stretch", column_config=config, placeholder="–")
 
 
-def matrix_row(runs: list[Run]) -> None:
-    """Score over floor by what is matched and data."""
+def draw_matrix(runs: list[Run]) -> None:
+    """Draw score over floor by variant and data."""
     cells = matrix(runs)
     if len(cells) < 2:
         return
     st.markdown(
-        "**Ablation matrix** &nbsp; :gray[score over floor, median and range over seeds: 1 is as near as a second real "
+        "**Ablation matrix** &nbsp; :gray[score over floor, median and range over seeds; 1: as near as a second real "
         "sample]"
     )
     rows = cells["what"].nunique()

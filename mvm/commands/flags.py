@@ -147,11 +147,11 @@ def _metavar(field: FieldInfo) -> str:
     literals = typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else ()
     if literals:
         return "|".join(map(str, literals))
-    kinds = {int: "N", float: "X", bool: "true|false"}
+    kinds: dict[Any, str] = {int: "N", float: "X", bool: "true|false"}
     return kinds.get(field.annotation, "N" if int in _members(field.annotation) else "VALUE")
 
 
-def _members(annotation: Any) -> tuple:
+def _members(annotation: Any) -> tuple[Any, ...]:
     is_union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
     return typing.get_args(annotation) if is_union else ()
 

@@ -7,6 +7,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from mvm.config import OF_DATA, Config
 from mvm.data.kinds import KINDS
 from mvm.devices import use_gpu
 from mvm.errors import ConfigError, Diverged, RunError, Stopped
-from mvm.files import append_line, locked
 from mvm.jobs.process import TRAINING, give_way
+from mvm.runs import events, layout
+from mvm.runs.liveness import hold_run
 from mvm.runs.run import Run
 
 __all__ = ["TRAINERS", "add", "reason_of", "train_here"]
@@ -48,14 +50,16 @@ def add(command: Commands) -> None:
 def train_command(options: argparse.Namespace) -> None:
     """Make a run, or open the one in --run, and train it here."""
     with distributed.process_group() as is_rank_0:
-        train_here(_same_run(_wanted_run(options) if is_rank_0 else None), queue=options.queue)
+        run = _same_run(_wanted_run(options) if is_rank_0 else None)
+        if run is not None:
+            train_here(run, queue=options.queue)
 
 
 def _wanted_run(options: argparse.Namespace) -> Run:
     """A new run, or the one in --run."""
     given = given_fields(options)
     path = Path(options.run) if options.run else None
-    if path and (path / "config.json").exists():
+    if path and (path / layout.CONFIG).exists():
         if said := [*given, *(flag for flag in ("like", "name") if getattr(options, flag))]:
             raise ConfigError(
                 f"--run {path} has its config already; leave out {', '.join('--' + name for name in said)}"
@@ -102,7 +106,9 @@ def fork_command(options: argparse.Namespace) -> None:
     changes = dict(text.split("=", 1) for text in options.set)
     with distributed.process_group() as is_rank_0:
         made = fork(Run.named(options.run), options.step, changes, name=options.name) if is_rank_0 else None
-        train_here(_same_run(made))
+        run = _same_run(made)
+        if run is not None:
+            train_here(run)
 
 
 TRAINERS = (train_command, resume_command, fork_command)  # commands that end with a run, whole or in part
@@ -139,7 +145,7 @@ def stop_command(options: argparse.Namespace) -> None:
 
 
 def _same_run(run: Run | None) -> Run | None:
-    """The first process's run, in all that train together."""
+    """Broadcast rank 0's run."""
     path = distributed.broadcast_object(str(run.path.absolute()) if run else None)
     return run or (Run(Path(path)) if path else None)
 
@@ -150,7 +156,7 @@ def train_here(run: Run, *, queue: bool = False) -> None:
     Raises:
         RunBusy: another trainer holds it.
     """
-    from mvm.jobs.queue import slot
+    from mvm.jobs.queue import device_kind, slot
 
     if distributed.rank():
         from mvm.runs.recorder import follow
@@ -158,24 +164,21 @@ def train_here(run: Run, *, queue: bool = False) -> None:
         follow(run)
         return
 
-    with locked(run.path / "lock"), contextlib.ExitStack() as held:
-        log = run.path / "scalars.jsonl"
-        with _failures_recorded(run):
-            if not queue:  # `launch` has done it, and what was asked since then holds
-                run.forget_wishes()
-            else:
-                give_way(TRAINING)
-                waiting = {"step": 0, "event": "queued", "time": time.time()}
-                got = held.enter_context(
-                    slot(give_up=lambda: run.control().stop, on_wait=lambda: append_line(log, waiting))
-                )
-                if got is None:
-                    append_line(log, {"step": 0, "event": "stopped", "time": time.time()})
-                    run.ask(stop=False)
-                    return
-                if run.config.device != "cpu":
-                    use_gpu(got)
-            _train(run)
+    with hold_run(run.path), contextlib.ExitStack() as held, _failures_recorded(run):
+        if not queue:  # `launch` has done it, and requests made since then hold
+            run.clear_requests()
+        else:
+            give_way(TRAINING)
+            kind = device_kind(run.config.device)
+            queued = partial(run.append_event, events.Queued(step=0, time=time.time()))
+            got = held.enter_context(slot(kind, give_up=lambda: run.control().stop, on_wait=queued))
+            if got is None:
+                run.append_event(events.Stopped(step=0, time=time.time()))
+                run.ask(stop=False)
+                return
+            if kind == "cuda":
+                use_gpu(got)
+        _train(run)
 
 
 def _train(run: Run) -> None:
@@ -203,9 +206,9 @@ def _failures_recorded(run: Run) -> Iterator[None]:
     except Stopped:
         raise
     except Exception as error:
-        failed = {"event": "failed", "time": time.time(), "reason": reason_of(error)}
+        step = run.records.poll().step
         with contextlib.suppress(OSError):
-            append_line(run.path / "scalars.jsonl", {"step": run.records.poll().step} | failed)
+            run.append_event(events.Failed(step=step, time=time.time(), reason=reason_of(error)))
         raise
 
 

@@ -1,14 +1,14 @@
 """Image caches: any collection of pictures as one memory-mapped array, prepared once.
 
     NAME-64.npy     uint8 (n, 64, 64, 3), RGB; ordinary NPY, `numpy.load(..., mmap_mode="r")` opens it
-    NAME-64.json    where it came from, crop, splits, checksum, and every file that was skipped, with the reason
+    NAME-64.json    source, crop, splits, checksum, and every skipped file with the reason
 
 Sources: the official `img_align_celeba.zip`, any other ZIP, a folder of pictures, a folder of Parquet shards with an
-`image` column as published on the usual hubs, an LMDB export of LSUN. Nothing is extracted to the disk.
+`image` column as on public dataset hubs, an LMDB export of LSUN. Nothing is extracted to disk.
 
-Each picture: the largest centred square (or the centred `crop` pixels), then an antialiased resize. JPEGs are decoded
-at a reduced scale where that loses nothing. The array grows beside its place and is renamed into it at the end; a
-preparing that was killed goes on where it was.
+Each picture is cropped to its largest centred square (or to the centred `crop` x `crop` pixels) and resized with
+antialiasing. JPEGs are decoded at a reduced scale where this loses no detail. The array is written to a temporary file
+beside its target and renamed at the end; a killed preparation resumes at its last saved picture.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ __all__ = [
 ]
 
 SCHEMA = 1
-HEADER = 128  # bytes before the pixels: an NPY header of version 1.0, padded so that the count can be written last
+HEADER = 128  # bytes before the pixels: an NPY 1.0 header, padded so that the picture count can be written at the end
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".jp2"}
-MOST_PIXELS = 64 * 2**20  # a larger picture is taken for a bomb, and is never decoded
-MOST_BYTES = 128 * 2**20  # of one file
-CHUNK = 64  # pictures that one worker decodes at a time
-SAVE_EVERY = 2.0  # seconds between notes of how far the array has grown
+MOST_PIXELS = 64 * 2**20  # larger pictures count as decompression bombs and are never decoded
+MOST_BYTES = 128 * 2**20  # per encoded picture
+CHUNK = 64  # pictures per task of a worker process
+SAVE_EVERY = 2.0  # seconds between two writes of the progress note
 PARTITIONS = ("list_eval_partition.txt", "list_eval_partition.csv")  # CelebA's official split: NAME 0, 1 or 2
 SPLITS = ("train", "valid", "test")
 UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError)
@@ -77,21 +77,21 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Folder:
-    """Every file with a picture's ending in a folder and its subfolders."""
+    """All files with a picture suffix in a folder and its subfolders."""
 
     path: Path
 
     def names(self) -> list[str]:
-        """Paths inside the folder, sorted."""
-        found = []
+        """Paths relative to the folder, sorted by folder, then by name."""
+        names = []
         for root, folders, files in os.walk(self.path):
             folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
             inside = Path(root).relative_to(self.path)
-            found += [str(inside / name) for name in sorted(files) if _is_picture(name)]
-        return found
+            names += [str(inside / name) for name in sorted(files) if _is_picture(name)]
+        return names
 
     def read(self, name: str) -> bytes:
-        """The file's bytes."""
+        """Bytes of a file."""
         path = self.path / name
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"file larger than {MOST_BYTES >> 20} MiB")
@@ -100,16 +100,16 @@ class Folder:
 
 @dataclass(frozen=True)
 class Zip:
-    """Every member with a picture's ending in a ZIP file."""
+    """All members of a ZIP file with a picture suffix."""
 
     path: Path
 
     def names(self) -> list[str]:
-        """Members, sorted."""
+        """Member names, sorted."""
         return sorted(name for name in _archive(self.path).namelist() if _is_picture(name) and "__MACOSX" not in name)
 
     def read(self, name: str) -> bytes:
-        """The member's bytes; its checksum is verified."""
+        """Bytes of a member, with its checksum verified."""
         member = _archive(self.path).getinfo(name)
         if member.flag_bits & 1:
             raise ValueError("encrypted")
@@ -120,12 +120,12 @@ class Zip:
 
 @dataclass(frozen=True)
 class Parquet:
-    """Rows of the shards in a folder; a picture is a binary column, or a struct with `bytes`."""
+    """Rows of all Parquet shards in a folder; the picture column holds bytes, or a struct with a field `bytes`."""
 
     path: Path
 
     def names(self) -> list[str]:
-        """SHARD:ROW of every row, in order."""
+        """SHARD:ROW for every row, in order."""
         from pyarrow.parquet import ParquetFile
 
         names = []
@@ -138,10 +138,10 @@ class Parquet:
         return names
 
     def read(self, name: str) -> bytes:
-        """The encoded picture in that row."""
+        """Encoded picture of a row."""
         shard, row = name.rsplit(":", 1)
-        first, values = _row_group(self.path / shard, int(row))
-        value = values[int(row) - first].as_py()
+        start, values = _row_group(self.path / shard, int(row))
+        value = values[int(row) - start].as_py()
         value = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(value, bytes):
             raise ValueError("no picture in this row")
@@ -150,27 +150,27 @@ class Parquet:
 
 @dataclass(frozen=True)
 class Lmdb:
-    """Values of an LMDB environment: LSUN's export, each a WebP or JPEG file."""
+    """Values of an LMDB environment, as LSUN exports them: each value is a WebP or JPEG file."""
 
     path: Path
 
     def names(self) -> list[str]:
-        """Keys, as hexadecimal, in the environment's order."""
+        """Keys in hexadecimal, in the environment's order."""
         with _lmdb(self.path).begin(buffers=True) as transaction:
             return [bytes(key).hex() for key, _ in transaction.cursor()]
 
     def read(self, name: str) -> bytes:
-        """The value of a key."""
+        """Value of a key."""
         with _lmdb(self.path).begin() as transaction:
             value: bytes = transaction.get(bytes.fromhex(name))
             return value
 
 
 def open_source(path: Path) -> Source:
-    """The collection at a path, by what is found there.
+    """Open the collection at a path: a ZIP file, an LMDB environment, Parquet shards, or a folder of pictures.
 
     Raises:
-        ConfigError: there is nothing that holds pictures; one line.
+        ConfigError: the path does not exist, or is a file but not a ZIP; one line.
     """
     if not path.exists():
         raise ConfigError(f"source: no file or folder {path}")
@@ -212,7 +212,7 @@ def _lmdb(path: Path) -> Any:
 
 @lru_cache(maxsize=2)
 def _parquet(path: Path) -> tuple[Any, list[int], str]:
-    """An open shard, the first row of each of its row groups, and the name of its picture column."""
+    """Open a shard: the file, the first row of each row group, and the name of the picture column."""
     from pyarrow.parquet import ParquetFile
 
     file = ParquetFile(path)
@@ -226,36 +226,37 @@ def _parquet(path: Path) -> tuple[Any, list[int], str]:
 
 @lru_cache(maxsize=2)
 def _group(path: Path, group: int) -> Any:
+    """Picture column of a row group."""
     file, _, column = _parquet(path)
     return file.read_row_group(group, columns=[column]).column(0)
 
 
 def _row_group(path: Path, row: int) -> tuple[int, Any]:
-    """The first row of the group that holds a row, and the group's pictures."""
+    """Find the row group that contains a row: the group's first row, and its picture column."""
     starts = _parquet(path)[1]
     group = max(i for i, start in enumerate(starts[:-1]) if start <= row)
     return starts[group], _group(path, group)
 
 
-# -- one picture -------------------------------------------------------------------------------------------------------
+# -- decoding ----------------------------------------------------------------------------------------------------------
 
 
 def decode(content: bytes, size: int, *, crop: int | None = None) -> tuple[np.ndarray, str]:
-    """A picture as `(size, size, 3)` uint8 RGB, and the mode it was stored in.
+    """Decode, crop and resize a picture to `(size, size, 3)` uint8 RGB; also returns the mode it was stored in.
 
-    Grey, palette, CMYK and 16-bit pictures are converted, transparency is laid on white, EXIF rotation is applied.
+    Converts grey, palette, CMYK and 16-bit pictures, composites transparency over white, applies the EXIF rotation.
 
     Args:
         content: an encoded picture.
-        size: pixels each way of the result.
-        crop: take this many centred pixels each way; the largest centred square when None.
+        size: height and width of the result in pixels.
+        crop: side of the centred square to crop, in pixels; the largest possible when None.
 
     Raises:
-        ValueError: what is wrong with it: not a picture, truncated, too small, too large.
+        ValueError: the content is not a picture, truncated, too small or too large; the message gives the reason.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    Image.MAX_IMAGE_PIXELS = None  # the limit below comes first, and is an error rather than a warning
+    Image.MAX_IMAGE_PIXELS = None  # the check below replaces Pillow's, which only warns
     try:
         image = Image.open(io.BytesIO(content))
     except UnidentifiedImageError:
@@ -265,21 +266,21 @@ def decode(content: bytes, size: int, *, crop: int | None = None) -> tuple[np.nd
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise ValueError(f"{width} x {height} pixels: larger than {MOST_PIXELS >> 20} megapixels")
-    wanted = min(width, height) if crop is None else crop
-    if wanted > min(width, height):
+    full_side = min(width, height) if crop is None else crop
+    if full_side > min(width, height):
         raise ValueError(f"{width} x {height} pixels: smaller than the crop of {crop}")
-    if wanted < size:
+    if full_side < size:
         raise ValueError(f"{width} x {height} pixels: smaller than {size}")
     mode = image.mode
     try:
-        scale = wanted / size / 2  # decoded at no less than twice the size, so that the resize still antialiases
+        scale = full_side / size / 2  # decode at twice the final size or more, so that the resize still antialiases
         image.draft("RGB", (max(1, int(width / scale)), max(1, int(height / scale))))  # JPEG only
         image.load()
     except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
         raise ValueError(f"truncated or damaged: {error}") from None
-    side = min(round(wanted * image.width / width), *image.size)  # a draft rounds both of its sides up
+    side = min(round(full_side * image.width / width), *image.size)  # draft mode rounds width and height up
     upright = _rgb(image)
-    with contextlib.suppress(Exception):  # a damaged EXIF block, whose parser raises whatever it meets
+    with contextlib.suppress(Exception):  # a damaged EXIF block makes the parser raise arbitrary exceptions
         upright = ImageOps.exif_transpose(upright)
     left, top = (upright.width - side) // 2, (upright.height - side) // 2
     square = upright.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BICUBIC)
@@ -287,33 +288,36 @@ def decode(content: bytes, size: int, *, crop: int | None = None) -> tuple[np.nd
 
 
 def _rgb(image: Any) -> Any:
+    """Convert a picture of any mode to RGB, with transparency composited over white."""
     from PIL import Image
 
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):
         image = Image.fromarray((np.asarray(image).astype(np.float64) / 257).clip(0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(ground, image).convert("RGB")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
 
 
-# -- all of them -------------------------------------------------------------------------------------------------------
+# -- preparing a cache -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The sidecar of a cache.
+    """Sidecar of a cache: source, contents and checksum.
 
     Attributes:
-        source, kind: path and form of what it was made from.
-        size, crop: pixels each way of a cached picture, and of the square taken from each original (None: the largest).
-        count: pictures in the cache.
-        splits: {name: [first, last + 1]}; one split, train, where the source has no official one.
-        skipped: [file, reason] of every file that is not in the cache.
-        converted: how many pictures were stored in another mode than RGB, by mode.
-        sha256: of the pixels.
-        seconds: it took.
+        source: path of the collection.
+        kind: form of the collection: folder, zip, parquet or lmdb.
+        size: side of each cached picture in pixels.
+        crop: side of the centred square cropped from each original, in pixels; None for the largest possible.
+        count: number of pictures in the cache.
+        splits: rows of each split, {name: [start, stop]}; only train if the source has no official splits.
+        skipped: [file, reason] for each file that is not in the cache.
+        converted: number of pictures converted to RGB, by stored mode.
+        sha256: checksum of the pixels.
+        seconds: duration of the preparation.
     """
 
     source: str
@@ -330,14 +334,14 @@ class Prepared:
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How many files were skipped for each kind of reason."""
+        """Number of skipped files by kind of reason, largest first."""
         return dict(Counter(reason.split(":")[-1].strip() if "pixels:" in reason else reason.split(":")[0]
                             for _, reason in self.skipped).most_common())  # fmt: skip
 
 
 @dataclass
 class _Part:
-    """How far a preparing has come; the file of pixels may be longer, and is cut back to this on resuming."""
+    """Progress of an unfinished preparation; on resume, the pixel file is truncated to `count` pictures."""
 
     fingerprint: str
     total: int = 0
@@ -362,17 +366,17 @@ def prepare(
     """Decode every picture of a source into one cache.
 
     Args:
-        source: where the pictures are.
-        out: the NPY file to make; its sidecar has the ending .json.
-        size: pixels each way, a power of two from 8 to 512, as the networks take it.
-        crop: centred pixels taken from each; the largest centred square when None.
-        partition: CelebA's `list_eval_partition.txt`; files that it does not name are left out.
-        processes: that decode; as many as there are cores when None.
-        on_progress: called with files done and files in all.
+        source: collection of encoded pictures.
+        out: NPY file to write; the sidecar is the same path with the suffix .json.
+        size: side of each cached picture in pixels: a power of two from 8 to 512, as the networks require.
+        crop: side of the centred square to crop from each picture, in pixels; the largest possible when None.
+        partition: CelebA's `list_eval_partition.txt`; files not listed in it are left out.
+        processes: number of decoding processes; the number of cores when None.
+        on_progress: called with the number of files done and the total.
 
     Raises:
-        ConfigError: the source holds no usable picture, or the size cannot be.
-        OSError: the disk is full; what was done is kept, and the same call goes on.
+        ConfigError: the source has no usable picture, or `size` or `crop` is invalid.
+        OSError: the disk is full; finished pictures are kept, and the same call resumes.
     """
     if not 8 <= size <= 512 or size & (size - 1):
         raise ConfigError(f"size: pictures of {size} pixels; give a power of two from 8 to 512")
@@ -380,11 +384,11 @@ def prepare(
         raise ConfigError(f"crop: {crop} centred pixels are fewer than the size of {size}")
     names, ranges = _in_splits(source, partition)
     if not names:
-        raise ConfigError(f"source: no picture in {source.path}; endings known are {' '.join(sorted(SUFFIXES))}")
+        raise ConfigError(f"source: no picture in {source.path}; known suffixes: {' '.join(sorted(SUFFIXES))}")
     out.parent.mkdir(parents=True, exist_ok=True)
     pixels, note = out.with_name(f".{out.name}.part"), _note(out)
-    wanted = [str(source.path.resolve()), size, crop, names, ranges]
-    fingerprint = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
+    request = [str(source.path.resolve()), size, crop, names, ranges]
+    fingerprint = hashlib.sha256(json.dumps(request).encode()).hexdigest()
     part = _resume(pixels, note, fingerprint, size)
     part.total = len(names)
     began = time.monotonic() - part.seconds
@@ -405,8 +409,8 @@ def prepare(
                 saved = _save(file, note, part, began)
         _save(file, note, part, began)
         if not part.count:
-            first, reason = part.skipped[0]
-            raise ConfigError(f"source: none of {len(names)} files could be used; the first, {first}: {reason}")
+            name, reason = part.skipped[0]
+            raise ConfigError(f"source: none of {len(names)} files could be used; the first, {name}: {reason}")
         file.seek(0)
         file.write(_header(part.count, size))
         file.flush()
@@ -422,7 +426,7 @@ def prepare(
 
 
 class Progress(NamedTuple):
-    """How far a preparing has come: files done, of how many, and how many of them were skipped."""
+    """Files done, total files, and files skipped, of an unfinished preparation."""
 
     done: int
     total: int
@@ -430,7 +434,7 @@ class Progress(NamedTuple):
 
 
 def progress(out: Path) -> Progress | None:
-    """Of the preparing of this NPY file; None where none has begun or it is finished."""
+    """Progress of preparing an NPY file; None if the preparation has not started or is finished."""
     try:
         part = _Part(**json.loads(_note(out).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -439,10 +443,10 @@ def progress(out: Path) -> Progress | None:
 
 
 def open_cache(path: Path) -> tuple[np.ndarray, Prepared]:
-    """A cache's pictures, memory-mapped `(n, size, size, 3)` uint8, and its sidecar.
+    """Open a cache: its pictures, memory-mapped `(n, size, size, 3)` uint8, and its sidecar.
 
     Raises:
-        ConfigError: one of the two is missing, damaged or of a newer schema; one line.
+        ConfigError: the array or the sidecar is missing, damaged or of a newer schema; one line.
     """
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -457,34 +461,36 @@ def open_cache(path: Path) -> tuple[np.ndarray, Prepared]:
             f"data: {path.name} is no image cache ({error}); make one by `python -m mvm prepare`"
         ) from None
     if images.dtype != np.uint8 or images.shape != (prepared.count, prepared.size, prepared.size, 3):
-        raise ConfigError(f"data: {path.name} holds {images.dtype} {images.shape}, its sidecar says otherwise")
+        raise ConfigError(
+            f"data: {path.name} holds {images.dtype} {images.shape}, its sidecar says otherwise; prepare it again"
+        )
     return images, prepared
 
 
 def find_partition(source: Path) -> Path | None:
-    """CelebA's official split near a source, as it lies in its download: beside it, in it, or in Eval/."""
+    """Find CelebA's official split file where the download puts it: in the source folder, beside it, or in Eval/."""
     folders = [source, source / "Eval", source.parent, source.parent / "Eval", source.parent.parent / "Eval"]
     return next((f / name for f in folders for name in PARTITIONS if (f / name).is_file()), None)
 
 
 def image_folder() -> Path:
-    """Where caches lie."""
+    """Folder of all image caches."""
     return checkpoints() / ".images"
 
 
 def image_caches() -> dict[str, Path]:
-    """Finished caches, by name."""
+    """Paths of finished caches by name."""
     return {path.stem: path for path in sorted(image_folder().glob("*.npy")) if path.with_suffix(".json").exists()}
 
 
 def _in_splits(source: Source, partition: Path | None) -> tuple[list[str], dict[str, list[int]]]:
-    """Files in the order of the cache, and the range of each split in that order."""
+    """File names in the order of the cache, and the rows [start, stop] of each split in this order."""
     names = source.names()
     if partition is None:
         return names, {"train": [0, len(names)]}
     try:
         lines = [line.replace(",", " ").split() for line in partition.read_text().splitlines() if line.strip()]
-        header = lines[:1] == [["image_id", "partition"]]  # of the same list as CSV
+        header = lines[:1] == [["image_id", "partition"]]  # the CSV form of the list has a header
         split_of = {name: int(split) for name, split in lines[header:]}
         if not set(split_of.values()) <= {0, 1, 2}:
             raise ValueError("a split is 0, 1 or 2")
@@ -493,9 +499,9 @@ def _in_splits(source: Source, partition: Path | None) -> tuple[list[str], dict[
     ordered: list[str] = []
     ranges: dict[str, list[int]] = {}
     for number, split in enumerate(SPLITS):
-        own = [name for name in names if split_of.get(Path(name).name) == number]
-        ranges[split] = [len(ordered), len(ordered) + len(own)]
-        ordered += own
+        in_split = [name for name in names if split_of.get(Path(name).name) == number]
+        ranges[split] = [len(ordered), len(ordered) + len(in_split)]
+        ordered += in_split
     if names and not ordered:
         raise ConfigError(f"partition: {partition} names none of the {len(names)} files")
     return ordered, ranges
@@ -510,11 +516,11 @@ def _decoded(
     crop: int | None,
     processes: int | None,
 ) -> Iterator[tuple[str, np.ndarray, list[list[str]], dict[str, int]]]:
-    """Chunks of one split each, in order, decoded by worker processes some way ahead."""
+    """Yield (split, *`_chunk`) for the files after the first `done`, in order; worker processes decode ahead."""
     chunks = [
-        (split, names[i : min(i + CHUNK, last)])
-        for split, (first, last) in ranges.items()
-        for i in range(max(first, done), last, CHUNK)
+        (split, names[i : min(i + CHUNK, stop)])
+        for split, (start, stop) in ranges.items()
+        for i in range(max(start, done), stop, CHUNK)
     ]
     count = min(processes or os.cpu_count() or 1, len(chunks))
     if count <= 1:
@@ -535,6 +541,7 @@ def _decoded(
 def _chunk(
     source: Source, names: Sequence[str], size: int, crop: int | None
 ) -> tuple[np.ndarray, list[list[str]], dict[str, int]]:
+    """Decode files: pictures `(n, size, size, 3)` uint8, skipped [file, reason], and counts of modes except RGB."""
     images: list[np.ndarray] = []
     skipped: list[list[str]] = []
     modes: Counter[str] = Counter()
@@ -553,10 +560,12 @@ def _chunk(
 
 
 def _note(out: Path) -> Path:
+    """Path of the note that saves the progress of preparing `out`."""
     return out.with_name(f".{out.name}.part.json")
 
 
 def _resume(pixels: Path, note: Path, fingerprint: str, size: int) -> _Part:
+    """Resume an unfinished preparation with this fingerprint, or start with an empty pixel file."""
     try:
         part = _Part(**json.loads(note.read_text(encoding="utf-8")))
         length = HEADER + part.count * size * size * 3
@@ -570,7 +579,7 @@ def _resume(pixels: Path, note: Path, fingerprint: str, size: int) -> _Part:
 
 
 def _save(file: Any, note: Path, part: _Part, began: float) -> float:
-    """Pixels first, then the note that counts them."""
+    """Write the pixels to disk, then the note that counts them; returns the current time."""
     file.flush()
     part.seconds = time.monotonic() - began
     write_atomic(note, json.dumps(asdict(part)).encode())
@@ -578,11 +587,13 @@ def _save(file: Any, note: Path, part: _Part, began: float) -> float:
 
 
 def _header(count: int, size: int) -> bytes:
+    """NPY 1.0 header of a `(count, size, size, 3)` uint8 array, `HEADER` bytes long."""
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({count}, {size}, {size}, 3), }}"
     return b"\x93NUMPY\x01\x00" + (HEADER - 10).to_bytes(2, "little") + text.ljust(HEADER - 11).encode() + b"\n"
 
 
 def _checksum(pixels: Path) -> str:
+    """SHA-256 of the pixels after the header."""
     with pixels.open("rb") as file:
         file.seek(HEADER)
         return hashlib.file_digest(file, "sha256").hexdigest()

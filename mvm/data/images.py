@@ -1,9 +1,9 @@
 """Pictures to train on: toy faces with ground truth, or a prepared image cache.
 
-    one training point = 3 · size² numbers in [0, 1], in the order of a cache: row, column, colour
+    one training point = 3 · size² values in [0, 1], in the order of a cache: row, column, colour
 
-The pictures stay uint8, on the device where they fit, else memory-mapped on the host, from where batches are fetched
-ahead of their steps. They become numbers when a batch is drawn.
+Pictures are stored as uint8: on the device if they fit, else memory-mapped on the host, with prefetched batches.
+Drawing a batch converts its pictures to floating point.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
 
 __all__ = ["FACES", "ImageData", "Images", "Pixels", "cache_digest", "load_images", "too_few"]
 
-FACES = "faces"  # the data set of toy faces
-RAW_FAKES = 64  # that a snapshot shows of the generator without averaging
-HELD_OUT = 0.1  # share of a cache without official splits that is kept from training
-MOST_HELD = 60_000
-MIN_PICTURES = 32  # to train on, and as many held out
-MOST_TRAIN = 200_000  # training pictures that scores look through: more than CelebA has; of more, evenly spread
+FACES = "faces"  # name of the toy faces data set
+RAW_FAKES = 64  # fakes of the unaveraged generator in each snapshot
+HELD_OUT = 0.1  # held-out fraction of a cache without official splits
+MOST_HELD = 60_000  # held-out pictures of a cache without official splits, at most
+MIN_PICTURES = 32  # training pictures, and held-out pictures, at least
+MOST_TRAIN = 200_000  # training pictures that scores search for copies, evenly spaced; CelebA has fewer
 PART = 4096  # training pictures read or rendered at a time
-MEMORY_SHARE = 0.5  # of a device's memory that the pictures may take
-TOY_SIZE = 32
+MEMORY_SHARE = 0.5  # largest fraction of a device's memory for the pictures
+TOY_SIZE = 32  # default side of a toy face in pixels
 
 
 class Toys:
-    """Toy faces to train on, rendered when they are asked for: a run shows itself before that."""
+    """Toy faces to train on, rendered at first use, so that a run's folder appears before the rendering."""
 
     def __init__(self, faces: Faces, count: int) -> None:
         self.faces, self.count = faces, count
@@ -58,11 +58,11 @@ class Toys:
 
     @cached_property
     def images(self) -> Tensor:
-        """All of them, `(count, size, size, 3)` uint8."""
+        """All pictures, `(count, size, size, 3)` uint8."""
         return self.faces.pictures(self._factors)
 
     def sample(self, rows: np.ndarray) -> Tensor:
-        """Those in these rows; no others are rendered."""
+        """Pictures of some rows, `(len(rows), size, size, 3)` uint8; renders only these."""
         return self.images[rows] if "images" in self.__dict__ else self.faces.pictures(self._factors[rows])
 
     @property
@@ -71,12 +71,12 @@ class Toys:
 
 
 class Pixels:
-    """Pictures as a table of training points: `pixels[rows]` is `(*rows.shape, D)`, of the given precision.
+    """Pictures as a table of training points: `pixels[rows]` is `(*rows.shape, D)` of the given dtype.
 
     Args:
-        source: `(N, size, size, 3)` uint8, or toy faces; asked for at the first draw.
-        device, dtype: of what is drawn.
-        flips: rows from N to 2N are the pictures' mirror images, so that half of all draws are mirrored.
+        source: `(N, size, size, 3)` uint8, or toy faces; read or rendered at the first draw.
+        device, dtype: device and dtype of the drawn points.
+        flips: rows N to 2N − 1 are the mirror images, so that a drawn picture is mirrored with probability 1/2.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class Pixels:
 
     @cached_property
     def images(self) -> np.ndarray | Tensor:
-        """All of them: on the device where they fit, else memory-mapped."""
+        """All pictures, `(N, size, size, 3)` uint8: on the device if they fit, else memory-mapped."""
         return _on_device(_rendered(self.source), self.device)
 
     @property
     def streamed(self) -> bool:
-        """Whether every batch must travel from the host to the device."""
+        """Whether each batch is copied from the host to the device."""
         return self.device.type != "cpu" and not isinstance(self.images, Tensor)
 
     def __len__(self) -> int:
@@ -101,19 +101,19 @@ class Pixels:
         return self.finish(self.gather(rows), rows)
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Pictures of these rows `(..., size, size, 3)` uint8, not yet mirrored; pinned if they must travel."""
-        which = rows % len(self.source)
+        """Pictures of `rows`, `(*rows.shape, size, size, 3)` uint8, before mirroring; in pinned memory for a GPU."""
+        indices = rows % len(self.source)
         if isinstance(self.images, Tensor):
-            return self.images[which.to(self.images.device)]
-        order, back = np.unique(which.cpu().numpy(), return_inverse=True)  # a disk is read in its order
-        images = torch.from_numpy(self.images[order][back.reshape(which.shape)])
+            return self.images[indices.to(self.images.device)]
+        ascending, back = np.unique(indices.cpu().numpy(), return_inverse=True)  # reads the file in its order
+        images = torch.from_numpy(self.images[ascending][back.reshape(indices.shape)])
         if self.device.type == "cpu":
             return images
-        with torch.cuda.device(self.device):  # of this thread
+        with torch.cuda.device(self.device):  # each thread has its own current device
             return images.pin_memory()
 
     def finish(self, gathered: Tensor, rows: Tensor) -> Tensor:
-        """Numbers of gathered pictures, on the device, half of them mirrored."""
+        """Mirror gathered pictures as `rows` demands, and convert them to points `(*rows.shape, D)` in [0, 1]."""
         images = gathered.to(self.device, non_blocking=True)
         if self.flips:
             mirrored = (rows >= len(self.source)).to(self.device, non_blocking=True)
@@ -126,11 +126,11 @@ class ImageData:
     """A data set of pictures; every array is `(n, size, size, 3)` uint8.
 
     Attributes:
-        source: to train on, memory-mapped, or toy faces.
-        held_out: kept from training, for views and scores; drawn when asked for where there is a renderer.
-        faces: the ground truth, or None.
-        flips: mirror images count as pictures.
-        view_count: pictures of a view.
+        source: training pictures, memory-mapped, or toy faces.
+        held_out: pictures kept from training for views and scores; None for toy faces, which are rendered on demand.
+        faces: renderer of toy faces with known factors, or None.
+        flips: mirror images count as training pictures.
+        view_count: number of pictures in a view.
     """
 
     source: np.ndarray | Toys
@@ -144,36 +144,36 @@ class ImageData:
 
     @property
     def size(self) -> int:
-        """Pixels each way."""
+        """Side of a picture in pixels."""
         return self.source.faces.size if isinstance(self.source, Toys) else self.source.shape[1]
 
     @property
     def dim(self) -> int:
-        """D, the numbers in one picture."""
+        """D = 3 · size², dimension of a training point."""
         return 3 * self.size**2
 
     @property
     def train_size(self) -> int:
-        """N, pictures to train on."""
+        """N, number of training pictures."""
         return len(self.source)
 
     @property
     def images(self) -> np.ndarray | Tensor:
-        """To train on."""
+        """All training pictures, `(N, size, size, 3)` uint8."""
         return _rendered(self.source)
 
     def table(self, device: torch.device, dtype: torch.dtype) -> Pixels:
-        """Training points to draw from."""
+        """Training pictures as a table of points, `(N, D)`, or `(2N, D)` with mirror images."""
         return Pixels(self.source, device, dtype, flips=self.flips)
 
     @cached_property
     def view_images(self) -> Tensor:
-        """Held-out pictures that every snapshot's embeddings are of."""
+        """Held-out pictures that every snapshot embeds, `(n, size, size, 3)` uint8."""
         return self._sample(self.view_count, VIEW_SEED)
 
     @property
     def view(self) -> Tensor:
-        """The same as training points, `(n, D)`."""
+        """`view_images` as training points, `(n, D)`."""
         return self.standardise(self.view_images)
 
     def standardise(self, images: Tensor) -> Tensor:
@@ -181,26 +181,31 @@ class ImageData:
         return images.flatten(-3).float() / 255
 
     def restore(self, points: Tensor) -> Tensor:
-        """Training points to pictures; numbers beyond [0, 1], and NaN, are clipped."""
+        """Training points `(..., D)` to pictures `(..., size, size, 3)` uint8; clips to [0, 1], NaN becomes 0.5."""
         whole = points.nan_to_num(0.5).clamp(0, 1).mul(255).round().byte()
         pictures: Tensor = whole.unflatten(-1, (self.size, self.size, 3))
         return pictures
 
     def snapshot(self, fake: Tensor, noise: Tensor, generate: Generate) -> dict[str, Tensor]:
-        """Fakes `(V, n, size, size, 3)` uint8, and at most 64 of the generator without averaging."""
+        """Fakes `(V, n, size, size, 3)` uint8, and `RAW_FAKES` fakes of the unaveraged generator."""
         raw = generate(noise[:RAW_FAKES], averaged=False)
         return {"fake": self.restore(fake), "raw": self.restore(raw)}
 
     def copied(self) -> None:
-        """Nothing: pictures stay in their cache."""
+        """None: a run does not copy pictures out of their cache."""
         return None
 
     def shown_once(self) -> np.ndarray:
-        """The real pictures of every view, `(n, size, size, 3)` uint8."""
+        """Real pictures shown beside every snapshot, `(n, size, size, 3)` uint8."""
         return self.view_images.numpy()
 
     def reference(self, n: int, *, repeat: int = 0, inception: bool = False) -> ImageReference:
-        """Two held-out samples to score fakes against, through the features of this data set.
+        """Draw two held-out samples to score fakes against, with the feature extractors of this data set.
+
+        Args:
+            n: pictures in each sample; a small cache gives fewer.
+            repeat: index of the pair of samples; another index gives other pictures.
+            inception: also extract Inception features.
 
         Raises:
             ConfigError: Inception is not available.
@@ -217,7 +222,7 @@ class ImageData:
         return ImageReference(real, floor, self.train_parts(MOST_TRAIN), extractors, flips=self.flips)
 
     def evaluation(self, n: int, *, repeat: int = 0) -> tuple[Tensor, Tensor]:
-        """Two independent real samples of at most n pictures, none of them trained on."""
+        """Draw two separate samples of at most n pictures outside the training set, `(n, size, size, 3)` uint8 each."""
         if self.faces is not None:
             return self._sample(n, REAL_SEED + 10 * repeat), self._sample(n, FLOOR_SEED + 10 * repeat)
         assert self.held_out is not None
@@ -226,25 +231,27 @@ class ImageData:
         return both[:half], both[half:]
 
     def train_sample(self, n: int) -> Tensor:
-        """At most n of the training pictures, evenly spread; of toy faces no others are rendered."""
-        return self._trained(self.train_rows(n))
+        """At most n training pictures, evenly spaced, `(n, size, size, 3)` uint8; renders only these toy faces."""
+        return self._train_pictures(self.train_rows(n))
 
     def train_parts(self, n: int) -> Iterator[Tensor]:
-        """The same as `train_sample`, some at a time."""
+        """Yield the pictures of `train_sample` in parts, `(at most PART, size, size, 3)` uint8 each."""
         rows = self.train_rows(n)
-        for first in range(0, len(rows), PART):
-            yield self._trained(rows[first : first + PART])
+        for start in range(0, len(rows), PART):
+            yield self._train_pictures(rows[start : start + PART])
 
-    def _trained(self, rows: np.ndarray) -> Tensor:
+    def train_rows(self, n: int) -> np.ndarray:
+        """Row numbers of the pictures in `train_sample`, ascending."""
+        return np.linspace(0, len(self.source) - 1, min(n, len(self.source))).astype(int)
+
+    def _train_pictures(self, rows: np.ndarray) -> Tensor:
+        """Training pictures of some rows, `(len(rows), size, size, 3)` uint8."""
         if isinstance(self.source, Toys):
             return self.source.sample(rows)
         return torch.from_numpy(np.asarray(self.source[rows]))
 
-    def train_rows(self, n: int) -> np.ndarray:
-        """Which of the training pictures those are, ascending."""
-        return np.linspace(0, len(self.source) - 1, min(n, len(self.source))).astype(int)
-
     def _sample(self, n: int, seed: int) -> Tensor:
+        """Draw at most n held-out pictures, or render n toy faces, `(n, size, size, 3)` uint8."""
         generator = torch.Generator().manual_seed(seed)
         if self.faces is not None:
             return self.faces.images(n, generator)[0]
@@ -267,32 +274,32 @@ class Images(Kind):
             "batch": 64, "steps": 50_000, "points": 20_000, "view_points": 256, "snapshots": 50, "records": 100,
             "network": {"noise_dim": 128, "embedding_dim": 10},
         },
-        "stabilised": {  # in 128 dimensions, not the paper's 10, centroid and diameter hold more of a picture
+        "stabilised": {  # in 128 dimensions instead of the paper's 10, centroid and diameter describe pictures better
             "network": {"embedding_dim": 128},
             "optimiser": {"generator_lr": 1e-3, "metric_lr": 1e-3, "decay_from": 0.5},
         },
     }  # fmt: skip
 
     def accepts(self, data: str) -> bool:
-        """Every name that no other kind accepts: a cache is looked for when it is loaded."""
+        """Every name, as this is the last kind; `load` raises if no cache has the name."""
         return True
 
     def load(self, settings: DataSettings, *, own: Path | None = None) -> ImageData:
-        """See `load_images`; pictures are never copied into a run."""
+        """Load pictures as in `load_images`; `own` is ignored, as a run has no copy of its pictures."""
         return load_images(settings)
 
     def units(self, settings: DataSettings, *, own: Path | None, shown: Path) -> ImageData:
-        """The pictures that the run shows in place of its training pictures: they have their size."""
+        """Build a data set from the run's stored view pictures, which have the training pictures' size."""
         real = np.load(shown, mmap_mode="r", allow_pickle=False)
         return ImageData(real, real, None, settings.flips, len(real))
 
     def architecture(self, data: Dataset, settings: NetworkSettings, members: Members, *, bf16: bool) -> Architecture:
-        """A residual generator and a convolutional metric per member."""
+        """One residual generator and one convolutional metric per member."""
         size = math.isqrt(data.dim // 3)
         return ImageNetworks(settings, size, members.streams, members.seeds, copies=members.copies, bf16=bf16)
 
     def data_defaults(self, data: str) -> dict[str, Any]:
-        """Toy faces train in minutes on two CPU cores."""
+        """Smaller networks and fewer steps for toy faces: minutes on two CPU cores."""
         small = {"steps": 800, "network": {"channels": 24}, "optimiser": {"ema": 0.995}}
         return small if data == FACES else {}
 
@@ -305,15 +312,15 @@ class Images(Kind):
         return cache_digest(settings)
 
     def threads(self) -> int:
-        """All cores."""
+        """The number of cores."""
         return os.cpu_count() or 1
 
 
 def load_images(settings: DataSettings) -> ImageData:
-    """The pictures that settings name.
+    """Load the pictures named by the settings.
 
     Raises:
-        ConfigError: there is no such cache, or too few pictures are in it; one line.
+        ConfigError: no cache has this name or size, or the cache has too few pictures; one line.
     """
     if settings.data == FACES:
         faces = Faces(settings.size or TOY_SIZE)
@@ -328,7 +335,7 @@ def load_images(settings: DataSettings) -> ImageData:
 
 
 def too_few(prepared: Prepared) -> str:
-    """In words, why a cache cannot be trained on; empty if it can."""
+    """Reason why a cache has too few pictures to train on; empty if it has enough."""
     train, held_out = map(len, _split(range(prepared.count), prepared.splits))
     if min(train, held_out) >= MIN_PICTURES:
         return ""
@@ -339,7 +346,7 @@ def too_few(prepared: Prepared) -> str:
 
 
 def cache_digest(settings: DataSettings) -> str | None:
-    """SHA-256 of the pixels of the cache that settings name; None of toy faces, which the settings define.
+    """SHA-256 of the pixels in the cache named by the settings; None for toy faces, which the settings define.
 
     Raises:
         ConfigError: as for `load_images`.
@@ -348,6 +355,7 @@ def cache_digest(settings: DataSettings) -> str | None:
 
 
 def _cache(settings: DataSettings) -> tuple[np.ndarray, Prepared]:
+    """Open the cache named by the settings."""
     caches = image_caches()
     if settings.data not in caches:
         known = ", ".join([*MANIFOLDS, FACES, *caches])
@@ -359,22 +367,24 @@ def _cache(settings: DataSettings) -> tuple[np.ndarray, Prepared]:
 
 
 def _split(images: np.ndarray | range, splits: dict[str, list[int]]) -> tuple[Any, Any]:
-    """Training pictures, and those kept from it: the official valid and test, else the last tenth."""
-    first, last = splits.get("train", (0, 0))  # all can be of other splits
-    if last - first < len(images):
-        return images[first:last], images[last:]
+    """Split into training and held-out pictures; held out are the official valid and test, else the last tenth."""
+    start, stop = splits.get("train", (0, 0))  # without usable training pictures, the split is missing
+    if stop - start < len(images):
+        return images[start:stop], images[stop:]
     held = min(MOST_HELD, int(len(images) * HELD_OUT))
     return images[: len(images) - held], images[len(images) - held :]
 
 
 def _rendered(source: np.ndarray | Tensor | Toys) -> np.ndarray | Tensor:
+    """All pictures of a source, `(N, size, size, 3)` uint8; renders toy faces."""
     return source.images if isinstance(source, Toys) else source
 
 
 def _on_device(images: np.ndarray | Tensor, device: torch.device) -> np.ndarray | Tensor:
+    """Copy pictures to a device if they take less than `MEMORY_SHARE` of its memory; else return them as they are."""
     if isinstance(images, Tensor):
         return images.to(device)
     if device.type == "cpu":
-        return images  # the system keeps what fits in memory
-    _, whole = torch.cuda.mem_get_info(device)  # not what is free now: a resumed run must draw as before
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device) if images.nbytes < MEMORY_SHARE * whole else images
+        return images  # the operating system caches the file in free memory
+    _, total = torch.cuda.mem_get_info(device)  # not free memory: a resumed run must make the same choice
+    return torch.from_numpy(np.ascontiguousarray(images)).to(device) if images.nbytes < MEMORY_SHARE * total else images

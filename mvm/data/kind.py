@@ -1,10 +1,10 @@
-"""What a kind of data is: how its data sets are named, loaded, learned, viewed and scored.
+"""Kinds of data: one interface to name, load, learn, view and score data sets.
 
     kind       settings -> data set, networks, defaults           points, images
     data set   training points to draw, a view, a reference       swiss roll, a CSV file, toy faces, a cache of pictures
 
-Everything above this package knows data by these two alone. A new kind is one file with a `Kind` and its `Dataset`, one
-line in `mvm.data.kinds`, and one page of the app.
+Higher packages use data through `Kind` and `Dataset` only. A new kind is one file with both, one line in
+`mvm.data.kinds`, and one page of the app.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ __all__ = ["DataSettings", "Dataset", "Generate", "Kind", "Members", "Reference"
 
 
 class DataSettings(Settings):
-    """Which data, and how much of them."""
+    """Data set, and number of points."""
 
     data: str = Field(
         "circle",
         description="a toy manifold by name, a file of points (FILE.csv or FILE.npy), faces (toy faces), or the name "
         "of a prepared cache of pictures",
     )
-    settings: dict[str, float] = Field({}, description="the manifold's own settings, such as: noise 0.05")
+    settings: dict[str, float] = Field({}, description="settings of the toy manifold, for example: noise 0.05")
     ambient_dim: int | None = Field(
-        None, ge=2, le=4096, description="embed the manifold in this many dimensions by a seeded isometry"
+        None, ge=2, le=4096, description="embed the toy manifold in this many dimensions by a seeded isometry"
     )
     points: int = Field(
-        50_000, ge=64, le=5_000_000, description="training points drawn from a toy manifold, or toy faces"
+        50_000, ge=64, le=5_000_000, description="number of training points of a toy manifold, or of toy faces"
     )
-    size: int | None = Field(None, ge=8, le=512, description="toy faces: pixels each way (32 when left out)")
-    flips: bool = Field(True, description="pictures of a cache: mirror half of the drawn ones")
-    view_points: int = Field(512, ge=16, le=4096, description="real and fake points in each snapshot")
+    size: int | None = Field(None, ge=8, le=512, description="toy faces: width and height in pixels (32 by default)")
+    flips: bool = Field(True, description="cache of pictures: mirror each drawn picture with probability 1/2")
+    view_points: int = Field(512, ge=16, le=4096, description="number of real points and of fakes in each snapshot")
 
     @field_validator("size")
     @classmethod
@@ -58,17 +58,17 @@ class DataSettings(Settings):
 
 
 class Generate(Protocol):
-    """Fakes `(V, B, D)`, standardised, from noise `(B, m)`."""
+    """Generates standardised fakes `(V, B, D)` from noise `(B, m)`, with or without averaged weights."""
 
     def __call__(self, noise: Tensor, *, averaged: bool = True) -> Tensor: ...
 
 
 class Reference(Protocol):
-    """Two held-out real samples, ready to score fakes against.
+    """Two held-out real samples to score fakes against.
 
     Attributes:
-        size: data points in each sample.
-        criterion: key of the score that chooses the best generator of a run.
+        size: number of data points in each sample.
+        criterion: key of the score that selects the best generator of a run.
     """
 
     @property
@@ -79,19 +79,20 @@ class Reference(Protocol):
 
     @property
     def score(self) -> Callable[..., dict[str, float | None]]:
-        """Every score of fakes `(n, ...)` in the data's own units, by key, each beside its `_floor`.
+        """Function from fakes `(n, ...)` in the data's own units to scores by key, with baselines under KEY_floor.
 
-        Where the data set `scores_metric`, it also takes `embed` and `initial_embed`, the trained and untrained metric.
+        For a data set with `scores_metric`, it also takes `embed` and `initial_embed`, the trained and the untrained
+        metric.
         """
         ...
 
 
 class Dataset(Protocol):
-    """Real data, standardised for training and mapped back to their own units for everything that is shown.
+    """Real data, standardised for training and mapped back to their own units for views and scores.
 
     Attributes:
-        manifold: the ground truth, if there is one.
-        scores_metric: the reference also scores the learned metric, from `embed` and `initial_embed`.
+        manifold: the ground truth, or None.
+        scores_metric: `Reference.score` also scores the learned metric.
     """
 
     @property
@@ -102,70 +103,70 @@ class Dataset(Protocol):
 
     @property
     def dim(self) -> int:
-        """D, numbers in one data point."""
+        """D, dimension of a standardised data point."""
         ...
 
     @property
     def train_size(self) -> int:
-        """N, data points to train on."""
+        """N, number of training points."""
         ...
 
     @property
     def view(self) -> Tensor:
-        """Standardised real points that every snapshot embeds, `(n, D)`."""
+        """Real points that every snapshot embeds, standardised, `(n, D)`."""
         ...
 
     def table(self, device: torch.device, dtype: torch.dtype) -> Any:
-        """Training points to draw from: a tensor `(N, D)`, or a `mvm.methods.draws.Table`."""
+        """Training points to draw batches from: a tensor `(N, D)`, or a `mvm.methods.draws.Table`."""
         ...
 
     def standardise(self, points: Tensor) -> Tensor:
-        """Own units `(n, ...)` to training units `(n, D)`."""
+        """Map data points from their own units `(n, ...)` to training units `(n, D)`."""
         ...
 
     def restore(self, points: Tensor) -> Tensor:
-        """Training units `(..., D)` to own units."""
+        """Map data points from training units `(..., D)` to their own units."""
         ...
 
     def snapshot(self, fake: Tensor, noise: Tensor, generate: Generate) -> dict[str, Tensor]:
-        """What a snapshot shows of fakes `(V, n, D)` beside their embeddings, in own units.
+        """Tensors that a snapshot stores besides embeddings, in the data's own units, by name.
 
         Args:
-            fake: standardised, from the averaged generator.
-            noise: that they were generated from, `(n, m)`.
+            fake: standardised fakes of the averaged generator, `(V, n, D)`.
+            noise: generator inputs of these fakes, `(n, m)`.
             generate: the generator, for further views.
         """
         ...
 
     def copied(self) -> np.ndarray | None:
-        """Data of which a run keeps a copy, so that it is complete: a person's own points `(N, D)`."""
+        """Points `(N, D)` of a user's file, which a run copies into its folder; None for other data."""
         ...
 
     def shown_once(self) -> np.ndarray | None:
-        """Real data points that every snapshot shows, if they are kept once for all of them."""
+        """Real data points `(n, ...)` stored once per run; None if each snapshot stores its own."""
         ...
 
     def reference(self, n: int, *, repeat: int = 0, inception: bool = False) -> Reference:
-        """Two independent real samples of at most n data points, none of them trained on.
+        """Draw two separate real samples of at most n data points outside the training set.
 
         Args:
-            n: wanted in each sample.
-            repeat: another pair of samples for another number.
-            inception: use Inception's features, too; pictures only.
+            n: data points in each sample; a small data set gives fewer.
+            repeat: index of the pair of samples; another index gives another pair.
+            inception: also extract Inception features; pictures only.
 
         Raises:
-            ConfigError: Inception is not available, or the data are no pictures.
+            ConfigError: Inception is not available, or the data are not pictures.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Members:
-    """The V members that networks are built for.
+    """Seeds and copies of the V members of a network.
 
     Attributes:
-        streams: one random generator per seed, at the start of that seed's stream of first weights.
-        seeds: the 64-bit seed of each of these generators.
+        streams: one random generator per seed, from which initial weights are drawn.
+        seeds: seed of each random generator.
         copies: variants per seed; V = copies · len(seeds), seeds vary fastest.
     """
 
@@ -178,14 +179,14 @@ class Kind(ABC):
     """A kind of data.
 
     Attributes:
-        name: in the registry.
-        title: on the screen.
-        noun: what its data points are called, in the plural.
+        name: key in the registry.
+        title: name on the screen.
+        noun: plural noun for its data points, in messages.
         network_settings: fields of `NetworkSettings` that only this kind reads.
-        sample_formats: file endings that samples can be written to.
-        live_fakes: how many fakes the live view shows; all when None.
-        recipes: config defaults by recipe; "" holds for every recipe.
-        settings_type: model of settings of its own, a field of `Config` under the kind's name; None without.
+        sample_formats: suffixes of the files that samples can be written to.
+        live_fakes: number of fakes in the live view; all when None.
+        recipes: config defaults by recipe; those under "" apply to every recipe.
+        settings_type: model of the kind's own settings, which `Config` holds under the kind's name; None without.
     """
 
     name: ClassVar[str]
@@ -203,50 +204,50 @@ class Kind(ABC):
 
     @abstractmethod
     def load(self, settings: DataSettings, *, own: Path | None = None) -> Dataset:
-        """The data set that the settings name.
+        """Load the data set named by the settings.
 
         Args:
-            settings: `data` and what belongs to it.
-            own: read this file in place of `settings.data` (a run keeps a copy of a person's own points).
+            settings: the name and the settings of the data set.
+            own: file to read in place of `settings.data`: the run's copy of a user's points.
 
         Raises:
-            ConfigError: it cannot be trained on; one line.
+            ConfigError: the data set is missing or cannot be trained on; one line.
         """
 
     @abstractmethod
     def units(self, settings: DataSettings, *, own: Path | None, shown: Path) -> Dataset:
-        """The data set of a run without its training points: dimension and units, for trained networks.
+        """Build a run's data set without training points: dimension and units, all that trained networks need.
 
         Args:
-            settings: `data` and what belongs to it.
-            own: the run's copy of a person's own points, if it has one.
-            shown: where the run keeps `Dataset.shown_once`.
+            settings: the name and the settings of the data set.
+            own: the run's copy of a user's points, or None.
+            shown: file in which the run stores `Dataset.shown_once`.
 
         Raises:
-            ConfigError: the data are gone, and the run holds too little of them.
-            OSError: there is no `shown` where it is needed.
+            ConfigError: the data set is missing, and the run's folder cannot replace it.
+            OSError: the kind needs `shown`, and the file does not exist.
         """
 
     @abstractmethod
     def architecture(self, data: Dataset, settings: NetworkSettings, members: Members, *, bf16: bool) -> Architecture:
-        """Builds networks for a data set; with `bf16` they compute in bfloat16 where that is safe."""
+        """Builder of networks for a data set; `bf16` lets picture networks compute in bfloat16."""
 
     def data_defaults(self, data: str) -> dict[str, Any]:
-        """Further config defaults of one data set, whatever the recipe."""
+        """Config defaults of a data set for every recipe, on top of the recipe's."""
         return {}
 
     def data_title(self, data: str) -> str:
-        """What tables call a data set."""
+        """Name of a data set in tables."""
         return Path(data).name
 
     def describe(self, data: str) -> list[str]:
-        """One line on a person's own data, then one for each oddity; empty for data of this lab."""
+        """Describe a user's file: one line of summary, then one line per anomaly; empty for built-in data."""
         return []
 
     def digest(self, settings: DataSettings) -> str | None:
-        """SHA-256 of data that are neither in the run's folder nor defined by its config; None for all others."""
+        """SHA-256 of data stored outside the run's folder; None if the config or the folder defines the data."""
         return None
 
     def threads(self) -> int:
-        """CPU threads of a training whose config leaves them out."""
+        """Default number of CPU threads of a training."""
         return 1

@@ -14,10 +14,10 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (Points(), Images())}
 
 
 def kind_of(data: str) -> Kind:
-    """The first kind that accepts a config's `data`; pictures accept whatever no other kind does."""
+    """Kind of a config's `data`: the first entry that accepts it; pictures, the last entry, accept every name."""
     return next(kind for kind in KINDS.values() if kind.accepts(data))
 
 
 def load_data(settings: DataSettings, *, own: Path | None = None) -> Dataset:
-    """The data set that settings name; see `Kind.load`."""
+    """Load the data set named by the settings; arguments as in `Kind.load`."""
     return kind_of(settings.data).load(settings, own=own)

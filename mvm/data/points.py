@@ -1,9 +1,9 @@
-"""Point clouds to train on: toy manifolds with ground truth, and a person's own CSV or NPY file.
+"""Point clouds to train on: toy manifolds with ground truth, and users' CSV or NPY files.
 
-    x_train = (x − mean) / scale          invertible: what the generator makes is mapped back before it is scored
+    x_train = (x − mean) / scale          inverted before fakes are shown and scored
 
-A toy manifold is scaled by one number, so that its geometry is kept; each column of an own file, which may
-have unlike units, by its own.
+All coordinates of a toy manifold share one scale, which preserves its geometry. In a user's file, whose columns may
+have different units, each column has its own scale.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tokenize import TokenError
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -24,9 +24,11 @@ from mvm.errors import ConfigError
 from mvm.networks.architecture import Architecture
 from mvm.networks.mlp import Perceptrons
 from mvm.networks.settings import NetworkSettings
-from mvm.scoring.points import Reference
 from toy_manifolds import MANIFOLDS, embedded, manifold
 from toy_manifolds.base import Manifold
+
+if TYPE_CHECKING:
+    from mvm.scoring.points import Reference
 
 __all__ = [
     "MIN_POINTS",
@@ -42,10 +44,10 @@ __all__ = [
 
 MIN_POINTS = 64
 MAX_BYTES = 2**31
-MOST_NAMES = 8  # of columns, in one line
-GRID = 21  # lines each way of the generator's warped grid
+MOST_NAMES = 8  # column names listed in one line
+GRID = 21  # points per side of the noise grid that the generator warps
 POINT_FILES = (".csv", ".npy")
-WAVES = (2.0, 4.0)  # frequencies at the metric's input in this lab's recipe
+WAVES = (2.0, 4.0)  # frequencies of the metric's input in this lab's recipe
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Evaluation:
 
     Attributes:
         real: `(n, D)`.
-        floor: `(n, D)`, an independent second sample: real against floor is the best any score can be.
+        floor: `(n, D)`, a second independent sample; scores between `real` and `floor` are the baselines.
         coordinates: intrinsic coordinates of `real`, `(n, k)`, or None without ground truth.
     """
 
@@ -70,10 +72,10 @@ class PointData:
     Attributes:
         train: standardised training points `(N, D)`, float32.
         view: standardised real points that every snapshot shows, `(n, D)`.
-        mean, scale: `(D,)`; `restore(train)` is in the data's own units.
-        manifold: the ground truth, or None for a person's own points.
-        own: these points as their file has them `(n, D)`, or None for a toy manifold.
-        held_out: own points kept from training for scores, in own units, or None for a toy manifold.
+        mean, scale: `(D,)` each; x = train · scale + mean is in the data's own units.
+        manifold: the ground truth, or None for a user's file.
+        own: all points of the user's file `(n, D)`, in its order and units, or None for a toy manifold.
+        held_out: points of the user's file kept from training for scores `(n, D)`, in its units, or None.
     """
 
     train: Tensor
@@ -88,57 +90,60 @@ class PointData:
 
     @property
     def dim(self) -> int:
-        """D, the dimension of one point."""
+        """D, dimension of a point."""
         return self.train.shape[-1]
 
     @property
     def train_size(self) -> int:
-        """N, points to train on."""
+        """N, number of training points."""
         return len(self.train)
 
     def table(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """Training points to draw from."""
+        """Standardised training points `(N, D)`."""
         return self.train.to(device=device, dtype=dtype)
 
     def standardise(self, points: Tensor) -> Tensor:
-        """Own units to training units."""
+        """Map points `(..., D)` from the data's own units to training units."""
         return (points - self.mean) / self.scale
 
     def restore(self, points: Tensor) -> Tensor:
-        """Training units to own units."""
+        """Map points `(..., D)` from training units to the data's own units."""
         return points * self.scale + self.mean
 
     def snapshot(self, fake: Tensor, noise: Tensor, generate: Generate) -> dict[str, Tensor]:
-        """Reals `(n, D)`, fakes `(V, n, D)`, and how the generator warps a grid of noise, `(V, GRID, GRID, D)`."""
+        """Reals `(n, D)`, fakes `(V, n, D)`, and the generator's image of a noise grid, `(V, GRID, GRID, D)`."""
         grid = generate(_grid(noise.shape[-1]).to(noise)).unflatten(1, (GRID, GRID))
         shown = {"real": self.view, "fake": fake, "grid": grid}
         return {name: self.restore(points.cpu().float()) for name, points in shown.items()}
 
     def copied(self) -> np.ndarray | None:
-        """A person's own points, as their file has them."""
+        """All points of a user's file `(n, D)`; None for a toy manifold."""
         return None if self.own is None else self.own.numpy()
 
     def shown_once(self) -> None:
-        """Nothing: every snapshot holds the real points."""
+        """None: every snapshot stores the real points."""
         return None
 
     def reference(self, n: int, *, repeat: int = 0, inception: bool = False) -> Reference:
-        """Two held-out samples to score fakes against; see `evaluation`.
+        """Draw two held-out samples to score fakes against; `n` and `repeat` as in `evaluation`.
 
         Raises:
-            ConfigError: Inception was asked for.
+            ConfigError: `inception` is set, which needs pictures.
         """
+        from mvm.scoring.points import Reference
+
         if inception:
             raise ConfigError("--inception: these data are points; the FID is defined for pictures")
         held_out = self.evaluation(n, repeat=repeat)
         return Reference(held_out.real, held_out.floor, manifold=self.manifold, real_coordinates=held_out.coordinates)
 
     def evaluation(self, n: int, *, repeat: int = 0) -> Evaluation:
-        """Two independent real samples of at most `n` points, none of them trained on.
+        """Draw two separate real samples of at most `n` points outside the training set.
 
         Args:
-            n: points wanted in each sample; an own file may hold fewer.
-            repeat: another pair of samples for another number (toy manifolds; an own file has one split, shuffled).
+            n: points in each sample; a user's file may give fewer.
+            repeat: index of the pair of samples. Another index gives new points of a toy manifold, and another shuffle
+                of the held-out points of a user's file.
         """
         if self.manifold is not None:
             real = self.manifold.sample(n, _generator(REAL_SEED + 10 * repeat))
@@ -151,7 +156,7 @@ class PointData:
 
 
 class Points(Kind):
-    """Points of a toy manifold, or a person's own."""
+    """Points of a toy manifold, or of a user's file."""
 
     name = "points"
     title = "Points"
@@ -160,40 +165,40 @@ class Points(Kind):
     recipes: ClassVar = {"stabilised": {"network": {"frequencies": WAVES}}}
 
     def accepts(self, data: str) -> bool:
-        """A toy manifold's name, or a path that ends as files of points do."""
+        """Names of toy manifolds, and paths with the suffix of a point file."""
         return data in MANIFOLDS or data.lower().endswith(POINT_FILES)
 
     def load(self, settings: DataSettings, *, own: Path | None = None) -> PointData:
-        """See `load_points`."""
+        """Load points as in `load_points`."""
         return load_points(settings, own=own)
 
     def units(self, settings: DataSettings, *, own: Path | None, shown: Path) -> PointData:
-        """Mean, scale and manifold, without points."""
+        """Load mean, scale and manifold, without points."""
         data = load_points(settings, own=own)
         return replace(data, train=data.train[:0].clone(), view=data.view[:0].clone(), held_out=None)
 
     def architecture(self, data: Dataset, settings: NetworkSettings, members: Members, *, bf16: bool) -> Architecture:
-        """Stacked perceptrons; always float32."""
+        """Stacked perceptrons, which always compute in float32."""
         return Perceptrons(settings, data.dim, members.streams, copies=members.copies)
 
     def data_title(self, data: str) -> str:
-        """A manifold's title, or the file's name."""
+        """Title of a manifold, or name of a file."""
         return MANIFOLDS[data].title if data in MANIFOLDS else super().data_title(data)
 
     def describe(self, data: str) -> list[str]:
-        """See `describe`; nothing of a toy manifold."""
+        """Describe a file as in `describe`; empty for a toy manifold."""
         return [] if data in MANIFOLDS else describe(Path(data))
 
 
 def load_points(settings: DataSettings, *, own: Path | None = None) -> PointData:
-    """The points that settings name.
+    """Sample a toy manifold, or read a user's file, as the settings name it.
 
     Args:
-        settings: `data`, `settings`, `ambient_dim`, `points` and `view_points` are read.
-        own: read this file in place of `settings.data` (a run keeps a copy of a person's own points).
+        settings: reads `data`, `settings`, `ambient_dim`, `points` and `view_points`.
+        own: file to read in place of `settings.data`: the run's copy of a user's points.
 
     Raises:
-        ConfigError: unknown manifold or setting, or a file that cannot be trained on; one line.
+        ConfigError: the manifold, a setting or the file is unknown, or the points cannot be trained on; one line.
     """
     if own is None and settings.data in MANIFOLDS:
         truth = _manifold(settings)
@@ -208,7 +213,7 @@ def load_points(settings: DataSettings, *, own: Path | None = None) -> PointData
     order = torch.randperm(len(points), generator=_generator(TRAIN_SEED))
     held = min(4000, len(points) // 5)
     train, held_out = points[order[held:]], points[order[:held]]
-    exact = train.double()  # so that a constant column has no spread at all, and is left unscaled
+    exact = train.double()  # in float64 a constant column has a standard deviation of exactly 0, and stays unscaled
     mean, scale = exact.mean(0).float(), exact.std(0).float()
     scale = torch.where(scale > 0, scale, 1.0)
     train = (train - mean) / scale
@@ -216,20 +221,20 @@ def load_points(settings: DataSettings, *, own: Path | None = None) -> PointData
 
 
 def read_points(path: Path) -> Tensor:
-    """Points of a CSV or NPY file, `(N, D)` float32, checked.
+    """Read and check the points of a CSV or NPY file, `(N, D)` float32.
 
     Raises:
-        ConfigError: what is wrong with which file, and where; one line.
+        ConfigError: the file is unreadable, or its points fail a check; one line with file, position and cause.
     """
     return _read(path)[0]
 
 
 def describe(path: Path) -> list[str]:
-    """What a file of points holds, for a person to see before they train on it.
+    """Describe a file of points, for a look before training.
 
     Returns:
-        "800 points, 2 columns: x, y", then one line for each oddity: a column that counts the rows, columns that never
-        change, a first row that may be a header. All of them are among the points all the same.
+        A summary such as "800 points, 2 columns: x, y", then one line per anomaly: a column that counts the rows,
+        constant columns, a first row that may be a header. Anomalous rows and columns are still trained on.
 
     Raises:
         ConfigError: as for `read_points`.
@@ -238,14 +243,14 @@ def describe(path: Path) -> list[str]:
     n, dim = points.shape
     titles = [f"column {i + 1}" + (f" ({names[i] or 'unnamed'})" if names else "") for i in range(dim)]
     first, ranks = points[0], torch.arange(n, dtype=points.dtype)
-    counting = [i for i in range(dim) if first[i] in (0, 1) and torch.equal(points[:, i], ranks + first[i])]
+    counters = [i for i in range(dim) if first[i] in (0, 1) and torch.equal(points[:, i], ranks + first[i])]
     constant = [titles[i].removeprefix("column ") for i in range(dim) if (points[:, i] == first[i]).all()]
 
     shown = f": {_few([name or '(unnamed)' for name in names])}" if names else ""
     lines = [f"{n:,} points, {dim} columns{shown}"]
     lines += [
         f"{titles[i]} counts the rows from {first[i]:.0f} and is trained on; if it is an index, take it out of the file"
-        for i in counting
+        for i in counters
     ]
     if constant:
         which = (
@@ -258,11 +263,12 @@ def describe(path: Path) -> list[str]:
 
 
 def _few(names: list[str]) -> str:
+    """Join at most `MOST_NAMES` names by commas, with "..." for the rest."""
     return ", ".join([*names[:MOST_NAMES], *["..."] * (len(names) > MOST_NAMES)])
 
 
 def _read(path: Path) -> tuple[Tensor, list[str]]:
-    """Checked points of a file, and the names of its columns; none where it has no header."""
+    """Read checked points `(N, D)`, and the names of the columns (empty without a header)."""
     known = f"a toy manifold ({', '.join(MANIFOLDS)}) or a file ending in .csv or .npy"
     if path.suffix.lower() not in (".csv", ".npy"):
         raise ConfigError(f"data: unknown {str(path)!r}; give {known}")
@@ -275,7 +281,7 @@ def _read(path: Path) -> tuple[Tensor, list[str]]:
 
 
 def check_points(array: np.ndarray, name: str) -> Tensor:
-    """A `(N, D)` float32 tensor from an array that may not be one.
+    """Check an array of points, and convert it to a `(N, D)` float32 tensor.
 
     Raises:
         ConfigError: not two-dimensional, too few points or columns, NaN, infinite or all equal; one line.
@@ -301,10 +307,11 @@ def check_points(array: np.ndarray, name: str) -> Tensor:
 
 
 def _read_npy(path: Path) -> np.ndarray:
+    """Read an NPY file without opening pickled objects."""
     try:
         with path.open("rb") as file:
             return np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, SyntaxError, TokenError) as error:  # the latter two of a header's text
+    except (ValueError, SyntaxError, TokenError) as error:  # a malformed header raises SyntaxError or TokenError
         reason = "it holds pickled objects, which are not opened" if "pickle" in str(error).lower() else error
         raise ConfigError(f"data: {path.name} is no plain .npy array: {reason}") from None
     except (EOFError, OSError, MemoryError) as error:
@@ -312,7 +319,7 @@ def _read_npy(path: Path) -> np.ndarray:
 
 
 def _read_csv(path: Path) -> tuple[np.ndarray, list[str]]:
-    """Rows of numbers, and the cells of the header if there is one; split at comma, semicolon, tab or blanks."""
+    """Read rows of numbers `(N, D)`, and the header's cells if any; separated by comma, semicolon, tab or blanks."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -355,6 +362,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _manifold(settings: DataSettings) -> Manifold:
+    """Build the toy manifold named by the settings, embedded in `ambient_dim` dimensions."""
     try:
         truth = manifold(settings.data, **settings.settings)
         return embedded(truth, settings.ambient_dim) if settings.ambient_dim else truth
@@ -363,7 +371,7 @@ def _manifold(settings: DataSettings) -> Manifold:
 
 
 def _grid(noise_dim: int) -> Tensor:
-    """A square of generator inputs in the first two noise dimensions, `(GRID², m)`."""
+    """Generator inputs on a square grid in the first two noise dimensions, `(GRID², m)`."""
     side = torch.linspace(-2, 2, GRID)
     grid = torch.zeros(GRID, GRID, noise_dim)
     grid[..., 0] = side[:, None]

@@ -52,9 +52,10 @@ def look_at(axes: Axes, span: np.ndarray, fake: np.ndarray) -> None:
     inside = (fake >= span[:, 0]) & (fake <= span[:, 1])
     out = float((~inside.all(1)).mean())
     if out >= 0.005:
-        place = {"transform": axes.transAxes, "ha": "right", "va": "bottom", "fontsize": axes.xaxis.label.get_size()}
+        place: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": "bottom"}
         behind = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
-        axes.text(0.98, 0.02, f"{100 * out:.0f} % outside", bbox=behind, **place)
+        size = axes.xaxis.label.get_fontsize()
+        axes.text(0.98, 0.02, f"{100 * out:.0f} % outside", bbox=behind, fontsize=size, **place)
 
 
 def flat(points: np.ndarray, real: np.ndarray) -> np.ndarray:
@@ -62,6 +63,8 @@ def flat(points: np.ndarray, real: np.ndarray) -> np.ndarray:
     if points.shape[1] == 2:
         return points
     if points.shape[1] == 3:
-        return points @ VIEW.astype(points.dtype)
-    axes = np.linalg.svd(real - real.mean(0), full_matrices=False)[2][:2].T
-    return (points - real.mean(0)) @ axes
+        axes, middle = VIEW.astype(points.dtype), 0
+    else:
+        axes, middle = np.linalg.svd(real - real.mean(0), full_matrices=False)[2][:2].T, real.mean(0)
+    shown: np.ndarray = (points - middle) @ axes
+    return shown

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mvm.errors import RunError
-from mvm.figures.drawing import legend, log_axis, panels_of, ribbon, ribbon_over, step_axis, wrapped
+from mvm.figures.drawing import legend, log_axis, panels_of, ribbon, ribbon_over, size_of, step_axis, wrapped
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, seeds_said, signs, tex, three
 from mvm.look.bands import QUARTILES
 from mvm.look.palette import QUIET, RATIOS, VARIANTS, title_of, variant_colours
 from mvm.look.scales import ratio_shade
-from mvm.runs.fork import PARTED, Branches, origin
+from mvm.runs.fork import PARTED, Branches, Origin, origin
 from mvm.runs.run import Run
 from mvm.studies.compare import AXES, curves, main_score, matrix, quantities
 
@@ -59,8 +59,8 @@ def curves_data(selection: Selection) -> pd.DataFrame:
 def _usual(selection: Selection) -> str:
     """The main score, if it is recorded more than once; else d_c."""
     score = main_score(quantities(selection.held))
-    often = score is not None and any(len(run.records.scores) > 1 for run in selection.held)
-    return score if often else "d_c"
+    often = any(len(run.records.scores) > 1 for run in selection.held)
+    return score if score is not None and often else "d_c"
 
 
 def draw_curves(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
@@ -94,8 +94,8 @@ def curves_latex(table: pd.DataFrame, selection: Selection) -> str:
         ends = [known.iloc[0], known.iloc[-1], known.loc[known["median"].idxmin()]]
         rows.append([tex(title), *(three(end["low"], end["median"], end["high"]) for end in ends)])
     label = signs(tex(quantities(selection.runs)[table["quantity"].iloc[0]]))
-    ends = f"{digits(table['x'].max())}" if table["axis"].iloc[0] != "step" else f"{table['x'].max():.0f}"
-    caption = f"{label[0].upper() + label[1:]}, up to {tex(AXES[table['axis'].iloc[0]])} {ends}. {_seeds(table)}"
+    last = f"{digits(table['x'].max())}" if table["axis"].iloc[0] != "step" else f"{table['x'].max():.0f}"
+    caption = f"{label[0].upper() + label[1:]}, up to {tex(AXES[table['axis'].iloc[0]])} {last}. {_seeds(table)}"
     return latex_table("lrrr", [["matched", "first", "last", "least"]], rows, caption=caption, label="curves")
 
 
@@ -177,10 +177,11 @@ def ablation_latex(table: pd.DataFrame, selection: Selection) -> str:
 
 def branches_data(selection: Selection) -> pd.DataFrame:
     """Mean distance of the paired fakes, in the reals' 2-diameter, at every common snapshot."""
-    forks = [(trunk, run) for run in selection.runs for trunk in selection.runs if _is_fork(run, of=trunk)]
+    pairs = [(trunk, run, _origin_in(trunk, run)) for run in selection.runs for trunk in selection.runs]
+    forks = [(trunk, run, made) for trunk, run, made in pairs if made is not None]
     if len(selection.runs) != 2 or not forks:
         raise NoFigure("branches: give two runs, one of them a fork of the other")
-    trunk, run = forks[0]
+    trunk, run, made = forks[0]
     try:
         steps, distance = Branches(trunk, run).distance()
     except RunError as error:
@@ -192,7 +193,7 @@ def branches_data(selection: Selection) -> pd.DataFrame:
         )
     parts = [
         pd.DataFrame(
-            {"run": trunk.name, "fork": run.name, "forked_at": origin(run).step, "variant": variant, "seed": seed}
+            {"run": trunk.name, "fork": run.name, "forked_at": made.step, "variant": variant, "seed": seed}
             | {"step": steps[kept].astype(int), "distance": distance[kept, member]}
         )
         for member, (variant, seed) in enumerate(run.config.members)
@@ -200,15 +201,16 @@ def branches_data(selection: Selection) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _is_fork(run: Run, *, of: Run) -> bool:
+def _origin_in(trunk: Run, run: Run) -> Origin | None:
+    """Where the run left the trunk; None if it is no fork of it."""
     made = origin(run)
-    return made is not None and made.run == of.name and run.path != of.path
+    return made if made is not None and made.run == trunk.name and run.path != trunk.path else None
 
 
 def draw_branches(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
     """One curve for each variant, with a line where they part."""
     fork = next(run for run in selection.runs if run.name == table["fork"].iloc[0])
-    made = origin(fork)
+    made, forked_at = origin(fork), int(table["forked_at"].iloc[0])
     variants = list(table["variant"].unique())
     (axes,) = panels_of(figure, [""], shape=0.45)
     figure.set_figheight(min(max(0.45 * figure.get_figwidth(), 1.7), 2.4))
@@ -218,9 +220,9 @@ def draw_branches(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
         ribbon_over(axes, part, "distance", **look)
     step_axis(axes, table["step"])
     axes.set_ylim(-0.02 * axes.get_ylim()[1], None)  # one that has not parted lies on the axis, and is to be seen
-    axes.axvline(made.step, color=QUIET, linewidth=0.8, linestyle=(0, (3, 2)), zorder=0)
-    said = f"fork: {made.changed}" if made.changed else "fork"
-    _note(axes, made.step, wrapped(said, 1.6, axes.xaxis.label.get_size()))
+    axes.axvline(forked_at, color=QUIET, linewidth=0.8, linestyle=(0, (3, 2)), zorder=0)
+    said = f"fork: {made.changed}" if made is not None and made.changed else "fork"
+    _note(axes, forked_at, wrapped(said, 1.6, size_of(axes.xaxis.label)))
     axes.set_ylabel("distance / 2-diameter")
     legend(figure, *axes.get_legend_handles_labels())
 
@@ -228,9 +230,10 @@ def draw_branches(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
 def _note(axes: Axes, x: float, text: str) -> None:
     """Beside a vertical line, on the side that has more room."""
     left = x > sum(axes.get_xlim()) / 2
-    place = {"xytext": (-3 if left else 3, -1), "textcoords": "offset points", "ha": "right" if left else "left"}
-    size = axes.xaxis.label.get_size()
-    axes.annotate(text, (x, 1), xycoords=("data", "axes fraction"), va="top", fontsize=size, color=INK_QUIET, **place)
+    place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+    place |= {"xytext": (-3, -1), "ha": "right"} if left else {"xytext": (3, -1), "ha": "left"}
+    size = axes.xaxis.label.get_fontsize()
+    axes.annotate(text, (x, 1), va="top", fontsize=size, color=INK_QUIET, **place)
 
 
 def branches_latex(table: pd.DataFrame, selection: Selection) -> str:

@@ -11,10 +11,27 @@ from mvm.look.bands import QUARTILES
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.gridspec import SubplotSpec
+    from matplotlib.text import Text
 
-__all__ = ["dot", "framed", "legend", "log_axis", "panels_of", "ribbon", "ribbon_over", "step_axis", "tint", "wrapped"]
+__all__ = [
+    "dot",
+    "framed",
+    "legend",
+    "log_axis",
+    "page_of",
+    "panels_of",
+    "place_of",
+    "ribbon",
+    "ribbon_over",
+    "size_of",
+    "step_axis",
+    "tint",
+    "wrapped",
+]
 
 NARROWEST = 1.0  # inches, of a panel with axes
 
@@ -31,7 +48,7 @@ def panels_of(figure: Figure, titles: Sequence[str], *, shape: float, sharey: bo
     for axes in panels[len(titles) :]:
         axes.remove()
     for axes, title in zip(panels, titles, strict=False):
-        axes.set_title(wrapped(title, width / columns, axes.title.get_size()), linespacing=0.9)
+        axes.set_title(wrapped(title, width / columns, size_of(axes.title)), linespacing=0.9)
     return panels[: len(titles)]
 
 
@@ -44,14 +61,36 @@ def wrapped(title: str, width: float, size: float) -> str:
     return "\n".join(line.replace("+ ", "+") for line in lines)
 
 
+def place_of(axes: Axes) -> SubplotSpec:
+    """A panel's place in the grid of its figure."""
+    place = axes.get_subplotspec()
+    if place is None:
+        raise ValueError("the axes are in no grid")
+    return place
+
+
+def page_of(axes: Axes) -> Figure:
+    """The figure that a panel is on."""
+    page = axes.get_figure(root=True)
+    if page is None:
+        raise ValueError("the axes are on no figure")
+    return page
+
+
+def size_of(text: Text) -> float:
+    """Font size of a text, pt."""
+    return float(text.get_fontsize())
+
+
 def step_axis(axes: Axes, steps: Iterable[float]) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     last = float(max(steps))
     axes.set_xlim(0, last)
-    if axes.get_subplotspec().is_last_row():
+    place = place_of(axes)
+    if place.is_last_row():
         axes.set_xlabel("training step")
-    narrow = axes.get_figure().get_figwidth() / max(1, axes.get_subplotspec().get_gridspec().ncols) < 1.5
+    narrow = page_of(axes).get_figwidth() / place.get_gridspec().ncols < 1.5
     axes.xaxis.set_major_locator(MaxNLocator(2 if narrow else 4, steps=[1, 2, 2.5, 5, 10], integer=True))
     if last >= 10_000:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step / 1000:g}k" if step else "0"))
@@ -94,11 +133,11 @@ def ribbon_over(axes: Axes, part: pd.DataFrame, column: str, **look: Any) -> Non
     ribbon(axes, values[0].index, values, **look)
 
 
-def legend(figure: Figure, handles: list, labels: list[str]) -> None:
+def legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
     """Below all panels, in as many columns as there is room for; a single series needs none."""
     if len(labels) < 2:
         return
-    size = figure.axes[0].xaxis.label.get_size()
+    size = size_of(figure.axes[0].xaxis.label)
     widths = [len(label) * 0.44 * size / 72 + 0.35 for label in labels]
     fits = sum(widths) < figure.get_figwidth()
     columns = len(labels) if fits else max(1, int(figure.get_figwidth() / max(widths)))

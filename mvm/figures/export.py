@@ -29,6 +29,7 @@ from mvm.errors import ConfigError, RunError, check_known
 from mvm.figures import FIGURES, NoFigure, Selection, drawn, figure_of
 from mvm.figures.venues import FONTS, Venue, styled, venue_of
 from mvm.files import write_atomic
+from mvm.runs import layout
 from mvm.runs.layout import frame_path
 from mvm.runs.run import Run
 from mvm.studies.learned_metric import checkpoint_at
@@ -49,7 +50,7 @@ The Python is that of MvM Lab. Runs are looked for where they were, unless they 
 import sys
 from pathlib import Path
 
-from mvm.figures.export import rebuild
+from mvm import rebuild
 
 sys.exit(rebuild(Path(__file__).parent, sys.argv[1:]))
 '''
@@ -264,29 +265,28 @@ def fingerprint(run: Run, step: int, uses: Sequence[str]) -> dict[str, str]:
     checkpoint: the last kept one up to the step.
     training: the pixels of the cache of pictures; toy faces are defined by the config.
     """
-    found = {"config.json": _digest((run.path / "config.json").read_bytes())}
+    found = {layout.CONFIG: _digest((run.path / layout.CONFIG).read_bytes())}
     if "records" in uses:
-        records = run.records.poll()
-        kept = [
-            r for r in (*records.scalars, *records.scores, *records.events) if r["step"] <= step and "time" not in r
-        ]
-        found["scalars.jsonl"] = _digest("\n".join(json.dumps(record) for record in kept).encode())
+        past = run.records.poll().up_to(step)
+        events = [event.record() for event in past.events if event.clock is None]
+        lines = (json.dumps(record) for record in (*past.scalars, *past.scores, *events))
+        found[layout.RECORDS] = _digest("\n".join(lines).encode())
     paths: list[Path] = []
     if "scores" in uses and step >= run.config.steps:
-        paths.append(run.path / "scores.json")
+        paths.append(run.path / layout.SCORES)
     if "snapshots" in uses:
         paths += [run.snapshot_path(each) for each in run.snapshot_steps() if each <= step]
     if "origin" in uses:
-        paths.append(run.path / "fork.json")
+        paths.append(run.path / layout.ORIGIN)
     if "reals" in uses:
-        paths.append(run.path / "real.npy")
+        paths.append(run.path / layout.REALS)
     if "snapshot" in uses:
         paths.append(run.snapshot_path(step))
     if "frame" in uses:
         paths.append(frame_path(run.path, step))
     if "metric" in uses:
         with contextlib.suppress(RunError):  # there is none yet
-            paths += [checkpoint_at(run, step), run.path / "data.npy"]
+            paths += [checkpoint_at(run, step), run.path / layout.POINTS]
     if "checkpoint" in uses and (kept := run.kept_step(step)) is not None:
         paths.append(run.kept_path(kept))
     if "training" in uses:
@@ -349,15 +349,15 @@ def _rebuilt(path: Path, moved: Sequence[str], say: Callable[[str], None]) -> in
 
 def _found(entry: dict[str, Any], moved: Sequence[str]) -> Run:
     named = [Run(Path(given).resolve()) for given in moved]
-    digest = entry["fingerprint"]["config.json"]  # a run may have been renamed since
-    same = [run for run in named if _digest((run.path / "config.json").read_bytes()) == digest]
+    digest = entry["fingerprint"][layout.CONFIG]  # a run may have been renamed since
+    same = [run for run in named if _digest((run.path / layout.CONFIG).read_bytes()) == digest]
     if known := [run for run in named if run.name == entry["name"]] or same:
         known[0].name = entry["name"]  # the numbers have it
         return known[0]
     try:
         return Run(Path(entry["path"]))
     except RunError as error:
-        if (Path(entry["path"]) / "config.json").exists():
+        if (Path(entry["path"]) / layout.CONFIG).exists():
             raise
         raise RunError(f"{error}; or name its folder: python rebuild.py {entry['name']}") from None
 

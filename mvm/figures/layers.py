@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from mvm.errors import ConfigError, RunError
 from mvm.figures.clouds import NARROWEST_CLOUD, clouds_table, columns_of, draw_points, flat, kinds_of, look_at
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap, Normalize
     from matplotlib.figure import Figure
+
+    Scale = tuple[Colormap, Normalize]
 
 __all__ = [
     "draw_forces",
@@ -130,7 +133,7 @@ def _panels(
     return grid[: len(titles)]
 
 
-def _scale(stops: Sequence[str], low: float, high: float) -> tuple[Colormap, Normalize]:
+def _scale(stops: Sequence[str], low: float, high: float) -> Scale:
     """A palette's scale on white paper."""
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
@@ -138,7 +141,7 @@ def _scale(stops: Sequence[str], low: float, high: float) -> tuple[Colormap, Nor
     return LinearSegmentedColormap.from_list("scale", shades), Normalize(low, high)
 
 
-def _bar(figure: Figure, panels: np.ndarray, scale: tuple[Colormap, Normalize], title: str) -> None:
+def _bar(figure: Figure, panels: np.ndarray, scale: Scale, title: str) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.ticker import MaxNLocator
 
@@ -151,7 +154,7 @@ def _bar(figure: Figure, panels: np.ndarray, scale: tuple[Colormap, Normalize], 
 
 
 def _coloured(
-    axes: Axes, part: pd.DataFrame, columns: Sequence[str], value: str, scale: tuple, *, margin: float, whole: bool
+    axes: Axes, part: pd.DataFrame, columns: Sequence[str], value: str, scale: Scale, *, margin: float, whole: bool
 ) -> None:
     """Reals as dots and fakes as rings, as pixels, coloured by a value; what has none is left out."""
     shades, norm = scale
@@ -161,9 +164,10 @@ def _coloured(
         values = part.loc[part["kind"] == kind, value].to_numpy(dtype=float)
         known = np.isfinite(values) & np.isfinite(points).all(1)
         colours = shades(norm(values[known]))
-        dots, rings = {"color": colours, "linewidths": 0}, {"facecolors": "none", "edgecolors": colours}
-        style = dots if kind == "real" else rings | {"linewidths": 0.5}
-        axes.scatter(*points[known].T, s=size**2, rasterized=True, **style)
+        dots: dict[str, Any] = {"color": colours, "linewidths": 0}
+        rings: dict[str, Any] = {"facecolors": "none", "edgecolors": colours, "linewidths": 0.5}
+        style = dots if kind == "real" else rings
+        axes.scatter(points[known, 0], points[known, 1], s=size**2, rasterized=True, **style)
     around = np.concatenate([real, fake]) if whole else real
     look_at(axes, span_of(around, margin), fake)
 
@@ -171,8 +175,9 @@ def _coloured(
 def _ring() -> Any:
     from matplotlib.lines import Line2D
 
-    style = {"marker": "o", "markersize": 4, "markerfacecolor": "none", "markeredgewidth": 0.7, "linestyle": "none"}
-    return Line2D([], [], color=QUIET, **style)
+    return Line2D(
+        [], [], color=QUIET, marker="o", markersize=4, markerfacecolor="none", markeredgewidth=0.7, linestyle="none"
+    )
 
 
 def _kinds(figure: Figure, *handles: Any) -> None:
@@ -221,7 +226,8 @@ def forces_data(selection: Selection) -> pd.DataFrame:
 def _turned(force: np.ndarray, real: np.ndarray) -> np.ndarray:
     """Steps as a flat page shows them, which is a linear map of points."""
     real, force = real.astype(np.float64), force.astype(np.float64)  # a force may be far smaller than a point
-    return flat(real[:1] + force, real) - flat(real[:1], real)
+    turned: np.ndarray = flat(real[:1] + force, real) - flat(real[:1], real)
+    return turned
 
 
 def draw_forces(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
@@ -247,8 +253,8 @@ def draw_forces(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
     for term in DESCRIPTORS:
         factors = table.loc[table["term"] == term, "factor"]
         if len(factors):
-            arrow = {"marker": r"$\rightarrow$", "markersize": 8, "markeredgewidth": 0, "linestyle": "none"}
-            handles.append(Line2D([], [], color=descriptor_colour(term), **arrow))
+            arrow: dict[str, Any] = {"marker": r"$\rightarrow$", "markersize": 8, "markeredgewidth": 0}
+            handles.append(Line2D([], [], color=descriptor_colour(term), linestyle="none", **arrow))
             labels.append(f"{DESCRIPTORS[term].title} × {_factor(factors.iloc[0])}")
     legend(figure, handles, labels)
 
@@ -322,7 +328,7 @@ def draw_metric(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
         ellipse = part[part["kind"] == "ellipse"].dropna(subset=["a1", "a2", "b1", "b2"])
         a, b, centres = (ellipse[[f"{name}1", f"{name}2"]].to_numpy(dtype=float) for name in "abx")
         sizes = (2 * np.hypot(*a.T), 2 * np.hypot(*b.T), np.degrees(np.arctan2(a[:, 1], a[:, 0])))
-        style = {"facecolors": "none", "edgecolors": INK, "linewidths": 0.5, "zorder": 2.5}
+        style: dict[str, Any] = {"facecolors": "none", "edgecolors": INK, "linewidths": 0.5, "zorder": 2.5}
         shapes = EllipseCollection(*sizes, units="xy", offsets=centres, offset_transform=axes.transData, **style)
         axes.add_collection(shapes, autolim=False)
         length = f"steps of {_factor(part['step_length'].dropna().iloc[0])}"
@@ -334,7 +340,9 @@ def draw_metric(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
 # -- modes and trust ---------------------------------------------------------------------------------------------------
 
 
-def _projected(selection: Selection, figure: str, values: Callable[[tuple, np.ndarray], dict]) -> pd.DataFrame:
+def _projected(
+    selection: Selection, figure: str, values: Callable[[Tensor, Tensor, np.ndarray], dict[str, Any]]
+) -> pd.DataFrame:
     """Both clouds, if they are points, their UMAP, and values of each point."""
     parts = []
     for series, place, member in selection.samples():
@@ -346,7 +354,8 @@ def _projected(selection: Selection, figure: str, values: Callable[[tuple, np.nd
             snapshot = selection.snapshot(place)
             grid |= dict(clouds_table(snapshot["real"][:half], snapshot["fake"][member, :half]))
         grid |= {"umap1": frame[:, 0], "umap2": frame[:, 1]}
-        grid |= values(tuple(torch.from_numpy(of) for of in sets), frame)
+        real, fake = (torch.from_numpy(of) for of in sets)
+        grid |= values(real, fake, frame)
         parts.append(rows_of(selection, series, place, member, {"step": selection.steps[place]} | grid))
     return pd.concat(parts, ignore_index=True)
 
@@ -355,8 +364,9 @@ def modes_data(selection: Selection) -> pd.DataFrame:
     """An eigenvector of D / mean D at each point, of mean square 1 on the reals whose spectrum it is of."""
     rank = selection.rank
 
-    def values(sets: tuple, frame: np.ndarray) -> dict[str, Any]:
-        found = modes_shown(*sets, k=rank)
+    def values(real: Tensor, fake: Tensor, frame: np.ndarray) -> dict[str, Any]:
+        found = modes_shown(real, fake, k=rank)
+        assert found.fake is not None
         entries = torch.cat([found.real[rank - 1], found.fake[rank - 1]]).numpy()
         return {"rank": rank, "eigenvalue": found.values[rank - 1].item(), "entry": entries}
 
@@ -387,8 +397,8 @@ def draw_modes(figure: Figure, table: pd.DataFrame, selection: Selection) -> Non
 def trust_data(selection: Selection) -> pd.DataFrame:
     """Trustworthiness and continuity of the UMAP at each point."""
 
-    def values(sets: tuple, frame: np.ndarray) -> dict[str, Any]:
-        points, shown = torch.cat(sets), torch.from_numpy(frame)
+    def values(real: Tensor, fake: Tensor, frame: np.ndarray) -> dict[str, Any]:
+        points, shown = torch.cat([real, fake]), torch.from_numpy(frame)
         k = neighbours(len(points))
         found = preservation_of(points, shown, k=k)
         scores = {"trustworthiness": found.trustworthiness.numpy(), "continuity": found.continuity.numpy()}

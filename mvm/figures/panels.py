@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mvm.figures.drawing import legend, log_axis, panels_of, ribbon_over, step_axis
+from mvm.figures.drawing import legend, log_axis, panels_of, place_of, ribbon_over, step_axis
 from mvm.figures.paper import FAINT
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, signs, tex, three
@@ -70,7 +70,7 @@ def draw_eigenvalues(figure: Figure, table: pd.DataFrame, selection: Selection) 
 
     series = selection.series()
     panels = panels_of(figure, [one.title for one in series], shape=0.8, sharey=True)
-    style = {"marker": "o", "markersize": 2.5, "markeredgewidth": 0.6}
+    style: dict[str, Any] = {"marker": "o", "markersize": 2.5, "markeredgewidth": 0.6}
     least = FAINT * table[["before", "now"]].abs().max().max()
     for axes, one in zip(panels, series, strict=True):
         by_rank = table[table["series"] == one.title].groupby("rank")
@@ -93,11 +93,11 @@ def draw_eigenvalues(figure: Figure, table: pd.DataFrame, selection: Selection) 
             axes.vlines(np.array(ranks)[shown], low[shown], high[shown], color=one.colour, linewidth=0.8)
         axes.set_xlim(0.4, ranks[-1] + 0.6)
         axes.set_xticks([rank for rank in (1, 5, 10) if rank <= ranks[-1]])
-        if axes.get_subplotspec().is_last_row():
+        if place_of(axes).is_last_row():
             axes.set_xlabel("rank")
     for axes in panels:
         log_axis(axes)
-    figure.supylabel(signs(SPECTRUM_FORMS[selection.form].label), fontsize=panels[0].yaxis.label.get_size())
+    figure.supylabel(signs(SPECTRUM_FORMS[selection.form].label), fontsize=panels[0].yaxis.label.get_fontsize())
     now = Line2D([], [], color="black", **style)
     legend(figure, [panels[0].get_lines()[0], now], ["before training", f"at step {table['step'].max()}"])
 
@@ -146,15 +146,17 @@ def _has_ratio(table: pd.DataFrame) -> pd.Series:
 
 
 def _scored(selection: Selection, figure: str) -> list[Scores]:
-    found = [history.scores(step) for history, step in zip(selection.histories, selection.steps, strict=True)]
-    for run, step, scores in zip(selection.runs, selection.steps, found, strict=True):
-        if scores is None:
+    found: list[Scores] = []
+    for run, history, step in zip(selection.runs, selection.histories, selection.steps, strict=True):
+        if (scores := history.scores(step)) is None:
             raise NoFigure(f"{figure}: {run.name} has no scores up to step {step}; train it on")
+        found.append(scores)
     return found
 
 
 def draw_scores(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
     """Over its floor, whatever is not about zero there; what a model has nothing of lies at the left edge."""
+    from matplotlib.lines import Line2D
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     table = table[_has_ratio(table)]
@@ -163,7 +165,8 @@ def draw_scores(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
     low, high = min(0.8, known.min() / 1.25), max(1.25, known.max() * 1.25)
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    for line in axes.get_legend_handles_labels()[0]:  # of zero there is no logarithm
+    marks = [handle for handle in axes.get_legend_handles_labels()[0] if isinstance(handle, Line2D)]
+    for line in marks:  # of zero there is no logarithm
         x = np.asarray(line.get_xdata(), dtype=float)
         if (x == 0).any():
             y = np.asarray(line.get_ydata(), dtype=float)[x == 0]

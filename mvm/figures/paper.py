@@ -19,7 +19,7 @@ from mvm.look.bands import QUARTILES
 from mvm.look.palette import FAKE, QUIET, REAL, VARIANTS
 from mvm.look.scales import MARGIN
 from mvm.look.sheets import sheet
-from mvm.runs.events import lost
+from mvm.runs.events import lost_members
 from mvm.runs.run import Run
 from mvm.scoring.points import SCORES
 from mvm.studies.compare import quality
@@ -242,7 +242,7 @@ def batch_data(selection: Selection) -> pd.DataFrame:
         if scores is None or not records:
             raise NoFigure(f"batch: {run.name} has no scores up to step {last}; train it on")
         key, value = quality(scores.rows[member])
-        failed = value is None or member in lost(e for e in run.records.events if e["step"] <= last)
+        failed = value is None or member in lost_members(e for e in run.records.events if e.step <= last)
         step_seconds = records[-1]["seconds"] / records[-1]["step"]
         row = {"batch": run.config.batch, "step": scores.step, "score": key, "value": value, "n": scores.n}
         row |= {"trained": not failed, "networks": len(run.config.members)}

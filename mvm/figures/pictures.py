@@ -19,6 +19,7 @@ from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import rows_of
 from mvm.look.sheets import sheet
 from mvm.runs.evaluate import load_generator, training_gallery
+from mvm.runs.layout import REALS
 from mvm.runs.run import Run
 from mvm.training.experiment import view_noise
 from mvm.training.sampling import between
@@ -83,9 +84,9 @@ def _reals(figure: str, run: Run) -> np.ndarray:
     """The pictures that a run's fakes are compared with, memory-mapped."""
     _check(figure, run)
     try:
-        return np.load(run.path / "real.npy", mmap_mode="r", allow_pickle=False)
+        return np.load(run.path / REALS, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError):
-        raise NoFigure(f"{figure}: {run.name} has lost its real.npy, the pictures that it is compared with") from None
+        raise NoFigure(f"{figure}: {run.name} has lost its {REALS}, the pictures that it is compared with") from None
 
 
 def _check(figure: str, run: Run) -> None:

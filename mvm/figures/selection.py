@@ -14,7 +14,6 @@ from mvm.errors import ConfigError, RunError, check_known
 from mvm.geometry.spectrum import MOST_RANKS, SPECTRUM_FORMS
 from mvm.runs.frames import make_frame, read_frame
 from mvm.runs.history import History
-from mvm.runs.records import Records
 from mvm.runs.run import Run
 from mvm.studies.compare import AXES, Series, quantities, series_of
 
@@ -155,24 +154,15 @@ class Selection:
 
 
 class _RunAt(Run):
-    """A run as it was at a step: what came later is not among its records, nor in its scores."""
+    """A run as it was at a step: without later records and scores."""
 
     def __init__(self, run: Run, step: int) -> None:
         vars(self).update(vars(run), _step=step)
-        past = run.records.poll()
-        kept = ([each for each in kind if each["step"] <= step] for kind in (past.scalars, past.scores, past.events))
-        self.records = _Past(past.path, *kept)
+        self.records = run.records.poll().up_to(step)
 
-    def scores(self) -> list[dict] | None:
+    def scores(self) -> list[dict[str, Any]] | None:
         """The final scores, once the run was at its end."""
         return super().scores() if self._step >= self.config.steps else None
-
-
-class _Past(Records):
-    """Records that no longer grow."""
-
-    def poll(self) -> Records:
-        return self
 
 
 def _step_of(run: Run, wanted: int | None) -> int:

@@ -72,7 +72,7 @@ def signs(text: str) -> str:
 def latex_table(
     columns: str,
     head: list[list[str]],
-    rows: list[list[str] | str],
+    rows: Sequence[list[str] | str],
     *,
     caption: str,
     label: str,

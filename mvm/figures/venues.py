@@ -11,9 +11,12 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mvm.errors import check_known
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 __all__ = ["FONTS", "VENUES", "Venue", "styled", "venue_of"]
 
@@ -42,7 +45,7 @@ class Venue:
         """Width of a figure in inches: of the column, or across the page."""
         return self.page if wide else self.column
 
-    def style(self) -> dict[str, Any]:
+    def style(self) -> dict[RcKeyType, Any]:
         """Matplotlib settings: font sizes, thin lines, a light background, TrueType fonts, nothing left to chance."""
         from tueplots import fontsizes
 
@@ -58,7 +61,7 @@ VENUES: dict[str, Venue] = {
     "eccv": Venue("ECCV", 12.2 / 2.54, 12.2 / 2.54, "eccv2024"),
     "tmlr": Venue("TMLR", 6.5, 6.5, "tmlr2023"),
 }
-STYLE: dict[str, Any] = {
+STYLE: dict[RcKeyType, Any] = {
     "font.family": FONTS[0],
     "mathtext.fontset": "stix",
     "text.usetex": False,

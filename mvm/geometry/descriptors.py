@@ -70,7 +70,8 @@ def p_diameter(e: Tensor, p: float) -> Tensor:
 
 def centroid_gap(real: Tensor, fake: Tensor) -> Tensor:
     """d_c: distance between the two centroids (Prop. 3.6)."""
-    return (real.mean(-2) - fake.mean(-2)).norm(dim=-1)
+    gap: Tensor = (real.mean(-2) - fake.mean(-2)).norm(dim=-1)
+    return gap
 
 
 def diameter_gap(real: Tensor, fake: Tensor) -> Tensor:

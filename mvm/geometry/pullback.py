@@ -65,7 +65,8 @@ def tangents(manifold: Chart, coordinates: Tensor) -> Tensor:
     They hold for standardised points as well: a toy manifold is scaled by one number.
     """
     jacobian = _jacobian(manifold.embed, coordinates.double())
-    return torch.linalg.qr(jacobian[..., : manifold.intrinsic_dim]).Q
+    basis: Tensor = torch.linalg.qr(jacobian[..., : manifold.intrinsic_dim]).Q
+    return basis
 
 
 def restrict(metric: Tensor, basis: Tensor) -> Tensor:

@@ -19,7 +19,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -107,14 +109,14 @@ def _umap(embeddings: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
         umap = _umap_class()
         for start in starts:
             with contextlib.suppress(Exception):  # the eigensolver, on graphs of many pieces
-                frame = umap(**settings, **start).fit_transform(embeddings.astype(np.float32))
+                frame: np.ndarray = umap(**settings, **start).fit_transform(embeddings.astype(np.float32))
                 if np.isfinite(frame).all():
                     return frame
     raise RuntimeError("UMAP gave no finite layout from any start")
 
 
 @cache
-def _umap_class() -> type:
+def _umap_class() -> Callable[..., Any]:
     """umap.UMAP, with numba's compiled code (four seconds of work) cached on disk for the next process."""
     from umap import UMAP, layouts, umap_
 
@@ -125,7 +127,8 @@ def _umap_class() -> type:
     ):
         with contextlib.suppress(AttributeError, RuntimeError):
             getattr(module, name).enable_caching()
-    return UMAP
+    made: Callable[..., Any] = UMAP
+    return made
 
 
 def _nearest(points: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
@@ -144,7 +147,8 @@ def _principal_plane(embeddings: np.ndarray) -> np.ndarray:
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
     plane = np.zeros((len(embeddings), 2))
     plane[:, : len(axes[:2])] = centred @ axes[:2].T
-    return plane + 1e-4 * np.abs(plane).max() * np.random.default_rng(42).normal(size=plane.shape)
+    jitter = np.random.default_rng(42).normal(size=plane.shape)
+    return plane + 1e-4 * float(np.abs(plane).max()) * jitter
 
 
 def _aligned(frame: np.ndarray, onto: np.ndarray) -> np.ndarray:
@@ -154,4 +158,5 @@ def _aligned(frame: np.ndarray, onto: np.ndarray) -> np.ndarray:
     frame, onto = frame.astype(np.float64), onto.astype(np.float64)
     centred, target = frame - frame.mean(0), onto.mean(0)
     rotation, _ = orthogonal_procrustes(centred, onto - target)
-    return centred @ rotation + target
+    aligned: np.ndarray = centred @ rotation + target
+    return aligned

@@ -1,20 +1,17 @@
-"""Preparing a cache of pictures in the background: it outlives the page that asked for it, and the app.
+"""Prepare a cache of pictures in the background: the work outlives the page that asked for it, and the app.
 
-    checkpoints/.images/.NAME.prepare.json     what was asked for, and by which process it is done
-                        .NAME.prepare.log      what that process printed
-                        .NAME.prepare.lock     held by it
+    checkpoints/.images/.NAME.prepare.json     the request: source, time, and the job of its launcher
+                        .NAME.prepare.log      output of the process
+                        .NAME.prepare.lock     held by the process
 
-A preparing that was cancelled or killed goes on where it was when it is asked for again.
+Cancelled or killed work goes on where it was when it is asked for again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -24,33 +21,34 @@ from mvm.data.cache import Progress, image_folder, open_cache, progress
 from mvm.data.images import FACES, too_few
 from mvm.data.kinds import kind_of
 from mvm.errors import ConfigError, RunBusy
-from mvm.files import lock_is_held, locked, write_atomic
-from mvm.jobs.process import detached
+from mvm.files import locked, write_atomic
+from mvm.jobs.launch import launcher_of
+from mvm.jobs.launcher import Handle, Task, last_line
+from mvm.runs.events import ALIVE
 from mvm.runs.layout import check_name
 
-__all__ = ["KINDS", "Preparing", "cache_path", "launch", "preparings", "sole"]
+__all__ = ["KINDS", "Preparation", "cache_path", "launch", "preparations", "sole"]
 
 KINDS = {"celeba": "CelebA", "lsun": "LSUN", "images": "Own pictures"}
-STARTING = 60  # seconds that a launched process may take to get hold of its lock
-
-_children: dict[int, subprocess.Popen] = {}  # those started here: whoever ended is seen as ended
 
 
 @dataclass(frozen=True)
-class Preparing:
-    """One preparing that was asked for in the background.
+class Preparation:
+    """A cache that was asked for in the background.
 
     Attributes:
         name: of the cache.
         source: path of the pictures.
-        pid: process that prepares it.
-        began: when it was asked for, s since the epoch.
+        job: by which its launcher finds it.
+        began: time of the request, s since the epoch.
+        launcher: name of its launcher.
     """
 
     name: str
     source: str
-    pid: int
+    job: str
     began: float
+    launcher: str = "local"
 
     @property
     def out(self) -> Path:
@@ -58,11 +56,15 @@ class Preparing:
         return image_folder() / f"{self.name}.npy"
 
     @property
+    def handle(self) -> Handle:
+        """The work."""
+        return launcher_of(self.launcher).attach(_task(self.out), self.job)
+
+    @property
     def state(self) -> str:
         """running, finished or failed."""
-        if lock_is_held(_beside(self.out, "lock")) or (time.time() - self.began < STARTING and _exists(self.pid)):
-            return "running"
-        return "finished" if self.out.exists() else "failed"
+        state = self.handle.state
+        return "running" if state in ALIVE else state
 
     @property
     def progress(self) -> Progress | None:
@@ -79,17 +81,12 @@ class Preparing:
             skipped = f"{files} skipped: {reasons}" if made.skipped else "no file skipped"
             few = f". They cannot be trained on: {reason}" if (reason := too_few(made)) else ""
             return f"{made.count:,} pictures of {made.size} x {made.size}; {skipped}{few}"
-        with contextlib.suppress(OSError):
-            lines = [line for line in _beside(self.out, "log").read_text(errors="replace").splitlines() if line.strip()]
-            if lines:
-                return lines[-1].removeprefix("mvm: ")
-        return "the process ended without a word; preparing the same again goes on where it was"
+        reason = last_line(_beside(self.out, "log")).removeprefix("mvm: ")
+        return reason or "the process exited unexpectedly; preparing the same again goes on where it was"
 
     def cancel(self) -> None:
-        """End its processes at once, and forget it; what is decoded is kept for when it is asked for again."""
-        if self.state == "running":
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGTERM)
+        """End its processes at once, and forget it; decoded pictures are kept for when it is asked for again."""
+        self.handle.cancel()
         self.forget()
 
     def forget(self) -> None:
@@ -98,17 +95,19 @@ class Preparing:
             _beside(self.out, what).unlink(missing_ok=True)
 
 
-def preparings() -> list[Preparing]:
+def preparations() -> list[Preparation]:
     """Those that were asked for and not forgotten, newest first."""
     found = []
     for path in image_folder().glob(".*.prepare.json"):
         with contextlib.suppress(OSError, ValueError, TypeError):
-            found.append(Preparing(**json.loads(path.read_text(encoding="utf-8"))))
-    return sorted(found, key=lambda one: one.began, reverse=True)
+            found.append(Preparation(**json.loads(path.read_text(encoding="utf-8"))))
+    return sorted(found, key=lambda preparation: preparation.began, reverse=True)
 
 
-def launch(kind: str, source: str, *, size: int, crop: int | None = None, name: str | None = None) -> Preparing:
-    """Prepare a cache in a process of its own that outlives this one.
+def launch(
+    kind: str, source: str, *, size: int, crop: int | None = None, name: str | None = None, launcher: str = "local"
+) -> Preparation:
+    """Prepare a cache in the background; the work outlives this process.
 
     Args:
         kind: of `KINDS`.
@@ -116,6 +115,7 @@ def launch(kind: str, source: str, *, size: int, crop: int | None = None, name: 
         size: pixels each way.
         crop: centred pixels taken of each; the largest square when None.
         name: of the cache; made from kind and size when None.
+        launcher: where it runs, of `mvm.jobs.launch.LAUNCHERS`.
 
     Raises:
         ConfigError: there is nothing at that path, or the cache exists or is being prepared.
@@ -126,25 +126,29 @@ def launch(kind: str, source: str, *, size: int, crop: int | None = None, name: 
     if not path.exists():
         raise ConfigError(f"source: no file or folder {path}")
     out = cache_path(kind, path, size, name)
-    if any(one.name == out.stem and one.state == "running" for one in preparings()):
+    if any(known.name == out.stem and known.state == "running" for known in preparations()):
         raise ConfigError(f"name: {out.stem} is being prepared already")
     out.parent.mkdir(parents=True, exist_ok=True)
-    log = _beside(out, "log")
-    log.unlink(missing_ok=True)
-    arguments = ["prepare", kind, str(path), "--size", str(size), "--name", out.stem]
-    process = detached([*arguments, *(["--crop", str(crop)] if crop else [])], log=log)
-    _children[process.pid] = process
-    preparing = Preparing(out.stem, str(path), process.pid, time.time())
-    write_atomic(_beside(out, "json"), json.dumps(asdict(preparing)).encode())
-    return preparing
+    _beside(out, "log").unlink(missing_ok=True)
+    arguments = ("prepare", kind, str(path), "--size", str(size), "--name", out.stem)
+    task = _task(out, (*arguments, *(("--crop", str(crop)) if crop else ())))
+    job = launcher_of(launcher).submit(task).job
+    preparation = Preparation(out.stem, str(path), job, time.time(), launcher)
+    write_atomic(_beside(out, "json"), json.dumps(asdict(preparation)).encode())
+    return preparation
+
+
+def _task(out: Path, arguments: tuple[str, ...] = ()) -> Task:
+    """The task that makes a cache; arguments are for its start."""
+    return Task(out.stem, arguments, log=_beside(out, "log"), lock=_beside(out, "lock"), result=out)
 
 
 def cache_path(kind: str, source: Path, size: int, name: str | None) -> Path:
-    """Where a cache will lie.
+    """Path of a new cache.
 
     Raises:
         ConfigError: it is there already, or names other data.
-        RunError: such a name cannot be.
+        RunError: no file can have this name.
     """
     stem = kind if kind != "images" else re.sub(r"[^A-Za-z0-9]+", "-", source.resolve().stem).strip("-") or "pictures"
     name = check_name(name or f"{stem}-{size}", "pictures")
@@ -173,13 +177,3 @@ def sole(out: Path) -> Iterator[None]:
 
 def _beside(out: Path, what: str) -> Path:
     return out.with_name(f".{out.stem}.prepare.{what}")
-
-
-def _exists(pid: int) -> bool:
-    if pid in _children:
-        return _children[pid].poll() is None
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True

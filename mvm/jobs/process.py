@@ -1,35 +1,109 @@
-"""Work in the background outlives who started it, and gives way to the screen that shows it."""
+"""Background processes: `python -m MODULE` in a session of its own, which outlives the process that started it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
-__all__ = ["PROJECTION", "TRAINING", "detached", "give_way"]
+__all__ = [
+    "PROJECTION",
+    "TRAINING",
+    "TRAINING_ENVIRONMENT",
+    "end",
+    "environment",
+    "give_way",
+    "is_running",
+    "set_training_environment",
+    "start",
+]
 
 TRAINING = 10
 PROJECTION = 19
 
+# OpenMP threads spin while they wait for each other, and take the processor from every other process: pictures then
+# train at less than half the rate beside the app. Sleeping at once costs many variants a third, since every operation
+# has to wake the threads. These spin for some microseconds before they sleep. OpenMP reads it when torch is imported.
+TRAINING_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 
-def detached(arguments: Sequence[str], *, log: Path) -> subprocess.Popen:
-    """Start `python -m mvm ARGUMENTS` in a session of its own; what it prints is appended to the log."""
-    command = [sys.executable, "-m", "mvm", *arguments]
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with log.open("ab") as file:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, env=environment
-        )
+
+def set_training_environment() -> None:
+    """Set `TRAINING_ENVIRONMENT` in this process, before it imports torch; a person's own OMP_WAIT_POLICY holds."""
+    os.environ.update(_added())
+
+
+def _added() -> dict[str, str]:
+    """What `TRAINING_ENVIRONMENT` adds to this process's environment."""
+    if "OMP_WAIT_POLICY" in os.environ:
+        return {}
+    return {name: value for name, value in TRAINING_ENVIRONMENT.items() if name not in os.environ}
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment for a background process; a person's own OMP_WAIT_POLICY holds.
+
+    Args:
+        more: variables to set beside.
+    """
+    return dict(os.environ) | _added() | {"PYTHONUNBUFFERED": "1"} | dict(more or {})
+
+
+def start(
+    module: str,
+    arguments: Sequence[str] = (),
+    *,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int | IO[bytes] = subprocess.DEVNULL,
+    stderr: int | IO[bytes] | None = subprocess.DEVNULL,
+    more: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start `python -m MODULE ARGUMENTS` in a session of its own: no Ctrl-C meant for its parent ends it.
+
+    Args:
+        module: to run.
+        arguments: of its command line.
+        stdin, stdout, stderr: as for `subprocess.Popen`; pipes are not buffered.
+        more: environment variables to set beside.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        bufsize=0,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+        env=environment(more),
+    )
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this user is there and has not ended; a child that has ended counts as ended unreaped."""
+    if sys.platform != "darwin":  # which has no waitid: there a child counts until it is reaped
+        with contextlib.suppress(ChildProcessError):
+            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+def end(pid: int) -> None:
+    """Ask a process that `start` started, and its children, to end at once."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGTERM)
 
 
 def give_way(nice: int) -> None:
     """Lower this process's priority to at most the given niceness, where the system lets it.
 
     Linux schedules sessions as groups, and niceness counts only within one: a process that leads a session of its own,
-    as a detached trainer does, must make its whole group nice too. $MVM_NICE overrules the niceness.
+    as a background trainer does, must make its whole group nice too. $MVM_NICE overrules the niceness.
     """
     nice = int(os.environ.get("MVM_NICE") or nice)
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The UMAP worker."""
+"""The UMAP worker: a process that makes frames for the app, fed by a pipe."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
 import numpy as np
 
 from mvm.geometry.umap_film import project
-from mvm.jobs.process import PROJECTION, TRAINING, give_way
+from mvm.jobs.process import PROJECTION, TRAINING, give_way, start
 from mvm.runs.frames import make_frame, read_frame
-from mvm.runs.layout import steps_in
+from mvm.runs.layout import FRAMES, SNAPSHOTS, steps_in
 
 __all__ = ["Projector"]
 
@@ -44,7 +44,7 @@ class Projector:
         self.ready = False
         self.errors: dict[tuple[str, int], str] = {}
         self._starts_left = restarts + 1
-        self._worker: subprocess.Popen | None = None
+        self._worker: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
     def request(self, run_dir: Path | str, step: int, *, fill: bool = False) -> bool:
@@ -61,10 +61,11 @@ class Projector:
         """
         line = json.dumps({"run": str(run_dir), "step": int(step), "fill": bool(fill)}) + "\n"
         with self._lock:
-            if not self._alive():
+            worker = self._living_worker()
+            if worker is None:
                 return False
             try:  # one write, all or nothing: a line is shorter than what a pipe takes atomically
-                os.write(self._worker.stdin.fileno(), line.encode())
+                os.write(_input(worker).fileno(), line.encode())
             except OSError:  # full, or the worker died just now
                 return False
             return True
@@ -80,7 +81,7 @@ class Projector:
             worker, self._worker, self._starts_left, self.ready = self._worker, None, 0, False
         if worker is None:
             return
-        worker.stdin.close()
+        _input(worker).close()
         try:
             worker.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -93,30 +94,26 @@ class Projector:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _alive(self) -> bool:
+    def _living_worker(self) -> subprocess.Popen[bytes] | None:
+        """The worker, started if there is none; None if it has died too often."""
         if self._worker is not None and self._worker.poll() is None:
-            return True
+            return self._worker
         if self._worker is not None:
-            self._worker.stdin.close()
+            _input(self._worker).close()
         self._worker, self.ready = None, False
         if self._starts_left == 0:
-            return False
+            return None
         self._starts_left -= 1
-        self._worker = subprocess.Popen(
-            [sys.executable, "-m", "mvm.jobs.umap_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | ONE_THREAD,
-            bufsize=0,
-            start_new_session=True,  # a Ctrl-C meant for the app must not interrupt a frame
-        )
-        os.set_blocking(self._worker.stdin.fileno(), False)
+        pipe = subprocess.PIPE
+        self._worker = start("mvm.jobs.umap_worker", stdin=pipe, stdout=pipe, stderr=None, more=ONE_THREAD)
+        os.set_blocking(_input(self._worker).fileno(), False)
         threading.Thread(target=self._listen, args=(self._worker,), daemon=True).start()
-        return True
+        return self._worker
 
-    def _listen(self, worker: subprocess.Popen) -> None:
-        with worker.stdout:
-            for line in worker.stdout:
+    def _listen(self, worker: subprocess.Popen[bytes]) -> None:
+        assert worker.stdout is not None, "a pipe"
+        with worker.stdout as answers:
+            for line in answers:
                 try:
                     answer = json.loads(line)
                 except ValueError:  # the worker died in the middle of a line
@@ -127,6 +124,11 @@ class Projector:
                     self.errors[answer.get("run"), answer.get("step")] = answer["error"]
                 else:
                     self.errors.pop((answer["run"], answer["step"]), None)
+
+
+def _input(worker: subprocess.Popen[bytes]) -> IO[bytes]:
+    assert worker.stdin is not None, "a pipe"
+    return worker.stdin
 
 
 class _Requests:
@@ -166,8 +168,8 @@ class _Requests:
         """The earliest frame that the run to fill lacks."""
         if self._fill is None:
             return None
-        done = set(steps_in(Path(self._fill) / "frames"))
-        for step in steps_in(Path(self._fill) / "snapshots"):
+        done = set(steps_in(Path(self._fill) / FRAMES))
+        for step in steps_in(Path(self._fill) / SNAPSHOTS):
             if step not in done and (self._fill, step) not in self._failed:
                 return self._fill, step
         return None

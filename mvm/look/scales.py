@@ -29,7 +29,7 @@ def span_of(points: np.ndarray, margin: float = MARGIN) -> np.ndarray:
     return np.stack([centre - reach, centre + reach], axis=1)
 
 
-def arrow_factor(moves: Sequence[np.ndarray], span: Sequence[Sequence[float]]) -> float:
+def arrow_factor(moves: Sequence[np.ndarray], span: np.ndarray | Sequence[Sequence[float]]) -> float:
     """Factor that lengthens arrows `(n, d)` so that 95 % of the nonzero ones are at most about `ARROW` long."""
     lengths = np.concatenate([np.linalg.norm(part, axis=-1) for part in moves])
     lengths = lengths[np.isfinite(lengths) & (lengths > 0)]
@@ -59,4 +59,5 @@ def limits(values: Sequence[np.ndarray], *, symmetric: bool = False, cut: float 
 
 def ratio_shade(ratios: np.ndarray) -> np.ndarray:
     """Place on a colour scale from 0 to 1 of scores over their baselines: 0 at the baseline, 1 at `WORST`."""
-    return np.log(np.clip(ratios, 1, WORST)) / np.log(WORST)
+    shade: np.ndarray = np.log(np.clip(ratios, 1, WORST)) / np.log(WORST)
+    return shade

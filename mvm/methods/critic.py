@@ -1,6 +1,6 @@
-"""What the adversarial peers share: a scalar critic on the metric network, and a generator that climbs it.
+"""Base of the adversarial peers: a scalar critic on the metric's embedding, and a generator that ascends it.
 
-D(x) = h · g_w(x) + b          h, b: the read-out, one more linear layer
+D(x) = h · g_w(x) + b          h, b: the read-out, a linear layer
 one step     the generator descends −E D(f_θ(z)), then the metric and the read-out descend their loss k times
 """
 
@@ -22,7 +22,7 @@ __all__ = ["Critic", "CriticSettings"]
 
 
 class CriticSettings(Settings):
-    """What every critic has."""
+    """Settings of every critic."""
 
     critic_steps: int = Field(5, ge=1, le=100, description="critic updates for each generator update")
 
@@ -36,7 +36,7 @@ class Critic(Method[C]):
     players: ClassVar = {"generator": ("generator",), "metric": ("metric", "head")}
 
     def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
-        """A generator, a metric, and the read-out that makes a score of an embedding."""
+        """A generator, a metric, and the read-out, `(V, B, n)` to `(V, B, 1)`."""
         return super().build(architecture) | {"head": architecture.readout(1)}
 
     def critic(self, x: Tensor) -> Tensor:
@@ -44,26 +44,26 @@ class Critic(Method[C]):
         return self.networks["head"](self.networks["metric"](x)).squeeze(-1)
 
     def updates(self, draws: Draws) -> Iterator[Update]:
-        """One step of the generator, then `critic_steps` of the critic."""
+        """One update of the generator, then `critic_steps` updates of the critic."""
         yield "generator", self.generator_loss(draws)
         for _ in range(self.settings.critic_steps):
             yield "metric", self.critic_loss(draws)
             self.constrain()
 
     def generator_loss(self, draws: Draws) -> Loss:
-        """−E D(f_θ(z)) of fresh fakes."""
+        """−E D(f_θ(z)) on new fakes."""
         score = self.critic(self.networks["generator"](draws.noise(self.batch))).mean(-1)
         return Loss(-score, {"critic_fake": score})
 
     def critic_loss(self, draws: Draws) -> Loss:
-        """What the metric and the read-out descend."""
+        """Loss of the metric and the read-out."""
         raise NotImplementedError
 
     def constrain(self) -> None:
-        """Project the critic's weights after its update, where the method does."""
+        """Project the critic's weights after each update; does nothing by default."""
 
     def sides(self, draws: Draws) -> tuple[Tensor, Tensor]:
-        """A real batch and a fake one `(V, B, D)`; the fakes carry no gradient."""
+        """Draw a real and a fake batch, `(V, B, D)` each; the fakes carry no gradient."""
         with torch.no_grad():
             fake = self.networks["generator"](draws.noise(self.batch))
         return draws.real(self.batch), fake

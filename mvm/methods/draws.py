@@ -1,7 +1,7 @@
-"""Real batches and random numbers of one training step, a function of (seed, step).
+"""Real batches and random numbers of a training step, as a function of (seed, step) alone.
 
-Variants of one seed see the same real batches and the same noise, a resumed run continues bit for bit without any saved
-generator state, and a forked run meets the same batches.
+All variants of a seed see the same real batches and the same noise. A resumed run continues bit for bit without saved
+generator state, and a fork draws the same batches and noise as its parent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Draws", "Pair", "Table", "stream"]
 
 
 def stream(seed: int, step: int) -> int:
-    """A 32-bit generator seed for (seed, step): the finaliser of SplitMix64, so that neighbours are unrelated."""
+    """Hash (seed, step) to a 32-bit generator seed by SplitMix64's finaliser, so that consecutive steps decorrelate."""
     z = ((seed << 32) + step + 1) * 0x9E3779B97F4A7C15 % 2**64
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
     z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
@@ -27,20 +27,20 @@ def stream(seed: int, step: int) -> int:
 
 
 class Pair(NamedTuple):
-    """An aligned batch: generator inputs `(..., n, m)` and the data points that belong to them `(..., n, D)`."""
+    """An aligned batch: generator inputs `(..., n, m)` and their target data points `(..., n, D)`."""
 
     inputs: Tensor
     targets: Tensor
 
 
 class Table(Protocol):
-    """Training points that are computed when drawn: `table[rows]` is `finish(gather(rows), rows)`.
+    """Training points computed at the draw: `table[rows]` is `finish(gather(rows), rows)`, `(*rows.shape, D)`.
 
-    A tensor `(N, D)` is a table, too. A table of paired data gives a `Pair` for rows.
+    A tensor `(N, D)` also serves as a table. For paired data, `table[rows]` is a `Pair`.
 
     Attributes:
-        device, dtype: of what is drawn.
-        streamed: `gather` reads from the host to another device, so it is called in a thread, steps ahead.
+        device, dtype: device and dtype of drawn points.
+        streamed: batches are copied from the host to the device, so a thread calls `gather` for later steps.
     """
 
     device: torch.device
@@ -59,10 +59,10 @@ class Draws:
     """Real batches and random numbers of one step, the same for all variants of a seed.
 
     Args:
-        train: training points.
-        seeds: one stream each; V = copies · len(seeds), seeds vary fastest.
+        train: training points, `(N, D)` or a `Table`.
+        seeds: each seed has its own stream; V = copies · len(seeds), seeds vary fastest.
         copies: variants per seed.
-        noise_dim: m, dimension of the generator's input.
+        noise_dim: m, dimension of the noise.
     """
 
     def __init__(self, train: Tensor | Table, seeds: Sequence[int], *, copies: int, noise_dim: int) -> None:
@@ -72,7 +72,7 @@ class Draws:
         self.at(0)
 
     def at(self, step: int) -> Draws:
-        """Rewind to the start of the given step's streams; fetch streamed batches as the step before drew them."""
+        """Go to the start of a step's streams; fetch streamed batches of the sizes that the previous step drew."""
         self.step, self.batches = step, 0
         for seed, generator in zip(self.seeds, self.generators, strict=True):
             generator.manual_seed(stream(seed, step))
@@ -83,30 +83,30 @@ class Draws:
         return self
 
     def real(self, n: int) -> Tensor:
-        """n training points with replacement per variant, `(V, n, D)`."""
+        """Draw n training points with replacement per variant, `(V, n, D)`."""
         drawn = self._rows(n)
         return self._per_variant(drawn.targets if isinstance(drawn, Pair) else drawn)
 
     def pair(self, n: int) -> Pair:
-        """n aligned inputs and targets with replacement per variant, `(V, n, ·)`; of paired data only."""
+        """Draw n aligned inputs and targets with replacement per variant, `(V, n, ·)`; paired data only."""
         drawn = self._rows(n)
         assert isinstance(drawn, Pair), "this data set has no pairs"
         return Pair(*map(self._per_variant, drawn))
 
     def noise(self, n: int) -> Tensor:
-        """n standard Gaussian generator inputs per variant, `(V, n, m)`."""
+        """Draw n standard Gaussian generator inputs per variant, `(V, n, m)`."""
         return self.normal(n, self.noise_dim)
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard Gaussian numbers, `(V, *shape)`."""
+        """Draw standard Gaussian numbers, `(V, *shape)`."""
         return self._draw(torch.randn, shape)
 
     def uniform(self, *shape: int) -> Tensor:
-        """Numbers uniform in [0, 1), `(V, *shape)`."""
+        """Draw numbers uniform in [0, 1), `(V, *shape)`."""
         return self._draw(torch.rand, shape)
 
     def _rows(self, n: int) -> Tensor | Pair:
-        """n training points per seed."""
+        """Draw n training points per seed, `(seeds, n, D)`."""
         if not isinstance(self.train, Tensor) and self.train.streamed:
             self.batches += 1
             self._requests.append(n)
@@ -120,7 +120,7 @@ class Draws:
         return Prefetch(self._gather)
 
     def _gather(self, step: int, batch: int, n: int) -> tuple[Tensor, Tensor]:
-        """The batch of this number in a step, counted from 1, and its rows: streams of their own, on the host."""
+        """Gather batch number `batch` (from 1) of a step, and its rows `(seeds, n)`, drawn on the host."""
         assert not isinstance(self.train, Tensor)
         streams = [torch.Generator().manual_seed(stream(stream(seed, step), batch)) for seed in self.seeds]
         rows = torch.stack([torch.randint(len(self.train), (n,), generator=g) for g in streams])
@@ -132,4 +132,5 @@ class Draws:
         return self._per_variant(torch.stack(drawn))
 
     def _per_variant(self, per_seed: Tensor) -> Tensor:
+        """Repeat `(seeds, ...)` for the variants of each seed: `(V, ...)`."""
         return per_seed.repeat(self.copies, *[1] * (per_seed.ndim - 1)) if self.copies > 1 else per_seed

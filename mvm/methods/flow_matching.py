@@ -5,7 +5,7 @@
     generator   E ‖v_θ(x_t, t) − (x_1 − x_0)‖²
     solver      x ← x + v_θ(x, t)/N,   t = 0, 1/N, …, (N − 1)/N:  N evaluations of the network
 
-It has no metric. Pairs are drawn from the plan with the step's own random numbers, so that a training resumes exactly.
+There is no metric. Pairs are drawn from the plan with the step's random numbers, so that a training resumes exactly.
 """
 
 from __future__ import annotations
@@ -57,6 +57,11 @@ class FlowMatching(Method[FlowMatchingSettings]):
         """D: the flow starts from Gaussian points of the data's dimension."""
         return self.task.architecture.dim
 
+    @property
+    def capturable(self) -> bool:
+        """No: the optimal plans are found on the host."""
+        return False
+
     @classmethod
     def evaluations(cls, settings: Settings) -> int:
         """One for each Euler step."""
@@ -64,7 +69,7 @@ class FlowMatching(Method[FlowMatchingSettings]):
         return settings.evaluations
 
     def updates(self, draws: Draws) -> Iterator[Update]:
-        """Squared error of the velocity along the paths between coupled points."""
+        """Yield one loss: the squared error of the velocity on the paths between coupled points."""
         start, end, t = draws.noise(self.batch), draws.real(self.batch), draws.uniform(self.batch, 1)
         rows, columns = optimal_pairs(start, end, draws.uniform(self.batch))
         start, end = (torch.take_along_dim(x, i[..., None], dim=-2) for x, i in ((start, rows), (end, columns)))
@@ -84,11 +89,11 @@ def straight_path(start: Tensor, end: Tensor, t: Tensor) -> PathSample:
 
 
 def optimal_pairs(start: Tensor, end: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of start and of end, `(V, B)` each: pairs drawn from each variant's optimal transport plan.
+    """Draw B pairs from each variant's optimal transport plan: row numbers of `start` and of `end`, `(V, B)` each.
 
     Args:
-        start, end: `(V, B, D)`.
-        chance: uniform in [0, 1), `(V, B)`: each picks one pair, with the plan's mass as probability.
+        start, end: points `(V, B, D)`.
+        chance: uniform numbers in [0, 1), `(V, B)`; each selects a pair with probability equal to its mass in the plan.
     """
     import ot  # takes seconds to import
 
@@ -103,11 +108,12 @@ def optimal_pairs(start: Tensor, end: Tensor, chance: Tensor) -> tuple[Tensor, T
 
 
 def euler(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, *, steps: int) -> Tensor:
-    """Integrate dx/dt = velocity(x, t) from t = 0 to 1 by Euler steps; x is `(V, B, D)`, t `(V, B, 1)`."""
+    """Integrate dx/dt = velocity(x, t) from t = 0 to 1 by Euler steps, with x `(V, B, D)` and t `(V, B, 1)`."""
     for i in range(steps):
         x = x + velocity(x, x.new_full((*x.shape[:-1], 1), i / steps)) / steps
     return x
 
 
 def _velocity(generator: Network, x: Tensor, t: Tensor) -> Tensor:
+    """v_θ(x, t) `(V, B, D)` at points `(V, B, D)` and times `(V, B, 1)`."""
     return generator(torch.cat([x, t], dim=-1))

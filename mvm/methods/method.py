@@ -1,10 +1,10 @@
-"""What every method shares: its networks, its players, the losses they descend, and how it samples and embeds.
+"""Base of every method: networks, players, the losses that players descend, sampling and embedding.
 
     for player, loss in method.updates(draws):
         players[player].descend(loss)
 
-One pass over `updates` is one training step, written in the order of the paper's algorithm: each loss is descended
-before the next one is asked for, and what stands after a `yield` (a projection of weights) sees the new weights.
+A pass over `updates` is one training step in the order of the paper's algorithm. Each loss is descended before the next
+is requested, so that code after a `yield`, such as a projection of weights, sees the updated weights.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Loss:
     """A player's objective.
 
     Attributes:
-        total: what the player descends, one value per variant, `(V,)`.
-        terms: its named parts, `(V,)` each, before weights.
-        reused: the next loss of this step uses parts of this one's graph, which must outlive the descent.
+        total: value that the player descends, per variant, `(V,)`.
+        terms: named parts of the total before weighting, `(V,)` each.
+        reused: the step's next loss shares a part of this loss's graph, so the graph is kept after the descent.
     """
 
     total: Tensor
@@ -44,16 +44,16 @@ class Loss:
 
 
 Update = tuple[str, Loss]
-"""A player's name and the loss that it descends."""
+"""Name of a player, and the loss that it descends."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a method is built for.
+    """Networks, batch, members and weights that a method is built for.
 
     Attributes:
         architecture: builds networks for the data.
-        batch: B, data points in a batch.
+        batch: B, number of data points in a batch.
         members: (variant, seed) of each of the V members, in the order of the variant axis.
         weights: weight of each descriptor by name.
     """
@@ -68,29 +68,29 @@ class Method(Generic[S]):
     """A training method for V members at once.
 
     Args:
-        settings: its own settings.
-        task: what it is built for.
+        settings: the method's settings.
+        task: networks, batch, members and weights.
 
     Attributes:
-        title: its name on the screen and in tables.
-        settings_type: the model of its settings; the field in `Config` has the method's name.
+        title: name on the screen and in tables.
+        settings_type: model of the method's settings, which `Config` holds under the method's name.
         recipes: config defaults by recipe. Every method has "stabilised", the default, and "paper".
         kind_recipes: further defaults by kind of data and recipe, on top of the kind's own.
-        kinds: the kinds of data that it has networks for.
+        kinds: the kinds of data that it has networks for; every kind when None.
         matches_descriptors: variants are descriptor sets; else the one variant has the method's name.
         learns_metric: `embed` gives learned embeddings.
-        players: the networks that each optimiser moves, by player. The optimiser's settings are those of the player's
-            name, `generator` or `metric`; another player has the generator's.
+        players: names of the networks that each player's optimiser updates, by player. The player `metric` has the
+            optimiser settings of the metric; every other player has the generator's.
         averaged: players whose weights are averaged over training for `sample`.
-        networks: its networks by name; `(V, B, ·)` in and out.
-        state: tensors beside all weights that a checkpoint must hold; changed in place.
+        networks: networks by name, with inputs and outputs `(V, B, ·)`.
+        state: further tensors that a checkpoint must hold; changed in place.
     """
 
     title: ClassVar[str]
     settings_type: ClassVar[type[Settings]]
     recipes: ClassVar[dict[str, dict[str, Any]]]
     kind_recipes: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {}
-    kinds: ClassVar[tuple[str, ...]] = ("points", "images")
+    kinds: ClassVar[tuple[str, ...] | None] = None
     matches_descriptors: ClassVar[bool] = False
     learns_metric: ClassVar[bool] = True
     players: ClassVar[dict[str, tuple[str, ...]]] = {"generator": ("generator",), "metric": ("metric",)}
@@ -102,7 +102,7 @@ class Method(Generic[S]):
         self.state: dict[str, Tensor] = {}
 
     def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
-        """Its untrained networks by name: a generator and a metric, unless the method has others."""
+        """Build untrained networks by name: by default a generator and a metric."""
         return {"generator": architecture.generator(self.noise_dim), "metric": architecture.metric()}
 
     @property
@@ -110,42 +110,52 @@ class Method(Generic[S]):
         """m, dimension of the noise that `sample` takes."""
         return self.task.architecture.noise_dim
 
+    @property
+    def capturable(self) -> bool:
+        """Whether one step can be captured as a CUDA graph: `compute` asks the host for nothing."""
+        return True
+
+    @classmethod
+    def learns(cls, kind: str) -> bool:
+        """Whether it has networks for a kind of data, by the kind's name."""
+        return cls.kinds is None or kind in cls.kinds
+
     def updates(self, draws: Draws) -> Iterator[Update]:
-        """The losses of one step, each with the player that descends it, in the order of the algorithm."""
+        """Yield the losses of one step, each with its player, in the order of the algorithm."""
         raise NotImplementedError
 
     def reweight(self, weights: Mapping[str, float]) -> None:
-        """Take new descriptor weights while training, where the method has them."""
+        """Set new descriptor weights during training; does nothing in a method without descriptors."""
 
     @classmethod
     def evaluations(cls, settings: Settings) -> int:
-        """Evaluations of the generator network that one sample costs."""
+        """Number of evaluations of the generator network per sample."""
         return 1
 
     def sample(self, networks: Mapping[str, Network], noise: Tensor) -> Tensor:
-        """Fakes `(V, B, D)` from noise `(V, B, m)`.
+        """Generate fakes `(V, B, D)` from standard Gaussian noise `(V, B, m)`.
 
         Args:
-            networks: the method's networks by name, in evaluation mode, perhaps with averaged weights.
-            noise: standard Gaussian.
+            networks: the method's networks by name, in evaluation mode, with current or averaged weights.
+            noise: generator inputs.
         """
         return networks["generator"](noise)
 
     def embed(self, x: Tensor) -> Tensor | None:
-        """The learned embedding `(V, B, n)` of points `(V, B, D)`; None for a method without a metric."""
+        """Embed points `(V, B, D)` as `(V, B, n)`; None for a method without a metric."""
         return self.networks["metric"](x) if "metric" in self.networks else None
 
 
 def peer_recipes(*, lr: float, betas: tuple[float, float]) -> dict[str, dict[str, Any]]:
-    """Recipes of a peer: its paper's optimiser, or the paper's β with this lab's rates and averaging.
+    """Recipes of a peer: "paper" has its paper's optimiser, "stabilised" the paper's β with this lab's other defaults.
 
     Args:
         lr: the paper's Adam step size, for both players.
-        betas: the paper's β₁ β₂, for both players.
+        betas: the paper's Adam β₁ and β₂, for both players.
     """
-    own = {"generator_betas": betas, "metric_betas": betas}
-    paper = own | {"generator_lr": lr, "metric_lr": lr, "decay_to": 1.0, "ema": 0.0}
-    return {"stabilised": {"optimiser": own}, "paper": {"optimiser": paper}}
+    stabilised = {"generator_betas": betas, "metric_betas": betas}
+    paper = stabilised | {"generator_lr": lr, "metric_lr": lr, "decay_to": 1.0, "ema": 0.0}
+    return {"stabilised": {"optimiser": stabilised}, "paper": {"optimiser": paper}}
 
 
 def squared_slope(function: Network, x: Tensor) -> Tensor:

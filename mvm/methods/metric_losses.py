@@ -1,15 +1,15 @@
-"""Losses that teach the metric network (paper, section 3.3).
+"""Losses of the metric network (paper, section 3.3).
 
-With embeddings of anchors a and positives p (the paper: real) and negatives n (fake), and d the Euclidean distance:
+For embeddings of anchors a, positives p (both real in the paper) and negatives n (fake), and the Euclidean distance d:
 
     triplet             L_tri = relu(d²(a, p) − d²(a, n) + α)                                   (Def. 3.5)
     direction_triplet   L_apn = relu(d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a))              (Eq. 2)
     softplus_triplet    softplus(d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a))      (published StyleGAN2 variant)
 
-Every loss takes `(..., B, n)` three times and returns the mean over triplets per variant, `(...)`. Triplet i is (a_i,
-p_i, n_i), as in the paper; or, in groups of k points, each of a group's anchors meets each of its k pairs (p_j, n_j):
-k times the triplets of the same embeddings, and a steadier mean. `pml:NAME` names any loss of pytorch-metric-learning,
-with any of its miners.
+Every loss takes anchors, positives and negatives, `(..., B, n)` each, and returns the mean over triplets per variant,
+`(...)`. In the paper, triplet i is (a_i, p_i, n_i). With groups of k points, each anchor forms a triplet with each of
+the k pairs (p_j, n_j) of its group: the same embeddings give k times the triplets, and a mean with less variance.
+`pml:NAME` is any loss of pytorch-metric-learning, with any of its miners.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch.nn import functional as F
 __all__ = ["METRIC_LOSSES", "PytorchMetricLearningLoss", "metric_loss"]
 
 
-def _inside(
+def _violation(
     a: Tensor, p: Tensor, n: Tensor, *, alpha: float, gamma: float = 0.0, summed: bool = False, group: int = 1
 ) -> Tensor:
     """d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a), per triplet: `(..., triplets)`."""
@@ -32,8 +32,8 @@ def _inside(
         violation = (a - p).square().sum(-1) - (a - n).square().sum(-1) + alpha
     else:
         a, p, n = (_grouped(e, group) for e in (a, p, n))
-        of_pair = p.square().sum(-1) - n.square().sum(-1) + alpha  # |a|² cancels: all triplets are one matrix product
-        violation = (of_pair.unsqueeze(-2) - 2 * a @ (p - n).mT).flatten(-3)
+        per_pair = p.square().sum(-1) - n.square().sum(-1) + alpha  # |a|² cancels: all triplets are one matrix product
+        violation = (per_pair.unsqueeze(-2) - 2 * a @ (p - n).mT).flatten(-3)
         a, p, n = a.unsqueeze(-2), p.unsqueeze(-3), n.unsqueeze(-3)
     if gamma == 0:
         return violation
@@ -42,15 +42,15 @@ def _inside(
 
 
 def _grouped(embedded: Tensor, size: int) -> Tensor:
-    """`(..., B, n)` as `(..., B // size, size, n)`; what is left over is dropped."""
+    """Split `(..., B, n)` into groups `(..., B // size, size, n)`; drops the remainder."""
     count = embedded.shape[-2] // size
     groups: Tensor = embedded[..., : count * size, :].unflatten(-2, (count, size))
     return groups
 
 
 def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, *, alpha: float, group: int = 1, **_: object) -> Tensor:
-    """Hinge triplet loss (Def. 3.5); arguments and result as in `direction_triplet`, without a direction."""
-    return _inside(anchor, positive, negative, alpha=alpha, group=group).relu().mean(-1)
+    """Hinge triplet loss (Def. 3.5); arguments and result as in `direction_triplet`, with γ = 0."""
+    return _violation(anchor, positive, negative, alpha=alpha, group=group).relu().mean(-1)
 
 
 def direction_triplet(anchor: Tensor, positive: Tensor, negative: Tensor, **settings: Any) -> Tensor:
@@ -60,25 +60,25 @@ def direction_triplet(anchor: Tensor, positive: Tensor, negative: Tensor, **sett
         anchor, positive, negative: embeddings `(..., B, n)`.
         alpha: margin α in squared embedding units.
         gamma: direction weight γ.
-        summed: sum the cosines over the batch (published code: effective γ is γ·B) instead of one per triplet.
-        group: points that meet each other, k; 1 is one triplet a point (the paper).
+        summed: replace each triplet's cosine by the batch's sum, as in the published code (effective γ is γ·B).
+        group: k, group size: each anchor forms k triplets; 1 is one triplet per point (the paper).
 
     Returns:
         Mean over triplets per variant, `(...)`.
     """
-    return _inside(anchor, positive, negative, **settings).relu().mean(-1)
+    return _violation(anchor, positive, negative, **settings).relu().mean(-1)
 
 
 def softplus_triplet(anchor: Tensor, positive: Tensor, negative: Tensor, **settings: Any) -> Tensor:
-    """Smooth form of `direction_triplet`: never exactly zero, so that every triplet keeps a gradient.
+    """Smooth form of `direction_triplet`, which is never zero, so that every triplet has a gradient.
 
     The published StyleGAN2 variant uses it with margin 3, γ = 0.1 and unit-length embeddings. Arguments and result
     as in `direction_triplet`.
     """
-    return F.softplus(_inside(anchor, positive, negative, **settings)).mean(-1)
+    return F.softplus(_violation(anchor, positive, negative, **settings)).mean(-1)
 
 
-UNREPEATABLE = {
+UNREPEATABLE = {  # classes whose results a resumed run could not repeat, with the reason
     "DistanceWeightedMiner": "draws from torch's global generator",
     "UniformHistogramMiner": "draws from numpy's global generator",
     "DynamicSoftMarginLoss": "keeps a histogram that no checkpoint holds",
@@ -88,15 +88,16 @@ UNREPEATABLE = {
 class PytorchMetricLearningLoss:
     """Any loss (and miner) of pytorch-metric-learning as a metric loss.
 
-    The anchors' side is label 0 and the other side label 1; no negative is an anchor. The library knows no variants,
-    so they are taken one after the other.
+    Anchors and positives have label 0, negatives label 1; negatives are never anchors. The library has no variant axis,
+    so variants are computed one after another.
 
     Args:
         loss: class name in `pytorch_metric_learning.losses`, such as "TripletMarginLoss".
-        miner: class name in `pytorch_metric_learning.miners`, or None for every tuple the loss takes by itself.
+        miner: class name in `pytorch_metric_learning.miners`; None lets the loss use all tuples.
 
     Raises:
-        ValueError: unknown class, or one that needs settings or class proxies of its own, or takes no reference points.
+        ValueError: the class is unknown, needs settings or class proxies, is in `UNREPEATABLE`, or does not accept
+            reference points.
     """
 
     def __init__(self, loss: str, miner: str | None = None) -> None:
@@ -108,6 +109,7 @@ class PytorchMetricLearningLoss:
 
     @staticmethod
     def _make(module: object, name: str, kind: str) -> Callable[..., Any]:
+        """Instantiate a class of the library with its default settings."""
         if name in UNREPEATABLE:
             raise ValueError(f"metric loss: {name} {UNREPEATABLE[name]}, so a run could not be repeated; take another")
         known = sorted(n for n in vars(module) if n.endswith(("Loss", "Miner")) and not n.startswith("Base"))
@@ -121,7 +123,7 @@ class PytorchMetricLearningLoss:
 
     @staticmethod
     def _check_references(loss: Callable[..., Any], name: str) -> None:
-        """Some of the library's losses compare a batch only with itself: say so now, not at the first step."""
+        """Reject losses that compare a batch only with itself, before the first step."""
         points, labels = torch.eye(4), torch.tensor([0, 0, 1, 1])
         try:
             loss(points[:2], labels[:2], ref_emb=points, ref_labels=labels)
@@ -131,17 +133,18 @@ class PytorchMetricLearningLoss:
             ) from None
 
     def __call__(self, anchor: Tensor, positive: Tensor, negative: Tensor, **_: object) -> Tensor:
-        """Arguments and result as in `direction_triplet`; the loss's own settings apply, not α, γ and the group."""
+        """Arguments and result as in `direction_triplet`; α, γ and group are ignored for the loss's own settings."""
         leading = anchor.shape[:-2]
         flat = [e.reshape(-1, *e.shape[-2:]) for e in (anchor, positive, negative)]
         return torch.stack([self._variant(*variant) for variant in zip(*flat, strict=True)]).reshape(leading)
 
     def _variant(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        own = torch.zeros(len(anchor), dtype=torch.long, device=anchor.device)
+        """Loss of a single variant from embeddings `(B, n)`, 0-dim."""
+        anchor_labels = torch.zeros(len(anchor), dtype=torch.long, device=anchor.device)
         reference = torch.cat([positive, negative])
-        labels = torch.cat([own, torch.ones_like(own)])
-        tuples = self.miner(anchor, own, reference, labels) if self.miner else None
-        loss: Tensor = self.loss(anchor, own, tuples, ref_emb=reference, ref_labels=labels)
+        labels = torch.cat([anchor_labels, torch.ones_like(anchor_labels)])
+        tuples = self.miner(anchor, anchor_labels, reference, labels) if self.miner else None
+        loss: Tensor = self.loss(anchor, anchor_labels, tuples, ref_emb=reference, ref_labels=labels)
         return loss
 
 
@@ -153,14 +156,14 @@ METRIC_LOSSES: dict[str, Callable[..., Tensor]] = {
 
 
 def metric_loss(name: str, miner: str | None = None) -> Callable[..., Tensor]:
-    """The metric loss called `name`: an entry of `METRIC_LOSSES`, or `pml:NAME` from pytorch-metric-learning.
+    """Find a metric loss by name: an entry of `METRIC_LOSSES`, or `pml:NAME` from pytorch-metric-learning.
 
     Args:
-        name: registry name, or "pml:" and a class name.
+        name: key of `METRIC_LOSSES`, or "pml:" and a class name.
         miner: class name of a pytorch-metric-learning miner; only with "pml:".
 
     Raises:
-        ValueError: unknown name, or a miner without a loss that can use it.
+        ValueError: the name is unknown, or the miner is given without a "pml:" loss.
     """
     if name.startswith("pml:"):
         return PytorchMetricLearningLoss(name.removeprefix("pml:"), miner)

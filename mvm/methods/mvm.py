@@ -4,11 +4,11 @@
     metric      L_apn = E relu(d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a))      (Eq. 2)
               + ρ E relu(‖∇_x ⟨u, g_w(x)⟩‖ − 1)²     u ~ N(0, I), x between an anchor and a negative
 
-Each player has an objective of its own; there is no value function they share. In the paper anchors a and positives p
-are real and negatives n fake; this lab's recipe turns them round: with real anchors the metric looks for features in
-which fakes spread wider than reals, and is blind to what they leave out (docs/method.md). The last line is this lab's:
-E_u ‖∇⟨u, g⟩‖² is the squared Frobenius norm of g_w's Jacobian, so it bounds the metric's slope, without which the two
-players never settle. ρ = 0 is the paper.
+Each player has its own objective; they share no value function. In the paper, anchors a and positives p are real and
+negatives n are fake. This lab's recipe swaps the sides: with real anchors, the metric looks for features in which fakes
+spread wider than reals, and misses dropped modes (docs/method.md). The last line, a slope penalty, is this lab's, too
+(ρ = 0 in the paper): E_u ‖∇⟨u, g⟩‖² is the squared Frobenius norm of g_w's Jacobian, so the penalty bounds the metric's
+slope. Without it the two players do not settle.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from mvm.settings import Settings
 
 __all__ = ["MvM", "MvMSettings"]
 
-IMAGE_RATES = {"generator_lr": 1e-4, "metric_lr": 1e-4}  # the paper's
-TOY_RATES = {"generator_lr": 1e-3, "metric_lr": 1e-3}  # the paper gives 1e-4, for images and far more steps
+IMAGE_RATES = {"generator_lr": 1e-4, "metric_lr": 1e-4}  # of the paper
+TOY_RATES = {"generator_lr": 1e-3, "metric_lr": 1e-3}  # the paper gives rates only for images: 1e-4 over far more steps
 
 
 class MvMSettings(Settings):
-    """How the metric is learned, and how it is kept tame."""
+    """MvM: loss, triplets and slope penalty of the metric."""
 
     metric_loss: str = Field(
         "direction_triplet",
@@ -42,42 +42,41 @@ class MvMSettings(Settings):
     miner: str | None = Field(None, description="a miner of pytorch-metric-learning; with pml: losses only")
     anchors: Literal["real", "fake"] = Field(
         "real",
-        description="whose points are the triplets' anchors and positives; the other side's are the negatives "
-        "(the paper: real)",
+        description="side of the triplets' anchors and positives; negatives are from the other side (the paper: real)",
     )
     pairs: int = Field(
         1,
         ge=1,
         le=4096,
-        description="pairs of a positive and a negative that each anchor meets, in groups of as many points (half the "
-        "batch at most); 1 is one triplet a point (the paper)",
+        description="(positive, negative) pairs per anchor, within groups of this size (at most half the batch); 1 is "
+        "one triplet per point (the paper)",
     )
     alpha: float = Field(1.0, ge=0, le=100, description="α: margin of the triplet loss")
     gamma: float = Field(0.0, ge=0, le=10, description="γ: weight of the direction regulariser (the paper: 0.01)")
     summed_cosines: bool = Field(False, description="sum the cosines over the batch, as the published code does")
     lipschitz: float = Field(
-        1.0, ge=0, le=100, description="weight of the penalty on the metric's slope beyond 1; 0 is none (the paper)"
+        1.0, ge=0, le=100, description="weight of the penalty on metric slopes above 1; 0 disables it (the paper)"
     )
     lipschitz_share: float = Field(
         0.25,
         gt=0,
         le=1,
-        description="share of the batch on which the slope is measured: it costs a double backward",
+        description="fraction of the batch for the slope penalty, which costs a double backward pass",
     )
     fresh_batches: bool = Field(
         False,
-        description="draw anchors, positives and negatives anew, the fakes from the updated generator (Algorithm 1), "
-        "instead of learning from the generator step's own batches and embeddings, which halves the work",
+        description="draw new batches for the metric's update, with fakes of the updated generator (Algorithm 1); when "
+        "off, the metric reuses the batches and embeddings of the generator's update, which halves the work",
     )
     metric_steps: int = Field(
         1,
         ge=1,
         le=100,
-        description="updates of the metric for each of the generator; the first alone learns from the generator step's "
-        "own batches",
+        description="metric updates per generator update; only the first can reuse the batches of the generator's "
+        "update",
     )
     cooperative: bool = Field(
-        False, description="the metric also descends L_MM, as in the published code (its gradients are not cleared)"
+        False, description="the metric also descends L_MM, as in the published code, which keeps these gradients"
     )
 
     @field_validator("metric_loss")
@@ -95,14 +94,14 @@ class MvMSettings(Settings):
 
 
 class Side(NamedTuple):
-    """Points `(V, B, D)` of one side, real or fake, and their embeddings `(V, B, n)`."""
+    """Real or fake points `(V, B, D)`, and their embeddings `(V, B, n)`."""
 
     points: Tensor
     embeddings: Tensor
 
 
 class MvM(Method[MvMSettings]):
-    """Manifold matching: variants are sets of descriptors."""
+    """Manifold matching; a variant is a set of descriptors."""
 
     title = "MvM"
     settings_type = MvMSettings
@@ -129,7 +128,7 @@ class MvM(Method[MvMSettings]):
         },
     }
     kind_recipes: ClassVar = {
-        "images": {  # one variant, as a step costs much; with one update of the metric, fakes are far too much alike
+        "images": {  # a single variant, as steps are slow; with a single metric update, fakes lack diversity
             "stabilised": {"variants": ("both",), "mvm": {"alpha": 0.1, "pairs": 1, "metric_steps": 3}},
             "paper": {"variants": ("both",), "optimiser": IMAGE_RATES},
             "published": {"variants": ("centroid+distance_matrix",), "optimiser": IMAGE_RATES},
@@ -139,23 +138,28 @@ class MvM(Method[MvMSettings]):
     def __init__(self, settings: MvMSettings, task: Task) -> None:
         super().__init__(settings, task)
         self.metric_loss = metric_loss(settings.metric_loss, settings.miner)
-        # a loss of pytorch-metric-learning pairs every anchor with every positive: they must be two batches
+        # losses of pytorch-metric-learning pair every anchor with every positive, which needs separate batches
         self.fresh = settings.fresh_batches or settings.metric_loss.startswith("pml:")
-        # at least two groups: the positives of one are the anchors of another, so that no point is its own positive
+        # at least two groups: a group's positives are the anchors of another group, so no point is its own positive
         self.group = self.batch // max(2, -(-self.batch // settings.pairs))
         self.descriptors = matched(dict.fromkeys(variant for variant, _ in task.members))
         self.state["weights"] = self._weight_table(task.weights)
+
+    @property
+    def capturable(self) -> bool:
+        """Not with a loss of pytorch-metric-learning: it picks triplets by their values."""
+        return not self.settings.metric_loss.startswith("pml:")
 
     def reweight(self, weights: Mapping[str, float]) -> None:
         """Take new descriptor weights from the next step on."""
         self.state["weights"].copy_(self._weight_table(weights))
 
     def _weight_table(self, weights: Mapping[str, float]) -> Tensor:
-        """λ of each variant for each matched descriptor, `(V, descriptors)`; 0 where a variant lacks it."""
+        """λ of each matched descriptor in each variant, `(V, descriptors)`; 0 if the variant does not match it."""
         return weight_table([variant for variant, _ in self.task.members], dict(weights))
 
     def updates(self, draws: Draws) -> Iterator[Update]:
-        """One step of the generator, then `metric_steps` of the metric against the updated generator (Algorithm 1)."""
+        """One update of the generator, then `metric_steps` updates of the metric (Algorithm 1)."""
         loss, sides = self._generator_loss(draws.real(self.batch), draws.noise(self.batch))
         yield "generator", loss
         for update in range(self.settings.metric_steps):
@@ -165,27 +169,27 @@ class MvM(Method[MvMSettings]):
                 yield "metric", self._triplet_loss(*(self._sides(draws) if update else sides), draws)
 
     def _generator_loss(self, real: Tensor, noise: Tensor) -> tuple[Loss, tuple[Side, Side]]:
-        """L_MM of a real batch `(V, B, D)` and fakes of noise `(V, B, m)`; both sides, for the metric's own loss."""
+        """L_MM of a real batch `(V, B, D)` and fakes of noise `(V, B, m)`; also both sides, for the metric's loss."""
         fake = self.networks["generator"](noise)
         sides = Side(real, self.networks["metric"](real)), Side(fake.detach(), self.networks["metric"](fake))
         matching = self._matching(sides[0].embeddings.detach(), sides[1].embeddings)
         return Loss(matching.total, matching.terms, reused=not self.fresh), sides
 
     def _sides(self, draws: Draws) -> tuple[Side, Side]:
-        """A real and a fake batch with their embeddings, for a further update of the metric."""
+        """Draw a real and a fake batch and embed both, for a further update of the metric."""
         with torch.no_grad():
             sides = draws.real(self.batch), self.networks["generator"](draws.noise(self.batch))
         real, fake = self.networks["metric"](torch.cat(sides, dim=-2)).split(self.batch, dim=-2)
         return Side(sides[0], real), Side(sides[1], fake)
 
     def _triplet_loss(self, real: Side, fake: Side, draws: Draws) -> Loss:
-        """L_apn on the two sides' own points: any other point of an independent batch is a random positive."""
+        """L_apn on the points of two sides; positives are the anchors, shifted by one group."""
         anchor, negative = (fake, real) if self.settings.anchors == "fake" else (real, fake)
         positive = Side(anchor.points, anchor.embeddings.roll(self.group, dims=-2))
         return self._metric_loss(anchor, positive, negative, draws)
 
     def _fresh_triplet_loss(self, draws: Draws) -> Loss:
-        """L_apn on three new batches, as in Algorithm 1."""
+        """L_apn on three new batches (Algorithm 1)."""
         on_fakes = self.settings.anchors == "fake"
         with torch.no_grad():
             fakes = [self.networks["generator"](draws.noise(self.batch)) for _ in range(1 + on_fakes)]
@@ -196,6 +200,7 @@ class MvM(Method[MvMSettings]):
         return self._metric_loss(anchor, positive, negative, draws)
 
     def _metric_loss(self, anchor: Side, positive: Side, negative: Side, draws: Draws) -> Loss:
+        """L_apn with the slope penalty, and with L_MM if `cooperative`."""
         s = self.settings
         embeddings = anchor.embeddings, positive.embeddings, negative.embeddings
         terms = {
@@ -213,12 +218,12 @@ class MvM(Method[MvMSettings]):
         return Loss(total, terms)
 
     def _matching(self, real: Tensor, fake: Tensor) -> Loss:
-        """L_MM of embeddings `(V, B, n)`; its terms are the unweighted gaps."""
+        """L_MM of embeddings `(V, B, n)`, with the unweighted gaps as terms."""
         gaps = {name: DESCRIPTORS[name].gap(real, fake) for name in self.descriptors}
         return Loss((torch.stack(list(gaps.values()), dim=-1) * self.state["weights"]).sum(-1), gaps)
 
     def _slope_excess(self, anchor: Tensor, negative: Tensor, draws: Draws) -> Tensor:
-        """E relu(‖∇_x ⟨u, g_w(x)⟩‖ − 1)² per variant, x uniform on the segment from an anchor to a negative."""
+        """E relu(‖∇_x ⟨u, g_w(x)⟩‖ − 1)², `(V,)`, with x uniform on the segment between an anchor and a negative."""
         n = max(1, int(self.batch * self.settings.lipschitz_share))
         x = torch.lerp(anchor[:, :n], negative[:, :n], draws.uniform(n, 1))
 

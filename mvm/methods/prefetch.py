@@ -1,10 +1,10 @@
-"""Results of later steps, computed in a thread while earlier steps train.
+"""Prefetching: a thread computes results for later steps while the device trains.
 
     step          t        t + 1    t + 2    t + 3
     the device    trains
     the thread             fetches  fetches  fetches
 
-A batch that must be read and copied is there when its step begins.
+This hides the time to read and copy a batch.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 
 class Prefetch(Generic[T]):
-    """Results of `fetch(step, *request)`: what one step requests is fetched ahead for the next steps.
+    """Results of `fetch(step, *request)`; a request at one step is also fetched for the next `depth` steps.
 
     Args:
-        fetch: a function of its arguments alone; called in a thread.
-        depth: how many steps ahead.
+        fetch: pure function of its arguments, called in a thread.
+        depth: number of steps to prefetch.
     """
 
     def __init__(self, fetch: Callable[..., T], *, depth: int = 3) -> None:
@@ -32,12 +32,12 @@ class Prefetch(Generic[T]):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
 
     def __call__(self, step: int, *request: int) -> T:
-        """Result for this step, prefetched if possible; raises what `fetch` has raised."""
+        """Result for this step, prefetched if possible; re-raises errors of `fetch`."""
         steps = range(step, step + self._depth + 1)
         for later in steps:
             if (later, *request) not in self._begun:
                 self._begun[later, *request] = self._thread.submit(self._fetch, later, *request)
         result = self._begun.pop((step, *request))
-        for key in [key for key in self._begun if key[0] not in steps]:  # the training jumped, or requests changed
+        for key in [key for key in self._begun if key[0] not in steps]:  # training jumped, or requests changed
             self._begun.pop(key).cancel()
         return result.result()

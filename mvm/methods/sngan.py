@@ -1,7 +1,7 @@
 """SNGAN: every weight matrix of the critic is divided by its largest singular value (Miyato et al., ICLR 2018).
 
 critic   E relu(1 − D(x)) + E relu(1 + D(f_θ(z)))     (hinge, Eqs. 16 and 17)
-W̄ = W / σ(W),   σ(W) ≈ uᵀ W v,   v ← Wᵀ u / ‖·‖,   u ← W v / ‖·‖:  one round for each critic update (Algorithm 1)
+W̄ = W / σ(W),   σ(W) ≈ uᵀ W v,   v ← Wᵀ u / ‖·‖,   u ← W v / ‖·‖:  one iteration per critic update (Algorithm 1)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class SNGANSettings(CriticSettings):
 
 
 class SNGAN(Critic[SNGANSettings]):
-    """Spectral normalisation of the critic."""
+    """A critic with spectrally normalised weights."""
 
     title = "SNGAN"
     settings_type = SNGANSettings
@@ -31,7 +31,7 @@ class SNGAN(Critic[SNGANSettings]):
     def __init__(self, settings: SNGANSettings, task: Task) -> None:
         super().__init__(settings, task)
         for name, weight in self._matrices():
-            # a start that no input vector is likely to be orthogonal to, the same for every variant
+            # the same start for every variant; a singular vector is hardly ever orthogonal to it
             self.state[f"{name}.u"] = F.normalize(torch.ones_like(weight[..., 0]), dim=-1)
 
     def embed(self, x: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class SNGAN(Critic[SNGANSettings]):
         return self._normalised("head", self.embed(x)).squeeze(-1)
 
     def critic_loss(self, draws: Draws) -> Loss:
-        """The hinge loss, after one round of power iteration."""
+        """The hinge loss, after one step of power iteration."""
         self._iterate()
         real, fake = self.sides(draws)
         on_real, on_fake = self.critic(real), self.critic(fake)
@@ -51,7 +51,7 @@ class SNGAN(Critic[SNGANSettings]):
         return Loss(total, {"critic_gap": (on_real.mean(-1) - on_fake.mean(-1))})
 
     def _matrices(self) -> list[tuple[str, Tensor]]:
-        """Every weight matrix of the critic, `(V, in, out)`, by network and parameter name."""
+        """Every weight matrix of the critic `(V, in, out)` with its name, NETWORK.PARAMETER."""
         return [
             (f"{network}.{name}", weight)
             for network in self.players["metric"]
@@ -60,13 +60,14 @@ class SNGAN(Critic[SNGANSettings]):
 
     @torch.no_grad()
     def _iterate(self) -> None:
+        """Update u of every weight matrix by one step of power iteration."""
         for name, weight in self._matrices():
             u = self.state[f"{name}.u"]
             v = F.normalize(torch.einsum("vio,vi->vo", weight, u), dim=-1)
             u.copy_(F.normalize(torch.einsum("vio,vo->vi", weight, v), dim=-1))
 
     def _normalised(self, network: str, x: Tensor) -> Tensor:
-        """The network at x with W / σ(W) for each of its weight matrices W."""
+        """Output of a network at x with every weight matrix W replaced by W / σ(W)."""
         module = self.networks[network]
         parameters, replaced = dict(module.named_parameters()), {}
         for name, weight in module.matrices().items():

@@ -2,10 +2,10 @@
 
     D(x) = mean over i of F_i(θ_iᵀ g_w(x)),   F_i(y) = LeakyReLU₀.₂(s_i y + b_i),   Θ = [θ_1 … θ_n] orthogonal
     critic   E D(x) − E D(f_θ(z)) + λ₁ E ‖(1 − t) ∇D(x̂)‖² + λ₂ E (F′(ŷ) − 0.001)²,   x̂ = (1 − t) x + t f_θ(z)
-    Θ moves along the Stiefel manifold: its gradient is projected on the tangent space, and QR brings it back
+    Θ moves on the Stiefel manifold: gradients are projected to the tangent space, QR retracts Θ after each update
 
-Signs, penalties and constants as in the authors' published code (`swgan_64x64.py`): there the critic is low on real
-points, and the generator descends E D(f_θ(z)).
+Signs, penalties and constants follow the authors' published code (`swgan_64x64.py`): the critic is low on real points,
+and the generator descends E D(f_θ(z)).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from mvm.networks.architecture import Architecture, StackedNetwork
 
 __all__ = ["SWGAN", "SWGANSettings", "Slices"]
 
-SLOPE = 0.2  # of LeakyReLU below zero
-TARGET = 0.001  # of F′
+SLOPE = 0.2  # slope of LeakyReLU below zero
+TARGET = 0.001  # target of F′
 
 
 class SWGANSettings(CriticSettings):
@@ -39,11 +39,11 @@ class SWGANSettings(CriticSettings):
 
 
 class Slices(StackedNetwork):
-    """n learned orthogonal directions in embedding space, and a scalar function on each, for V variants.
+    """n learned orthogonal directions in embedding space, each with a scalar function, for V variants.
 
     Args:
-        size: n.
-        generators: one per seed; Θ starts as the Q of a Gaussian matrix.
+        size: n, dimension of an embedding.
+        generators: one random generator per seed; Θ is initialised by the Q of a Gaussian matrix.
         copies: variants per seed.
     """
 
@@ -68,17 +68,17 @@ class Slices(StackedNetwork):
 
     @rowwise
     def slope(self, y: Tensor) -> Tensor:
-        """The published code's F′ from F's own values y, `(V, B, n)`: s_i · (y if y > 0 else −0.2 y)."""
+        """F′ as in the published code, from values y of F, `(V, B, n)`: s_i · (y if y > 0 else −0.2 y)."""
         return self.scale * torch.where(y > 0, y, -SLOPE * y)
 
     @torch.no_grad()
     def retract(self) -> None:
-        """Bring Θ back to orthogonal matrices."""
+        """Retract Θ to orthogonal matrices."""
         self.directions.copy_(orthogonal(self.directions))
 
 
 class SWGAN(Critic[SWGANSettings]):
-    """Sliced critic."""
+    """A sliced critic with learned projections."""
 
     title = "SWGAN"
     settings_type = SWGANSettings
@@ -86,7 +86,7 @@ class SWGAN(Critic[SWGANSettings]):
     players: ClassVar = {"generator": ("generator",), "metric": ("metric", "slices")}
 
     def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
-        """A generator, a metric, and the slices in place of a linear layer."""
+        """A generator, a metric, and slices in place of the linear read-out."""
         networks = {"generator": architecture.generator(self.noise_dim), "metric": architecture.metric()}
         self.slices = Slices(architecture.embedding_dim, architecture.streams, copies=architecture.copies)
         return networks | {"slices": self.slices}
@@ -96,12 +96,12 @@ class SWGAN(Critic[SWGANSettings]):
         return self.slices(self.networks["metric"](x)).mean(-1)
 
     def generator_loss(self, draws: Draws) -> Loss:
-        """E D(f_θ(z)) of fresh fakes."""
+        """E D(f_θ(z)) on new fakes."""
         score = self.critic(self.networks["generator"](draws.noise(self.batch))).mean(-1)
         return Loss(score, {"critic_fake": score})
 
     def critic_loss(self, draws: Draws) -> Loss:
-        """E D(real) − E D(fake), with both penalties."""
+        """E D(x) − E D(f_θ(z)) with both penalties."""
         metric, slices, s = self.networks["metric"], self.slices, self.settings
         real, fake = self.sides(draws)
         e_real, e_fake = metric(real), metric(fake)
@@ -116,18 +116,18 @@ class SWGAN(Critic[SWGANSettings]):
         return Loss(total, {"critic_gap": gap, "slope": slope, "slice_slope": steepness})
 
     def constrain(self) -> None:
-        """Retract the projections."""
+        """Retract the directions to orthogonal matrices."""
         self.slices.retract()
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """The Q of a QR decomposition with positive diagonal R, so that an orthogonal matrix is its own: `(V, n, n)`."""
+    """Q of the QR decomposition with a positive diagonal of R, `(V, n, n)`; keeps orthogonal matrices unchanged."""
     q, r = torch.linalg.qr(matrix)
     signed: Tensor = q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0)[:, None, :].to(q)
     return signed
 
 
 def tangent(point: Tensor, gradient: Tensor) -> Tensor:
-    """The part of a gradient that is tangent to the orthogonal matrices at `point`: G − Θ sym(Θᵀ G), `(V, n, n)`."""
+    """Project a gradient G to the tangent space of the orthogonal matrices at Θ: G − Θ sym(Θᵀ G), `(V, n, n)`."""
     product = point.mT @ gradient
     return gradient - point @ ((product + product.mT) / 2)

@@ -1,8 +1,8 @@
-"""WGAN: the critic estimates the Wasserstein-1 distance, with its weights clipped (Arjovsky et al., ICML 2017).
+"""WGAN: a critic with clipped weights estimates the Wasserstein-1 distance (Arjovsky et al., ICML 2017).
 
     critic   E D(f_θ(z)) − E D(x),   then every weight is clipped to [−c, c]     (Algorithm 1)
 
-Its RMSprop is Adam with β₁ = 0 but for the correction of the first steps' bias, and is written so.
+The paper's RMSprop is implemented as Adam with β₁ = 0, which differs by the bias correction of the first steps only.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class WGANSettings(CriticSettings):
 
 
 class WGAN(Critic[WGANSettings]):
-    """Weight clipping."""
+    """A critic with clipped weights."""
 
     title = "WGAN"
     settings_type = WGANSettings
     recipes = peer_recipes(lr=5e-5, betas=(0.0, 0.99))
 
     def critic_loss(self, draws: Draws) -> Loss:
-        """E D(fake) − E D(real)."""
+        """E D(f_θ(z)) − E D(x)."""
         gap = self.gap(*self.sides(draws))
         return Loss(-gap, {"critic_gap": gap})
 

@@ -1,8 +1,8 @@
-"""WGAN-GP: the critic's slope is held at 1 between real and fake points (Gulrajani et al., NeurIPS 2017).
+"""WGAN-GP: a penalty keeps the critic's slope at 1 between real and fake points (Gulrajani et al., NeurIPS 2017).
 
     critic   E D(f_θ(z)) − E D(x) + λ E (‖∇D(x̂)‖ − 1)²     (Eq. 3)
 
-x̂ is uniform on the segment from a real to a fake point.
+x̂ is uniform on the segment between a real and a fake point.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class WGANGPSettings(CriticSettings):
 
 
 class WGANGP(Critic[WGANGPSettings]):
-    """Gradient penalty."""
+    """A critic with a gradient penalty."""
 
     title = "WGAN-GP"
     settings_type = WGANGPSettings
     recipes = peer_recipes(lr=1e-4, betas=(0.0, 0.9))
 
     def critic_loss(self, draws: Draws) -> Loss:
-        """E D(fake) − E D(real) + λ · penalty."""
+        """E D(f_θ(z)) − E D(x) + λ · penalty."""
         real, fake = self.sides(draws)
         gap = self.gap(real, fake)
         slope = (squared_slope(self.critic, torch.lerp(real, fake, draws.uniform(self.batch, 1))) + 1e-12).sqrt()

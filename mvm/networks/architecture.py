@@ -1,6 +1,6 @@
-"""The networks that a method may ask for, whatever the kind of data.
+"""Networks that a method may build, for every kind of data.
 
-Every network has a variant axis: V members, evaluated as one, flat `(V, B, ·)` in and out.
+Every network has a variant axis: V members evaluated together, with flat inputs and outputs `(V, B, ·)`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["Architecture", "StackedNetwork"]
 
 
 class StackedNetwork(nn.Module):
-    """V networks evaluated as one: `(V, B, in)` to `(V, B, out)`."""
+    """V networks evaluated together: `(V, B, in)` to `(V, B, out)`."""
 
     if TYPE_CHECKING:
 
@@ -27,15 +27,15 @@ class StackedNetwork(nn.Module):
 
 
 class Architecture(Protocol):
-    """Builds untrained networks of V members for one data set; equal seeds start from equal weights.
+    """Builds untrained networks of V members for a data set; equal seeds give equal initial weights.
 
-    Networks draw their first weights in the order in which they are built.
+    Networks draw their initial weights in the order in which they are built.
 
     Attributes:
-        dim: D, numbers in one data point.
-        noise_dim: m, numbers in one generator input, where the method does not choose it.
+        dim: D, dimension of a data point.
+        noise_dim: m, dimension of the generator's noise, unless the method chooses another.
         embedding_dim: n, dimension of an embedding.
-        streams: one random generator per seed, for the first weights of a method's own networks.
+        streams: one random generator per seed, for the initial weights of networks that a method defines.
         copies: variants per seed; V = copies · len(streams), seeds vary fastest.
     """
 

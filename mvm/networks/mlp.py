@@ -1,10 +1,10 @@
-"""Multilayer perceptrons with a variant axis: V independent networks evaluated as one.
+"""Multilayer perceptrons with a variant axis: V independent networks evaluated together.
 
     x ← φ(x W_v + b_v)                      x: (V, B, in),  W: (V, in, out),  b: (V, 1, out)
-    x ← (x, sin(ωx)/ω, cos(ωx)/ω, ...)      first, where frequencies ω are given: each part has slope 1 at most
+    x ← (x, sin(ωx)/ω, cos(ωx)/ω, ...)      before the first layer, for given frequencies ω: each part has slope ≤ 1
 
-One batched matrix product per layer serves every variant, and the gradient of a loss summed over V is the gradient of
-each variant's own loss.
+One batched matrix product per layer computes all variants. No variant's loss depends on another's weights, so the
+gradient of the losses summed over V is the gradient of each variant's loss.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
     "silu": F.silu,
-    "swish4": lambda x: F.silu(4 * x) / 4,  # x σ(βx) of β = 4 (Ramachandran et al. 2017): between SiLU and ReLU
+    "swish4": lambda x: F.silu(4 * x) / 4,  # x σ(βx) with β = 4 (Ramachandran et al. 2017): between SiLU and ReLU
 }
 
 
 class StackedMLP(StackedNetwork):
-    """V perceptrons `sizes[0] -> ... -> sizes[-1]`, activation between layers, none at the end.
+    """V perceptrons `sizes[0] -> ... -> sizes[-1]`, with the activation after every layer but the last.
 
     Args:
         sizes: layer widths, input and output included.
-        generators: one random generator per distinct initialisation (per seed), on any device; weights and biases
-            are drawn from U(−1/√in, 1/√in), so equal seeds start from equal weights.
-        copies: how many variants share each initialisation; V = copies · len(generators), seeds vary fastest.
+        generators: one random generator per seed, on any device; weights and biases are drawn from U(−1/√in, 1/√in),
+            so that equal seeds give equal initial weights.
+        copies: variants per seed; V = copies · len(generators), seeds vary fastest.
         activation: name in `ACTIVATIONS`.
-        frequencies: ω of the waves that join the input.
+        frequencies: ω of the sines and cosines appended to the input.
         unit_length: scale each output to Euclidean length 1.
     """
 
@@ -71,11 +71,11 @@ class StackedMLP(StackedNetwork):
             self.biases.append(nn.Parameter(drawn[:, -1:].contiguous()))
 
     def matrices(self) -> dict[str, Tensor]:
-        """Every weight matrix by its parameter's name, `(V, in, out)`."""
+        """Every weight matrix `(V, in, out)` by its parameter's name."""
         return {f"weights.{layer}": weight for layer, weight in enumerate(self.weights)}
 
     def member(self, index: int) -> StackedMLP:
-        """The one network at `index` of the variant axis, sharing memory with this one (V = 1)."""
+        """Network of the single member at `index` (V = 1), which shares its weights' memory with this network."""
         single = copy.deepcopy(self, {id(p): p for p in self.parameters()})
         for stack in (single.weights, single.biases):
             for layer, parameter in enumerate(stack):
@@ -97,12 +97,12 @@ class StackedMLP(StackedNetwork):
 
 @dataclass(frozen=True)
 class Perceptrons:
-    """Networks for points: an `Architecture` of stacked perceptrons.
+    """`Architecture` for points: stacked perceptrons.
 
     Args:
         settings: sizes and activations.
-        dim: D, coordinates of a point.
-        streams: one random generator per seed; the first weights are drawn from them in the order of building.
+        dim: D, dimension of a point.
+        streams: one random generator per seed, from which networks draw initial weights in the order they are built.
         copies: variants per seed; V = copies · len(streams), seeds vary fastest.
     """
 
@@ -113,12 +113,12 @@ class Perceptrons:
 
     @property
     def noise_dim(self) -> int:
-        """m."""
+        """m, dimension of the generator's noise."""
         return self.settings.noise_dim
 
     @property
     def embedding_dim(self) -> int:
-        """n."""
+        """n, dimension of an embedding."""
         return self.settings.embedding_dim
 
     def generator(self, inputs: int) -> StackedMLP:
@@ -144,12 +144,12 @@ class Perceptrons:
 
 
 def waves(x: Tensor, frequencies: Sequence[float]) -> Tensor:
-    """x `(..., D)` joined by sin(ωx)/ω of each of the k frequencies, and then cos(ωx)/ω of each: `(..., D (1 + 2k))`.
+    """Append sin(ωx)/ω, then cos(ωx)/ω, for k frequencies ω: `(..., D)` to `(..., D (1 + 2k))`.
 
-    A ReLU network of few units is slow to bend at small scales (its spectral bias: Rahaman et al. 2019; the remedy:
-    Tancik et al. 2020, Fourier features). One frequency at a time: over an axis of frequencies, which would be as short
-    as that of coordinates, a CPU does not vectorise elementwise operations.
+    Small ReLU networks learn fine detail slowly (spectral bias: Rahaman et al. 2019); Fourier features speed this up
+    (Tancik et al. 2020). The loop over frequencies is deliberate: CPUs do not vectorise elementwise operations over a
+    short last axis.
     """
     phases = [x * w for w in frequencies]
-    kinds = [wave(phase) / w for wave in (torch.sin, torch.cos) for phase, w in zip(phases, frequencies, strict=True)]
-    return torch.cat([x, *kinds], dim=-1)
+    waved = [wave(phase) / w for wave in (torch.sin, torch.cos) for phase, w in zip(phases, frequencies, strict=True)]
+    return torch.cat([x, *waved], dim=-1)

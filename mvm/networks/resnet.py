@@ -1,18 +1,19 @@
-"""Networks for images of 32, 64, ... pixels: a residual generator and a convolutional metric, sized by an argument.
+"""Networks for pictures of 32, 64, ... pixels: a residual generator and a convolutional metric.
 
-    generator   z (m) -> Linear -> (c, 4, 4) -> blocks, log₂(size/4) of them -> BN, ReLU, conv3 -> sigmoid
+    generator   z (m) -> Linear -> (c, 4, 4) -> log₂(size/4) blocks -> BN, ReLU, conv3 -> sigmoid
         block   conv3(relu(BN(conv3(up(relu(BN(x))))))) + conv3(up(x))        up: nearest, x2
     metric      conv4 stride 2, 3 -> 32 -> 64 -> ... channels, LeakyReLU₀.₂, down to 2 x 2 -> max-pool 2 -> Linear
 
-As in the published code at 64 x 64 (2.04 M and 2.79 M parameters); another power of two has that many blocks more or
-fewer. The paper's own 32 x 32 networks are in a supplement that is not public.
+At 64 x 64 these are the networks of the published code (2.04 M and 2.79 M parameters). Doubling the size adds a block
+to the generator and a convolution to the metric. The paper's 32 x 32 networks are in a supplement that is not public.
 
-Methods and the loop know points of D coordinates. `ImageStack` is how they meet pictures: D = 3 · size², in the order
-of an image cache (row, column, colour), which is also PyTorch's fastest one ("channels last"): nothing is copied.
+Methods and the training loop handle flat points of D coordinates. `ImageStack` converts them to pictures: D = 3 · size²
+in the order of an image cache (row, column, colour). This is PyTorch's memory format "channels last", its fastest for
+convolutions, so the conversion copies nothing.
 
-A 3 x 3 convolution of a picture doubled by nearest neighbours sees each small pixel in two by two places: with the
-weights that meet it added up, it is a transposed 4 x 4 convolution of the small picture, with 4/9 of the
-multiplications. `UpConv` does that, exactly.
+Nearest-neighbour upsampling turns each pixel into a 2 x 2 block, which a following 3 x 3 convolution multiplies by
+several of its weights. `UpConv` adds up these weights first and computes the same result as a transposed 4 x 4
+convolution of the small picture, with 4/9 of the multiplications.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class UpConv(nn.Conv2d):
 
     Args:
         inputs, outputs: channels.
-        folded: as a transposed convolution of the small picture; else as it is written above. Same numbers but for
-            rounding.
+        folded: compute a transposed convolution of the small picture; if False, compute the formula above. The results
+            agree up to rounding.
     """
 
     def __init__(self, inputs: int, outputs: int, *, folded: bool = True) -> None:
@@ -49,17 +50,17 @@ class UpConv(nn.Conv2d):
         self.folded = folded
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve the doubled picture."""
+        """Upsample and convolve: `(B, in, H, W)` to `(B, out, 2H, 2W)`."""
         if not self.folded:
             return super().forward(F.interpolate(x, scale_factor=2, mode="nearest"))
-        # what a 3 x 3 kernel makes of one small pixel is spread over 4 x 4 large ones, two by two the same
+        # a 3 x 3 kernel spreads one small pixel over 4 x 4 large ones; the weights of each 2 x 2 window add up
         spread = F.pad(self.weight.flip(2, 3).transpose(0, 1), [1, 1, 1, 1])
         kernel = F.avg_pool2d(spread, 2, stride=1, divisor_override=1)  # (in, out, 4, 4), sums
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
 
 
 class UpBlock(nn.Module):
-    """A residual block that doubles the picture."""
+    """Residual block that doubles height and width."""
 
     def __init__(self, channels: int, *, folded: bool) -> None:
         super().__init__()
@@ -79,13 +80,13 @@ class ResNetGenerator(nn.Module):
     """f_θ for pictures: noise `(B, m)` to `(B, 3, size, size)` in [0, 1].
 
     Args:
-        size: pixels each way, a power of two from 8.
-        noise_dim: m.
-        channels: of every block.
-        folded: see `UpConv`.
+        size: height and width in pixels, a power of two from 8.
+        noise_dim: m, dimension of the noise.
+        channels: channels of every block.
+        folded: as in `UpConv`.
 
     Raises:
-        ConfigError: size is no power of two from 8.
+        ConfigError: `size` is not a power of two from 8.
     """
 
     def __init__(self, size: int = 64, *, noise_dim: int = 128, channels: int = 128, folded: bool = True) -> None:
@@ -97,22 +98,24 @@ class ResNetGenerator(nn.Module):
         self.output = nn.Conv2d(channels, 3, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Draw one picture for each row of z."""
+        """Generate pictures: `(B, m)` to `(B, 3, size, size)`."""
         x = self.input(z).view(len(z), self.channels, 4, 4).contiguous(memory_format=torch.channels_last)
-        return _full(self.output(self.norm(self.blocks(x)).relu()), self.output).sigmoid()
+        return _full_precision(self.output(self.norm(self.blocks(x)).relu()), self.output).sigmoid()
 
 
 class ResNetMetric(nn.Module):
-    """g_w for pictures: `(B, 3, size, size)` to embeddings `(B, n)`; no normalisation, so that rows are independent.
+    """g_w for pictures: `(B, 3, size, size)` to embeddings `(B, n)`.
+
+    It has no batch normalisation, so that an embedding does not depend on the rest of the batch.
 
     Args:
-        size: pixels each way, a power of two from 8.
-        embedding_dim: n.
-        channels: of the first convolution; each further one doubles them.
+        size: height and width in pixels, a power of two from 8.
+        embedding_dim: n, dimension of an embedding.
+        channels: channels of the first convolution; each further convolution doubles them.
         unit_length: scale each embedding to Euclidean length 1.
 
     Raises:
-        ConfigError: size is no power of two from 8.
+        ConfigError: `size` is not a power of two from 8.
     """
 
     def __init__(
@@ -125,23 +128,24 @@ class ResNetMetric(nn.Module):
         self.output = nn.Linear(widths[-1], embedding_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embed pictures."""
+        """Embed pictures: `(B, 3, size, size)` to `(B, n)`."""
         for convolution in self.convolutions:
             x = F.leaky_relu(convolution(x), 0.2)
-        x = _full(F.max_pool2d(x, 2).flatten(1), self.output)
+        x = _full_precision(F.max_pool2d(x, 2).flatten(1), self.output)
         with torch.autocast(x.device.type, enabled=False):
             x = self.output(x)
             return F.normalize(x, dim=-1) if self.unit_length else x
 
 
 class ImageStack(StackedNetwork):
-    """V independent networks behind the interface of a stacked MLP: flat `(V, B, ·)` in and out.
+    """V independent picture networks as one `StackedNetwork`, with flat inputs and outputs `(V, B, ·)`.
 
     Args:
-        members: V networks, each from or to pictures `(B, 3, size, size)`.
-        size: pixels each way.
-        takes_images, gives_images: which side of the members the pictures are on.
-        bf16: compute in bfloat16 where autocast does; what comes out is of the input's precision.
+        members: V networks, whose inputs or outputs are pictures `(B, 3, size, size)`.
+        size: height and width in pixels.
+        takes_images: the members' inputs are pictures.
+        gives_images: the members' outputs are pictures.
+        bf16: compute in bfloat16 under autocast; the output has the input's dtype.
     """
 
     def __init__(
@@ -158,17 +162,18 @@ class ImageStack(StackedNetwork):
         self.size, self.takes_images, self.gives_images, self.bf16 = size, takes_images, gives_images, bf16
 
     def matrices(self) -> dict[str, Tensor]:
-        """Every weight matrix by its parameter's name, `(1, inputs · kernel, outputs)`."""
+        """Every weight matrix `(1, inputs · kernel, outputs)` by its parameter's name."""
         return {name: p.flatten(1).mT[None] for name, p in self.named_parameters() if p.ndim > 1}
 
     @rowwise
     def forward(self, x: Tensor) -> Tensor:
         """Map `(V, B, in)` to `(V, B, out)`."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            y = [self._one(member, part) for member, part in zip(self.members, x, strict=True)]
+            y = [self._forward_member(member, part) for member, part in zip(self.members, x, strict=True)]
         return torch.stack(y).to(x.dtype)
 
-    def _one(self, member: nn.Module, x: Tensor) -> Tensor:
+    def _forward_member(self, member: nn.Module, x: Tensor) -> Tensor:
+        """Map `(B, in)` to `(B, out)`; a flat side of D numbers is a picture for the member."""
         if self.takes_images:
             x = x.unflatten(-1, (self.size, self.size, 3)).permute(0, 3, 1, 2)
         y: Tensor = member(x)
@@ -177,15 +182,15 @@ class ImageStack(StackedNetwork):
 
 @dataclass(frozen=True)
 class ImageNetworks:
-    """Networks for pictures: an `Architecture` of V independent members behind flat inputs and outputs.
+    """`Architecture` for pictures: V independent members with flat inputs and outputs.
 
     Args:
         settings: channels and dimensions.
-        size: pixels each way.
+        size: height and width in pixels.
         streams: one random generator per seed, for readouts.
-        seeds: one 64-bit seed of first weights per random generator.
+        seeds: one seed of initial weights per random generator.
         copies: variants per seed; V = copies · len(seeds), seeds vary fastest.
-        bf16: see `ImageStack`.
+        bf16: as in `ImageStack`.
     """
 
     settings: NetworkSettings
@@ -197,17 +202,17 @@ class ImageNetworks:
 
     @property
     def dim(self) -> int:
-        """D = 3 · size²."""
+        """D = 3 · size², dimension of a flat picture."""
         return 3 * self.size**2
 
     @property
     def noise_dim(self) -> int:
-        """m."""
+        """m, dimension of the generator's noise."""
         return self.settings.noise_dim
 
     @property
     def embedding_dim(self) -> int:
-        """n."""
+        """n, dimension of an embedding."""
         return self.settings.embedding_dim
 
     def generator(self, inputs: int) -> ImageStack:
@@ -236,21 +241,23 @@ class ImageNetworks:
     def _stack(
         self, build: Callable[[], nn.Module], *, takes_images: bool = False, gives_images: bool = False
     ) -> ImageStack:
+        """Build V members; variants of a seed get equal initial weights."""
         members = []
         with torch.random.fork_rng(devices=[]):
             for _ in range(self.copies):
                 for seed in self.seeds:
-                    torch.manual_seed(seed + takes_images)  # a metric's weights are not its generator's
+                    torch.manual_seed(seed + takes_images)  # generator and metric of a seed use different streams
                     members.append(build())
         return ImageStack(members, size=self.size, bf16=self.bf16, takes_images=takes_images, gives_images=gives_images)
 
 
-def _full(x: Tensor, layer: nn.Linear | nn.Conv2d) -> Tensor:
-    """x in the precision of a layer's weights: bfloat16's 8 bits are too few for later differences, or to show."""
+def _full_precision(x: Tensor, layer: nn.Linear | nn.Conv2d) -> Tensor:
+    """Cast x to the dtype of a layer's weights: bfloat16 is too coarse for distances of embeddings, and for pixels."""
     return x.to(layer.weight.dtype)
 
 
 def _doublings(size: int, start: int) -> int:
+    """k with size = start · 2^k; raises ConfigError if there is none, or if size is below 8."""
     doublings = round(math.log2(size / start)) if size > 0 else 0
     if size < 8 or start * 2**doublings != size:
         raise ConfigError(f"size: pictures of {size} pixels; give a power of two from 8: 32, 64, 128")

@@ -19,17 +19,17 @@ class NetworkSettings(Settings):
     width: int = Field(64, ge=4, le=2048, description="points: units in each hidden layer of both networks")
     depth: int = Field(3, ge=1, le=8, description="points: hidden layers of both networks")
     activation: Activation = Field(
-        "relu", title="Metric activation", description="points: the metric's non-linearity; smooth ones scatter fakes"
+        "relu", title="Metric activation", description="points: the metric's activation; smooth ones scatter the fakes"
     )
     generator_activation: Activation = Field(
-        "swish4", description="points: the generator's non-linearity; swish4, x σ(4x), is ReLU with a rounded corner"
+        "swish4", description="points: the generator's activation; swish4, x σ(4x), is ReLU with a rounded corner"
     )
     noise_dim: int = Field(4, ge=1, le=512, description="m: dimension of the generator's Gaussian input")
     embedding_dim: int = Field(10, ge=1, le=512, description="n: dimension of the learned metric's embedding")
     frequencies: Annotated[tuple[float, ...], Field(max_length=16)] = Field(
         (),
-        description="points: append sines and cosines at these frequencies to the metric's input, whose standard "
-        "deviation is 1, so that the metric bends at smaller scales",
+        description="points: append sines and cosines of these frequencies to the metric's input, which has standard "
+        "deviation 1, so that the metric resolves smaller scales",
     )
     unit_embedding: bool = Field(False, description="scale every embedding to length 1 (published StyleGAN2 variant)")
     channels: int = Field(128, ge=4, le=1024, description="pictures: channels of the generator's residual blocks")

@@ -35,8 +35,11 @@ from safetensors import SafetensorError, safe_open
 from mvm.data.points import POINT_FILES
 from mvm.errors import RunError
 from mvm.files import checkpoints
+from mvm.runs import layout
+from mvm.runs.events import event_of
 from mvm.runs.history import GAPS
 from mvm.runs.layout import check_name
+from mvm.runs.records import Kind, kind_of
 from mvm.runs.run import Run
 
 __all__ = ["pack", "unpack"]
@@ -52,7 +55,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # a ZIP's first date
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileKind:
     """One kind of file in a packed run.
 
     Attributes:
@@ -152,8 +155,8 @@ def unpack(
                     done += part
                     on_progress(done, total)
                 _examine(inner, aside)
-            if Run(aside).config.data.lower().endswith(POINT_FILES) and "data.npy" not in members:
-                raise ValueError("has no data.npy, the points that its run is about")
+            if Run(aside).config.data.lower().endswith(POINT_FILES) and layout.POINTS not in members:
+                raise ValueError(f"has no {layout.POINTS}, the points that its run is about")
             try:
                 aside.rename(checkpoints() / name)
             except OSError:
@@ -165,15 +168,15 @@ def unpack(
 # -- packing -----------------------------------------------------------------------------------------------------------
 
 
-def _files(run: Run, *, light: bool) -> Iterator[tuple[str, Path, Kind]]:
-    """(name, path, kind) of all that is packed, in the order of `KINDS`."""
+def _files(run: Run, *, light: bool) -> Iterator[tuple[str, Path, FileKind]]:
+    """(name, path, kind) of all that is packed, in the order of `FILE_KINDS`."""
     inside = sorted(path.relative_to(run.path).as_posix() for path in (*run.path.glob("*"), *run.path.glob("*/*")))
-    for kind in KINDS:
+    for kind in FILE_KINDS:
         if not (light and kind.heavy):
             yield from ((name, run.path / name, kind) for name in inside if kind.holds(name))
 
 
-def _packable(run: Run, files: list[tuple[str, Path, Kind]]) -> int:
+def _packable(run: Run, files: list[tuple[str, Path, FileKind]]) -> int:
     """Bytes in all; RunError if they are more than is taken back."""
     sizes = [(name, path.stat().st_size, kind.most) for name, path, kind in files]
     total = sum(size for _, size, _ in sizes)
@@ -215,9 +218,9 @@ def _members(infos: list[zipfile.ZipInfo], size: int) -> tuple[str | None, dict[
     """
     if len(infos) > MOST_MEMBERS:
         raise ValueError(f"has {len(infos):,} members; a run has at most {MOST_MEMBERS:,}")
-    tops = [info.orig_filename.removesuffix("config.json") for info in infos if _is_config(info.orig_filename)]
+    tops = [info.orig_filename.removesuffix(layout.CONFIG) for info in infos if _is_config(info.orig_filename)]
     if not tops:
-        raise ValueError("has no config.json in it: it is no packed run")
+        raise ValueError(f"has no {layout.CONFIG} in it: it is no packed run")
     top, members = tops[0], {}
     for info in infos:
         member = info.orig_filename
@@ -248,23 +251,24 @@ def _members(infos: list[zipfile.ZipInfo], size: int) -> tuple[str | None, dict[
 def _is_config(member: str) -> bool:
     """Whether this is the config at the top, or in one folder with a harmless name."""
     *folders, name = member.split("/")
-    return name == "config.json" and (not folders or (len(folders) == 1 and _is_plain(folders[0])))
+    return name == layout.CONFIG and (not folders or (len(folders) == 1 and _is_plain(folders[0])))
 
 
 def _is_plain(folder: str) -> bool:
     return folder not in ("", ".", "..") and "\\" not in folder and folder.isprintable()
 
 
-def _kind(name: str) -> Kind | None:
-    return next((kind for kind in KINDS if kind.holds(name)), None)
+def _kind(name: str) -> FileKind | None:
+    return next((kind for kind in FILE_KINDS if kind.holds(name)), None)
 
 
 def _order(name: str) -> int:
-    return KINDS.index(_kind(name))
+    return next(number for number, kind in enumerate(FILE_KINDS) if kind.holds(name))
 
 
 def _size(archive: zipfile.ZipFile) -> int:
     """Bytes of the ZIP itself."""
+    assert archive.fp is not None, "it is open"
     return archive.fp.seek(0, 2)
 
 
@@ -334,7 +338,7 @@ def _examine(inner: str, folder: Path) -> None:
         ValueError: the file is not what its name says.
     """
     try:
-        _kind(inner).check(folder / inner, folder)
+        FILE_KINDS[_order(inner)].check(folder / inner, folder)
     except RunError:
         raise
     except (ValueError, SafetensorError, RecursionError, EOFError) as error:
@@ -373,24 +377,18 @@ def _check_records(path: Path, folder: Path) -> None:
                 record = json.loads(line)
             except ValueError:
                 continue
-            if not _is_record(record, count):
+            if not _is_record(record, kind_of(line), count):
                 raise ValueError(f"line {number} is no record of {count} networks")
 
 
-def _is_record(record: Any, count: int) -> bool:
-    """Whether readers can rely on its form: see `mvm.runs.recorder`."""
+def _is_record(record: Any, kind: Kind, count: int) -> bool:
+    """Whether readers can rely on its form: `mvm.runs.records`."""
     if not isinstance(record, dict) or not _is_whole(record.get("step")):
         return False
-    if "event" in record:
-        needed = EVENTS.get(record["event"], {}) if isinstance(record["event"], str) else {"event": str}
-        plain = [value for key, value in record.items() if key not in needed]
-        return (
-            _is_seconds(record.get("time", 0))
-            and all(isinstance(record.get(key), kind) for key, kind in needed.items())
-            and all(isinstance(value, str | None) or _is_number(value) for value in plain)
-        )
-    if "scores" in record:
-        return _are_scores(record["scores"], count)
+    if kind == "event":
+        return _is_event(record)
+    if kind == "scores":
+        return _are_scores(record.get("scores"), count)
     lists = {key: value for key, value in record.items() if isinstance(value, list)}
     return (
         _is_seconds(record.get("seconds"))
@@ -399,6 +397,15 @@ def _is_record(record: Any, count: int) -> bool:
         and all(value is None or _is_number(value) for values in lists.values() for value in values)
         and all(value is None or _is_number(value) for key, value in record.items() if key not in lists)
     )
+
+
+def _is_event(record: dict[str, Any]) -> bool:
+    """Whether it is a whole event of this version, or an unknown one; unknown parts may be words and numbers."""
+    try:
+        event = event_of(record)
+    except ValueError:
+        return False
+    return all(isinstance(value, str | None) or _is_number(value) for value in (event.model_extra or {}).values())
 
 
 def _are_scores(rows: Any, count: int) -> bool:
@@ -417,21 +424,12 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_seconds(value: Any) -> bool:
-    """A duration, or a time since 1970 that a calendar has."""
+    """A duration."""
     return _is_number(value) and 0 <= value < 1e11
 
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10_000_000
-
-
-EVENTS = {  # what readers expect of an event beside its step
-    "launched": {"time": int | float},
-    "queued": {"time": int | float},
-    "weights": {"weights": dict, "serial": int},
-    "forked": {"of": str, "changes": dict},
-    "member": {"member": int, "variant": str, "seed": int, "what": str},
-}
 
 
 def _check_array(dimensions: int) -> Callable[[Path, Path], None]:
@@ -455,18 +453,25 @@ def _read_json(path: Path) -> Any:
 
 
 STEP = "[0-9]{8}"
-FOLDERS = ("checkpoints", "snapshots", "frames")
+FOLDERS = (layout.KEPT, layout.SNAPSHOTS, layout.FRAMES)
+
+
+def _named(*names: str) -> str:
+    """Pattern of exactly these names."""
+    return "|".join(map(re.escape, names))
+
+
 # In the order of reading: a training that goes on meanwhile has written its records up to the checkpoint before it.
-KINDS = (
-    Kind(r"config\.json", MiB, _check_config, text=True),
-    Kind(r"note\.txt", MiB, _check_text, text=True),
-    Kind(r"fork\.json", MiB, _check_fork, text=True),
-    Kind(r"data\.npy", 4 * GiB, _check_array(2)),
-    Kind(r"real\.npy", 4 * GiB, _check_array(4)),
-    Kind(r"(checkpoint|best)\.safetensors", 4 * GiB, _check_tensors),
-    Kind(rf"checkpoints/{STEP}\.safetensors", 4 * GiB, _check_tensors, heavy=True),
-    Kind(rf"snapshots/{STEP}\.safetensors", 4 * GiB, _check_tensors, heavy=True),
-    Kind(rf"frames/{STEP}\.npy", 4 * GiB, _check_array(3), heavy=True),
-    Kind(r"scalars\.jsonl", 256 * MiB, _check_records, text=True),
-    Kind(r"scores\.json", 16 * MiB, _check_scores, text=True),
+FILE_KINDS = (
+    FileKind(_named(layout.CONFIG), MiB, _check_config, text=True),
+    FileKind(_named(layout.NOTE), MiB, _check_text, text=True),
+    FileKind(_named(layout.ORIGIN), MiB, _check_fork, text=True),
+    FileKind(_named(layout.POINTS), 4 * GiB, _check_array(2)),
+    FileKind(_named(layout.REALS), 4 * GiB, _check_array(4)),
+    FileKind(_named(layout.CHECKPOINT, layout.BEST), 4 * GiB, _check_tensors),
+    FileKind(rf"{layout.KEPT}/{STEP}\.safetensors", 4 * GiB, _check_tensors, heavy=True),
+    FileKind(rf"{layout.SNAPSHOTS}/{STEP}\.safetensors", 4 * GiB, _check_tensors, heavy=True),
+    FileKind(rf"{layout.FRAMES}/{STEP}\.npy", 4 * GiB, _check_array(3), heavy=True),
+    FileKind(_named(layout.RECORDS), 256 * MiB, _check_records, text=True),
+    FileKind(_named(layout.SCORES), 16 * MiB, _check_scores, text=True),
 )

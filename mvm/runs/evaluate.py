@@ -13,6 +13,7 @@ from mvm.config import Config
 from mvm.data.images import load_images
 from mvm.data.kind import Dataset
 from mvm.errors import RunError
+from mvm.runs.layout import CHECKPOINT
 from mvm.runs.run import Run
 from mvm.training.checkpoint import load_member
 from mvm.training.experiment import Experiment
@@ -114,7 +115,7 @@ def load_generator(run: Run, member: int, *, step: int | None = None) -> Callabl
     Raises:
         RunError: there is no readable checkpoint.
     """
-    path = run.path / "checkpoint.safetensors" if step is None else run.kept_path(step)
+    path = run.path / CHECKPOINT if step is None else run.kept_path(step)
     try:
         experiment = load_member(path, run.config, member, run.units, prefixes=("average.",))
     except RunError:

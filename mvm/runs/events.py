@@ -1,54 +1,309 @@
-"""Events of a run, and the state that they tell."""
+"""Events of a run: one typed event per line of `scalars.jsonl`, written and read here.
+
+    launched queued started resumed paused continued    of the trainer process: each has the clock's time, and
+    stopped finished diverged failed                    tells the state of the run
+    weights forked member                               of the training: a function of its steps alone
+
+`event_of` reads a record, `Event.record` is the record again, `append_event` writes it. An event that this version does
+not know is kept as `Unknown`, and readers pass over it.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
-__all__ = ["ALIVE", "STATE_OF_EVENT", "lost", "lost_in_words", "state_of"]
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mvm.files import append_line
+from mvm.runs.layout import RECORDS
+
+__all__ = [
+    "ALIVE",
+    "EVENTS",
+    "Continued",
+    "Diverged",
+    "Event",
+    "Failed",
+    "Finished",
+    "Forked",
+    "Launched",
+    "MemberChanged",
+    "Paused",
+    "Queued",
+    "Resumed",
+    "Started",
+    "Stopped",
+    "Unknown",
+    "WeightsChanged",
+    "append_event",
+    "describe_lost_members",
+    "event_of",
+    "last_state_event",
+    "lost_members",
+    "read_event",
+    "reason_of",
+    "state_of",
+    "times",
+    "training_device",
+]
 
 ALIVE = ("starting", "queued", "running", "paused")
-
-
 STARTING = 120  # seconds that a launched process may take to get hold of its run: a busy machine needs long to import
 
+END_OF_TIME = 1e11  # seconds since 1970: the last year that a calendar has
+Step = Annotated[int, Field(ge=0, le=10_000_000)]
+Seconds = Annotated[int | float, Field(ge=0, lt=END_OF_TIME)]
+Count = Annotated[int, Field(ge=0)]
 
-STATE_OF_EVENT = {
-    "launched": "starting",
-    "queued": "queued",
-    "started": "running",
-    "resumed": "running",
-    "paused": "paused",
-    "continued": "running",
-    "finished": "finished",
-    "stopped": "stopped",
-    "diverged": "diverged",
-    "failed": "failed",
+
+class Event(BaseModel):
+    """An event.
+
+    Attributes:
+        step: at which it happened.
+        event: its name.
+        state: of the run after it; None for events that leave the state as it is.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
+    state: ClassVar[str | None] = None
+
+    step: Step
+    event: str
+
+    @property
+    def clock(self) -> float | None:
+        """Seconds since the epoch of an event of the trainer process; None for an event of the training."""
+        found = getattr(self, "time", None)
+        return found if isinstance(found, int | float) and 0 <= found < END_OF_TIME else None
+
+    @property
+    def mark(self) -> str:
+        """Key of its colour and words in `mvm.look.palette.MARKS`."""
+        return self.event
+
+    def record(self) -> dict[str, Any]:
+        """The event as it stands in `scalars.jsonl`, unknown fields included."""
+        given = {name: value for name, value in self if name in self.model_fields_set}
+        return {"step": self.step, "event": self.event} | given
+
+
+class Launched(Event):
+    """A process was started to train the run."""
+
+    state = "starting"
+    event: Literal["launched"] = "launched"
+    time: Seconds
+
+
+class Queued(Event):
+    """The trainer waits for a device slot."""
+
+    state = "queued"
+    event: Literal["queued"] = "queued"
+    time: Seconds
+
+
+class Started(Event):
+    """The training begins at step 0."""
+
+    state = "running"
+    event: Literal["started"] = "started"
+    device: str | None = None
+    time: Seconds | None = None
+    pid: Count | None = None
+
+
+class Resumed(Event):
+    """The training goes on from its last checkpoint."""
+
+    state = "running"
+    event: Literal["resumed"] = "resumed"
+    device: str | None = None
+    time: Seconds | None = None
+    pid: Count | None = None
+
+
+class Paused(Event):
+    """The trainer waits for a request to go on."""
+
+    state = "paused"
+    event: Literal["paused"] = "paused"
+    time: Seconds | None = None
+
+
+class Continued(Event):
+    """A paused trainer goes on."""
+
+    state = "running"
+    event: Literal["continued"] = "continued"
+    time: Seconds | None = None
+
+
+class Stopped(Event):
+    """The trainer saved and left on request."""
+
+    state = "stopped"
+    event: Literal["stopped"] = "stopped"
+    time: Seconds | None = None
+
+
+class Finished(Event):
+    """The last step is trained and scored."""
+
+    state = "finished"
+    event: Literal["finished"] = "finished"
+    time: Seconds | None = None
+
+
+class Diverged(Event):
+    """Every member diverged, and the trainer left."""
+
+    state = "diverged"
+    event: Literal["diverged"] = "diverged"
+    time: Seconds | None = None
+    reason: str | None = None
+
+
+class Failed(Event):
+    """The trainer left with an error."""
+
+    state = "failed"
+    event: Literal["failed"] = "failed"
+    time: Seconds | None = None
+    reason: str | None = None
+
+
+class WeightsChanged(Event):
+    """The weights of some descriptors are others from the next step on."""
+
+    event: Literal["weights"] = "weights"
+    weights: dict[str, int | float]
+    serial: Count
+
+
+class Forked(Event):
+    """The run was forked here, off another one and with these settings changed."""
+
+    event: Literal["forked"] = "forked"
+    of: str
+    changes: dict[str, Any]
+
+
+class MemberChanged(Event):
+    """A member of the variant axis collapsed, diverged or recovered."""
+
+    event: Literal["member"] = "member"
+    member: Count
+    variant: str
+    seed: Count
+    what: str
+
+    @property
+    def mark(self) -> str:
+        """As for `Event`: what became of the member."""
+        return self.what
+
+
+class Unknown(Event):
+    """An event of another version of this program."""
+
+
+EVENTS: dict[str, type[Event]] = {
+    "launched": Launched,
+    "queued": Queued,
+    "started": Started,
+    "resumed": Resumed,
+    "paused": Paused,
+    "continued": Continued,
+    "stopped": Stopped,
+    "finished": Finished,
+    "diverged": Diverged,
+    "failed": Failed,
+    "weights": WeightsChanged,
+    "forked": Forked,
+    "member": MemberChanged,
 }
 
 
-def state_of(event: dict | None, *, alive: bool) -> str:
-    """What a run is doing, by the last event that speaks of it and whether a trainer holds its lock."""
-    state = STATE_OF_EVENT[event["event"]] if event else "new"
+# -- reading and writing -----------------------------------------------------------------------------------------------
+
+
+def event_of(record: Mapping[str, Any]) -> Event:
+    """The event that a record of `scalars.jsonl` holds.
+
+    Raises:
+        ValueError: it has no step or name, or a known event lacks a part or has one of another type.
+    """
+    name = record.get("event")
+    return (EVENTS.get(name, Unknown) if isinstance(name, str) else Unknown).model_validate(record)
+
+
+def read_event(record: Mapping[str, Any]) -> Event | None:
+    """The same for readers that take what is there: `Unknown` for a damaged event; None without a step or name."""
+    try:
+        return event_of(record)
+    except ValidationError:
+        pass
+    try:
+        return Unknown.model_validate(record)
+    except ValidationError:
+        return None
+
+
+def append_event(run_dir: Path, event: Event) -> None:
+    """Append an event to the records of a run."""
+    append_line(run_dir / RECORDS, event.record())
+
+
+# -- what events tell --------------------------------------------------------------------------------------------------
+
+
+def last_state_event(events: Sequence[Event]) -> Event | None:
+    """The last event that tells the state of its run; events are oldest first."""
+    return next((event for event in reversed(events) if event.state), None)
+
+
+def state_of(last: Event | None, *, alive: bool) -> str:
+    """State of a run by `last_state_event` and whether its trainer is alive."""
+    state = (last.state if last else None) or "new"
     if alive:
         return state if state in ALIVE else "starting"
-    if state == "starting" and time.time() - event["time"] < STARTING:
+    if last and state == "starting" and time.time() - (last.clock or 0) < STARTING:
         return state
     return "interrupted" if state in ALIVE else state
+
+
+def times(events: Iterable[Event]) -> list[float]:
+    """Times of the events of the trainer process, seconds since the epoch."""
+    return [event.clock for event in events if event.clock is not None]
+
+
+def reason_of(event: Event | None) -> str | None:
+    """Why the trainer left, if this event says so."""
+    return event.reason if isinstance(event, Diverged | Failed) else None
+
+
+def training_device(events: Sequence[Event]) -> str | None:
+    """Name of the device that the run was last trained on; None before."""
+    begun = (event for event in reversed(events) if isinstance(event, Started | Resumed))
+    return next((event.device for event in begun if event.device), None)
 
 
 LOST = ("collapsed", "diverged")
 
 
-def lost(events: Iterable[dict]) -> dict[int, str]:
-    """Members that are collapsed or diverged: what events, oldest first, have last said of them."""
-    last = {event["member"]: event["what"] for event in events if event["event"] == "member"}
+def lost_members(events: Iterable[Event]) -> dict[int, str]:
+    """Members that are collapsed or diverged, and which of the two, by events that are oldest first."""
+    last = {event.member: event.what for event in events if isinstance(event, MemberChanged)}
     return {member: what for member, what in last.items() if what in LOST}
 
 
-def lost_in_words(events: Iterable[dict], members: int) -> str:
-    """The same in words, such as "1 of 6 diverged"; empty if none is lost."""
-    counts = Counter(lost(events).values())
+def describe_lost_members(events: Iterable[Event], members: int) -> str:
+    """Number of collapsed and diverged members in words, such as "1 of 6 diverged"; empty if none is lost."""
+    counts = Counter(lost_members(events).values())
     return ", ".join(f"{counts[what]} of {members} {what}" for what in LOST if counts[what])

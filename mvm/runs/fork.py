@@ -27,10 +27,13 @@ import torch
 
 from mvm.config import Config
 from mvm.errors import RunError
-from mvm.files import append_line, checkpoints, link, new_folder, write_atomic
+from mvm.files import checkpoints, link, new_folder, write_atomic
 from mvm.geometry.descriptors import matched, two_diameter, weight_table
 from mvm.methods import METHODS
-from mvm.runs.layout import check_name, frame_path
+from mvm.runs import layout
+from mvm.runs.events import Forked, WeightsChanged, append_event
+from mvm.runs.layout import check_name, frame_path, kept_path, snapshot_path
+from mvm.runs.records import PastRecords, write_records
 from mvm.runs.run import Control, Run
 
 __all__ = ["Branches", "Origin", "changeable", "config_at", "fork", "fresh_name", "origin"]
@@ -67,7 +70,7 @@ class Origin:
 def origin(run: Run) -> Origin | None:
     """Where a run was forked from; None if it is no fork."""
     try:
-        return Origin(**json.loads((run.path / "fork.json").read_text()))
+        return Origin(**json.loads((run.path / layout.ORIGIN).read_text()))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -84,8 +87,8 @@ def changeable(config: Config) -> dict[str, Any]:
 
 def config_at(run: Run, step: int) -> Config:
     """The config with the descriptor weights that held when the checkpoint of a step was saved."""
-    changed = [e["weights"] for e in run.records.poll().events if e["event"] == "weights" and e["step"] < step]
-    return run.config.with_changes({f"weights.{name}": value for w in changed for name, value in w.items()})
+    changes = [change.weights for change in run.records.poll().weight_changes() if change.step < step]
+    return run.config.with_changes({f"weights.{name}": value for change in changes for name, value in change.items()})
 
 
 def fork(run: Run, step: int, changes: Mapping[str, Any], *, name: str | None = None) -> Run:
@@ -135,39 +138,45 @@ def _changed(before: Config, changes: Mapping[str, Any], run: Run) -> Config:
 
 
 def _fill(folder: Path, run: Run, config: Config, made: Origin) -> None:
-    """All that the fork has before its first step."""
-    for own in ("data.npy", "real.npy"):
+    """Write all that the fork has before its first step."""
+    for own in (layout.POINTS, layout.REALS):
         if (run.path / own).exists():
             link(run.path / own, folder / own)
-    records = run.records.poll()
-    events = [e for e in records.events if "time" not in e and e["step"] + (e["event"] == "weights") <= made.step]
-    past = [r for r in (*records.scalars, *records.scores) if r["step"] <= made.step]
-    for record in sorted(events + past, key=lambda record: record["step"]):
-        append_line(folder / "scalars.jsonl", record)
-    append_line(
-        folder / "scalars.jsonl", {"step": made.step, "event": "forked", "of": made.run, "changes": made.changes}
-    )
-    for inner in ("snapshots", "frames", "checkpoints"):
+    past = _past(run, made.step)
+    write_records(folder / layout.RECORDS, past)
+    append_event(folder, Forked(step=made.step, of=made.run, changes=made.changes))
+    for inner in (layout.SNAPSHOTS, layout.FRAMES, layout.KEPT):
         (folder / inner).mkdir()
     for step in run.snapshot_steps():
         if step <= made.step:
-            link(run.snapshot_path(step), folder / "snapshots" / run.snapshot_path(step).name)
+            link(run.snapshot_path(step), snapshot_path(folder, step))
             with contextlib.suppress(FileNotFoundError):
                 link(frame_path(run.path, step), frame_path(folder, step))
     for step in run.checkpoint_steps():
         if step <= made.step:
-            link(run.kept_path(step), folder / "checkpoints" / run.kept_path(step).name)
-    link(run.kept_path(made.step), folder / "checkpoint.safetensors")
+            link(run.kept_path(step), kept_path(folder, step))
+    link(run.kept_path(made.step), folder / layout.CHECKPOINT)
     weights = {}  # the trainer takes them from the checkpoint: of a fork's own first step it has those from before
     if METHODS[config.method].matches_descriptors:
         wanted = weight_table([variant for variant, _ in config.members], dict(config.weights))
         other = (run.checkpoint(step=made.step)["weights"] != wanted).any(dim=0)
         weights = {name: getattr(config.weights, name) for name in itertools.compress(matched(config.variants), other)}
-    serial = max((e["serial"] for e in events if e["event"] == "weights"), default=0)
-    wishes = Control(weights=weights, serial=serial + bool(weights))
-    write_atomic(folder / "control.json", json.dumps(asdict(wishes)).encode())
-    write_atomic(folder / "fork.json", json.dumps(asdict(made)).encode())
-    write_atomic(folder / "config.json", config.model_dump_json(indent=1).encode())
+    serial = max((change.serial for change in past.weight_changes()), default=0)
+    control = Control(weights=weights, serial=serial + bool(weights))
+    write_atomic(folder / layout.CONTROL, json.dumps(asdict(control)).encode())
+    write_atomic(folder / layout.ORIGIN, json.dumps(asdict(made)).encode())
+    write_atomic(folder / layout.CONFIG, config.model_dump_json(indent=1).encode())
+
+
+def _past(run: Run, step: int) -> PastRecords:
+    """Records of a run that its fork at a step shares: no trainer's events, nor weights that count after the step."""
+    past = run.records.poll().up_to(step)
+    past.events = [
+        event
+        for event in past.events
+        if event.clock is None and not (isinstance(event, WeightsChanged) and event.step == step)
+    ]
+    return past
 
 
 def fresh_name(run: Run, step: int) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mvm.files import write_array
 from mvm.geometry.umap_film import can_start, project
-from mvm.runs.layout import frame_path, steps_in
+from mvm.runs.layout import FRAMES, frame_path, snapshot_path, steps_in
 
 __all__ = ["make_frame", "read_frame"]
 
@@ -32,7 +32,7 @@ def make_frame(run: Path | str, step: int, *, stop: Callable[[], bool] = lambda:
         ValueError: the snapshot's embeddings cannot be projected.
         OSError: there is no such snapshot, or the frame cannot be written.
     """
-    embeddings = _read_embeddings(Path(run) / "snapshots" / f"{step:08d}.safetensors")
+    embeddings = _read_embeddings(snapshot_path(run, step))
     frame = np.empty((*embeddings.shape[:2], 2), dtype=np.float32)
     for v, previous in enumerate(_nearest_frames(run, step, embeddings.shape)):
         if stop():
@@ -59,7 +59,7 @@ def _nearest_frames(run: Path | str, step: int, shape: tuple[int, ...]) -> list[
     """For each variant, its rows in the nearest frame (in steps) that it can start from."""
     variants, m = shape[:2]
     starts: list[np.ndarray | None] = [None] * variants
-    for near in sorted(steps_in(Path(run) / "frames"), key=lambda other: (abs(other - step), other)):
+    for near in sorted(steps_in(Path(run) / FRAMES), key=lambda other: (abs(other - step), other)):
         frame = read_frame(run, near)
         if frame is None or len(frame) != variants:
             continue

@@ -1,13 +1,16 @@
-"""What a run has saved so far, as arrays for a screen; what was read once is kept."""
+"""The history of a run as arrays for a screen; files are read once."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from mvm.runs import layout
+from mvm.runs.events import Continued, Event, Launched, Queued, Started, Unknown
 from mvm.runs.run import Run
 
 __all__ = ["History", "Scores", "middle"]
@@ -27,11 +30,11 @@ class Scores:
     """
 
     step: int
-    rows: list[dict]
+    rows: list[dict[str, Any]]
     members: list[tuple[str, int]]
     n: int | None = None
 
-    def of_variant(self, variant: str) -> list[dict]:
+    def of_variant(self, variant: str) -> list[dict[str, Any]]:
         """The rows of its seeds."""
         return [row for row, member in zip(self.rows, self.members, strict=False) if member[0] == variant]
 
@@ -45,7 +48,7 @@ class Scores:
 
     def floor(self, key: str | None) -> float | None:
         """The median over all members of the value under a floor's key."""
-        return middle(row.get(key) for row in self.rows)
+        return middle(row.get(key) for row in self.rows) if key else None
 
 
 def middle(values: Iterable[float | None]) -> float | None:
@@ -86,7 +89,7 @@ class History:
         """The newest view: the last snapshot, or the live one if that is later."""
         last = self.at(self.steps[-1]) if self.steps else None
         try:
-            changed = (self.run.path / "live.safetensors").stat().st_mtime_ns
+            changed = (self.run.path / layout.LIVE).stat().st_mtime_ns
         except OSError:
             return last
         if self._live is None or self._live[0] != changed:
@@ -128,9 +131,10 @@ class History:
         last = records[place - 1]
         return Scores(last["step"], last["scores"], self.run.config.members, last.get("n"))
 
-    def marks(self) -> list[dict]:
-        """Events worth a mark on the timeline, and each member's collapse, divergence or recovery."""
-        return [e for e in self.run.records.events if e["event"] not in ("launched", "queued", "started", "continued")]
+    def marks(self) -> list[Event]:
+        """Events worth a mark on the timeline: all but those of a training that begins or goes on."""
+        unmarked = Launched | Queued | Started | Continued | Unknown
+        return [event for event in self.run.records.events if not isinstance(event, unmarked)]
 
     def _snapshot(self, step: int) -> dict[str, np.ndarray] | None:
         if step not in self._snapshots:

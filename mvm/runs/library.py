@@ -7,8 +7,9 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 from mvm.errors import RunError
-from mvm.files import checkpoints, hide_folder, locked, remove_hidden
-from mvm.runs.layout import check_name
+from mvm.files import checkpoints, hide_folder, remove_hidden
+from mvm.runs.layout import CONFIG, check_name
+from mvm.runs.liveness import hold_run
 from mvm.runs.run import Run
 
 __all__ = ["all_runs", "delete_unreadable", "opened", "run_folders"]
@@ -33,14 +34,14 @@ def all_runs(known: MutableMapping[str, Run] | None = None) -> Iterator[Run]:
         known: as for `opened`.
     """
     known = {} if known is None else known
-    for folder in sorted(run_folders(), key=lambda folder: _modified(folder / "config.json"), reverse=True):
+    for folder in sorted(run_folders(), key=lambda folder: _modified(folder / CONFIG), reverse=True):
         with contextlib.suppress(RunError):
             yield opened(folder, known)
 
 
 def run_folders() -> Iterator[Path]:
-    """What looks like a run under `checkpoints()`; one that is being made or deleted has a hidden folder."""
-    return (path.parent for path in checkpoints().glob("[!.]*/config.json"))
+    """Folders under `checkpoints()` that look like runs; a run that is being made or deleted has a hidden one."""
+    return (path.parent for path in checkpoints().glob(f"[!.]*/{CONFIG}"))
 
 
 def delete_unreadable(name: str) -> None:
@@ -52,7 +53,7 @@ def delete_unreadable(name: str) -> None:
     folder = checkpoints() / check_name(name)
     if folder not in run_folders():
         Run(folder)  # says so
-    with locked(folder / "lock", busy=f"run: {name} is being trained; stop it before you delete it"):
+    with hold_run(folder, busy=f"run: {name} is being trained; stop it before you delete it"):
         gone = hide_folder(folder)
     remove_hidden(gone)
 

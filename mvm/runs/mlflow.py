@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from mvm.config import Config
 from mvm.errors import ConfigError, RunError
+from mvm.runs import layout
+from mvm.runs.events import times, training_device
 from mvm.runs.run import Run
 
 if TYPE_CHECKING:
@@ -111,7 +113,7 @@ def _client(uri: str | None) -> Iterator[MlflowClient]:
 
 def _fingerprint(run: Run) -> str:
     """Of what was asked and what happened: the same after renaming, another one if it is trained again."""
-    content = b"".join((run.path / name).read_bytes() for name in ("config.json", "scalars.jsonl"))
+    content = b"".join((run.path / name).read_bytes() for name in (layout.CONFIG, layout.RECORDS))
     return hashlib.sha256(content).hexdigest()[:32]
 
 
@@ -131,9 +133,9 @@ def _export_member(client: MlflowClient, place: str, run: Run, member: int, mark
 
     variant, seed = run.config.members[member]
     records = run.records.poll()
-    times = [event["time"] for event in records.events if "time" in event]
-    began, ended = (1000 * int(times[0]), 1000 * int(times[-1])) if times else (0, 0)
-    device = next((event["device"] for event in reversed(records.events) if "device" in event), "unknown")
+    clock = times(records.events)
+    began, ended = (1000 * int(clock[0]), 1000 * int(clock[-1])) if clock else (0, 0)
+    device = training_device(records.events) or "unknown"
     tags = {"run": run.name, "method": run.config.method, "device": device, "variant": variant, "seed": str(seed)}
     title = f"{run.name} {variant} seed {seed}"
     made = client.create_run(place, start_time=began, run_name=title, tags=tags | {"fingerprint": mark}).info.run_id
@@ -145,7 +147,7 @@ def _export_member(client: MlflowClient, place: str, run: Run, member: int, mark
     ]
     for at in range(0, len(metrics), METRICS_AT_ONCE):
         client.log_batch(made, metrics=metrics[at : at + METRICS_AT_ONCE])
-    client.log_artifact(made, str(run.path / "config.json"))
+    client.log_artifact(made, str(run.path / layout.CONFIG))
     client.set_terminated(made, "FINISHED", end_time=ended)
 
 
@@ -173,7 +175,9 @@ def _metrics(run: Run, member: int) -> Iterator[tuple[str, float, float, int]]:
         yield from _known(f"final/{name}", value, {"step": records.step}, seconds)
 
 
-def _known(name: str, value: Any, record: dict, seconds: dict[int, float]) -> Iterator[tuple[str, float, float, int]]:
+def _known(
+    name: str, value: Any, record: dict[str, Any], seconds: dict[int, float]
+) -> Iterator[tuple[str, float, float, int]]:
     if name not in SKIPPED and isinstance(value, int | float):
         yield name, float(value), seconds.get(record["step"], 0.0), record["step"]
 

@@ -15,6 +15,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from mvm.errors import ConfigError, Diverged, Stopped
 from mvm.files import append_line, link, write_array, write_atomic, write_tensors
 from mvm.geometry.descriptors import DESCRIPTORS, two_diameter
 from mvm.geometry.spectrum import eigenvalues
+from mvm.runs import events, layout
 from mvm.runs.layout import frame_path
 from mvm.runs.run import Control, Run
 from mvm.training.checkpoint import rows_of
@@ -117,10 +119,10 @@ class Recorder:
     def start(self) -> None:
         """Continue from the last checkpoint if there is one, else record the untrained state."""
         run = self.run
-        (run.path / "snapshots").mkdir(exist_ok=True)
-        if (shown := self.experiment.data.shown_once()) is not None and not (run.path / "real.npy").exists():
-            write_array(run.path / "real.npy", shown)
-        resumed = (run.path / "checkpoint.safetensors").exists()
+        (run.path / layout.SNAPSHOTS).mkdir(exist_ok=True)
+        if (shown := self.experiment.data.shown_once()) is not None and not (run.path / layout.REALS).exists():
+            write_array(run.path / layout.REALS, shown)
+        resumed = (run.path / layout.CHECKPOINT).exists()
         if resumed:
             tensors = run.checkpoint()
             self.experiment.load(tensors)
@@ -129,7 +131,8 @@ class Recorder:
         if resumed or records.scalars or records.events:
             self._rewind(self.experiment.step if resumed else -1)
         device = torch.cuda.get_device_name() if self.experiment.device.type == "cuda" else "CPU"
-        self.event("resumed" if resumed else "started", device=device, time=time.time(), pid=os.getpid())
+        begun = events.Resumed if resumed else events.Started
+        run.append_event(begun(step=self.experiment.step, device=device, time=time.time(), pid=os.getpid()))
         self.clock = time.perf_counter()
         if not resumed:
             self._record(None)
@@ -140,33 +143,21 @@ class Recorder:
         self._obey(self.experiment.step, self.experiment.step == self.config.steps)
 
     def _rewind(self, step: int) -> None:
-        """Go back to the checkpoint's step: what is on disk of later ones may never happen now.
-
-        What happened to the trainers stays on record.
-        """
+        """Delete everything newer than the checkpoint; the events of trainer processes stay on record."""
         for later in (known for known in self.run.snapshot_steps() if known > step):
             self.run.snapshot_path(later).unlink(missing_ok=True)
             frame_path(self.run.path, later).unlink(missing_ok=True)
         live = self.run.live()
         if live and live["step"] > step:
-            (self.run.path / "live.safetensors").unlink(missing_ok=True)
-        for folder in (self.run.path, self.run.path / "snapshots", self.run.path / "checkpoints"):
+            (self.run.path / layout.LIVE).unlink(missing_ok=True)
+        for folder in (self.run.path, self.run.path / layout.SNAPSHOTS, self.run.path / layout.KEPT):
             for left in folder.glob(".*.safetensors.*"):
                 if f".{os.getpid()}." not in left.name:  # of a trainer that was killed while it wrote
                     left.unlink(missing_ok=True)
-        records = self.run.records.poll()
-        kept = [e for e in records.events if e["step"] <= step or "time" in e]
-        self.serial = max((e["serial"] for e in kept if e["event"] == "weights"), default=0)
-        scalars = [r for r in records.scalars if r["step"] <= step]
-        scores = [r for r in records.scores if r["step"] <= step]
-        self.seconds = scalars[-1]["seconds"] if scalars else 0.0
-        path = self.run.path / "scalars.jsonl"
-        rewritten = path.with_name(".scalars.rewound")
-        rewritten.unlink(missing_ok=True)
-        rewritten.touch()
-        for record in sorted(kept + scalars + scores, key=lambda r: r["step"]):
-            append_line(rewritten, record)
-        rewritten.replace(path)
+        records = self.run.records
+        records.rewind(step)
+        self.serial = max((change.serial for change in records.weight_changes()), default=0)
+        self.seconds = records.scalars[-1]["seconds"] if records.scalars else 0.0
         with contextlib.suppress(ValueError):
             self.best = self.run.checkpoint(best=True)
             later = self.best["step"] > step
@@ -177,15 +168,15 @@ class Recorder:
         """Save the end, score it with all points, and say so."""
         self.save()
         self._keep()
-        if not (self.run.path / "scores.json").exists():
+        if not (self.run.path / layout.SCORES).exists():
             self._write_scores()
-        self.event("finished", time=time.time())
+        self.run.append_event(events.Finished(step=self.experiment.step, time=time.time()))
 
     def _write_scores(self) -> None:
         from mvm.runs.evaluate import score_run
 
         rows = score_run(self.run, experiment=self.experiment)
-        write_atomic(self.run.path / "scores.json", json.dumps(rows).encode())
+        write_atomic(self.run.path / layout.SCORES, json.dumps(rows).encode())
 
     # -- every step ------------------------------------------------------------------------------------------------
 
@@ -207,20 +198,20 @@ class Recorder:
             self._obey(n, last)
 
     def _obey(self, step: int, last: bool) -> None:
-        control = self._wishes()
+        control = self._read_control()
         if last or control.pause_at is None or step < control.pause_at:
             return
         self._show()
         self.save()
         self.seconds += time.perf_counter() - self.clock
-        self.event("paused", time=time.time())
+        self.run.append_event(events.Paused(step=step, time=time.time()))
         while control.pause_at is not None and step >= control.pause_at:
             time.sleep(POLL)
-            control = self._wishes()
+            control = self._read_control()
         self.clock = time.perf_counter()
-        self.event("continued", time=time.time())
+        self.run.append_event(events.Continued(step=step, time=time.time()))
 
-    def _wishes(self) -> Control:
+    def _read_control(self) -> Control:
         """Read control.json; apply new weights; leave if asked to."""
         self.polled = time.perf_counter()
         control = self.run.control()
@@ -230,7 +221,7 @@ class Recorder:
         if control.stop:
             self._show()
             self.save()
-            self.event("stopped", time=time.time())
+            self.run.append_event(events.Stopped(step=self.experiment.step, time=time.time()))
             self.run.ask(stop=False)
             name = self.run.name
             raise Stopped(f"{name} stopped at step {self.experiment.step}; `python -m mvm resume {name}` continues it")
@@ -242,17 +233,13 @@ class Recorder:
         self.experiment.method.reweight(dict(self.config.with_changes(known).weights))
         self.serial = serial
         self.save()
-        self.event("weights", weights=weights, serial=serial)
+        self.run.append_event(events.WeightsChanged(step=self.experiment.step, weights=weights, serial=serial))
 
     # -- what is written -------------------------------------------------------------------------------------------
 
-    def event(self, event: str, **details: object) -> None:
-        """Append one event at the present step."""
-        append_line(self._log, {"step": self.experiment.step, "event": event, **details})
-
-    @property
-    def _log(self) -> os.PathLike:
-        return self.run.path / "scalars.jsonl"
+    def _append(self, record: dict[str, Any]) -> None:
+        """Append a record of the present step."""
+        append_line(self.run.path / layout.RECORDS, {"step": self.experiment.step} | record)
 
     @torch.no_grad()
     def _embed(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -270,7 +257,7 @@ class Recorder:
         terms = {} if step is None else step.terms
         seconds = self.seconds + time.perf_counter() - self.clock
         cost = {"seconds": seconds, "memory": peak_memory(self.experiment.device)}
-        append_line(self._log, {"step": self.experiment.step, **cost, **losses, **terms, **gaps})
+        self._append({**cost, **losses, **terms, **gaps})
         if step is not None:
             self._watch(fake)
 
@@ -289,10 +276,14 @@ class Recorder:
             if now != before:
                 self.state[member] = now
                 if now != "spread":
-                    self.event("member", member=member, variant=variant, seed=seed, what=now)
+                    n = self.experiment.step
+                    self.run.append_event(
+                        events.MemberChanged(step=n, member=member, variant=variant, seed=seed, what=now)
+                    )
         if not finite.any():
             self.save()
-            self.event("diverged", time=time.time(), reason="every variant diverged")
+            reason = "every variant diverged"
+            self.run.append_event(events.Diverged(step=self.experiment.step, time=time.time(), reason=reason))
             kept = "the best generators are kept" if self.best else "too early for any generator worth keeping"
             raise Diverged(f"{self.run.name} diverged at step {self.experiment.step}; {kept}")
 
@@ -314,7 +305,7 @@ class Recorder:
         """The live view between two snapshots: the fakes alone, which cost little."""
         began = time.perf_counter()
         fake = self.experiment.generate(self.noise[: self.live_fakes])
-        write_tensors(self.run.path / "live.safetensors", self._views(fake))
+        write_tensors(self.run.path / layout.LIVE, self._views(fake))
         self.shown = time.perf_counter()
         self.show_cost = self.shown - began
 
@@ -330,7 +321,7 @@ class Recorder:
             self._reference = self.experiment.data.reference(QUICK)
         fakes = generated(self.experiment, self.experiment.view_noise(self._reference.size))
         rows = [self._reference.score(fake) for fake in fakes]
-        append_line(self._log, {"step": self.experiment.step, "n": self._reference.size, "scores": rows})
+        self._append({"n": self._reference.size, "scores": rows})
         found = [row[self._reference.criterion] for row in rows]
         self._keep_best(torch.tensor([value if value is not None else torch.inf for value in found]))
 
@@ -350,7 +341,7 @@ class Recorder:
         for name, tensor in self._averages().items():
             rows = rows_of(name, members)
             self.best[name][rows] = tensor.detach().cpu()[rows]
-        write_tensors(self.run.path / "best.safetensors", self.best, durable=True)
+        write_tensors(self.run.path / layout.BEST, self.best, durable=True)
 
     def _averages(self) -> dict[str, Tensor]:
         return {name: t for name, t in self.experiment.tensors().items() if name.startswith("average.")}
@@ -359,7 +350,7 @@ class Recorder:
         """Everything that an exact continuation needs."""
         state = torch.tensor([STATES.index(state) for state in self.state])
         tensors = self.experiment.tensors() | {"state": state}
-        write_tensors(self.run.path / "checkpoint.safetensors", tensors, durable=True)
+        write_tensors(self.run.path / layout.CHECKPOINT, tensors, durable=True)
 
     def _keep(self) -> None:
         """Keep the checkpoint just saved, to fork from: a second name of the same file costs no disk."""
@@ -367,7 +358,7 @@ class Recorder:
         if step % self.keep_every == 0 or step == self.config.steps:
             target = self.run.kept_path(step)
             target.parent.mkdir(exist_ok=True)
-            link(self.run.path / "checkpoint.safetensors", target)
+            link(self.run.path / layout.CHECKPOINT, target)
 
 
 def _states(codes: Tensor | None, members: int) -> list[str]:

@@ -1,30 +1,11 @@
-"""Run directories: the only truth about an experiment.
-
-    checkpoints/<run>/config.json                      written once
-                      data.npy                         a person's own points, copied in, so that the run is complete
-                      scalars.jsonl                    one line per record or event, appended in one write
-                      snapshots/00001000.safetensors   what the screen shows of a step
-                      live.safetensors                 the newest such view, for slow runs between two snapshots
-                      frames/00001000.npy              UMAP coordinates (mvm.geometry.umap_film)
-                      checkpoint.safetensors           resume is exact; best.safetensors: best generator per variant
-                      checkpoints/00001000.safetensors kept ones, to fork from
-                      fork.json                        what a fork was made of (mvm.runs.fork)
-                      note.txt                         what a person has written about it
-                      scores.json                      of the finished run
-                      real.npy                         the real pictures that its views show
-                      control.json, control.lock       what a person asks of the trainer
-                      lock                             held by the living trainer
-                      trainer.log                      what a detached trainer printed
-
-Every file is whole at any moment: mvm.files.
-"""
+"""Run directories: the only truth about an experiment. Their files: mvm.runs.layout."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +24,6 @@ from mvm.errors import ConfigError, RunBusy, RunError
 from mvm.files import (
     checkpoints,
     hide_folder,
-    lock_is_held,
     locked,
     new_folder,
     read_arrays,
@@ -52,8 +32,9 @@ from mvm.files import (
     write_array,
     write_atomic,
 )
-from mvm.runs.events import ALIVE, STATE_OF_EVENT, state_of
-from mvm.runs.layout import check_name, fresh_name, steps_in
+from mvm.runs import layout
+from mvm.runs.events import ALIVE, Event, append_event, last_state_event, reason_of, state_of
+from mvm.runs.liveness import hold_run, is_alive
 from mvm.runs.records import Records
 
 __all__ = ["Control", "Run", "Status"]
@@ -61,7 +42,7 @@ __all__ = ["Control", "Run", "Status"]
 
 @dataclass(frozen=True)
 class Status:
-    """What a run is doing.
+    """State and progress of a run.
 
     Attributes:
         state: starting, queued, running, paused, finished, stopped, diverged, failed, interrupted (killed) or new.
@@ -69,7 +50,7 @@ class Status:
         seconds: training time so far.
         rate: steps per second lately, None before there are two records.
         reason: why it failed, or None.
-        memory: the most that its trainer has used, MiB.
+        memory: peak memory of its trainer, MiB.
     """
 
     state: str
@@ -93,7 +74,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Control:
-    """What a person asks of the trainer; each field is the wish that holds now.
+    """Requests to the trainer that hold now.
 
     Attributes:
         pause_at: pause once this many steps are done; None: run on.
@@ -115,7 +96,7 @@ class Run:
         path: an existing run directory.
 
     Attributes:
-        identity: what tells it from every other run that has had, or will have, its folder's name.
+        identity: inode and time of its config: no other run that has had, or will have, its folder's name has them.
 
     Raises:
         RunError: there is no run, its config cannot be read, or it is of a newer schema.
@@ -126,21 +107,21 @@ class Run:
         self.name = self.path.name
         self.identity = _identity(self.path)
         try:
-            values = json.loads((self.path / "config.json").read_text())
+            values = json.loads((self.path / layout.CONFIG).read_text())
         except (FileNotFoundError, NotADirectoryError):
             raise RunError(
                 f"run: no run {self.name!r} in {self.path.parent}; `python -m mvm runs` lists them"
             ) from None
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise RunError(f"run: {self.name}'s config.json cannot be read: {error}") from None
+            raise RunError(f"run: {self.name}'s {layout.CONFIG} cannot be read: {error}") from None
         version = values.get("schema_version", 0) if isinstance(values, dict) else 0
         if isinstance(version, int) and version > SCHEMA:
             raise RunError(f"run: {self.name} has schema {version}, this program knows up to {SCHEMA}; update it")
         try:
             self.config = Config.model_validate(values)
         except ValidationError as error:
-            raise RunError(f"run: {self.name}'s config.json is not valid: {one_line(error)}") from None
-        self.records = Records(self.path / "scalars.jsonl")
+            raise RunError(f"run: {self.name}'s {layout.CONFIG} is not valid: {one_line(error)}") from None
+        self.records = Records(self.path / layout.RECORDS)
 
     @classmethod
     def create(
@@ -160,15 +141,15 @@ class Run:
         """
         device_of(config.device)
         data = load_data(config, own=like.own_points if like else None)
-        target = path or checkpoints() / (check_name(name) if name else fresh_name(config.data))
-        check_name(target.name)
+        target = path or checkpoints() / (layout.check_name(name) if name else layout.fresh_name(config.data))
+        layout.check_name(target.name)
         try:
             with new_folder(target) as folder:
                 if (copied := data.copied()) is not None:
-                    write_array(folder / "data.npy", copied)
-                write_atomic(folder / "config.json", config.model_dump_json(indent=1).encode(), durable=True)
+                    write_array(folder / layout.POINTS, copied)
+                write_atomic(folder / layout.CONFIG, config.model_dump_json(indent=1).encode(), durable=True)
         except FileExistsError:
-            if not (target / "config.json").exists():
+            if not (target / layout.CONFIG).exists():
                 raise RunError(f"run: {target} exists and is no run; name another folder, or an empty one") from None
             raise RunError(
                 f"run: {target.name!r} exists in {target.parent}; give another --name, or resume it"
@@ -185,7 +166,7 @@ class Run:
             RunError: as for `Run`.
         """
         is_path = os.sep in name.rstrip(os.sep)
-        return cls(Path(name) if is_path else checkpoints() / check_name(name.rstrip(os.sep)))
+        return cls(Path(name) if is_path else checkpoints() / layout.check_name(name.rstrip(os.sep)))
 
     def is_there(self) -> bool:
         """Whether its folder is still this run's: not gone, and not another's that has taken the name since."""
@@ -206,7 +187,7 @@ class Run:
         """
         try:
             kind = KINDS[self.config.kind]
-            return kind.units(self.config, own=self.own_points, shown=self.path / "real.npy")
+            return kind.units(self.config, own=self.own_points, shown=self.path / layout.REALS)
         except (OSError, ValueError) as error:
             if isinstance(error, ConfigError):
                 raise
@@ -215,89 +196,97 @@ class Run:
     @property
     def own_points(self) -> Path | None:
         """Its copy of a person's own points."""
-        own = self.path / "data.npy"
+        own = self.path / layout.POINTS
         return own if own.exists() else None
 
     # -- what it is doing ------------------------------------------------------------------------------------------
 
     def alive(self) -> bool:
-        """Whether a trainer holds the lock."""
-        return lock_is_held(self.path / "lock")
+        """Whether a living process trains it."""
+        return is_alive(self.path)
 
     def status(self) -> Status:
-        """State, progress and speed, from the lock and the records alone."""
+        """State, progress and speed, from liveness and the records alone."""
         alive = self.alive()  # before the records: a trainer that leaves in between has written its last event
         records = self.records.poll()
-        last = next((e for e in reversed(records.events) if e["event"] in STATE_OF_EVENT), None)
-        state = state_of(last, alive=alive)
-        recent = records.scalars[-8:]
-        first, now = (recent[0], recent[-1]) if len(recent) > 1 else (None, None)
-        passed = now["seconds"] - first["seconds"] if now else 0
+        last = last_state_event(records.events)
         return Status(
-            state,
+            state_of(last, alive=alive),
             records.step,
             self.config.steps,
             records.scalars[-1]["seconds"] if records.scalars else 0.0,
-            (now["step"] - first["step"]) / passed if passed > 0 else None,
-            last.get("reason") if last else None,
+            _rate(records.scalars[-8:]),
+            reason_of(last),
             records.scalars[-1].get("memory") if records.scalars else None,
         )
+
+    def append_event(self, event: Event) -> None:
+        """Put an event on record."""
+        append_event(self.path, event)
 
     # -- control ---------------------------------------------------------------------------------------------------
 
     def control(self) -> Control:
-        """The wishes that hold now; an unreadable file holds none."""
+        """The requests that hold now; an unreadable file holds none."""
         try:
-            return Control(**json.loads((self.path / "control.json").read_text()))
+            return Control(**json.loads((self.path / layout.CONTROL).read_text()))
         except (OSError, ValueError, TypeError):
             return Control()
 
-    def ask(self, **wishes: Any) -> Control:
-        """Change some wishes; the trainer meets them within a step, or 50 ms when it is paused.
+    def ask(self, **requests: Any) -> Control:
+        """Change some requests; the trainer meets them within a step, or 50 ms when it is paused.
 
         Args:
-            wishes: fields of `Control`; `weights` are merged with earlier ones.
+            requests: fields of `Control`; `weights` are merged with earlier ones.
 
         Raises:
             ConfigError: an unknown descriptor, or a weight out of bounds.
         """
-        self.config.with_changes({f"weights.{name}": value for name, value in wishes.get("weights", {}).items()})
+        changed = requests.get("weights", {})
+        config = self.config.with_changes({f"weights.{name}": value for name, value in changed.items()})
         busy = f"run: {self.name} is being asked something by another process; try again"
-        with locked(self.path / "control.lock", wait=5, busy=busy):
+        with locked(self.path / layout.CONTROL_LOCK, wait=5, busy=busy):
             now = self.control()
-            if "weights" in wishes:  # a run from elsewhere has the changes on record, but not what asked for them
-                changes = [event for event in self.records.poll().events if event["event"] == "weights"]
-                last = changes[-1] if changes and changes[-1]["serial"] > now.serial else asdict(now)
-                weights = last["weights"] | wishes["weights"]
-                wishes = wishes | {"weights": weights, "serial": last["serial"] + 1}
-            wanted = replace(now, **wishes)
-            write_atomic(self.path / "control.json", json.dumps(asdict(wanted)).encode())
+            if "weights" in requests:
+                weights, serial = self._last_weights(now)
+                weights = weights | {name: getattr(config.weights, name) for name in changed}
+                requests = requests | {"weights": weights, "serial": serial + 1}
+            wanted = replace(now, **requests)
+            write_atomic(self.path / layout.CONTROL, json.dumps(asdict(wanted)).encode())
         return wanted
 
-    def forget_wishes(self) -> None:
-        """Before a trainer begins: what an earlier one was asked does not bind it. A new run may be asked to wait."""
-        resumed = (self.path / "checkpoint.safetensors").exists()
+    def _last_weights(self, control: Control) -> tuple[dict[str, float], int]:
+        """The last requested weights and their serial: a run from elsewhere has them on record only."""
+        changes = self.records.poll().weight_changes()
+        if changes and changes[-1].serial > control.serial:
+            return changes[-1].weights, changes[-1].serial
+        return control.weights, control.serial
+
+    def clear_requests(self) -> None:
+        """Before a trainer begins: drop requests to an earlier one. A new run may have been asked to pause."""
+        resumed = (self.path / layout.CHECKPOINT).exists()
         self.ask(stop=False, **({"pause_at": None} if resumed else {}))
 
     # -- what it has saved -----------------------------------------------------------------------------------------
 
     def snapshot_steps(self) -> list[int]:
         """Steps with a snapshot, ascending."""
-        return steps_in(self.path / "snapshots")
+        return layout.steps_in(self.path / layout.SNAPSHOTS)
 
     def snapshot_path(self, step: int) -> Path:
-        """Where the snapshot of a step lies."""
-        return self.path / "snapshots" / f"{step:08d}.safetensors"
+        """Path of a step's snapshot."""
+        return layout.snapshot_path(self.path, step)
 
     def snapshot(self, step: int) -> dict[str, np.ndarray] | None:
-        """Arrays of one snapshot, None if it is not there or not readable."""
+        """Arrays of one snapshot; None if it is not there or not readable."""
         return read_arrays(self.snapshot_path(step))
 
     def snapshot_tensor(self, step: int, name: str) -> np.ndarray | None:
         """One array of a snapshot, without reading the others; None if it is not there or not readable."""
         try:
             with safe_open(self.snapshot_path(step), framework="numpy") as file:
-                return file.get_tensor(name)
+                array: np.ndarray = file.get_tensor(name)
+                return array
         except (OSError, SafetensorError):
             return None
 
@@ -308,7 +297,7 @@ class Run:
             RunError: the run has none yet.
         """
         with contextlib.suppress(OSError, ValueError):
-            return np.load(self.path / "real.npy", allow_pickle=False)
+            return np.load(self.path / layout.REALS, allow_pickle=False)
         for step in self.snapshot_steps():
             if (real := self.snapshot_tensor(step, "real")) is not None:
                 return real
@@ -316,19 +305,19 @@ class Run:
 
     def live(self) -> dict[str, np.ndarray] | None:
         """The newest view of the training, between two snapshots of a slow run."""
-        return read_arrays(self.path / "live.safetensors")
+        return read_arrays(self.path / layout.LIVE)
 
     def checkpoint_steps(self) -> list[int]:
         """Steps whose checkpoint was kept, ascending."""
-        return steps_in(self.path / "checkpoints")
+        return layout.steps_in(self.path / layout.KEPT)
 
     def kept_step(self, step: int) -> int | None:
         """The last of them up to a step; None if there is none."""
         return max((kept for kept in self.checkpoint_steps() if kept <= step), default=None)
 
     def kept_path(self, step: int) -> Path:
-        """Where the kept checkpoint of a step lies."""
-        return self.path / "checkpoints" / f"{step:08d}.safetensors"
+        """Path of the checkpoint kept of a step."""
+        return layout.kept_path(self.path, step)
 
     def checkpoint(self, *, best: bool = False, step: int | None = None) -> dict[str, Tensor]:
         """Tensors of the last checkpoint, of the best generators, or of the checkpoint kept of a step.
@@ -336,7 +325,7 @@ class Run:
         Raises:
             RunError: there is none yet, or it is damaged.
         """
-        name = "best.safetensors" if best else "checkpoint.safetensors"
+        name = layout.BEST if best else layout.CHECKPOINT
         if step is not None:
             name = str(self.kept_path(step).relative_to(self.path))
         try:
@@ -346,20 +335,21 @@ class Run:
         except Exception as error:
             raise RunError(f"run: {self.name}'s {name} is damaged: {error}") from None
 
-    def scores(self) -> list[dict] | None:
+    def scores(self) -> list[dict[str, Any]] | None:
         """Final scores, one dict per member; None before the run is finished."""
         try:
-            return json.loads((self.path / "scores.json").read_text())
+            rows: list[dict[str, Any]] = json.loads((self.path / layout.SCORES).read_text())
         except (OSError, ValueError):
             return None
+        return rows
 
     # -- the run as a whole ----------------------------------------------------------------------------------------
 
     @property
     def note(self) -> str:
-        """What a person has written about it."""
+        """A person's note about it."""
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            return (self.path / "note.txt").read_text(encoding="utf-8")
+            return (self.path / layout.NOTE).read_text(encoding="utf-8")
         return ""
 
     def write_note(self, text: str) -> None:
@@ -370,7 +360,7 @@ class Run:
         """
         if len(text) > MOST_NOTE:
             raise RunError(f"note: {len(text):,} characters; a run takes at most {MOST_NOTE:,}")
-        path = self.path / "note.txt"
+        path = self.path / layout.NOTE
         write_atomic(path, text.strip().encode()) if text.strip() else path.unlink(missing_ok=True)
 
     def rename(self, name: str) -> Run:
@@ -380,12 +370,12 @@ class Run:
             RunBusy: it is being trained.
             RunError: bad or taken name.
         """
-        target = self.path.with_name(check_name(name))
+        target = self.path.with_name(layout.check_name(name))
         with self._idle("rename"):
             if target.exists():
                 raise RunError(f"run: {name!r} exists in {target.parent}; give another name")
             self.path.rename(target)
-        for path in target.parent.glob("*/fork.json"):
+        for path in target.parent.glob(f"*/{layout.ORIGIN}"):
             with contextlib.suppress(OSError, ValueError):
                 made = json.loads(path.read_text())
                 if made["run"] == self.name:
@@ -410,7 +400,7 @@ class Run:
             raise busy
         with contextlib.ExitStack() as held:
             try:
-                held.enter_context(locked(self.path / "lock"))
+                held.enter_context(hold_run(self.path))
             except RunBusy:
                 raise busy from None
             yield
@@ -419,9 +409,15 @@ class Run:
 MOST_NOTE = 10_000  # characters
 
 
+def _rate(recent: Sequence[Mapping[str, Any]]) -> float | None:
+    """Steps per second from the first to the last of some records; None if no time passed."""
+    seconds = recent[-1]["seconds"] - recent[0]["seconds"] if recent else 0
+    return (recent[-1]["step"] - recent[0]["step"]) / seconds if seconds > 0 else None
+
+
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """Which file a run's config is, and when it was written: that is done once."""
+    """Inode and time of a run's config, which is written once; None without one."""
     with contextlib.suppress(OSError):
-        stat = (folder / "config.json").stat()
+        stat = (folder / layout.CONFIG).stat()
         return stat.st_ino, stat.st_mtime_ns
     return None

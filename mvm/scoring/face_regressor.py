@@ -65,7 +65,7 @@ def fit(regressor: Regressor, *, steps: int = STEPS, seed: int = 0) -> Iterator[
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(regressor.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps + 1, pct_start=0.1)
-    regressor.to(memory_format=torch.channels_last).train()
+    regressor.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's hints lack it
     for _ in range(steps):
         factors = Faces().draw(BATCH, generator)
         parts = factors.split((BATCH - LARGE, LARGE))
@@ -173,8 +173,10 @@ class Regressor(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """The last hidden layer, `(n, 64)`: each of mean 0 and variance 1 over the faces of the training."""
-        return self.body(images.to(memory_format=torch.channels_last))
+        features: Tensor = self.body(images.to(memory_format=torch.channels_last))
+        return features
 
     def read(self, features: Tensor) -> Tensor:
         """The factors that these features stand for."""
-        return self.head(features.relu())
+        factors: Tensor = self.head(features.relu())
+        return factors

@@ -221,8 +221,7 @@ class _FeatureSpace:
                 scores["nearest_ratio"] = ratio(float(near.median()), float(self.unseen.median()))
         scores = {f"{self.extractor.name}.{key}": value for key, value in scores.items()}
         if isinstance(self.extractor, FactorRegressor):
-            real, fake = (self.extractor.read(x.float()).double() for x in (self.real.points, features))
-            scores |= _factor_scores(real, fake)
+            scores |= _factor_scores(*(self.extractor.read(x.float()).double() for x in (self.real.points, features)))
         return scores
 
 
@@ -258,7 +257,8 @@ class Gaussian:
     def root(self) -> Tensor:
         """Σ^½."""
         values, vectors = torch.linalg.eigh(self.covariance)
-        return vectors * values.clamp_min(0).sqrt() @ vectors.mT
+        root: Tensor = vectors * values.clamp_min(0).sqrt() @ vectors.mT
+        return root
 
 
 def frechet(p: Gaussian, q: Gaussian) -> float:

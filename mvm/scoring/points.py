@@ -232,7 +232,7 @@ class Reference:
                 _mean_kernel(d, self._bandwidth, diagonal) for d, diagonal in ((fake.within, self.size), (across, 0))
             ]
             scores["mmd"] = self._real_kernel + kernels[0] - 2 * kernels[1]
-        if self.manifold is not None:
+        if self.manifold is not None and self._coordinates is not None:
             coordinates = self.manifold.project(fake.points)
             distance = (fake.points - self.manifold.embed(coordinates)).norm(dim=-1)
             scores["distance_mean"] = distance.mean()
@@ -248,7 +248,7 @@ class Reference:
     @cached_property
     def _geodesics(self) -> tuple[Tensor, Tensor, Tensor] | None:
         """Indices i, j into the reals and the geodesic between them, `(pairs,)` each, of pairs that a path connects."""
-        if self.manifold is None or self.manifold.intrinsic_dim == 0:
+        if self.manifold is None or self._coordinates is None or self.manifold.intrinsic_dim == 0:
             return None
         generator = torch.Generator().manual_seed(self.seed)
         i = torch.randint(self.size, (PAIRS,), generator=generator)
@@ -352,7 +352,8 @@ def _directions(dim: int, seed: int) -> Tensor:
     """Random unit vectors `(PROJECTIONS, dim)`."""
     generator = torch.Generator().manual_seed(seed)
     directions = torch.randn(PROJECTIONS, dim, generator=generator, dtype=torch.float64)
-    return directions / directions.norm(dim=-1, keepdim=True)
+    lengths: Tensor = directions.norm(dim=-1, keepdim=True)
+    return directions / lengths
 
 
 def _check_shape(name: str, points: Tensor, *, dim: int) -> None:

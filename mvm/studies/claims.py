@@ -16,14 +16,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import statistics
-import subprocess
-import sys
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +33,11 @@ from mvm.config import Config
 from mvm.errors import RunError
 from mvm.files import checkpoints, lock_is_held, locked, write_atomic
 from mvm.geometry.spectrum import SPECTRUM_FORMS, uniformity
-from mvm.jobs.process import detached
+from mvm.jobs.launch import Training, launcher_of
+from mvm.jobs.launch import launch as launch_training
+from mvm.jobs.launcher import Launcher, Task, last_line
+from mvm.runs import layout
+from mvm.runs.events import ALIVE
 from mvm.runs.run import Run
 
 __all__ = ["CLAIMS", "RULE", "Claim", "Finding", "Plan", "findings", "launch", "shipped", "train"]
@@ -45,6 +46,9 @@ RECIPES = ("stabilised", "paper")
 PUBLISHED = "centroid+distance_matrix"
 VARIANTS = ("centroid", "diameter", "both", PUBLISHED)
 SHIPPED = Path(__file__).with_name("claims.json")
+LOCK = "lock"  # held by the process that measures
+ON_CPU = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # of each training: many at once, of small networks
+Trials = dict[tuple[str, str, int], Run]  # by (recipe, manifold, batch)
 ENDED = ("finished", "diverged")  # the latter is a result too: no generator reached the data
 MOST = 0.8  # share of the seeds that makes an outcome
 ALIKE, FAILS = 1.5, 2.0  # factors between medians, of Table 2
@@ -102,10 +106,10 @@ class Plan:
         return names
 
     def path(self, trial: tuple[str, str, int]) -> Path:
-        """Where the run of a trial lies."""
-        return checkpoints() / "claims" / self.names[trial]
+        """Folder of a trial's run."""
+        return _folder() / self.names[trial]
 
-    def runs(self) -> dict[tuple[str, str, int], Run]:
+    def runs(self) -> Trials:
         """The runs that exist, finished or not."""
         existing = {}
         for trial in self.trials:
@@ -122,8 +126,8 @@ class Plan:
         return done / (self.steps * len(self.trials))
 
     def being_measured(self) -> bool:
-        """Whether a process is at it."""
-        return lock_is_held(checkpoints() / "claims" / "lock")
+        """Whether a process measures the claims."""
+        return lock_is_held(_folder() / LOCK)
 
 
 @dataclass(frozen=True)
@@ -155,13 +159,13 @@ class Claim:
     title: str
     source: str
     measure: str
-    rows: Callable[[dict[tuple[str, str, int], Run]], Iterator[dict[str, Any]]]
+    rows: Callable[[Trials], Iterator[dict[str, Any]]]
 
 
 # -- from runs to rows -------------------------------------------------------------------------------------------------
 
 
-def _ablations(runs: dict[tuple[str, str, int], Run]) -> Iterator[tuple[dict[str, Any], Run]]:
+def _ablations(runs: Trials) -> Iterator[tuple[dict[str, Any], Run]]:
     for (recipe, data, batch), run in runs.items():
         if not batch:
             yield {"recipe": recipe, "data": data}, run
@@ -177,7 +181,7 @@ def _members(run: Run, variant: str) -> list[int]:
     return [i for i, (name, _) in enumerate(run.config.members) if name == variant]
 
 
-def _both(runs: dict) -> Iterator[dict[str, Any]]:
+def _both(runs: Trials) -> Iterator[dict[str, Any]]:
     for row, run in _ablations(runs):
         ratios = {variant: _score(run, variant, "w2_ratio") for variant in ("centroid", "diameter", "both")}
         better = ratios["both"] < np.minimum(ratios["centroid"], ratios["diameter"])
@@ -185,20 +189,25 @@ def _both(runs: dict) -> Iterator[dict[str, Any]]:
         yield row | medians | _seeds(better, "both is best")
 
 
-def _spectrum(runs: dict) -> Iterator[dict[str, Any]]:
+def _spectrum(runs: Trials) -> Iterator[dict[str, Any]]:
     for row, run in _ablations(runs):
         steps = run.snapshot_steps()
-        first, last = run.snapshot(steps[0]), run.snapshot(steps[-1])
         for form in SPECTRUM_FORMS:
-            before, after = (
-                uniformity(torch.from_numpy(snapshot[f"spectrum_{form}"][_members(run, "both")])).numpy()
-                for snapshot in (first, last)
-            )
+            before, after = (_uniformity(run, step, form) for step in (steps[0], steps[-1]))
             values = {"spectrum": form, "before": _median(before), "after": _median(after)}
             yield row | values | _seeds(after > before, "more uniform")
 
 
-def _gaps(runs: dict) -> Iterator[dict[str, Any]]:
+def _uniformity(run: Run, step: int, form: str) -> np.ndarray:
+    """Uniformity of the spectrum at a step, one number per seed of both; NaN where the snapshot is damaged."""
+    members = _members(run, "both")
+    spectrum = run.snapshot_tensor(step, f"spectrum_{form}")
+    return (
+        np.full(len(members), np.nan) if spectrum is None else uniformity(torch.from_numpy(spectrum[members])).numpy()
+    )
+
+
+def _gaps(runs: Trials) -> Iterator[dict[str, Any]]:
     for row, run in _ablations(runs):
         scalars, members = run.records.poll().scalars, _members(run, "both")
         for gap in ("d_c", "d_g", "d_H"):
@@ -212,7 +221,7 @@ def _gaps(runs: dict) -> Iterator[dict[str, Any]]:
             yield row | values | _seeds((end < start) & (wobble < 0.1), "less, and settled")
 
 
-def _batch(runs: dict) -> Iterator[dict[str, Any]]:
+def _batch(runs: Trials) -> Iterator[dict[str, Any]]:
     for recipe in RECIPES:
         medians = {
             batch: float(np.median(_score(run, "both", "w2_ratio")))  # inf where a training diverged
@@ -230,7 +239,7 @@ def _batch(runs: dict) -> Iterator[dict[str, Any]]:
         yield values | {"part": "1024 fails", "factor": _finite(fails), "holds": fails >= FAILS}
 
 
-def _straight(runs: dict) -> Iterator[dict[str, Any]]:
+def _straight(runs: Trials) -> Iterator[dict[str, Any]]:
     for row, run in _ablations(runs):
         names = {"trained": "", "untrained": "_initial", "Euclidean": "_euclidean"}
         ranks = {label: _score(run, "both", f"geodesic_spearman{suffix}") for label, suffix in names.items()}
@@ -239,7 +248,7 @@ def _straight(runs: dict) -> Iterator[dict[str, Any]]:
         yield row | medians | _seeds(better & np.isfinite(ranks["trained"]), "straighter")
 
 
-def _diameter(runs: dict) -> Iterator[dict[str, Any]]:
+def _diameter(runs: Trials) -> Iterator[dict[str, Any]]:
     for row, run in _ablations(runs):
         paper, published = (_score(run, variant, "w2_ratio") for variant in ("both", PUBLISHED))
         medians = {"W₂ / floor, paper's term": _median(paper), "W₂ / floor, published term": _median(published)}
@@ -319,65 +328,95 @@ def _finding(name: str, rows: list[dict[str, Any]]) -> Finding:
     return Finding(name, verdicts, rows)
 
 
-def train(plan: Plan, *, processes: int, on_progress: Callable[[float], None] = lambda share: None) -> None:
-    """Train what a plan still lacks, some processes at a time.
+def train(
+    plan: Plan,
+    *,
+    processes: int,
+    on_progress: Callable[[float], None] = lambda share: None,
+    launcher: Launcher | None = None,
+) -> None:
+    """Train the runs that a plan still lacks, some at a time.
 
     Args:
         plan: which trainings.
         processes: how many at once.
         on_progress: called twice a second with the share of all steps done.
+        launcher: where they run; this machine when None.
 
     Raises:
         RunBusy: another process measures the claims.
         RunError: a training failed or was stopped; what is done is kept.
     """
-    folder = checkpoints() / "claims"
+    folder = _folder()
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / "lock", busy="claims: another process is measuring them; wait for it, or end it first"):
-        _stop_wish().unlink(missing_ok=True)
+    with locked(folder / LOCK, busy="claims: another process is measuring them; wait for it, or end it first"):
+        _stop_request().unlink(missing_ok=True)
         missing = [trial for trial in plan.trials if not _is_finished(plan.path(trial))]
         # the long ones first, so that no process waits for a last one alone
-        missing.sort(key=lambda trial: -(trial[2] or 2000))
-        with ThreadPoolExecutor(processes) as pool:
-            waiting = [pool.submit(_train, plan.trials[trial], plan.path(trial)) for trial in missing]
-            try:
-                while not all(done.done() for done in waiting):
-                    on_progress(plan.progress())
-                    if _stop_wish().exists():
-                        raise RunError("claims: stopped; what is done is kept, and the same command goes on")
-                    if failed := next((d for d in waiting if d.done() and d.exception()), None):
-                        raise failed.exception()
+        waiting = deque(sorted(missing, key=lambda trial: -(trial[2] or 2000)))
+        running: list[Training] = []
+        try:
+            while waiting or running:
+                while waiting and len(running) < processes:
+                    trial = waiting.popleft()
+                    running.append(_begin(plan.trials[trial], plan.path(trial), launcher))
+                on_progress(plan.progress())
+                if _stop_request().exists():
+                    raise RunError("claims: stopped; what is done is kept, and the same command goes on")
+                ended = [training for training in running if training.state not in ALIVE]
+                for training in ended:
+                    running.remove(training)
+                    _check(training)
+                if not ended:
                     time.sleep(0.5)
-                for done in waiting:
-                    done.result()
-            except BaseException:
-                for done in waiting:
-                    done.cancel()
-                while not all(done.done() for done in waiting):  # one that has just been started hears nothing yet
-                    for run in plan.runs().values():
-                        if run.alive():
-                            run.ask(stop=True)
-                    time.sleep(0.2)
-                raise
+        except BaseException:
+            _stop_all(running)
+            raise
     on_progress(plan.progress())
+
+
+def _begin(config: Config, path: Path, launcher: Launcher | None) -> Training:
+    run = Run(path) if (path / layout.CONFIG).exists() else Run.create(config, path=path)
+    return launch_training(run, launcher=launcher, queue=False, environment=ON_CPU)
+
+
+def _check(training: Training) -> None:
+    """Raise RunError unless a training that has ended has a result."""
+    if training.state not in ENDED:
+        words = last_line(training.log)
+        reason = f": {words}" if words.startswith("mvm: ") else ""
+        raise RunError(f"claims: {training.run.name} is {training.state}{reason}; the same command goes on")
+
+
+def _stop_all(trainings: list[Training]) -> None:
+    """Stop trainings and wait for their ends; a trainer that is starting drops requests, and is asked again."""
+    while living := [training for training in trainings if training.state in ALIVE]:
+        for training in living:
+            training.cancel()
+        time.sleep(0.2)
 
 
 def stop() -> None:
     """Ask the process that measures the claims to end; what is done is kept."""
-    write_atomic(_stop_wish(), b"")
-
-
-def _stop_wish() -> Path:
-    return checkpoints() / "claims" / "stop"
+    write_atomic(_stop_request(), b"")
 
 
 def launch(*, processes: int) -> None:
-    """Train what `Plan()` still lacks in a process of its own that outlives this one; returns once it is at it."""
-    folder = checkpoints() / "claims"
+    """Train the runs that `Plan()` still lacks in the background; returns once a process is at it, or has failed."""
+    folder = _folder()
     folder.mkdir(parents=True, exist_ok=True)
-    process = detached(["claims", "--processes", str(processes)], log=folder / "claims.log")
-    while process.poll() is None and not Plan().being_measured():
+    arguments = ("claims", "--processes", str(processes))
+    handle = launcher_of().submit(Task("claims", arguments, log=folder / "claims.log", lock=folder / LOCK))
+    while handle.state == "starting":
         time.sleep(0.1)
+
+
+def _folder() -> Path:
+    return checkpoints() / layout.CLAIMS
+
+
+def _stop_request() -> Path:
+    return _folder() / "stop"
 
 
 def _is_finished(path: Path) -> bool:
@@ -385,17 +424,6 @@ def _is_finished(path: Path) -> bool:
         return Run(path).status().state in ENDED
     except RunError:
         return False
-
-
-def _train(config: Config, path: Path) -> None:
-    if not (path / "config.json").exists():
-        Run.create(config, path=path)
-    command = [sys.executable, "-m", "mvm", "train", "--run", str(path)]
-    on_the_cpu = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # many at once, of small networks
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | on_the_cpu)
-    if not _is_finished(path):
-        state, words = Run(path).status().state, (done.stderr.strip().splitlines() or [""])[-1]
-        raise RunError(f"claims: {path.name} is {state}{': ' + words if words else ''}; the same command goes on")
 
 
 def to_json(found: list[Finding], plan: Plan, device: str) -> str:

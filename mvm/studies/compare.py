@@ -9,7 +9,7 @@ scoreboard(...)       last scores of each series, beside those of a baseline
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -244,17 +244,20 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
         words = [_word(flat[name]) if name in flat else None for flat in flats]
         if len({*words} - {None}) > 1:
             table[name] = [word or "–" for word in words]
-    moved = [[e for e in run.records.poll().events if e["event"] == "weights"] for run in runs]
+    moved = [run.records.poll().weight_changes() for run in runs]
     if any(moved):
         table["weights moved while training"] = [
-            "; ".join(f"step {e['step']}: " + ", ".join(f"{k} {v:g}" for k, v in e["weights"].items()) for e in events)
-            or "–"
-            for events in moved
+            "; ".join(f"step {change.step}: {_weights(change.weights)}" for change in changes) or "–"
+            for changes in moved
         ]
     origins = [origin(run) for run in runs]
     if any(origins):
         table["forked from"] = [found.place if found else "–" for found in origins]
     return table
+
+
+def _weights(weights: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in weights.items())
 
 
 def _word(value: Any) -> str:

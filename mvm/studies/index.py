@@ -1,4 +1,4 @@
-"""All runs at a glance, in the time of one: what each of their files says is read once, and again when a file changed.
+"""All runs at a glance, in the time of one: the files of a run are read once, and again when one has changed.
 
     checkpoints/.index.json     what was read, by folder, with sizes and times of the files it was read from
 
@@ -17,17 +17,28 @@ from pathlib import Path
 from typing import Any
 
 from mvm.errors import RunError
-from mvm.files import checkpoints, lock_is_held, write_atomic
-from mvm.runs.events import STATE_OF_EVENT, lost_in_words, state_of
+from mvm.files import checkpoints, write_atomic
+from mvm.runs import layout
+from mvm.runs.events import (
+    describe_lost_members,
+    last_state_event,
+    read_event,
+    reason_of,
+    state_of,
+    times,
+    training_device,
+)
 from mvm.runs.fork import origin
 from mvm.runs.history import Scores
 from mvm.runs.library import run_folders
+from mvm.runs.liveness import is_alive
+from mvm.runs.records import last_records
 from mvm.runs.run import Run
 from mvm.studies.compare import beside, data_title, qualities
 
 __all__ = ["SORTS", "Summary", "summaries", "unreadable"]
 
-FILES = ("config.json", "scalars.jsonl", "scores.json", "note.txt", "fork.json")  # that a summary is made of
+FILES = (layout.CONFIG, layout.RECORDS, layout.SCORES, layout.NOTE, layout.ORIGIN)  # that a summary is made of
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,11 @@ class Summary:
     reason: str | None
     lost: str
 
+    @property
+    def kind(self) -> str:
+        """The kind of data: "points" or "images"."""
+        return "images" if self.images else "points"
+
     def matches(self, words: str) -> bool:
         """Whether every word is found in something that the table says, in any case."""
         text = " ".join(map(str, asdict(self).values())).lower()
@@ -100,7 +116,7 @@ def unreadable() -> dict[str, str]:
     return {name: row for name, row in _read().items() if isinstance(row, str)}
 
 
-def _read() -> dict[str, dict | str]:
+def _read() -> dict[str, dict[str, Any] | str]:
     """What the files of each run say, or why they cannot be read."""
     cache = checkpoints() / ".index.json"
     known = _read_cache(cache)
@@ -111,7 +127,7 @@ def _read() -> dict[str, dict | str]:
     return {name: entry["row"] for name, entry in found.items()}
 
 
-def _read_cache(path: Path) -> dict[str, dict]:
+def _read_cache(path: Path) -> dict[str, dict[str, Any]]:
     """Entries that are whole, and of this version's columns."""
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         entries = json.loads(path.read_bytes()).items()
@@ -120,7 +136,7 @@ def _read_cache(path: Path) -> dict[str, dict]:
     return {}
 
 
-def _entries(known: dict[str, dict]) -> Iterator[tuple[str, dict]]:
+def _entries(known: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in run_folders():
         name = path.name
         stamp = [_stamp(path / file) for file in FILES]
@@ -128,7 +144,7 @@ def _entries(known: dict[str, dict]) -> Iterator[tuple[str, dict]]:
             yield name, known[name]
         else:
             try:
-                row = _row(Run(path))
+                row: dict[str, Any] | str = _row(Run(path))
             except Exception as error:  # files that no version of this program wrote may hold anything
                 row = str(error) if isinstance(error, RunError) else f"run: {name}: {type(error).__name__}: {error}"
             yield name, {"stamp": stamp, "row": row}
@@ -144,21 +160,20 @@ def _stamp(path: Path) -> list[int] | None:
 
 def _summary(path: Path, row: dict[str, Any]) -> Summary:
     row = dict(row)
-    status = state_of(row.pop("event"), alive=lock_is_held(path / "lock"))
+    event = row.pop("event")
+    status = state_of(read_event(event) if isinstance(event, dict) else None, alive=is_alive(path))
     return Summary(name=path.name, status=status, **row)
 
 
 def _row(run: Run) -> dict[str, Any]:
-    """What the files of a run say; all but what its trainer is doing now."""
-    config, lines = run.config, _lines(run.path / "scalars.jsonl")
-    event = next((e for e in lines["event"] if e["event"] in STATE_OF_EVENT), None)
-    timed = [e["time"] for e in lines["event"] if "time" in e]
-    last = lines["scalars"][0] if lines["scalars"] else {}
+    """The columns of a run by its files; whether its trainer is alive is not among them."""
+    config, records = run.config, last_records(run.path / layout.RECORDS)
+    event = last_state_event(records.events)
     final = run.scores()
-    scores = final or (lines["scores"][0]["scores"] if lines["scores"] else None)
+    scores = final or (records.scores[-1]["scores"] if records.scores else None)
     made = origin(run)
     row = {
-        "step": max((kind[0]["step"] for kind in lines.values() if kind), default=0),
+        "step": records.step,
         "steps": config.steps,
         "data": config.data,
         "title": data_title(config.data),
@@ -168,32 +183,17 @@ def _row(run: Run) -> dict[str, Any]:
         "seeds": list(config.seeds),
         "batch": config.batch,
         "images": config.kind == "images",
-        "created": min(timed, default=(run.path / "config.json").stat().st_mtime),
-        "seconds": last.get("seconds", 0.0),
-        "device": next((e["device"] for e in lines["event"] if "device" in e), None),
+        "created": min(times(records.events), default=(run.path / layout.CONFIG).stat().st_mtime),
+        "seconds": records.scalars[-1].get("seconds", 0.0) if records.scalars else 0.0,
+        "device": training_device(records.events),
         "note": run.note,
         "fork_of": made.place if made else None,
         "final": final is not None,
-        "event": event,
-        "reason": (event or {}).get("reason"),
-        "lost": lost_in_words(reversed(lines["event"]), len(config.members)),
+        "event": event.record() if event else None,
+        "reason": reason_of(event),
+        "lost": describe_lost_members(records.events, len(config.members)),
     }
-    return row | _best(Scores(row["step"], scores or [], config.members))
-
-
-def _lines(path: Path) -> dict[str, list[dict]]:
-    """All events, the last record and the last scores, newest first; the others are not parsed."""
-    found: dict[str, list[dict]] = {"event": [], "scores": [], "scalars": []}
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return found
-    for line in reversed(content[: content.rfind(b"\n") + 1].splitlines()):
-        kind = "event" if b'"event":' in line else "scores" if b'"scores":' in line else "scalars"
-        if kind == "event" or not found[kind]:
-            with contextlib.suppress(ValueError):
-                found[kind].append(json.loads(line))
-    return found
+    return row | _best(Scores(records.step, scores or [], config.members))
 
 
 def _best(scores: Scores) -> dict[str, Any]:

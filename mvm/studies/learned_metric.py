@@ -29,6 +29,7 @@ from mvm.errors import ConfigError, RunError
 from mvm.geometry.forces import forces
 from mvm.geometry.pullback import Map, geodesic, log_volume, pull_back, restrict, tangents
 from mvm.look.scales import round_number
+from mvm.runs.layout import CHECKPOINT
 from mvm.runs.run import Run
 from mvm.training.checkpoint import load_member
 from toy_manifolds import Manifold
@@ -133,7 +134,7 @@ def checkpoint_at(run: Run, step: int) -> Path:
         RunError: the run has no checkpoint yet.
     """
     known = {kept: run.kept_path(kept) for kept in run.checkpoint_steps()}
-    last = run.path / "checkpoint.safetensors"
+    last = run.path / CHECKPOINT
     with contextlib.suppress(OSError, SafetensorError, KeyError), safe_open(last, framework="pt") as file:
         known = {int(file.get_tensor("step")): last} | known
     if not known:

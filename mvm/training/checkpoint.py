@@ -1,7 +1,7 @@
-"""One member out of a checkpoint of V: its rows alone are read.
+"""Load a single member from a checkpoint of V members, reading only the member's rows.
 
-A perceptron's tensors have a variant axis, `(V, ...)`; a picture network's tensors belong to one member each, and say
-so in their name: `generator.members.3.input.weight`.
+Tensors of perceptrons have a variant axis, `(V, ...)`. Tensors of picture networks belong to a member each, with its
+number in their name: `generator.members.3.input.weight`.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ MEMBER = re.compile(r"members\.(\d+)\.")
 
 
 def rows_of(name: str, members: Tensor) -> Tensor | slice:
-    """Rows of a checkpoint's tensor that belong to the members marked in `(V,)` bool."""
-    found = MEMBER.search(name)
-    if found is None:
+    """Index of the rows of a checkpoint's tensor that belong to some members, marked by `(V,)` bool."""
+    match = MEMBER.search(name)
+    if match is None:
         return members
-    return slice(None) if members[int(found[1])] else slice(0)
+    return slice(None) if members[int(match[1])] else slice(0)
 
 
 @torch.no_grad()
 def load_member(
     path: Path, config: Config, member: int, data: Dataset, *, prefixes: tuple[str, ...] = ("",)
 ) -> Experiment:
-    """An experiment of one member of a run, on the CPU, with the member's weights, averages and method state.
+    """Build an experiment of a single member (V = 1) on the CPU: its weights, averages and method state.
 
-    The optimiser's moments are not read.
+    Optimiser moments are not read.
 
     Args:
-        path: a checkpoint.
-        config: of its run.
-        member: place on the variant axis.
+        path: checkpoint file.
+        config: config of the checkpoint's run.
+        member: index on the variant axis.
         data: the run's data set, or its units.
-        prefixes: read only tensors whose name starts with one of them.
+        prefixes: read only tensors whose names start with one of these prefixes.
 
     Raises:
-        OSError, SafetensorError, KeyError, ValueError, RuntimeError: there is no such file, or it is damaged.
+        OSError, SafetensorError, KeyError, ValueError, RuntimeError: the file is missing or damaged.
     """
     variant, seed = config.members[member]
     single = config.model_copy(update={"variants": (variant,), "seeds": (seed,), "device": "cpu"})
@@ -57,21 +57,21 @@ def load_member(
     moments |= {name for player in players.values() for name in player.tensors().keys() - {*player.names}}
     with safe_open(path, framework="pt") as file:
         known = set(file.keys())
-        for name, own in experiment.tensors().items():
+        for name, target in experiment.tensors().items():
             if name in moments or not name.startswith(prefixes):
                 continue
             saved = MEMBER.sub(f"members.{member}.", name)
             if name in experiment.method.state and saved not in known:
                 continue
             tensor = _rows(file, saved, member, alone=saved != name or MEMBER.search(name) is not None)
-            if name in experiment.method.state and tensor.shape != own.shape:
-                continue  # weights of descriptors may be of more variants
-            own.copy_(tensor)
+            if name in experiment.method.state and tensor.shape != target.shape:
+                continue  # the table of descriptor weights has columns for the descriptors of all variants
+            target.copy_(tensor)
         experiment.step = int(file.get_tensor("step"))
     return experiment
 
 
 def _rows(file: Any, name: str, member: int, *, alone: bool) -> Tensor:
-    """A tensor of one member, or the member's row of a tensor with a variant axis."""
+    """Read a tensor whole if it belongs to the member `alone`, else the member's row, `(1, ...)`."""
     tensor: Tensor = file.get_tensor(name) if alone else file.get_slice(name)[member : member + 1]
     return tensor

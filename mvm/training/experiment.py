@@ -1,13 +1,13 @@
 """The training loop: the paper's Algorithm 1, as a generator that its caller drives.
 
-    for step in fit(experiment):      # yields after all optimiser steps
-        ...                           # records, snapshots, checkpoints, early stop: the caller's business
+    for step in fit(experiment):      # yields after all optimiser updates of a step
+        ...                           # the caller records, saves snapshots and checkpoints, or stops early
 
 A step has three parts:
 
-    prepare    on the host: the streams of this step, the step sizes, the averaging weight
-    compute    on the device only: every loss, descent and average; it asks the host for nothing
-    commit     on the host: counts the step; the caller keeps its results
+    prepare    on the host: set random streams, step sizes and the averaging weight
+    compute    on the device only, without synchronising with the host: losses, optimiser updates, averages
+    commit     on the host: count the step and return its results to the caller
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ __all__ = ["Experiment", "Step", "build_method", "fit", "view_noise"]
 
 @dataclass(frozen=True)
 class Step:
-    """What one training step computed; tensors are detached, `(V,)` each.
+    """Results of a training step; tensors are detached, `(V,)` each.
 
     Attributes:
-        number: steps done so far, this one included.
-        losses: the last total that each player descended, by player.
-        terms: every named part of all losses.
+        number: number of steps done, including this step.
+        losses: last total that each player descended, by player.
+        terms: named parts of all losses.
     """
 
     number: int
@@ -52,20 +52,20 @@ class Step:
 
 
 class Experiment:
-    """V networks in training: everything that a checkpoint holds.
+    """State of a training of V members: everything that a checkpoint holds.
 
     Args:
-        config: the experiment.
-        data: the real data; moved to the config's device.
-        dtype: of weights and data; float64 is for tests.
+        config: settings of the experiment.
+        data: real data; the training points are moved to the config's device.
+        dtype: dtype of weights and data; float64 is for tests.
 
     Attributes:
-        step: steps done.
+        step: number of steps done.
         method: the method with its networks.
-        players: what each player's losses move, by player.
-        averages: exponential moving average of each averaged player's weights, as flat as these.
-        buffers: averages of their networks' buffers (batch normalisation), by name in a checkpoint.
-        averaging: weight of the newest weights in the averages, a 0-dim tensor.
+        players: optimiser and networks of each player, by player.
+        averages: exponential moving average of each averaged player's flat weights, by player.
+        buffers: averaged buffers of the averaged networks (batch normalisation), by name.
+        averaging: weight of the current weights in the averages, a 0-dim tensor.
     """
 
     def __init__(self, config: Config, data: Dataset, *, dtype: torch.dtype = torch.float32) -> None:
@@ -94,18 +94,18 @@ class Experiment:
 
     @property
     def noise_dim(self) -> int:
-        """m, dimension of the noise that samples are generated from."""
+        """m, dimension of the noise for `generate`."""
         return self.method.noise_dim
 
     # -- a step ------------------------------------------------------------------------------------------------------
 
     def advance(self) -> Step:
-        """One training step."""
+        """Do one training step."""
         self.prepare()
         return self.commit(*self.compute())
 
     def prepare(self) -> None:
-        """Set on the host what differs from the step before: streams, step sizes, the averaging weight."""
+        """Set the values that change from step to step: random streams, step sizes, the averaging weight."""
         opt = self.config.optimiser
         self.draws.at(self.step)
         late = max(0.0, self.step / self.config.steps - opt.decay_from) / max(1 - opt.decay_from, 1e-9)
@@ -116,7 +116,7 @@ class Experiment:
 
     @distributed.sharded()
     def compute(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Every update of the step and the averages, on the device alone; gives the losses by player, and the terms."""
+        """Do every update of the step, and update the averages, on the device; returns losses by player, and terms."""
         losses: dict[str, Tensor] = {}
         terms: dict[str, Tensor] = {}
         for player, loss in self.method.updates(self.draws):
@@ -130,24 +130,22 @@ class Experiment:
         return losses, terms
 
     def commit(self, losses: dict[str, Tensor], terms: dict[str, Tensor]) -> Step:
-        """Count the step that was computed."""
+        """Count the step and return its results."""
         self.step += 1
         return Step(self.step, losses, terms)
 
-    # -- processes that train together -------------------------------------------------------------------------------
+    # -- several processes -------------------------------------------------------------------------------------------
 
     def share(self) -> None:
-        """Take over rank 0's state, where several processes train together."""
+        """Broadcast rank 0's state to all processes that train together."""
         self.step = distributed.broadcast_object(self.step)
         distributed.broadcast(tensor for name, tensor in self.tensors().items() if name != "step")
 
     def agree(self, proceed: bool) -> bool:
-        """Broadcast rank 0's decision to continue, and the method's state that a person has changed there."""
+        """Broadcast rank 0's decision to continue, and the method's state, which a user may have changed on rank 0."""
         if distributed.world() == 1:
             return proceed
-        decision = torch.tensor(
-            proceed, dtype=torch.uint8
-        )  # on the host: reading it from a GPU would wait for the step
+        decision = torch.tensor(proceed, dtype=torch.uint8)  # on the host, to be read without waiting for a GPU
         distributed.broadcast([decision, *self.method.state.values()])
         return bool(decision)
 
@@ -155,7 +153,7 @@ class Experiment:
 
     @torch.no_grad()
     def generate(self, noise: Tensor, *, averaged: bool = True) -> Tensor:
-        """Fakes `(V, B, D)`, standardised, from noise `(V, B, m)` or `(B, m)` shared by all variants."""
+        """Generate standardised fakes `(V, B, D)` from noise `(V, B, m)`, or `(B, m)` shared by all variants."""
         noise = noise.to(device=self.device, dtype=self.dtype)
         if noise.ndim == 2:
             noise = noise.expand(len(self.config.members), *noise.shape)
@@ -163,7 +161,7 @@ class Experiment:
             self.method.networks[name] for player in self.method.averaged for name in self.method.players[player]
         ]
         for network in sampled:
-            network.eval()  # each fake by itself: batch normalisation takes the moments seen in training
+            network.eval()  # batch normalisation uses running moments, so fakes do not depend on each other
         try:
             return self.method.sample(self._networks(averaged=averaged), noise)
         finally:
@@ -172,9 +170,9 @@ class Experiment:
 
     @torch.no_grad()
     def embed(self, points: Tensor) -> Tensor:
-        """Embeddings `(V, B, n)` of standardised points `(V, B, D)`, or `(B, D)` shared by all variants.
+        """Embed standardised points `(V, B, D)`, or `(B, D)` shared by all variants, as `(V, B, n)`.
 
-        A method without a metric embeds nothing: the points are their own embeddings.
+        Without a metric, the embeddings are the points, `(V, B, D)`.
         """
         points = points.to(device=self.device, dtype=self.dtype)
         points = points.expand(len(self.config.members), *points.shape[-2:])
@@ -183,7 +181,7 @@ class Experiment:
 
     @contextlib.contextmanager
     def exact(self) -> Iterator[None]:
-        """Compute in full float32 inside, so that scores are the same numbers on every machine."""
+        """Compute in full float32 inside the context, so that scores do not depend on the machine's precision."""
         stacks = [network for network in self.method.networks.values() if isinstance(network, ImageStack)]
         before = [network.bf16 for network in stacks]
         for network in stacks:
@@ -196,26 +194,26 @@ class Experiment:
                 network.bf16 = bf16
 
     def view_noise(self, n: int, *, repeat: int = 0) -> Tensor:
-        """The fixed generator inputs `(n, m)` that every view and score of a run uses."""
+        """Fixed generator inputs `(n, m)` for all views and scores of a run."""
         return view_noise(n, self.noise_dim, repeat=repeat).to(device=self.device, dtype=self.dtype)
 
     def _networks(self, *, averaged: bool) -> dict[str, Network]:
-        """The method's networks, those of averaged players with their averaged weights."""
+        """The method's networks by name; with `averaged`, networks of averaged players use averaged weights."""
         networks: dict[str, Network] = dict(self.method.networks)
         if averaged:
             for player, average in self.averages.items():
                 weights = dict(zip(self.players[player].names, self.players[player].parts(average), strict=True))
                 for name in self.method.players[player]:
-                    own = {
+                    tensors = {
                         k.removeprefix(f"{name}."): v
                         for k, v in (weights | self.buffers).items()
                         if k.startswith(f"{name}.")
                     }
-                    networks[name] = partial(_call_with, self.method.networks[name], own)
+                    networks[name] = partial(_call_with, self.method.networks[name], tensors)
         return networks
 
     def _live_buffers(self) -> dict[str, Tensor]:
-        """Means and variances of batch normalisations in averaged networks, by name; none in a perceptron."""
+        """Running means and variances of batch normalisation in averaged networks, by name; empty for perceptrons."""
         return {
             f"{name}.{key}": buffer
             for player in self.method.averaged
@@ -228,13 +226,16 @@ class Experiment:
 
     def averaged(self) -> dict[str, Tensor]:
         """Averaged weights and buffers by name in a checkpoint; views, not copies."""
-        found: dict[str, Tensor] = {}
+        weights: dict[str, Tensor] = {}
         for player, average in self.averages.items():
-            found |= dict(zip(self.players[player].names, self.players[player].parts(average), strict=True))
-        return {_average_name(name): tensor for name, tensor in (found | self.buffers).items()}
+            weights |= dict(zip(self.players[player].names, self.players[player].parts(average), strict=True))
+        return {_average_name(name): tensor for name, tensor in (weights | self.buffers).items()}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, averages, optimiser moments, method's state and step: all that is needed to continue bit for bit."""
+        """The full training state by name: step, method's state, weights, optimiser moments, buffers, averages.
+
+        Training continues bit for bit from these tensors.
+        """
         tensors = {"step": torch.tensor(self.step)} | self.method.state
         for name, player in self.players.items():
             tensors |= player.tensors() | {f"{name}.updates": player.moments["step"]}
@@ -242,23 +243,29 @@ class Experiment:
 
     @torch.no_grad()
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take the state that `tensors()` gave.
+        """Load the training state that `tensors` returned.
 
         Raises:
-            ConfigError: a tensor is missing or has another shape: the checkpoint belongs to another config.
+            ConfigError: a tensor is missing or has another shape, as in a checkpoint of another config.
         """
-        for name, own in self.tensors().items():
+        for name, target in self.tensors().items():
             if name not in tensors:
                 raise ConfigError(f"checkpoint does not fit its config: it has no {name}")
-            if tensors[name].shape != own.shape:  # copy_ would broadcast one variant over many
-                shapes = f"{tuple(tensors[name].shape)}, not {tuple(own.shape)}"
+            if tensors[name].shape != target.shape:  # copy_ would broadcast a single variant over many
+                shapes = f"{tuple(tensors[name].shape)}, not {tuple(target.shape)}"
                 raise ConfigError(f"checkpoint does not fit its config: {name} is {shapes}")
-            own.copy_(tensors[name])
+            target.copy_(tensors[name])
         self.step = int(tensors["step"])
 
 
 def build_method(config: Config, data: Dataset, device: torch.device) -> Method[Any]:
-    """The config's method with untrained networks for a data set, on the CPU."""
+    """Build the config's method with untrained networks for a data set, on the CPU.
+
+    Args:
+        config: settings of the experiment.
+        data: the data set, or its units.
+        device: device that will train the networks; decides whether precision "auto" means bf16.
+    """
     bf16 = config.precision == "bf16" or (config.precision == "auto" and computes_bf16(device))
     seeds = [stream(seed, -1) for seed in config.seeds]
     members = Members([torch.Generator().manual_seed(seed) for seed in seeds], seeds, len(config.variants))
@@ -268,21 +275,22 @@ def build_method(config: Config, data: Dataset, device: torch.device) -> Method[
 
 
 def fit(experiment: Experiment) -> Iterator[Step]:
-    """Train to the config's number of steps; yields after all optimiser steps of each."""
+    """Train to the config's number of steps; yields after each step."""
     while experiment.agree(experiment.step < experiment.config.steps):
         yield experiment.advance()
 
 
 def view_noise(n: int, noise_dim: int, *, repeat: int = 0) -> Tensor:
-    """The fixed generator inputs `(n, noise_dim)` of every run; others for another `repeat`."""
+    """Fixed generator inputs `(n, noise_dim)`, equal for all runs; each `repeat` gives other inputs."""
     return torch.randn(n, noise_dim, generator=torch.Generator().manual_seed(stream(repeat, -2)))
 
 
 def _call_with(network: torch.nn.Module, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    """Output of a network at x with other weights and buffers."""
     output: Tensor = torch.func.functional_call(network, weights, (x,))
     return output
 
 
 def _average_name(name: str) -> str:
-    """An averaged tensor's name in a checkpoint: the generator's without its network, as runs have always had it."""
+    """Name of an averaged tensor in a checkpoint; the generator's omit "generator.", as in every earlier version."""
     return f"average.{name.removeprefix('generator.')}"

@@ -1,4 +1,4 @@
-"""An optimiser and the networks that it moves."""
+"""A player: an optimiser and the networks that it updates."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = ["Player"]
 
 
 class Player:
-    """Networks that one optimiser moves, their weights side by side in one flat tensor.
+    """Networks updated by one Adam optimiser, with all weights in one flat tensor.
 
-    A step of a small network is bound by the number of operations, not by arithmetic: Adam and the averaging are one
-    operation each on the flat tensor, where they would be one on each of its parts.
+    The number of operations, not arithmetic, bounds the speed of small networks. On the flat tensor, Adam and the
+    averaging are a single operation each, instead of one per parameter.
 
     Args:
-        networks: by the name they have in a checkpoint; their parameters become views of `flat`.
-        settings: Adam's.
+        networks: networks by their name in a checkpoint; their parameters become views of `flat`.
+        settings: settings of Adam.
 
     Attributes:
-        flat: all weights.
-        lr: step size of the next `descend`, a 0-dim tensor, so that a captured step sees it change.
-        moments: Adam's first and second moment, as flat as the weights, and its number of steps.
+        flat: all weights, `(number of weights,)`.
+        lr: step size of the next `descend`, a 0-dim tensor, so that a captured graph sees its changes.
+        moments: Adam's first and second moments, shaped like `flat`, and its number of updates, 0-dim.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], settings: Adam) -> None:
@@ -44,9 +44,8 @@ class Player:
         self.settings = settings
         device = self.flat.device
         # Adam on a GPU reads its step size there, in float32; on a CPU it reads a double
-        self.lr = torch.tensor(
-            settings.lr, device=device, dtype=torch.float64 if device.type == "cpu" else torch.float32
-        )
+        dtype = torch.float64 if device.type == "cpu" else torch.float32
+        self.lr = torch.full((), settings.lr, device=device, dtype=dtype)
         self.moments = {
             "exp_avg": torch.zeros_like(self.flat),
             "exp_avg_sq": torch.zeros_like(self.flat),
@@ -59,7 +58,7 @@ class Player:
         return [part.view(p.shape) for part, p in zip(flat.split(sizes), self.parameters, strict=True)]
 
     def descend(self, loss: Loss) -> None:
-        """One step of Adam; other players' weights get no gradient."""
+        """Update the weights by one step of Adam on the loss summed over variants; other players get no gradient."""
         gradients = torch.autograd.grad(loss.total.sum(), self.parameters, retain_graph=loss.reused)
         gradient = distributed.sum_gradients(torch.cat([g.flatten() for g in gradients]))
         m, s = self.moments, self.settings
@@ -70,7 +69,7 @@ class Player:
         )  # fmt: skip
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, and Adam's moments of each, by name."""
+        """Weights, and Adam's first and second moment of each weight, by name."""
         named = dict(zip(self.names, self.parts(self.flat), strict=True))
         for moment in ("exp_avg", "exp_avg_sq"):
             parts = self.parts(self.moments[moment])

@@ -12,14 +12,15 @@ from mvm.training.experiment import Experiment
 __all__ = ["between", "embedding", "generated"]
 
 
-CHUNK = 2**20  # numbers generated at a time
+CHUNK = 2**20  # values generated at a time, per member
 
 
 def between(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Interpolate two noise vectors `(m,)` spherically at places `(k,)` in [0, 1]: `(k, m)`.
+    """Interpolate spherically between noise vectors a and b `(m,)` at times t `(k,)` in [0, 1]: `(k, m)`.
 
-    sin((1 − t)ω)/sin ω · a + sin(tω)/sin ω · b with ω the angle between them: each point is as typical a noise as its
-    ends, which points on the straight line are not.
+        sin((1 − t)ω)/sin ω · a + sin(tω)/sin ω · b,      ω the angle between a and b
+
+    The points have norms as typical for Gaussian noise as a and b; points on the straight line are too short.
     """
     angle = torch.arccos(torch.cosine_similarity(a, b, dim=0).clamp(-1, 1))
     if angle.sin() < 1e-4:
@@ -28,7 +29,7 @@ def between(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def generated(experiment: Experiment, noise: Tensor) -> Tensor:
-    """Fakes `(V, n, ...)` of every member in the data's own units, in full float32, from noise `(n, m)`."""
+    """Generate fakes `(V, n, ...)` in the data's own units from noise `(n, m)`, in full float32."""
     restore = experiment.data.restore
     parts = noise.split(max(1, CHUNK // experiment.data.dim))
     with experiment.exact():
@@ -36,7 +37,7 @@ def generated(experiment: Experiment, noise: Tensor) -> Tensor:
 
 
 def embedding(experiment: Experiment, member: int) -> Callable[[Tensor], Tensor]:
-    """The metric of one member in full float32: data points in their own units, `(n, ...)` to `(n, k)`."""
+    """Metric of a member, in full float32: maps data points in their own units `(n, ...)` to embeddings `(n, k)`."""
 
     def embed(points: Tensor) -> Tensor:
         with experiment.exact():

@@ -8,13 +8,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -29,7 +29,7 @@ CHROMIUM_ARGS = [
     "--disable-sync",
     "--enable-unsafe-swiftshader",
 ]
-START_SECONDS = 60
+HANG = 600_000  # milliseconds of one action on an element that is there; patient.py waits for elements
 STOP_SECONDS = 5
 OUTPUT_TAIL = 4000
 
@@ -135,6 +135,7 @@ def browser(chromium: str) -> Iterator:
 def context(browser) -> Iterator:
     """All pages share a profile: its cache spares each of them 5 MB of scripts."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(HANG)
     yield context
     context.close()
 
@@ -161,10 +162,19 @@ def page(context) -> Iterator:
 def serve(
     chromium: str, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Server]]:
-    """``serve(script, env)`` starts a server and waits until it is healthy; all are ended after the session."""
+    """``serve(script, env)`` starts a server and waits until it is healthy; all are ended after the session.
+
+    ``serve(program=COMMAND, cwd=FOLDER)`` starts a command that takes ``--port`` instead.
+    """
     servers = pytestconfig.stash[SERVERS]
 
-    def serve(script: Path, env: dict[str, str] | None = None) -> Server:
+    def serve(
+        script: Path | None = None,
+        env: dict[str, str] | None = None,
+        *,
+        program: Sequence[str | Path] = (),
+        cwd: Path = REPOSITORY,
+    ) -> Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -175,10 +185,12 @@ def serve(
             *("--server.headless", "true", "--server.enableStaticServing", "true"),
             *("--server.fileWatcherType", "none", "--browser.gatherUsageStats", "false"),
         ]
+        if program:
+            command = [*map(str, program), "--port", str(port)]
         with output.open("w") as file:
             process = subprocess.Popen(
                 command,
-                cwd=REPOSITORY,  # as a user starts it: .streamlit/config.toml counts
+                cwd=cwd,
                 env={
                     **os.environ,
                     "MVM_NICE": "",
@@ -200,12 +212,13 @@ def serve(
 
 
 def _wait_until_healthy(server: Server) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.process.poll() is None:
+    def is_healthy() -> bool:
+        if server.process.poll() is not None:
+            pytest.fail(f"streamlit ended with status {server.process.returncode}:\n{server.tail()}")
         try:
             urllib.request.urlopen(f"{server.url}/_stcore/health", timeout=1).close()
-            return
         except OSError:  # not listening yet, or not healthy
-            time.sleep(0.1)
-    server.kill()
-    pytest.fail(f"streamlit did not start in {START_SECONDS} s:\n{server.tail()}")
+            return False
+        return True
+
+    until(is_healthy, f"{server.url} to be healthy", every=0.1)

@@ -1,11 +1,9 @@
 """The page of test_live_plot.py: clouds that grow at five updates a second."""
 
-from pathlib import Path
-
 import numpy as np
 import streamlit as st
 
-from app.live_plot import ensure_plotly_js, live_plot
+from app.components.live_plot import live_plot
 
 GREEN, ORANGE = "#009E73", "#E69F00"
 PANELS = 3
@@ -62,5 +60,4 @@ def stream() -> None:
 
 if __name__ == "__main__":
     st.set_page_config(page_title="live_plot", layout="wide")
-    ensure_plotly_js(Path(__file__).parent)
     stream()

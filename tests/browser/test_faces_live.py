@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pages import MAIN, TINY, train_faces
-from trainers import until
-
-PATIENCE = 60_000
+from patient import click, seen, until, visit
 
 
 @pytest.fixture(scope="module")
@@ -34,29 +32,31 @@ def faces(serve, folder: Path) -> Iterator[str]:
 
 def test_samples_change_while_it_trains(page, faces: str, folder: Path, mvm) -> None:
     trainer = mvm("train", "--run", str(folder / "living"), *TINY, "--steps", "100000")
-    until(lambda: (folder / "living" / "live.safetensors").exists())
-    page.goto(faces)  # a living run is shown first
-    grid = page.locator("[data-live-plot='samples.living'][data-updates]")
-    grid.wait_for(state="attached", timeout=PATIENCE)
+    until((folder / "living" / "live.safetensors").exists, "its first view")
+    visit(page, faces)  # a living run is shown first
+    grid = seen(page.locator("[data-live-plot='samples.living'][data-updates]"), "attached")
     canvas = grid.locator("canvas").first.element_handle()
 
     def number(name: str) -> int:
         return int(grid.get_attribute(f"data-{name}"))
 
     updates, step = number("updates"), number("step")
-    until(lambda: number("updates") >= updates + 3 and number("step") > step)
-    page.get_by_text("Averaged generator (EMA)").click()
-    page.get_by_text("not averaged").wait_for(timeout=PATIENCE)
+    until(
+        lambda: number("updates") >= updates + 3 and number("step") > step,
+        "three redraws of later steps",
+        progress=lambda: number("updates"),
+    )
+    click(page.get_by_text("Averaged generator (EMA)"))
+    seen(page.get_by_text("not averaged"))
     updates = number("updates")
-    until(lambda: number("updates") > updates)
+    until(lambda: number("updates") > updates, "another redraw")
     assert canvas.evaluate("node => node.isConnected"), "the pictures are drawn in place"
     trainer.kill()
 
 
 def test_a_point_shows_its_picture_and_its_neighbours(page, faces: str) -> None:
-    page.goto(f"{faces}?run=tiny")
-    chart = page.locator("[data-live-plot='umap.tiny'][data-updates]")
-    chart.wait_for(state="attached", timeout=PATIENCE)
+    visit(page, f"{faces}?run=tiny")
+    chart = seen(page.locator("[data-live-plot='umap.tiny'][data-updates]"), "attached")
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
     thumbnail = chart.locator(".thumbnail")
@@ -68,12 +68,12 @@ def test_a_point_shows_its_picture_and_its_neighbours(page, faces: str) -> None:
                 return True
         return False
 
-    until(hovers)
+    until(hovers, "a point under the pointer")
     assert thumbnail.bounding_box()["width"] == pytest.approx(96)
     words = thumbnail.inner_text()
     assert words.split()[0] in ("real", "fake")
     page.mouse.down()
     page.mouse.up()
-    page.get_by_text(f"to {words}").wait_for(timeout=PATIENCE)
+    seen(page.get_by_text(f"to {words}"))
     nearest = page.locator("[data-live-plot='nearest.tiny'][data-updates]")
-    until(lambda: nearest.count() and nearest.locator("canvas").bounding_box()["width"] > 400)
+    until(lambda: nearest.count() and nearest.locator("canvas").bounding_box()["width"] > 400, "its neighbours")

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 from pages import MAIN
+from patient import click, seen, until, visit
 from trainers import small_config, write_cloud
 
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
-
-PATIENCE = 60_000
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +28,13 @@ def figures(serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_a_pdf_is_taken_home_at_its_true_width(page, figures: str, tmp_path: Path) -> None:
-    page.goto(f"{figures}?runs=ring&figures.venue=ICML")
-    page.get_by_text("3.25 in wide, one column of ICML").wait_for(timeout=PATIENCE)
-    picture = page.locator("[data-testid=stImage] img")
+    visit(page, f"{figures}?runs=ring&figures.venue=ICML")
+    seen(page.get_by_text("3.25 in wide, one column of ICML"))
+    picture = seen(page.locator("[data-testid=stImage] img"))
     assert picture.bounding_box()["width"] == pytest.approx(338, abs=2), "beside NeurIPS as on paper"
-    with page.expect_download(timeout=PATIENCE) as taken:
-        page.get_by_role("button", name="Download PDF").click()
+    with page.expect_download(timeout=0) as taken:
+        click(page.get_by_role("button", name="Download PDF"))
+        until(lambda: page.title() and taken.is_done(), "the download")
     assert taken.value.suggested_filename == "spectrum.pdf"
     taken.value.save_as(tmp_path / "spectrum.pdf")
     content = (tmp_path / "spectrum.pdf").read_bytes()

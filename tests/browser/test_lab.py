@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import MAIN
+from patient import click, seen, until, visit
+from waiting import growth
 
 from mvm.jobs.launch import launch
 from mvm.runs.run import Run
 
-MAIN = Path(__file__).parents[2] / "app" / "main.py"
 VIEW = "node => JSON.parse(node.dataset.view)"
-PATIENCE = 60_000
 
 
 @pytest.fixture(scope="module")
@@ -42,34 +43,30 @@ def no_training_is_left(folder: Path):
         kill_trainer(Run(config.parent))
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 60) -> object:
-    """Poll until a condition holds."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    pytest.fail(f"waited {seconds} s in vain for {what}")
-
-
 def kill_trainer(run: Run) -> None:
     """SIGKILL to the process that trains this run, if one does."""
-    while run.alive():
-        started = [e for e in run.records.poll().events if "pid" in e]
-        if started:
-            os.kill(started[-1]["pid"], signal.SIGKILL)
-            until(lambda: not run.alive(), "the trainer's death")
-        time.sleep(0.05)
+
+    def is_dead() -> bool:
+        if not run.alive():
+            return True
+        started = [event.pid for event in run.records.poll().events if hasattr(event, "pid")]
+        with contextlib.suppress(ProcessLookupError):  # an earlier trainer's: the new one has not started yet
+            for process in started[-1:]:
+                os.kill(process, signal.SIGKILL)
+        return False
+
+    until(is_dead, f"the death of {run.name}'s trainer")
 
 
-def train(page, folder: Path) -> Run:
-    """Press Train and wait for the new run's first picture."""
-    page.locator("[data-live-plot^=clouds][data-updates]").first.wait_for(state="attached", timeout=PATIENCE)
+def train(page, folder: Path, **wishes: object) -> Run:
+    """Press Train, ask the new run something, and wait for its first picture."""
+    seen(page.locator("[data-live-plot^=clouds][data-updates]").first, "attached")
     known = set(folder.glob("*/config.json"))
-    page.get_by_role("button", name="Train").click()
+    click(page.get_by_role("button", name="Train"))
     (config,) = until(lambda: set(folder.glob("*/config.json")) - known, "a new run")
     run = Run(config.parent)
-    chart(page, run).wait_for(state="attached", timeout=PATIENCE)
+    run.ask(**wishes)
+    seen(chart(page, run), "attached")
     return run
 
 
@@ -83,23 +80,22 @@ def number(locator, name: str) -> int:
 
 
 def test_the_first_screen_trains_a_demo(page, lab, folder: Path) -> None:
-    page.goto(lab.url)
+    visit(page, lab.url)
     demo = until(lambda: [Run(p.parent) for p in folder.glob("demo/config.json")], "the demo")[0]
-    drawn = chart(page, demo)
-    drawn.wait_for(state="attached", timeout=PATIENCE)
+    drawn = seen(chart(page, demo), "attached")
     first = number(drawn, "step")
     until(lambda: number(drawn, "step") > first, "a later step")
-    page.get_by_text("training", exact=True).first.wait_for(timeout=PATIENCE)
-    page.get_by_role("button", name="Stop").click()
+    seen(page.get_by_text("training", exact=True).first)
+    click(page.get_by_role("button", name="Stop"))
     until(lambda: not demo.alive(), "the demo's end")
-    page.get_by_role("button", name="Resume").wait_for(timeout=PATIENCE)
+    seen(page.get_by_role("button", name="Resume"))
     launch(demo)  # as a shell would
-    page.get_by_role("button", name="Pause").wait_for(timeout=PATIENCE)
+    seen(page.get_by_role("button", name="Pause"))
 
 
 def test_camera_and_node_survive_a_training(page, lab, folder: Path) -> None:
     """The DOM node is the same after many updates, and the camera stays where it was dragged."""
-    page.goto(f"{lab.url}/?data=Sphere&steps=20000&variants=both")
+    visit(page, f"{lab.url}/?data=Sphere&steps=20000&variants=both")
     began = time.monotonic()
     run = train(page, folder)
     first = time.monotonic() - began
@@ -114,7 +110,11 @@ def test_camera_and_node_survive_a_training(page, lab, folder: Path) -> None:
     turned = drawn.evaluate(VIEW)
     assert abs(turned["yaw"] - before["yaw"]) > 0.05
     updates, start = number(drawn, "updates"), time.monotonic()
-    until(lambda: number(drawn, "updates") >= updates + 12, "twelve more updates")
+    until(
+        lambda: number(drawn, "updates") >= updates + 12,
+        "twelve more updates",
+        progress=lambda: number(drawn, "updates"),
+    )
     rate = 12 / (time.monotonic() - start)
     print(f"\nlab: first frame {first:.1f} s after Train, {rate:.1f} updates/s (3-D)")
     assert drawn.evaluate("node => node.mine") == 42
@@ -123,18 +123,18 @@ def test_camera_and_node_survive_a_training(page, lab, folder: Path) -> None:
 
 def test_a_slider_reaches_the_training(page, lab, folder: Path) -> None:
     """A moved weight comes back as an event of the running training, and as a mark on the timeline."""
-    page.goto(f"{lab.url}/?steps=20000&variants=both")
+    visit(page, f"{lab.url}/?steps=20000&variants=both")
     run = train(page, folder)
     page.get_by_role("slider", name="2-diameter weight").focus()
     began = time.monotonic()
     page.keyboard.press("ArrowRight")
-    event = until(lambda: [e for e in run.records.poll().events if e["event"] == "weights"], "the change")[0]
-    print(f"\nlab: a weight reached the training after {time.monotonic() - began:.2f} s, at step {event['step']}")
-    assert event["weights"]["diameter"] == pytest.approx(1.05)
-    page.locator(".timeline .mark").first.wait_for(state="attached", timeout=PATIENCE)
-    page.get_by_role("button", name="Pause").click()
+    event = until(lambda: run.records.poll().weight_changes(), "the change")[0]
+    print(f"\nlab: a weight reached the training after {time.monotonic() - began:.2f} s, at step {event.step}")
+    assert event.weights["diameter"] == pytest.approx(1.05)
+    seen(page.locator(".timeline .mark").first, "attached")
+    click(page.get_by_role("button", name="Pause"))
     until(lambda: run.status().state == "paused", "the pause")
-    page.get_by_role("button", name="Continue").wait_for(timeout=PATIENCE)
+    seen(page.get_by_role("button", name="Continue"))
     at = run.status().step
     page.keyboard.press("s")
     until(lambda: run.status().state == "paused" and run.status().step >= at + 10, "ten steps more")
@@ -142,35 +142,41 @@ def test_a_slider_reaches_the_training(page, lab, folder: Path) -> None:
 
 def test_scrubbing_while_it_trains(page, lab, folder: Path) -> None:
     """Looking back at an early step holds while the training goes on; Live follows again."""
-    page.goto(f"{lab.url}/?steps=20000&variants=both")
+    visit(page, f"{lab.url}/?steps=20000&variants=both")
     run = train(page, folder)
     drawn = chart(page, run)
-    until(lambda: number(drawn, "step") > 100, "some steps")
+    until(lambda: number(drawn, "step") > 100, "some steps", progress=lambda: number(drawn, "step"))
     handle = page.get_by_role("slider", name="Step shown")
     handle.focus()
     page.keyboard.press("Home")
     until(lambda: number(drawn, "step") == 0, "step 0")
-    seen = run.status().step
-    until(lambda: run.records.poll().step > seen + 50, "more training")
+    before = run.status().step
+    until(lambda: run.records.poll().step > before + 50, "more training", progress=lambda: run.records.step)
     assert number(drawn, "step") == 0
-    page.get_by_role("button", name="Live").click()
-    until(lambda: number(drawn, "step") > seen, "the newest step")
+    click(page.get_by_role("button", name="Live"))
+    until(lambda: number(drawn, "step") > before, "the newest step")
 
 
 def test_a_killed_trainer_is_seen_and_resumed(page, lab, folder: Path) -> None:
-    page.goto(f"{lab.url}/?steps=800&variants=both&network.width=16&batch=64")
-    run = train(page, folder)
-    until(lambda: run.records.poll().step > 150, "some steps")
+    visit(page, f"{lab.url}/?steps=800&variants=both&network.width=16&batch=64")
+    run = train(page, folder, pause_at=150)  # it cannot end before the page has drawn it
+    until(lambda: run.status().state == "paused", "some steps", progress=lambda: run.records.step)
+    run.ask(pause_at=None)
+    until(lambda: run.records.poll().step > 150, "one more record")
     kill_trainer(run)
-    page.get_by_text("ended without a word").wait_for(timeout=PATIENCE)
-    page.get_by_role("button", name="Resume").click()
+    seen(page.get_by_text("exited unexpectedly"))
+    click(page.get_by_role("button", name="Resume"))
     until(lambda: run.status().state in ("running", "finished"), "the training to go on")
-    until(lambda: run.status().state == "finished", "the end", 180)
-    page.get_by_text("finished", exact=True).first.wait_for(timeout=PATIENCE)
+    until(lambda: run.status().state == "finished", "the end", progress=lambda: run.records.step)
+    seen(page.get_by_text("finished", exact=True).first)
     projected = chart(page, run, "umap")
     until(lambda: projected.count() == 1, "one chart: that of the page before goes once the new page is whole")
     projected.evaluate("node => node.scrollIntoView()")  # at once: the page may still replace the chart by another
-    until(lambda: number(projected, "step") == 800, "the last UMAP frame", 180)
+    until(
+        lambda: number(projected, "step") == 800,
+        "the last UMAP frame",
+        progress=lambda: (number(projected, "step"), growth(run.path / "frames")),
+    )
     frame = np.load(run.path / "frames" / "00000800.npy")
     assert frame.shape == (1, 2 * run.config.view_points, 2)
 
@@ -179,24 +185,22 @@ def test_the_app_comes_back_to_a_living_training(page, serve, tmp_path: Path) ->
     """The app dies, the training does not; a new app shows it."""
     environment = {"MVM_CHECKPOINTS": str(tmp_path)}
     first = serve(MAIN, environment)
-    page.goto(f"{first.url}/?steps=20000&variants=both")
+    visit(page, f"{first.url}/?steps=20000&variants=both")
     demo = until(lambda: [Run(p.parent) for p in tmp_path.glob("demo/config.json")], "the demo")[0]
     until(lambda: demo.status().state == "running", "the demo's training")
     page.goto("about:blank")  # the page of a dead app has errors in its console, and rightly so
     first.kill()
-    seen = demo.status().step
+    before = demo.status().step
     second = serve(MAIN, environment)
-    page.goto(second.url)
-    drawn = chart(page, demo)
-    drawn.wait_for(state="attached", timeout=PATIENCE)
-    until(lambda: number(drawn, "step") > seen, "a later step")
+    visit(page, second.url)
+    drawn = seen(chart(page, demo), "attached")
+    until(lambda: number(drawn, "step") > before, "a later step")
     kill_trainer(demo)
 
 
 def test_points_drawn_by_hand_are_trained_on(page, lab, folder: Path) -> None:
-    page.goto(f"{lab.url}/?source=Draw&steps=100&variants=both&network.width=16")
-    canvas = page.locator(".draw-points canvas")
-    canvas.wait_for(timeout=PATIENCE)
+    visit(page, f"{lab.url}/?source=Draw&steps=100&variants=both&network.width=16")
+    canvas = seen(page.locator(".draw-points canvas"))
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     for turn in np.linspace(0, 2 * np.pi, 24):
@@ -209,7 +213,7 @@ def test_points_drawn_by_hand_are_trained_on(page, lab, folder: Path) -> None:
             page.mouse.down()
         page.mouse.move(x, y, steps=4)
     page.mouse.up()
-    page.get_by_role("button", name="Use these points").click()
+    click(page.get_by_role("button", name="Use these points"))
     button = page.get_by_role("button", name="Train")
     until(button.is_enabled, "the points to arrive")
     run = train(page, folder)
@@ -218,15 +222,15 @@ def test_points_drawn_by_hand_are_trained_on(page, lab, folder: Path) -> None:
 
 
 def test_two_trainings_and_a_third_in_the_queue(page, lab, folder: Path) -> None:
-    page.goto(f"{lab.url}/?steps=20000&variants=both&network.width=8&batch=16")
+    visit(page, f"{lab.url}/?steps=20000&variants=both&network.width=8&batch=16")
     first = train(page, folder)
     second = train(page, folder)
-    page.get_by_role("button", name="Train").click()
+    click(page.get_by_role("button", name="Train"))
     third = until(
         lambda: [r for r in map(Run, [p.parent for p in folder.glob("*/config.json")]) if r.status().state == "queued"],
         "a queue",
     )[0]
-    page.get_by_text("queued").first.wait_for(timeout=PATIENCE)
+    seen(page.get_by_text("queued").first)
     kill_trainer(first)
     until(lambda: third.status().state == "running", "the third to start")
     for run in (second, third):

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from test_lab import MAIN, PATIENCE, chart, until
+from pages import MAIN
+from patient import click, seen, until, visit
+from test_lab import chart
 
 from mvm.config import Config
 from mvm.runs.recorder import Recorder
@@ -38,18 +40,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_layers_are_drawn_and_two_clicks_make_a_geodesic(page, serve, run: Run) -> None:
     server = serve(MAIN, {"MVM_CHECKPOINTS": str(run.path.parent)})
-    page.goto(f"{server.url}/?run=ring&layers=real&layers=fake")
-    drawn = chart(page, run)
-    drawn.wait_for(state="attached", timeout=PATIENCE)
+    visit(page, f"{server.url}/?run=ring&layers=real&layers=fake")
+    drawn = seen(chart(page, run), "attached")
     assert drawn.get_attribute("data-layers") == "real, fake"
     assert drawn.evaluate(COUNT, CENTROID) == 0
-    page.get_by_role("button", name="View").click()
+    click(page.get_by_role("button", name="View"))
     for name, layer in (
         ("forces", "Centroid force"),
         ("metric", "equal steps"),
         ("geodesic", "geodesic of the metric"),
     ):
-        page.get_by_role("button", name=name, exact=True).click()
+        click(page.get_by_role("button", name=name, exact=True))
         until(lambda layer=layer: layer in drawn.get_attribute("data-layers"), layer)
     page.keyboard.press("Escape")
     assert drawn.evaluate(COUNT, CENTROID) > 50
@@ -63,5 +64,5 @@ def test_layers_are_drawn_and_two_clicks_make_a_geodesic(page, serve, run: Run) 
         x, y = ((real[end] - (low + high) / 2) / width * frame["side"]).tolist()
         middle = {axis: frame[axis] + frame["side"] / 2 for axis in "xy"}
         drawn.locator("canvas").click(position={"x": middle["x"] + x, "y": middle["y"] - y})
-        page.get_by_text(f"From real {a} (A) to real {b} (B)").wait_for(timeout=PATIENCE)  # it may move the chart
+        seen(page.get_by_text(f"From real {a} (A) to real {b} (B)"))  # it may move the chart
         until(lambda parameter=f"ends={a}-{b}": parameter in page.evaluate("location.search"), f"ends={a}-{b}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from live_plot_page import cloud
+from patient import seen, until, visit
 
 SCRIPT = Path(__file__).with_name("live_plot_page.py")
 
@@ -22,9 +23,19 @@ def server(serve) -> Iterator:
 @pytest.fixture
 def charts(page, server):
     """The page with its chart drawn."""
-    page.goto(server.url)
-    page.wait_for_selector("[data-live-plot=flat][data-updates]", timeout=60_000)
+    visit(page, server.url)
+    seen(page.locator("[data-live-plot=flat][data-updates]"))
     return page
+
+
+def test_plotly_comes_from_its_own_package_where_static_cannot_be_written(page, serve, tmp_path):
+    script = tmp_path / SCRIPT.name
+    script.write_bytes(SCRIPT.read_bytes())
+    (tmp_path / "static" / "plotly.min.js").mkdir(parents=True)  # no permission stops root; a folder in the way does
+    page.goto(serve(script).url)
+    page.wait_for_selector("[data-live-plot=flat][data-updates]", timeout=60_000)
+    served = page.evaluate("performance.getEntriesByType('resource').map(entry => new URL(entry.name).pathname)")
+    assert [path.split("/")[1] for path in served if path.endswith("/plotly.min.js")] == ["component"]
 
 
 def node(page):
@@ -33,9 +44,12 @@ def node(page):
 
 def wait_updates(page, count: int) -> float:
     """Wait for further redraws; returns the updates per second."""
-    script = "n => document.querySelector('[data-live-plot=flat]').dataset.updates >= n"
-    first, start = int(node(page).get_attribute("data-updates")), time.monotonic()
-    page.wait_for_function(script, arg=first + count, timeout=60_000)
+
+    def updates() -> int:
+        return int(node(page).get_attribute("data-updates"))
+
+    first, start = updates(), time.monotonic()
+    until(lambda: updates() >= first + count, f"{count} redraws", progress=updates)
     return count / (time.monotonic() - start)
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import io
-import time
 import zipfile
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from pages import MAIN
+from patient import click, seen, until, visit
 from trainers import small_config, write_cloud
 
 from mvm.runs.archive import pack
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
 
-MAIN = Path(__file__).parents[2] / "app" / "main.py"
-PATIENCE = 60_000
 STEPS = 200
 
 
@@ -39,57 +39,48 @@ def app(serve, folder: Path):
 
 
 def chart(page, key: str):
-    found = page.locator(f"[data-live-plot^='runs.{key}'][data-updates]").first
-    found.wait_for(state="attached", timeout=PATIENCE)
-    return found
+    return seen(page.locator(f"[data-live-plot^='runs.{key}'][data-updates]").first, "attached")
 
 
 def tick(page, row: int) -> None:
     """The box before a row of the table, which is one canvas."""
-    canvas = page.get_by_test_id("stDataFrame").first.locator("canvas").first
-    canvas.wait_for(timeout=PATIENCE)
+    canvas = seen(page.get_by_test_id("stDataFrame").first.locator("canvas").first)
     box = canvas.bounding_box()
     page.mouse.click(box["x"] + 16, box["y"] + 35 * (row + 1) + 17)
 
 
 def test_two_runs_are_ticked_and_compared(page, app) -> None:
-    page.goto(f"{app.url}/runs")
+    visit(page, f"{app.url}/runs")
     tick(page, 0)
-    page.get_by_role("button", name="Open in Lab").wait_for(timeout=PATIENCE)
+    seen(page.get_by_role("button", name="Open in Lab"))
     tick(page, 1)
-    page.get_by_text("What differs").wait_for(timeout=PATIENCE)
+    seen(page.get_by_text("What differs"))
     figure = chart(page, "curves").evaluate(
         "node => ({ names: node.data.map((t) => t.name), x: node.layout.xaxis.title.text })"
     )
     assert {"both, batch 16", "both, batch 32"} <= set(figure["names"])
     assert figure["x"] == "training step"
-    assert "compare=large%2Csmall" in page.url or "compare=small%2Clarge" in page.url
+    (compared,) = parse_qs(urlsplit(page.url).query)["compare"]
+    assert sorted(compared.split(",")) == ["large", "small"]
     tick(page, 0)
-    page.get_by_text("What differs").wait_for(state="detached", timeout=PATIENCE)
-    page.get_by_role("button", name="Open in Lab").click()
-    page.locator("[data-live-plot^='clouds.'][data-updates]").first.wait_for(timeout=PATIENCE)
+    seen(page.get_by_text("What differs"), "detached")
+    click(page.get_by_role("button", name="Open in Lab"))
+    seen(page.locator("[data-live-plot^='clouds.'][data-updates]").first)
     assert "run=small" in page.url
 
 
 def test_a_fork_is_made_at_a_step_and_both_branches_are_seen(page, app, folder: Path) -> None:
-    page.goto(f"{app.url}/runs?compare=small")
-    page.get_by_role("button", name="Fork").click()
-    to = page.get_by_label("To", exact=True)
-    to.wait_for(timeout=PATIENCE)
+    visit(page, f"{app.url}/runs?compare=small")
+    click(page.get_by_role("button", name="Fork"))
+    to = seen(page.get_by_label("To", exact=True))
     to.fill("0")
     to.press("Enter")
-    page.get_by_role("button", name="Fork and train").click()
-    page.get_by_text("Where they part").wait_for(timeout=PATIENCE)
+    click(page.get_by_role("button", name="Fork and train"))
+    seen(page.get_by_text("Distance of the fork"))
     made = Run(folder / "small-fork100")
-    end = time.monotonic() + 60
-    while made.status().state != "finished":
-        assert time.monotonic() < end, f"the fork is {made.status()}"
-        time.sleep(0.1)
+    until(lambda: made.status().state == "finished", "the fork's end", progress=lambda: made.records.step)
     branches = chart(page, "branches")
-    page.wait_for_function(
-        "node => node.data[0].x.length >= 20 || (node.data[0].x._inputArray || []).length >= 20",
-        arg=branches.element_handle(), timeout=PATIENCE,
-    )  # fmt: skip
+    until(lambda: branches.evaluate("node => node.calcdata[0].length") >= 20, "the whole line")
     lines = branches.evaluate("node => node.calcdata.map((points) => points.map(({ x, y }) => [x, y]))")
     for line in lines:
         assert all(y == 0 for x, y in line if x <= 100)
@@ -103,22 +94,22 @@ def test_a_zip_is_taken_in_and_one_that_leads_outside_is_refused(page, app, fold
     spoiled = io.BytesIO((tmp_path / "theirs.zip").read_bytes())
     with zipfile.ZipFile(spoiled, "a") as archive:
         archive.writestr("large/../../outside.txt", "x")
-    page.goto(f"{app.url}/runs")
+    visit(page, f"{app.url}/runs")
     for content, name in ((spoiled.getvalue(), "bad"), ((tmp_path / "theirs.zip").read_bytes(), "theirs")):
-        page.get_by_role("button", name="Import").first.click()
+        click(page.get_by_role("button", name="Import").first)
         page.locator("input[type=file]").set_input_files(
             {"name": f"{name}.zip", "mimeType": "application/zip", "buffer": content}
         )
-        page.get_by_test_id("stFileChipName").filter(has_text=f"{name}.zip").wait_for(timeout=PATIENCE)
+        seen(page.get_by_test_id("stFileChipName").filter(has_text=f"{name}.zip"))
         page.get_by_label("Name").last.fill(name)
-        page.get_by_test_id("stFormSubmitButton").get_by_role("button").click()
+        click(page.get_by_test_id("stFormSubmitButton").get_by_role("button"))
         if name == "bad":
-            page.get_by_text("outside.txt").first.wait_for(timeout=PATIENCE)
+            seen(page.get_by_text("outside.txt").first)
             alert = page.get_by_role("alert").inner_text()
             assert "\n" not in alert.strip().removeprefix("error").strip()
             assert "Traceback" not in alert
             page.keyboard.press("Escape")
-    page.wait_for_url("**/runs?compare=theirs*", timeout=PATIENCE)
+    until(lambda: "/runs?compare=theirs" in page.url, "the imported run on the page")
     assert Run(folder / "theirs").scores() == Run(folder / "large").scores()
     assert not (folder / "bad").exists()
     assert not list(folder.parent.glob("outside*"))

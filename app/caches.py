@@ -1,0 +1,182 @@
+"""Data read from disk and kept for later reruns: runs, histories, generators, training pictures, uploaded points."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+import torch
+from torch import Tensor
+
+from mvm.config import Config
+from mvm.data.points import describe, read_points
+from mvm.errors import ConfigError, RunError
+from mvm.files import checkpoints, write_array, write_atomic
+from mvm.jobs.queue import device_kind
+from mvm.runs.evaluate import load_generator, training_gallery
+from mvm.runs.history import History
+from mvm.runs.layout import CHECKPOINT, check_name
+from mvm.runs.library import all_runs, opened
+from mvm.runs.run import Run
+from mvm.scoring.images import Gallery
+from mvm.training.experiment import view_noise
+from mvm.training.sampling import between
+
+__all__ = [
+    "described",
+    "gallery",
+    "history",
+    "interpolation",
+    "keep_drawing",
+    "keep_upload",
+    "paused_runs",
+    "run_named",
+    "runs",
+]
+
+MOST_READERS = 8  # histories kept per browser tab
+
+# -- runs --------------------------------------------------------------------------------------------------------------
+
+
+def runs(kind: str) -> dict[str, Run]:
+    """Runs on one kind of data, by name, newest first; a known run reads only what was appended."""
+    return {run.name: run for run in all_runs(_known_runs()) if run.config.kind == kind}
+
+
+def paused_runs(waiting: Run) -> list[str]:
+    """Names of the paused runs whose trainers keep slots of the device that a run waits for."""
+    kind = device_kind(waiting.config.device)
+    paused = (run for run in all_runs(_known_runs()) if run.status().state == "paused")
+    return [run.name for run in paused if device_kind(run.config.device) == kind]
+
+
+def run_named(name: str) -> Run:
+    """The run of this name; a name may come from a link, and is never used as a path.
+
+    Raises:
+        RunError: there is no such run, or it is unreadable.
+    """
+    return opened(checkpoints() / check_name(name), _known_runs())
+
+
+@st.cache_resource
+def _known_runs() -> dict[str, Run]:
+    return {}
+
+
+def history(run: Run) -> History:
+    """This browser tab's reader of a run's records, brought up to date."""
+    readers = st.session_state.setdefault("_readers", {})
+    if run not in readers:  # a new run under an old name is another run
+        while len(readers) >= MOST_READERS:
+            readers.pop(next(iter(readers)))
+        readers[run] = History(run)
+    return readers[run].refresh()
+
+
+# -- generators and training pictures ----------------------------------------------------------------------------------
+
+
+def interpolation(run: Run, member: int, ends: tuple[int, int], places: tuple[float, ...], *, noises: int) -> Any:
+    """Pictures `(k, size, size, 3)` uint8 between two of a run's fixed noises, by its last checkpoint's generator.
+
+    Args:
+        run: on pictures.
+        member: index of the generator on the variant axis.
+        ends: indices of the two noises.
+        places: k places in [0, 1] on the great circle between the noises.
+        noises: number of fixed noises of the run.
+
+    Raises:
+        RunError: there is no readable checkpoint.
+    """
+    try:
+        changed = (run.path / CHECKPOINT).stat().st_mtime_ns
+    except OSError:
+        raise RunError("There is no checkpoint yet; the first is written in a moment.") from None
+    return _interpolation(run.path, member, changed, ends, places, noises)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _interpolation(
+    path: Path, member: int, changed: int, ends: tuple[int, int], places: tuple[float, ...], noises: int
+) -> np.ndarray:
+    noise = view_noise(noises, Run(path).config.network.noise_dim)
+    return _generator(path, member, changed)(between(*noise[list(ends)], torch.tensor(places))).numpy()
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _generator(path: Path, member: int, changed: int) -> Callable[[Tensor], Tensor]:
+    torch.set_num_threads(1)
+    return load_generator(Run(path), member)
+
+
+def gallery(run: Run) -> Gallery | str | None:
+    """Searchable training pictures of a run; None while they are loaded, or the error as text."""
+    loading = _gallery(run.config.model_dump_json(include={"data", "points", "size", "flips"}), run.config)
+    if not loading.done():
+        return None
+    return loading.result() if loading.exception() is None else str(loading.exception())
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _gallery(key: str, _config: Config) -> Future[Gallery]:
+    """Load in a thread: rendering thousands of toy faces takes seconds, and must not block the page."""
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(training_gallery, _config)
+    pool.shutdown(wait=False)
+    return future
+
+
+# -- points of one's own -----------------------------------------------------------------------------------------------
+
+
+def keep_upload(name: str, content: bytes) -> Path:
+    """Store an uploaded file of points, named by its hash, and check it.
+
+    Raises:
+        ConfigError: it cannot be trained on.
+    """
+    safe = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(name).name)[-60:]
+    path = _uploads() / hashlib.sha256(content).hexdigest()[:8] / (f"points{safe}" if safe.startswith(".") else safe)
+    return _checked(path, lambda: write_atomic(path, content))
+
+
+def keep_drawing(points: np.ndarray) -> Path:
+    """Store drawn points `(n, 2)` as a file, named by its hash, and check it.
+
+    Raises:
+        ConfigError: they are too few, or all the same.
+    """
+    path = _uploads() / f"drawing-{hashlib.sha256(points.tobytes()).hexdigest()[:8]}.npy"
+    return _checked(path, lambda: write_array(path, points.astype(np.float32)))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def described(path: Path) -> list[str]:
+    """`mvm.data.points.describe` of a stored file, which never changes."""
+    return describe(path)
+
+
+def _checked(path: Path, write: Callable[[], None]) -> Path:
+    """Write and check a file unless it exists, hence has passed: every rerun of the page calls this."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write()
+        try:
+            read_points(path)
+        except ConfigError:
+            path.unlink(missing_ok=True)
+            raise
+    return path
+
+
+def _uploads() -> Path:
+    return checkpoints() / ".uploads"

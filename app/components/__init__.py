@@ -1,0 +1,1 @@
+"""Streamlit components with JavaScript and CSS beside them, one per folder."""

@@ -1,0 +1,142 @@
+"""Which layers a person has switched on: the widgets, their values, and the two ends of a geodesic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from app.components.picture_grid import Picked
+from app.session import Page
+from mvm.geometry.descriptors import DESCRIPTORS
+from mvm.geometry.spectrum import MOST_RANKS
+from mvm.runs.run import Run
+
+__all__ = ["Choice", "choice_of", "draw_controls", "take_click"]
+
+LAYERS = ["real", "fake", "grid", "forces", "metric", "geodesic"]
+DEFAULT_LAYERS = LAYERS[:3]
+COLOURS = ["kind", "eigenvector", "trust", "continuity"]
+MOST_POINTS = 4096  # in a view, before its run is known
+ENDS = "_layers.ends"  # key in the session
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Layers and colours to draw.
+
+    Attributes:
+        layers: names in `LAYERS`.
+        terms: descriptors whose forces are drawn where a variant matches them.
+        unmatched: whether forces are drawn, faintly, where the variant does not match the descriptor.
+        colour: a name in `COLOURS`.
+        rank: of the eigenvector, from 1.
+        ends: indices of the two reals that a geodesic joins.
+    """
+
+    layers: list[str]
+    terms: list[str]
+    unmatched: bool
+    colour: str
+    rank: int
+    ends: tuple[int, int]
+
+    @property
+    def picks_ends(self) -> bool:
+        """Whether a click on a real chooses an end of the geodesic."""
+        return "geodesic" in self.layers and "real" in self.layers
+
+
+def draw_controls(tab: Page, run: Run | None) -> None:
+    """Draw the widgets of the layers into the popover View."""
+    common = {"bind": "query-params"}
+    layers = st.segmented_control(
+        "Layers", LAYERS, selection_mode="multi", default=DEFAULT_LAYERS, key=tab.key("layers"), **common,
+        help="grid: a square grid in the generator's first two noise dimensions, mapped to data space. "
+        "forces: the pull of each descriptor on each fake. metric: how the learned metric stretches space. "
+        "geodesic: shortest path between two points under the metric",
+    )  # fmt: skip
+    if "forces" in layers:
+        st.segmented_control(
+            "Forces of", list(DESCRIPTORS), selection_mode="multi", default=list(DESCRIPTORS), key=tab.key("terms"),
+            format_func=lambda name: DESCRIPTORS[name].title, **common,
+            help="negative gradient of each descriptor's gap at each fake, unweighted; a panel shows the descriptors "
+            "that its variant matches",
+        )  # fmt: skip
+        st.toggle(
+            "Also forces that a variant does not match", False, key=tab.key("unmatched"), **common,
+            help="faint arrows: descriptors that the variant ignores",
+        )  # fmt: skip
+    if "geodesic" in layers:
+        _draw_ends(run)
+    colour = st.segmented_control(
+        "Colour", COLOURS, default=COLOURS[0], required=True, key=tab.key("colour"), **common,
+        help="kind: real or fake. eigenvector: of the real embeddings' distance matrix, in data space and UMAP. "
+        "trust: 1 where all neighbours in the UMAP plot are true. continuity: 1 where it shows all true neighbours",
+    )  # fmt: skip
+    if colour == "eigenvector":
+        st.select_slider(
+            "Eigenvector", list(range(1, MOST_RANKS + 1)), 2, key=tab.key("rank"), **common,
+            help="rank of its eigenvalue in the spectrum below; the first of D / mean D is nearly constant",
+        )  # fmt: skip
+
+
+def choice_of(tab: Page) -> Choice:
+    """Values of the widgets; defaults for those that are not drawn."""
+    return Choice(
+        tab.setting("layers", DEFAULT_LAYERS), tab.setting("terms", list(DESCRIPTORS)),
+        tab.setting("unmatched", False), tab.setting("colour", COLOURS[0]), tab.setting("rank", 2), _ends().indices,
+    )  # fmt: skip
+
+
+def take_click(picked: Picked | None, choice: Choice) -> None:
+    """Move an end of the geodesic to a clicked real and rerun; clicks move the two ends in turn."""
+    ends = _ends()
+    if picked is None or not choice.picks_ends or picked.when <= ends.when:
+        return
+    start, end = ends.indices
+    ends.move(*((picked.index, end) if ends.clicks % 2 == 0 else (start, picked.index)))
+    ends.clicks, ends.when = ends.clicks + 1, picked.when
+    st.rerun()
+
+
+@dataclass
+class _Ends:
+    """The two reals that a geodesic joins in one browser tab.
+
+    Attributes:
+        indices: of the two reals.
+        clicks: number of clicks that moved an end; keys of the widgets contain it, as widgets in a closed popover
+            keep their old value.
+        when: time of the last click, ms since the epoch, by the browser's clock.
+    """
+
+    indices: tuple[int, int] = (0, 1)
+    clicks: int = 0
+    when: float = 0.0
+
+    def move(self, start: int, end: int) -> None:
+        """Join these two reals, and write them to the URL."""
+        self.indices = (start, end)
+        st.query_params["ends"] = f"{start}-{end}"
+
+
+def _ends() -> _Ends:
+    if ENDS not in st.session_state:
+        start, _, end = st.query_params.get("ends", "").partition("-")
+        known = start.isdecimal() and end.isdecimal()
+        st.session_state[ENDS] = _Ends((int(start), int(end)) if known else (0, 1))
+    return st.session_state[ENDS]
+
+
+def _draw_ends(run: Run | None) -> None:
+    """Draw a number input for each end."""
+    ends, most = _ends(), (MOST_POINTS if run is None else run.config.view_points) - 1
+    typed = [
+        st.number_input(
+            label, 0, most, min(index, most), key=f"{label}.{ends.clicks}.{most}",
+            help=f"index of a real point, at most {most:,}; or click two real points in data space",
+        )
+        for label, index in zip(("Geodesic from real", "Geodesic to real"), ends.indices, strict=True)
+    ]  # fmt: skip
+    ends.move(typed[0], typed[1])

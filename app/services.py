@@ -1,0 +1,156 @@
+"""What the app asks of other processes: trainings, which outlive it, one waiting trainer and one UMAP worker.
+
+Functions with a `tab` give a notice in place of an error, so that callbacks of widgets can be one call.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from threading import Timer
+from typing import Any
+
+import streamlit as st
+
+from app.caches import runs
+from app.session import Page, Tab, WeightWidgets
+from mvm.config import Config
+from mvm.errors import ConfigError, RunError
+from mvm.files import checkpoints
+from mvm.jobs.launch import launch
+from mvm.jobs.local import LocalLauncher
+from mvm.jobs.umap_worker import Projector
+from mvm.jobs.warm_trainer import WarmTrainer
+from mvm.runs.run import Run
+
+__all__ = [
+    "apply_moved_weights",
+    "ask",
+    "continue_training",
+    "later",
+    "projector",
+    "start",
+    "start_demo",
+    "train",
+    "warm_trainer",
+    "warm_up",
+]
+
+DEMO = "demo"  # name of the run that is started where there is none
+WARM_AFTER = 5.0  # seconds
+
+# -- processes of the app ----------------------------------------------------------------------------------------------
+
+
+@st.cache_resource
+def projector() -> Projector:
+    """The app's one UMAP worker."""
+    service = Projector()
+    service.request(checkpoints() / ".none", 0)  # there is no such run: this only starts the process
+    return service
+
+
+@st.cache_resource
+def warm_trainer() -> WarmTrainer:
+    """The app's one waiting trainer."""
+    return WarmTrainer()
+
+
+def later(work: Callable[[], object]) -> None:
+    """Call `work` in a thread after `WARM_AFTER` seconds, so that a process just started has the processor first."""
+    timer = Timer(WARM_AFTER, work)
+    timer.daemon = True
+    timer.start()
+
+
+@st.cache_resource
+def warm_up() -> None:
+    """Start, once, the processes whose imports take seconds: a waiting trainer, and a little later the UMAP worker.
+
+    Streamlit collects garbage after every run of a script or fragment, which with torch loaded takes most of a live
+    view's time: the modules imported by now are kept out of the collector's sight.
+    """
+    gc.collect()
+    gc.freeze()
+    warm_trainer().warm()
+    later(projector)
+
+
+# -- trainings ---------------------------------------------------------------------------------------------------------
+
+
+def train(run: Run) -> None:
+    """Train a run in the background, and prepare the next waiting trainer.
+
+    Raises:
+        RunError: it is being trained already.
+    """
+    launch(run, launcher=LocalLauncher(warm_trainer()))
+    later(warm_trainer().warm)
+
+
+def start(tab: Page, config: Config, *, name: str | None = None, paused: bool = False, like: Run | None = None) -> bool:
+    """Make a run, train it in the background and show it; on an error give a notice and return False.
+
+    Args:
+        tab: page that shows the run.
+        config: settings of the run.
+        name: of the run; None for one made from the config.
+        paused: pause before the first step.
+        like: run whose copy of own points is used.
+    """
+    try:
+        run = Run.create(config, name=name, like=like)
+        tab.show(run.name)
+        if paused:
+            run.ask(pause_at=0)
+        train(run)
+    except (ConfigError, RunError, OSError) as error:
+        tab.notify(str(error))
+        return False
+    return True
+
+
+def start_demo(tab: Page) -> None:
+    """Start a run on a circle, so that the first screen is alive."""
+    if not start(tab, Config.make(data="circle"), name=DEMO) and DEMO in runs(tab.kind):
+        tab.notify("")  # another tab has just started it: no error
+
+
+def ask(tab: Tab, run: Run, **request: Any) -> None:
+    """Write a request to the run's trainer: fields of `mvm.runs.run.Control`."""
+    try:
+        run.ask(**request)
+    except (RunError, OSError) as error:
+        tab.notify(str(error))
+
+
+def continue_training(tab: Tab, run: Run) -> None:
+    """Continue a paused training, or start a trainer from the last checkpoint."""
+    try:
+        if run.alive():
+            run.ask(pause_at=None)
+        else:
+            train(run)
+    except (RunError, OSError) as error:
+        tab.notify(str(error))
+
+
+def apply_moved_weights(tab: Page, widgets: WeightWidgets | None) -> None:
+    """Send the weights that have moved since the last rerun to the shown run, if it is being trained.
+
+    The view calls this at every rerun, in place of callbacks of the widgets: Streamlit does not repeat an interrupted
+    callback. Only the moved weight is sent, as the others are settings of the next run. Widgets with another prefix
+    were not moved, but replaced.
+
+    Args:
+        tab: page that shows the run.
+        widgets: weights that the sidebar shows now; None where it shows none.
+    """
+    before = tab.weights
+    if before is not None and widgets is not None and before.prefix == widgets.prefix:
+        moved = {name: value for name, value in widgets.values.items() if value != before.values.get(name)}
+        run = runs(tab.kind).get(tab.run) if moved and tab.run else None
+        if run is not None and run.status().alive:
+            ask(tab, run, weights=moved)
+    tab.weights = widgets  # last: what an interrupted rerun has not sent is sent by the next one

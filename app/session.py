@@ -1,0 +1,132 @@
+"""State of one browser tab: the run that each page shows, the last click, the notice at the top.
+
+Closing the tab loses nothing else: runs live on disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from app.components.picture_grid import Picked
+from app.kinds import PAGES
+
+__all__ = ["Page", "Tab", "WeightWidgets", "page"]
+
+NOTICE_SECONDS = 20
+
+
+@dataclass
+class Tab:
+    """State of one page in one browser tab.
+
+    Callbacks of buttons receive it as an argument. Streamlit may interrupt a callback at every access to
+    `st.session_state`, after a run was made and before its name was kept; access to plain attributes is never
+    interrupted.
+
+    Attributes:
+        presses: number of presses served; Streamlit may call a callback twice for one press.
+        notice: last notice: text, time in seconds since the epoch, and whether it reports a success.
+    """
+
+    presses: int = 0
+    notice: tuple[str, float, bool] = ("", 0.0, False)
+
+    def serve(self, press: int) -> bool:
+        """Mark a press as served; False if it was served before."""
+        fresh = press == self.presses
+        self.presses += fresh
+        return fresh
+
+    def notify(self, text: str, *, good: bool = False) -> None:
+        """Show one line at the top from the next rerun on: an error, or a success if `good`."""
+        self.notice = (text, time.time(), good)
+
+    def draw_notice(self) -> None:
+        """Draw the last notice, for `NOTICE_SECONDS`."""
+        text, when, good = self.notice
+        if text and time.time() - when < NOTICE_SECONDS:
+            (st.success if good else st.error)(text, icon=f":material/{'check' if good else 'error'}:")
+
+    def read_link(self, key: str, options: Iterable[str], title_of: Callable[[str], str]) -> None:
+        """Accept the command line's name of an option in the URL, before the widget bound to it is drawn.
+
+        The widget itself knows options by their titles, and silently drops any other word.
+        """
+        word, options = st.query_params.get(key), list(options)
+        if word is None or key in st.session_state:
+            return
+        if word in options:
+            st.session_state[key] = word
+        elif word not in map(title_of, options):
+            self.notify(f"{key}: there is no {word!r}; known: {', '.join(options)}")
+
+
+@dataclass(frozen=True)
+class WeightWidgets:
+    """Weights of the descriptors as widgets show them.
+
+    Attributes:
+        prefix: of the widgets' keys.
+        values: weight by descriptor.
+    """
+
+    prefix: str
+    values: dict[str, float]
+
+
+@dataclass
+class Page(Tab):
+    """State of the page of one kind of data in one browser tab.
+
+    Attributes:
+        kind: of the data of its runs, a name in `app.kinds.PAGES`.
+        run: name of the shown run; None before the first is chosen.
+        turn: number of changes of the shown run; keys of widgets that belong to one run contain it.
+        state: run and state that the page was drawn for.
+        cursor: run and step that its timeline points at; None for the newest step.
+        behind: whether a newer projection is awaited.
+        weights: of the descriptors, as the sidebar showed them at the last rerun; None if it showed none.
+        picked: run and the picture of it that was clicked last.
+    """
+
+    kind: str = "points"
+    run: str | None = None
+    turn: int = 0
+    state: tuple[str | None, str] = (None, "new")
+    cursor: tuple[str, int | None] | None = None
+    behind: bool = True
+    weights: WeightWidgets | None = None
+    picked: tuple[str, Picked] | None = None
+
+    def key(self, name: str) -> str:
+        """Key of a widget that the page of every kind has; it is also its parameter in the URL."""
+        return PAGES[self.kind].prefix + name
+
+    def setting(self, name: str, default: Any) -> Any:
+        """Value of the widget of this name; never to be read in a callback."""
+        return st.session_state.get(self.key(name), default)
+
+    def show(self, run: str) -> None:
+        """Show this run from the next rerun on."""
+        if run != self.run:
+            self.run, self.turn = run, self.turn + 1
+
+    def pick(self, run: str, picked: Picked | None) -> None:
+        """Keep a component's last click if it is newer than the known one."""
+        known = self.picked_of(run)
+        if picked is not None and (known is None or picked.when > known.when):
+            self.picked = (run, picked)
+
+    def picked_of(self, run: str) -> Picked | None:
+        """The picture of this run that was clicked last."""
+        return self.picked[1] if self.picked and self.picked[0] == run else None
+
+
+def page(kind: str) -> Page:
+    """This tab's state of the page of a kind of data."""
+    return st.session_state.setdefault(f"_page.{kind}", Page(kind=kind))

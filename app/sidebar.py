@@ -1,0 +1,163 @@
+"""The sidebar: settings of the next run, below the choice of its data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+from pydantic import BaseModel
+
+from app.kinds import PAGES
+from app.session import Page, WeightWidgets
+from app.widgets import label_of, model_widgets, used_descriptors, variant_choice, weight_widgets
+from mvm.config import OF_DATA, Config
+from mvm.data.kinds import KINDS
+from mvm.errors import ConfigError
+from mvm.methods import METHODS
+from mvm.runs.run import Run
+
+__all__ = ["CAPTION", "NextRun", "draw_settings"]
+
+CAPTION = "Settings of the run that **Train** starts. While the shown run trains, moving a weight changes it at once."
+SHOWN = "shown run"  # stands beside the recipes
+
+
+@dataclass(frozen=True)
+class NextRun:
+    """Settings in the sidebar.
+
+    Attributes:
+        config: of the next run; None if the settings are invalid, or no data are chosen.
+        problem: what is invalid, in one line; "" if nothing is.
+        weights: of the descriptors; None where the method has none.
+    """
+
+    config: Config | None = None
+    problem: str = ""
+    weights: WeightWidgets | None = None
+
+
+@dataclass(frozen=True)
+class _Defaults:
+    """Values that the widgets start from, and prefixes of the widgets' keys.
+
+    Attributes:
+        base: a config with the default of every setting.
+        values: settings of the next run for which there may be no widget.
+        prefix: of widgets that each recipe has for itself.
+        training: of the widgets of steps and batch size.
+        weights: of the widgets of weights and seeds, which the recipes share.
+    """
+
+    base: Config
+    values: dict[str, Any]
+    prefix: str
+    training: str
+    weights: str
+
+
+def draw_settings(tab: Page, data: dict[str, Any] | None, run: Run | None, *, defaults: str = "") -> NextRun:
+    """Draw the widgets of all settings but the data, and return what they show.
+
+    Args:
+        tab: page of the kind of data.
+        data: fields of the config that name the data; None while none are chosen.
+        run: the shown run, whose settings may be copied.
+        defaults: prefix of the widgets of steps and batch, for data whose defaults differ from others of their kind.
+    """
+    kind = PAGES[tab.kind]
+    method = _draw_method(tab)
+    start = _draw_recipe(tab, method, data["data"] if data else kind.example, run, defaults)
+    base, values, weights = start.base, dict(start.values), None
+    if METHODS[method].matches_descriptors:
+        st.markdown("##### Descriptors to match")
+        values["variants"] = variant_choice(base.variants, key=f"{start.prefix}variants")
+        used = used_descriptors(values["variants"])
+        values["weights"] = weight_widgets(used, base.weights, prefix=start.weights)
+        weights = WeightWidgets(start.weights, values["weights"])
+    st.markdown("##### Training")
+    values |= {
+        "steps": st.number_input(
+            "Steps", min(10, base.steps), max(1_000_000, base.steps), base.steps, 500, key=f"{start.training}steps",
+            bind="query-params", help="training steps",
+        ),
+        "batch": st.select_slider(
+            "Batch", sorted({*kind.batches, base.batch}), base.batch, key=f"{start.training}batch",
+            bind="query-params", help=f"{KINDS[tab.kind].noun} per batch",
+        ),
+    }  # fmt: skip
+    seeds = st.slider(
+        "Seeds", 1, max(8, len(base.seeds)), len(base.seeds), key=f"{start.weights}seeds", bind="query-params",
+        help="each variant is trained once per seed, all together",
+    )  # fmt: skip
+    values["seeds"] = base.seeds if seeds == len(base.seeds) else tuple(range(seeds))
+    groups = _groups(method, base)
+    unused = _unused_network_settings(base)
+    for name, (title, settings) in groups.items():
+        with st.expander(title):
+            skip = unused if name == "network" else ()
+            values[name] = model_widgets(settings, prefix=f"{start.prefix}{name}.", skip=skip)
+    if data is None:
+        return NextRun(weights=weights)
+    try:
+        config = Config.make(**values | data)
+    except ConfigError as error:
+        return NextRun(problem=_with_label(str(error), groups), weights=weights)
+    if config.unmatched:
+        st.warning(config.unmatched.capitalize(), icon=":material/warning:")
+    return NextRun(config, weights=weights)
+
+
+def _draw_method(tab: Page) -> str:
+    """Draw the choice of methods that have networks for the page's kind of data."""
+    methods = [name for name, method in METHODS.items() if tab.kind in method.kinds]
+    tab.read_link(tab.key("method"), methods, lambda name: METHODS[name].title)
+    return st.selectbox(
+        "Method", methods, format_func=lambda name: METHODS[name].title, key=tab.key("method"), bind="query-params",
+        help="MvM, or a peer method with the same generator and metric network; the critic of a peer is one linear "
+        "layer on top of the metric network",
+    )  # fmt: skip
+
+
+def _draw_recipe(tab: Page, method: str, data: str, run: Run | None, defaults: str) -> _Defaults:
+    """Draw the choice of recipes, and return the settings to start from."""
+    recipes = [*METHODS[method].recipes, *([SHOWN] if run is not None and run.config.method == method else [])]
+    recipe = st.segmented_control(
+        "Recipe", recipes, default="stabilised", required=True, bind="query-params",
+        key=tab.key("recipe" if method == "mvm" else f"{method}.recipe"),
+        help="Default settings: this lab's (stabilised), the method's paper's, MvM's published code's, or the "
+        "settings of the shown run.",
+    )  # fmt: skip
+    if recipe == SHOWN and run is not None:
+        prefix = tab.key(f"{run.name}.")
+        return _Defaults(run.config, run.config.model_dump(exclude={*OF_DATA}), prefix, prefix, prefix)
+    values = {"method": method, "recipe": recipe}
+    training = prefix = tab.key(defaults)
+    prefix += "" if method == "mvm" else f"{method}."
+    prefix += "" if recipe == "stabilised" else f"{recipe}."
+    return _Defaults(Config.make(data=data, **values), values, prefix, training, tab.key(""))
+
+
+def _groups(method: str, base: Config) -> dict[str, tuple[str, BaseModel]]:
+    """Groups of settings by their name in the config: title and default settings."""
+    kind = KINDS[base.kind]
+    groups = {method: ("Metric learning" if method == "mvm" else METHODS[method].title, getattr(base, method))}
+    if kind.settings_type is not None:
+        groups[base.kind] = (kind.title, getattr(base, base.kind))
+    return groups | {"network": ("Networks", base.network), "optimiser": ("Optimisers", base.optimiser)}
+
+
+def _unused_network_settings(config: Config) -> tuple[str, ...]:
+    """Settings of the networks that a config's kind of data does not read."""
+    used = config.flat(used=True)
+    return tuple(name for name in type(config.network).model_fields if f"network.{name}" not in used)
+
+
+def _with_label(problem: str, groups: dict[str, tuple[str, BaseModel]]) -> str:
+    """A config's error with the label of the widget in place of the setting's dotted name."""
+    setting, _, reason = problem.partition(": ")
+    group, *names = setting.split(".")
+    title, model = groups.get(group, ("", None))
+    field = type(model).model_fields.get(names[0]) if names and model else None
+    return f"{title}, {label_of(names[0], field)}: {reason}" if field else problem

@@ -1,0 +1,185 @@
+"""Widgets made from settings models: bounds, help and defaults come from the fields; each is bound to the URL."""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Any
+
+import streamlit as st
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from mvm.config import Weights
+from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
+from mvm.look.palette import title_of
+from mvm.settings import bounds
+from toy_manifolds import MANIFOLDS
+
+__all__ = [
+    "field_widget",
+    "label_of",
+    "manifold_widgets",
+    "model_widgets",
+    "used_descriptors",
+    "variant_choice",
+    "weight_widgets",
+]
+
+MAIN_DESCRIPTORS = ("centroid", "diameter")
+VARIANTS = ("centroid", "diameter", "both", *(name for name in DESCRIPTORS if name not in MAIN_DESCRIPTORS))
+TINY = 1e-12  # distance of a value from a bound that it must not reach
+WORDS = {"lr": "rate", "dim": "dimension", "eps": "ε", "betas": "β₁ β₂", "ema": "EMA", "alpha": "α", "gamma": "γ"}
+
+
+def field_widget(name: str, field: FieldInfo, *, value: Any, key: str) -> Any:
+    """Draw the widget of a field; its value satisfies the field, but perhaps not the whole model.
+
+    Args:
+        name: of the field.
+        field: type, bounds and help.
+        value: the default.
+        key: of the widget, and its parameter in the URL.
+    """
+    label = label_of(name, field)
+    common = {"key": key, "help": field.description, "bind": "query-params"}
+    kind = field.annotation
+    if typing.get_origin(kind) is typing.Literal:
+        options = typing.get_args(kind)
+        return st.selectbox(label, options, index=options.index(value), **common)
+    if kind is bool:
+        return st.toggle(label, value=value, **common)
+    low, high, above, below = bounds(field)
+    if kind is int:
+        return st.number_input(label, min_value=low, max_value=high, value=value, step=_step(value), **common)
+    if kind is float:
+        least, most = low + TINY * above, high - TINY * below
+        return st.number_input(
+            label, float(least), float(most), float(value), step=max(abs(value) / 10, 1e-4), format="%g", **common
+        )
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        text = st.text_input(label, value="" if value is None else str(value), placeholder="none", **common)
+        return text.strip() or None
+    if typing.get_origin(kind) is tuple:
+        text = st.text_input(label, value=" ".join(map(str, value)), **common)
+        return tuple(text.split())
+    return st.text_input(label, value=str(value), **common)
+
+
+def label_of(name: str, field: FieldInfo) -> str:
+    """Label of a field's widget: its title, or its name in words."""
+    label = field.title or " ".join(WORDS.get(word, word) for word in name.split("_"))
+    return label[0].upper() + label[1:] if label[0].isascii() else label
+
+
+def model_widgets(model: BaseModel, *, prefix: str, skip: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Draw widgets for the fields of a settings model.
+
+    Args:
+        model: its values are the defaults.
+        prefix: of the keys; recipes with other defaults have widgets of their own.
+        skip: fields without a widget here.
+
+    Returns:
+        Value by field.
+    """
+    return {
+        name: field_widget(name, field, value=getattr(model, name), key=f"{prefix}{name}")
+        for name, field in type(model).model_fields.items()
+        if name not in skip
+    }
+
+
+def manifold_widgets(name: str) -> dict[str, float]:
+    """Draw sliders for a toy manifold's own settings; return the settings that differ from their default."""
+    changed = {}
+    for setting, field in MANIFOLDS[name].model_fields.items():
+        (low, high, above, below), default = bounds(field), field.default
+        whole = field.annotation is int
+        number = int if whole else float
+        step = 1 if whole else _round_step((high - low) / 100)
+        value = st.slider(
+            setting.replace("_", " ").capitalize(),
+            number(low + step * above),
+            number(high - step * below),
+            number(default),
+            step=step,
+            key=f"{name}.{setting}",
+            help=field.description,
+            bind="query-params",
+        )
+        if value != default:
+            changed[setting] = value
+    return changed
+
+
+def variant_choice(default: tuple[str, ...], *, key: str) -> tuple[str, ...]:
+    """Draw the choice of descriptor sets to train side by side; new sets may be typed."""
+    options = list(dict.fromkeys([*VARIANTS, *default]))
+    return tuple(
+        st.multiselect(
+            "Variants, side by side",
+            options,
+            default=list(default),
+            format_func=title_of,
+            accept_new_options=True,
+            key=key,
+            help="One column each: equal first weights, batches and noise, different descriptors to match. Type names "
+            "joined by + for another set, such as centroid+covariance.",
+            bind="query-params",
+        )
+    )
+
+
+def used_descriptors(variants: tuple[str, ...]) -> set[str]:
+    """Every descriptor that some variant contains."""
+    return {name for variant in variants for name in descriptors_of(variant)}
+
+
+def weight_widgets(used: set[str], base: Weights, *, prefix: str) -> dict[str, float]:
+    """Draw a toggle and a weight slider per descriptor, all but centroid and 2-diameter in an expander.
+
+    Args:
+        used: descriptors that some chosen variant contains; widgets of the others are disabled.
+        base: the defaults.
+        prefix: of the keys.
+
+    Returns:
+        Weight by descriptor; 0 where the toggle is off.
+    """
+    weights = {name: _weight(name, used, getattr(base, name), prefix) for name in MAIN_DESCRIPTORS}
+    with st.expander("More descriptors"):
+        others = [name for name in DESCRIPTORS if name not in MAIN_DESCRIPTORS]
+        return weights | {name: _weight(name, used, getattr(base, name), prefix) for name in others}
+
+
+def _weight(name: str, used: set[str], default: float, prefix: str) -> float:
+    descriptor, field = DESCRIPTORS[name], Weights.model_fields[name]
+    off = name not in used
+    note = " (in none of the chosen variants)" if off else ""
+    on = st.toggle(
+        descriptor.title, default > 0, key=f"{prefix}on.{name}", help=descriptor.help + note, disabled=off,
+        bind="query-params",
+    )  # fmt: skip
+    weight = st.slider(
+        f"{descriptor.title} weight",
+        0.0,
+        max(bounds(field).high / 2, default),
+        default or 1.0,
+        0.05,
+        key=f"{prefix}w.{name}",
+        label_visibility="collapsed",
+        disabled=off or not on,
+        bind="query-params",
+    )
+    return weight * on
+
+
+def _step(value: int) -> int:
+    """Step of a number input whose default is `value`: half its power of ten, at least 1."""
+    return max(1, 10 ** (len(str(value)) - 1) // 2)
+
+
+def _round_step(step: float) -> float:
+    """The largest round slider step not above the given one."""
+    return next(s for s in (1, 0.5, 0.1, 0.05, 0.01, 0.005, 0.001, 0.0001) if s <= step or s == 0.0001)

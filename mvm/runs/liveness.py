@@ -1,0 +1,32 @@
+"""Liveness of a run's trainer: answered here alone, so that a heartbeat can stand beside the local lock."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from mvm.files import lock_is_held, locked
+from mvm.runs.layout import LOCK
+
+__all__ = ["hold_run", "is_alive"]
+
+
+def is_alive(run_dir: Path) -> bool:
+    """Whether a living process trains the run in this folder."""
+    return lock_is_held(run_dir / LOCK)
+
+
+@contextlib.contextmanager
+def hold_run(run_dir: Path, *, busy: str | None = None) -> Iterator[None]:
+    """Be the only process that may train, rename or delete the run in this folder.
+
+    Args:
+        run_dir: folder of the run.
+        busy: message if another process holds it; that it is being trained when None.
+
+    Raises:
+        RunBusy: another process holds it.
+    """
+    with locked(run_dir / LOCK, busy=busy):
+        yield
