@@ -181,7 +181,6 @@ class Definition:
     Attributes:
         title: what it shows.
         source: where the paper has it.
-        needs: what a run must have for it.
         data: its numbers from a selection; raises `NoFigure`.
         draw: those into a figure that is empty but for its width.
         latex: those as a LaTeX table; None if it has none.
@@ -192,7 +191,6 @@ class Definition:
 
     title: str
     source: str
-    needs: str
     data: Callable[[Selection], pd.DataFrame]
     draw: Callable[[Figure, pd.DataFrame, Selection], None]
     latex: Callable[[pd.DataFrame, Selection], str] | None
