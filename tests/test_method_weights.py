@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mvm.data.load import load_data
+from mvm.data.kinds import load_data
 
 from mvm.config import Config
 from mvm.training.experiment import Experiment
