@@ -128,7 +128,7 @@ def as_pictures(run: Run) -> np.ndarray:
     (run.path / "config.json").write_text(json.dumps(values))
     random = np.random.default_rng(0)
     np.save(run.path / "real.npy", random.integers(0, 256, (16, 8, 8, 3), dtype=np.uint8))
-    weights, fakes = {}, np.empty((4, 16, 8, 8, 3), dtype=np.uint8)
+    weights, fakes = {"step": np.array(STEPS)}, np.empty((4, 16, 8, 8, 3), dtype=np.uint8)
     for member in range(4):
         generator = ResNetGenerator(8, noise_dim=values["network"]["noise_dim"], channels=4)
         for name, value in generator.state_dict().items():
