@@ -260,12 +260,7 @@ def test_readers_never_see_half_a_file(make, mvm):
 
 @torch.no_grad()
 def poison(experiment, member):
-<<<<<<< HEAD
-    generator = experiment.method.networks["generator"]
-    for parameter in (*generator.parameters(), *experiment.averaged().values()):
-=======
     for parameter in (*experiment.method.networks["generator"].parameters(), *experiment.averaged().values()):
->>>>>>> pack
         parameter[member] = torch.nan
 
 
@@ -325,11 +320,7 @@ def spread_to(experiment, member, share):
     fake = experiment.generate(noise)[member]
     factor = share * torch.pdist(experiment.data.view).square().mean().sqrt() / torch.pdist(fake).square().mean().sqrt()
     for named in (dict(experiment.method.networks["generator"].named_parameters()), experiment.averaged()):
-<<<<<<< HEAD
-        last = max(name for name in named if "weights" in name)
-=======
         last = max(name for name in named if "weights." in name)
->>>>>>> pack
         named[last][member] *= factor
 
 
