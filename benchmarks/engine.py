@@ -71,7 +71,7 @@ def throughput(options: argparse.Namespace) -> None:
             together = spawn([{"kind": "engine", "variants": v, "threads": cores, **common}])[0]
             apart = spawn([{"kind": "engine", "variants": 1, **common}] * min(v, cores))
             rate = v * engine["steps_per_second"]
-            separate = sum(one["steps_per_second"] for one in apart)
+            separate = sum(each["steps_per_second"] for each in apart)
             faster = v * together["steps_per_second"]
             used = engine["gigaflop"] * engine["steps_per_second"]
             line = [f"{v}", f"{batch}", f"{engine['steps_per_second']:.0f}", f"{rate:.0f}", f"{rate * batch:,.0f}"]
@@ -317,8 +317,8 @@ def compilation(options: argparse.Namespace) -> None:
     for v in options.variants:
         task = {"variants": v, "batch": options.batches[0], "seconds": options.seconds, "device": options.device}
         engine, compiled = (spawn([{"kind": kind, **task}])[0] for kind in ("engine", "compiled"))
-        line = [f"{v}", *(f"{one['warming']:.1f}" for one in (engine, compiled))]
-        line += [f"{one['steps_per_second']:.0f}" for one in (engine, compiled)]
+        line = [f"{v}", *(f"{each['warming']:.1f}" for each in (engine, compiled))]
+        line += [f"{each['steps_per_second']:.0f}" for each in (engine, compiled)]
         lines.append([*line, f"{compiled['steps_per_second'] / engine['steps_per_second']:.2f}"])
         print(" ".join(lines[-1]), file=sys.stderr, flush=True)
     note = (

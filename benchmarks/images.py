@@ -167,15 +167,15 @@ def ask(pipe: Connection, request: float | None, kind: str) -> Any:
 def serve(pipe: Connection, task: Task) -> None:
     """Answer seconds with a turn that long, and None with what a step costs."""
     torch.set_num_threads(task.threads)
-    one = contender(task)
+    measured = contender(task)
     wait = torch.cuda.synchronize if task.device == "cuda" else lambda: None
     with suppress(EOFError):
         while (seconds := pipe.recv()) is not None:
-            done = turn(one.step, seconds, wait)
-            one.settle()
+            done = turn(measured.step, seconds, wait)
+            measured.settle()
             pipe.send(done)
         memory = peak_memory(task.device)  # before the counting, which takes more
-        pipe.send((one.count(), memory))
+        pipe.send((measured.count(), memory))
 
 
 def contender(task: Task) -> Contender:
@@ -385,7 +385,7 @@ def published(task: Task) -> Contender:
     folder = JpegFolder(Path(task.jpegs), task.size, task.pictures)
     batches = endless(folder, task.batch)
 
-    def one() -> dict[str, Tensor]:
+    def advance() -> dict[str, Tensor]:
         return step(next(batches).to(task.device))
 
     def settle() -> None:
@@ -393,7 +393,7 @@ def published(task: Task) -> Contender:
         while seen != (seen := folder.decoded.value):
             time.sleep(STILL)
 
-    return Contender(one, lambda: operations(one), settle)
+    return Contender(advance, lambda: operations(advance), settle)
 
 
 def endless(folder: JpegFolder, batch: int) -> Iterator[Tensor]:
@@ -426,19 +426,27 @@ def report(options: argparse.Namespace, device: str, tables: list[dict[str, Meas
     for table in tables:
         top = table["ceiling"].rate * table["ceiling"].gigaflop
         for kind, title in CONTENDERS.items():
-            one = table[kind]
-            rate, pictures, pairs = one.rate, one.task.batch, zip(one.turns, table["published"].turns, strict=True)
+            measured = table[kind]
+            rate, pictures, pairs = (
+                measured.rate,
+                measured.task.batch,
+                zip(measured.turns, table["published"].turns, strict=True),
+            )
             ratios = [(own.rate / theirs.rate, theirs.cost / own.cost) for own, theirs in pairs]
             times = ["1" if kind == "published" else spread(column) for column in zip(*ratios, strict=True)]
-            line = [f"{one.task.size}", f"{pictures}", title, f"{rate * pictures:,.{0 if rate > 2 else 1}f}"]
+            line = [f"{measured.task.size}", f"{pictures}", title, f"{rate * pictures:,.{0 if rate > 2 else 1}f}"]
             line += [f"{CELEBA / (rate * pictures):,.{0 if rate < 100 else 1}f}", *times[: len(compared)]]
-            line += [f"{one.gigaflop:,.0f}", f"{one.gigaflop * rate:,.0f}", f"{one.gigaflop * rate / top:.0%}"]
-            lines.append([*line, f"{one.memory_mb:,.0f}"])
-        for one in table.values():
-            fixed = {key: value for key, value in asdict(one.task).items() if key != "jpegs"}
-            fixed |= {"gigaflop": one.gigaflop, "memory_mb": one.memory_mb}
-            for i, one_turn in enumerate(one.turns):
-                rows.append(fixed | {"round": i, "steps_per_second": one_turn.rate, "processor_seconds": one_turn.cost})
+            line += [
+                f"{measured.gigaflop:,.0f}",
+                f"{measured.gigaflop * rate:,.0f}",
+                f"{measured.gigaflop * rate / top:.0%}",
+            ]
+            lines.append([*line, f"{measured.memory_mb:,.0f}"])
+        for measured in table.values():
+            fixed = {key: value for key, value in asdict(measured.task).items() if key != "jpegs"}
+            fixed |= {"gigaflop": measured.gigaflop, "memory_mb": measured.memory_mb}
+            for i, taken in enumerate(measured.turns):
+                rows.append(fixed | {"round": i, "steps_per_second": taken.rate, "processor_seconds": taken.cost})
     header = ["pixels", "batch", "step", "images/s", "s an epoch", *compared, "Gflop a step", "Gflop/s"]
     header += ["of the ceiling", "peak MB"]
     write_section(

@@ -1,4 +1,4 @@
-"""Toy manifolds: sets that are known exactly, to see what a generative model has found.
+"""Toy manifolds: sets with known geometry, as ground truth for generative models.
 
 >>> roll = manifold("swiss_roll", noise=0.1)
 >>> sample = roll.sample(1000)
@@ -48,10 +48,10 @@ MANIFOLDS: dict[str, type[Manifold]] = {
 
 
 def manifold(name: str, **settings: float) -> Manifold:
-    """Make the manifold called `name`.
+    """Make the manifold with this name.
 
     Raises:
-        ValueError: the name is not in `MANIFOLDS`, or a setting is unknown or out of bounds; one line says which.
+        ValueError: unknown name, or a setting that is unknown or out of bounds; one line.
     """
     if name not in MANIFOLDS:
         close = difflib.get_close_matches(name, MANIFOLDS, n=1)
@@ -63,18 +63,18 @@ def manifold(name: str, **settings: float) -> Manifold:
     except ValidationError as error:
         first = error.errors()[0]
     fields, reason = kind.model_fields, first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:  # several settings that do not go together
+    if not first["loc"]:  # a combination of settings
         raise ValueError(f"{name}: {reason}")
     setting, value = first["loc"][0], first["input"]
     if setting not in fields:
         raise ValueError(f"{name} has no setting {setting!r}; its settings are: {', '.join(fields)}")
-    if first["type"] == "value_error":  # by a validator of its own
+    if first["type"] == "value_error":  # from the setting's own validator
         raise ValueError(f"{name}: {setting}={value!r}: {reason}")
     raise ValueError(f"{name}: {setting}={value!r} must be a number{_bounds(fields[setting])}")
 
 
 def _bounds(field: FieldInfo) -> str:
-    """The bounds of a setting in words, whichever it has."""
+    """Bounds of a setting in words."""
     found = {key: getattr(m, key) for m in field.metadata for key in ("ge", "gt", "le", "lt") if hasattr(m, key)}
     if found.keys() == {"ge", "le"}:
         return f" from {found['ge']} to {found['le']}"

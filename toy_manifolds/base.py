@@ -1,11 +1,11 @@
-"""Ground truth: a manifold M in R^D that is known exactly.
+"""A manifold M in R^D with known geometry: ground truth for generated points.
 
     sample    x = embed(c) + noise · z,   c uniform in volume on M,   z ~ N(0, I)
     project   c(x) = argmin_c ‖x − embed(c)‖
     distance  d(x, M) = ‖x − embed(project(x))‖, zero on the manifold only
     geodesic  d(u, v) = length of the shortest path from u to v that stays in M
 
-Settings are pydantic fields with bounds and help: the app turns them into sliders, the command line into flags.
+Settings are pydantic fields with bounds and help; the app makes sliders of them, the command line flags.
 """
 
 import functools
@@ -22,14 +22,14 @@ __all__ = ["Embedded", "Manifold", "Sample", "embedded", "in_float64"]
 
 @dataclass(frozen=True)
 class Sample:
-    """Points and where they lie: `points` (n, ambient_dim), `coordinates` (n, k), both of torch's default dtype."""
+    """`points` (n, ambient_dim) and their intrinsic `coordinates` (n, k), both of torch's default dtype."""
 
     points: Tensor
     coordinates: Tensor
 
 
 def in_float64(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Make a method compute in float64 and answer in the dtype of its first tensor."""
+    """Make a method compute in float64 and return the dtype of its first tensor."""
 
     @functools.wraps(function)
     def wrapper(self: "Manifold", first: Tensor, *others: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def in_float64(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 class Manifold(BaseModel):
-    """A set of known geometry. A new one defines `draw`, `embed`, `project` and `geodesic`."""
+    """A set with known geometry. A subclass defines `draw`, `embed`, `project` and `geodesic`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -56,7 +56,7 @@ class Manifold(BaseModel):
     )
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Sample:
-        """Draw `n` points, uniform in volume unless the class says otherwise, on the generator's device."""
+        """Draw `n` points on the generator's device, uniform in volume unless the class says otherwise."""
         coordinates = self.draw(n, generator).to(torch.get_default_dtype())
         points = self.embed(coordinates.double()).to(coordinates.dtype)
         if self.noise:
@@ -69,7 +69,7 @@ class Manifold(BaseModel):
         raise self._lacks("draw(n, generator)")
 
     def embed(self, coordinates: Tensor) -> Tensor:
-        """The points at these intrinsic coordinates, (..., k) -> (..., ambient_dim)."""
+        """Points with these intrinsic coordinates, (..., k) -> (..., ambient_dim)."""
         raise self._lacks("embed(coordinates)")
 
     def project(self, points: Tensor) -> Tensor:
@@ -102,12 +102,12 @@ class Manifold(BaseModel):
         return None
 
     def _lacks(self, method: str) -> NotImplementedError:
-        """What to raise where a class does not define what its kind must."""
+        """Error for a method that a subclass must define."""
         return NotImplementedError(f"{type(self).__name__} must define {method}")
 
 
 def uniform(n: int, generator: torch.Generator | None) -> Tensor:
-    """`n` uniform numbers of [0, 1) in float64, on the generator's device."""
+    """`n` uniform random numbers in [0, 1), float64, on the generator's device."""
     device = "cpu" if generator is None else generator.device
     return torch.rand(n, generator=generator, device=device, dtype=torch.float64)
 
@@ -115,7 +115,7 @@ def uniform(n: int, generator: torch.Generator | None) -> Tensor:
 class Embedded(Manifold):
     """x = Q y: a manifold y placed in a higher dimension by a seeded isometry Q, (D, d) with QᵀQ = I.
 
-    Coordinates, geodesics and settings are those of `manifold`; the noise fills all D dimensions.
+    It has the coordinates, geodesics and settings of `manifold`; noise fills all D dimensions.
     """
 
     manifold: SerializeAsAny[Manifold] = Field(description="The manifold to place")
@@ -157,7 +157,7 @@ class Embedded(Manifold):
 
 
 @functools.lru_cache(maxsize=32)
-@torch.inference_mode(False)  # what is kept must serve autograd too
+@torch.inference_mode(False)  # cached tensors must support autograd
 def orthonormal_frame(rows: int, columns: int, seed: int) -> Tensor:
     """Random orthonormal columns, (rows, columns) float64, by QR of a Gaussian matrix."""
     generator = torch.Generator().manual_seed(seed)

@@ -2,10 +2,10 @@
 
     arc length   s(t) = ∫ ‖c′(τ)‖ dτ from the start of the interval
     uniform      t = s⁻¹(U · s(end))
-    geodesic     |s(t) − s(t′)|, or the other way round if that is shorter and the curve is closed
+    geodesic     |s(t) − s(t′)|, or on a closed curve the other way round if that is shorter
 
-A curve is its formula `at(t)` and the derivative `tangent(t)`; everything else follows. Its coordinate is the natural
-parameter t, (n, 1). Sets made of circle arcs have the coordinates (angle from the start of the arc, component).
+A curve consists of its formula `at(t)` and the derivative `tangent(t)`; everything else is derived. Its coordinate is
+the parameter t, (n, 1). Sets of circle arcs have the coordinates (angle from the start of the arc, component).
 """
 
 import functools
@@ -48,15 +48,15 @@ class Curve(Manifold):
         return 0.0, math.tau
 
     def at(self, t: Tensor) -> Tensor:
-        """The curve's formula, (...) -> (..., ambient_dim)."""
+        """Point c(t), (...) -> (..., ambient_dim)."""
         raise self._lacks("at(t)")
 
     def tangent(self, t: Tensor) -> Tensor:
-        """Its derivative c′(t), (...) -> (..., ambient_dim)."""
+        """Derivative c′(t), (...) -> (..., ambient_dim)."""
         raise self._lacks("tangent(t)")
 
     def weight(self, t: Tensor) -> Tensor:
-        """Density of the samples with respect to arc length, up to a factor, (...) -> (...)."""
+        """Unnormalised density of samples with respect to arc length, (...) -> (...)."""
         return torch.ones_like(t)
 
     @property
@@ -114,9 +114,9 @@ class _Tables(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is kept must serve autograd too
+@torch.inference_mode(False)  # cached tensors must support autograd
 def _tables(curve: Curve, intervals: int = 4096) -> _Tables:
-    """Cumulated length and sampling mass at equally spaced parameters, (intervals + 1,) each, float64."""
+    """Cumulative length and sampling mass at equally spaced parameters, (intervals + 1,) each, float64."""
     knots = torch.linspace(*curve.interval, intervals + 1, dtype=torch.float64)
     length = _integral(curve.speed, knots[:-1], knots[1:])
     mass = _integral(lambda t: curve.weight(t) * curve.speed(t), knots[:-1], knots[1:])
@@ -125,20 +125,20 @@ def _tables(curve: Curve, intervals: int = 4096) -> _Tables:
 
 
 def _integral(f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
-    """∫ f from `low` to `high`, elementwise, by three Gauss-Legendre nodes: error O(width⁷)."""
+    """∫ f from `low` to `high`, elementwise, with three Gauss-Legendre nodes: error O(width⁷)."""
     centre, half, offset = (low + high) / 2, (high - low) / 2, math.sqrt(3 / 5)
     weighted: Tensor = 5 * f(centre - offset * half) + 8 * f(centre) + 5 * f(centre + offset * half)
     return half * weighted / 9
 
 
 def _interpolate(x: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
-    """Piecewise linear y(x) through increasing (xs, ys)."""
+    """Piecewise linear interpolation y(x) of points (xs, ys) with increasing xs."""
     i = torch.searchsorted(xs, x).clamp(1, len(xs) - 1)
     return torch.lerp(ys[i - 1], ys[i], (x - xs[i - 1]) / (xs[i] - xs[i - 1]))
 
 
 def _other_way(start: Tensor, end: Tensor, period: float) -> Tensor:
-    """`end` (k,) with its first coordinate a period nearer to `start` (k,), or beyond it."""
+    """`end` (k,) with its first coordinate moved by one period towards `start` (k,)."""
     turn = math.copysign(period, end[0] - start[0])
     return torch.cat([end[:1] - turn, end[1:]])
 
@@ -167,7 +167,7 @@ class Circle(Curve):
 
 
 class VonMisesCircle(Circle):
-    """A circle whose density is not uniform: p(t) ∝ exp(κ cos t)."""
+    """A circle with the non-uniform density p(t) ∝ exp(κ cos t)."""
 
     title: ClassVar[str] = "Von Mises circle"
 
@@ -196,7 +196,7 @@ class Ellipse(Curve):
 class FigureEight(Curve):
     """Bernoulli's lemniscate c(t) = a (cos t, sin t cos t) / (1 + sin² t), which crosses itself at t = ±π/2.
 
-    The crossing is one point of the manifold: a path may change branch there.
+    The crossing is a single point of the manifold: a path may change branch there.
     """
 
     title: ClassVar[str] = "Figure eight"
@@ -272,7 +272,7 @@ class Helix(Curve):
 
 
 class Arc(NamedTuple):
-    """A piece of a circle: centre, radius, the angle where it starts and the angle it spans."""
+    """An arc of a circle: centre, radius, start angle and spanned angle."""
 
     centre: tuple[float, float]
     radius: float
@@ -281,7 +281,7 @@ class Arc(NamedTuple):
 
 
 class Arcs(Manifold):
-    """A union of disjoint circle arcs, exact throughout. Coordinates: (angle from the arc's start, component)."""
+    """A union of disjoint circle arcs; everything is exact. Coordinates: (angle from the arc's start, component)."""
 
     intrinsic_dim: ClassVar[int] = 1
     ambient_dim: ClassVar[int] = 2
@@ -310,7 +310,7 @@ class Arcs(Manifold):
         centre, radius, start, span = self._table(points)
         x, y = (points[:, None] - centre).unbind(-1)
         angle = (torch.atan2(y, x) - start) % math.tau
-        # Beyond an arc the nearer end wins: the rest of the circle is halved between the two.
+        # Beyond an arc, take the nearer end: each end has half of the remaining circle.
         angle = torch.where(angle <= span, angle, torch.where(angle < (span + math.tau) / 2, span, 0.0))
         nearest = centre + radius[:, None] * _plane((angle + start).cos(), (angle + start).sin())
         component = (points[:, None] - nearest).square().sum(-1).argmin(-1, keepdim=True)

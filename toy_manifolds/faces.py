@@ -2,9 +2,9 @@
 
     image = render(c),   c uniform in [0, 1]¹²        (n, 12) -> (n, 3, size, size) in [0, 1]
 
-Every part is a signed distance d to its outline, in units of half the image, painted over what lies below it with
-coverage(d) = a cubic step over one pixel about d = 0. So a picture is anti-aliased at any size, and smooth in its
-factors: `render` is differentiable. Two sizes of one face agree but for their pixels.
+Every part is a signed distance d to its outline, in units of half the image, painted over the canvas with
+coverage(d) = a cubic step over one pixel about d = 0. Images are anti-aliased at any size and smooth in the factors:
+`render` is differentiable. Renderings of one face at two sizes differ in resolution only.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FACTORS: dict[str, str] = {
     "background": "hue behind the face",
 }
 
-CHUNK = 64  # faces rendered at a time: their layers stay in the processor's cache
+CHUNK = 64  # faces per batch: their layers fit into the processor's cache
 DARK_SKIN, LIGHT_SKIN = (0.36, 0.22, 0.15), (0.98, 0.82, 0.70)
 DARK_HAIR, LIGHT_HAIR = (0.08, 0.06, 0.06), (0.93, 0.77, 0.42)
 LIPS, SHIRT, IRIS = (0.72, 0.22, 0.25), (0.25, 0.32, 0.48), (0.20, 0.35, 0.45)
@@ -41,7 +41,7 @@ class Faces:
     """The manifold: 12-dimensional, in 3 · size² dimensions.
 
     Args:
-        size: pixels each way, 8 or more.
+        size: pixels along each side, 8 or more.
     """
 
     title = "Toy faces"
@@ -58,10 +58,10 @@ class Faces:
         return torch.rand(n, self.intrinsic_dim, generator=generator, device=device)
 
     def render(self, factors: Tensor) -> Tensor:
-        """The faces with these factors, `(n, 12)` -> `(n, 3, size, size)` in [0, 1], of the factors' dtype and device.
+        """Faces with these factors, `(n, 12)` -> `(n, 3, size, size)` in [0, 1], in the factors' dtype and device.
 
         Raises:
-            ValueError: factors are not `(n, 12)`.
+            ValueError: `factors` are not `(n, 12)`.
         """
         if factors.ndim != 2 or factors.shape[1] != self.intrinsic_dim:
             raise ValueError(f"factors must be (n, {self.intrinsic_dim}), got {tuple(factors.shape)}")
@@ -70,13 +70,13 @@ class Faces:
         )
 
     def images(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Random faces as an image cache holds them, `(n, size, size, 3)` uint8, and their factors `(n, 12)`."""
+        """Random faces in the format of an image cache, `(n, size, size, 3)` uint8, and their factors `(n, 12)`."""
         factors = self.draw(n, generator)
         return self.pictures(factors), factors
 
     @torch.no_grad()
     def pictures(self, factors: Tensor) -> Tensor:
-        """The faces with these factors, `(n, 12)`, as an image cache holds them, `(n, size, size, 3)` uint8."""
+        """Faces with these factors `(n, 12)` in the format of an image cache, `(n, size, size, 3)` uint8."""
         parts = [self._render(chunk).mul_(255).round_().byte() for chunk in factors.split(CHUNK)]
         return torch.cat(parts).permute(0, 2, 3, 1).contiguous()
 
@@ -115,7 +115,7 @@ class Faces:
         white, iris, black = (_colour(c, factors) for c in ((0.97, 0.97, 0.97), IRIS, (0.03, 0.03, 0.03)))
 
         def pair(dx: Tensor, dy: Tensor, rx: Tensor, ry: Tensor) -> Tensor:
-            """Distance to an ellipse in each eye, this far from its middle."""
+            """Distance to an ellipse in each eye, at offset (dx, dy) from its centre."""
             left, right = (_ellipse(x - shift - side * apart - dx, y - dy, rx, ry) for side in (-1, 1))
             return torch.minimum(left, right)
 
@@ -135,12 +135,12 @@ class Faces:
         phase = 2 * math.pi * torch.tensor([0.0, 1 / 3, 2 / 3], dtype=hue.dtype, device=hue.device)[None, :, None, None]
         colour = 0.66 + 0.22 * torch.cos(
             2 * math.pi * 0.8 * hue[:, None] + phase
-        )  # four fifths of a turn: no two ends meet
+        )  # four fifths of a turn, so that the ends differ
         return (colour + 0.06 * y[:, None]).expand(-1, -1, -1, self.size)
 
     def _paint(self, canvas: Tensor, distance: Tensor, colour: Tensor) -> Tensor:
-        """`colour` (n, 3, 1, 1) or (n, 3, size, size) over the canvas where the distance is negative."""
-        t = (0.5 - distance * (self.size / 4)).clamp(0, 1)  # two pixels wide, so that a cubic step is about one
+        """Paint `colour` (n, 3, 1, 1) or (n, 3, size, size) over the canvas where the distance is negative."""
+        t = (0.5 - distance * (self.size / 4)).clamp(0, 1)  # two pixels wide: its cubic step looks one wide
         return torch.lerp(canvas, colour.expand_as(canvas), (t * t * (3 - 2 * t))[:, None])
 
 
@@ -150,8 +150,8 @@ def _colour(rgb: tuple[float, float, float], like: Tensor) -> Tensor:
 
 def _mix(low: tuple[float, float, float], high: tuple[float, float, float], t: Tensor) -> Tensor:
     """(n, 1, 1) -> (n, 3, 1, 1)."""
-    one = t[:, 0, 0][:, None]
-    return torch.lerp(_colour(low, one), _colour(high, one), t[:, None])
+    like = t[:, 0, 0][:, None]
+    return torch.lerp(_colour(low, like), _colour(high, like), t[:, None])
 
 
 def _ellipse(x: Tensor, y: Tensor, rx: Tensor, ry: Tensor | float) -> Tensor:
@@ -170,7 +170,7 @@ def _rounded_box(x: Tensor, y: Tensor, half_x: Tensor | float, half_y: Tensor | 
 
 
 def _mouth(x: Tensor, y: Tensor, half: Tensor, curve: Tensor) -> Tensor:
-    """Distance to a thick parabola of the given half width, its ends up where `curve` is positive."""
+    """Distance to a thick parabola of the given half width; a positive `curve` lifts its ends."""
     along = (x / half).clamp(-1, 1)
     sag = 0.10 * curve * (along**2 - 0.5)
     slope = 0.20 * curve * along / half

@@ -10,7 +10,7 @@ is minimised by damped Newton steps, all paths at once. Its gradient and Hessian
 
 The length is the sum of chords, extrapolated in N from all nodes and every second one: L = (4 L_N − L_N/2) / 3.
 
-A minimum is local. The caller gives a start for each way round (its homotopy classes, and both sides of a bulge).
+A minimum is local: the caller gives a start for each homotopy class, and for both sides of a bulge.
 """
 
 from collections.abc import Callable
@@ -44,11 +44,11 @@ def shortest_length(
         surface: the parametrisation X, (..., 2) -> (..., D), elementwise.
         start: first node of each path, (n, 2) float64.
         ends: last nodes, one per class of paths, (classes, n, 2).
-        bulges: how far to push the middle of each first guess off the straight line, (classes, n, 2).
-        bounds: lower and upper limit of the parameters, (2,) each, for a surface with a boundary.
-        segments: N of the search over all classes, and of the refinement of the best, a multiple of it.
-        iterations: Newton steps of either, at most.
-        chunk: pairs at a time, to bound memory.
+        bulges: offset of the middle of each initial path from the straight line, (classes, n, 2).
+        bounds: lower and upper limits of the parameters, (2,) each, for a surface with a boundary.
+        segments: N of the search over all classes, and N of the refinement of the best one, a multiple of the former.
+        iterations: largest number of Newton steps of each.
+        chunk: pairs per batch, which bounds memory.
 
     Returns:
         (n,) lengths.
@@ -94,9 +94,9 @@ def _energy(points: Tensor) -> Tensor:
 
 
 def _relax(surface: Surface, paths: Tensor, bounds: Bounds | None, iterations: int, tolerance: float) -> Tensor:
-    """Levenberg-Marquardt: each path has its own damping, and takes a step only if that lowers its energy.
+    """Levenberg-Marquardt: each path has its own damping and takes a step only if it lowers the path's energy.
 
-    A path is done when a step lowers its energy by less than `tolerance`, relative, or when no step lowers it.
+    A path is finished when a step lowers its energy by less than `tolerance`, relative, or no step lowers it.
     """
     paths = paths.clone() if bounds is None else paths.clamp(*bounds)
     energy = _energy(surface(paths))
@@ -109,7 +109,7 @@ def _relax(surface: Surface, paths: Tensor, bounds: Bounds | None, iterations: i
         trial = trial if bounds is None else trial.clamp(*bounds)
         points = surface(_subdivide(trial, 2))
         after = _energy(points[:, ::2])
-        # A chord that leaps (2π in an angle costs nothing!) is not a path: the middle of its parameters gives it away.
+        # A chord that jumps by 2π in an angle costs nothing, but is no path: the middle of its parameters reveals it.
         lower = (after < before) & (_energy(points) < 1.5 * after)
         paths[moving] = torch.where(lower[:, None, None], trial, old)
         energy[moving] = torch.where(lower, after, before)
@@ -125,7 +125,7 @@ def _step(surface: Surface, paths: Tensor, bounds: Bounds | None, damping: Tenso
     ends = surface(paths[:, [0, -1]])
     points = torch.cat([ends[:, :1], jet.point, ends[:, 1:]], dim=1)
     bend = points[:, 2:] - 2 * points[:, 1:-1] + points[:, :-2]
-    # Layout (node, 2, 2, path): the sweep below runs over nodes, and contiguous paths make it fast.
+    # Layout (node, 2, 2, path): the sweep below runs over nodes, and is fast if paths are contiguous.
     tangents = torch.stack(jet.tangents).permute(2, 0, 3, 1)  # (node, 2, D, path)
     hessian = torch.stack([_dot(bend, second).T for second in jet.seconds], dim=1)  # uu, uv, vv
     gradient = -torch.stack([_dot(bend, tangent).T for tangent in jet.tangents], dim=1)
@@ -160,7 +160,7 @@ def _solve(diagonal: Tensor, beside: Tensor, right: Tensor) -> Tensor:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Over D, the last axis. A sum over so short an axis is slow in torch, hence here and below the loop."""
+    """Dot product over D, the last axis. torch is slow at sums over short axes, hence the loop here and below."""
     return reduce(torch.add, [x * y for x, y in zip(a.unbind(-1), b.unbind(-1), strict=True)])
 
 
@@ -194,7 +194,7 @@ class _Jet(NamedTuple):
 def _jet(surface: Surface, q: Tensor, step: float = 1e-4) -> _Jet:
     """X, (X_u, X_v) and (X_uu, X_uv, X_vv), (..., D) each, by central differences.
 
-    They are good to 1e-8, which leaves no trace in the length: it is stationary at the path.
+    Their error of 1e-8 does not affect the length, which is stationary at the path.
     """
     offsets = step * q.new_tensor([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1)])
     o, e, w, n, s, ne, sw = (surface(q + offset) for offset in offsets)

@@ -1,7 +1,7 @@
-"""Sets in pieces: eight centres, and the black squares of a board.
+"""Disconnected sets: eight centres, and the black squares of a checkerboard.
 
-Neither is a smooth manifold, and both have a distance and a geodesic all the same. They are the classic tests for
-modes that a generator misses.
+Neither is a smooth manifold, but both have exact distances and geodesics. They are the classic tests for modes that a
+generator misses.
 """
 
 import functools
@@ -55,8 +55,8 @@ class EightGaussians(Manifold):
 class Checkerboard(Manifold):
     """The eight black squares of a 4 x 4 board about the origin. Coordinates: the point itself, (n, 2).
 
-    Black squares meet at corners only. A shortest path from one to another is a polyline through corners, so that
-    its length is that of a shortest path in the graph of the nine inner corners. Everything is exact.
+    Black squares meet at corners only. A shortest path between two of them is a polyline through corners, and its
+    length is a shortest path length in the graph of the nine inner corners. Everything is exact.
     """
 
     title: ClassVar[str] = "Checkerboard"
@@ -89,32 +89,32 @@ class Checkerboard(Manifold):
         return torch.where(together, torch.linalg.vector_norm(u - v, dim=-1), through)
 
     def _feet(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Nearest point of each square (n, 8, 2), and how far it is (n, 8)."""
+        """Nearest point of each square (n, 8, 2), and its distance (n, 8)."""
         low = self.side * _black_squares().to(points)
         x = points[:, None]
         nearest = torch.maximum(torch.minimum(x, low + self.side), low)
         return nearest, torch.linalg.vector_norm(x - nearest, dim=-1)
 
     def _neighbourhood(self, x: Tensor, corners: Tensor, squares_of: Tensor) -> tuple[Tensor, Tensor]:
-        """Which squares hold x, (n, 8), and how far each corner of such a square is, (n, 9), inf for the others."""
+        """Squares that contain x, (n, 8), and distances to their corners, (n, 9), inf for other corners."""
         distance = self._feet(x)[1]
-        # A rounded coordinate may lie a hair outside of its square, or within a hair of two squares at a corner.
+        # Rounding may put a point just outside its square, or close to two squares at a corner.
         holds = distance <= distance.amin(-1, keepdim=True) + 1e-6 * self.side
         reach = torch.linalg.vector_norm(x[:, None] - self.side * corners, dim=-1)
         return holds, reach.masked_fill(holds.to(x) @ squares_of == 0, torch.inf)
 
 
 @functools.cache
-@torch.inference_mode(False)  # what is kept must serve autograd too
+@torch.inference_mode(False)  # cached tensors must support autograd
 def _black_squares() -> Tensor:
     """Lower left corners of the black squares of side 1, (8, 2)."""
     return torch.tensor([(i - 2.0, j - 2.0) for i in range(4) for j in range(4) if (i + j) % 2 == 0])
 
 
 @functools.cache
-@torch.inference_mode(False)  # what is kept must serve autograd too
+@torch.inference_mode(False)  # cached tensors must support autograd
 def _corner_graph() -> tuple[Tensor, Tensor, Tensor]:
-    """Inner corners (9, 2), which square has which corner (8, 9), and shortest path lengths (9, 9), for side 1."""
+    """Inner corners (9, 2), incidence of squares and corners (8, 9), and shortest path lengths (9, 9), for side 1."""
     squares = _black_squares().double()
     corners = torch.tensor([(i, j) for i in (-1.0, 0.0, 1.0) for j in (-1.0, 0.0, 1.0)], dtype=torch.float64)
     has = ((corners - squares[:, None] - 0.5).abs() <= 0.5).all(-1).double()

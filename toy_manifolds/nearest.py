@@ -1,10 +1,10 @@
-"""The nearest member of a one-parameter family: argmin over t of ‖x − foot(t, x)‖.
+"""Nearest member of a one-parameter family: argmin over t of ‖x − foot(t, x)‖.
 
-A coarse grid brackets the local minima; the best few are refined on the slope of ½‖x − foot‖², which is
+A coarse grid brackets the local minima; the best few are refined by the slope of ½‖x − foot‖²,
 
     slope(t) = (foot(t, x) − x) · tangent(t, x)
 
-also where the foot is itself a projection, as on the segments of a ruled surface (envelope theorem).
+which also holds if the foot is itself a projection, as on the segments of a ruled surface (envelope theorem).
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def nearest_parameter(
 ) -> Tensor:
     """Parameter of the nearest member, (n, D) float64 -> (n,), within `interval`.
 
-    The refined minimum is exact to rounding; the global one is found as long as the grid separates the local minima.
+    The refined minimum is exact to rounding; it is the global one if the grid separates the local minima.
     """
     low, high = interval
     knots = torch.linspace(low, high, grid + 1, dtype=points.dtype, device=points.device)
@@ -64,12 +64,12 @@ def _nearest(foot: Family, tangent: Family, points: Tensor, knots: Tensor, close
 
 
 def _squared(a: Tensor, b: Tensor) -> Tensor:
-    """‖a − b‖² over the last axis, which is so short that torch's own sum over it is slow."""
+    """‖a − b‖² over the last axis; torch is slow at sums over short axes."""
     return reduce(torch.add, [(x - y).square() for x, y in zip(a.unbind(-1), b.unbind(-1), strict=True)])
 
 
 def _rising_root(slope: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, iterations: int = 16) -> Tensor:
-    """Where `slope` crosses zero upwards (Illinois false position); the nearer end where it keeps one sign."""
+    """Upward zero crossing of `slope` (Illinois false position); the nearer end if the sign does not change."""
     f_low, f_high = slope(low).clamp(max=0), slope(high).clamp(min=0)
     t, side = low, torch.zeros_like(low)
     for _ in range(iterations):

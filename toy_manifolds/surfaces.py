@@ -2,7 +2,7 @@
 
     Sheet        X(t, h) = (x(t), h, z(t)): a plane curve swept along a line
     Sphere       great circles, exact
-    Torus, Möbius strip    shortest paths are found numerically
+    Torus, Möbius strip    geodesics are computed numerically
 
 A sheet unrolls to a flat rectangle: its geodesic is exactly ‖(s(t) − s(t′), h − h′)‖ with s the curve's arc length.
 """
@@ -23,14 +23,14 @@ __all__ = ["MobiusStrip", "SCurve", "Sheet", "Sphere", "SwissRoll", "Torus"]
 
 
 class Surface(Manifold):
-    """What all surfaces here share."""
+    """Base of the surfaces: two-dimensional, in space."""
 
     intrinsic_dim: ClassVar[int] = 2
     ambient_dim: ClassVar[int] = 3
 
 
 class Sheet(Surface):
-    """A plane curve times a segment, X(t, h) = (x(t), h, z(t)). Coordinates: (t, h). Exact throughout."""
+    """A plane curve times a segment, X(t, h) = (x(t), h, z(t)). Coordinates: (t, h). Everything is exact."""
 
     @property
     def profile(self) -> Curve:
@@ -39,7 +39,7 @@ class Sheet(Surface):
 
     @property
     def extent(self) -> float:
-        """Upper end of h, which starts at 0."""
+        """Upper limit of h, which starts at 0."""
         raise self._lacks("extent")
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -132,13 +132,13 @@ class Sphere(Surface):
 
     @in_float64
     def geodesic(self, u: Tensor, v: Tensor) -> Tensor:
-        # 2 atan2(‖a − b‖, ‖a + b‖) keeps its digits for equal and for opposite points, where acos(a · b) loses them.
+        # 2 atan2(‖a − b‖, ‖a + b‖) stays accurate for equal and opposite points, unlike acos(a · b).
         a, b = self.embed(u), self.embed(v)
         apart, together = torch.linalg.vector_norm(a - b, dim=-1), torch.linalg.vector_norm(a + b, dim=-1)
         return self.radius * 2 * torch.atan2(apart, together)
 
     def lifts(self, start: Tensor, end: Tensor) -> Tensor:
-        """As it is, and over either pole."""
+        """The coordinates of `end`, and those reached over each pole."""
         longitude, latitude = end
         over_pole = longitude + math.pi
         around = start[0] + _wrap(torch.stack([longitude, over_pole, over_pole]) - start[0])
@@ -175,10 +175,10 @@ class Torus(Surface):
 
     @in_float64
     def geodesic(self, u: Tensor, v: Tensor) -> Tensor:
-        """Numeric: within 1e-5, relative, measured against twelve times as many starts and three times the nodes."""
+        """Numerical, within 1e-5 relative: measured against twelve times the starts and three times the nodes."""
         start, turn = _wrap(u), _wrap(v - u)
-        # Around the axis the shorter way is the right one (scaling θ down shortens a path). Around the tube either
-        # may be, and the outer equator is a saddle that far paths leave on either side. Thin tori need 32 segments.
+        # Around the axis the shorter way is right (scaling θ down shortens a path). Around the tube either way may be,
+        # and the outer equator is a saddle that long paths leave on either side. Thin tori need 32 segments.
         other = turn - math.tau * torch.sign(turn) * turn.new_tensor([0, 1])
         ends = start + torch.stack([turn, turn, other])
         bulges = torch.zeros_like(ends)
@@ -186,7 +186,7 @@ class Torus(Surface):
         return shortest_length(self.embed, start, ends, bulges=bulges, segments=(32, 64))
 
     def lifts(self, start: Tensor, end: Tensor) -> Tensor:
-        """Around the axis the shorter way, around the tube either."""
+        """The shorter way around the axis, and both ways around the tube."""
         theta = start[0] + _wrap(end[0] - start[0])
         turn = math.copysign(math.tau, end[1] - start[1])
         return torch.stack([torch.stack([theta, phi]) for phi in (end[1], end[1] - turn)])
@@ -221,7 +221,7 @@ class MobiusStrip(Surface):
 
     @in_float64
     def project(self, points: Tensor) -> Tensor:
-        """Exact on each ruling θ = const, a segment; the best ruling is found as on a curve."""
+        """Exact on each ruling θ = const, a segment; the nearest ruling is found as on a curve."""
         theta = nearest_parameter(
             lambda theta, x: self._at(theta, self._nearest_w(theta, x)),
             lambda theta, x: self._around(theta, self._nearest_w(theta, x)),
@@ -233,7 +233,7 @@ class MobiusStrip(Surface):
 
     @in_float64
     def geodesic(self, u: Tensor, v: Tensor) -> Tensor:
-        """Numeric: within 1e-5, relative, as for the torus; the path may run along the boundary."""
+        """Numerical, within 1e-5 relative, as for the torus; the path may run along the boundary."""
         flip = torch.round((v[:, 0] - u[:, 0]) / math.tau)
         nearest = torch.stack([v[:, 0] - math.tau * flip, v[:, 1] * (1 - 2 * (flip % 2))], dim=-1)
         side = torch.where(nearest[:, 0] < u[:, 0], -1, 1)
@@ -262,7 +262,7 @@ class MobiusStrip(Surface):
         return torch.stack([x, y, w / 2 * (theta / 2).cos()], dim=-1)
 
     def _nearest_w(self, theta: Tensor, x: Tensor) -> Tensor:
-        """The w of the point nearest x on the ruling at θ."""
+        """w of the point nearest to x on the ruling at θ."""
         outwards = x[..., 0] * theta.cos() + x[..., 1] * theta.sin() - self.radius
         w = outwards * (theta / 2).cos() + x[..., 2] * (theta / 2).sin()
         return w.clamp(-self.half_width, self.half_width)

@@ -1,28 +1,27 @@
-"""Figures and tables for a paper, made of one's own runs.
+"""Figures and tables for a paper, made from runs.
 
     paper       spectrum      Fig. 5     ten leading eigenvalues of the real embeddings' distances over training
                 samples       Fig. 6     generated points, or pictures, and UMAP of the embeddings, per descriptor
-                distances     Fig. 7     d_c, d_g and d_H over training; a band spans the quartiles of the seeds
+                distances     Fig. 7     d_c, d_g and d_H over training; bands span the quartiles of the seeds
                 batch         Table 2    quality and time by batch size, from several runs
-    panels      eigenvalues   Lab        the same eigenvalues now, beside those before training
-                scores        Lab        every score over its real-vs-real floor
-                loss          Lab        what generator and metric minimise
-                factors       Faces      how much of each factor of a toy face is covered
+    panels      eigenvalues   Lab        the same eigenvalues before training and now
+                scores        Lab        every score over its baseline, real against real
+                loss          Lab        losses of generator and metric
+                factors       Faces      coverage of each factor of toy faces
     pictures    sheet         Faces      generated pictures beside real ones
-                nearest       Faces      generated pictures, each beside the training pictures nearest to it
-                walk          Faces      pictures on the way from one noise to another
-    layers      forces        Lab        where each matched descriptor would move generated points
-                metric        Lab        how the learned metric stretches the plane
+                nearest       Faces      generated pictures beside the training pictures nearest to them
+                walk          Faces      pictures between two noise vectors
+    layers      forces        Lab        forces of the matched descriptors on generated points
+                metric        Lab        pull-back of the learned metric on the plane
                 modes         Lab        points coloured by an eigenvector of the real embeddings' distances
-                honesty       Lab        UMAP coloured by how far its neighbours can be trusted
+                honesty       Lab        UMAP coloured by its trustworthiness
     comparing   curves        Runs       any recorded quantity over training, several runs overlaid
-                ablation      Runs       score over floor by what is matched and data
-                branches      Runs       how far a fork and its run have parted
+                ablation      Runs       score over baseline by matched descriptors and data
+                branches      Runs       distance between a fork and its run
 
-Figures, tables and sections are those of Dai & Hang 2021; Lab, Faces and Runs are the app's pages. A figure is a table
-of the numbers that a run holds, a drawing of that table, and for most a LaTeX table. What is shown side by side is a
-series: a variant, or where runs differ in more, a variant and what differs. Runs that differ in nothing but their seeds
-are pooled.
+Figures and tables refer to Dai & Hang 2021; Lab, Faces and Runs are pages of the app. A figure is a table of numbers
+from runs, a drawing of that table, and in most cases a LaTeX table. Runs are shown as series: one for each variant and
+combination of differing settings. Runs that differ in their seeds alone are pooled.
 """
 
 from __future__ import annotations
@@ -204,7 +203,7 @@ FIGURES: dict[str, Definition] = {
 
 
 def figure_of(name: str) -> Definition:
-    """The figure of this name.
+    """The figure with this name.
 
     Raises:
         ConfigError: it is unknown.
@@ -214,12 +213,12 @@ def figure_of(name: str) -> Definition:
 
 
 def data(name: str, runs: Sequence[Run], **options: Any) -> pd.DataFrame:
-    """The numbers of a figure, one row each.
+    """Numbers of a figure, one row each.
 
     Args:
-        name: of the figure.
+        name: name of the figure.
         runs: one or more.
-        options: of `Selection.of`.
+        options: arguments of `Selection.of`.
 
     Raises:
         ConfigError, RunError: as for `Selection.of`.
@@ -229,16 +228,16 @@ def data(name: str, runs: Sequence[Run], **options: Any) -> pd.DataFrame:
 
 
 def latex(name: str, runs: Sequence[Run], **options: Any) -> str | None:
-    """The LaTeX table of a figure, for the package booktabs; None if it has none. Arguments are those of `data`."""
+    """LaTeX table of a figure, for the package booktabs; None if it has none. Arguments as for `data`."""
     definition, selection = figure_of(name), Selection.of(runs, **options)
     return definition.latex and definition.latex(definition.data(selection), selection)
 
 
 def render(name: str, runs: Sequence[Run], *, venue: str = "neurips", wide: bool = False, **options: Any) -> Figure:
-    """A figure at its true width; `mvm.figures.export.encoded` makes a file of it. Arguments are those of `data`, and
+    """Draw a figure at its true width; `mvm.figures.export.encoded` makes a file of it. Arguments as for `data`, and
 
-    venue: whose widths and font sizes it has.
-    wide: across both columns, where the venue has two.
+    venue: sets widths and font sizes.
+    wide: spans both columns, if the venue has two.
     """
     definition, selection = figure_of(name), Selection.of(runs, **options)
     return drawn(definition, definition.data(selection), selection, venue=venue_of(venue), wide=wide)
@@ -247,7 +246,7 @@ def render(name: str, runs: Sequence[Run], *, venue: str = "neurips", wide: bool
 def drawn(
     definition: Definition, table: pd.DataFrame, selection: Selection, *, venue: Venue, wide: bool = False
 ) -> Figure:
-    """A figure from its numbers."""
+    """Draw a figure from its numbers."""
     from matplotlib.figure import Figure
 
     with styled(venue):

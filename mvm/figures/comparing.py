@@ -1,4 +1,4 @@
-"""Runs beside one another as figures: curves, the ablation matrix, a fork and its run."""
+"""Figures that compare runs: curves, the ablation matrix, a fork and its run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from mvm.errors import RunError
 from mvm.figures.drawing import legend, log_axis, panels_of, ribbon, ribbon_over, size_of, step_axis, wrapped
 from mvm.figures.selection import NoFigure, Selection
-from mvm.figures.tables import digits, latex_table, seeds_said, signs, tex, three
+from mvm.figures.tables import counts_note, digits, interval, latex_table, signs, tex
 from mvm.look.bands import QUARTILES
 from mvm.look.palette import QUIET, RATIOS, VARIANTS, title_of, variant_colours
 from mvm.look.scales import ratio_shade
@@ -34,17 +34,17 @@ __all__ = [
     "draw_curves",
 ]
 
-DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)))  # for more series than there are colours
+DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)))  # distinguish series that share a colour
 INK, INK_QUIET = "#1F2933", "#3F4A54"
-RANGE_WIDTH = 0.95  # inches: a narrower cell has its median alone
+RANGE_WIDTH = 0.95  # least width of a cell with a range, inches
 
 
 # -- curves ------------------------------------------------------------------------------------------------------------
 
 
 def curves_data(selection: Selection) -> pd.DataFrame:
-    """Median and quartiles of each series over the chosen axis."""
-    quantity = selection.quantity or _usual(selection)
+    """Median and quartiles of the quantity in each series, over the chosen axis."""
+    quantity = selection.quantity or _default_quantity(selection)
     parts = []
     for curve in curves(selection.held, quantity, axis=selection.axis):
         grid = {"series": curve.series.title, "quantity": quantity, "axis": selection.axis, "x": curve.x}
@@ -56,20 +56,20 @@ def curves_data(selection: Selection) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _usual(selection: Selection) -> str:
-    """The main score, if it is recorded more than once; else d_c."""
+def _default_quantity(selection: Selection) -> str:
+    """The main score if it is recorded more than once, or else d_c."""
     score = main_score(quantities(selection.held))
     often = any(len(run.records.scores) > 1 for run in selection.held)
     return score if score is not None and often else "d_c"
 
 
 def draw_curves(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
-    """All in one panel, logarithmic where all is positive."""
+    """All series in one panel, logarithmic if all medians are positive."""
     quantity, axis = table["quantity"].iloc[0], table["axis"].iloc[0]
     (axes,) = panels_of(figure, [""], shape=0.5)
     figure.set_figheight(min(max(0.5 * figure.get_figwidth(), 1.7), 2.6))
     log = bool((table["median"].dropna() > 0).all())
-    colours = {one.title: one.colour for one in selection.series()}
+    colours = {each.title: each.colour for each in selection.series()}
     for place, (title, part) in enumerate(table.groupby("series", sort=False)):
         values = part[["low", "median", "high"]].to_numpy().T
         dash = DASHES[place // len(VARIANTS) % len(DASHES)]
@@ -87,12 +87,12 @@ def draw_curves(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
 
 
 def curves_latex(table: pd.DataFrame, selection: Selection) -> str:
-    """The first value, the last, and the least."""
+    """First, last and least value of each series."""
     rows = []
     for title, part in table.groupby("series", sort=False):
         known = part.dropna(subset="median")
         ends = [known.iloc[0], known.iloc[-1], known.loc[known["median"].idxmin()]]
-        rows.append([tex(title), *(three(end["low"], end["median"], end["high"]) for end in ends)])
+        rows.append([tex(title), *(interval(end["low"], end["median"], end["high"]) for end in ends)])
     label = signs(tex(quantities(selection.runs)[table["quantity"].iloc[0]]))
     last = f"{digits(table['x'].max())}" if table["axis"].iloc[0] != "step" else f"{table['x'].max():.0f}"
     caption = f"{label[0].upper() + label[1:]}, up to {tex(AXES[table['axis'].iloc[0]])} {last}. {_seeds(table)}"
@@ -100,14 +100,14 @@ def curves_latex(table: pd.DataFrame, selection: Selection) -> str:
 
 
 def _seeds(table: pd.DataFrame) -> str:
-    return seeds_said(table.groupby("series")["seeds"].max())
+    return counts_note(table.groupby("series")["seeds"].max())
 
 
 # -- ablation ----------------------------------------------------------------------------------------------------------
 
 
 def ablation_data(selection: Selection) -> pd.DataFrame:
-    """`mvm.studies.compare.matrix` of the runs as they were."""
+    """`mvm.studies.compare.matrix` of the runs up to their steps."""
     table = matrix(selection.held)
     if len(table) < 2:
         what = "has no score" if table.empty else "is a single cell"
@@ -116,7 +116,7 @@ def ablation_data(selection: Selection) -> pd.DataFrame:
 
 
 def draw_ablation(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
-    """A colour and the median for each cell, and where there is room the range of the seeds."""
+    """Colour and median of each cell, with the range over seeds if there is room."""
     from matplotlib import rcParams
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -153,20 +153,20 @@ def draw_ablation(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
 
 
 def ablation_latex(table: pd.DataFrame, selection: Selection) -> str:
-    """The same, with the range of the seeds."""
+    """Median and range over seeds of each cell."""
     rows, columns = table["what"].unique(), table["data"].unique()
     cells = table.set_index(["what", "data"])
     lines = [
         [
             tex(row),
             *(
-                three(*cells.loc[(row, column), ["low", "median", "high"]]) if (row, column) in cells.index else "--"
+                interval(*cells.loc[(row, column), ["low", "median", "high"]]) if (row, column) in cells.index else "--"
                 for column in columns
             ),
         ]
         for row in rows
     ]
-    said = seeds_said(table["n"], quartiles=False).removesuffix(".").replace("Median", "Median [range]")
+    said = counts_note(table["n"], quartiles=False).removesuffix(".").replace("Median", "Median [range]")
     caption = f"Score over its real-vs-real floor by what is matched and data; 1 is the floor. {said}."
     head = ["matched", *map(tex, columns)]
     return latex_table("l" + "r" * len(columns), [head], lines, caption=caption, label="ablation")
@@ -176,7 +176,7 @@ def ablation_latex(table: pd.DataFrame, selection: Selection) -> str:
 
 
 def branches_data(selection: Selection) -> pd.DataFrame:
-    """Mean distance of the paired fakes, in the reals' 2-diameter, at every common snapshot."""
+    """Mean distance of paired fakes, in units of the reals' 2-diameter, at every common snapshot."""
     pairs = [(trunk, run, _origin_in(trunk, run)) for run in selection.runs for trunk in selection.runs]
     forks = [(trunk, run, made) for trunk, run, made in pairs if made is not None]
     if len(selection.runs) != 2 or not forks:
@@ -208,7 +208,7 @@ def _origin_in(trunk: Run, run: Run) -> Origin | None:
 
 
 def draw_branches(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
-    """One curve for each variant, with a line where they part."""
+    """One curve for each variant, with a vertical line at the fork."""
     fork = next(run for run in selection.runs if run.name == table["fork"].iloc[0])
     made, forked_at = origin(fork), int(table["forked_at"].iloc[0])
     variants = list(table["variant"].unique())
@@ -219,16 +219,16 @@ def draw_branches(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
         look = {"colour": colour, "label": title_of(variant), "log": False, "several": part["seed"].nunique() > 1}
         ribbon_over(axes, part, "distance", **look)
     step_axis(axes, table["step"])
-    axes.set_ylim(-0.02 * axes.get_ylim()[1], None)  # one that has not parted lies on the axis, and is to be seen
+    axes.set_ylim(-0.02 * axes.get_ylim()[1], None)  # keeps a curve at zero visible
     axes.axvline(forked_at, color=QUIET, linewidth=0.8, linestyle=(0, (3, 2)), zorder=0)
-    said = f"fork: {made.changed}" if made is not None and made.changed else "fork"
-    _note(axes, forked_at, wrapped(said, 1.6, size_of(axes.xaxis.label)))
+    text = f"fork: {made.changed}" if made is not None and made.changed else "fork"
+    _note(axes, forked_at, wrapped(text, 1.6, size_of(axes.xaxis.label)))
     axes.set_ylabel("distance / 2-diameter")
     legend(figure, *axes.get_legend_handles_labels())
 
 
 def _note(axes: Axes, x: float, text: str) -> None:
-    """Beside a vertical line, on the side that has more room."""
+    """Annotate a vertical line, on the side with more room."""
     left = x > sum(axes.get_xlim()) / 2
     place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
     place |= {"xytext": (-3, -1), "ha": "right"} if left else {"xytext": (3, -1), "ha": "left"}
@@ -237,7 +237,7 @@ def _note(axes: Axes, x: float, text: str) -> None:
 
 
 def branches_latex(table: pd.DataFrame, selection: Selection) -> str:
-    """When they were 1 % apart, and how far they are in the end."""
+    """Step at which fork and run are 1 % apart, and their final distance."""
     rows = []
     for variant, part in table.groupby("variant", sort=False):
         at, last = [], []
@@ -247,11 +247,11 @@ def branches_latex(table: pd.DataFrame, selection: Selection) -> str:
             last.append(member["distance"].iloc[-1])
         known = [step for step in at if np.isfinite(step)]
         first = f"{np.median(known):.0f} ({len(known)}/{len(at)})" if known else "not yet"
-        rows.append([tex(title_of(variant)), first, three(*np.quantile(last, QUARTILES))])
+        rows.append([tex(title_of(variant)), first, interval(*np.quantile(last, QUARTILES))])
     percent = rf"{100 * PARTED:g}\,\%"
     caption = (
         f"Distance of the samples of a run and of its fork at step {table['forked_at'].iloc[0]}, in the real data's "
-        f"2-diameter, at step {table['step'].max()}. {seeds_said(table.groupby('variant')['seed'].nunique())}"
+        f"2-diameter, at step {table['step'].max()}. {counts_note(table.groupby('variant')['seed'].nunique())}"
     )
     head = ["matched", rf"{percent} apart at step (seeds)", "distance"]
     return latex_table("lrr", [head], rows, caption=caption, label="branches")

@@ -1,4 +1,4 @@
-"""Parts of drawings: panels, axes, ribbons, legends."""
+"""Parts of drawings: panels, axes, bands, legends."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ __all__ = [
     "wrapped",
 ]
 
-NARROWEST = 1.0  # inches, of a panel with axes
+NARROWEST = 1.0  # width of a panel with axes, inches
 
 
 def panels_of(figure: Figure, titles: Sequence[str], *, shape: float, sharey: bool = False) -> list[Axes]:
-    """Panels in as few rows as the width allows, their height a share of their width."""
+    """Panels in as few rows as the width allows; `shape` is their height over their width."""
     width = figure.get_figwidth()
     rows = -(-len(titles) // max(1, int(width / NARROWEST)))
     columns = -(-len(titles) // rows)
@@ -53,7 +53,7 @@ def panels_of(figure: Figure, titles: Sequence[str], *, shape: float, sharey: bo
 
 
 def wrapped(title: str, width: float, size: float) -> str:
-    """A title in lines that fit a panel of so many inches; a longer word is cut, unless it is a formula."""
+    """A title in lines that fit `width` inches at font size `size`; words too long are cut, but not formulas."""
     import textwrap
 
     letters = max(8, int(width * 72 / (0.47 * size)))
@@ -83,6 +83,7 @@ def size_of(text: Text) -> float:
 
 
 def step_axis(axes: Axes, steps: Iterable[float]) -> None:
+    """A horizontal axis of training steps from 0 to the last, labelled in the last row only."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     last = float(max(steps))
@@ -97,7 +98,7 @@ def step_axis(axes: Axes, steps: Iterable[float]) -> None:
 
 
 def log_axis(axes: Axes) -> None:
-    """A logarithmic scale about what was drawn, with enough numbers on it to read others off."""
+    """A logarithmic vertical scale with enough tick labels to read values off."""
     from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, NullFormatter
 
     axes.set_yscale("log")
@@ -117,7 +118,16 @@ def log_axis(axes: Axes) -> None:
 def ribbon(
     axes: Axes, x: Any, values: Any, *, colour: str, label: str, log: bool, several: bool, dash: Any = "-"
 ) -> None:
-    """A median and, of several seeds, a band between the quartiles: `values` are low, middle and high over x."""
+    """A median curve, with a band between the quartiles if there are several seeds.
+
+    Args:
+        axes: to draw in.
+        x: places `(n,)`.
+        values: lower quartile, median and upper quartile, `(3, n)`.
+        colour, label, dash: of the curve.
+        log: leave out values that a logarithmic scale cannot show.
+        several: draw the band.
+    """
     low, middle, high = (np.asarray(part, dtype=float) for part in values)
     if log:
         low, middle, high = (np.where(part > 0, part, np.nan) for part in (low, middle, high))
@@ -127,14 +137,14 @@ def ribbon(
 
 
 def ribbon_over(axes: Axes, part: pd.DataFrame, column: str, **look: Any) -> None:
-    """The same of a column of a series' table over training; `look` is of `ribbon`."""
+    """`ribbon` of a column of a table over training steps; `look` holds its other arguments."""
     by_step = part.groupby("step")[column]
     values = [by_step.quantile(q) for q in QUARTILES]
     ribbon(axes, values[0].index, values, **look)
 
 
 def legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
-    """Below all panels, in as many columns as there is room for; a single series needs none."""
+    """A legend below all panels, in as many columns as fit; none for a single series."""
     if len(labels) < 2:
         return
     size = size_of(figure.axes[0].xaxis.label)
@@ -147,7 +157,7 @@ def legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> 
 
 
 def framed(axes: Axes) -> None:
-    """No ticks, a thin frame: units have no meaning, or are equal and not needed."""
+    """A thin frame without ticks, for axes whose units mean nothing."""
     axes.set_axis_on()
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
@@ -155,11 +165,12 @@ def framed(axes: Axes) -> None:
 
 
 def dot(colour: str) -> Any:
+    """Legend handle of points in a colour."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], color=colour, marker="o", markersize=4, markeredgewidth=0, linestyle="none")
 
 
 def tint(colour: str, share: float) -> tuple[float, ...]:
-    """A hex colour on white paper."""
+    """A hex colour mixed with white, `share` of it the colour."""
     return tuple(1 - share * (1 - int(colour[i : i + 2], 16) / 255) for i in (1, 3, 5))

@@ -1,12 +1,12 @@
-"""Figures as files for a paper, each with its numbers and what rebuilds it, byte for byte.
+"""Export of figures for a paper, each with its numbers and a recipe that rebuilds it byte for byte.
 
     spectrum.pdf           the figure: PDF, SVG or PNG
-    spectrum.csv           the numbers in it
-    spectrum.tex           the same as a table for booktabs, where it has one
-    spectrum.recipe.json   arguments, configs, versions, and SHA-256 of what it was made of and of what was made
-    rebuild.py             makes every figure of its folder again from its recipe, and compares
+    spectrum.csv           its numbers
+    spectrum.tex           its table for booktabs, if it has one
+    spectrum.recipe.json   arguments, configs, versions, and SHA-256 of inputs and outputs
+    rebuild.py             makes every figure of its folder again from its recipe, and compares the bytes
 
-No date, no path and no chance gets into the first three. A run may train on: a figure is of what it held at a step.
+The first three depend on no date, path or random number. A run may be trained further: a figure shows a run at a step.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["DPI", "FORMATS", "Bundle", "bundle", "csv_of", "encoded", "export", "fingerprint", "rebuild"]
 
 FORMATS = ("pdf", "svg", "png")
-DPI = (36, 2400)  # least and most
+DPI = (36, 2400)  # limits
 RECIPE = ".recipe.json"
 SCRIPT = '''"""Make the figures of this folder again, into rebuilt/, and compare: python rebuild.py [RUN_FOLDER ...]
 
@@ -59,18 +59,18 @@ STEADY = {"pdf": {"CreationDate": None, "ModDate": None}, "svg": {"Date": None},
 
 @dataclass
 class Bundle:
-    """Files of figures.
+    """Files of exported figures.
 
     Attributes:
-        files: content by name.
-        skipped: why a figure is not among them, by its name.
+        files: {file name: content}.
+        skipped: {figure: reason why it could not be made}.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
     def zipped(self) -> bytes:
-        """All files as a ZIP, the same bytes for the same files."""
+        """All files as a ZIP; equal files give equal bytes."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             for name, content in sorted(self.files.items()):
@@ -81,17 +81,17 @@ class Bundle:
 
 
 def encoded(figure: Figure, kind: str, *, venue: str, dpi: int = 300, title: str = "") -> bytes:
-    """A figure as a file.
+    """Encode a figure as a file.
 
     Args:
-        figure: of `mvm.figures.render`.
-        kind: of `FORMATS`.
-        venue: the one it was made for.
-        dpi: dots per inch of a PNG, and of the points in a PDF or SVG.
-        title: put into the file for readers that cannot see it.
+        figure: result of `mvm.figures.render`.
+        kind: a name in `FORMATS`.
+        venue: the venue that it was rendered for.
+        dpi: resolution of a PNG, and of rasterised points in a PDF or SVG.
+        title: title in the file's metadata, for screen readers.
 
     Raises:
-        ConfigError: an unknown format, or dots out of bounds.
+        ConfigError: an unknown format, or a resolution out of bounds.
     """
     _check(venue, [kind], dpi)
     return _encoded(figure, kind, venue=venue_of(venue), dpi=dpi, title=title)
@@ -109,7 +109,7 @@ def _encoded(figure: Figure, kind: str, *, venue: Venue, dpi: int, title: str) -
     buffer = io.BytesIO()
     with styled(venue):
         figure.savefig(buffer, format=kind, dpi=dpi, metadata={"Title": title} | STEADY[kind])
-    if kind == "svg":  # a machine without the first font takes one like it
+    if kind == "svg":  # fallbacks for machines without the first font
         names = ", ".join(f"'{name}'" if " " in name else name for name in FONTS)
         return buffer.getvalue().replace(f"'{FONTS[0]}'".encode(), names.encode())
     return buffer.getvalue()
@@ -119,17 +119,17 @@ def _encoded(figure: Figure, kind: str, *, venue: Venue, dpi: int, title: str) -
 
 
 def export(names: Sequence[str], runs: Sequence[Run], *, out: Path, **options: Any) -> Bundle:
-    """Write figures with all that belongs to them.
+    """Write figures with their numbers and recipes.
 
     Args:
-        names: of figures, or "all".
+        names: names of figures, or "all".
         runs: one or more.
-        out: a folder, FILE.zip, or FILE.pdf, .svg or .png for one figure.
-        options: of `bundle`; a file's ending is its format.
+        out: a folder, FILE.zip, or FILE.pdf, .svg or .png for a single figure.
+        options: further arguments of `bundle`; the suffix of a file sets its format.
 
     Raises:
-        ConfigError, RunError: as for `bundle`, and where `out` does not fit.
-        OSError: it cannot be written.
+        ConfigError, RunError: as for `bundle`, and if `out` does not fit.
+        OSError: a file cannot be written.
     """
     kind = out.suffix.lower().removeprefix(".")
     if kind in FORMATS:
@@ -171,20 +171,20 @@ def bundle(
     on_progress: Callable[[int, int, str], None] = lambda done, of, what: None,
     **options: Any,
 ) -> Bundle:
-    """Make figures with all that belongs to them.
+    """Make figures with their numbers and recipes.
 
     Args:
-        names: of figures, or "all"; of several, those that these runs cannot give are skipped, and named.
+        names: names of figures, or "all". Of several figures, those that these runs cannot give are skipped and listed.
         runs, options: as for `mvm.figures.data`.
         venue, wide: as for `mvm.figures.render`.
-        formats: of `FORMATS`; PDF when None.
+        formats: names in `FORMATS`; PDF when None.
         dpi: as for `encoded`.
-        stem: name of a single figure's files; its own when None.
-        on_progress: called before each figure and at the end with those done, their number and what comes next.
+        stem: file name of a single figure, without suffix; the figure's name when None.
+        on_progress: called before each figure and at the end with the number done, the total, and the next name.
 
     Raises:
-        ConfigError: something unknown, or dots out of bounds.
-        RunError: a run that cannot be used, or `NoFigure` where no figure can be made.
+        ConfigError: an unknown name, or a resolution out of bounds.
+        RunError: a run that cannot be used, or `NoFigure` if no figure can be made.
     """
     formats = tuple(dict.fromkeys(formats or ("pdf",)))
     _check(venue, formats, dpi)
@@ -211,12 +211,12 @@ def bundle(
 
 
 def _files(name: str, selection: Selection, look: dict[str, Any], stem: str) -> dict[str, bytes]:
-    """One figure's files, the recipe last."""
+    """Files of one figure, the recipe last."""
     definition, venue = FIGURES[name], venue_of(look["venue"])
     table = definition.data(selection)
     files = {}
     for kind in look["formats"]:
-        # anew for each: what a file is must not depend on which others were asked for
+        # drawn anew for each format: a file must not depend on which others are requested
         figure = drawn(definition, table, selection, venue=venue, wide=look["wide"])
         files[f"{stem}.{kind}"] = _encoded(figure, kind, venue=venue, dpi=look["dpi"], title=definition.title)
     files[f"{stem}.csv"] = csv_of(table)
@@ -238,13 +238,13 @@ def _files(name: str, selection: Selection, look: dict[str, Any], stem: str) -> 
 
 
 def csv_of(table: pd.DataFrame) -> bytes:
-    """A figure's numbers as CSV, with as many digits as float32 has; an empty cell is no number."""
+    """Numbers of a figure as CSV, with the digits of float32; an empty cell is no number."""
     text: str = table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
     return text.encode()
 
 
 def _versions() -> dict[str, str]:
-    """What the bytes depend on."""
+    """Versions that the bytes of a figure depend on."""
     import matplotlib
     import numpy
 
@@ -256,15 +256,15 @@ def _versions() -> dict[str, str]:
 
 
 def fingerprint(run: Run, step: int, uses: Sequence[str]) -> dict[str, str]:
-    """SHA-256 of what a figure takes from a run, by name: its config, and by `uses`
+    """SHA-256 by name of everything that a figure reads from a run: its config, and for each of `uses`
 
-    records, scores: lines of scalars.jsonl up to the step (training on adds others), and scores.json.
-    snapshots, snapshot: all up to the step, or that of the step.
-    origin, reals: what a fork was made of, and the pictures that fakes are compared with.
-    frame: the UMAP frame of the step.
-    metric: the checkpoint that `mvm.studies.learned_metric` reads the metric from, and own points for their units.
-    checkpoint: the last kept one up to the step.
-    training: the pixels of the cache of pictures; toy faces are defined by the config.
+    records, scores: lines of scalars.jsonl up to the step (training further adds lines), and scores.json.
+    snapshots, snapshot: all snapshots up to the step, or the one at the step.
+    origin, reals: origin of a fork, and the real images of the views.
+    frame: the UMAP frame at the step.
+    metric: the checkpoint that `mvm.studies.learned_metric` reads, and own points for their units.
+    checkpoint: the last kept checkpoint up to the step.
+    training: the pixels of an image cache; toy faces are defined by the config.
     """
     found = {layout.CONFIG: _digest((run.path / layout.CONFIG).read_bytes())}
     if "records" in uses:
@@ -302,15 +302,15 @@ def _digest(content: bytes) -> str:
 
 
 def rebuild(folder: Path, runs: Sequence[str] = (), *, say: Callable[[str], None] = print) -> int:
-    """Make every figure of a folder again from its recipe, into `rebuilt/` in it, and compare.
+    """Make every figure of a folder again from its recipe, into the subfolder `rebuilt/`, and compare the bytes.
 
     Args:
-        folder: with recipes.
-        runs: folders of runs that are no longer where they were.
-        say: gets one line for each file, or for what is wrong.
+        folder: contains recipes.
+        runs: folders of runs that have moved.
+        say: receives one line for each file or error.
 
     Returns:
-        Exit status: 0 if all files have the same bytes, 1 if one differs, 2 if a figure cannot be made.
+        Exit status: 0 if all bytes agree, 1 if a file differs, 2 if a figure cannot be made.
     """
     recipes = sorted(folder.glob(f"*{RECIPE}"))
     if not recipes:

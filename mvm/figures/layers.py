@@ -1,7 +1,7 @@
-"""The Lab's layers as figures: forces on the fakes, the learned metric, a mode of the embeddings, honesty of the UMAP.
+"""Layers of the Lab as figures: forces on fakes, the learned metric, a mode of the embeddings, trust in the UMAP.
 
-Forces and metric are seen through the metric of the last checkpoint up to the step, or of the first there is; where it
-is of another step than the points, the panel says so.
+Forces and metric use the weights of the last checkpoint up to the shown step, or of the earliest one; the panel names
+the checkpoint's step if it differs from that of the points.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mvm.errors import ConfigError, RunError
 from mvm.figures.clouds import NARROWEST_CLOUD, clouds_table, columns_of, draw_points, flat, kinds_of, look_at
 from mvm.figures.drawing import dot, framed, legend, tint, wrapped
 from mvm.figures.selection import NoFigure, Selection
-from mvm.figures.tables import digits, latex_table, over, rows_of, tex
+from mvm.figures.tables import digits, latex_table, rows_of, seeds_note, tex
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.geometry.neighbourhoods import neighbours, preservation_of
 from mvm.geometry.pullback import half_axes, log_volume
@@ -49,13 +49,13 @@ __all__ = [
     "trust_latex",
 ]
 
-MOST_ARROWS = 128  # in a panel
-WIDEST = 2.4  # inches, of a panel
-BAR = 0.7  # inches, of a colour bar with its numbers
-INK = "#3B3384"  # of ellipses: the field's own colour, darker
+MOST_ARROWS = 128  # largest number of arrows in a panel
+WIDEST = 2.4  # largest width of a panel, inches
+BAR = 0.7  # width of a colour bar with its labels, inches
+INK = "#3B3384"  # colour of ellipses: a darker shade of the field's
 
 
-# -- what they share ---------------------------------------------------------------------------------------------------
+# -- shared parts ------------------------------------------------------------------------------------------------------
 
 
 def _points_only(selection: Selection, figure: str) -> None:
@@ -65,7 +65,7 @@ def _points_only(selection: Selection, figure: str) -> None:
 
 
 def _learned_metric(selection: Selection, place: int, member: int, figure: str) -> LearnedMetric:
-    """The metric of a member, or one line why there is none."""
+    """The learned metric of a member; `NoFigure` with the reason if there is none."""
     run = selection.runs[place]
     try:
         return metric_at(run, member, selection.steps[place])
@@ -74,7 +74,7 @@ def _learned_metric(selection: Selection, place: int, member: int, figure: str) 
 
 
 def _embeddings(selection: Selection, place: int, member: int, half: int, figure: str) -> tuple[np.ndarray, np.ndarray]:
-    """Those of reals and fakes that the UMAP is of."""
+    """Embeddings of the reals and fakes in the UMAP frame, `(half, k)` each."""
     snapshot, run = selection.snapshot(place), selection.runs[place]
     if "real_embedding" not in snapshot or snapshot["real_embedding"].shape[1] != half:
         step = selection.steps[place]
@@ -85,13 +85,13 @@ def _embeddings(selection: Selection, place: int, member: int, half: int, figure
 def _seen_through(
     selection: Selection, series: Series, place: int, member: int, metric: LearnedMetric, rows: Sequence[pd.DataFrame]
 ) -> pd.DataFrame:
-    """Rows of several kinds as those of one member, with its step and that of its metric."""
+    """Rows of several kinds joined and labelled with the member, its step and the step of its metric."""
     about = {"step": selection.steps[place], "metric_step": metric.step}
     return rows_of(selection, series, place, member, about | dict(pd.concat(rows, ignore_index=True)))
 
 
 def _split(part: pd.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Reals and fakes."""
+    """Columns of the real and of the fake rows, `(n, columns)` each."""
     return tuple(part.loc[part["kind"] == kind, list(columns)].to_numpy(dtype=float) for kind in ("real", "fake"))
 
 
@@ -134,7 +134,7 @@ def _panels(
 
 
 def _scale(stops: Sequence[str], low: float, high: float) -> Scale:
-    """A palette's scale on white paper."""
+    """A colour scale of the palette, mixed with white."""
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
     shades = [tint(stop[:7], int(stop[7:] or "FF", 16) / 255) for stop in stops]
@@ -156,7 +156,7 @@ def _bar(figure: Figure, panels: np.ndarray, scale: Scale, title: str) -> None:
 def _coloured(
     axes: Axes, part: pd.DataFrame, columns: Sequence[str], value: str, scale: Scale, *, margin: float, whole: bool
 ) -> None:
-    """Reals as dots and fakes as rings, as pixels, coloured by a value; what has none is left out."""
+    """Reals as dots and fakes as rings, rasterised and coloured by a value; points without a value are left out."""
     shades, norm = scale
     real, fake = _split(part, columns)
     size = min(2.4, 36 / max(1, len(fake)) ** 0.5)
@@ -181,12 +181,12 @@ def _ring() -> Any:
 
 
 def _kinds(figure: Figure, *handles: Any) -> None:
-    """The legend of reals and fakes."""
+    """Legend of reals and fakes."""
     figure.legend(handles, ["real", "generated"], loc="outside lower center", ncols=2, handletextpad=0.1)
 
 
-def _said(part: pd.DataFrame) -> str:
-    """Of which step the metric is, if not of that of the points."""
+def _metric_note(part: pd.DataFrame) -> str:
+    """Note with the step of the metric, if it differs from the step of the points."""
     seen, step = int(part["metric_step"].iloc[0]), int(part["step"].iloc[0])
     return "" if seen == step else f"metric of step {seen}"
 
@@ -195,7 +195,7 @@ def _said(part: pd.DataFrame) -> str:
 
 
 def forces_data(selection: Selection) -> pd.DataFrame:
-    """Both clouds, and each matched descriptor's unweighted force on some fakes; d are its components in own units."""
+    """Both clouds, and the unweighted force of each matched descriptor on some fakes: components d in own units."""
     _points_only(selection, "forces")
     parts = []
     for series, place, member in selection.samples():
@@ -224,21 +224,21 @@ def forces_data(selection: Selection) -> pd.DataFrame:
 
 
 def _turned(force: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Steps as a flat page shows them, which is a linear map of points."""
+    """Steps on a flat page: the linear part of `flat`."""
     real, force = real.astype(np.float64), force.astype(np.float64)  # a force may be far smaller than a point
     turned: np.ndarray = flat(real[:1] + force, real) - flat(real[:1], real)
     return turned
 
 
 def draw_forces(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
-    """Arrows are vectors in one colour for each descriptor, lengthened by a round factor that the legend says."""
+    """Points with arrows in the descriptors' colours, lengthened by round factors that the legend gives."""
     from matplotlib.lines import Line2D
 
     series = selection.series()
-    said = any(_said(part) for _, part in table.groupby("series"))
-    panels = _panels(figure, [one.title for one in series], below=said)
-    for (axes,), one in zip(panels, series, strict=True):
-        part = table[table["series"] == one.title]
+    noted = any(_metric_note(part) for _, part in table.groupby("series"))
+    panels = _panels(figure, [each.title for each in series], below=noted)
+    for (axes,), each in zip(panels, series, strict=True):
+        part = table[table["series"] == each.title]
         real, fake = _split(part, ["plane1", "plane2"])
         draw_points(axes, real, fake, around=real, margin=MARGIN)
         for term, arrows in part.groupby("term", sort=False):
@@ -248,7 +248,7 @@ def draw_forces(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
             style = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "inches", "width": 0.007}
             head = {"headwidth": 4.5, "headlength": 5, "headaxislength": 4.5, "linewidth": 0, "zorder": 2.5}
             axes.quiver(*start.T, *step.T, color=descriptor_colour(term), **style, **head)
-        axes.set_xlabel(_said(part))
+        axes.set_xlabel(_metric_note(part))
     handles, labels = [dot(REAL), dot(FAKE)], ["real", "generated"]
     for term in DESCRIPTORS:
         factors = table.loc[table["term"] == term, "factor"]
@@ -270,7 +270,7 @@ def _factor(value: float) -> str:
 
 
 def metric_data(selection: Selection) -> pd.DataFrame:
-    """Both clouds, the metric's log volume on a grid, and half-axes a and b of the ellipses of steps of one length."""
+    """Both clouds, the log volume of the metric on a grid, and half-axes a and b of ellipses of equal steps."""
     _points_only(selection, "metric")
     parts = []
     for series, place, member in selection.samples():
@@ -308,16 +308,16 @@ def metric_data(selection: Selection) -> pd.DataFrame:
 
 
 def draw_metric(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
-    """The field and the points as pixels, the ellipses as vectors over them."""
+    """Log volume and points as pixels, ellipses as vectors."""
     from matplotlib.collections import EllipseCollection
 
     series = selection.series()
-    below = 1 + any(_said(part) for _, part in table.groupby("series"))
-    panels = _panels(figure, [one.title for one in series], below=below)
+    below = 1 + any(_metric_note(part) for _, part in table.groupby("series"))
+    panels = _panels(figure, [each.title for each in series], below=below)
     low, high = limits([table.loc[table["kind"] == "field", "log_volume"].to_numpy()])
     scale = _scale(VOLUME, low, high)
-    for (axes,), one in zip(panels, series, strict=True):
-        part = table[table["series"] == one.title]
+    for (axes,), each in zip(panels, series, strict=True):
+        part = table[table["series"] == each.title]
         real, fake = _split(part, ["x1", "x2"])
         field = part.loc[part["kind"] == "field", "log_volume"].to_numpy().reshape(FIELD, FIELD)
         field = np.ma.masked_invalid(np.where(np.isneginf(field), low, field))
@@ -332,7 +332,7 @@ def draw_metric(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
         shapes = EllipseCollection(*sizes, units="xy", offsets=centres, offset_transform=axes.transData, **style)
         axes.add_collection(shapes, autolim=False)
         length = f"steps of {_factor(part['step_length'].dropna().iloc[0])}"
-        axes.set_xlabel("\n".join(line for line in (length, _said(part)) if line))
+        axes.set_xlabel("\n".join(line for line in (length, _metric_note(part)) if line))
     _bar(figure, panels, scale, "log volume")
     _kinds(figure, dot(REAL), dot(FAKE))
 
@@ -343,7 +343,7 @@ def draw_metric(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
 def _projected(
     selection: Selection, figure: str, values: Callable[[Tensor, Tensor, np.ndarray], dict[str, Any]]
 ) -> pd.DataFrame:
-    """Both clouds, if they are points, their UMAP, and values of each point."""
+    """Points (of a run on points), their UMAP, and values of each point."""
     parts = []
     for series, place, member in selection.samples():
         frame = selection.frame(place, figure)[member]
@@ -361,7 +361,7 @@ def _projected(
 
 
 def modes_data(selection: Selection) -> pd.DataFrame:
-    """An eigenvector of D / mean D at each point, of mean square 1 on the reals whose spectrum it is of."""
+    """An eigenvector of D / mean D at each point, scaled to mean square 1 on the reals that define it."""
     rank = selection.rank
 
     def values(real: Tensor, fake: Tensor, frame: np.ndarray) -> dict[str, Any]:
@@ -374,16 +374,17 @@ def modes_data(selection: Selection) -> pd.DataFrame:
 
 
 def draw_modes(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """Points coloured by the eigenvector, in data space and in the UMAP, one panel for each series."""
     series = selection.series()
     points = "plane1" in table and bool(table["plane1"].notna().any())
     values = table.groupby("series")["eigenvalue"].first()
-    found = [digits(values[one.title]).strip("$") for one in series]
+    found = [digits(values[each.title]).strip("$") for each in series]
     notes = ["no number" if value == "--" else rf"$\lambda_{{{selection.rank}}}={value}$" for value in found]
-    panels = _panels(figure, [one.title for one in series], rows=1 + points, notes=notes)
+    panels = _panels(figure, [each.title for each in series], rows=1 + points, notes=notes)
     low, high = limits([table.loc[table["kind"] == "real", "entry"].to_numpy()], symmetric=True)
     scale = _scale(DIVERGING, low, high)
-    for of, one in zip(panels, series, strict=True):
-        part = table[table["series"] == one.title]
+    for of, each in zip(panels, series, strict=True):
+        part = table[table["series"] == each.title]
         if points:
             _coloured(of[0], part, ["plane1", "plane2"], "entry", scale, margin=MARGIN, whole=False)
         _coloured(of[-1], part, ["umap1", "umap2"], "entry", scale, margin=0.08, whole=True)
@@ -408,20 +409,21 @@ def trust_data(selection: Selection) -> pd.DataFrame:
 
 
 def draw_trust(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """The UMAP coloured by trustworthiness, one panel for each series."""
     series = selection.series()
     means = table.groupby("series")["trustworthiness"].mean()
-    notes = [f"mean {means[one.title]:.3f}".replace("mean nan", "no number") for one in series]
-    panels = _panels(figure, [one.title for one in series], notes=notes)
+    notes = [f"mean {means[each.title]:.3f}".replace("mean nan", "no number") for each in series]
+    panels = _panels(figure, [each.title for each in series], notes=notes)
     scale = _scale(SEQUENTIAL, min(limits([table["trustworthiness"].to_numpy()])[0], 0.999), 1.0)
-    for (axes,), one in zip(panels, series, strict=True):
-        part = table[table["series"] == one.title]
+    for (axes,), each in zip(panels, series, strict=True):
+        part = table[table["series"] == each.title]
         _coloured(axes, part, ["umap1", "umap2"], "trustworthiness", scale, margin=0.08, whole=True)
     _bar(figure, panels, scale, "trustworthiness")
     _kinds(figure, dot(QUIET), _ring())
 
 
 def trust_latex(table: pd.DataFrame, selection: Selection) -> str:
-    """Means over the points of both clouds."""
+    """Mean trustworthiness and continuity over the points of both clouds."""
     names = ["trustworthiness", "continuity"]
     means = table.groupby("series", sort=False)[names].mean()
     rows = [
@@ -430,6 +432,6 @@ def trust_latex(table: pd.DataFrame, selection: Selection) -> str:
     ]
     caption = (
         f"Trustworthiness and continuity of the UMAP of real and generated embeddings "
-        f"({table['neighbours'].iloc[0]} neighbours), means over its points. {over(table)}"
+        f"({table['neighbours'].iloc[0]} neighbours), means over its points. {seeds_note(table)}"
     )
     return latex_table("lrr", [["matched", *names]], rows, caption=caption, label="honesty")

@@ -1,4 +1,4 @@
-"""Panels of the app's pages as figures: eigenvalues now, scores, losses, factors."""
+"""Charts of the app as figures: eigenvalues, scores, losses, factors of toy faces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from mvm.figures.drawing import legend, log_axis, panels_of, place_of, ribbon_over, step_axis
 from mvm.figures.paper import FAINT
 from mvm.figures.selection import NoFigure, Selection
-from mvm.figures.tables import digits, latex_table, over, rows_of, signs, tex, three
+from mvm.figures.tables import digits, interval, latex_table, rows_of, seeds_note, signs, tex
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.bands import QUARTILES
 from mvm.look.palette import QUIET, REAL
@@ -41,7 +41,7 @@ __all__ = [
 LOSSES = {"generator_loss": "generator", "metric_loss": "metric"}
 BETTER = {"lower": r"$\downarrow$", "higher": r"$\uparrow$", "floor": r"$\to 1$"}
 MEAN = "mean of all"
-MOST_WITH_QUARTILES = 3  # series that a table across the page has room for
+MOST_WITH_QUARTILES = 3  # largest number of series whose quartiles fit into a table
 MARKERS = "osD^v"
 
 
@@ -49,7 +49,7 @@ MARKERS = "osD^v"
 
 
 def eigenvalues_data(selection: Selection) -> pd.DataFrame:
-    """Each eigenvalue at the shown step and at the first."""
+    """Each eigenvalue before training and at the shown step."""
     parts = []
     read = [history.spectrum(selection.form) for history in selection.histories]
     for series, place, member in selection.members():
@@ -65,15 +65,15 @@ def eigenvalues_data(selection: Selection) -> pd.DataFrame:
 
 
 def draw_eigenvalues(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
-    """Magnitudes by rank, one panel for each series, medians of the seeds with their quartiles."""
+    """Magnitudes by rank, one panel for each series: medians and quartiles over the seeds."""
     from matplotlib.lines import Line2D
 
     series = selection.series()
-    panels = panels_of(figure, [one.title for one in series], shape=0.8, sharey=True)
+    panels = panels_of(figure, [each.title for each in series], shape=0.8, sharey=True)
     style: dict[str, Any] = {"marker": "o", "markersize": 2.5, "markeredgewidth": 0.6}
     least = FAINT * table[["before", "now"]].abs().max().max()
-    for axes, one in zip(panels, series, strict=True):
-        by_rank = table[table["series"] == one.title].groupby("rank")
+    for axes, each in zip(panels, series, strict=True):
+        by_rank = table[table["series"] == each.title].groupby("rank")
         ranks = sorted(by_rank.groups)
         before, now = (by_rank[column].apply(lambda values: values.abs().median()) for column in ("before", "now"))
         before, now = (values.where(values > least) for values in (before, now))
@@ -86,11 +86,11 @@ def draw_eigenvalues(figure: Figure, table: pd.DataFrame, selection: Selection) 
             label="before training",
             **style,
         )
-        axes.plot(ranks, now, color=one.colour, **style)
-        if len(one.members) > 1:
+        axes.plot(ranks, now, color=each.colour, **style)
+        if len(each.members) > 1:
             low, high = (by_rank["now"].apply(lambda values, q=q: values.abs().quantile(q)) for q in (0.25, 0.75))
             shown = low > least
-            axes.vlines(np.array(ranks)[shown], low[shown], high[shown], color=one.colour, linewidth=0.8)
+            axes.vlines(np.array(ranks)[shown], low[shown], high[shown], color=each.colour, linewidth=0.8)
         axes.set_xlim(0.4, ranks[-1] + 0.6)
         axes.set_xticks([rank for rank in (1, 5, 10) if rank <= ranks[-1]])
         if place_of(axes).is_last_row():
@@ -103,7 +103,7 @@ def draw_eigenvalues(figure: Figure, table: pd.DataFrame, selection: Selection) 
 
 
 def eigenvalues_latex(table: pd.DataFrame, selection: Selection) -> str:
-    """The first five, before and now."""
+    """The five leading eigenvalues before training and at the shown step."""
     ranks = [rank for rank in range(1, 6) if rank <= table["rank"].max()]
     rows = []
     for title, part in table.groupby("series", sort=False):
@@ -113,7 +113,7 @@ def eigenvalues_latex(table: pd.DataFrame, selection: Selection) -> str:
             rows.append([name, column, *(digits(middle.loc[rank, column]) for rank in ranks)])
     caption = (
         f"Leading eigenvalues of the real embeddings ({SPECTRUM_FORMS[selection.form].title}) before training and at "
-        f"step {table['step'].max()}. {over(table, quartiles=False)}"
+        f"step {table['step'].max()}. {seeds_note(table, quartiles=False)}"
     )
     head = ["matched", "", *(rf"$\lambda_{{{rank}}}$" for rank in ranks)]
     return latex_table("ll" + "r" * len(ranks), [head], rows, caption=caption, label="eigenvalues")
@@ -123,7 +123,7 @@ def eigenvalues_latex(table: pd.DataFrame, selection: Selection) -> str:
 
 
 def scores_data(selection: Selection) -> pd.DataFrame:
-    """Every score of every member that has a floor, but for the factors of faces, which have a figure of their own."""
+    """Scores of every member that have a baseline; factors of faces have a figure of their own."""
     parts = []
     scored = _scored(selection, "scores")
     for series, place, member in selection.members():
@@ -155,7 +155,7 @@ def _scored(selection: Selection, figure: str) -> list[Scores]:
 
 
 def draw_scores(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
-    """Over its floor, whatever is not about zero there; what a model has nothing of lies at the left edge."""
+    """Each score over its baseline, on a logarithmic axis; scores of zero are marked at its left end."""
     from matplotlib.lines import Line2D
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -166,7 +166,7 @@ def draw_scores(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     marks = [handle for handle in axes.get_legend_handles_labels()[0] if isinstance(handle, Line2D)]
-    for line in marks:  # of zero there is no logarithm
+    for line in marks:  # a logarithmic axis cannot show zero
         x = np.asarray(line.get_xdata(), dtype=float)
         if (x == 0).any():
             y = np.asarray(line.get_ydata(), dtype=float)[x == 0]
@@ -184,7 +184,7 @@ def _label(key: str) -> str:
 
 
 def scores_latex(table: pd.DataFrame, selection: Selection) -> str:
-    """Scores as they are, their floor beside them."""
+    """Scores with their baselines."""
     quartiles = table["series"].nunique() <= MOST_WITH_QUARTILES
     return _across(
         table,
@@ -204,17 +204,17 @@ def _scores_caption(table: pd.DataFrame) -> str:
 
 
 def _across(table: pd.DataFrame, key: str, value: str, label: Any, quartiles: bool, caption: str, name: str) -> str:
-    """A LaTeX table with a row for each key, and a column for the floor and each series."""
+    """A LaTeX table with a row for each key, and columns for the baseline and each series."""
     titles = list(table["series"].unique())
     rows = []
-    for one, part in table.groupby(key, sort=False):
-        cells = [label(one), digits(part["floor"].median())]
+    for name, part in table.groupby(key, sort=False):
+        cells = [label(name), digits(part["floor"].median())]
         for title in titles:
             values = part.loc[part["series"] == title, value].dropna()
             low, middle, high = np.quantile(values, QUARTILES) if len(values) else (np.nan,) * 3
-            cells.append(three(low, middle, high) if quartiles else digits(middle))
+            cells.append(interval(low, middle, high) if quartiles else digits(middle))
         rows.append(cells)
-    caption = f"{caption} {over(table, quartiles=quartiles)}"
+    caption = f"{caption} {seeds_note(table, quartiles=quartiles)}"
     head = ["", "floor", *map(tex, titles)]
     return latex_table("lr" + "r" * len(titles), [head], rows, caption=caption, label=name)
 
@@ -222,23 +222,23 @@ def _across(table: pd.DataFrame, key: str, value: str, label: Any, quartiles: bo
 def _dots(
     figure: Figure, table: pd.DataFrame, selection: Selection, key: str, value: str, *, label: Callable[[str], str]
 ) -> Axes:
-    """A row for each key, in it a mark for each series at the median of its seeds and a line between their quartiles.
+    """One row per key, with a mark for each series at the median of its seeds and a line between their quartiles.
 
-    Series of one colour have other marks.
+    Series with the same colour have different marks.
     """
     keys = list(table[key].unique())
-    series = [one for one in selection.series() if (table["series"] == one.title).any()]
+    series = [each for each in selection.series() if (table["series"] == each.title).any()]
     figure.set_figheight(len(keys) * (0.09 + 0.07 * max(1, len(series))) + 0.5)
     axes = figure.subplots()
     spread = 0.7 / max(1, len(series))
-    for place, one in enumerate(series):
-        marker = MARKERS[sum(other.colour == one.colour for other in series[:place]) % len(MARKERS)]
-        by_key = table[table["series"] == one.title].groupby(key)[value]
+    for place, each in enumerate(series):
+        marker = MARKERS[sum(other.colour == each.colour for other in series[:place]) % len(MARKERS)]
+        by_key = table[table["series"] == each.title].groupby(key)[value]
         low, middle, high = (by_key.quantile(q).reindex(keys).to_numpy() for q in QUARTILES)
         y = np.arange(len(keys)) + spread * (place - (len(series) - 1) / 2)
-        axes.plot(middle, y, marker, color=one.colour, markersize=3.2, markeredgewidth=0, label=one.title)
+        axes.plot(middle, y, marker, color=each.colour, markersize=3.2, markeredgewidth=0, label=each.title)
         wide = np.isfinite(low) & np.isfinite(high) & (low < high)
-        axes.hlines(y[wide], low[wide], high[wide], color=one.colour, linewidth=1)
+        axes.hlines(y[wide], low[wide], high[wide], color=each.colour, linewidth=1)
     axes.set_yticks(range(len(keys)), list(map(label, keys)))
     axes.set_ylim(len(keys) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
@@ -251,7 +251,7 @@ def _dots(
 
 
 def loss_data(selection: Selection) -> pd.DataFrame:
-    """What each network minimises, at every record that has it."""
+    """Losses of generator and metric at every record that has them."""
     parts = []
     for series, place, member in selection.members():
         run = selection.held[place]
@@ -269,14 +269,14 @@ def loss_data(selection: Selection) -> pd.DataFrame:
 
 
 def draw_loss(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
-    """One panel for each network that learns; logarithmic where all losses are positive."""
+    """One panel for each network that is trained; logarithmic if all losses are positive."""
     shown = [name for name in LOSSES.values() if np.isfinite(table[name]).any() and (table[name] != 0).any()]
     panels = panels_of(figure, shown, shape=0.6)
     for axes, name in zip(panels, shown, strict=True):
         log = bool((table[name].dropna() > 0).all())
-        for one in selection.series():
-            part, several = table[table["series"] == one.title], len(one.members) > 1
-            ribbon_over(axes, part, name, colour=one.colour, label=one.title, log=log, several=several)
+        for each in selection.series():
+            part, several = table[table["series"] == each.title], len(each.members) > 1
+            ribbon_over(axes, part, name, colour=each.colour, label=each.title, log=log, several=several)
         if log:
             log_axis(axes)
         step_axis(axes, table["step"])
@@ -288,7 +288,7 @@ def draw_loss(figure: Figure, table: pd.DataFrame, selection: Selection) -> None
 
 
 def factors_data(selection: Selection) -> pd.DataFrame:
-    """The overlap of fake and real in each factor."""
+    """Overlap of generated and real faces in each factor."""
     parts = []
     scored = _scored(selection, "factors")
     for series, place, member in selection.members():
@@ -305,7 +305,7 @@ def factors_data(selection: Selection) -> pd.DataFrame:
 
 
 def draw_factors(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
-    """A mark at the floor of each: what a second real sample reaches."""
+    """Overlap of each factor, with a mark at its baseline: the overlap of a second real sample."""
     keys = list(table["factor"].unique())
     axes = _dots(figure, table, selection, "factor", "overlap", label=str)
     floors = table.groupby("factor")["floor"].median().reindex(keys)

@@ -1,4 +1,4 @@
-"""The paper's Figs. 5, 6, 7 and Table 2."""
+"""Figures 5, 6, 7 and Table 2 of the paper."""
 
 from __future__ import annotations
 
@@ -11,9 +11,21 @@ import pandas as pd
 import torch
 
 from mvm.figures.clouds import NARROWEST_CLOUD, clouds_table, draw_points, kinds_of
-from mvm.figures.drawing import dot, framed, legend, log_axis, page_of, panels_of, ribbon_over, step_axis, tint, wrapped
+from mvm.figures.drawing import (
+    dot,
+    framed,
+    legend,
+    log_axis,
+    page_of,
+    panels_of,
+    ribbon_over,
+    size_of,
+    step_axis,
+    tint,
+    wrapped,
+)
 from mvm.figures.selection import NoFigure, Selection
-from mvm.figures.tables import digits, latex_table, over, rows_of, signs, tex, three
+from mvm.figures.tables import digits, interval, latex_table, rows_of, seeds_note, signs, tex
 from mvm.geometry.descriptors import GAPS
 from mvm.geometry.spectrum import SPECTRUM_FORMS, uniformity
 from mvm.look.bands import QUARTILES
@@ -43,13 +55,14 @@ __all__ = [
     "spectrum_latex",
 ]
 
-FAINT = 1e-5  # of the largest: less is no eigenvalue but rounding
-PICTURE = 0.21  # inches, of one in a contact sheet
+FAINT = 1e-5  # share of the largest eigenvalue below which one is rounding error
+PICTURE = 0.21  # width of an image in a contact sheet, inches
 
 # -- Fig. 5: spectrum --------------------------------------------------------------------------------------------------
 
 
 def spectrum_data(selection: Selection) -> pd.DataFrame:
+    """Leading eigenvalues of each member at every snapshot up to the shown step."""
     parts = []
     read = [history.spectrum(selection.form) for history in selection.histories]
     for series, place, member in selection.members():
@@ -66,23 +79,24 @@ def spectrum_data(selection: Selection) -> pd.DataFrame:
 
 
 def draw_spectrum(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """Median magnitudes over training, one panel for each series, one shade for each rank."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
     series = selection.series()
     ranks = int(table["rank"].max())
     colours = [tint(VARIANTS[0], 1 - 0.7 * rank / max(1, ranks - 1)) for rank in range(ranks)]
-    panels = panels_of(figure, [one.title for one in series], shape=0.8, sharey=True)
+    panels = panels_of(figure, [each.title for each in series], shape=0.8, sharey=True)
     table = table.assign(eigenvalue=table["eigenvalue"].abs())
     table["eigenvalue"] = table["eigenvalue"].where(table["eigenvalue"] > FAINT * table["eigenvalue"].max())
-    for axes, one in zip(panels, series, strict=True):
-        middle = table[table["series"] == one.title].groupby(["step", "rank"])["eigenvalue"].median().unstack()
+    for axes, each in zip(panels, series, strict=True):
+        middle = table[table["series"] == each.title].groupby(["step", "rank"])["eigenvalue"].median().unstack()
         for rank, values in reversed(list(middle.items())):
             axes.plot(middle.index, values, color=colours[rank - 1])
         step_axis(axes, middle.index)
     for axes in panels:
         log_axis(axes)
-    figure.supylabel(signs(SPECTRUM_FORMS[selection.form].label), fontsize=panels[0].yaxis.label.get_fontsize())
+    figure.supylabel(signs(SPECTRUM_FORMS[selection.form].label), fontsize=size_of(panels[0].yaxis.label))
     shades = ScalarMappable(BoundaryNorm(np.arange(0.5, ranks + 1), ranks), ListedColormap(colours))
     bar = figure.colorbar(
         shades, ax=panels, ticks=sorted({1, ranks // 2, ranks} - {0}), aspect=18, fraction=0.05, pad=0.02
@@ -94,7 +108,7 @@ def draw_spectrum(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
 
 
 def spectrum_latex(table: pd.DataFrame, selection: Selection) -> str:
-    """Uniformity of the spectrum before and after, the median of the seeds."""
+    """Uniformity of the spectrum before and after training, median and quartiles over the seeds."""
     rows = []
     for title, part in table.groupby("series", sort=False):
         found = []
@@ -102,10 +116,11 @@ def spectrum_latex(table: pd.DataFrame, selection: Selection) -> str:
             wide = member.pivot(index="step", columns="rank", values="eigenvalue")
             ends = torch.tensor(wide.iloc[[0, -1]].to_numpy(dtype=np.float64))
             found.append(uniformity(ends).tolist())
-        rows.append([tex(title), *(three(*np.quantile(values, QUARTILES)) for values in np.transpose(found))])
+        rows.append([tex(title), *(interval(*np.quantile(values, QUARTILES)) for values in np.transpose(found))])
     caption = (
         f"Uniformity of the spectrum of the real embeddings ({SPECTRUM_FORMS[selection.form].title}): entropy of the "
-        f"magnitudes of its {int(table['rank'].max())} leading eigenvalues over the largest possible. {over(table)}"
+        f"magnitudes of its {int(table['rank'].max())} leading eigenvalues over the largest possible. "
+        f"{seeds_note(table)}"
     )
     head = ["matched", "before training", "after training"]
     return latex_table("lrr", [head], rows, caption=caption, label="spectrum")
@@ -115,6 +130,7 @@ def spectrum_latex(table: pd.DataFrame, selection: Selection) -> str:
 
 
 def samples_data(selection: Selection) -> pd.DataFrame:
+    """Real and generated points with the UMAP of their embeddings; images have the UMAP only."""
     parts = []
     for series, place, member in selection.samples():
         snapshot, frame = selection.snapshot(place), selection.frame(place)[member]
@@ -128,6 +144,7 @@ def samples_data(selection: Selection) -> pd.DataFrame:
 
 
 def draw_samples(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """For each series, its samples above the UMAP of the embeddings; side by side for a single series."""
     from matplotlib import rcParams
 
     series = selection.series()
@@ -136,17 +153,17 @@ def draw_samples(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
     alone = len(series) == 1  # above and UMAP stand side by side
     side = min((figure.get_figwidth() - 0.3) / max(columns, 2), 2.2)
     size = rcParams["axes.titlesize"]
-    titles = [wrapped(one.title, side, size) for one in series]
+    titles = [wrapped(each.title, side, size) for each in series]
     lines = max(title.count("\n") for title in titles) + 1
     figure.set_figheight((side * (1 if alone else 2) + 0.02 * size * lines + 0.05) * bands + 0.24)
     grid = figure.subplots(1, 2, squeeze=False) if alone else figure.subplots(2 * bands, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    for number, one in enumerate(series):
+    for number, each in enumerate(series):
         band, column = divmod(number, columns)
         above, below = (grid[0, 0], grid[0, 1]) if alone else (grid[2 * band, column], grid[2 * band + 1, column])
-        part = table[table["series"] == one.title]
-        place, member = selection.shown(one)
+        part = table[table["series"] == each.title]
+        place, member = selection.shown(each)
         what = _draw_above(above, part, selection, place, member, side)
         framed(above)
         above.set_title(titles[number], linespacing=0.9)
@@ -164,7 +181,7 @@ def draw_samples(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
 
 
 def _draw_above(axes: Axes, part: pd.DataFrame, selection: Selection, place: int, member: int, side: float) -> str:
-    """Data space, or pictures; returns what to call it."""
+    """Draw points in data space, or a contact sheet; returns the label of the panel."""
     if selection.runs[place].config.kind != "images":
         points, real = part[["plane1", "plane2"]].to_numpy(), (part["kind"] == "real").to_numpy()
         draw_points(axes, points[real], points[~real], around=points[real], margin=MARGIN)
@@ -179,6 +196,7 @@ def _draw_above(axes: Axes, part: pd.DataFrame, selection: Selection, place: int
 
 
 def distances_data(selection: Selection) -> pd.DataFrame:
+    """Recorded gaps of each member at every record up to the shown step."""
     parts = []
     for series, place, member in selection.members():
         run, last = selection.runs[place], selection.steps[place]
@@ -192,6 +210,7 @@ def distances_data(selection: Selection) -> pd.DataFrame:
 
 
 def draw_distances(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """One panel for each gap, in a column on a narrow page."""
     series = selection.series()
     stacked = figure.get_figwidth() < 3 * 1.4
     if stacked:
@@ -200,9 +219,9 @@ def draw_distances(figure: Figure, table: pd.DataFrame, selection: Selection) ->
     else:
         panels = panels_of(figure, list(GAPS), shape=0.75)
     for axes, gap in zip(panels, GAPS, strict=True):
-        for one in series:
-            part, several = table[table["series"] == one.title], len(one.members) > 1
-            ribbon_over(axes, part, gap, colour=one.colour, label=one.title, log=True, several=several)
+        for each in series:
+            part, several = table[table["series"] == each.title], len(each.members) > 1
+            ribbon_over(axes, part, gap, colour=each.colour, label=each.title, log=True, several=several)
         axes.set_title(f"${gap}$  {GAPS[gap].title}")
         log_axis(axes)
         step_axis(axes, table["step"])
@@ -224,7 +243,7 @@ def distances_latex(table: pd.DataFrame, selection: Selection) -> str:
     names = [rf"\multicolumn{{2}}{{c}}{{${gap[0]}_{gap[-1]}$}}" for gap in GAPS]
     head = [["", *names], ["matched"] + ["first", "last"] * len(GAPS)]
     rules = [r"\cmidrule(lr){2-3} \cmidrule(lr){4-5} \cmidrule(lr){6-7}"]
-    caption = f"Distances in the first and the last tenth of training. {over(table, quartiles=False)}"
+    caption = f"Distances in the first and the last tenth of training. {seeds_note(table, quartiles=False)}"
     return latex_table("l" + "rr" * len(GAPS), head, rows, caption=caption, label="distances", rules=rules)
 
 
@@ -232,6 +251,7 @@ def distances_latex(table: pd.DataFrame, selection: Selection) -> str:
 
 
 def batch_data(selection: Selection) -> pd.DataFrame:
+    """Quality, success and seconds per epoch of each member, by batch size."""
     sizes = sorted({run.config.batch for run in selection.runs})
     if len(sizes) < 2:
         raise NoFigure(f"batch: all runs have batch {sizes[0]}; give runs of several batch sizes")
@@ -257,32 +277,33 @@ def batch_data(selection: Selection) -> pd.DataFrame:
 
 @lru_cache(maxsize=64)
 def _examples(run: Run) -> int:
-    """How many there are to train on."""
+    """Number of training examples."""
     return Run(run.path).data.train_size  # of a run of its own, that frees the points when it goes
 
 
 def _quality_title(key: str) -> str:
-    """The score's name for mathtext and LaTeX alike."""
+    """Title of the main score, for mathtext and LaTeX."""
     return "$W_2$ / floor" if key in SCORES else f"Fréchet distance ({key.split('.')[0]}) / floor"
 
 
 def draw_batch(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """Quality and seconds per epoch over batch size; crosses mark seeds that collapsed or diverged."""
     from matplotlib.ticker import NullLocator
 
     series = selection.series(but=["batch"])
     left, right = panels_of(figure, ["", ""], shape=0.6)
-    for number, one in enumerate(series):
-        part = table[table["series"] == one.title]
+    for number, each in enumerate(series):
+        part = table[table["series"] == each.title]
         shift = 2 ** (0.12 * (number - (len(series) - 1) / 2))  # side by side, not on top of each other
         by_batch = part.groupby("batch")
         place = np.array(sorted(by_batch.groups)) * shift
         for axes, column in ((left, "value"), (right, "seconds_per_epoch")):
             low, middle, high = (by_batch[column].quantile(q) for q in QUARTILES)
-            axes.plot(place, middle, color=one.colour, marker="o", markersize=3, label=one.title)
+            axes.plot(place, middle, color=each.colour, marker="o", markersize=3, label=each.title)
             if (by_batch[column].count() > 1).any():
-                axes.vlines(place, low, high, color=one.colour, linewidth=1)
+                axes.vlines(place, low, high, color=each.colour, linewidth=1)
         failed = part[~part["trained"] & np.isfinite(part["value"])]
-        left.plot(failed["batch"] * shift, failed["value"], "x", color=one.colour, markersize=4, markeredgewidth=0.8)
+        left.plot(failed["batch"] * shift, failed["value"], "x", color=each.colour, markersize=4, markeredgewidth=0.8)
     left.axhline(1, color=QUIET, linewidth=0.7, linestyle=(0, (3, 2)))
     left.set_ylabel(_quality_title(table["score"].iloc[0]))
     right.set_ylabel("seconds per epoch")
@@ -303,7 +324,7 @@ def draw_batch(figure: Figure, table: pd.DataFrame, selection: Selection) -> Non
 
 
 def _thinned(sizes: list[int], axes: Axes) -> list[int | str]:
-    """Tick labels, every other one left out where they would touch."""
+    """Tick labels, without those that would touch the one before."""
     inches = page_of(axes).get_figwidth() / 2 - 0.6
     span = np.log2(sizes[-1] / sizes[0])
     kept: list[int | str] = []
@@ -316,7 +337,7 @@ def _thinned(sizes: list[int], axes: Axes) -> list[int | str]:
 
 
 def batch_latex(table: pd.DataFrame, selection: Selection) -> str:
-    """The paper's Table 2: batch sizes across."""
+    """Table 2 of the paper: one column per batch size."""
     sizes = sorted(table["batch"].unique())
     titles = list(table["series"].unique())
     rows: list[list[str] | str] = []
@@ -325,7 +346,7 @@ def batch_latex(table: pd.DataFrame, selection: Selection) -> str:
         if len(titles) > 1:
             rows += [r"\midrule"] if rows else []
             rows.append([rf"\multicolumn{{{len(sizes) + 1}}}{{l}}{{{tex(title)}}}"])
-        lines: dict[str, Callable[[pd.DataFrame], str]] = {
+        lines: dict[str, Callable[[Any], str]] = {
             "Effective training (seeds)": lambda rows: f"{int(rows['trained'].sum())}/{len(rows)}",
             _quality_title(table["score"].iloc[0]): lambda rows: digits(rows["value"].median()),
             "Time (s) / epoch": lambda rows: digits(rows["seconds_per_epoch"].median()),
@@ -335,7 +356,6 @@ def batch_latex(table: pd.DataFrame, selection: Selection) -> str:
         ]
     side = sorted(table["networks"].unique())
     together = f"{side[0]}" if len(side) == 1 else f"{side[0]} to {side[-1]}"
-    caption = (
-        f"Results by batch size, time of {together} network pairs trained side by side. {over(table, quartiles=False)}"
-    )
+    seeds = seeds_note(table, quartiles=False)
+    caption = f"Results by batch size, time of {together} network pairs trained side by side. {seeds}"
     return latex_table("l" + "r" * len(sizes), [["Batch size", *map(str, sizes)]], rows, caption=caption, label="batch")

@@ -1,4 +1,4 @@
-"""Figures of pictures: a contact sheet, what training pictures are like them, and the ways between them."""
+"""Figures of images: a contact sheet, nearest training images, and interpolations."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_nearest", "draw_sheet", "draw_walk", "nearest_data", "sheet_data", "walk_data"]
 
-ACROSS = 6  # pictures in a row of a contact sheet
+ACROSS = 6  # images per row of a contact sheet
 NARROWEST_SHEET = 1.25  # inches
-FAKES, NEAREST = 6, 5  # generated pictures, and training pictures beside each
+FAKES, NEAREST = 6, 5  # generated images, and training images beside each
 NARROWEST_NEAREST, WIDEST_NEAREST = 1.55, 2.7
-ENDS = ((0, 1), (2, 3), (4, 5))  # numbers of the noises that a row leads from and to
-PLACES = 9  # pictures in a row
+ENDS = ((0, 1), (2, 3), (4, 5))  # noise vectors at both ends of each row
+PLACES = 9  # images per row
 NARROWEST_WALK, WIDEST_WALK = 2.4, 5.0
 COLOURS = ("red", "green", "blue")
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums in one order, and so the same bytes, on however many cores."""
+    """Compute on one thread: sums in one order give the same bytes on any machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -57,7 +57,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def sheet_data(selection: Selection) -> pd.DataFrame:
-    """Which pictures are shown, and the mean colour of each."""
+    """Numbers and mean colours of the images shown."""
     parts = []
     for series, place, member in selection.samples():
         for kind, pictures in zip(("real", "generated"), _pictures(selection, place, member), strict=True):
@@ -67,13 +67,13 @@ def sheet_data(selection: Selection) -> pd.DataFrame:
 
 
 def _mean_colours(pictures: np.ndarray) -> dict[str, np.ndarray]:
-    """By which a reader of the CSV knows the pictures."""
+    """Mean colour of each image in [0, 1], which identifies it in the CSV."""
     colours = pictures.reshape(len(pictures), -1, 3).mean(1, dtype=np.float64) / 255
     return dict(zip(COLOURS, colours.T, strict=True))
 
 
 def _pictures(selection: Selection, place: int, member: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first reals and fakes, as many as a sheet holds."""
+    """First reals and fakes, as many as fit on a sheet, `(n, size, size, 3)` uint8 each."""
     reals = _reals("sheet", selection.runs[place])
     fakes = selection.snapshot(place)["fake"][member]
     across = min(ACROSS, int(min(len(reals), len(fakes)) ** 0.5))
@@ -81,13 +81,13 @@ def _pictures(selection: Selection, place: int, member: int) -> tuple[np.ndarray
 
 
 def _reals(figure: str, run: Run) -> np.ndarray:
-    """The pictures that a run's fakes are compared with, memory-mapped."""
+    """Real images of a run's views, memory-mapped, `(n, size, size, 3)` uint8."""
     _check(figure, run)
     try:
         reals: np.ndarray = np.load(run.path / REALS, mmap_mode="r", allow_pickle=False)
-        return reals
     except (OSError, ValueError):
         raise NoFigure(f"{figure}: {run.name} has lost its {REALS}, the pictures that it is compared with") from None
+    return reals
 
 
 def _check(figure: str, run: Run) -> None:
@@ -96,7 +96,7 @@ def _check(figure: str, run: Run) -> None:
 
 
 def draw_sheet(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
-    """The reals, and then a panel for each series; other data have reals of their own."""
+    """A panel of reals for each data set, and a panel of fakes for each series."""
     panels: list[tuple[str, np.ndarray]] = []
     seen: set[str] = set()
     several = len({run.config.data for run in selection.runs}) > 1
@@ -125,11 +125,11 @@ def _blocks(
     """Axes with titles, in as few rows as the width allows.
 
     Args:
-        figure: gets its height.
-        titles: one for each.
-        shape: height over width.
-        narrowest, widest: inches.
-        below, beside: inches left for what is written there.
+        figure: its height is set.
+        titles: of the axes.
+        shape: height over width of the content.
+        narrowest, widest: limits of the width, inches.
+        below, beside: space for labels below and beside the content, inches.
     """
     from matplotlib import rcParams
 
@@ -153,10 +153,10 @@ def _blocks(
 
 @_one_thread()
 def nearest_data(selection: Selection) -> pd.DataFrame:
-    """The training pictures nearest to the first fakes, in the space in which the page Faces looks for them.
+    """Training images nearest to the first fakes, in the feature space that the page Faces uses.
 
-    They are looked for among at most 10,000. Those are rendered, or read, once per data set and process, which takes
-    seconds.
+    The search covers at most 10,000 training images, which are rendered or read once per data set and process; that
+    takes seconds.
     """
     parts = []
     for series, place, member in selection.samples():
@@ -175,13 +175,13 @@ def nearest_data(selection: Selection) -> pd.DataFrame:
 
 
 def _fakes(selection: Selection, place: int, member: int) -> np.ndarray:
-    """The first of the fixed noise."""
+    """Fakes of the first fixed noise vectors, `(FAKES, size, size, 3)` uint8."""
     fakes: np.ndarray = selection.snapshot(place)["fake"][member][:FAKES]
     return fakes
 
 
 def _gallery(run: Run) -> Gallery:
-    """The run's training pictures, made ready."""
+    """Training images of the run with their features."""
     _check("nearest", run)
     try:
         data = run.config.model_dump_json(include={"data", "points", "size", "flips"})
@@ -193,12 +193,12 @@ def _gallery(run: Run) -> Gallery:
 @lru_cache(maxsize=2)
 @_one_thread()
 def _made_gallery(data: str, digest: str | None) -> Gallery:
-    """Once per data set; a cache that was prepared anew is another."""
+    """The gallery of a data set, kept in memory; `digest` changes when a cache is prepared anew."""
     return training_gallery(Config.model_validate_json(data))
 
 
 def draw_nearest(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
-    """In each row a generated picture, a gap, and the training pictures nearest to it, nearest first."""
+    """Rows of a generated image and its nearest training images, nearest first."""
     from matplotlib import rcParams
     from matplotlib.patches import Rectangle
 
@@ -207,12 +207,12 @@ def draw_nearest(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
     shape = table["generated"].nunique() / (1 + ranks + 1 / 3)
     line = 0.02 * rcParams["axes.labelsize"]
     bounds = {"narrowest": NARROWEST_NEAREST, "widest": WIDEST_NEAREST, "below": 1.5 * line, "beside": 1.25 * line}
-    blocks = _blocks(figure, [one.title for one in series], shape=shape, **bounds)
+    blocks = _blocks(figure, [each.title for each in series], shape=shape, **bounds)
     narrow = figure.get_figwidth() / place_of(blocks[0]).get_gridspec().ncols < 2
-    for axes, one in zip(blocks, series, strict=True):
-        place, member = selection.shown(one)
+    for axes, each in zip(blocks, series, strict=True):
+        place, member = selection.shown(each)
         gallery, fakes = _gallery(selection.runs[place]), _fakes(selection, place, member)
-        numbers = torch.tensor(table.loc[table["series"] == one.title, "training"].to_numpy())
+        numbers = torch.tensor(table.loc[table["series"] == each.title, "training"].to_numpy())
         left = sheet(fakes, columns=1, gap=1)
         right = sheet(gallery.images[torch.searchsorted(gallery.numbers, numbers)].numpy(), columns=ranks, gap=1)
         height, side = left.shape[:2]
@@ -230,11 +230,11 @@ def draw_nearest(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
             axes.add_patch(Rectangle((x - 0.5, -0.5), wide, height, clip_on=False, zorder=2, **frame))
 
 
-# -- ways between pictures ---------------------------------------------------------------------------------------------
+# -- interpolations ----------------------------------------------------------------------------------------------------
 
 
 def walk_data(selection: Selection) -> pd.DataFrame:
-    """Each picture's place between its noises, in [0, 1], and its mean colour."""
+    """Place of each image between its two noise vectors, in [0, 1], and its mean colour."""
     parts = []
     for series, place, member in selection.samples():
         rows, across = len(ENDS), np.linspace(0, 1, PLACES)
@@ -251,7 +251,7 @@ def walk_data(selection: Selection) -> pd.DataFrame:
 
 
 def _kept(selection: Selection, place: int) -> int:
-    """The step of the last kept checkpoint up to the shown step."""
+    """Step of the last kept checkpoint up to the shown step."""
     run, step = selection.runs[place], selection.steps[place]
     _check("walk", run)
     kept = run.kept_step(step)
@@ -262,7 +262,7 @@ def _kept(selection: Selection, place: int) -> int:
 
 @_one_thread()
 def _walk(selection: Selection, place: int, member: int) -> np.ndarray:
-    """The pictures of all rows by that checkpoint's averaged generator."""
+    """Images of all rows by the averaged generator of that checkpoint, `(rows · PLACES, size, size, 3)` uint8."""
     run = selection.runs[place]
     count = len(_reals("walk", run))  # every fixed noise has its real
     step = _kept(selection, place)
@@ -275,14 +275,14 @@ def _walk(selection: Selection, place: int, member: int) -> np.ndarray:
 
 
 def draw_walk(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
-    """A row for each two noises, the first at the left."""
+    """One row of images for each pair of noise vectors."""
     from matplotlib import rcParams
 
     series = selection.series()
     bounds = {"narrowest": NARROWEST_WALK, "widest": WIDEST_WALK, "below": 0.02 * rcParams["axes.labelsize"]}
-    blocks = _blocks(figure, [one.title for one in series], shape=len(ENDS) / PLACES, **bounds)
-    for axes, one in zip(blocks, series, strict=True):
-        pictures = _walk(selection, *selection.shown(one))
+    blocks = _blocks(figure, [each.title for each in series], shape=len(ENDS) / PLACES, **bounds)
+    for axes, each in zip(blocks, series, strict=True):
+        pictures = _walk(selection, *selection.shown(each))
         axes.imshow(sheet(pictures, columns=PLACES, gap=1), interpolation="none", zorder=1)
         framed(axes)
         axes.set_xlabel("from one noise to another")

@@ -1,4 +1,4 @@
-"""Which runs a figure is of, and what a figure is."""
+"""The runs and options that a figure shows, and the definition of a figure."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ __all__ = ["Definition", "NoFigure", "Selection"]
 
 
 class NoFigure(RunError):
-    """A figure that these runs cannot give, and why."""
+    """These runs cannot give the figure; the message is one line with the reason."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What of which runs is shown.
+    """Runs to show, up to which step, and the options of figures.
 
     Attributes:
         runs: one or more.
-        steps: the step of each up to which it is shown: one with a snapshot.
-        seed: whose samples are shown; the first when None.
-        form: reading of the spectrum, of `mvm.geometry.spectrum.SPECTRUM_FORMS`.
-        quantity: what curves show, a key of `mvm.studies.compare.quantities`; the main score when None.
-        axis: what they are over, of `mvm.studies.compare.AXES`.
-        rank: of the eigenvector that colours points, from 1; the first is almost the same everywhere.
-        project: make a UMAP frame that is missing, which takes seconds.
+        steps: last step shown of each run, one that has a snapshot.
+        seed: seed whose samples are shown; the first one when None.
+        form: form of the spectrum, a name in `mvm.geometry.spectrum.SPECTRUM_FORMS`.
+        quantity: quantity of curves, a key of `mvm.studies.compare.quantities`; the main score when None.
+        axis: horizontal axis of curves, a name in `mvm.studies.compare.AXES`.
+        rank: rank of the eigenvector that colours points, from 1; the first one is almost constant.
+        project: make a missing UMAP frame, which takes seconds.
     """
 
     runs: tuple[Run, ...]
@@ -59,11 +59,11 @@ class Selection:
         step: int | Sequence[int] | None = None,
         **options: Any,
     ) -> Selection:
-        """Check what is asked, and find the steps.
+        """Check the options and find the steps.
 
         Args:
-            runs: one or more; the same one twice counts once. They are shown in the order of their batch sizes.
-            step: the last step to show, of all or of each run; their last snapshots' when None.
+            runs: one or more; duplicates are dropped. They are shown in the order of their batch sizes.
+            step: last step to show, for all runs or one for each; the steps of their last snapshots when None.
             options: seed, form, quantity, axis, rank and project, as above.
 
         Raises:
@@ -78,7 +78,7 @@ class Selection:
         return cls(tuple(runs[i] for i in order), tuple(steps[i] for i in order), **options)
 
     def _check(self) -> None:
-        """Raise ConfigError for an option that these runs do not have."""
+        """Raise ConfigError for an option that these runs do not offer."""
         check_known("form", self.form, SPECTRUM_FORMS)
         known = sorted({known for run in self.runs for known in run.config.seeds})
         if self.seed is not None and self.seed not in known:
@@ -90,35 +90,35 @@ class Selection:
             raise ConfigError(f"rank: must be from 1 to {MOST_RANKS}, got {self.rank}")
 
     def series(self, *, but: Iterable[str] = ()) -> list[Series]:
-        """Variants, and what else differs but for some settings, in the order of their first appearance."""
+        """Series of these runs in the order of their first appearance; settings in `but` do not distinguish them."""
         return series_of(self.runs, but=but)
 
     def members(self, *, but: Iterable[str] = ()) -> Iterator[tuple[Series, int, int]]:
-        """Each member of each series: series, the run's place, and its place on the run's variant axis."""
+        """Each member of each series: the series, the run's place, and the member's place on its variant axis."""
         for series in self.series(but=but):
             for place, member in series.members:
                 yield series, place, member
 
     def samples(self) -> Iterator[tuple[Series, int, int]]:
-        """The same of those whose samples stand for a series."""
+        """The member of each series whose samples are shown, in the form of `members`."""
         for series in self.series():
             yield series, *self.shown(series)
 
     @cached_property
     def histories(self) -> list[History]:
-        """A reader of each run."""
+        """A history reader of each run."""
         return [History(run).refresh() for run in self.runs]
 
     @cached_property
     def held(self) -> list[Run]:
-        """Each run as it was at its step."""
+        """Each run with its records up to its step."""
         return [_RunAt(run, step) for run, step in zip(self.runs, self.steps, strict=True)]
 
     def snapshot(self, place: int) -> dict[str, np.ndarray]:
-        """The shown snapshot of a run.
+        """Snapshot of a run at its step.
 
         Raises:
-            RunError: it cannot be read.
+            RunError: the snapshot is damaged.
         """
         run, step = self.runs[place], self.steps[place]
         snapshot = run.snapshot(step)
@@ -127,10 +127,10 @@ class Selection:
         return snapshot
 
     def frame(self, place: int, figure: str = "samples") -> np.ndarray:
-        """UMAP of all members of a run at its step, made if it may be.
+        """UMAP frame `(V, 2n, 2)` of a run at its step, made if it is missing and `project` is set.
 
         Raises:
-            NoFigure: there is none.
+            NoFigure: there is no frame, and none can be made.
         """
         run, step = self.runs[place], self.steps[place]
         frame = read_frame(run.path, step)
@@ -146,7 +146,7 @@ class Selection:
         return frame
 
     def shown(self, series: Series) -> tuple[int, int]:
-        """The run's place and the member whose samples stand for a series."""
+        """Place of the run and of its member whose samples are shown for a series."""
         seeds = [self.runs[place].config.members[member][1] for place, member in series.members]
         if self.seed is not None and self.seed not in seeds:
             raise NoFigure(f"samples: {series.title} has no seed {self.seed}; it has {', '.join(map(str, seeds))}")
@@ -162,11 +162,12 @@ class _RunAt(Run):
         self.records = run.records.poll().up_to(step)
 
     def scores(self) -> list[dict[str, Any]] | None:
-        """The final scores, once the run was at its end."""
+        """The final scores, if the step is the last one."""
         return super().scores() if self._step >= self.config.steps else None
 
 
 def _step_of(run: Run, wanted: int | None) -> int:
+    """The last step with a snapshot, up to a wanted one."""
     steps = [step for step in run.snapshot_steps() if wanted is None or step <= wanted]
     if not steps:
         until = "" if wanted is None else f" up to step {wanted}"
@@ -179,14 +180,14 @@ class Definition:
     """One figure.
 
     Attributes:
-        title: what it shows.
-        source: where the paper has it.
-        data: its numbers from a selection; raises `NoFigure`.
-        draw: those into a figure that is empty but for its width.
-        latex: those as a LaTeX table; None if it has none.
-        uses: what of a run it is made of, for the fingerprint: records, scores, snapshots, snapshot, frame, reals,
+        title: one line about its content.
+        source: figure of the paper, or page of the app, that it belongs to.
+        data: its numbers from a selection, one row each; raises `NoFigure`.
+        draw: draws these numbers into an empty figure that has its width.
+        latex: the numbers as a LaTeX table; None if there is none.
+        uses: parts of a run that it reads, for the fingerprint: records, scores, snapshots, snapshot, frame, reals,
             origin, checkpoint, training, metric.
-        options: what of a selection it depends on, beside runs and steps: seed, form, quantity, axis.
+        options: options of a selection that it depends on: seed, form, quantity, axis, rank.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Parts of tables: rows of numbers with what they are of, and LaTeX for booktabs."""
+"""Parts of tables: rows labelled with series, run, variant and seed, and LaTeX for booktabs."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from mvm.studies.compare import Series
 if TYPE_CHECKING:
     from mvm.figures.selection import Selection
 
-__all__ = ["digits", "latex_table", "over", "rows_of", "seeds_said", "signs", "tex", "three"]
+__all__ = ["counts_note", "digits", "interval", "latex_table", "rows_of", "seeds_note", "signs", "tex"]
 
 TEX = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
 
 
 def rows_of(selection: Selection, series: Series, place: int, member: int, values: dict[str, Any]) -> pd.DataFrame:
-    """Values of one member, with what they are of."""
+    """Values of one member, labelled with series, run, variant and seed."""
     run = selection.runs[place]
     variant, seed = run.config.members[member]
     return pd.DataFrame({"series": series.title, "run": run.name, "variant": variant, "seed": seed} | values)
 
 
 def tex(text: str) -> str:
-    """Plain text for LaTeX."""
+    """Plain text with LaTeX's special characters escaped."""
     return "".join(TEX.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text.replace(r"\$", "$"))
 
 
 def digits(value: float) -> str:
-    """Three digits, as a person writes them."""
+    """A number with three significant digits, for mathtext and LaTeX."""
     if not np.isfinite(value):
         return r"$\infty$" if value > 0 else "--"
     if value and not 1e-3 <= abs(value) < 1e4:
@@ -41,18 +41,19 @@ def digits(value: float) -> str:
     return f"{value:.{max(0, 2 - int(np.floor(np.log10(abs(value)))))}f}" if value else "0"
 
 
-def three(low: float, middle: float, high: float) -> str:
+def interval(low: float, middle: float, high: float) -> str:
+    """A median with its quartiles or extremes in brackets; the median alone if they are equal."""
     return digits(middle) if low == high else f"{digits(middle)} [{digits(low)}, {digits(high)}]"
 
 
-def over(table: pd.DataFrame, *, quartiles: bool = True) -> str:
-    """How many seeds the numbers are of."""
+def seeds_note(table: pd.DataFrame, *, quartiles: bool = True) -> str:
+    """Sentence for a caption with the number of seeds behind the numbers of a table."""
     keys = ["series", *(["batch"] if "batch" in table else [])]
-    return seeds_said(table[[*keys, "run", "seed"]].drop_duplicates().groupby(keys).size(), quartiles=quartiles)
+    return counts_note(table[[*keys, "run", "seed"]].drop_duplicates().groupby(keys).size(), quartiles=quartiles)
 
 
-def seeds_said(counts: Iterable[int], *, quartiles: bool = True) -> str:
-    """The same of these counts."""
+def counts_note(counts: Iterable[int], *, quartiles: bool = True) -> str:
+    """The same sentence for the numbers of seeds in each row."""
     seeds = sorted(set(map(int, counts)))
     if seeds == [1]:
         return "One seed."
@@ -78,7 +79,15 @@ def latex_table(
     label: str,
     rules: Sequence[str] = (),
 ) -> str:
-    """A LaTeX table; `rules` are put between the head's lines, a row that is no list as it is."""
+    """A LaTeX table.
+
+    Args:
+        columns: alignment of the columns, such as "lrr".
+        head: lines of the head.
+        rows: cells of each row; a string stands for a whole line of LaTeX.
+        caption, label: of the table.
+        rules: lines of LaTeX, each after one line of the head.
+    """
     lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"  \centering", rf"  \caption{{{caption}}}"]
     lines += [rf"  \label{{tab:{label}}}", rf"  \begin{{tabular}}{{{columns}}}", r"    \toprule"]
     for place, line in enumerate(head):

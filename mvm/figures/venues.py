@@ -1,8 +1,8 @@
-"""Where a paper goes: true widths and font sizes, so that a figure is included at scale 1 and its text fits the page's.
+"""Venues: widths and font sizes of their papers, so that figures are included at scale 1 with matching text.
 
-Widths are those of the style files: NeurIPS and ICLR 5.5 in, TMLR 6.5 in, ECCV 122 mm (LNCS); ICML two columns of
-3.25 in on 6.75 in; CVPR 6.875 in less 0.3125 in between two columns. Font sizes are tueplots', small text at least
-7 pt. The font is matplotlib's own STIX, a Times: every machine has it, so that the same run gives the same bytes.
+Widths follow the style files: NeurIPS and ICLR 5.5 in, TMLR 6.5 in, ECCV 122 mm (LNCS); ICML two columns of
+3.25 in on 6.75 in; CVPR 6.875 in less 0.3125 in between two columns. Font sizes are from tueplots, with small text at
+least 7 pt. The font is matplotlib's own STIX, a Times: it comes with matplotlib, so that equal runs give equal bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FONTS", "VENUES", "Venue", "styled", "venue_of"]
 
-SMALL = 7.0  # pt, of ticks and legends
+SMALL = 7.0  # least font size, pt
 FONTS = ("STIXGeneral", "STIX Two Text", "Times New Roman", "Times", "serif")  # the first draws; an SVG names them all
 GREY = "#4D4D4D"
 
@@ -32,8 +32,8 @@ class Venue:
     Attributes:
         title: its name.
         column: width of a text column, inches.
-        page: width of the whole text, inches; that of the column where there is but one.
-        fonts: name of its sizes in `tueplots.fontsizes`.
+        page: width of the whole text, inches; equal to `column` for a single column.
+        fonts: name of its font sizes in `tueplots.fontsizes`.
     """
 
     title: str
@@ -42,11 +42,11 @@ class Venue:
     fonts: str
 
     def width(self, *, wide: bool = False) -> float:
-        """Width of a figure in inches: of the column, or across the page."""
+        """Width of a figure in inches: a column, or the page if `wide`."""
         return self.page if wide else self.column
 
     def style(self) -> dict[RcKeyType, Any]:
-        """Matplotlib settings: font sizes, thin lines, a light background, TrueType fonts, nothing left to chance."""
+        """Matplotlib settings: font sizes, thin lines, light background, TrueType fonts, fixed SVG identifiers."""
         from tueplots import fontsizes
 
         sizes = {name: max(SMALL, size) for name, size in getattr(fontsizes, self.fonts)().items()}
@@ -99,7 +99,7 @@ STYLE: dict[RcKeyType, Any] = {
     "figure.constrained_layout.w_pad": 0.02,
     "figure.constrained_layout.h_pad": 0.02,
 }
-_styling = threading.Lock()  # matplotlib's settings are the process's
+_styling = threading.Lock()  # matplotlib's settings are global to the process
 
 
 def venue_of(name: str) -> Venue:
@@ -114,7 +114,7 @@ def venue_of(name: str) -> Venue:
 
 @contextlib.contextmanager
 def styled(venue: Venue) -> Iterator[None]:
-    """Matplotlib's defaults with the venue's style over them, whatever this machine's matplotlibrc says."""
+    """Use matplotlib's defaults with the venue's style over them, regardless of any matplotlibrc."""
     import matplotlib
 
     with _styling, matplotlib.rc_context():

@@ -1,4 +1,4 @@
-"""Contact sheets: many pictures as one."""
+"""Contact sheets: many images as one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from mvm.files import write_atomic
 
 __all__ = ["sheet", "write_sheet"]
 
-GAP = 2  # pixels between pictures
+GAP = 2  # pixels between images
 
 
 def sheet(images: np.ndarray, *, columns: int | None = None, gap: int = GAP) -> np.ndarray:
-    """Pictures `(n, size, size, 3)` uint8 in rows, on white: one picture `(height, width, 3)`.
+    """Images `(n, size, size, 3)` uint8 in rows on a white ground: one image `(height, width, 3)`.
 
     Args:
         images: at least one.
-        columns: pictures in a row; about as many as there are rows when None.
-        gap: pixels between pictures.
+        columns: images per row; about as many as there are rows when None.
+        gap: pixels between images.
     """
     n, size = images.shape[:2]
     columns = columns or int(np.ceil(n**0.5))
@@ -33,7 +33,7 @@ def sheet(images: np.ndarray, *, columns: int | None = None, gap: int = GAP) -> 
 
 
 def write_sheet(path: Path, images: np.ndarray) -> None:
-    """A contact sheet as PNG, atomically."""
+    """Write a contact sheet as PNG, atomically."""
     from PIL import Image
 
     buffer = io.BytesIO()

@@ -1,10 +1,10 @@
-"""The network that reads the factors of toy faces; `python -m mvm.scoring.face_regressor` trains it (five minutes).
+"""Network that reads the factors of toy faces; `python -m mvm.scoring.face_regressor` trains it in five minutes.
 
     minimise mean ‖regressor(blur(x) + σε) − c‖²,   x = render(c), c uniform in [0, 1]¹², σ up to 0.06
 
-Every face is fresh. A quarter are rendered at 64 x 64 and averaged down, which shows thin parts otherwise than 32 x 32
-do. Half are blurred (by up to about a pixel), half are noisy, so that the faces of a generator, never quite clean, are
-read as well. Of the weights in the repository the command prints, held out:
+Every face is new. A quarter are rendered at 64 x 64 and averaged down, because thin parts then look different than at
+32 x 32. Half are blurred by up to about a pixel and half are noisy, so that generated faces, which are never clean, are
+read as well as rendered ones. The weights in the repository have these held-out errors:
 
                    32 px: R²   |error|   64 px: R²   |error|
     skin               0.994     0.018       0.993     0.019
@@ -42,25 +42,25 @@ __all__ = ["WEIGHTS", "Error", "augment", "fit", "held_out", "load_regressor", "
 WEIGHTS = Path(__file__).with_name("faces_regressor.safetensors")
 STEPS = 2000
 BATCH = 128
-SIZES, LARGE = (32, 64), 32  # pixels of the faces; how many of a batch are of the larger size
-RATE = 4e-3  # of Adam, at its highest: up in the first tenth, then down to nothing
-NOISE, BLUR = 0.06, 0.6  # the most of each; blur: weight of the four neighbours' mean
+SIZES, LARGE = (32, 64), 32  # sizes of the faces in pixels; number of large faces per batch
+RATE = 4e-3  # peak learning rate: rises in the first tenth of training, then decays to zero
+NOISE, BLUR = 0.06, 0.6  # upper limits; blur: weight of the mean of the four neighbours
 
 
 class Error(NamedTuple):
-    """How well one factor is read: share of its variance that is explained, and mean absolute error."""
+    """Error of one factor: coefficient of determination R² and mean absolute error."""
 
     r2: float
     absolute: float
 
 
 def fit(regressor: Regressor, *, steps: int = STEPS, seed: int = 0) -> Iterator[float]:
-    """Train on fresh faces; yields the loss after each step.
+    """Train on new faces; yields the loss after each step.
 
     Args:
-        regressor: changed in place.
-        steps: batches of 128 faces.
-        seed: of the faces and what is done to them.
+        regressor: trained in place.
+        steps: number of batches of 128 faces.
+        seed: seeds the faces and their augmentation.
     """
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(regressor.parameters())
@@ -81,7 +81,7 @@ def fit(regressor: Regressor, *, steps: int = STEPS, seed: int = 0) -> Iterator[
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Half of the pictures `(n, 3, size, size)` blurred, half noisy, each by its own amount; clipped to [0, 1]."""
+    """Images `(n, 3, size, size)`, half of them blurred and half noisy by random amounts, clipped to [0, 1]."""
     blur, noise = (
         (2 * torch.rand(len(images), 1, 1, 1, generator=generator) - 1).clamp_min(0) * most for most in (BLUR, NOISE)
     )
@@ -92,7 +92,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def held_out(regressor: Regressor, *, size: int = 32, n: int = 1024, seed: int = 2**31) -> dict[str, Error]:
-    """Errors on `n` clean faces of a size that no training with another seed has seen, {factor: error}."""
+    """Errors {factor: error} on `n` clean faces of a size, drawn with a seed that no training uses."""
     regressor.eval()
     factors = Faces().draw(n, torch.Generator().manual_seed(seed))
     missed = torch.cat([regressor(_render(part, size)) for part in factors.split(BATCH)]) - factors
@@ -101,20 +101,20 @@ def held_out(regressor: Regressor, *, size: int = 32, n: int = 1024, seed: int =
 
 
 def save_regressor(regressor: Regressor, path: Path, **about: object) -> None:
-    """Write the weights, in half precision, with `about` as their metadata."""
+    """Write the weights in half precision, with `about` as metadata."""
     weights = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in regressor.state_dict().items()}
     save_file(weights, path, {key: json.dumps(value) for key, value in about.items()})
 
 
 def load_regressor(path: Path = WEIGHTS) -> Regressor:
-    """The trained network, ready to read."""
+    """The trained network, in evaluation mode."""
     regressor = Regressor()
     regressor.load_state_dict(load_file(path))
     return regressor.eval().requires_grad_(False)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train, save, print the held-out error of each factor."""
+    """Train, save, and print the held-out error of each factor."""
     parser = argparse.ArgumentParser(
         prog="mvm.scoring.face_regressor", description="Train the network that reads toy faces."
     )
@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _render(factors: Tensor, size: int) -> Tensor:
-    """Faces of this size as the network takes them: `(n, 12)` to `(n, 3, 32, 32)`."""
+    """Faces with factors `(n, 12)` rendered at this size and averaged to the network's, `(n, 3, 32, 32)`."""
     return F.interpolate(Faces(size).render(factors), size=Regressor.size, mode="area")
 
 
@@ -148,7 +148,7 @@ WIDTHS, STRIDES = (3, 32, 32, 48, 64), (2, 1, 2, 2)
 
 
 class Regressor(nn.Module):
-    """Faces `(n, 3, 32, 32)` in [0, 1] to factors `(n, 12)`, about [0, 1] each."""
+    """Faces `(n, 3, 32, 32)` in [0, 1] to factors `(n, 12)`, each about in [0, 1]."""
 
     size = 32
     feature_dim = 64
@@ -168,15 +168,15 @@ class Regressor(nn.Module):
         self.head = nn.Linear(self.feature_dim, len(FACTORS))
 
     def forward(self, images: Tensor) -> Tensor:
-        """The factors of each face."""
+        """Factors `(n, 12)` of each face `(n, 3, 32, 32)`."""
         return self.read(self.features(images))
 
     def features(self, images: Tensor) -> Tensor:
-        """The last hidden layer, `(n, 64)`: each of mean 0 and variance 1 over the faces of the training."""
+        """Last hidden layer `(n, 64)`, normalised to mean 0 and variance 1 over the training faces."""
         features: Tensor = self.body(images.to(memory_format=torch.channels_last))
         return features
 
     def read(self, features: Tensor) -> Tensor:
-        """The factors that these features stand for."""
+        """Factors `(n, 12)` of faces with features `(n, 64)`."""
         factors: Tensor = self.head(features.relu())
         return factors

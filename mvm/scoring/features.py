@@ -1,12 +1,12 @@
-"""What pictures are compared by: extractors, each a callable with a name.
+"""Feature extractors for images: callables with a name.
 
     features = extractor(images)      images (n, size, size, 3) uint8 -> (n, d) float32, on the CPU
 
-    pixels      pixels at 32 x 32 or less on the 64 principal axes of a real sample; any pictures, nothing to download
-    faces       last hidden layer of the network that reads toy faces; its 12 factors, too
-    inception   2048 pooled activations of Inception-v3, whose Fréchet distance is the FID; weights must be fetched
+    pixels      pixels at 32 x 32 or less on the 64 principal axes of a real sample; for any images, without downloads
+    faces       last hidden layer of the network that reads toy faces, and its 12 factors
+    inception   2048 pooled activations of Inception-v3, whose Fréchet distance is the FID; weights must be downloaded
 
-Averaging large pictures down to few pixels keeps the first two cheap; they see nothing finer than that.
+The first two average large images down to few pixels: they are cheap, and blind to finer detail.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from mvm.scoring.face_regressor import load_regressor
 
 __all__ = ["FIT", "Extractor", "FactorRegressor", "Inception", "PixelPCA", "check_images"]
 
-CHUNK = 128  # pictures taken at a time
-FIT = 2048  # reals that the axes are fitted on
-INCEPTION_PACKAGES = "torch-fidelity==0.4.0 torchvision==0.28.0"  # the latter is made for torch 2.13
+CHUNK = 128  # images per batch
+FIT = 2048  # real images that the axes are fitted on
+INCEPTION_PACKAGES = "torch-fidelity==0.4.0 torchvision==0.28.0"  # the version of torchvision for torch 2.13
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"
 
@@ -42,15 +42,15 @@ class Extractor(Protocol):
 
 
 class PixelPCA:
-    """Pixels on the principal axes of a real sample, in units of the reals' mean deviation along them.
+    """Pixels on the principal axes of a real sample, scaled by the reals' root mean variance along them.
 
     Args:
-        real: images `(n, size, size, 3)` uint8; the axes are those of the first `FIT`.
-        k: axes; fewer where the sample has fewer.
-        size: larger pictures are averaged down to this many pixels each way.
+        real: images `(n, size, size, 3)` uint8; the axes are fitted on the first `FIT`.
+        k: number of axes; fewer if the sample has fewer.
+        size: larger images are averaged down to this many pixels along each side.
 
     Raises:
-        ValueError: `real` is no such images.
+        ValueError: `real` has another shape or type.
     """
 
     name = "pixels"
@@ -76,10 +76,10 @@ class PixelPCA:
 
 
 class FactorRegressor:
-    """What the trained network sees in toy faces of any size.
+    """Hidden features and factors of toy faces of any size, by the trained network.
 
     Args:
-        weights: file of `python -m mvm.scoring.face_regressor`; the repository's when None.
+        weights: file written by `python -m mvm.scoring.face_regressor`; the repository's when None.
     """
 
     name = "faces"
@@ -94,22 +94,22 @@ class FactorRegressor:
 
     @torch.no_grad()
     def read(self, features: Tensor) -> Tensor:
-        """The factors that features `(n, 64)` stand for."""
+        """Factors `(n, 12)` of faces with features `(n, 64)`, in the order of `toy_manifolds.faces.FACTORS`."""
         return self.network.read(features)
 
 
 class Inception:
-    """Inception-v3 as the FID takes it, by the package torch-fidelity; nothing is downloaded here.
+    """Inception-v3 as the FID uses it, from the package torch-fidelity; nothing is downloaded here.
 
-    That package imports torchvision, which must be made for the installed torch: with a CPU one, add
-    `--index-url https://download.pytorch.org/whl/cpu` to its installation.
+    That package imports torchvision, which must match the installed torch: for torch on a CPU, install it with
+    `--index-url https://download.pytorch.org/whl/cpu`.
 
     Args:
-        weights: file; when None that of $MVM_INCEPTION, else the one in torch's cache of downloads.
-        device: to compute on; a GPU where there is one when None. A CPU core takes two or three pictures a second.
+        weights: file; when None, $MVM_INCEPTION or the file in torch's download cache.
+        device: to compute on; when None, a GPU if there is one. A CPU core processes two or three images per second.
 
     Raises:
-        ConfigError: the packages or the weights are missing; one line with what to do.
+        ConfigError: the packages or the weights are missing; one line that says what to do.
     """
 
     name = "inception"
@@ -117,7 +117,7 @@ class Inception:
     def __init__(self, weights: Path | None = None, *, device: str | None = None) -> None:
         try:
             module = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
-        except (ImportError, RuntimeError) as error:  # the latter: a torchvision made for another torch
+        except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision of another version of torch
             reason = str(error).splitlines()[0]
             raise ConfigError(f"inception: {reason}; pip install --no-deps {INCEPTION_PACKAGES}") from None
         cached = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
@@ -138,13 +138,13 @@ class Inception:
 
 
 def check_images(name: str, images: Tensor) -> None:
-    """Raise ValueError unless they are images `(n, size, size, 3)` uint8."""
+    """Raise ValueError unless `images` are `(n, size, size, 3)` uint8."""
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3 or images.shape[1] != images.shape[2]:
         raise ValueError(f"{name} must be (n, size, size, 3) uint8, got {tuple(images.shape)} {images.dtype}")
 
 
 def _small(images: Tensor, size: int) -> Iterator[Tensor]:
-    """The images in parts, `(·, 3, size, size)` float32 in [0, 1], each pixel the mean of those it covers."""
+    """Batches `(·, 3, size, size)` float32 in [0, 1] of the images, averaged down to this size."""
     for part in images.split(CHUNK):
         pixels = part.cpu().permute(0, 3, 1, 2) / 255
         yield pixels if pixels.shape[-1] == size else F.interpolate(pixels, size=size, mode="area")

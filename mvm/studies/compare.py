@@ -1,10 +1,10 @@
-"""Runs side by side, honestly: the same axis, every seed in sight, each score over its floor.
+"""Comparison of runs: on one axis, with every seed, each score over its baseline (its value between two real samples).
 
-series_of(runs)       what is told apart: variants, and what else differs; runs that differ in seeds are pooled
-curves(...)           median and quartiles over a series' seeds, of any recorded quantity, on a common axis
-differences(runs)     settings that are not the same in all
-matrix(...)           score over floor by descriptor set and data, with the spread of the seeds
-scoreboard(...)       last scores of each series, beside those of a baseline
+series_of(runs)       what a legend distinguishes: variants and differing settings; seeds are pooled
+curves(...)           median and quartiles over the seeds of each series, of any recorded quantity, on a common axis
+differences(runs)     settings that differ between the runs
+matrix(...)           score over baseline by descriptor set and data, with the range over seeds
+scoreboard(...)       last scores of each series, beside those of a reference run
 """
 
 from __future__ import annotations
@@ -54,25 +54,25 @@ AXES = {
     "seconds": "training time (s)",
     "examples": "examples seen",
 }
-NO_DIFFERENCE = {  # settings that do not change what is learned: runs that differ in no others are pooled
+NO_DIFFERENCE = {  # settings that do not change what is learned: runs that differ in these alone are pooled
     "variants", "seeds", "device", "threads", "records", "snapshots", "checkpoints", "view_points",
 }  # fmt: skip
-SAID_FIRST = ("data", "recipe", "batch")  # a method is told by its variants
-TOLD = ("precision", "recall", "coverage", "density", "distance_mean", "geodesic_spearman")
-MOST_PLACES = 400  # on a common axis
-HUGE = 1e300  # stands for infinity where one value is weighed against another
+SAID_FIRST = ("data", "recipe", "batch")  # named first in titles; variants name the method
+SHOWN = ("precision", "recall", "coverage", "density", "distance_mean", "geodesic_spearman")
+MOST_PLACES = 400  # largest number of places on a common axis
+HUGE = 1e300  # replaces infinity where values are interpolated
 
 
 @dataclass(frozen=True)
 class Series:
-    """What is drawn in one colour, or in one panel.
+    """Members drawn in one colour, or in one panel.
 
     Attributes:
-        title: as a legend has it.
-        colour: of it.
-        members: (run's place among the runs, member of its variant axis).
-        variant: of all members.
-        number: which of the series of this variant.
+        title: its name in a legend.
+        colour: hex colour.
+        members: (place of the run, place on its variant axis) of each.
+        variant: the variant of all members.
+        number: place among the series of this variant.
     """
 
     title: str
@@ -83,11 +83,11 @@ class Series:
 
 
 def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
-    """Variants, and what else differs, in the order of their first appearance.
+    """Series of runs, one for each variant and combination of differing settings, in order of first appearance.
 
     Args:
         runs: one or more.
-        but: settings that tell no series apart.
+        but: settings that do not distinguish series.
     """
     but = tuple(but)
     flats = [run.config.flat() for run in runs]
@@ -99,15 +99,15 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
     for place, (run, flat) in enumerate(zip(runs, flats, strict=True)):
         what = tuple(repr(flat.get(key)) for key in keys)
         for member, (variant, seed) in enumerate(run.config.members):
-            one = (variant, what, seed, *(repr(flat.get(key)) for key in but))
-            copy = seen[one] = seen.get(one, -1) + 1  # a seed counts once
+            identity = (variant, what, seed, *(repr(flat.get(key)) for key in but))
+            copy = seen[identity] = seen.get(identity, -1) + 1  # a seed counts once
             found.setdefault((variant, what, copy), []).append((place, member))
     titles = []
     for (variant, *_), members in found.items():
         alike = [flats[others[0][0]] for (other, *_), others in found.items() if other == variant]
         said = [key for key in SAID_FIRST if key in keys]
         said = said or [key for key in keys if len({repr(flat.get(key)) for flat in alike}) > 1]
-        words = [_said(key, flats[members[0][0]].get(key)) for key in said[:2]]
+        words = [_setting_title(key, flats[members[0][0]].get(key)) for key in said[:2]]
         titles.append(", ".join([title_of(variant), *words]))
     first = [runs[members[0][0]].name for members in found.values()]
     titles = [f"{t} ({name})" if titles.count(t) > 1 else t for t, name in zip(titles, first, strict=True)]
@@ -117,8 +117,8 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
     return [Series(*each) for each in parts]
 
 
-def _said(key: str, value: Any) -> str:
-    """A setting in few words."""
+def _setting_title(key: str, value: Any) -> str:
+    """A setting in a few words."""
     group, _, name = key.rpartition(".")
     if group == "weights":
         return f"{DESCRIPTORS[name].title.lower()} × {value:g}"
@@ -133,7 +133,7 @@ def data_title(data: str) -> str:
 
 
 def _data_titles(datas: Iterable[str]) -> dict[str, str]:
-    """Titles that tell them apart: of two files of one name, the paths."""
+    """Distinct titles: of two files with the same name, the paths."""
     titles = {data: data_title(data) for data in datas}
     shared = [*titles.values()]
     return {data: title if shared.count(title) == 1 else data for data, title in titles.items()}
@@ -147,10 +147,10 @@ class Curve:
     """One series over training.
 
     Attributes:
-        series: whose.
+        series: the series.
         x: places on the axis, ascending `(s,)`.
-        low, middle, high: quartiles and median over its members; NaN where none has a value.
-        members: how many.
+        low, middle, high: quartiles and median over its members `(s,)`; NaN where none has a value.
+        members: number of members with values.
     """
 
     series: Series
@@ -162,7 +162,7 @@ class Curve:
 
 
 def quantities(runs: Sequence[Run]) -> dict[str, str]:
-    """What can be drawn over training of any of these runs: labels by key."""
+    """Quantities that at least one of these runs records over training: {key: label}."""
     found = {symbol: f"{symbol}, {gap.label}" for symbol, gap in GAPS.items()}
     for run in runs:
         records = run.records.poll()
@@ -174,7 +174,7 @@ def quantities(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def label_of(key: str) -> str:
-    """What a score is called; its key where nothing is known of it."""
+    """Label of a score; its key if the score is unknown."""
     try:
         return describe(key).label
     except KeyError:
@@ -187,7 +187,7 @@ def curves(runs: Sequence[Run], quantity: str, *, axis: str = "step") -> list[Cu
     Args:
         runs: one or more.
         quantity: a key of `quantities`.
-        axis: of `AXES`. Members whose records lie at other places are interpolated between their own, never beyond.
+        axis: a name in `AXES`. Members with records at other places are interpolated, never extrapolated.
     """
     drawn = []
     for series in series_of(runs):
@@ -195,13 +195,13 @@ def curves(runs: Sequence[Run], quantity: str, *, axis: str = "step") -> list[Cu
         lines = [(x, y) for x, y in lines if len(x)]
         if lines:
             x, values = _aligned(lines)
-            low, middle, high = quantiles(values, QUARTILES)
-            drawn.append(Curve(series, x, low, middle, high, len(lines)))
+            low, median, high = quantiles(values, QUARTILES)
+            drawn.append(Curve(series, x, low, median, high, members=len(lines)))
     return drawn
 
 
 def _line(run: Run, member: int, quantity: str, axis: str) -> tuple[np.ndarray, np.ndarray]:
-    """One member's places and finite values."""
+    """Places and finite values of one member, `(s,)` each."""
     records = run.records.poll()
     scalars = [r for r in records.scalars if quantity in r]
     source = scalars or [r for r in records.scores if quantity in r["scores"][member]]
@@ -222,7 +222,7 @@ def _line(run: Run, member: int, quantity: str, axis: str) -> tuple[np.ndarray, 
 
 
 def _aligned(lines: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Every line at common places `(s,)`, `(lines, s)`; NaN outside its own range."""
+    """Common places `(s,)`, and every line at these `(lines, s)`; NaN outside a line's own range."""
     if all(np.array_equal(x, lines[0][0]) for x, _ in lines):
         return lines[0][0], np.stack([y for _, y in lines])
     places = np.unique(np.concatenate([x for x, _ in lines]))
@@ -235,9 +235,9 @@ def _aligned(lines: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """Settings that are not the same in all runs, and what happened to them by hand: one word per run, by name.
+    """Settings that differ between runs, and changes made by hand: {setting: one word per run}.
 
-    A setting that has no part in a run, of another method or of networks for other data, is a dash.
+    A setting that a run does not use (of another method, or of networks for other data) is a dash.
     """
     flats = [run.config.flat(used=True) for run in runs]
     table = {}
@@ -273,70 +273,70 @@ def _word(value: Any) -> str:
 
 
 def main_score(keys: Iterable[str]) -> str | None:
-    """The score that stands for a generator: W₂ over its floor of points, of pictures a Fréchet distance."""
+    """The score that ranks generators: W₂ over its baseline for points, a Fréchet distance for images."""
     return next((key for key in keys if key == "w2_ratio" or key.endswith(".fd")), None)
 
 
 def beside(row: dict[str, Any], name: str) -> str:
-    """The key of a score of the main one's kind: of pictures, by the same features."""
+    """Key of a score that goes with the main one: for images, by the same features."""
     return "".join((main_score(row) or "").rpartition(".")[:2]) + name
 
 
 def other_scores(runs: Iterable[Run]) -> list[str]:
-    """Keys of those that are told beside the main one."""
+    """Keys of the scores shown beside the main one."""
     rows = [row for run in runs if (scores := last_scores(run)) for row in scores.rows]
-    keys = [key for name in TOLD for row in rows if row.get(key := beside(row, name)) is not None]
+    keys = [key for name in SHOWN for row in rows if row.get(key := beside(row, name)) is not None]
     return list(dict.fromkeys(keys))
 
 
 def quality(row: dict[str, Any]) -> tuple[str, float | None]:
-    """The main score over its floor, and what to call that."""
+    """Key and value of the main score over its baseline."""
     key = main_score(row)
     return ("none", None) if key is None else (f"{key.removesuffix('_ratio')}_ratio", over_floor(row, key))
 
 
 def _standing(row: dict[str, Any]) -> float | None:
-    """The quality; infinite for a generator that diverged and has none, so that survivors do not stand for all."""
+    """The quality; infinite for a generator that diverged, so that a median counts it as the worst."""
     key = main_score(row)
     return np.inf if key is not None and row[key] is None else quality(row)[1]
 
 
 def qualities(scores: Scores) -> dict[str, float]:
-    """The median quality of each variant that has one; infinite where half of its seeds have diverged."""
+    """Median quality of each scored variant; infinite if half of its seeds have diverged."""
     variants = dict.fromkeys(variant for variant, _ in scores.members)
     found = {variant: middle(_standing(row) for row in scores.of_variant(variant)) for variant in variants}
     return {variant: value for variant, value in found.items() if value is not None}
 
 
 def in_words(quality: float) -> str:
-    """A quality of `scoreboard` or `matrix` as a person reads it."""
+    """Text of a quality of `scoreboard` or `matrix`."""
     return "diverged" if np.isinf(quality) else f"{quality:.3g}"
 
 
 def over_floor(row: dict[str, Any], key: str) -> float | None:
-    """A score over its floor; a ratio as it is; None where one of them is not known or the floor is zero."""
+    """A score over its baseline; a ratio as it is; None if either is unknown or the baseline is zero."""
     if key.endswith("_ratio"):
         return row.get(key)
     return ratio(row.get(key), row.get(f"{key}_floor"))
 
 
 def last_scores(run: Run) -> Scores | None:
-    """The final scores, else the last quick ones."""
+    """The final scores, or else the last quick ones."""
     run.records.poll()
     return History(run).scores(run.config.steps)
 
 
 def scoreboard(runs: Sequence[Run], *, keys: Sequence[str] = (), baseline: Run | None = None) -> pd.DataFrame:
-    """Last scores of each series: medians, and of the first the quartiles.
+    """Last scores of each series: median and quartiles of the quality, medians of other scores.
 
     Args:
         runs: one or more.
         keys: scores to show beside the quality of `quality`.
-        baseline: what the quality is compared with: its same variant, else its last; NaN where the data are others.
+        baseline: run that the quality is compared with, by its same variant or else its last one.
 
     Returns:
-        series, seeds, step, quality, low, high, one column per key, and against: quality / the baseline's − 1. The
-        quality of a seed that diverged is infinite; the other scores are NaN where half of the seeds have diverged.
+        Columns series, seeds, step, quality, low, high, one per key, and against: quality / the baseline's − 1, NaN for
+        other data. The quality of a diverged seed is infinite; other scores are NaN if half of the seeds diverged.
     """
     scored = [last_scores(run) for run in runs]
     base_scores = last_scores(baseline) if baseline is not None else None
@@ -346,13 +346,16 @@ def scoreboard(runs: Sequence[Run], *, keys: Sequence[str] = (), baseline: Run |
         known = [(scores, member) for place, member in series.members if (scores := scored[place]) is not None]
         found = [scores.rows[member] for scores, member in known]
         values = np.array([min(value, HUGE) for row in found if (value := _standing(row)) is not None])
-        row: dict[str, Any] = {"series": series.title, "seeds": len(series.members)}
-        row["step"] = max((scores.step for scores, _ in known), default=0)
+        row: dict[str, Any] = {
+            "series": series.title,
+            "seeds": len(series.members),
+            "step": max((s.step for s, _ in known), default=0),
+        }
         low, middle, high = np.quantile(values, QUARTILES) if len(values) else (np.nan,) * 3
         row |= {"quality": middle, "low": low, "high": high}
         row |= {key: np.inf for key in ("quality", "low", "high") if row[key] > HUGE / 100}
         for key in keys:
-            numbers = [one[key] for one in found if one.get(key) is not None]
+            numbers = [each[key] for each in found if each.get(key) is not None]
             row[key] = float(np.median(numbers)) if 2 * len(numbers) > len(found) else np.nan
         place, member = series.members[0]
         variant = runs[place].config.members[member][0]
@@ -369,16 +372,16 @@ def _data_of(run: Run) -> list[Any]:
 
 
 def matrix(runs: Sequence[Run]) -> pd.DataFrame:
-    """The ablation matrix: what is matched (rows) by data (columns), a score over its floor, seeds as spread.
+    """Ablation matrix: score over baseline by matched descriptors (rows) and data (columns), with the range over seeds.
 
-    Runs that differ in more than data and seeds have rows of their own, as they are series of their own.
+    Runs that differ in more than data and seeds have rows of their own, as they are separate series.
 
     Args:
         runs: any; those without scores are left out.
 
     Returns:
-        One row per cell: what, data, median, low, high (the extremes) and n, seeds over all runs. The quality of a seed
-        that diverged is infinite.
+        One row per cell: what, data, median, low and high (extremes), and n, the number of seeds in all runs. The
+        quality of a diverged seed is infinite.
     """
     scored = [(run, scores) for run in runs if (scores := last_scores(run))]
     cells: dict[tuple[str, str], list[float]] = {}
