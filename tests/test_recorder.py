@@ -320,7 +320,7 @@ def spread_to(experiment, member, share):
     fake = experiment.generate(noise)[member]
     factor = share * torch.pdist(experiment.data.view).square().mean().sqrt() / torch.pdist(fake).square().mean().sqrt()
     for named in (dict(experiment.method.networks["generator"].named_parameters()), experiment.averaged()):
-        last = max(name for name in named if "weights" in name)
+        last = max(name for name in named if "weights." in name)
         named[last][member] *= factor
 
 

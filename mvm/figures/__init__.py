@@ -48,7 +48,6 @@ FIGURES: dict[str, Definition] = {
     "spectrum": Definition(
         "Leading eigenvalues of the real embeddings over training",
         "Fig. 5",
-        "a run with two snapshots",
         paper.spectrum_data,
         paper.draw_spectrum,
         paper.spectrum_latex,
@@ -58,7 +57,6 @@ FIGURES: dict[str, Definition] = {
     "samples": Definition(
         "Samples and UMAP of the embeddings for each set of descriptors",
         "Fig. 6",
-        "a run with a snapshot",
         paper.samples_data,
         paper.draw_samples,
         None,
@@ -68,7 +66,6 @@ FIGURES: dict[str, Definition] = {
     "distances": Definition(
         "Distances between real and generated embeddings over training",
         "Fig. 7",
-        "a run with two records",
         paper.distances_data,
         paper.draw_distances,
         paper.distances_latex,
@@ -77,7 +74,6 @@ FIGURES: dict[str, Definition] = {
     "batch": Definition(
         "Quality and time by batch size",
         "Table 2",
-        "runs of two or more batch sizes, with scores",
         paper.batch_data,
         paper.draw_batch,
         paper.batch_latex,
@@ -86,7 +82,6 @@ FIGURES: dict[str, Definition] = {
     "eigenvalues": Definition(
         "Leading eigenvalues of the real embeddings now and before training",
         "Lab",
-        "a run with two snapshots",
         panels.eigenvalues_data,
         panels.draw_eigenvalues,
         panels.eigenvalues_latex,
@@ -96,7 +91,6 @@ FIGURES: dict[str, Definition] = {
     "scores": Definition(
         "Every score over its real-vs-real floor",
         "Lab and Faces",
-        "a run with scores",
         panels.scores_data,
         panels.draw_scores,
         panels.scores_latex,
@@ -105,7 +99,6 @@ FIGURES: dict[str, Definition] = {
     "loss": Definition(
         "Losses of the generator and the metric over training",
         "Lab",
-        "a run with two records",
         panels.loss_data,
         panels.draw_loss,
         None,
@@ -114,7 +107,6 @@ FIGURES: dict[str, Definition] = {
     "forces": Definition(
         "Where each descriptor would move generated points",
         "Lab",
-        "a run that matches descriptors, on points, with a checkpoint",
         layers.forces_data,
         layers.draw_forces,
         None,
@@ -124,7 +116,6 @@ FIGURES: dict[str, Definition] = {
     "metric": Definition(
         "The learned metric of the plane: how it stretches space",
         "Lab",
-        "a run on points of the plane, with a checkpoint",
         layers.metric_data,
         layers.draw_metric,
         None,
@@ -134,7 +125,6 @@ FIGURES: dict[str, Definition] = {
     "modes": Definition(
         "Points coloured by an eigenvector of the real embeddings' distances",
         "Lab",
-        "a run with a snapshot",
         layers.modes_data,
         layers.draw_modes,
         None,
@@ -144,7 +134,6 @@ FIGURES: dict[str, Definition] = {
     "honesty": Definition(
         "UMAP of the embeddings coloured by its trustworthiness",
         "Lab",
-        "a run with a snapshot",
         layers.trust_data,
         layers.draw_trust,
         layers.trust_latex,
@@ -154,7 +143,6 @@ FIGURES: dict[str, Definition] = {
     "sheet": Definition(
         "Generated pictures beside real ones",
         "Faces",
-        "a run on pictures, with a snapshot",
         pictures.sheet_data,
         pictures.draw_sheet,
         None,
@@ -164,7 +152,6 @@ FIGURES: dict[str, Definition] = {
     "nearest": Definition(
         "Generated pictures and the training pictures nearest to them",
         "Faces",
-        "a run on pictures, with a snapshot, and its training pictures",
         pictures.nearest_data,
         pictures.draw_nearest,
         None,
@@ -174,7 +161,6 @@ FIGURES: dict[str, Definition] = {
     "walk": Definition(
         "Pictures on the way between two noises",
         "Faces",
-        "a run on pictures, with a kept checkpoint",
         pictures.walk_data,
         pictures.draw_walk,
         None,
@@ -184,7 +170,6 @@ FIGURES: dict[str, Definition] = {
     "factors": Definition(
         "How much of each factor of toy faces is covered",
         "Faces",
-        "a run on toy faces, with scores",
         panels.factors_data,
         panels.draw_factors,
         panels.factors_latex,
@@ -193,7 +178,6 @@ FIGURES: dict[str, Definition] = {
     "curves": Definition(
         "A recorded quantity over training, several runs overlaid",
         "Runs",
-        "a run with two records of the quantity",
         comparing.curves_data,
         comparing.draw_curves,
         comparing.curves_latex,
@@ -203,7 +187,6 @@ FIGURES: dict[str, Definition] = {
     "ablation": Definition(
         "Score over floor by what is matched and data",
         "Runs",
-        "runs with scores, of two sets of descriptors or two kinds of data",
         comparing.ablation_data,
         comparing.draw_ablation,
         comparing.ablation_latex,
@@ -212,7 +195,6 @@ FIGURES: dict[str, Definition] = {
     "branches": Definition(
         "How far a fork and its run have parted",
         "Runs",
-        "two runs, one of them a fork of the other",
         comparing.branches_data,
         comparing.draw_branches,
         comparing.branches_latex,

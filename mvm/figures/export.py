@@ -239,7 +239,8 @@ def _files(name: str, selection: Selection, look: dict[str, Any], stem: str) -> 
 
 def csv_of(table: pd.DataFrame) -> bytes:
     """A figure's numbers as CSV, with as many digits as float32 has; an empty cell is no number."""
-    return table.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
+    text: str = table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    return text.encode()
 
 
 def _versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 import torch
 
 from mvm.figures.clouds import NARROWEST_CLOUD, clouds_table, draw_points, kinds_of
-from mvm.figures.drawing import dot, framed, legend, log_axis, panels_of, ribbon_over, step_axis, tint, wrapped
+from mvm.figures.drawing import dot, framed, legend, log_axis, page_of, panels_of, ribbon_over, step_axis, tint, wrapped
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, latex_table, over, rows_of, signs, tex, three
 from mvm.geometry.descriptors import GAPS
@@ -81,7 +82,7 @@ def draw_spectrum(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
         step_axis(axes, middle.index)
     for axes in panels:
         log_axis(axes)
-    figure.supylabel(signs(SPECTRUM_FORMS[selection.form].label), fontsize=panels[0].yaxis.label.get_size())
+    figure.supylabel(signs(SPECTRUM_FORMS[selection.form].label), fontsize=panels[0].yaxis.label.get_fontsize())
     shades = ScalarMappable(BoundaryNorm(np.arange(0.5, ranks + 1), ranks), ListedColormap(colours))
     bar = figure.colorbar(
         shades, ax=panels, ticks=sorted({1, ranks // 2, ranks} - {0}), aspect=18, fraction=0.05, pad=0.02
@@ -303,7 +304,7 @@ def draw_batch(figure: Figure, table: pd.DataFrame, selection: Selection) -> Non
 
 def _thinned(sizes: list[int], axes: Axes) -> list[int | str]:
     """Tick labels, every other one left out where they would touch."""
-    inches = axes.get_figure().get_figwidth() / 2 - 0.6
+    inches = page_of(axes).get_figwidth() / 2 - 0.6
     span = np.log2(sizes[-1] / sizes[0])
     kept: list[int | str] = []
     last = -np.inf
@@ -324,7 +325,7 @@ def batch_latex(table: pd.DataFrame, selection: Selection) -> str:
         if len(titles) > 1:
             rows += [r"\midrule"] if rows else []
             rows.append([rf"\multicolumn{{{len(sizes) + 1}}}{{l}}{{{tex(title)}}}"])
-        lines = {
+        lines: dict[str, Callable[[pd.DataFrame], str]] = {
             "Effective training (seeds)": lambda rows: f"{int(rows['trained'].sum())}/{len(rows)}",
             _quality_title(table["score"].iloc[0]): lambda rows: digits(rows["value"].median()),
             "Time (s) / epoch": lambda rows: digits(rows["seconds_per_epoch"].median()),

@@ -14,7 +14,7 @@ import torch
 from mvm.config import Config
 from mvm.data.images import cache_digest
 from mvm.errors import ConfigError, RunError
-from mvm.figures.drawing import framed, wrapped
+from mvm.figures.drawing import framed, place_of, wrapped
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import rows_of
 from mvm.look.sheets import sheet
@@ -84,7 +84,8 @@ def _reals(figure: str, run: Run) -> np.ndarray:
     """The pictures that a run's fakes are compared with, memory-mapped."""
     _check(figure, run)
     try:
-        return np.load(run.path / REALS, mmap_mode="r", allow_pickle=False)
+        reals: np.ndarray = np.load(run.path / REALS, mmap_mode="r", allow_pickle=False)
+        return reals
     except (OSError, ValueError):
         raise NoFigure(f"{figure}: {run.name} has lost its {REALS}, the pictures that it is compared with") from None
 
@@ -175,7 +176,8 @@ def nearest_data(selection: Selection) -> pd.DataFrame:
 
 def _fakes(selection: Selection, place: int, member: int) -> np.ndarray:
     """The first of the fixed noise."""
-    return selection.snapshot(place)["fake"][member][:FAKES]
+    fakes: np.ndarray = selection.snapshot(place)["fake"][member][:FAKES]
+    return fakes
 
 
 def _gallery(run: Run) -> Gallery:
@@ -206,7 +208,7 @@ def draw_nearest(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
     line = 0.02 * rcParams["axes.labelsize"]
     bounds = {"narrowest": NARROWEST_NEAREST, "widest": WIDEST_NEAREST, "below": 1.5 * line, "beside": 1.25 * line}
     blocks = _blocks(figure, [one.title for one in series], shape=shape, **bounds)
-    narrow = figure.get_figwidth() / blocks[0].get_subplotspec().get_gridspec().ncols < 2
+    narrow = figure.get_figwidth() / place_of(blocks[0]).get_gridspec().ncols < 2
     for axes, one in zip(blocks, series, strict=True):
         place, member = selection.shown(one)
         gallery, fakes = _gallery(selection.runs[place]), _fakes(selection, place, member)

@@ -157,7 +157,8 @@ class _RunAt(Run):
     """A run as it was at a step: without later records and scores."""
 
     def __init__(self, run: Run, step: int) -> None:
-        vars(self).update(vars(run), _step=step)
+        vars(self).update(vars(run))
+        self._step = step
         self.records = run.records.poll().up_to(step)
 
     def scores(self) -> list[dict[str, Any]] | None:
@@ -180,7 +181,6 @@ class Definition:
     Attributes:
         title: what it shows.
         source: where the paper has it.
-        needs: what a run must have for it.
         data: its numbers from a selection; raises `NoFigure`.
         draw: those into a figure that is empty but for its width.
         latex: those as a LaTeX table; None if it has none.
@@ -191,7 +191,6 @@ class Definition:
 
     title: str
     source: str
-    needs: str
     data: Callable[[Selection], pd.DataFrame]
     draw: Callable[[Figure, pd.DataFrame, Selection], None]
     latex: Callable[[pd.DataFrame, Selection], str] | None

@@ -1,11 +1,11 @@
-"""Shape descriptors, and how far two point sets are apart in each (paper, sections 3.2 and 3.4).
+"""Shape descriptors and the gap between two point sets in each (paper, sections 3.2 and 3.4).
 
 With embeddings e = g_w(x), R real and F fake, and ē the mean over a batch:
 
     centroid          d_c = ‖ē_R − ē_F‖                                         (Prop. 3.6)
     diameter          d_g = |diam₂(R) − diam₂(F)|,  diam₂² = 2 (mean‖e‖² − ‖ē‖²)  (Def. 3.4, p = 2, closed form)
     p_diameter        |diam₄(R) − diam₄(F)|,        diam_p = (mean over all ordered pairs of dᵖ)^(1/p)
-    distance_matrix   ‖D²_R − D²_F‖_F / B           rows paired as they come (the published code's diameter term)
+    distance_matrix   ‖D²_R − D²_F‖_F / B           rows paired in their order (the published code's diameter term)
     hausdorff         d_H = max(sup_R inf_F d, sup_F inf_R d)                    (section 4)
     covariance        ‖Cov_R − Cov_F‖_F
 
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 ALIASES = {"both": "centroid+diameter"}
-TINY = 1e-12  # keeps the square root's gradient finite where a set has shrunk to one point
+TINY = 1e-12  # keeps the square root's gradient finite where all points of a set coincide
 
 
 def two_diameter(e: Tensor) -> Tensor:
@@ -80,20 +80,20 @@ def diameter_gap(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def p_diameter_gap(real: Tensor, fake: Tensor) -> Tensor:
-    """Difference of the two 4-diameters: like d_g, but far pairs weigh more."""
+    """Difference of the two 4-diameters: like d_g with more weight on distant pairs."""
     return (p_diameter(real, 4) - p_diameter(fake, 4)).abs()
 
 
 def distance_matrix_gap(real: Tensor, fake: Tensor) -> Tensor:
     """Frobenius norm of the difference of the two squared-distance matrices, over B.
 
-    The published code's diameter term. Rows are paired arbitrarily, so it is not minimal at equal laws: it is kept
-    so that the difference from the paper can be studied. In O(B n²), without any B x B matrix:
+    The published code's diameter term. It pairs rows arbitrarily and is not minimal at equal laws; it is kept for
+    comparison with the paper's term. In O(B n²), without any B x B matrix:
 
         Δ_ij = a_i + a_j − 2 G_ij,   a_i = ‖r_i‖² − ‖f_i‖²,   G = R Rᵀ − F Fᵀ
         ΣΔ² = 2B Σa² + 2(Σa)² − 8 aᵀG1 + 4‖G‖²,   ‖G‖² = ‖RᵀR‖² − 2‖RᵀF‖² + ‖FᵀF‖²
     """
-    centre = real.mean(-2, keepdim=True)  # distances do not feel it, and rounding is least about it
+    centre = real.mean(-2, keepdim=True)  # leaves distances unchanged and keeps rounding errors small
     r, f = real - centre, fake - centre
     a = r.square().sum(-1) - f.square().sum(-1)
     sums = (r * r.sum(-2, keepdim=True)).sum(-1) - (f * f.sum(-2, keepdim=True)).sum(-1)
@@ -110,7 +110,7 @@ def hausdorff_gap(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def covariance_gap(real: Tensor, fake: Tensor) -> Tensor:
-    """Frobenius distance of the two covariance matrices: the 2-diameter is the trace's share of it."""
+    """Frobenius distance of the two covariance matrices; the 2-diameter compares their traces only."""
 
     def covariance(e: Tensor) -> Tensor:
         centred = e - e.mean(-2, keepdim=True)
@@ -125,8 +125,8 @@ class Descriptor:
 
     Attributes:
         gap: `(..., B, n), (..., B, n) -> (...)`.
-        title: what the screen calls it.
-        help: one line for the person who meets it first.
+        title: name on the screen.
+        help: one line of explanation for newcomers.
     """
 
     gap: Callable[[Tensor, Tensor], Tensor]
@@ -180,12 +180,12 @@ def descriptors_of(variant: str) -> list[str]:
 
 
 def matched(variants: Iterable[str]) -> list[str]:
-    """Every descriptor that some variant matches, in the registry's order."""
+    """Descriptors that at least one variant matches, in the registry's order."""
     used = {name for variant in variants for name in descriptors_of(variant)}
     return [name for name in DESCRIPTORS if name in used]
 
 
 def weight_table(variants: Sequence[str], weights: Mapping[str, float]) -> Tensor:
-    """λ_k of each descriptor that some variant matches, `(variants, matched)`; 0 where a variant has it not."""
+    """Weights λ_k `(variants, matched)` of the matched descriptors; 0 where a variant does not match one."""
     terms = matched(variants)
     return torch.tensor([[weights[name] * (name in descriptors_of(variant)) for name in terms] for variant in variants])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 __all__ = ["directed_hausdorff", "pairwise"]
 
-CHUNK = 2**24  # entries of a distance block held at once by the functions that only need its minima
+CHUNK = 2**24  # entries of a distance block held at once where only its minima are needed
 
 
 def pairwise(x: Tensor, y: Tensor | None = None, *, squared: bool = False) -> Tensor:
@@ -24,12 +24,11 @@ def pairwise(x: Tensor, y: Tensor | None = None, *, squared: bool = False) -> Te
         squared: return d² (one matrix product, finite gradient everywhere) instead of d.
 
     Returns:
-        `(..., n, m)`, never negative; the diagonal of `pairwise(x)` is exactly zero. The gradient of d at
-        coinciding points is taken as zero.
+        `(..., n, m)`, never negative; the diagonal of `pairwise(x)` is exactly zero. The gradient of d at coinciding
+        points is zero.
     """
     if not squared:
-        d = torch.cdist(x, x if y is None else y, compute_mode="donot_use_mm_for_euclid_dist")
-        return d
+        return torch.cdist(x, x if y is None else y, compute_mode="donot_use_mm_for_euclid_dist")
     other = x if y is None else y
     square = x.square().sum(-1, keepdim=True) + other.square().sum(-1).unsqueeze(-2)
     square = (square - 2 * x @ other.mT).clamp_min(0)
@@ -40,7 +39,7 @@ def pairwise(x: Tensor, y: Tensor | None = None, *, squared: bool = False) -> Te
 
 
 def directed_hausdorff(x: Tensor, y: Tensor) -> Tensor:
-    """max over rows of `x` of the distance to the nearest row of `y`, in blocks of bounded memory.
+    """Largest distance of a row of `x` to its nearest row of `y`, computed in blocks of bounded memory.
 
     Args:
         x: points `(..., n, dim)`.

@@ -1,9 +1,9 @@
-"""Forces: where each descriptor would move each fake point, if the points were free.
+"""Forces: the step of each fake point that lowers each descriptor's gap fastest.
 
-    force_k(x_j) = −∂ gap_k(g_w(R), g_w(F)) / ∂x_j        R: real points, F = {x_j}: fake ones, g_w held
+    force_k(x_j) = −∂ gap_k(g_w(R), g_w(F)) / ∂x_j        R: real points, F = {x_j}: fake points, g_w fixed
 
-The generator's step is the sum of these over k, weighted, pulled back to its weights. A gap is of a mean or a maximum:
-the forces of `centroid` and the diameters shrink as 1/n, that of `hausdorff` rests on a single point.
+The generator's gradient is the weighted sum of these forces over k, pulled back to its weights. Forces of gaps between
+means, `centroid` and the diameters, shrink as 1/n; the force of `hausdorff` acts on a single point.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ __all__ = ["forces"]
 
 
 def forces(real: Tensor, fake: Tensor, *, embed: Callable[[Tensor], Tensor], terms: Iterable[str]) -> dict[str, Tensor]:
-    """The negative gradient of each gap at each fake point, unweighted.
+    """Negative gradient of each gap at each fake point, unweighted.
 
     Args:
-        real: points `(m, D)` as g_w takes them: standardised.
-        fake: points `(n, D)`; `distance_matrix` pairs rows and needs n = m.
-        embed: g_w of one member, `(B, D)` to `(B, k)`; differentiable, as `Experiment.embed` is not.
+        real: standardised points `(m, D)`.
+        fake: standardised points `(n, D)`; `distance_matrix` pairs rows and needs n = m.
+        embed: g_w of one member, `(B, D)` to `(B, k)`, differentiable (`Experiment.embed` is not).
         terms: names in `DESCRIPTORS`.
 
     Returns:
-        `(n, D)` for each term: fall of the gap for a unit step of that one point. Zero, never NaN, where the fakes have
-        shrunk to one point and the gap has no slope.
+        `(n, D)` for each term: decrease of the gap per unit step of a point. Zero, never NaN, where all fakes coincide
+        and the gap has no slope.
 
     Raises:
         ValueError: an unknown term.

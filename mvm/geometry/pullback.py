@@ -1,15 +1,15 @@
-"""The learned metric under a microscope: g_w turns a small step dx at x into a step of length √(dxᵀ G(x) dx).
+"""Pull-back metric of an embedding: g_w maps a small step dx at x to a step of length √(dxᵀ G(x) dx).
 
     pull-back    G(x) = J(x)ᵀ J(x),   J = ∂g_w/∂x
-    ellipse      {dx : dxᵀ G dx = s²} = s G^(−½) u,   ‖u‖ = 1        where a step of length s leads
-    volume       ½ log det G                                         how much g_w swells (+) or shrinks (−) space
+    ellipse      {dx : dxᵀ G dx = s²} = s G^(−½) u,   ‖u‖ = 1        all steps of length s
+    volume       ½ log det G                                         expansion (+) or contraction (−) of space by g_w
     tangents     TᵀGT,   TᵀT = I                                     the same, inside a manifold
     geodesic     min over q₁ … q_N−1 of Σ ‖g_w(p_j+1) − g_w(p_j)‖²    p_j: points on the polyline q₀ … q_N
 
-The energy of a geodesic sums chords, several to each segment, so that it asks nothing of G: it is right for a ReLU
-network, whose G jumps. Damped Gauss-Newton steps (Levenberg-Marquardt) lower it, and a step that does not is not taken.
-The path found is a local minimum. With a chart X, q are intrinsic coordinates and p_j = X(polyline): the path keeps to
-the manifold, and with g_w the identity it is the manifold's own geodesic.
+The energy of a geodesic sums chords, several per segment, and does not use G: it stays exact for a ReLU network, whose
+G jumps. Damped Gauss-Newton steps (Levenberg-Marquardt) lower it; steps that would raise it are rejected. The path is a
+local minimum. With a chart X, q are intrinsic coordinates and p_j = X(polyline): the path stays on the manifold, and
+with g_w the identity it is the manifold's own geodesic.
 
 Source: Arvanitidis, Hansen & Hauberg 2018 (pull-back metrics of networks).
 """
@@ -31,7 +31,7 @@ Map = Callable[[Tensor], Tensor]
 
 
 class Chart(Protocol):
-    """What is asked of a manifold here; toy manifolds have it."""
+    """A parametrised manifold, such as a toy manifold."""
 
     @property
     def intrinsic_dim(self) -> int: ...
@@ -40,17 +40,17 @@ class Chart(Protocol):
 
 
 CHUNK = 4096  # points differentiated at a time
-CHORDS = 4  # to a segment, and of those to a chord when the path is measured
-TOLERANCE = 1e-7  # relative fall of the energy that is still worth a step
+CHORDS = 4  # per segment while a path is relaxed; each is split into as many again to measure it
+TOLERANCE = 1e-7  # stop when a step lowers the energy by less than this, relative
 LARGEST_DAMPING = 1e8
 
 
 def pull_back(points: Tensor, embed: Map) -> Tensor:
-    """The metric that an embedding gives to the space it is of.
+    """The metric that an embedding induces on its domain.
 
     Args:
         points: `(n, D)`, in the units that `embed` takes.
-        embed: `(B, D)` to `(B, k)`; differentiable, as `Experiment.embed` is not.
+        embed: `(B, D)` to `(B, k)`, differentiable (`Experiment.embed` is not).
 
     Returns:
         `(n, D, D)` float64, symmetric: a thin ellipse is a small difference of large numbers.
@@ -60,9 +60,9 @@ def pull_back(points: Tensor, embed: Map) -> Tensor:
 
 
 def tangents(manifold: Chart, coordinates: Tensor) -> Tensor:
-    """Orthonormal bases of a manifold's tangent spaces, `(n, ambient_dim, intrinsic_dim)`, at `(n, k)` coordinates.
+    """Orthonormal bases of a manifold's tangent spaces, `(n, ambient_dim, intrinsic_dim)`, at coordinates `(n, k)`.
 
-    They serve standardised points, too: a toy manifold is scaled by one number.
+    They hold for standardised points as well: a toy manifold is scaled by one number.
     """
     jacobian = _jacobian(manifold.embed, coordinates.double())
     basis: Tensor = torch.linalg.qr(jacobian[..., : manifold.intrinsic_dim]).Q
@@ -75,16 +75,16 @@ def restrict(metric: Tensor, basis: Tensor) -> Tensor:
 
 
 def ellipses(metric: Tensor, *, scale: float = 1.0, points: int = 48, longest: float = 10.0) -> Tensor:
-    """Polygons about the origin on which the metric's length is `scale`; a screen adds the centres.
+    """Polygons about the origin on which the metric's length is `scale`; add the centres to draw them.
 
     Args:
-        metric: `(n, 2, 2)`; on a surface what `restrict` gives, and `polygon @ basis.mT` is in space.
+        metric: `(n, 2, 2)`; on a surface the result of `restrict`, with `polygon @ basis.mT` in space.
         scale: length of the steps, in embedding space.
         points: corners of each polygon; the first is not repeated.
-        longest: no half-axis is longer, in data space: where g_w is flat a step leads ever so far.
+        longest: upper limit of the half-axes, in data space: they are infinite where g_w is flat.
 
     Returns:
-        `(n, points, 2)`, of like orientation at all points; NaN where the metric is.
+        `(n, points, 2)`, with one orientation; NaN where the metric is NaN.
 
     Raises:
         ValueError: the metric is not two-dimensional.
@@ -97,19 +97,19 @@ def ellipses(metric: Tensor, *, scale: float = 1.0, points: int = 48, longest: f
 
 
 def half_axes(metric: Tensor, *, scale: float = 1.0, longest: float = 10.0) -> Tensor:
-    """Half-axes of the same ellipses, as vectors: `(n, 2, 2)`, one a row, the longer first. Arguments are the same."""
+    """Half-axes of the ellipses as vectors, `(n, 2, 2)`, one per row, the longer first. Arguments as for `ellipses`."""
     axes, half, finite = _halved(metric, scale, longest)
     return (axes * half.unsqueeze(-2)).mT.where(finite[:, None, None], torch.nan)
 
 
 def log_volume(metric: Tensor) -> Tensor:
-    """½ log det: the natural logarithm of how many times larger volumes are in embedding space.
+    """½ log det: natural logarithm of the factor by which the embedding enlarges volumes.
 
     Args:
-        metric: `(n, d, d)`; on a manifold what `restrict` gives with an orthonormal basis.
+        metric: `(n, d, d)`; on a manifold the result of `restrict` with an orthonormal basis.
 
     Returns:
-        `(n,)`; −inf where a direction is lost, NaN where the metric is.
+        `(n,)`; −inf where a direction is lost, NaN where the metric is NaN.
     """
     values, _, finite = _eigen(metric)
     return (values.clamp_min(0).log().sum(-1) / 2).where(finite, torch.nan)
@@ -121,13 +121,11 @@ class Geodesic:
 
     Attributes:
         path: `(m, D)`, from the start to the end.
-        length: of it, in embedding space, measured on four times as many points; never more than `straight`.
-        straight: length of the straight line, in embedding space; with a chart, of the line straight in coordinates.
+        length: its length in embedding space, measured on four times as many points.
     """
 
     path: Tensor
     length: float
-    straight: float
 
 
 def geodesic(
@@ -140,19 +138,19 @@ def geodesic(
     segments: int = 32,
     iterations: int = 60,
 ) -> Geodesic:
-    """The shortest path that starts as the straight line between two points and is bent while that shortens it.
+    """Shortest path between two points, found by relaxing the straight line; never longer than that line.
 
     Args:
-        start: `(D,)`, or its coordinates `(k,)` in the chart.
-        end: the same; or `(c, k)`, several names of one point (an angle θ and θ − 2π), of which the nearest is reached.
-        embed: points `(B, D)` to `(B, n)`; the length is measured there.
-        chart: coordinates `(B, k)` to points `(B, D)`; None to move in data space freely.
-        bounds: lower and upper limit of every node, `(D,)` or `(k,)` each: a chart's boundary, if it has one.
-        segments: of the polyline.
-        iterations: steps, at most.
+        start: point `(D,)`, or its coordinates `(k,)` in the chart.
+        end: likewise; or `(c, k)`, all coordinates of one point (an angle θ and θ − 2π), of which the nearest is used.
+        embed: points `(B, D)` to `(B, n)`, where lengths are measured.
+        chart: coordinates `(B, k)` to points `(B, D)`; None for free motion in data space.
+        bounds: lower and upper limit of every node, `(D,)` or `(k,)` each, such as the boundary of a chart.
+        segments: number of segments of the polyline.
+        iterations: largest number of steps.
 
     Returns:
-        Geodesic; its path has 4 points to a segment. A local minimum: there may be a shorter way round.
+        Geodesic; its path has 4 points per segment. A local minimum: a path another way round may be shorter.
 
     Raises:
         ValueError: a start or end that is not finite.
@@ -171,7 +169,7 @@ def geodesic(
     with torch.no_grad():
         lengths = [float(mapping(finer @ nodes).diff(dim=0).double().norm(dim=-1).sum()) for nodes in bent + lines]
         best = min(range(len(lengths)), key=lengths.__getitem__)
-        return Geodesic(chart(hats @ (bent + lines)[best]), lengths[best], min(lengths[len(bent) :]))
+        return Geodesic(chart(hats @ (bent + lines)[best]), lengths[best])
 
 
 def _relax(nodes: Tensor, mapping: Map, hats: Tensor, bounds: tuple[Tensor, Tensor] | None, iterations: int) -> Tensor:
@@ -187,14 +185,14 @@ def _relax(nodes: Tensor, mapping: Map, hats: Tensor, bounds: tuple[Tensor, Tens
         jacobian = _jacobian(mapping, hats @ nodes).double()
         slopes = torch.einsum("ja,jec->jeac", hats[:, 1:-1].double(), jacobian).diff(dim=0).flatten(2).flatten(0, 1)
         gradient, hessian = slopes.mT @ chords.flatten(), slopes.mT @ slopes
-        if bounds is not None:  # a coordinate that rests on its bound and would leave is held
+        if bounds is not None:  # hold coordinates at a bound that the step would cross
             inner = nodes[1:-1]
             outward = gradient.view_as(inner)
             free = (~((inner <= bounds[0]) & (outward > 0) | (inner >= bounds[1]) & (outward < 0))).flatten().double()
             gradient, hessian = gradient * free, hessian * free * free[:, None]
         mean = hessian.diagonal().mean()
         if not (mean > 0 and mean.isfinite()):
-            break  # g_w is flat all along, or has diverged
+            break  # g_w is flat along the whole path, or has diverged
         before, eye = energy, torch.eye(len(hessian)).to(hessian)
         while damping <= LARGEST_DAMPING:
             step = torch.linalg.solve(hessian + damping * mean * eye, gradient)
@@ -214,7 +212,7 @@ def _relax(nodes: Tensor, mapping: Map, hats: Tensor, bounds: tuple[Tensor, Tens
 
 
 def _hats(segments: int, chords: int) -> Tensor:
-    """Weights `(chords + 1, segments + 1)` of a polyline's nodes in equally many points of each segment."""
+    """Interpolation weights `(chords + 1, segments + 1)`: points spaced evenly along a polyline's nodes."""
     place = torch.linspace(0, segments, chords + 1)
     return (1 - (place[:, None] - torch.arange(segments + 1)).abs()).clamp_min(0)
 
@@ -226,7 +224,7 @@ def _free(q: Tensor) -> Tensor:
 def _jacobian(function: Map, points: Tensor) -> Tensor:
     """∂function/∂x at each row, `(n, in)` to `(n, out, in)`: one backward pass per output for all rows at once.
 
-    Not torch.func: its first call imports for seconds, and a function that turns gradients off gets zeros from it.
+    Not torch.func: its first call imports for seconds, and it returns zeros for functions that disable gradients.
     """
     parts = []
     with torch.inference_mode(False), torch.enable_grad():
@@ -239,7 +237,7 @@ def _jacobian(function: Map, points: Tensor) -> Tensor:
 
 
 def _halved(metric: Tensor, scale: float, longest: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Unit axes in columns and half their lengths, the longer first, and which metrics are finite."""
+    """Unit axes in columns, half-lengths with the longer first, and a mask of finite metrics."""
     if metric.shape[-2:] != (2, 2):
         raise ValueError(f"an ellipse needs metrics (n, 2, 2), got {tuple(metric.shape)}: restrict them to a surface")
     values, axes, finite = _eigen(metric)
@@ -247,7 +245,7 @@ def _halved(metric: Tensor, scale: float, longest: float) -> tuple[Tensor, Tenso
 
 
 def _eigen(metric: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Eigenvalues, eigenvectors and which are finite; the decomposition itself refuses NaN."""
+    """Eigenvalues, eigenvectors and a mask of finite metrics: the decomposition rejects NaN."""
     finite = metric.isfinite().flatten(1).all(-1)
     values, axes = torch.linalg.eigh(metric.where(finite[:, None, None], 0))
     return values, axes, finite

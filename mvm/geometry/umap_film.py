@@ -1,26 +1,15 @@
-"""UMAP of embeddings as a film: frames that stay coherent from step to step, and the worker that makes them.
+"""UMAP of embeddings as a film: frames that stay coherent from step to step.
 
     first frame     spectral start, 500 epochs
     next frames     start at the previous frame, 50 epochs, learning rate .3, then Y ← (Y − ȳ) Q + p̄
                     Q = argmin_{QᵀQ = I} ‖(Y − ȳ) Q − (P − p̄)‖ = U Vᵀ,   U Σ Vᵀ = (Y − ȳ)ᵀ (P − p̄)
 
-Y is the new frame, P the previous one, ȳ and p̄ their means: rotate or reflect, shift, never scale (the
-orthogonal Procrustes problem). Rows are the same real points and the same noise in every frame of a run.
-Embeddings that coincide are one point to UMAP, so that collapsed fakes are one dot.
+Y is the new frame, P the previous one, ȳ and p̄ their means: rotate or reflect, shift, never scale (the orthogonal
+Procrustes problem). Rows are the same real points and the same noise in every frame of a run. Coinciding embeddings
+enter UMAP as one point, so that collapsed fakes are one dot.
 
-numba aborts a process that runs two UMAPs at once, and the first fit of a machine compiles for seconds; what it has
-compiled is kept on disk. So one process makes all frames of an app, the first with a training's priority, the others
-with a lower one:
-
-    python -m mvm.geometry.umap_film    reads      {"run": DIR, "step": 1000, "fill": false}        one a line
-                                answers    {"ready": true}, then for each
-                                           {"run": DIR, "step": 1000, "seconds": .2} or {..., "error": "why"}
-
-The newest request goes first. `fill` says that the run is not being trained: once idle, the worker also makes
-the missing frames of that run, from the earliest on. It ends when its standard input closes: with its app.
-
-Reads `<run>/snapshots/00001000.safetensors` (`real_embedding` (V, n, k), `fake_embedding` (V, n, k)), writes
-`<run>/frames/00001000.npy`: (V, 2n, 2) float32, real rows first, then fake ones.
+numba aborts a process that runs two UMAPs at once, and the first fit on a machine compiles for seconds; the compiled
+code is cached on disk. `mvm.jobs.umap_worker` therefore makes all frames of an app in one process.
 
 Source: McInnes, Healy & Melville 2018 (UMAP); settings measured for two times 512 points.
 """
@@ -41,8 +30,8 @@ __all__ = ["can_start", "project"]
 NEIGHBOURS = 15
 FIRST = {"init": "spectral", "n_epochs": 500}
 NEXT = {"n_epochs": 50, "learning_rate": 0.3}
-TOO_FEW = 4  # distinct points for a graph: they get their principal plane
-ROUNDING = 1e-6  # of the largest magnitude: less distance than this is float32 noise, not structure
+TOO_FEW = 4  # distinct points that make no graph: they are projected on their principal plane
+ROUNDING = 1e-6  # of the largest magnitude: smaller distances are float32 noise
 
 _umap_lock = threading.Lock()  # numba aborts the process on concurrent fits
 
@@ -51,9 +40,8 @@ def project(embeddings: np.ndarray, *, previous: np.ndarray | None = None) -> np
     """One frame: UMAP of embeddings, coherent with the previous frame. Equal input gives equal output.
 
     Args:
-        embeddings: `(m, k)`, the rows in the same order in every frame.
-        previous: `(m, 2)` frame to start from and to rotate onto; ignored where it cannot serve (another
-            number of rows, a non-finite value, a column without spread).
+        embeddings: `(m, k)`, rows in the same order in every frame.
+        previous: `(m, 2)` frame to start from and to align with; ignored unless `can_start` accepts it.
 
     Returns:
         `(m, 2)` float32. All NaN if an embedding is not finite; all one point if the embeddings are.
@@ -91,18 +79,20 @@ def _distinct(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _group_means(rows: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Mean of the rows `(m, 2)` of each group, `(groups, 2)`."""
     sums = [np.bincount(group, weights=column) for column in rows.T]
     return np.stack(sums, axis=1) / np.bincount(group)[:, None]
 
 
 def can_start(frame: np.ndarray, m: int) -> bool:
-    """UMAP divides each column of its start by its range: a column without spread would give NaN."""
+    """Whether UMAP can start from this frame: `(m, 2)`, finite, and no column constant (UMAP divides by its range)."""
     if m == 0 or frame.shape != (m, 2) or not np.isfinite(frame).all():
         return False
     return bool((np.ptp(frame, axis=0) > ROUNDING * max(1.0, float(np.abs(frame).max()))).all())
 
 
 def _umap(embeddings: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
+    """UMAP `(m, 2)` of distinct embeddings `(m, k)`, from the first start that gives a finite layout."""
     neighbours = min(NEIGHBOURS, len(embeddings) - 1)
     settings = {
         "n_neighbors": neighbours,
@@ -127,7 +117,7 @@ def _umap(embeddings: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
 
 @cache
 def _umap_class() -> Callable[..., Any]:
-    """umap.UMAP; numba keeps what it compiles, some four seconds, for the next process, if it finds a folder."""
+    """umap.UMAP, with numba's compiled code (four seconds of work) cached on disk for the next process."""
     from umap import UMAP, layouts, umap_
 
     for module, name in (
@@ -152,7 +142,7 @@ def _nearest(points: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _principal_plane(embeddings: np.ndarray) -> np.ndarray:
-    """First two principal components, a tiny seeded jitter keeping either from being constant."""
+    """First two principal components, with a tiny seeded jitter so that neither is constant."""
     centred = embeddings - embeddings.mean(0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
     plane = np.zeros((len(embeddings), 2))

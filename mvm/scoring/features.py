@@ -92,10 +92,6 @@ class FactorRegressor:
         """The last hidden layer, `(n, 64)`."""
         return torch.cat([self.network.features(part) for part in _small(images, self.network.size)])
 
-    def factors(self, images: Tensor) -> Tensor:
-        """The factors `(n, 12)` in the order of `toy_manifolds.faces.FACTORS`."""
-        return self.read(self(images))
-
     @torch.no_grad()
     def read(self, features: Tensor) -> Tensor:
         """The factors that features `(n, 64)` stand for."""

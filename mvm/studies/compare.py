@@ -94,8 +94,8 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
     hidden = NO_DIFFERENCE | set(but)
     names = dict.fromkeys(name for flat in flats for name in flat)
     keys = [name for name in names if name not in hidden and len({repr(flat.get(name)) for flat in flats}) > 1]
-    found: dict[tuple, list[tuple[int, int]]] = {}
-    seen: dict[tuple, int] = {}
+    found: dict[tuple[Any, ...], list[tuple[int, int]]] = {}
+    seen: dict[tuple[Any, ...], int] = {}
     for place, (run, flat) in enumerate(zip(runs, flats, strict=True)):
         what = tuple(repr(flat.get(key)) for key in keys)
         for member, (variant, seed) in enumerate(run.config.members):
@@ -195,7 +195,8 @@ def curves(runs: Sequence[Run], quantity: str, *, axis: str = "step") -> list[Cu
         lines = [(x, y) for x, y in lines if len(x)]
         if lines:
             x, values = _aligned(lines)
-            drawn.append(Curve(series, x, *quantiles(values, QUARTILES), members=len(lines)))
+            low, middle, high = quantiles(values, QUARTILES)
+            drawn.append(Curve(series, x, low, middle, high, len(lines)))
     return drawn
 
 
@@ -342,10 +343,11 @@ def scoreboard(runs: Sequence[Run], *, keys: Sequence[str] = (), baseline: Run |
     against = qualities(base_scores) if base_scores is not None else {}
     rows = []
     for series in series_of(runs):
-        known = [(scored[place], member) for place, member in series.members if scored[place] is not None]
+        known = [(scores, member) for place, member in series.members if (scores := scored[place]) is not None]
         found = [scores.rows[member] for scores, member in known]
         values = np.array([min(value, HUGE) for row in found if (value := _standing(row)) is not None])
-        row = {"series": series.title, "seeds": len(series.members), "step": max((s.step for s, _ in known), default=0)}
+        row: dict[str, Any] = {"series": series.title, "seeds": len(series.members)}
+        row["step"] = max((scores.step for scores, _ in known), default=0)
         low, middle, high = np.quantile(values, QUARTILES) if len(values) else (np.nan,) * 3
         row |= {"quality": middle, "low": low, "high": high}
         row |= {key: np.inf for key in ("quality", "low", "high") if row[key] > HUGE / 100}
