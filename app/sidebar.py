@@ -111,7 +111,7 @@ def draw_settings(tab: Page, data: dict[str, Any] | None, run: Run | None, *, de
 
 def _draw_method(tab: Page) -> str:
     """Draw the choice of methods that have networks for the page's kind of data."""
-    methods = [name for name, method in METHODS.items() if tab.kind in method.kinds]
+    methods = [name for name, method in METHODS.items() if method.learns(tab.kind)]
     tab.read_link(tab.key("method"), methods, lambda name: METHODS[name].title)
     return st.selectbox(
         "Method", methods, format_func=lambda name: METHODS[name].title, key=tab.key("method"), bind="query-params",
