@@ -144,7 +144,10 @@ class Config(DataSettings, MethodSettings, KindSettings):
     optimiser: OptimiserSettings = Field(OptimiserSettings(), description="optimisers")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto is CUDA if available, else the CPU")
     threads: int | None = Field(
-        None, ge=1, le=256, description="CPU threads of the training process; default: 1 for points, all for pictures"
+        None,
+        ge=1,
+        le=256,
+        description="CPU threads of the training process; none is 1 for points, all cores for pictures",
     )
     snapshots: int = Field(160, ge=1, le=10_000, description="number of snapshots in the run: the timeline's marks")
     records: int = Field(400, ge=1, le=100_000, description="number of records of losses and gaps in the run")

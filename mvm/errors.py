@@ -24,11 +24,11 @@ class Stopped(Exception):
 
 
 class Diverged(Stopped):
-    """It ended because every variant diverged."""
+    """The training ended because every variant diverged."""
 
 
 def check_known(what: str, name: str, known: Iterable[str]) -> None:
-    """Raise ConfigError with the known names unless `name` is one of them; `what` says what it names."""
+    """Raise ConfigError, with the known names, if `name` is unknown; `what` is the kind of name, such as a setting."""
     known = list(known)
     if name not in known:
         raise ConfigError(f"{what}: unknown {name!r}; known: {', '.join(known)}")

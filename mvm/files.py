@@ -51,7 +51,7 @@ __all__ = [
 
 
 def checkpoints() -> Path:
-    """The folder of all runs: $MVM_CHECKPOINTS, else checkpoints/ in the working directory."""
+    """Folder of all runs: $MVM_CHECKPOINTS, else checkpoints/ in the working directory."""
     return Path(os.environ.get("MVM_CHECKPOINTS") or Path.cwd() / "checkpoints")
 
 

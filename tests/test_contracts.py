@@ -10,6 +10,7 @@ from safetensors.torch import load, save
 from mvm import load as trained
 from mvm.config import Config
 from mvm.data.images import ImageData, load_images
+from mvm.data.kind import Members
 from mvm.data.kinds import KINDS, kind_of, load_data
 from mvm.data.points import PointData, load_points
 from mvm.errors import ConfigError
@@ -18,6 +19,7 @@ from mvm.geometry.spectrum import SPECTRUM_FORMS, eigenpairs, eigenvalues
 from mvm.methods import METHODS, Draws
 from mvm.methods.method import squared_slope
 from mvm.methods.metric_losses import METRIC_LOSSES, metric_loss
+from mvm.networks.architecture import Architecture
 from mvm.networks.mlp import ACTIVATIONS, StackedMLP
 from mvm.networks.settings import NetworkSettings
 from mvm.runs.evaluate import load_experiment, sample_run, score_run
@@ -206,8 +208,7 @@ def test_method_introduces_itself(method):
     assert set(entry.kind_recipes) <= {kind for kind in KINDS if entry.learns(kind)}
     assert {"stabilised", "paper"} <= set(entry.recipes)
     assert all(set(recipes) <= set(entry.recipes) for recipes in entry.kind_recipes.values())
-    assert "generator" in entry.players
-    assert set(entry.averaged) <= set(entry.players)
+    assert set() < set(entry.averaged) <= set(entry.players)
     assert entry.evaluations(entry.settings_type()) >= 1
 
 
@@ -491,9 +492,31 @@ def test_kind_accepts_its_own_names_and_has_defaults(name):
     assert not (unread - {f"network.{field}" for field in KINDS[name].network_settings}) & set(made.flat(used=True))
 
 
-def test_network_settings_belong_to_one_kind():
-    own = [field for kind in KINDS.values() for field in kind.network_settings]
-    assert len(own) == len(set(own))
+@pytest.mark.parametrize("name", KINDS)
+def test_architecture_builds_networks_of_every_member(name):
+    """Seeds vary fastest; equal seeds start from equal weights."""
+    fields, data = DATA[name]
+
+    def built() -> tuple[Architecture, dict[str, torch.nn.Module]]:
+        members = Members([torch.Generator().manual_seed(seed) for seed in (0, 5)], (0, 5), copies=2)
+        made = KINDS[name].architecture(data(), config(**fields).network, members, bf16=False)
+        return made, {"generator": made.generator(6), "metric": made.metric(), "readout": made.readout(2)}
+
+    (made, networks), (_, again) = built(), built()
+    assert (made.dim, made.noise_dim, made.embedding_dim, made.copies) == (data().dim, 3, 4, 2)
+    sides = {"generator": (6, made.dim), "metric": (made.dim, 4), "readout": (4, 2)}
+    for role, network in networks.items():
+        inputs, outputs = sides[role]
+        x = points(1, 7, inputs).float().expand(4, -1, -1)
+        y = network(x)
+        assert y.shape == (4, 7, outputs)
+        assert torch.equal(y, again[role](x))
+        torch.testing.assert_close(y[:2], y[2:])
+        assert not torch.allclose(y[0], y[1])
+        parameters = dict(network.named_parameters())
+        for weight, matrix in network.matrices().items():
+            assert matrix.ndim == 3
+            assert matrix.numel() == parameters[weight].numel()
 
 
 def test_data_set_gives_points_to_train_on_and_back(run):

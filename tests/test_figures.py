@@ -128,7 +128,7 @@ def as_pictures(run: Run) -> np.ndarray:
     (run.path / "config.json").write_text(json.dumps(values))
     random = np.random.default_rng(0)
     np.save(run.path / "real.npy", random.integers(0, 256, (16, 8, 8, 3), dtype=np.uint8))
-    weights, fakes = {}, np.empty((4, 16, 8, 8, 3), dtype=np.uint8)
+    weights, fakes = {"step": np.array(STEPS)}, np.empty((4, 16, 8, 8, 3), dtype=np.uint8)
     for member in range(4):
         generator = ResNetGenerator(8, noise_dim=values["network"]["noise_dim"], channels=4)
         for name, value in generator.state_dict().items():
@@ -549,7 +549,13 @@ def test_what_diverged_from_the_start_has_no_scores_to_draw(own):
         render("scores", [own])
     half = [row if number else none[0] for number, row in enumerate(rows)]
     (own.path / "scores.json").write_text(json.dumps(half))
-    assert render("scores", [own])
+    rows = data("scores", [own])
+    assert rows[rows["value"].notna()].groupby("variant")["seed"].unique().map(list).to_dict() == {
+        "centroid": [1],
+        "both": [0, 1],
+    }
+    (axes,) = render("scores", [own]).axes
+    assert axes.has_data()
     records = [record | {key: [None] * 4 for key in record if key.endswith("_loss")} for record in lines(own)]
     (own.path / "scalars.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     with pytest.raises(NoFigure, match="no loss to draw"):
@@ -781,7 +787,7 @@ def test_a_diverged_generator_is_drawn_as_what_it_is(own):
     np.save(frame_path(own.path, STEPS), frame)
     figure = render("samples", [own], venue="icml")
     assert "100 % outside" in {text.get_text() for axes in figure.axes for text in axes.texts}
-    assert encoded(figure, "pdf", venue="icml")
+    assert encoded(figure, "pdf", venue="icml").startswith(b"%PDF")
 
 
 def test_the_help_of_export_names_every_figure(cli):

@@ -15,6 +15,7 @@ from launchers import Here
 from trainers import until
 
 from app import services
+from benchmarks import engine
 from mvm.errors import ConfigError, RunBusy
 from mvm.files import locked
 from mvm.jobs import process
@@ -203,6 +204,29 @@ def test_a_warm_trainer_takes_trainings_only_and_each_once(tmp_path, monkeypatch
         launcher.submit(Task("a", ("train",), log=tmp_path / "log", device=device, environment=environment))
     assert taken == [["train", "--queue"]] * 2
     assert started == [["train", "--queue"], ["train"], ["train", "--queue"]]
+
+
+def test_a_benchmark_whose_process_fails_leaves_with_the_reason(monkeypatch):
+    def work(task: Task) -> str:
+        task.log.write_text("mvm: no CUDA\n")
+        return "failed"
+
+    monkeypatch.setitem(LAUNCHERS, "local", lambda: Here(work))
+    with pytest.raises(SystemExit, match="engine 0: mvm: no CUDA"):
+        engine.spawn([{"kind": "engine"}])
+
+
+def test_a_benchmark_reads_what_its_processes_measured(monkeypatch):
+    def work(task: Task) -> str:
+        assert task.module == "benchmarks.engine"
+        monkeypatch.setattr(sys, "argv", ["engine", *task.arguments])
+        engine.main()
+        return "finished"
+
+    monkeypatch.setitem(LAUNCHERS, "local", lambda: Here(work))
+    monkeypatch.setattr(engine, "work", lambda **asked: {"asked": asked})
+    measurements = [{"kind": "engine", "variants": 1}, {"kind": "plain", "variants": 3, "threads": 2}]
+    assert engine.spawn(measurements) == [{"asked": asked} for asked in measurements]
 
 
 def test_the_log_of_nothing_is_empty(tmp_path):

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from mvm.data.load import load_data
 
 from mvm.config import Config
+from mvm.data.kinds import load_data
 from mvm.training.experiment import Experiment
 
 CASES = json.loads(Path(__file__).with_name("data").joinpath("method_weights.json").read_text())

@@ -260,7 +260,7 @@ def test_readers_never_see_half_a_file(make, mvm):
 
 @torch.no_grad()
 def poison(experiment, member):
-    for parameter in (*experiment.generator.parameters(), *experiment.averaged().values()):
+    for parameter in (*experiment.method.networks["generator"].parameters(), *experiment.averaged().values()):
         parameter[member] = torch.nan
 
 
@@ -319,8 +319,8 @@ def spread_to(experiment, member, share):
     noise = torch.randn(64, experiment.config.network.noise_dim, generator=torch.Generator().manual_seed(0))
     fake = experiment.generate(noise)[member]
     factor = share * torch.pdist(experiment.data.view).square().mean().sqrt() / torch.pdist(fake).square().mean().sqrt()
-    for named in (dict(experiment.generator.named_parameters()), experiment.averaged()):
-        last = max(name for name in named if name.startswith("weights"))
+    for named in (dict(experiment.method.networks["generator"].named_parameters()), experiment.averaged()):
+        last = max(name for name in named if "weights." in name)
         named[last][member] *= factor
 
 

@@ -45,7 +45,7 @@ class DataSettings(Settings):
     points: int = Field(
         50_000, ge=64, le=5_000_000, description="number of training points of a toy manifold, or of toy faces"
     )
-    size: int | None = Field(None, ge=8, le=512, description="toy faces: width and height in pixels (32 by default)")
+    size: int | None = Field(None, ge=8, le=512, description="toy faces: width and height in pixels; none is 32")
     flips: bool = Field(True, description="cache of pictures: mirror each drawn picture with probability 1/2")
     view_points: int = Field(512, ge=16, le=4096, description="number of real points and of fakes in each snapshot")
 
@@ -182,7 +182,7 @@ class Kind(ABC):
         name: key in the registry.
         title: name on the screen.
         noun: plural noun for its data points, in messages.
-        network_settings: fields of `NetworkSettings` that only this kind reads.
+        network_settings: fields of `NetworkSettings` that it reads and some other kind does not.
         sample_formats: suffixes of the files that samples can be written to.
         live_fakes: number of fakes in the live view; all when None.
         recipes: config defaults by recipe; those under "" apply to every recipe.

@@ -59,12 +59,12 @@ class FlowMatching(Method[FlowMatchingSettings]):
 
     @property
     def capturable(self) -> bool:
-        """No: the optimal plans are found on the host."""
+        """False: optimal transport plans are computed on the host."""
         return False
 
     @classmethod
     def evaluations(cls, settings: Settings) -> int:
-        """One for each Euler step."""
+        """Number of Euler steps."""
         assert isinstance(settings, FlowMatchingSettings)
         return settings.evaluations
 

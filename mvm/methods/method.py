@@ -75,10 +75,10 @@ class Method(Generic[S]):
         title: name on the screen and in tables.
         settings_type: model of the method's settings, which `Config` holds under the method's name.
         recipes: config defaults by recipe. Every method has "stabilised", the default, and "paper".
-        kind_recipes: further defaults by kind of data and recipe, on top of the kind's own.
-        kinds: the kinds of data that it has networks for; every kind when None.
-        matches_descriptors: variants are descriptor sets; else the one variant has the method's name.
-        learns_metric: `embed` gives learned embeddings.
+        kind_recipes: config defaults by kind of data, then by recipe, on top of the kind's own defaults.
+        kinds: names of the kinds of data that the method can train on; None for every kind.
+        matches_descriptors: variants are descriptor sets; if False, the single variant has the method's name.
+        learns_metric: `embed` returns learned embeddings.
         players: names of the networks that each player's optimiser updates, by player. The player `metric` has the
             optimiser settings of the metric; every other player has the generator's.
         averaged: players whose weights are averaged over training for `sample`.
@@ -112,12 +112,12 @@ class Method(Generic[S]):
 
     @property
     def capturable(self) -> bool:
-        """Whether one step can be captured as a CUDA graph: `compute` asks the host for nothing."""
+        """Whether a CUDA graph can capture a step: `compute` does not synchronise with the host."""
         return True
 
     @classmethod
     def learns(cls, kind: str) -> bool:
-        """Whether it has networks for a kind of data, by the kind's name."""
+        """Whether the method can train on a kind of data, by its name."""
         return cls.kinds is None or kind in cls.kinds
 
     def updates(self, draws: Draws) -> Iterator[Update]:

@@ -147,7 +147,7 @@ class MvM(Method[MvMSettings]):
 
     @property
     def capturable(self) -> bool:
-        """Not with a loss of pytorch-metric-learning: it picks triplets by their values."""
+        """False with losses of pytorch-metric-learning, which select triplets by value."""
         return not self.settings.metric_loss.startswith("pml:")
 
     def reweight(self, weights: Mapping[str, float]) -> None:

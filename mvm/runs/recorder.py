@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mvm.data.kind import Reference
 from mvm.data.kinds import KINDS
 from mvm.devices import peak_memory, use_cpu
 from mvm.errors import ConfigError, Diverged, Stopped
@@ -112,7 +113,7 @@ class Recorder:
         self.best: dict[str, Tensor] | None = None
         self.seconds, self.clock = 0.0, time.perf_counter()
         self.shown, self.show_cost, self.polled = 0.0, 0.0, 0.0
-        self._reference = None
+        self._reference: Reference | None = None
 
     # -- beginning and end -----------------------------------------------------------------------------------------
 
@@ -144,9 +145,9 @@ class Recorder:
 
     def _rewind(self, step: int) -> None:
         """Delete everything newer than the checkpoint; the events of trainer processes stay on record."""
-        for later in (known for known in self.run.snapshot_steps() if known > step):
-            self.run.snapshot_path(later).unlink(missing_ok=True)
-            frame_path(self.run.path, later).unlink(missing_ok=True)
+        for shown in (known for known in self.run.snapshot_steps() if known > step):
+            self.run.snapshot_path(shown).unlink(missing_ok=True)
+            frame_path(self.run.path, shown).unlink(missing_ok=True)
         live = self.run.live()
         if live and live["step"] > step:
             (self.run.path / layout.LIVE).unlink(missing_ok=True)
@@ -159,10 +160,10 @@ class Recorder:
         self.serial = max((change.serial for change in records.weight_changes()), default=0)
         self.seconds = records.scalars[-1]["seconds"] if records.scalars else 0.0
         with contextlib.suppress(ValueError):
-            self.best = self.run.checkpoint(best=True)
-            later = self.best["step"] > step
+            best = self.best = self.run.checkpoint(best=True)
+            later = best["step"] > step
             if later.any():
-                self._take_best(later, torch.full_like(self.best["w2"], torch.inf))
+                self._take_best(best, later, torch.full_like(best["w2"], torch.inf))
 
     def finish(self) -> None:
         """Save the end, score it with all points, and say so."""
@@ -319,10 +320,11 @@ class Recorder:
         """Quick scores of every member, and the best generator so far by them."""
         if self._reference is None:
             self._reference = self.experiment.data.reference(QUICK)
-        fakes = generated(self.experiment, self.experiment.view_noise(self._reference.size))
-        rows = [self._reference.score(fake) for fake in fakes]
-        self._append({"n": self._reference.size, "scores": rows})
-        found = [row[self._reference.criterion] for row in rows]
+        reference = self._reference
+        fakes = generated(self.experiment, self.experiment.view_noise(reference.size))
+        rows = [reference.score(fake) for fake in fakes]
+        self._append({"n": reference.size, "scores": rows})
+        found = [row[reference.criterion] for row in rows]
         self._keep_best(torch.tensor([value if value is not None else torch.inf for value in found]))
 
     def _keep_best(self, error: Tensor) -> None:
@@ -332,16 +334,16 @@ class Recorder:
             self.best |= {name: tensor.clone().cpu() for name, tensor in self._averages().items()}
         better = error < self.best["w2"]
         if better.any():
-            self._take_best(better, error)
+            self._take_best(self.best, better, error)
 
-    def _take_best(self, members: Tensor, error: Tensor) -> None:
-        """Put the present averages of some members, `(V,)` bool, in the place of their best."""
-        self.best["w2"][members] = error[members]
-        self.best["step"][members] = self.experiment.step
+    def _take_best(self, best: dict[str, Tensor], members: Tensor, error: Tensor) -> None:
+        """Replace the best averages of some members, `(V,)` bool, by the present ones, and write all."""
+        best["w2"][members] = error[members]
+        best["step"][members] = self.experiment.step
         for name, tensor in self._averages().items():
             rows = rows_of(name, members)
-            self.best[name][rows] = tensor.detach().cpu()[rows]
-        write_tensors(self.run.path / layout.BEST, self.best, durable=True)
+            best[name][rows] = tensor.detach().cpu()[rows]
+        write_tensors(self.run.path / layout.BEST, best, durable=True)
 
     def _averages(self) -> dict[str, Tensor]:
         return {name: t for name, t in self.experiment.tensors().items() if name.startswith("average.")}

@@ -297,7 +297,8 @@ class Run:
             RunError: the run has none yet.
         """
         with contextlib.suppress(OSError, ValueError):
-            return np.load(self.path / layout.REALS, allow_pickle=False)
+            reals: np.ndarray = np.load(self.path / layout.REALS, allow_pickle=False)
+            return reals
         for step in self.snapshot_steps():
             if (real := self.snapshot_tensor(step, "real")) is not None:
                 return real

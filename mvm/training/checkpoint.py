@@ -67,7 +67,8 @@ def load_member(
             if name in experiment.method.state and tensor.shape != target.shape:
                 continue  # the table of descriptor weights has columns for the descriptors of all variants
             target.copy_(tensor)
-        experiment.step = int(file.get_tensor("step"))
+        if "step".startswith(prefixes):
+            experiment.step = int(file.get_tensor("step"))
     return experiment
 
 

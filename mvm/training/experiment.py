@@ -177,7 +177,7 @@ class Experiment:
         points = points.to(device=self.device, dtype=self.dtype)
         points = points.expand(len(self.config.members), *points.shape[-2:])
         embeddings = self.method.embed(points)
-        return points if embeddings is None else embeddings
+        return points.clone() if embeddings is None else embeddings
 
     @contextlib.contextmanager
     def exact(self) -> Iterator[None]:

@@ -43,7 +43,7 @@ class Player:
             parameter.data = part
         self.settings = settings
         device = self.flat.device
-        # Adam on a GPU reads its step size there, in float32; on a CPU it reads a double
+        # fused Adam reads its step size as float32 from the GPU, or as float64 on the CPU
         dtype = torch.float64 if device.type == "cpu" else torch.float32
         self.lr = torch.full((), settings.lr, device=device, dtype=dtype)
         self.moments = {

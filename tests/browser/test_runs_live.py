@@ -109,7 +109,7 @@ def test_a_zip_is_taken_in_and_one_that_leads_outside_is_refused(page, app, fold
             assert "\n" not in alert.strip().removeprefix("error").strip()
             assert "Traceback" not in alert
             page.keyboard.press("Escape")
-    until(lambda: "/runs?compare=theirs" in page.url, "the imported run on the page")
+    until(lambda: "/runs?compare=theirs" in page.evaluate("location.href"), "the imported run on the page")
     assert Run(folder / "theirs").scores() == Run(folder / "large").scores()
     assert not (folder / "bad").exists()
     assert not list(folder.parent.glob("outside*"))
