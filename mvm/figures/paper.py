@@ -346,7 +346,7 @@ def batch_latex(table: pd.DataFrame, selection: Selection) -> str:
         if len(titles) > 1:
             rows += [r"\midrule"] if rows else []
             rows.append([rf"\multicolumn{{{len(sizes) + 1}}}{{l}}{{{tex(title)}}}"])
-        lines: dict[str, Callable[[Any], str]] = {
+        lines: dict[str, Callable[[pd.DataFrame], str]] = {
             "Effective training (seeds)": lambda rows: f"{int(rows['trained'].sum())}/{len(rows)}",
             _quality_title(table["score"].iloc[0]): lambda rows: digits(rows["value"].median()),
             "Time (s) / epoch": lambda rows: digits(rows["seconds_per_epoch"].median()),
