@@ -39,7 +39,7 @@ def test_a_row_says_what_the_run_says(trained, make):
     assert row.best == min(means, key=means.get)
     assert row.quality == pytest.approx(min(means.values()))
     assert row.coverage == pytest.approx(sum(s["coverage"] for s in scores if s["variant"] == row.best) / 2)
-    assert row.created == trained.records.poll().events[0]["time"]
+    assert row.created == trained.records.poll().events[0].clock
     assert other.created == (Run.named("b").path / "config.json").stat().st_mtime, "it has not begun"
 
 
