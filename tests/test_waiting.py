@@ -63,18 +63,18 @@ def test_processes_that_outlive_their_starter_belong_to_the_session(tmp_path: Pa
     note = tmp_path / "pid"
     until(lambda: note.exists() and note.read_text().endswith("."), "its id")
     path = Path("/proc", note.read_text()[:-1])
-    found = set(processes())
+    found = processes()
     assert {path, Path("/proc/self").resolve()} <= found
     assert Path("/proc/1") not in found
     subprocess.run(["kill", path.name], check=True)
-    until(lambda: path not in set(processes()), "its end")
+    until(lambda: path not in processes(), "its end")
 
 
 def test_a_child_that_works_is_seen_to_work() -> None:
     before = Pace.now()
     with subprocess.Popen([sys.executable, "-c", "while True: pass"], env={}) as child:
         until(lambda: Pace.now().since(before)[0] > 0.2, "a fifth of a second of work")
-        assert Path("/proc", str(child.pid)) in set(processes()), f"by its parent: it has no {MARK}"
+        assert Path("/proc", str(child.pid)) in processes(), f"by its parent: it has no {MARK}"
         child.kill()
 
 

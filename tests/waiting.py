@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -97,16 +97,17 @@ def growth(folder: Path) -> tuple[int, int, int]:
     return len(stats), sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
 
 
-def processes() -> Iterator[Path]:
-    """Folders under /proc of this process, its descendants, and every process that carries this session's mark."""
-    mark, own, ours = f"{MARK}={os.environ.get(MARK)}".encode(), os.getpid(), set()
-    for path in sorted((p for p in _listed(Path("/proc")) if p.name.isdecimal()), key=lambda p: int(p.name)):
-        stat = _read(path / "stat").rpartition(b")")[2].split()
-        if not stat or stat[0] == b"Z":
-            continue
-        if int(path.name) == own or int(stat[1]) in ours or mark in _read(path / "environ").split(b"\0"):
-            ours.add(int(path.name))
-            yield path
+def processes() -> set[Path]:
+    """Folders under /proc of this process, of every one that carries this session's mark, and of their descendants."""
+    mark, parents, ours = f"{MARK}={os.environ.get(MARK)}".encode(), {}, {Path("/proc", str(os.getpid()))}
+    for path in _listed(Path("/proc")):
+        if path.name.isdecimal() and (stat := _read(path / "stat").rpartition(b")")[2].split()) and stat[0] != b"Z":
+            parents[path] = Path("/proc", stat[1].decode())
+            if mark in _read(path / "environ").split(b"\0"):
+                ours.add(path)
+    while born := {path for path, parent in parents.items() if parent in ours} - ours:
+        ours |= born
+    return ours
 
 
 def _grown(now: dict[int, int], before: dict[int, int]) -> float:
