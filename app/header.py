@@ -137,7 +137,7 @@ def draw_status(run: Run, status: Status) -> None:
     colour, words = STATES[status.state]
     throughput, noun = PAGES[run.config.kind].throughput, KINDS[run.config.kind].noun
     if status.state == "queued" and (paused := paused_runs(run)):
-        words += f", {', '.join(paused)} while paused; continue or stop that"
+        words += f"; paused runs keep theirs until they continue or stop: {', '.join(paused)}"
     parts = [f":{colour}-badge[{words}]", f"step **{status.step:,}** of {status.steps:,}"]
     if status.state == "running" and status.rate:
         speed = f"{_rate(status.rate)} steps/s"

@@ -163,11 +163,13 @@ class Plan:
     Attributes:
         middles: x of each room.
         widths: of each room, by its lines.
+        width: of the widest row, `WIDTH` at least.
         ways: points that each arrow goes through, from the lower edge of a room to the upper edge of one below.
     """
 
     middles: dict[str, float]
     widths: dict[str, float]
+    width: float
     ways: list[list[Point]]
 
 
@@ -185,7 +187,8 @@ def plan(house: House) -> Plan:
         chains.append([upper, *passed, lower])
     links = [link for chain in chains for link in pairwise(chain)]
     row_of = {name: number for number, row in enumerate(rows) for name in row}
-    middles = dict.fromkeys(widths, WIDTH / 2)
+    width = max(WIDTH, *(sum(widths[name] for name in row) + GAP * (len(row) - 1) for row in rows))
+    middles = dict.fromkeys(widths, width / 2)
     tried: list[dict[str, float]] = []
     for sweep in range(SWEEPS):
         upwards = sweep % 2 == 1
@@ -197,10 +200,10 @@ def plan(house: House) -> Plan:
                 near[lower].append(upper)
         for row in rows if upwards else reversed(rows):
             wanted = {name: fmean(middles[other] for other in near[name] or [name]) for name in row}
-            middles |= side_by_side(wanted, widths)
+            middles |= side_by_side(wanted, widths, width)
         tried.append(dict(middles))
     best = min(tried, key=lambda middles: cost(links, middles, row_of))
-    return Plan(best, widths, ways(chains, best, widths, level))
+    return Plan(best, widths, width, ways(chains, best, widths, level))
 
 
 def cost(links: list[tuple[str, str]], middles: dict[str, float], row_of: dict[str, int]) -> float:
@@ -213,12 +216,12 @@ def cost(links: list[tuple[str, str]], middles: dict[str, float], row_of: dict[s
     return crossings * WIDTH + lean
 
 
-def side_by_side(wanted: dict[str, float], widths: dict[str, float]) -> dict[str, float]:
+def side_by_side(wanted: dict[str, float], widths: dict[str, float], width: float) -> dict[str, float]:
     """Middles of a row's rooms as near to the wanted ones as they can stand without overlap."""
     order = sorted(wanted, key=lambda name: wanted[name])
     offsets = np.cumsum([0.0, *(widths[left] / 2 + GAP + widths[right] / 2 for left, right in pairwise(order))])
     shifts = isotonic_regression([wanted[name] for name in order] - offsets).x
-    first, last = widths[order[0]] / 2, WIDTH - offsets[-1] - widths[order[-1]] / 2
+    first, last = widths[order[0]] / 2, width - offsets[-1] - widths[order[-1]] / 2
     return dict(zip(order, (offsets + np.clip(shifts, first, max(first, last))).tolist(), strict=True))
 
 
@@ -256,9 +259,8 @@ INK, FAINT, ARROW = "#1F2933", "#616E7C", "#9AA5B1"
 BANDS = ("#FFFFFF", "#F4F6F8")
 
 
-def draw_house(ax: Axes, house: House) -> None:
+def draw_house(ax: Axes, house: House, places: Plan) -> None:
     """Draw floors, arrows and rooms."""
-    places = plan(house)
     margin = (STOREY - HEIGHT) / 2
     for number, floor in enumerate(house.floors):
         base = number * STOREY
@@ -268,7 +270,7 @@ def draw_house(ax: Axes, house: House) -> None:
             draw_room(ax, house, room, middle=places.middles[room], width=places.widths[room], base=base)
     for points in places.ways:
         draw_arrow(ax, points)
-    ax.set(xlim=(-6, WIDTH + 2), ylim=(-margin, len(house.floors) * STOREY - margin), aspect="equal")
+    ax.set(xlim=(-6, places.width + 2), ylim=(-margin, len(house.floors) * STOREY - margin), aspect="equal")
     ax.axis("off")
 
 
@@ -301,8 +303,9 @@ def draw_room(ax: Axes, house: House, room: str, *, middle: float, width: float,
 
 def figure(house: House) -> Figure:
     """The house on a page of its own."""
-    made = Figure(figsize=((WIDTH + 8) / 10, len(house.floors) * STOREY / 10))
-    draw_house(made.add_axes((0, 0, 1, 1)), house)
+    places = plan(house)
+    made = Figure(figsize=((places.width + 8) / 10, len(house.floors) * STOREY / 10))
+    draw_house(made.add_axes((0, 0, 1, 1)), house, places)
     return made
 
 

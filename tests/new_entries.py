@@ -7,8 +7,6 @@ file must be there before. All of this therefore runs in a process of its own.
 from __future__ import annotations
 
 import math
-import re
-from pathlib import Path
 
 import torch
 from pydantic import Field
@@ -191,11 +189,3 @@ class Regression(Method[Settings]):
 
 METHODS["regression"] = Regression
 KINDS |= {"pairs": Pairs(), "images": KINDS.pop("images")}
-
-
-# -- the method of the guide -------------------------------------------------------------------------------------------
-
-guide = Path(__file__).parents[1] / "docs" / "adding-a-method.md"
-written = {"__name__": "lsgan"}
-exec(re.search(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)[1], written)
-METHODS["lsgan"] = written["LSGAN"]

@@ -357,7 +357,9 @@ def test_a_queued_run_names_what_is_paused(finished: Run, monkeypatch: pytest.Mo
     append_line(waiting.path / "scalars.jsonl", {"step": 0, "event": "queued", "time": time.time()})
     append_line(finished.path / "scalars.jsonl", {"step": 20, "event": "paused", "time": time.time()})
     monkeypatch.setattr(Run, "alive", lambda run: True)
-    assert "queued: all slots are taken, ring while paused; continue or stop that" in words(open_page(run="waiting"))
+    assert "queued: all slots are taken; paused runs keep theirs until they continue or stop: ring" in words(
+        open_page(run="waiting")
+    )
 
 
 def test_weights_that_match_nothing_are_warned_of(finished: Run) -> None:

@@ -140,7 +140,7 @@ def test_a_picked_picture_is_that_of_the_latest_click() -> None:
 
 def test_the_nearest_training_pictures_of_a_picked_one(tiny: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     allowed = threading.Event()
-    monkeypatch.setattr("app.state.training_gallery", lambda config: allowed.wait() and training_gallery(config))
+    monkeypatch.setattr("app.caches.training_gallery", lambda config: allowed.wait() and training_gallery(config))
     monkeypatch.setattr(Page, "picked_of", lambda *_: Picked(1, "fake", 7, 1.0))
     app = open_page(FACES)
     gallery = "Nearest training pictures** &nbsp; :gray[to fake 7, both"
@@ -241,7 +241,7 @@ def test_a_generator_by_itself_draws_what_the_experiment_draws(tiny: Run) -> Non
     for member in range(2):
         made = load_generator(tiny, member)(noise)
         torch.testing.assert_close(made, sample_like(tiny, noise)[member], atol=1, rtol=0)
-    with pytest.raises(RunError, match="untrained has no checkpoint yet"):
+    with pytest.raises(RunError, match="untrained has no checkpoint"):
         load_generator(Run.create(tiny.config, name="untrained"), 0)
 
 

@@ -32,14 +32,14 @@ def test_a_row_says_what_the_run_says(trained, make):
     assert (other.name, other.status, other.step, other.method, other.quality) == ("b", "new", 0, "wgan", None)
     status, scores = trained.status(), trained.scores()
     assert (row.name, row.status, row.step, row.steps) == ("a", "finished", 40, 40)
-    assert (row.data, row.title, row.images) == (trained.config.data, "cloud.csv", False)
+    assert (row.data, row.title, row.kind) == (trained.config.data, "cloud.csv", "points")
     assert (row.variants, row.seeds) == (["centroid", "both"], [0, 1])
     assert (row.seconds, row.device, row.note, row.fork_of) == (status.seconds, "CPU", "the first", None)
     means = {v: sum(s["w2_ratio"] for s in scores if s["variant"] == v) / 2 for v in ("centroid", "both")}
     assert row.best == min(means, key=means.get)
     assert row.quality == pytest.approx(min(means.values()))
     assert row.coverage == pytest.approx(sum(s["coverage"] for s in scores if s["variant"] == row.best) / 2)
-    assert row.created == trained.records.poll().events[0]["time"]
+    assert row.created == trained.records.poll().events[0].clock
     assert other.created == (Run.named("b").path / "config.json").stat().st_mtime, "it has not begun"
 
 
@@ -133,6 +133,6 @@ def test_pictures_have_a_quality_of_their_own(checkpoints):
     (row,) = summaries()
     scores = {s["variant"]: s for s in json.loads((Path(path) / "scores.json").read_text())}
     ratios = {v: s["faces.fd"] / s["faces.fd_floor"] for v, s in scores.items()}
-    assert (row.images, row.title, row.best) == (True, "Toy faces", min(ratios, key=ratios.get))
+    assert (row.kind, row.title, row.best) == ("images", "Toy faces", min(ratios, key=ratios.get))
     assert row.quality == pytest.approx(min(ratios.values()))
     assert row.recall == scores[row.best]["faces.recall"]

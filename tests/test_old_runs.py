@@ -185,7 +185,7 @@ def test_a_stopped_run_resumes_to_the_same_end(cli, unpacked: Path, name: str) -
     assert (result.status, result.err) == (0, "")
     run = Run.named(name)
     assert run.status().state == "finished"
-    assert [event["event"] for event in run.records.events] == ["started", "stopped", "resumed", "finished"]
+    assert [event.event for event in run.records.events] == ["started", "stopped", "resumed", "finished"]
     tensors = read_tensors(unpacked / name / "checkpoint.safetensors")
     expected = RESUMED[name]
     assert {key for key in expected if key.startswith(("generator.", "average."))} <= tensors.keys()

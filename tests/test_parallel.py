@@ -34,6 +34,7 @@ CASES = {
     "wgan_gp": POINTS | {"method": "wgan_gp"},
     "sngan": POINTS | {"method": "sngan"},
     "swgan": POINTS | {"method": "swgan"},
+    "flow matching": POINTS | {"method": "flow_matching", "flow_matching": {"evaluations": 3}},
     "faces": FACES | {"variants": ("diameter", "both")},
     "faces, slope of uneven rows": FACES | {"variants": ("both",), "mvm": {"lipschitz_share": 0.45}},
     "faces by wgan_gp": FACES | {"method": "wgan_gp"},

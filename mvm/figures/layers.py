@@ -18,7 +18,7 @@ from torch import Tensor
 from mvm.errors import ConfigError, RunError
 from mvm.figures.clouds import NARROWEST_CLOUD, clouds_table, columns_of, draw_points, flat, kinds_of, look_at
 from mvm.figures.drawing import dot, framed, legend, tint, wrapped
-from mvm.figures.selection import NoFigure, Selection
+from mvm.figures.selection import NoFigure, Selection, require_kind
 from mvm.figures.tables import digits, latex_table, rows_of, seeds_note, tex
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.geometry.neighbourhoods import neighbours, preservation_of
@@ -56,12 +56,6 @@ INK = "#3B3384"  # colour of ellipses: a darker shade of the field's
 
 
 # -- shared parts ------------------------------------------------------------------------------------------------------
-
-
-def _points_only(selection: Selection, figure: str) -> None:
-    for run in selection.runs:
-        if run.config.kind == "images":
-            raise NoFigure(f"{figure}: {run.name} is on pictures; give a run on points")
 
 
 def _learned_metric(selection: Selection, place: int, member: int, figure: str) -> LearnedMetric:
@@ -196,7 +190,7 @@ def _metric_note(part: pd.DataFrame) -> str:
 
 def forces_data(selection: Selection) -> pd.DataFrame:
     """Both clouds, and the unweighted force of each matched descriptor on some fakes: components d in own units."""
-    _points_only(selection, "forces")
+    require_kind("points", "forces", selection.runs)
     parts = []
     for series, place, member in selection.samples():
         run = selection.runs[place]
@@ -271,7 +265,7 @@ def _factor(value: float) -> str:
 
 def metric_data(selection: Selection) -> pd.DataFrame:
     """Both clouds, the log volume of the metric on a grid, and half-axes a and b of ellipses of equal steps."""
-    _points_only(selection, "metric")
+    require_kind("points", "metric", selection.runs)
     parts = []
     for series, place, member in selection.samples():
         run = selection.runs[place]
@@ -350,8 +344,8 @@ def _projected(
         half = len(frame) // 2
         sets = _embeddings(selection, place, member, half, figure)
         grid: dict[str, Any] = kinds_of(half, half)
-        if figure == "modes" and selection.runs[place].config.kind != "images":
-            snapshot = selection.snapshot(place)
+        snapshot = selection.snapshot(place)
+        if figure == "modes" and "real" in snapshot:
             grid |= dict(clouds_table(snapshot["real"][:half], snapshot["fake"][member, :half]))
         grid |= {"umap1": frame[:, 0], "umap2": frame[:, 1]}
         real, fake = (torch.from_numpy(of) for of in sets)

@@ -15,6 +15,7 @@ from mvm.figures.tables import digits, interval, latex_table, rows_of, seeds_not
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.bands import QUARTILES
 from mvm.look.palette import QUIET, REAL
+from mvm.methods import METHODS
 from mvm.scoring.images import FACTOR_SCORES, describe
 from mvm.studies.compare import label_of
 
@@ -38,7 +39,6 @@ __all__ = [
     "scores_latex",
 ]
 
-LOSSES = {"generator_loss": "generator", "metric_loss": "metric"}
 BETTER = {"lower": r"$\downarrow$", "higher": r"$\uparrow$", "floor": r"$\to 1$"}
 MEAN = "mean of all"
 MOST_WITH_QUARTILES = 3  # largest number of series whose quartiles fit into a table
@@ -251,26 +251,27 @@ def _dots(
 
 
 def loss_data(selection: Selection) -> pd.DataFrame:
-    """Losses of generator and metric at every record that has them."""
-    parts = []
+    """Losses of each player at every record that has them."""
+    parts, players = [], _players(selection)
     for series, place, member in selection.members():
         run = selection.held[place]
-        records = [record for record in run.records.scalars if "generator_loss" in record]
+        records = [record for record in run.records.scalars if any(f"{player}_loss" in record for player in players)]
         if len(records) < 2:
             raise NoFigure(f"loss: {run.name} has {len(records)} losses so far; a curve needs two")
         grid: dict[str, Any] = {"step": [record["step"] for record in records]}
-        for key, name in LOSSES.items():
-            grid[name] = np.array([record.get(key, [None] * (member + 1))[member] for record in records], dtype=float)
+        for player in players:
+            values = [record.get(f"{player}_loss", [None] * (member + 1))[member] for record in records]
+            grid[player] = np.array(values, dtype=float)
         parts.append(rows_of(selection, series, place, member, grid))
     table = pd.concat(parts, ignore_index=True)
-    if not np.isfinite(table[[*LOSSES.values()]].to_numpy()).any():
+    if not np.isfinite(table[players].to_numpy()).any():
         raise NoFigure("loss: every generator of these runs diverged; there is no loss to draw")
     return table
 
 
 def draw_loss(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
-    """One panel for each network that is trained; logarithmic if all losses are positive."""
-    shown = [name for name in LOSSES.values() if np.isfinite(table[name]).any() and (table[name] != 0).any()]
+    """One panel for each player; logarithmic if all its losses are positive."""
+    shown = [name for name in _players(selection) if np.isfinite(table[name]).any() and (table[name] != 0).any()]
     panels = panels_of(figure, shown, shape=0.6)
     for axes, name in zip(panels, shown, strict=True):
         log = bool((table[name].dropna() > 0).all())
@@ -282,6 +283,11 @@ def draw_loss(figure: Figure, table: pd.DataFrame, selection: Selection) -> None
         step_axis(axes, table["step"])
     panels[0].set_ylabel("loss")
     legend(figure, *panels[0].get_legend_handles_labels())
+
+
+def _players(selection: Selection) -> list[str]:
+    """Players of the runs' methods, in the order of their first appearance."""
+    return list(dict.fromkeys(player for run in selection.runs for player in METHODS[run.config.method].players))
 
 
 # -- factors -----------------------------------------------------------------------------------------------------------

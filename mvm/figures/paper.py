@@ -136,7 +136,7 @@ def samples_data(selection: Selection) -> pd.DataFrame:
         snapshot, frame = selection.snapshot(place), selection.frame(place)[member]
         half = len(frame) // 2
         grid: dict[str, Any] = kinds_of(half, half)
-        if selection.runs[place].config.kind != "images":
+        if "real" in snapshot:  # clouds of points; the real pictures of a run are kept once
             grid |= dict(clouds_table(snapshot["real"][:half], snapshot["fake"][member, :half]))
         grid |= {"umap1": frame[:, 0], "umap2": frame[:, 1]}
         parts.append(rows_of(selection, series, place, member, {"step": selection.steps[place]} | grid))
@@ -182,11 +182,12 @@ def draw_samples(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
 
 def _draw_above(axes: Axes, part: pd.DataFrame, selection: Selection, place: int, member: int, side: float) -> str:
     """Draw points in data space, or a contact sheet; returns the label of the panel."""
-    if selection.runs[place].config.kind != "images":
+    snapshot = selection.snapshot(place)
+    if "real" in snapshot:
         points, real = part[["plane1", "plane2"]].to_numpy(), (part["kind"] == "real").to_numpy()
         draw_points(axes, points[real], points[~real], around=points[real], margin=MARGIN)
         return "data space"
-    pictures = selection.snapshot(place)["fake"][member]
+    pictures = snapshot["fake"][member]
     across = min(max(4, round(side / PICTURE)), int(len(pictures) ** 0.5))
     axes.imshow(sheet(pictures[: across**2], columns=across, gap=1), interpolation="none", zorder=1)
     return "generated"

@@ -15,7 +15,7 @@ from mvm.config import Config
 from mvm.data.images import cache_digest
 from mvm.errors import ConfigError, RunError
 from mvm.figures.drawing import framed, place_of, wrapped
-from mvm.figures.selection import NoFigure, Selection
+from mvm.figures.selection import NoFigure, Selection, require_kind
 from mvm.figures.tables import rows_of
 from mvm.look.sheets import sheet
 from mvm.runs.evaluate import load_generator, training_gallery
@@ -82,17 +82,12 @@ def _pictures(selection: Selection, place: int, member: int) -> tuple[np.ndarray
 
 def _reals(figure: str, run: Run) -> np.ndarray:
     """Real images of a run's views, memory-mapped, `(n, size, size, 3)` uint8."""
-    _check(figure, run)
+    require_kind("images", figure, [run])
     try:
         reals: np.ndarray = np.load(run.path / REALS, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError):
         raise NoFigure(f"{figure}: {run.name} has lost its {REALS}, the pictures that it is compared with") from None
     return reals
-
-
-def _check(figure: str, run: Run) -> None:
-    if run.config.kind != "images":
-        raise NoFigure(f"{figure}: {run.name} is on points; give a run on pictures")
 
 
 def draw_sheet(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
@@ -182,7 +177,7 @@ def _fakes(selection: Selection, place: int, member: int) -> np.ndarray:
 
 def _gallery(run: Run) -> Gallery:
     """Training images of the run with their features."""
-    _check("nearest", run)
+    require_kind("images", "nearest", [run])
     try:
         data = run.config.model_dump_json(include={"data", "points", "size", "flips"})
         return _made_gallery(data, cache_digest(run.config))
@@ -253,7 +248,7 @@ def walk_data(selection: Selection) -> pd.DataFrame:
 def _kept(selection: Selection, place: int) -> int:
     """Step of the last kept checkpoint up to the shown step."""
     run, step = selection.runs[place], selection.steps[place]
-    _check("walk", run)
+    require_kind("images", "walk", [run])
     kept = run.kept_step(step)
     if kept is None:
         raise NoFigure(f"walk: {run.name} has kept no checkpoint up to step {step}")

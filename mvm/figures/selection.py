@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError, check_known
 from mvm.geometry.spectrum import MOST_RANKS, SPECTRUM_FORMS
 from mvm.runs.frames import make_frame, read_frame
@@ -20,11 +21,19 @@ from mvm.studies.compare import AXES, Series, quantities, series_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Definition", "NoFigure", "Selection"]
+__all__ = ["Definition", "NoFigure", "Selection", "require_kind"]
 
 
 class NoFigure(RunError):
     """These runs cannot give the figure; the message is one line with the reason."""
+
+
+def require_kind(kind: str, figure: str, runs: Sequence[Run]) -> None:
+    """Raise `NoFigure` unless all runs have this kind of data."""
+    for run in runs:
+        if run.config.kind != kind:
+            nouns = KINDS[run.config.kind].noun, KINDS[kind].noun
+            raise NoFigure(f"{figure}: {run.name} is on {nouns[0]}; give a run on {nouns[1]}")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from mvm.data.images import FACES, too_few
 from mvm.data.kinds import kind_of
 from mvm.errors import ConfigError, RunBusy
 from mvm.files import locked, write_atomic
-from mvm.jobs.launch import launcher_of
+from mvm.jobs.launch import LAUNCHERS, launcher_of
 from mvm.jobs.launcher import Handle, Task, last_line
 from mvm.runs.events import ALIVE
 from mvm.runs.layout import check_name
@@ -101,7 +101,8 @@ def preparations() -> list[Preparation]:
     for path in image_folder().glob(".*.prepare.json"):
         with contextlib.suppress(OSError, ValueError, TypeError):
             found.append(Preparation(**json.loads(path.read_text(encoding="utf-8"))))
-    return sorted(found, key=lambda preparation: preparation.began, reverse=True)
+    known = (preparation for preparation in found if preparation.launcher in LAUNCHERS)
+    return sorted(known, key=lambda preparation: preparation.began, reverse=True)
 
 
 def launch(

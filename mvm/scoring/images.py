@@ -83,7 +83,9 @@ FACTOR_SCORES: dict[str, Score] = {
 
 
 def describe(key: str) -> Score:
-    """Description of the score under a key of `Reference.score` or `ImageReference.score`, with its baseline's key.
+    """Description of the score under a key of a reference's `score`, with its baseline's key.
+
+    A score of another kind of data has its key as its label.
 
     Raises:
         KeyError: no score has this key (a baseline is not a score).
@@ -91,6 +93,8 @@ def describe(key: str) -> Score:
     if key in SCORES:
         return SCORES[key]
     extractor, _, name = key.partition(".")
+    if key not in FACTOR_SCORES and name not in IMAGE_SCORES and not key.endswith("_floor"):
+        return Score(key.replace("_", " "), "a score of this kind of data", "floor", f"{key}_floor")
     score = FACTOR_SCORES[key] if key in FACTOR_SCORES else IMAGE_SCORES[name]
     label = score.label if key in FACTOR_SCORES else f"{score.label} ({extractor})"
     return replace(score, label=label, floor=f"{key}_floor")

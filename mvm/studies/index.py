@@ -51,7 +51,7 @@ class Summary:
         step, steps: done and wanted.
         data, method, recipe, variants, seeds, batch: of its config.
         title: what tables call the data.
-        images: whether it is on pictures.
+        kind: kind of its data, a name in `mvm.data.kinds.KINDS`.
         quality: score over floor (W₂ of points, a Fréchet distance of pictures) of its best variant, the seeds' median.
         best: which variant that is.
         final: whether they are a finished run's; those of a training are of fewer samples, whose floor is another.
@@ -76,7 +76,7 @@ class Summary:
     variants: list[str]
     seeds: list[int]
     batch: int
-    images: bool
+    kind: str
     quality: float | None
     best: str | None
     final: bool
@@ -89,11 +89,6 @@ class Summary:
     fork_of: str | None
     reason: str | None
     lost: str
-
-    @property
-    def kind(self) -> str:
-        """The kind of data: "points" or "images"."""
-        return "images" if self.images else "points"
 
     def matches(self, words: str) -> bool:
         """Whether every word is found in something that the table says, in any case."""
@@ -182,7 +177,7 @@ def _row(run: Run) -> dict[str, Any]:
         "variants": list(config.variants),
         "seeds": list(config.seeds),
         "batch": config.batch,
-        "images": config.kind == "images",
+        "kind": config.kind,
         "created": min(times(records.events), default=(run.path / layout.CONFIG).stat().st_mtime),
         "seconds": records.scalars[-1].get("seconds", 0.0) if records.scalars else 0.0,
         "device": training_device(records.events),
