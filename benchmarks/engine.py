@@ -1,4 +1,4 @@
-"""How fast the engine is: V variants together, beside a plain PyTorch loop and beside separate processes, in one run.
+"""Speed of the engine: V variants together, beside a plain PyTorch loop and separate processes, in one run.
 
     python -m benchmarks.engine              the table: steps/s and samples/s, ratios, share of the machine's ceiling
     python -m benchmarks.engine --quality    from process start to W₂ ≤ 1.5 floors on the circle, both descriptors
@@ -30,11 +30,11 @@ from mvm.runs.layout import CHECKPOINT
 
 VARIANTS, BATCHES = (1, 3, 24), (256, 1024)
 WARM = 10
-FEW_VIEWS = ["--snapshots", "20", "--records", "50"]  # of a run that no one watches
+FEW_VIEWS = ["--snapshots", "20", "--records", "50"]  # few views: the run is not displayed
 
 
 def main() -> None:
-    """Measure, print and write the table that was asked for."""
+    """Measure, print and write the requested table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=4.0, help="of measuring each number (default 4)")
     parser.add_argument("--variants", type=int, nargs="+", default=VARIANTS)
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def throughput(options: argparse.Namespace) -> None:
-    """Steps a second of V variants together, one by one in a plain loop, and in processes of their own."""
+    """Steps per second of V variants together, one by one in a plain loop, and in separate processes."""
     cores = len(os.sched_getaffinity(0))
     lines = []
     for batch in options.batches:
@@ -99,14 +99,14 @@ def throughput(options: argparse.Namespace) -> None:
 
 
 def write(options: argparse.Namespace, key: str, title: str, command: str, *parts: str) -> None:
-    """One section of results.md; a GPU's stands beside the processor's."""
+    """Write one section of results.md; GPU and processor have separate sections."""
     gpu = options.device == "cuda"
     title, key = (f"{title}, on a GPU", f"{key}_cuda") if gpu else (title, key)
     write_section(options.out, key, title, command, *parts, device=gpu_name() if gpu else None)
 
 
 def gpu_name() -> str:
-    """What CUDA measures on."""
+    """Name of the GPU."""
     import torch
 
     return torch.cuda.get_device_name()
@@ -149,7 +149,7 @@ def finish(tasks: Sequence[Task]) -> None:
 
 
 def work(kind: str, variants: int, batch: int, seconds: float, device: str, threads: int = 1) -> dict[str, Any]:
-    """One measurement, in a process of its own."""
+    """One measurement; runs in a separate process."""
     import torch
 
     from mvm.config import Config
@@ -197,7 +197,7 @@ def work(kind: str, variants: int, batch: int, seconds: float, device: str, thre
 
 
 def count(step: Any) -> tuple[float, float]:
-    """Floating-point operations of one step's matrix products, and the bytes they read and write."""
+    """Floating-point operations of the matrix products in one step, and the bytes they read and write."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -220,7 +220,7 @@ def count(step: Any) -> tuple[float, float]:
 
 
 def ceiling(variants: int, batch: int, width: int, device: str, seconds: float = 0.5) -> float:
-    """Gflop/s of the hidden layer's own product, `(V, B, w) @ (V, w, w)`, and nothing else."""
+    """Gflop/s of the product of a hidden layer alone, `(V, B, w) @ (V, w, w)`."""
     import torch
 
     x, w = torch.randn(variants, batch, width, device=device), torch.randn(variants, width, width, device=device)
@@ -238,7 +238,7 @@ def ceiling(variants: int, batch: int, width: int, device: str, seconds: float =
 
 
 def plain_loop(config: Any, train: Any) -> Any:
-    """The same method as a reviewer would write it: `nn.Sequential`, `zero_grad`, `backward`, one variant at a time."""
+    """The same method in plain PyTorch: `nn.Sequential`, `zero_grad`, `backward`, one variant at a time."""
     import torch
     from torch import nn
 
@@ -312,7 +312,7 @@ def plain_loop(config: Any, train: Any) -> Any:
 
 
 def compilation(options: argparse.Namespace) -> None:
-    """Steps a second with both losses compiled, and how long the first steps take."""
+    """Steps per second with compiled losses, and the time of the first steps."""
     lines = []
     for v in options.variants:
         task = {"variants": v, "batch": options.batches[0], "seconds": options.seconds, "device": options.device}
@@ -331,7 +331,7 @@ def compilation(options: argparse.Namespace) -> None:
 
 
 def quality(options: argparse.Namespace) -> None:
-    """Seconds of a whole `python -m mvm train`, and the score it ends with, for some seeds one after the other."""
+    """Seconds of a whole `python -m mvm train` and its final score, for some seeds one after the other."""
     from mvm.runs.evaluate import score_run
     from mvm.runs.run import Run
 

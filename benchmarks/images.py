@@ -1,10 +1,10 @@
-"""How fast a training step on pictures is, beside the published script's, in one run.
+"""Speed of a training step on images, beside the published script's, in one run.
 
     python -m benchmarks.images     images/s, seconds an epoch of CelebA's size, peak memory, share of the ceiling
 
-The published step is written here anew from what its source does, mended only so far that it runs: float32, one Adam a
-network, pictures from JPEG files by a `DataLoader` of eight workers. Every contender is a process of its own; they take
-turns, so that whatever else the machine does falls on all of them.
+The published step is reimplemented here with the fewest corrections that make it run: float32, one Adam per network,
+JPEG files read by a `DataLoader` with eight workers. Every contender runs in a separate process, and they take turns,
+so that other load on the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from mvm.training.experiment import Experiment
 from toy_manifolds.faces import Faces
 
 CELEBA = 202_599
-JPEG_SIDE = 178  # pixels: CelebA's width. The published script crops nothing, so its files are square
-NOISE, EMBEDDING, METRIC_CHANNELS, WORKERS = 128, 10, 32, 8  # the published script's
+JPEG_SIDE = 178  # pixels, CelebA's width; square, as the published script does not crop
+NOISE, EMBEDDING, METRIC_CHANNELS, WORKERS = 128, 10, 32, 8  # of the published script
 MARGIN, GAMMA = 1.0, 0.01
-STILL = 0.3  # seconds without a picture decoded: the loader's workers are far enough ahead
-PRODUCT = {"cpu": 2048, "cuda": 8192}  # rows and columns of the ceiling's matrices
+STILL = 0.3  # seconds without a decoded image after which the loader's workers are idle
+PRODUCT = {"cpu": 2048, "cuda": 8192}  # size of the square matrices that measure the ceiling
 CONTENDERS = {
     "published": "published script",
     "lean": "published, unused pass left out",
@@ -58,7 +58,7 @@ CONTENDERS = {
 
 @dataclass(frozen=True)
 class Task:
-    """What one process measures; the fields of the same name are the options'."""
+    """Measurement of one process; fields as the options of the same name."""
 
     kind: str
     size: int
@@ -73,7 +73,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Turn:
-    """Steps/s by the clock, and this process's processor seconds a step, which others on the machine disturb less."""
+    """Steps/s of wall-clock time, and processor seconds per step, which other load disturbs less."""
 
     rate: float
     cost: float
@@ -97,7 +97,7 @@ class Measured:
 
     @property
     def rate(self) -> float:
-        """Median of the turns' steps/s."""
+        """Median steps/s over the turns."""
         return statistics.median(turn.rate for turn in self.turns)
 
 
@@ -132,14 +132,14 @@ def main() -> None:
 
 
 def measure(tasks: list[Task], *, seconds: float, rounds: int) -> dict[str, Measured]:
-    """Let the tasks' processes take turns; results by kind."""
+    """Run the tasks' processes in turns; results by kind."""
     context, pipes, processes, turns = get_context("forkserver"), {}, [], {task.kind: [] for task in tasks}
     context.set_forkserver_preload(["mvm.training.experiment"])  # PyTorch is imported once
     for task in tasks:
         pipes[task.kind], theirs = context.Pipe()
         processes.append(context.Process(target=serve, args=(theirs, task)))
         processes[-1].start()
-        theirs.close()  # so that a process that died ends the wait for it
+        theirs.close()  # so that the wait ends if the process dies
     try:
         for kind, pipe in pipes.items():
             ask(pipe, seconds / rounds / 2, kind)  # warming up
@@ -156,7 +156,7 @@ def measure(tasks: list[Task], *, seconds: float, rounds: int) -> dict[str, Meas
 
 
 def ask(pipe: Connection, request: float | None, kind: str) -> Any:
-    """A process's answer; `RuntimeError` if it died."""
+    """Answer of a process; `RuntimeError` if it died."""
     try:
         pipe.send(request)
         return pipe.recv()
@@ -165,7 +165,7 @@ def ask(pipe: Connection, request: float | None, kind: str) -> Any:
 
 
 def serve(pipe: Connection, task: Task) -> None:
-    """Answer seconds with a turn that long, and None with what a step costs."""
+    """Answer a number of seconds with a turn of that length, and None with the cost of a step."""
     torch.set_num_threads(task.threads)
     measured = contender(task)
     wait = torch.cuda.synchronize if task.device == "cuda" else lambda: None
@@ -179,7 +179,7 @@ def serve(pipe: Connection, task: Task) -> None:
 
 
 def contender(task: Task) -> Contender:
-    """Make what a task is about."""
+    """The contender of a task."""
     return {"ceiling": ceiling, "published": published, "lean": published}.get(task.kind, ours)(task)
 
 
@@ -199,7 +199,7 @@ class Contender:
 
 
 def turn(step: Callable[[], Any], seconds: float, wait: Callable[[], None]) -> Turn:
-    """Steps over that long, one at least."""
+    """Steps for that many seconds, at least one."""
     wait()
     began, worked, done = time.perf_counter(), time.process_time(), 0
     while not done or time.perf_counter() - began < seconds:
@@ -212,7 +212,7 @@ def turn(step: Callable[[], Any], seconds: float, wait: Callable[[], None]) -> T
 def operations(step: Callable[[], Any]) -> float:
     """Gflop of the convolutions and matrix products of one step."""
 
-    class Counter(TorchDispatchMode):  # torch's own counter follows modules, too, and cannot through a double backward
+    class Counter(TorchDispatchMode):  # torch's own counter follows modules and fails in a double backward
         total = 0
 
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -227,7 +227,7 @@ def operations(step: Callable[[], Any]) -> float:
 
 
 def peak_memory(device: str) -> float:
-    """MB: the device's on CUDA, else this process's own (`ru_maxrss` would begin with its parent's)."""
+    """Peak MB of the GPU, or of this process (`ru_maxrss` would include its parent's peak)."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 1e6
     status = Path("/proc/self/status")
@@ -237,7 +237,7 @@ def peak_memory(device: str) -> float:
 
 
 def ceiling(task: Task) -> Contender:
-    """Square matrix products, and nothing else: bf16 on CUDA, float32 on a CPU."""
+    """Square matrix products alone: bf16 on CUDA, float32 on a CPU."""
     n, dtype = PRODUCT[task.device], torch.bfloat16 if task.device == "cuda" else torch.float32
     a, b = torch.randn(2, n, n, device=task.device, dtype=dtype)
     out = torch.empty_like(a)
@@ -248,7 +248,7 @@ def ceiling(task: Task) -> Contender:
 
 
 def ours(task: Task) -> Contender:
-    """`Experiment.advance`, the pictures on its device."""
+    """`Experiment.advance`, with the images on its device."""
     use_cpu(task.threads)
     recipe, variant = ("published", "centroid+distance_matrix") if "published" in task.kind else ("stabilised", "both")
     config = Config.make(
@@ -292,7 +292,7 @@ class Pictures:
 
 
 def networks(task: Task) -> dict[str, int]:
-    """Sizes of both networks, the same for all."""
+    """Sizes of both networks, equal for all contenders."""
     sizes = {"noise_dim": NOISE, "embedding_dim": EMBEDDING}
     return sizes | {"channels": task.channels, "metric_channels": METRIC_CHANNELS}
 
@@ -349,7 +349,7 @@ def squared_distances(e: Tensor) -> Tensor:
 
 
 class JpegFolder:
-    """JPEG files as a data set: decode, resize, to numbers in [0, 1].
+    """JPEG files as a data set: decoded, resized, scaled to [0, 1].
 
     Args:
         folder: of the files.
@@ -407,7 +407,7 @@ def endless(folder: JpegFolder, batch: int) -> Iterator[Tensor]:
 
 
 def write_jpegs(folder: Path, count: int) -> None:
-    """Toy faces, drawn at half their size and enlarged: a face of this size takes longer to draw than to decode."""
+    """Write toy faces as JPEG, rendered at half size and enlarged: full size takes longer to render than to decode."""
     images, _ = Faces(JPEG_SIDE // 2).images(count, torch.Generator().manual_seed(0))
     for i, image in enumerate(images):
         large = Image.fromarray(image.numpy()).resize((JPEG_SIDE, JPEG_SIDE), Image.Resampling.BICUBIC)
@@ -418,7 +418,7 @@ def write_jpegs(folder: Path, count: int) -> None:
 
 
 def report(options: argparse.Namespace, device: str, tables: list[dict[str, Measured]]) -> None:
-    """Write results.md's section, and every turn to tables/images.csv."""
+    """Write the section of results.md, and every turn to tables/images.csv."""
     lines, rows = [], []
     compared = ["× published", "× published, processor time"]
     if device == "cuda":

@@ -1,4 +1,4 @@
-"""How long it takes to know of every run in a large folder: the index anew, and again. The Runs page reads it twice.
+"""Time to index a large folder of runs, without and with its cache; the Runs page reads the index twice.
 
 python -m benchmarks.library --runs 200
 """
@@ -20,7 +20,7 @@ def main() -> None:
     """Measure, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=200, help="runs in the folder (default 200)")
-    parser.add_argument("--steps", type=int, default=1000, help="of the one that all are copies of (default 1000)")
+    parser.add_argument("--steps", type=int, default=1000, help="of the run that is copied (default 1000)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of results.md")
     options = parser.parse_args()
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def fill(folder: Path, count: int, steps: int) -> None:
-    """One trained run, and its copies by second names of its files."""
+    """Train one run, and make copies of it with hard links to its files."""
     from mvm.config import Config
     from mvm.files import link
     from mvm.runs.recorder import train
@@ -53,7 +53,7 @@ def fill(folder: Path, count: int, steps: int) -> None:
 
 
 def measured(folder: Path, repeats: int) -> dict[str, list[str]]:
-    """Median and greatest time of each way to open it."""
+    """Median and maximum time to read the index, by whether its cache is there."""
     from mvm.studies.index import summaries
 
     def anew() -> None:

@@ -1,4 +1,4 @@
-"""The default recipe: every manifold with it, with the paper's and the published code's; and what each change does.
+"""The default recipe on every manifold, beside the paper's and the published code's; and the effect of single changes.
 
     python -m benchmarks.recipe              all manifolds, three recipes, seeds and samples not used in tuning
     python -m benchmarks.recipe --changes    one change at a time, on the manifolds and seeds of the tuning
@@ -6,7 +6,7 @@
     python -m benchmarks.recipe --waves      beside a metric without sines and cosines at its input, all manifolds
     python -m benchmarks.recipe --supervised a known target for each noise vector, all manifolds but the mixtures
 
-Each seed is scored on real samples of its own (`benchmarks.cells`).
+Each seed is scored on fresh real samples (`benchmarks.cells`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from toy_manifolds import MANIFOLDS
 FRESH = (0, 1, 2, 3, 4)
 TUNING = (1001, 1002, 1003)
 TUNED_ON = ("spiral", "concentric_circles", "eight_gaussians")
-HARD = {"eight_gaussians", "checkerboard"}  # the mixtures: these may be at twice the floor, all others at 1.3 times
+HARD = {"eight_gaussians", "checkerboard"}  # the mixtures: their goal is 2 baselines, all others' 1.3
 BOTH = {"published": "centroid+distance_matrix"}
-FLOORED = ("precision", "recall", "coverage")  # shown beside their floors
-TRIPLETS = {"mvm.anchors": "real", "mvm.alpha": 1.0, "mvm.pairs": 1}  # the paper's; α is its published code's
+FLOORED = ("precision", "recall", "coverage")  # shown beside their baselines
+TRIPLETS = {"mvm.anchors": "real", "mvm.alpha": 1.0, "mvm.pairs": 1}  # of the paper; α of its published code
 NO_WAVES = {"network.frequencies": ()}
 CHANGES: dict[str, dict[str, object]] = {
     "none": {},
@@ -68,7 +68,7 @@ CHANGES: dict[str, dict[str, object]] = {
 
 
 def main() -> None:
-    """Measure, print and write the table that was asked for."""
+    """Measure, print and write the requested table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--changes", action="store_true", help="one change at a time instead of all manifolds")
@@ -126,7 +126,7 @@ def triplets(options: argparse.Namespace, command: str) -> None:
 
 
 def waves(options: argparse.Namespace, command: str) -> None:
-    """The default, and without its waves, on every manifold."""
+    """The default with and without its waves, on every manifold."""
     words = f"the default, `--network.frequencies {' '.join(f'{w:g}' for w in WAVES)}` → without them"
     _with_change(options, f"{command} --waves", "waves", "Waves beside the metric's input", words, NO_WAVES)
 
@@ -148,7 +148,7 @@ def _with_change(
 
 
 def _beside_default(options: argparse.Namespace, command: str, title: str, words: str, others: list[Cell]) -> None:
-    """A line for each of these cells, which have one label: its scores after those of the default on the same data."""
+    """Write a table of these cells, which share a label: their scores after the default's on the same data."""
     label, names = others[0].label, [cell.config.data for cell in others]
     defaults = [Cell("stabilised", _config(options, data), points=options.points) for data in names]
     rows = run(defaults + others, options.out / "tables" / "cells.jsonl", processes=options.processes)
@@ -164,7 +164,7 @@ def _beside_default(options: argparse.Namespace, command: str, title: str, words
 
 
 def changes(options: argparse.Namespace, command: str) -> None:
-    """The default with one change each, on the tuning's manifolds."""
+    """The default with one change at a time, on the manifolds of the tuning."""
     names, seeds, cells = options.manifolds or list(TUNED_ON), TUNING[: options.seeds], []
     for label in CHANGES:
         for data in names:

@@ -1,7 +1,7 @@
-"""Every method on every manifold, with the same generator and the same budget: first of steps, then of time.
+"""Every method on every manifold with the same generator and the same budget of steps or of time.
 
-    python -m benchmarks.toys --steps 1000       a step is one update of the generator, whatever the critic needs
-    python -m benchmarks.toys --seconds 15       processor time of training, all seeds together
+    python -m benchmarks.toys --steps 1000       a step is one update of the generator and any of the critic
+    python -m benchmarks.toys --seconds 15       processor time of training all seeds together
 
 Each seed is scored on real samples of its own (`benchmarks.cells`).
 """
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def table(rows: list[dict[str, Any]], options: argparse.Namespace, key: str) -> str:
-    """One score, a line per manifold, a column per method, the best in bold."""
+    """Markdown table of one score: a line per manifold, a column per method, the best in bold."""
     lines = []
     for data in options.manifolds:
         values = [median(row_of(rows, data, label), key) for label in options.methods]
@@ -91,7 +91,7 @@ def table(rows: list[dict[str, Any]], options: argparse.Namespace, key: str) -> 
 
 
 def summary(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
-    """Wins, the middle of the ratios, cost."""
+    """Markdown table over all manifolds: wins, median ratio and cost of each method."""
     wins = dict.fromkeys(options.methods, 0)
     for data in options.manifolds:
         for i in winners([median(row_of(rows, data, label), "w2_over_fresh") for label in options.methods], "floor"):
@@ -111,7 +111,7 @@ def summary(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
 
 
 def winners(values: list[float | None], direction: str) -> set[int]:
-    """Indices of the best value; of ratios to a floor, all at or below it are alike."""
+    """Indices of the best values; ratios to a baseline count as equal at and below 1."""
     known = {i: max(v, 1.0) if direction == "floor" else v for i, v in enumerate(values) if v is not None}
     best = (max if direction == "higher" else min)(known.values(), default=None)
     return {i for i, v in known.items() if v == best}
