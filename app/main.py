@@ -8,7 +8,7 @@ import streamlit as st
 
 from mvm.jobs.process import set_training_environment
 
-set_training_environment()  # of this process and of what it starts; torch is imported below
+set_training_environment()  # before torch is imported, for this process and its children
 
 from app.kinds import PAGES
 from app.services import warm_up

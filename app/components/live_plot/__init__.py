@@ -92,11 +92,11 @@ def _encode_array(array: np.ndarray) -> Any:
 
 @st.cache_resource(show_spinner=False)
 def _plotly_url(main_script: str) -> str:
-    """Where the browser gets plotly.min.js from.
+    """URL of plotly.min.js.
 
     Streamlit serves `static/` beside the main script as `app/static/` (with ``server.enableStaticServing=true``), and
-    browsers keep what comes from there. Where the file cannot be written, as in a package that another user installed,
-    Plotly's own copy is served as a component's file, which browsers fetch again at every visit.
+    browsers cache those files. If the folder is read-only, as in a package that another user installed, Plotly's own
+    copy is served as a component's file, which browsers load at every visit.
     """
     try:
         _write_plotly_js(Path(main_script).parent / "static" / _PLOTLY_JS)
@@ -107,7 +107,7 @@ def _plotly_url(main_script: str) -> str:
 
 
 def _write_plotly_js(path: Path) -> None:
-    """Write plotly.min.js, unless this version is already there."""
+    """Write plotly.min.js, unless the file holds this version."""
     with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8") as file:
         if f"v{get_plotlyjs_version()}\n" in file.read(100):
             return

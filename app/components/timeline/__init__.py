@@ -47,8 +47,8 @@ def _detail(event: Event) -> str:
         case WeightsChanged():
             return ": " + ", ".join(f"{name} {value:g}" for name, value in event.weights.items())
         case Forked():
-            made = Origin(event.of, event.step, event.changes)
-            return f" off {made.run}" + (f", {made.changed}" if made.changed else "")
+            origin = Origin(event.of, event.step, event.changes)
+            return f" off {origin.run}" + (f", {origin.changed}" if origin.changed else "")
         case MemberChanged():
             return f": {title_of(event.variant)}, seed {event.seed}"
         case Diverged() | Failed() if event.reason:
