@@ -35,9 +35,9 @@ from safetensors import SafetensorError, safe_open
 from mvm.data.points import POINT_FILES
 from mvm.errors import RunError
 from mvm.files import checkpoints
+from mvm.geometry.descriptors import GAPS
 from mvm.runs import layout
 from mvm.runs.events import event_of
-from mvm.runs.history import GAPS
 from mvm.runs.layout import check_name
 from mvm.runs.records import Kind, kind_of
 from mvm.runs.run import Run

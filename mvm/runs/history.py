@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from mvm.geometry.descriptors import GAPS
+from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.runs import layout
 from mvm.runs.events import Continued, Event, Launched, Queued, Started, Unknown
 from mvm.runs.run import Run
 
 __all__ = ["History", "Scores", "middle"]
-
-GAPS = ("d_c", "d_g", "d_H")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class History:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.steps: list[int] = []
-        self._spectra: dict[str, dict[int, np.ndarray]] = {"distance": {}, "mds": {}}
+        self._spectra: dict[str, dict[int, np.ndarray]] = {form: {} for form in SPECTRUM_FORMS}
         self._snapshots: dict[int, dict[str, np.ndarray]] = {}
         self._live: tuple[int, dict[str, np.ndarray]] | None = None
         self._file = 0
@@ -76,7 +76,7 @@ class History:
         """Look for new records and snapshots."""
         file = self.run.records.poll().inode
         if file != self._file:  # a trainer went back to its checkpoint: later steps may come out otherwise
-            self._file, self._snapshots, self._spectra = file, {}, {"distance": {}, "mds": {}}
+            self._file, self._snapshots, self._spectra = file, {}, {form: {} for form in SPECTRUM_FORMS}
         self.steps = self.run.snapshot_steps()
         return self
 

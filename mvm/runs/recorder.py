@@ -25,8 +25,8 @@ from mvm.data.kinds import KINDS
 from mvm.devices import peak_memory, use_cpu
 from mvm.errors import ConfigError, Diverged, Stopped
 from mvm.files import append_line, link, write_array, write_atomic, write_tensors
-from mvm.geometry.descriptors import DESCRIPTORS, two_diameter
-from mvm.geometry.spectrum import eigenvalues
+from mvm.geometry.descriptors import DESCRIPTORS, GAPS, two_diameter
+from mvm.geometry.spectrum import SPECTRUM_FORMS, eigenvalues
 from mvm.runs import events, layout
 from mvm.runs.layout import frame_path
 from mvm.runs.run import Control, Run
@@ -252,8 +252,7 @@ class Recorder:
     def _record(self, step: Step | None) -> None:
         """Losses of this step, and the three distances of the paper's Fig. 7 on the fixed view points."""
         fake, real_embedding, fake_embedding = self._embed(SPECTRUM_POINTS)
-        names = {"d_c": "centroid", "d_g": "diameter", "d_H": "hausdorff"}
-        gaps = {short: DESCRIPTORS[name].gap(real_embedding, fake_embedding) for short, name in names.items()}
+        gaps = {symbol: DESCRIPTORS[gap.descriptor].gap(real_embedding, fake_embedding) for symbol, gap in GAPS.items()}
         losses = {} if step is None else {f"{player}_loss": loss for player, loss in step.losses.items()}
         terms = {} if step is None else step.terms
         seconds = self.seconds + time.perf_counter() - self.clock
@@ -296,9 +295,8 @@ class Recorder:
         tensors = self._views(fake) | {
             "real_embedding": real_embedding.float(),
             "fake_embedding": fake_embedding.float(),
-            "spectrum_distance": eigenvalues(near, k=SPECTRUM_SIZE, form="distance").float(),
-            "spectrum_mds": eigenvalues(near, k=SPECTRUM_SIZE, form="mds").float(),
         }
+        tensors |= {f"spectrum_{f}": eigenvalues(near, k=SPECTRUM_SIZE, form=f).float() for f in SPECTRUM_FORMS}
         write_tensors(self.run.snapshot_path(self.experiment.step), tensors)
         self.shown = time.perf_counter()
 
