@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,16 @@ from mvm.look.scales import span_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["NARROWEST_CLOUD", "clouds_table", "columns_of", "draw_points", "flat", "kinds_of", "look_at"]
+__all__ = [
+    "NARROWEST_CLOUD",
+    "clouds_table",
+    "columns_of",
+    "draw_points",
+    "flat",
+    "kinds_of",
+    "look_at",
+    "shows_clouds",
+]
 
 NARROWEST_CLOUD = 0.72  # inches, of a panel without axes
 VIEW = np.array([[0.5, -0.866, 0.0], [0.433, 0.25, 0.866]]).T  # from azimuth -60°, elevation 30°, as Plotly's
@@ -27,6 +37,11 @@ def kinds_of(reals: int, fakes: int) -> dict[str, Any]:
 def columns_of(points: np.ndarray, name: str) -> dict[str, np.ndarray]:
     """Columns name1, name2, ... of points `(n, D)` in up to three dimensions; none of more: a table has no room."""
     return {f"{name}{axis + 1}": points[:, axis] for axis in range(points.shape[1]) if points.shape[1] <= 3}
+
+
+def shows_clouds(snapshot: Mapping[str, np.ndarray]) -> bool:
+    """Whether a snapshot shows points, fakes `(V, n, D)`, rather than pictures `(V, n, size, size, 3)`."""
+    return snapshot["fake"].ndim == 3
 
 
 def clouds_table(real: np.ndarray, fake: np.ndarray) -> pd.DataFrame:

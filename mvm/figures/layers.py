@@ -16,7 +16,16 @@ import torch
 from torch import Tensor
 
 from mvm.errors import ConfigError, RunError
-from mvm.figures.clouds import NARROWEST_CLOUD, clouds_table, columns_of, draw_points, flat, kinds_of, look_at
+from mvm.figures.clouds import (
+    NARROWEST_CLOUD,
+    clouds_table,
+    columns_of,
+    draw_points,
+    flat,
+    kinds_of,
+    look_at,
+    shows_clouds,
+)
 from mvm.figures.drawing import dot, framed, legend, tint, wrapped
 from mvm.figures.selection import NoFigure, Selection, require_kind
 from mvm.figures.tables import digits, latex_table, rows_of, seeds_note, tex
@@ -345,7 +354,7 @@ def _projected(
         sets = _embeddings(selection, place, member, half, figure)
         grid: dict[str, Any] = kinds_of(half, half)
         snapshot = selection.snapshot(place)
-        if figure == "modes" and "real" in snapshot:
+        if figure == "modes" and shows_clouds(snapshot):
             grid |= dict(clouds_table(snapshot["real"][:half], snapshot["fake"][member, :half]))
         grid |= {"umap1": frame[:, 0], "umap2": frame[:, 1]}
         real, fake = (torch.from_numpy(of) for of in sets)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mvm.figures.clouds import NARROWEST_CLOUD, clouds_table, draw_points, kinds_of
+from mvm.figures.clouds import NARROWEST_CLOUD, clouds_table, draw_points, kinds_of, shows_clouds
 from mvm.figures.drawing import (
     dot,
     framed,
@@ -136,7 +136,7 @@ def samples_data(selection: Selection) -> pd.DataFrame:
         snapshot, frame = selection.snapshot(place), selection.frame(place)[member]
         half = len(frame) // 2
         grid: dict[str, Any] = kinds_of(half, half)
-        if "real" in snapshot:  # clouds of points; the real pictures of a run are kept once
+        if shows_clouds(snapshot):
             grid |= dict(clouds_table(snapshot["real"][:half], snapshot["fake"][member, :half]))
         grid |= {"umap1": frame[:, 0], "umap2": frame[:, 1]}
         parts.append(rows_of(selection, series, place, member, {"step": selection.steps[place]} | grid))
@@ -183,7 +183,7 @@ def draw_samples(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
 def _draw_above(axes: Axes, part: pd.DataFrame, selection: Selection, place: int, member: int, side: float) -> str:
     """Draw points in data space, or a contact sheet; returns the label of the panel."""
     snapshot = selection.snapshot(place)
-    if "real" in snapshot:
+    if shows_clouds(snapshot):
         points, real = part[["plane1", "plane2"]].to_numpy(), (part["kind"] == "real").to_numpy()
         draw_points(axes, points[real], points[~real], around=points[real], margin=MARGIN)
         return "data space"
