@@ -22,7 +22,7 @@ from mvm.distributed import rowwise
 from mvm.networks.architecture import StackedNetwork
 from mvm.networks.settings import NetworkSettings
 
-__all__ = ["ACTIVATIONS", "Perceptrons", "StackedMLP", "waves"]
+__all__ = ["ACTIVATIONS", "Perceptrons", "SizedBySettings", "StackedMLP", "waves"]
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -95,8 +95,30 @@ class StackedMLP(StackedNetwork):
         return F.normalize(x, dim=-1) if self.unit_length else x
 
 
+class SizedBySettings:
+    """What every `Architecture` takes from `NetworkSettings`: the dimensions, and linear layers on embeddings."""
+
+    settings: NetworkSettings
+    streams: Sequence[torch.Generator]
+    copies: int
+
+    @property
+    def noise_dim(self) -> int:
+        """m, dimension of the generator's noise."""
+        return self.settings.noise_dim
+
+    @property
+    def embedding_dim(self) -> int:
+        """n, dimension of an embedding."""
+        return self.settings.embedding_dim
+
+    def readout(self, outputs: int) -> StackedMLP:
+        """A linear layer on embeddings: `(V, B, n)` to `(V, B, outputs)`."""
+        return StackedMLP([self.embedding_dim, outputs], self.streams, copies=self.copies)
+
+
 @dataclass(frozen=True)
-class Perceptrons:
+class Perceptrons(SizedBySettings):
     """`Architecture` for points: stacked perceptrons.
 
     Args:
@@ -111,16 +133,6 @@ class Perceptrons:
     streams: Sequence[torch.Generator]
     copies: int = 1
 
-    @property
-    def noise_dim(self) -> int:
-        """m, dimension of the generator's noise."""
-        return self.settings.noise_dim
-
-    @property
-    def embedding_dim(self) -> int:
-        """n, dimension of an embedding."""
-        return self.settings.embedding_dim
-
     def generator(self, inputs: int) -> StackedMLP:
         """f_θ: `(V, B, inputs)` to `(V, B, D)`."""
         sizes = [inputs, *self._hidden, self.dim]
@@ -133,10 +145,6 @@ class Perceptrons:
             [self.dim, *self._hidden, net.embedding_dim], self.streams, copies=self.copies,
             activation=net.activation, frequencies=net.frequencies, unit_length=net.unit_embedding,
         )  # fmt: skip
-
-    def readout(self, outputs: int) -> StackedMLP:
-        """A linear layer on embeddings: `(V, B, n)` to `(V, B, outputs)`."""
-        return StackedMLP([self.embedding_dim, outputs], self.streams, copies=self.copies)
 
     @property
     def _hidden(self) -> list[int]:

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from mvm.distributed import GlobalBatchNorm, rowwise
 from mvm.errors import ConfigError
 from mvm.networks.architecture import StackedNetwork
-from mvm.networks.mlp import StackedMLP
+from mvm.networks.mlp import SizedBySettings
 from mvm.networks.settings import NetworkSettings
 
 __all__ = ["ImageNetworks", "ImageStack", "ResNetGenerator", "ResNetMetric", "UpConv"]
@@ -181,7 +181,7 @@ class ImageStack(StackedNetwork):
 
 
 @dataclass(frozen=True)
-class ImageNetworks:
+class ImageNetworks(SizedBySettings):
     """`Architecture` for pictures: V independent members with flat inputs and outputs.
 
     Args:
@@ -205,16 +205,6 @@ class ImageNetworks:
         """D = 3 · size², dimension of a flat picture."""
         return 3 * self.size**2
 
-    @property
-    def noise_dim(self) -> int:
-        """m, dimension of the generator's noise."""
-        return self.settings.noise_dim
-
-    @property
-    def embedding_dim(self) -> int:
-        """n, dimension of an embedding."""
-        return self.settings.embedding_dim
-
     def generator(self, inputs: int) -> ImageStack:
         """f_θ: `(V, B, inputs)` to flat pictures `(V, B, D)` in [0, 1]."""
         return self._stack(
@@ -233,10 +223,6 @@ class ImageNetworks:
             ),
             takes_images=True,
         )
-
-    def readout(self, outputs: int) -> StackedMLP:
-        """A linear layer on embeddings: `(V, B, n)` to `(V, B, outputs)`."""
-        return StackedMLP([self.embedding_dim, outputs], self.streams, copies=self.copies)
 
     def _stack(
         self, build: Callable[[], nn.Module], *, takes_images: bool = False, gives_images: bool = False
