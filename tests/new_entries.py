@@ -95,7 +95,7 @@ class Waves:
     def snapshot(self, fake, noise, generate):
         return {"real": self.view, "fake": fake.cpu()}
 
-    def reference(self, n, *, repeat=0, inception=False):
+    def reference(self, n, *, repeat=0, inception=False, on_progress=None):
         return Spread(*(Waves(n, seed=10 * repeat + seed).train for seed in (3, 4)))
 
 

@@ -200,6 +200,9 @@ def draw_table(tab: RunsTab, names: list[str]) -> None:
         st.rerun()
 
 
+OUTDATED = "scores of an earlier version"
+
+
 def frame(rows: list[Summary]) -> pd.DataFrame:
     """Cells of the table."""
     return pd.DataFrame(
@@ -211,7 +214,7 @@ def frame(rows: list[Summary]) -> pd.DataFrame:
                 "data": row.title,
                 "method": row.method if row.recipe == "stabilised" else f"{row.method} ({row.recipe})",
                 "score": row.quality,
-                "best": title_of(row.best) + ("" if row.final else ", so far") if row.best else "",
+                "best": title_of(row.best) + ("" if row.final else ", so far") if row.best else OUTDATED * row.outdated,
                 "coverage": row.coverage,
                 "recall": row.recall,
                 "seeds": len(row.seeds),

@@ -84,12 +84,15 @@ def _print_table(rows: list[Summary]) -> None:
     for row in rows:
         progress, quality = f"{row.step}/{row.steps}", "-" if row.quality is None else f"{row.quality:.3g}"
         quality = quality if row.final or row.quality is None else f"~{quality}"
+        quality = "old" if row.outdated else quality
         begun, device = time.strftime("%m-%d %H:%M", time.localtime(row.created)), (row.device or "-")[:10]
         note = f"  # {row.note.splitlines()[0]}" if row.note else ""
         print(
             f"{row.name:32} {row.status:12} {progress:>15} {quality:>7}  {row.data[-20:]:20} {row.method:14} "
             f"{len(row.seeds):>5}  {begun:11} {row.seconds / 60:>7.1f}  {device:10} {' '.join(row.variants)}{note}"
         )
+    if old := next((row.name for row in rows if row.outdated), None):
+        print(f"old: measured by an earlier version in the file's own units; `python -m mvm score {old}` measures anew")
 
 
 def compare_command(options: argparse.Namespace) -> None:
@@ -109,6 +112,9 @@ def compare_command(options: argparse.Namespace) -> None:
         score, spread = in_words(row.quality), f"{in_words(row.low)} to {in_words(row.high)}"
         against = f"{row.against:+.0%}" if math.isfinite(row.against) else "-"
         print(f"{row.series:{width}} {row.seeds:>5} {row.step:>8} {score:>8} {spread:>18} {against:>8}")
+    for run in runs:
+        if run.scores_are_outdated():
+            print(f"{run.name} has scores of an earlier version; `python -m mvm score {run.name}` measures them anew")
     for name, words in differs.items():
         print(f"\n{name}")
         for run, word in zip(runs, words, strict=True):

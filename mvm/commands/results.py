@@ -18,6 +18,7 @@ from mvm.runs.run import Run
 
 __all__ = ["add"]
 
+MOST = 100_000  # points of each sample: their distances take about an hour for each generator
 TABLE = ("w2", "w2_ratio", "distance_mean", "precision", "recall", "coverage", "geodesic_spearman")
 
 
@@ -79,19 +80,32 @@ def _offered() -> tuple[str, str]:
 
 def score_command(options: argparse.Namespace) -> None:
     """Print the scores of a run."""
-    from mvm.runs.evaluate import score_run
+    from mvm.runs.evaluate import FINAL, score_run
 
-    if options.n < 16:
-        raise ConfigError(f"-n: at least 16 points are needed for scores, got {options.n}")
+    if not 16 <= options.n <= MOST:
+        raise ConfigError(f"-n: give 16 to {MOST:,} points, got {options.n:,}")
     run = Run.named(options.run)
-    rows = score_run(run, n=options.n, best=options.best, repeat=options.repeat, inception=options.inception)
+    asked = {"n": options.n, "best": options.best, "repeat": options.repeat, "inception": options.inception}
+    with progress_bar("sample", layout="{l_bar}{bar}| {elapsed} passed, {remaining} left") as show:
+        rows = score_run(run, **asked, on_progress=show)
+    if run.scores_are_outdated() and asked == {"n": FINAL, "best": False, "repeat": 0, "inception": False}:
+        run.write_scores(rows)
     if options.json:
         print(json.dumps(rows, indent=1))
         return
     noun = KINDS[run.config.kind].noun
     steps = " to ".join(map(str, sorted({min(row["step"] for row in rows), max(row["step"] for row in rows)})))
-    print(f"{run.name}: step {steps}, n = {rows[0]['n']} {noun} in each sample")
+    print(f"{run.name}: step {steps}, n = {rows[0]['n']:,} {noun} in each sample{_how(rows[0])}")
     _print_scores(rows) if set(TABLE) <= rows[0].keys() else _print_all_scores(rows)
+
+
+def _how(row: dict[str, Any]) -> str:
+    """What a reader must know of the scores in a row, if anything."""
+    from mvm.scoring.points import MATCHED
+
+    standardised = ", in standardised coordinates" if row["coordinates"] == "standardised" else ""
+    matched = f"; w2 of {MATCHED:,} drawn from them" if "w2" in row and row["n"] > MATCHED else ""
+    return standardised + matched
 
 
 def _print_scores(rows: list[dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -199,13 +199,16 @@ class ImageData:
         """Real pictures shown beside every snapshot, `(n, size, size, 3)` uint8."""
         return self.view_images.numpy()
 
-    def reference(self, n: int, *, repeat: int = 0, inception: bool = False) -> ImageReference:
+    def reference(
+        self, n: int, *, repeat: int = 0, inception: bool = False, on_progress: Callable[[float], None] | None = None
+    ) -> ImageReference:
         """Draw two held-out samples to score fakes against, with the feature extractors of this data set.
 
         Args:
             n: pictures in each sample; a small cache gives fewer.
             repeat: index of the pair of samples; another index gives other pictures.
             inception: also extract Inception features.
+            on_progress: called with the number of samples measured so far.
 
         Raises:
             ConfigError: Inception is not available.
@@ -219,7 +222,8 @@ class ImageData:
             extractors.insert(0, FactorRegressor())
         if inception:
             extractors.append(Inception())
-        return ImageReference(real, floor, self.train_parts(MOST_TRAIN), extractors, flips=self.flips)
+        train = self.train_parts(MOST_TRAIN)
+        return ImageReference(real, floor, train, extractors, flips=self.flips, on_progress=on_progress)
 
     def evaluation(self, n: int, *, repeat: int = 0) -> tuple[Tensor, Tensor]:
         """Draw two separate samples of at most n pictures outside the training set, `(n, size, size, 3)` uint8 each."""

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from mvm.settings import Settings
 if TYPE_CHECKING:
     from toy_manifolds.base import Manifold
 
-__all__ = ["DataSettings", "Dataset", "Generate", "Kind", "Members", "Reference"]
+__all__ = ["Coordinates", "DataSettings", "Dataset", "Generate", "Kind", "Members", "Reference"]
 
 
 class DataSettings(Settings):
@@ -57,6 +57,9 @@ class DataSettings(Settings):
         return size
 
 
+Coordinates = Literal["own", "standardised"]
+
+
 class Generate(Protocol):
     """Generates standardised fakes `(V, B, D)` from noise `(B, m)`, with or without averaged weights."""
 
@@ -69,6 +72,8 @@ class Reference(Protocol):
     Attributes:
         size: number of data points in each sample.
         criterion: key of the score that selects the best generator of a run.
+        coordinates: in which distances are measured: "own" units, or "standardised". Scores in different coordinates
+            are not comparable.
     """
 
     @property
@@ -76,6 +81,9 @@ class Reference(Protocol):
 
     @property
     def criterion(self) -> str: ...
+
+    @property
+    def coordinates(self) -> Coordinates: ...
 
     @property
     def score(self) -> Callable[..., dict[str, float | None]]:
@@ -146,13 +154,16 @@ class Dataset(Protocol):
         """Real data points `(n, ...)` stored once per run; None if each snapshot stores its own."""
         ...
 
-    def reference(self, n: int, *, repeat: int = 0, inception: bool = False) -> Reference:
+    def reference(
+        self, n: int, *, repeat: int = 0, inception: bool = False, on_progress: Callable[[float], None] | None = None
+    ) -> Reference:
         """Draw two separate real samples of at most n data points outside the training set.
 
         Args:
             n: data points in each sample; a small data set gives fewer.
             repeat: index of the pair of samples; another index gives another pair.
             inception: also extract Inception features; pictures only.
+            on_progress: called with the number of samples measured so far, of the two real ones and of every fake one.
 
         Raises:
             ConfigError: Inception is not available, or the data are not pictures.
@@ -235,6 +246,10 @@ class Kind(ABC):
     def data_defaults(self, data: str) -> dict[str, Any]:
         """Config defaults of a data set for every recipe, on top of the recipe's."""
         return {}
+
+    def coordinates(self, data: str) -> Coordinates:
+        """Coordinates in which a data set is scored; scores of earlier versions may be in others."""
+        return "own"
 
     def data_title(self, data: str) -> str:
         """Name of a data set in tables."""

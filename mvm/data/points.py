@@ -1,14 +1,17 @@
 """Point clouds to train on: toy manifolds with ground truth, and users' CSV or NPY files.
 
-    x_train = (x − mean) / scale          inverted before fakes are shown and scored
+    x_train = (x − mean) / scale          inverted before fakes are shown
 
-All coordinates of a toy manifold share one scale, which preserves its geometry. In a user's file, whose columns may
-have different units, each column has its own scale.
+All coordinates of a toy manifold share one scale, which preserves its geometry, and it is scored in its own units. In a
+user's file, whose columns may have different units, each column has its own scale, and scores compare x_train: they do
+not depend on the units. Numbers far from zero, such as UTM metres or Unix milliseconds, stay float64 until they are
+standardised.
 """
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tokenize import TokenError
@@ -18,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvm.data.kind import Dataset, DataSettings, Generate, Kind, Members
+from mvm.data.kind import Coordinates, Dataset, DataSettings, Generate, Kind, Members
 from mvm.data.seeds import FLOOR_SEED, REAL_SEED, TRAIN_SEED, VIEW_SEED
 from mvm.errors import ConfigError
 from mvm.networks.architecture import Architecture
@@ -47,6 +50,8 @@ MAX_BYTES = 2**31
 MOST_NAMES = 8  # column names listed in one line
 GRID = 21  # points per side of the noise grid that the generator warps
 POINT_FILES = (".csv", ".npy")
+FAR_OFF = 2**8  # float32 rounds a number of this many standard deviations by up to 2⁻¹⁶ of one
+LARGEST = 1e150  # squares of larger coordinates overflow
 WAVES = (2.0, 4.0)  # frequencies of the metric's input in this lab's recipe
 
 
@@ -71,8 +76,9 @@ class PointData:
 
     Attributes:
         train: standardised training points `(N, D)`, float32.
-        view: standardised real points that every snapshot shows, `(n, D)`.
-        mean, scale: `(D,)` each; x = train · scale + mean is in the data's own units.
+        view: standardised real points that every snapshot shows, `(n, D)`, float32.
+        mean, scale: `(D,)` each; x = train · scale + mean is in the data's own units. All points in own units have
+            their type, float32 or float64.
         manifold: the ground truth, or None for a user's file.
         own: all points of the user's file `(n, D)`, in its order and units, or None for a toy manifold.
         held_out: points of the user's file kept from training for scores `(n, D)`, in its units, or None.
@@ -103,7 +109,16 @@ class PointData:
         return self.train.to(device=device, dtype=dtype)
 
     def standardise(self, points: Tensor) -> Tensor:
-        """Map points `(..., D)` from the data's own units to training units."""
+        """Map points `(..., D)` from the data's own units to training units.
+
+        Returns:
+            The type of `points`, but float32 for float64 points of data that are themselves float64.
+        """
+        standardised = self._standardise_exactly(points)
+        return standardised.float() if self.mean.dtype == torch.float64 else standardised
+
+    def _standardise_exactly(self, points: Tensor) -> Tensor:
+        """Map points as `standardise` does; of float64 data to float64."""
         return (points - self.mean) / self.scale
 
     def restore(self, points: Tensor) -> Tensor:
@@ -124,7 +139,9 @@ class PointData:
         """None: every snapshot stores the real points."""
         return None
 
-    def reference(self, n: int, *, repeat: int = 0, inception: bool = False) -> Reference:
+    def reference(
+        self, n: int, *, repeat: int = 0, inception: bool = False, on_progress: Callable[[float], None] | None = None
+    ) -> Reference:
         """Draw two held-out samples to score fakes against; `n` and `repeat` as in `evaluation`.
 
         Raises:
@@ -135,7 +152,14 @@ class PointData:
         if inception:
             raise ConfigError("--inception: these data are points; the FID is defined for pictures")
         held_out = self.evaluation(n, repeat=repeat)
-        return Reference(held_out.real, held_out.floor, manifold=self.manifold, real_coordinates=held_out.coordinates)
+        return Reference(
+            held_out.real,
+            held_out.floor,
+            manifold=self.manifold,
+            real_coordinates=held_out.coordinates,
+            standardise=None if self.manifold else self._standardise_exactly,
+            on_progress=on_progress,
+        )
 
     def evaluation(self, n: int, *, repeat: int = 0) -> Evaluation:
         """Draw two separate real samples of at most `n` points outside the training set.
@@ -181,6 +205,10 @@ class Points(Kind):
         """Stacked perceptrons, which always compute in float32."""
         return Perceptrons(settings, data.dim, members.streams, copies=members.copies)
 
+    def coordinates(self, data: str) -> Coordinates:
+        """Own units of a toy manifold, standardised coordinates of a file."""
+        return "own" if data in MANIFOLDS else "standardised"
+
     def data_title(self, data: str) -> str:
         """Title of a manifold, or name of a file."""
         return MANIFOLDS[data].title if data in MANIFOLDS else super().data_title(data)
@@ -209,15 +237,42 @@ def load_points(settings: DataSettings, *, own: Path | None = None) -> PointData
         return PointData((points - mean) / scale, (view - mean) / scale, mean, scale, truth)
     if settings.settings or settings.ambient_dim:
         raise ConfigError(f"settings, ambient_dim: only toy manifolds have them, not the file {settings.data}")
-    points = read_points(Path(own or settings.data))
+    points = read_points(Path(own or settings.data)).double()
+    if not bool((points.abs() < LARGEST).all()):
+        row, column = (points.abs() >= LARGEST).nonzero()[0].tolist()
+        value = f"{points[row, column]:g} in point {row + 1}, column {column + 1}"
+        raise ConfigError(f"data: {Path(settings.data).name} has {value}; give it in another unit, below {LARGEST:g}")
     order = torch.randperm(len(points), generator=_generator(TRAIN_SEED))
     held = min(4000, len(points) // 5)
+    precision = _precision_for(points)
+    points = points.to(precision)
     train, held_out = points[order[held:]], points[order[:held]]
-    exact = train.double()  # in float64 a constant column has a standard deviation of exactly 0, and stays unscaled
-    mean, scale = exact.mean(0).float(), exact.std(0).float()
+    exact = train.double()
+    mean, scale = exact.mean(0).to(precision), _deviations(exact).to(precision)
     scale = torch.where(scale > 0, scale, 1.0)
-    train = (train - mean) / scale
+    train = ((train - mean) / scale).float()
     return PointData(train, train[: settings.view_points], mean, scale, None, points, held_out)
+
+
+def _precision_for(points: Tensor) -> torch.dtype:
+    """Type that holds points `(N, D)` float64: float32, unless its rounding exceeds 2⁻¹⁶ standard deviations."""
+    scale = _deviations(points)
+    varying = scale > 0
+    largest = points.abs().amax(0)
+    coarse = (largest > FAR_OFF * scale)[varying].any()
+    limits = torch.finfo(torch.float32)
+    outside = (largest > limits.max).any() or (scale[varying] < limits.tiny / limits.eps).any()
+    return torch.float64 if coarse or outside else torch.float32
+
+
+def _deviations(points: Tensor) -> Tensor:
+    """Standard deviations `(D,)` of float64 points `(N, D)`; exactly 0 of a constant column.
+
+    Powers of two are taken out first, so that squares neither overflow nor vanish, and no bit changes otherwise.
+    """
+    _, exponent = torch.frexp(points.abs().amax(0))
+    varying = (points != points[0]).any(0)  # the mean of a constant column can round
+    return torch.ldexp(torch.ldexp(points, -exponent).std(0), exponent) * varying
 
 
 def read_points(path: Path) -> Tensor:
@@ -295,7 +350,7 @@ def check_points(array: np.ndarray, name: str) -> Tensor:
     if len(array) < MIN_POINTS:
         raise ConfigError(f"data: {name} has {len(array)} points; at least {MIN_POINTS} are needed")
     with np.errstate(over="ignore"):
-        array = array.astype(np.float32)
+        array = array.astype(np.float64)
     if not np.isfinite(array).all():
         row, column = np.argwhere(~np.isfinite(array))[0]
         raise ConfigError(

@@ -59,7 +59,7 @@ def curves_data(selection: Selection) -> pd.DataFrame:
 def _default_quantity(selection: Selection) -> str:
     """The main score if it is recorded more than once, or else d_c."""
     score = main_score(quantities(selection.held))
-    often = any(len(run.records.scores) > 1 for run in selection.held)
+    often = any(len(run.quick_scores) > 1 for run in selection.held)
     return score if score is not None and often else "d_c"
 
 

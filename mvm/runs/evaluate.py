@@ -66,6 +66,7 @@ def score_run(
     best: bool = False,
     repeat: int = 0,
     inception: bool = False,
+    on_progress: Callable[[float, float], None] | None = None,
 ) -> list[dict[str, Any]]:
     """All scores of every member of the variant axis.
 
@@ -76,9 +77,11 @@ def score_run(
         best: score the best generators in place of the last ones.
         repeat: another pair of held-out samples, and other noise, for another number.
         inception: the FID, too.
+        on_progress: called with the number of samples measured, and how many there are: two real ones, and the fakes
+            of every member.
 
     Returns:
-        One dict per member: variant, seed, the generator's step, n, and every key of
+        One dict per member: variant, seed, the generator's step, n, the coordinates that are compared, and every key of
         `mvm.scoring.points.SCORE_KEYS` for points, of `mvm.scoring.images` for pictures; None where a score has no
         meaning for the data.
 
@@ -87,10 +90,15 @@ def score_run(
     """
     experiment = experiment or load_experiment(run, best=best)
     data = experiment.data
-    against = data.reference(n, repeat=repeat, inception=inception)
+    members = run.config.members
+
+    def report(measured: float) -> None:
+        if on_progress:
+            on_progress(measured, 2 + len(members))
+
+    against = data.reference(n, repeat=repeat, inception=inception, on_progress=report)
     fakes = generated(experiment, experiment.view_noise(against.size, repeat=repeat))
     untrained = Experiment(experiment.config, data) if data.scores_metric else None
-    members = run.config.members
     steps = run.checkpoint(best=True)["step"].tolist() if best else [experiment.step] * len(members)
     rows = []
     for member, (variant, seed) in enumerate(members):
@@ -98,6 +106,7 @@ def score_run(
         if untrained is not None:
             metrics = {"embed": embedding(experiment, member), "initial_embed": embedding(untrained, member)}
         row = {"variant": variant, "seed": seed, "step": steps[member], "n": against.size}
+        row |= {"coordinates": against.coordinates}
         rows.append(row | against.score(fakes[member], **metrics))
     return rows
 

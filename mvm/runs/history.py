@@ -124,7 +124,7 @@ class History:
         final = self.run.scores() if step >= self.run.config.steps else None
         if final is not None:
             return Scores(final[0]["step"], final, self.run.config.members, final[0]["n"])
-        records = self.run.records.scores
+        records = self.run.quick_scores
         place = bisect_right([record["step"] for record in records], step)
         if not place:
             return None

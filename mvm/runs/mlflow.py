@@ -168,7 +168,7 @@ def _metrics(run: Run, member: int) -> Iterator[tuple[str, float, float, int]]:
         seconds[record["step"]] = record["seconds"]
         for name, value in record.items():
             yield from _known(name, value[member] if isinstance(value, list) else value, record, seconds)
-    for record in records.scores:
+    for record in run.quick_scores:
         for name, value in record["scores"][member].items():
             yield from _known(f"quick/{name}", value, record, seconds)
     for name, value in ((run.scores() or [{}] * len(run.config.members))[member]).items():

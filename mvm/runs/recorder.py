@@ -10,7 +10,6 @@ the very bits it would have had.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import time
@@ -24,7 +23,7 @@ from mvm.data.kind import Reference
 from mvm.data.kinds import KINDS
 from mvm.devices import peak_memory, use_cpu
 from mvm.errors import ConfigError, Diverged, Stopped
-from mvm.files import append_line, link, write_array, write_atomic, write_tensors
+from mvm.files import append_line, link, write_array, write_tensors
 from mvm.geometry.descriptors import DESCRIPTORS, GAPS, two_diameter
 from mvm.geometry.spectrum import SPECTRUM_FORMS, eigenvalues
 from mvm.runs import events, layout
@@ -161,23 +160,32 @@ class Recorder:
         self.seconds = records.scalars[-1]["seconds"] if records.scalars else 0.0
         with contextlib.suppress(ValueError):
             best = self.best = self.run.checkpoint(best=True)
+            if not all(map(self.run.is_comparable, records.scores)):
+                best["w2"] = self._score_best()
             later = best["step"] > step
             if later.any():
                 self._take_best(best, later, torch.full_like(best["w2"], torch.inf))
+
+    def _score_best(self) -> Tensor:
+        """Error of each kept best generator, in the coordinates of this version."""
+        from mvm.runs.evaluate import load_experiment
+
+        best, reference = load_experiment(self.run, best=True, data=self.experiment.data), self._scored_against()
+        fakes = generated(best, best.view_noise(reference.size))
+        return _errors(reference, [reference.score(fake) for fake in fakes])
 
     def finish(self) -> None:
         """Save the end, score it with all points, and say so."""
         self.save()
         self._keep()
-        if not (self.run.path / layout.SCORES).exists():
+        if self.run.scores() is None:
             self._write_scores()
         self.run.append_event(events.Finished(step=self.experiment.step, time=time.time()))
 
     def _write_scores(self) -> None:
         from mvm.runs.evaluate import score_run
 
-        rows = score_run(self.run, experiment=self.experiment)
-        write_atomic(self.run.path / layout.SCORES, json.dumps(rows).encode())
+        self.run.write_scores(score_run(self.run, experiment=self.experiment))
 
     # -- every step ------------------------------------------------------------------------------------------------
 
@@ -316,14 +324,16 @@ class Recorder:
     @torch.no_grad()
     def _score(self) -> None:
         """Quick scores of every member, and the best generator so far by them."""
-        if self._reference is None:
-            self._reference = self.experiment.data.reference(QUICK)
-        reference = self._reference
+        reference = self._scored_against()
         fakes = generated(self.experiment, self.experiment.view_noise(reference.size))
         rows = [reference.score(fake) for fake in fakes]
-        self._append({"n": reference.size, "scores": rows})
-        found = [row[reference.criterion] for row in rows]
-        self._keep_best(torch.tensor([value if value is not None else torch.inf for value in found]))
+        self._append({"n": reference.size, "coordinates": reference.coordinates, "scores": rows})
+        self._keep_best(_errors(reference, rows))
+
+    def _scored_against(self) -> Reference:
+        if self._reference is None:
+            self._reference = self.experiment.data.reference(QUICK)
+        return self._reference
 
     def _keep_best(self, error: Tensor) -> None:
         if self.best is None:
@@ -359,6 +369,12 @@ class Recorder:
             target = self.run.kept_path(step)
             target.parent.mkdir(exist_ok=True)
             link(self.run.path / layout.CHECKPOINT, target)
+
+
+def _errors(reference: Reference, rows: list[dict[str, float | None]]) -> Tensor:
+    """The score of every row that selects the best generator, `(V,)`; infinite without one."""
+    found = [row[reference.criterion] for row in rows]
+    return torch.tensor([torch.inf if value is None else value for value in found])
 
 
 def _states(codes: Tensor | None, members: int) -> list[str]:

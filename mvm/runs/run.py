@@ -337,12 +337,34 @@ class Run:
             raise RunError(f"run: {self.name}'s {name} is damaged: {error}") from None
 
     def scores(self) -> list[dict[str, Any]] | None:
-        """Final scores, one dict per member; None before the run is finished."""
+        """Final scores, one dict per member; None before the run is finished, or if they are outdated."""
         try:
             rows: list[dict[str, Any]] = json.loads((self.path / layout.SCORES).read_text())
         except (OSError, ValueError):
             return None
-        return rows
+        return rows if all(map(self.is_comparable, rows)) else None
+
+    def write_scores(self, rows: list[dict[str, Any]]) -> None:
+        """Replace the final scores."""
+        write_atomic(self.path / layout.SCORES, json.dumps(rows).encode())
+
+    @property
+    def quick_scores(self) -> list[dict[str, Any]]:
+        """Records of scores during training that were read so far, without outdated ones."""
+        return [record for record in self.records.scores if self.is_comparable(record)]
+
+    def is_comparable(self, scores: Mapping[str, Any]) -> bool:
+        """Whether scores were measured in the coordinates of this version; others rank nothing.
+
+        Earlier versions scored the points of a file in the file's units.
+        """
+        return scores.get("coordinates", "own") == KINDS[self.config.kind].coordinates(self.config.data)
+
+    def scores_are_outdated(self) -> bool:
+        """Whether all scores of this run are in coordinates of an earlier version; `mvm score` measures them anew."""
+        if self.scores() is not None or self.quick_scores:
+            return False
+        return bool(self.records.scores) or (self.path / layout.SCORES).exists()
 
     # -- the run as a whole ----------------------------------------------------------------------------------------
 

@@ -22,10 +22,10 @@ Sources: FID, Heusel et al. 2017; KID, Bińkowski et al. 2018.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from torch import Tensor
 from mvm.geometry.distances import pairwise
 from mvm.scoring.features import Extractor, FactorRegressor, Inception, check_images
 from mvm.scoring.points import SCORES
-from mvm.scoring.score import NEIGHBOURS, Score, neighbourhood_scores, ratio, thinned
+from mvm.scoring.score import NEIGHBOURS, Score, neighbourhood_scores, ratio, thinned, tie_of
 from toy_manifolds.faces import FACTORS
 
 __all__ = [
@@ -110,8 +110,10 @@ class ImageReference:
         flips: whether mirror images of the training images count as training images.
         extractors: feature extractors. A `FactorRegressor` among them adds the scores of the factors.
         seed: seeds the thinning of samples to one size.
+        on_progress: called with the number of samples measured so far.
 
     Attributes:
+        coordinates: "own": features of images in their own units.
         size: number of images compared in each sample.
         floors: baselines {floor key: value}: `floor` scored as if it were fake.
         criterion: key of the score whose least value selects the best generator, by the first extractor.
@@ -130,6 +132,7 @@ class ImageReference:
         *,
         flips: bool = False,
         seed: int = 0,
+        on_progress: Callable[[float], None] | None = None,
     ) -> None:
         _check("real", real, NEIGHBOURS + 1)
         _check("floor", floor, NEIGHBOURS + 1)
@@ -142,7 +145,10 @@ class ImageReference:
         self._spaces: dict[tuple[str, int], _FeatureSpace] = {}
         self.size = min(len(real), len(floor))
         self.criterion = f"{extractors[0].name}.fd"
+        self.coordinates: Literal["own"] = "own"
         self.floors = self._floors(self.size)
+        self._on_progress, self._measured = on_progress, 1
+        self._count()
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -165,7 +171,13 @@ class ImageReference:
         scores = self._floors(size)
         for name, extractor in self._extractors.items():
             scores |= self._space(name, size).measure(extractor(fake))
+        self._count()
         return scores
+
+    def _count(self) -> None:
+        self._measured += 1
+        if self._on_progress:
+            self._on_progress(self._measured)
 
     def _floors(self, size: int) -> dict[str, float | None]:
         floors: dict[str, float | None] = {}
@@ -209,6 +221,7 @@ class _FeatureSpace:
         self.extractor, self.train = extractor, train
         self.real = _FeatureCloud(real.double())
         self.unseen = None if train is None else _neighbours(self.real.points, train, 1).distances[:, 0]
+        self.tie = tie_of(self.real.points)
         self.floors = self.measure(floor)
 
     def measure(self, features: Tensor) -> dict[str, float | None]:
@@ -218,7 +231,7 @@ class _FeatureSpace:
             fake = _FeatureCloud(features.double())
             scores["fd"] = frechet(self.real.gaussian, fake.gaussian)
             scores["kid"] = kernel_distance(self.real.points, fake.points)
-            scores |= neighbourhood_scores(_distance_blocks(self.real, fake), fake.radius)
+            scores |= neighbourhood_scores(_distance_blocks(self.real, fake), fake.radius, tie=self.tie)
             if self.train is not None and self.unseen is not None:
                 near = _neighbours(fake.points, self.train, 1).distances[:, 0]
                 scores["memorised"] = float((near < self.unseen.quantile(RARE)).double().mean())

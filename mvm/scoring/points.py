@@ -2,7 +2,7 @@
 
 With real points x_i, fake points y_j (n each), r_i the distance of x_i to its k-th nearest real, k = 5:
 
-    w2          (min over pairings π of mean ‖x_i − y_π(i)‖²)^½        exact, by network simplex
+    w2          (min over pairings π of mean ‖x_i − y_π(i)‖²)^½        exact, by network simplex, of at most 4,000
     sliced_w2   the same in 128 fixed random directions, squares averaged: in 1-D, sorting finds the pairing
     mmd         mean_{i≠j} κ(x_i, x_j) + mean_{i≠j} κ(y_i, y_j) − 2·mean κ(x_i, y_j): unbiased, can be < 0
                 κ = mean over s = ¼ ½ 1 2 4 of exp(−d²/2(sσ)²), σ the median distance of the reals
@@ -13,10 +13,11 @@ With real points x_i, fake points y_j (n each), r_i the distance of x_i to its k
     ks_max      largest Kolmogorov–Smirnov statistic over the intrinsic coordinates of the projected points
     geodesic_*  Spearman correlation of a distance with the true geodesic over random pairs of real points
 
-A score depends on n and means nothing alone: the baseline is measured in the same call, on as many points. Exact
-matching of many points uses POT: 0.7 to 1.4 s at n = 2000 for any fakes, where
-`scipy.optimize.linear_sum_assignment` needs 1 s near the target and up to 12 s away from it. Few points use the
-latter: at n = 512 both need 20 to 110 ms, and importing POT costs 2.7 s.
+A score depends on n and means nothing alone: the baseline is measured in the same call, on as many points. Distances
+are held in blocks of 128 MiB, so that memory does not grow with n², and of more than 4,000 points W₂ matches a random
+4,000: a pairing of n points takes time n³. Exact matching of many points uses POT: 0.7 to 1.4 s at n = 2000 for any
+fakes, where `scipy.optimize.linear_sum_assignment` needs 1 s near the target and up to 12 s away from it. Few points
+use the latter: at n = 512 both need 20 to 110 ms, and importing POT costs 2.7 s.
 
 Sources: MMD, Gretton et al. 2012; C2ST, Lopez-Paz & Oquab 2017.
 """
@@ -24,15 +25,15 @@ Sources: MMD, Gretton et al. 2012; C2ST, Lopez-Paz & Oquab 2017.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from mvm.geometry.distances import pairwise
-from mvm.scoring.score import NEIGHBOURS, Score, neighbourhood_scores, ratio, thinned
+from mvm.scoring.score import NEIGHBOURS, Score, neighbourhood_scores, ratio, thinned, tie_of
 
 if TYPE_CHECKING:
     from toy_manifolds.base import Manifold
@@ -40,9 +41,12 @@ if TYPE_CHECKING:
 __all__ = ["SCORES", "SCORE_KEYS", "Reference", "spearman"]
 
 SMALL = 1000  # largest sample that scipy matches
+MATCHED = 4000  # largest samples that W₂ matches: POT needs 6 s and 0.6 GB for them
+BLOCK = 2**24  # entries of a distance block held at once
 PROJECTIONS = 128  # directions of the sliced distance
 FAR = 3  # W₂ selects between generators only if the data's spread exceeds this many baselines
 PAIRS = 1024  # pairs of real points for the geodesic correlation; a numerical geodesic costs 10 ms each
+BANDWIDTH_POINTS = 4096  # the median distance of the reals is that of at most so many
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # kernel mixture, in units of the median distance
 LARGEST = 1e150  # squares of larger coordinates overflow: such a cloud counts as non-finite
 
@@ -123,7 +127,7 @@ class Reference:
     """Two real samples, prepared once, against which any number of fake clouds are scored.
 
     Args:
-        real: `(n, D)`, in the manifold's own units.
+        real: `(n, D)`, in the data's own units.
         floor_sample: `(n, D)`, a second, independent real sample: its scores are the baselines.
         manifold: ground truth; without it, scores that need one are None.
         real_coordinates: intrinsic coordinates of `real` `(n, intrinsic_dim)`, for the geodesics; projected from `real`
@@ -131,6 +135,8 @@ class Reference:
         seed: seeds the projections, the geodesic pairs and every subsample: equal input gives equal scores.
         size: points used of each sample; the size of the smaller sample when None. Larger clouds, fake ones too, are
             thinned to it at random.
+        standardise: maps points to the coordinates that are compared; own units when None.
+        on_progress: called with the number of samples measured so far, of the two real ones and of every fake one.
 
     Attributes:
         floors: baselines {floor key: value}: the second real sample scored as if it were fake.
@@ -148,25 +154,30 @@ class Reference:
         real_coordinates: Tensor | None = None,
         seed: int = 0,
         size: int | None = None,
+        standardise: Callable[[Tensor], Tensor] | None = None,
+        on_progress: Callable[[float], None] | None = None,
     ) -> None:
         for name, points in (("real", real), ("floor_sample", floor_sample)):
             _check_shape(name, points, dim=real.shape[-1])
             if not _usable(points):
                 raise ValueError(f"{name} has non-finite (or absurdly large) coordinates")
+        self.coordinates: Literal["own", "standardised"] = "own" if standardise is None else "standardised"
         self.size = min(len(real), len(floor_sample)) if size is None else size
         self.seed = seed
         self.manifold = manifold
         self._full = (real, floor_sample, real_coordinates)
         self._smaller: dict[int, Reference] = {}
-        self.points = thinned(real, self.size, seed)
+        self._standardise, self._on_progress, self._measured = standardise, on_progress, 0.0
+        self.points = thinned(self._compared(real), self.size, seed)
         self._real_coordinates = None if real_coordinates is None else thinned(real_coordinates, self.size, seed)
         self._directions = _directions(real.shape[-1], seed)
-        self._real = _PointCloud(self.points, self._directions)
-        self._bandwidth = _median_distance(self._real.points)
-        self._real_kernel = _mean_kernel(self._real.within, self._bandwidth, self.size)
+        self._bandwidth = _median_distance(thinned(self.points, BANDWIDTH_POINTS, seed))
+        self._tie = tie_of(self.points)
+        self._real = self._cloud(self.points)
+        self._count(1)
         # real and fake alike: noise is projected away
         self._coordinates = None if manifold is None else manifold.project(self._real.points)
-        measured = self._measure(floor_sample)
+        measured = self._measure(self._compared(floor_sample))
         self.floors = {score.floor: measured.get(name) for name, score in SCORES.items() if score.floor is not None}
 
     @property
@@ -207,7 +218,7 @@ class Reference:
             return self._at(len(fake)).score(fake, embed=embed, initial_embed=initial_embed)
         scores: dict[str, float | None] = dict.fromkeys(SCORE_KEYS) | self.floors
         if _usable(fake):
-            scores |= self._measure(fake)
+            scores |= self._measure(self._compared(fake))
         for key in ("w2", "sliced_w2"):
             scores[f"{key}_ratio"] = ratio(scores[key], scores[f"{key}_floor"])
         if embed is not None:
@@ -217,21 +228,30 @@ class Reference:
         return scores
 
     def _measure(self, points: Tensor) -> dict[str, float | None]:
-        real, fake = self._real, _PointCloud(thinned(points, self.size, self.seed), self._directions)
-        across = pairwise(real.points, fake.points)
-        to_fake, to_real = across.amin(1), across.amin(0)
-        scores: dict[str, Tensor | float] = {
-            "w2": _matching(across),
+        began = self._measured
+        real, fake = self._real, self._cloud(thinned(points, self.size, self.seed))
+        self._count(0.5)
+        to_fake, to_real = torch.empty(self.size).double(), torch.full((self.size,), math.inf).double()
+        across_kernel = torch.zeros((), dtype=torch.float64)
+
+        def blocks() -> Iterator[tuple[Tensor, Tensor]]:
+            for rows, distances in _distance_blocks(real.points, fake.points):
+                to_fake[rows] = distances.amin(1)
+                torch.minimum(to_real, distances.amin(0), out=to_real)
+                across_kernel.add_(_kernel_sum(distances, self._bandwidth))
+                yield real.radius[rows], distances
+                self._count(0.5 * len(distances) / self.size)
+
+        scores: dict[str, Tensor | float] = neighbourhood_scores(blocks(), fake.radius, tie=self._tie)
+        scores |= {
+            "w2": _matching(real.points, fake.points, self.seed),
             "sliced_w2": (real.projections - fake.projections).square().mean().sqrt(),
-            "c2st": (_accuracy(real.nearest, to_fake) + _accuracy(fake.nearest, to_real)) / 2,
-            **neighbourhood_scores([(real.radius, across)], fake.radius),
+            "c2st": (_accuracy(real.nearest, to_fake, self._tie) + _accuracy(fake.nearest, to_real, self._tie)) / 2,
             "chamfer": to_fake.mean(),
         }
         if self._bandwidth > 0:
-            kernels = [
-                _mean_kernel(d, self._bandwidth, diagonal) for d, diagonal in ((fake.within, self.size), (across, 0))
-            ]
-            scores["mmd"] = self._real_kernel + kernels[0] - 2 * kernels[1]
+            within = real.kernel_mean + fake.kernel_mean
+            scores["mmd"] = within - 2 * across_kernel / (len(BANDWIDTHS) * self.size**2)
         if self.manifold is not None and self._coordinates is not None:
             coordinates = self.manifold.project(fake.points)
             distance = (fake.points - self.manifold.embed(coordinates)).norm(dim=-1)
@@ -243,7 +263,20 @@ class Reference:
                 # "asymp": the p-value is not used, and an exact one takes longer than the statistic
                 per_column = ks_2samp(self._coordinates.numpy(), coordinates.numpy(), method="asymp")
                 scores["ks_max"] = per_column.statistic.max()
+        self._count(began + 1 - self._measured)
         return {key: _finite(float(value)) for key, value in scores.items()}
+
+    def _compared(self, points: Tensor) -> Tensor:
+        """Points in the coordinates that are compared."""
+        return points if self._standardise is None else self._standardise(points.double())
+
+    def _cloud(self, points: Tensor) -> _PointCloud:
+        return _PointCloud(points, self._directions, self._bandwidth)
+
+    def _count(self, samples: float) -> None:
+        self._measured += samples
+        if self._on_progress:
+            self._on_progress(self._measured)
 
     @cached_property
     def _geodesics(self) -> tuple[Tensor, Tensor, Tensor] | None:
@@ -280,6 +313,7 @@ class Reference:
                 real_coordinates=coordinates,
                 seed=self.seed,
                 size=size,
+                standardise=self._standardise,
             )
         return self._smaller[size]
 
@@ -298,22 +332,35 @@ class _PointCloud:
 
     Attributes:
         points: `(n, D)` float64.
-        within: all distances `(n, n)`, which the kernel score needs: neighbours are read off them.
         nearest, radius: distance of each point to its nearest and to its k-th nearest, `(n,)`.
+        kernel_mean: mean of κ over pairs of different points.
         projections: sorted coordinates along each direction, `(directions, n)`.
     """
 
-    def __init__(self, points: Tensor, directions: Tensor) -> None:
+    def __init__(self, points: Tensor, directions: Tensor, bandwidth: float) -> None:
         self.points = points.detach().double().cpu()
-        self.within = pairwise(self.points)
-        neighbours = self.within.topk(NEIGHBOURS + 1, largest=False).values  # the first is the point itself
-        self.nearest, self.radius = neighbours[:, 1], neighbours[:, NEIGHBOURS]
+        n = len(self.points)
+        self.nearest, self.radius = torch.empty(2, n, dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64)
+        for rows, distances in _distance_blocks(self.points, self.points):
+            neighbours = distances.topk(NEIGHBOURS + 1, largest=False).values  # the first is the point itself
+            self.nearest[rows], self.radius[rows] = neighbours[:, 1], neighbours[:, NEIGHBOURS]
+            total += _kernel_sum(distances, bandwidth)
+        self.kernel_mean = (total / len(BANDWIDTHS) - n) / (n * n - n)  # a point paired with itself has κ = 1
         self.projections = (directions @ self.points.mT).sort(dim=-1).values
 
 
-def _matching(across: Tensor) -> float:
-    """W₂ of two equally large samples from the distances `(n, n)` between them."""
-    cost = across.square().numpy()
+def _distance_blocks(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Rows of `x` `(n, D)`, and their distances to all of `y` `(m, D)`, `(rows, m)`, in blocks of bounded memory."""
+    rows = max(1, BLOCK // len(y))
+    for start in range(0, len(x), rows):
+        block = slice(start, min(start + rows, len(x)))
+        yield block, pairwise(x[block], y)
+
+
+def _matching(real: Tensor, fake: Tensor, seed: int) -> float:
+    """W₂ of two equally large samples `(n, D)`; of more than `MATCHED` points, of that many drawn at random."""
+    cost = pairwise(thinned(real, MATCHED, seed), thinned(fake, MATCHED, seed)).square().numpy()
     if len(cost) <= SMALL:
         from scipy.optimize import linear_sum_assignment
 
@@ -328,20 +375,21 @@ def _matching(across: Tensor) -> float:
     return math.sqrt(max(0.0, largest * emd2(weights, weights, cost / largest, numItermax=10**7)))
 
 
-def _mean_kernel(distances: Tensor, bandwidth: float, diagonal: int) -> Tensor:
-    """Mean of κ over the entries, without the `diagonal` entries that pair a point with itself, where κ = 1."""
-    if bandwidth == 0:
-        return torch.zeros(())
-    square = distances.square()
+def _kernel_sum(distances: Tensor, bandwidth: float) -> Tensor:
+    """Sum over the entries of the kernels of all bandwidths; 0 without a bandwidth."""
     total = torch.zeros((), dtype=torch.float64)
+    if bandwidth == 0:
+        return total
+    square = distances.square()
     for s in BANDWIDTHS:
         total += (square * (-0.5 / (s * bandwidth) ** 2)).exp_().sum()
-    return (total / len(BANDWIDTHS) - diagonal) / (distances.numel() - diagonal)
+    return total
 
 
-def _accuracy(same: Tensor, other: Tensor) -> Tensor:
+def _accuracy(same: Tensor, other: Tensor, tie: float) -> Tensor:
     """Share of points whose nearest neighbour, at distance `same` or `other` `(n,)`, is of their own sample."""
-    return ((same < other).double() + 0.5 * (same == other).double()).mean()
+    nearer, farther = (same < other - tie).double(), (same > other + tie).double()
+    return ((nearer - farther + 1) / 2).mean()
 
 
 def _median_distance(points: Tensor) -> float:

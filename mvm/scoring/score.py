@@ -5,7 +5,10 @@ generated. The baseline's key is `NAME_floor`. With r_i and s_j the distances of
 nearest neighbour in their own sample, k = 5:
 
     precision   share of fakes within r_i of some real x_i      recall     share of reals within s_j of some fake y_j
-    density     mean over fakes of #{i : ‖x_i − y_j‖ < r_i} / k coverage   share of reals with a fake within r_i
+    density     mean over fakes of #{i : ‖x_i − y_j‖ ≤ r_i} / k coverage   share of reals with a fake within r_i
+
+A distance equal to the radius is within it: in discrete data (answers 1 to 5, counts, binarised pixels) most are equal,
+and often all are 0.
 
 Sources: precision and recall, Kynkäänniemi et al. 2019; density and coverage, Naeem et al. 2020.
 """
@@ -20,9 +23,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["NEIGHBOURS", "Score", "neighbourhood_scores", "ratio", "thinned"]
+__all__ = ["NEIGHBOURS", "Score", "neighbourhood_scores", "ratio", "thinned", "tie_of"]
 
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
+ROUNDING = 1e-6  # of the spread of a sample: its coordinates have been float32
 
 
 @dataclass(frozen=True)
@@ -44,26 +48,34 @@ class Score:
     about_zero: bool = False
 
 
-def neighbourhood_scores(blocks: Iterable[tuple[Tensor, Tensor]], fake_radius: Tensor) -> dict[str, float]:
+def neighbourhood_scores(
+    blocks: Iterable[tuple[Tensor, Tensor]], fake_radius: Tensor, *, tie: float
+) -> dict[str, float]:
     """Precision, recall, density and coverage, accumulated over blocks of real points.
 
     Args:
         blocks: radius r `(b,)` of some real points and their distances `(b, m)` to all fakes; together, all n reals.
         fake_radius: radius s of the fakes, `(m,)`.
+        tie: largest difference of two distances that are equal but for rounding, as from `tie_of`.
     """
     reals, inside, recalled, covered = 0, torch.zeros(len(fake_radius), dtype=torch.float64), 0, 0
     for radius, distances in blocks:
-        held = distances < radius[:, None]
+        held = distances <= radius[:, None] + tie
         reals += len(radius)
         inside += held.sum(0)
         covered += int(held.any(1).sum())
-        recalled += int((distances < fake_radius).any(1).sum())
+        recalled += int((distances <= fake_radius + tie).any(1).sum())
     return {
         "precision": float((inside > 0).double().mean()),
         "recall": recalled / reals,
         "density": float(inside.mean()) / NEIGHBOURS,
         "coverage": covered / reals,
     }
+
+
+def tie_of(points: Tensor) -> float:
+    """Largest difference of two distances between `points` `(n, D)` that counts as rounding."""
+    return ROUNDING * float((points - points.mean(0)).square().sum(-1).mean().sqrt())
 
 
 def thinned(sample: Tensor, size: int, seed: int) -> Tensor:

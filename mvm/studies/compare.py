@@ -166,7 +166,7 @@ def quantities(runs: Sequence[Run]) -> dict[str, str]:
     found = {symbol: f"{symbol}, {gap.label}" for symbol, gap in GAPS.items()}
     for run in runs:
         records = run.records.poll()
-        for row in records.scores[-1]["scores"] if records.scores else ():
+        for row in run.quick_scores[-1]["scores"] if run.quick_scores else ():
             found |= {key: label_of(key) for key, value in row.items() if value is not None}
         for record in records.scalars[-1:]:
             found |= {key: key.replace("_", " ") for key in record if isinstance(record[key], list) and key not in GAPS}
@@ -204,7 +204,7 @@ def _line(run: Run, member: int, quantity: str, axis: str) -> tuple[np.ndarray, 
     """Places and finite values of one member, `(s,)` each."""
     records = run.records.poll()
     scalars = [r for r in records.scalars if quantity in r]
-    source = scalars or [r for r in records.scores if quantity in r["scores"][member]]
+    source = scalars or [r for r in run.quick_scores if quantity in r["scores"][member]]
     values = [r[quantity][member] if scalars else r["scores"][member][quantity] for r in source]
     steps = np.array([r["step"] for r in source], dtype=float)
     y = np.array([np.nan if value is None else value for value in values], dtype=float)

@@ -63,6 +63,7 @@ class Summary:
         fork_of: name of the run that it was forked from, and the step.
         reason: why it failed.
         lost: how many of its generators are diverged or collapsed, in words; empty if none.
+        outdated: its only scores are in coordinates of an earlier version, and rank nothing.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Summary:
     fork_of: str | None
     reason: str | None
     lost: str
+    outdated: bool
 
     def matches(self, words: str) -> bool:
         """Whether every word is found in something that the table says, in any case."""
@@ -165,7 +167,8 @@ def _row(run: Run) -> dict[str, Any]:
     config, records = run.config, last_records(run.path / layout.RECORDS)
     event = last_state_event(records.events)
     final = run.scores()
-    scores = final or (records.scores[-1]["scores"] if records.scores else None)
+    quick = [record for record in records.scores if run.is_comparable(record)]
+    scores = final or (quick[-1]["scores"] if quick else None)
     made = origin(run)
     row = {
         "step": records.step,
@@ -187,6 +190,7 @@ def _row(run: Run) -> dict[str, Any]:
         "event": event.record() if event else None,
         "reason": reason_of(event),
         "lost": describe_lost_members(records.events, len(config.members)),
+        "outdated": scores is None and (bool(records.scores) or (run.path / layout.SCORES).exists()),
     }
     return row | _best(Scores(records.step, scores or [], config.members))
 

@@ -41,6 +41,6 @@ def embedding(experiment: Experiment, member: int) -> Callable[[Tensor], Tensor]
 
     def embed(points: Tensor) -> Tensor:
         with experiment.exact():
-            return experiment.embed(experiment.data.standardise(points.cpu().float()))[member]
+            return experiment.embed(experiment.data.standardise(points.cpu()).float())[member]
 
     return embed
