@@ -49,7 +49,7 @@ def test_what_arrives_is_what_the_run_has(cli, make, store):
         }
         final = {name[6:]: value for name, value in got.data.metrics.items() if name.startswith("final/")}
         scores = run.scores()[member]
-        unscored = ("variant", "seed", "step", "n")
+        unscored = ("variant", "seed", "step", "n", "coordinates")
         assert final == {name: value for name, value in scores.items() if value is not None and name not in unscored}
         assert {"w2", "w2_floor", "recall"} <= set(final)
         assert [file.path for file in client().list_artifacts(got.info.run_id)] == ["config.json"]

@@ -255,13 +255,15 @@ def load_points(settings: DataSettings, *, own: Path | None = None) -> PointData
 
 
 def _precision_for(points: Tensor) -> torch.dtype:
-    """Type that holds points `(N, D)` float64: float32, unless its rounding exceeds 2⁻¹⁶ standard deviations."""
-    scale = _deviations(points)
-    varying = scale > 0
-    largest = points.abs().amax(0)
-    coarse = (largest > FAR_OFF * scale)[varying].any()
+    """Type that holds points `(N, D)` float64: float32, unless its rounding exceeds 2⁻¹⁶ standard deviations.
+
+    Of a constant column, float32 need only hold integers exactly.
+    """
     limits = torch.finfo(torch.float32)
-    outside = (largest > limits.max).any() or (scale[varying] < limits.tiny / limits.eps).any()
+    largest, scale = points.abs().amax(0), _deviations(points)
+    unit = torch.where(scale > 0, scale, 1 / limits.eps / FAR_OFF)
+    coarse = (largest > FAR_OFF * unit).any()
+    outside = (largest > limits.max).any() or (unit < limits.tiny / limits.eps).any()
     return torch.float64 if coarse or outside else torch.float32
 
 

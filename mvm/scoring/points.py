@@ -14,7 +14,7 @@ With real points x_i, fake points y_j (n each), r_i the distance of x_i to its k
     geodesic_*  Spearman correlation of a distance with the true geodesic over random pairs of real points
 
 A score depends on n and means nothing alone: the baseline is measured in the same call, on as many points. Distances
-are held in blocks of 128 MiB, so that memory does not grow with n², and of more than 4,000 points W₂ matches a random
+are held in blocks of 32 MiB, so that memory does not grow with n², and of more than 4,000 points W₂ matches a random
 4,000: a pairing of n points takes time n³. Exact matching of many points uses POT: 0.7 to 1.4 s at n = 2000 for any
 fakes, where `scipy.optimize.linear_sum_assignment` needs 1 s near the target and up to 12 s away from it. Few points
 use the latter: at n = 512 both need 20 to 110 ms, and importing POT costs 2.7 s.
@@ -42,7 +42,7 @@ __all__ = ["SCORES", "SCORE_KEYS", "Reference", "spearman"]
 
 SMALL = 1000  # largest sample that scipy matches
 MATCHED = 4000  # largest samples that W₂ matches: POT needs 6 s and 0.6 GB for them
-BLOCK = 2**24  # entries of a distance block held at once
+BLOCK = 2**22  # entries of a distance block held at once
 PROJECTIONS = 128  # directions of the sliced distance
 FAR = 3  # W₂ selects between generators only if the data's spread exceeds this many baselines
 PAIRS = 1024  # pairs of real points for the geodesic correlation; a numerical geodesic costs 10 ms each
