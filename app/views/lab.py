@@ -125,7 +125,7 @@ def upload_points() -> dict[str, Any] | None:
     upload = st.file_uploader(
         "Points", type=["csv", "npy"],
         help="CSV: one point per line, with or without a header. NPY: one two-dimensional array. Points are "
-        "standardised for training; pictures and scores are in the file's units.",
+        "standardised for training and for scores; clouds are drawn in the file's units.",
     )  # fmt: skip
     if upload is None:
         st.caption("A CSV or NPY file with at least 64 points of 2 or more columns.")

@@ -84,10 +84,12 @@ def _sheet(content: bytes, shape: tuple[int, ...]) -> str:
 
 
 def _layer(layer: dict[str, Any]) -> dict[str, Any]:
-    arrays = {name: _encode(layer[name]) for name in ("points", "values") if name in layer}
+    double = layer["points"].dtype == np.float64 if "points" in layer else False  # numbers far from zero
+    arrays = {"points": _encode(layer["points"], "<f8" if double else "<f4")} if "points" in layer else {}
+    arrays |= {"values": _encode(layer["values"])} if "values" in layer else {}
     shape = dict(zip(("rows", "columns"), layer["values"].shape, strict=True)) if layer.get("image") else {}
-    return layer | arrays | shape
+    return layer | arrays | shape | {"double": double}
 
 
-def _encode(points: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(points, dtype="<f4").tobytes()).decode()
+def _encode(points: np.ndarray, dtype: str = "<f4") -> str:
+    return base64.b64encode(np.ascontiguousarray(points, dtype=dtype).tobytes()).decode()

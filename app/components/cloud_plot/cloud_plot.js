@@ -223,7 +223,7 @@ function decode(panels) {
     for (const name of ["points", "values"]) {
       if (typeof layer[name] !== "string") continue;
       const bytes = Uint8Array.from(atob(layer[name]), (c) => c.charCodeAt(0));
-      layer[name] = new Float32Array(bytes.buffer);
+      layer[name] = new (name === "points" && layer.double ? Float64Array : Float32Array)(bytes.buffer);
     }
   }
 }
@@ -381,17 +381,17 @@ function flatPanel(pen, frame, panel, view, ink) {
   if (panel.ticks) {
     pen.lineWidth = 1;
     pen.font = pen.font.replace("13px", "11px");
-    for (const tick of nice(cx - unit / 2, cx + unit / 2)) {
+    for (const [tick, text] of nice(cx - unit / 2, cx + unit / 2)) {
       rule(pen, ink, [toX(tick), y], [toX(tick), y + side]);
       pen.textAlign = "center";
       pen.textBaseline = "top";
-      pen.fillText(label(tick), toX(tick), y + side + 5);
+      pen.fillText(text, toX(tick), y + side + 5);
     }
-    for (const tick of nice(cy - unit / 2, cy + unit / 2)) {
+    for (const [tick, text] of nice(cy - unit / 2, cy + unit / 2)) {
       rule(pen, ink, [x, toY(tick)], [x + side, toY(tick)]);
       pen.textAlign = "right";
       pen.textBaseline = "middle";
-      pen.fillText(label(tick), x - 6, toY(tick));
+      pen.fillText(text, Math.max(x - 6, frame.left + pen.measureText(text).width), toY(tick));
     }
     pen.font = pen.font.replace("11px", "13px");
   } else {
@@ -448,16 +448,19 @@ function rule(pen, ink, from, to) {
   pen.globalAlpha = 1;
 }
 
+// Round numbers between two, with their labels; far from zero the first in full, and by how much the others are larger.
 function nice(low, high) {
   const rough = (high - low) / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((k) => k * power).find((s) => s >= rough);
   const first = Math.ceil(low / step);
-  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => (first + i) * step);
+  const far = Math.max(Math.abs(low), Math.abs(high)) >= 1e6 * step;
+  const text = (i) => (!far ? label((first + i) * step) : i ? `+${label(i * step)}` : label(first * step, 15));
+  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => [(first + i) * step, text(i)]);
 }
 
-function label(value) {
-  return String(+value.toPrecision(6)).replace("-", "−");
+function label(value, digits = 6) {
+  return String(+value.toPrecision(digits)).replace("-", "−");
 }
 
 // ---------------------------------------------------------------- three dimensions
