@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from threading import Lock
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -147,7 +148,7 @@ class ImageReference:
         self.criterion = f"{extractors[0].name}.fd"
         self.coordinates: Literal["own"] = "own"
         self.floors = self._floors(self.size)
-        self._on_progress, self._measured = on_progress, 1
+        self._on_progress, self._measured, self._counting = on_progress, 1, Lock()
         self._count()
 
     @property
@@ -175,9 +176,10 @@ class ImageReference:
         return scores
 
     def _count(self) -> None:
-        self._measured += 1
-        if self._on_progress:
-            self._on_progress(self._measured)
+        with self._counting:  # members may be scored side by side
+            self._measured += 1
+            if self._on_progress:
+                self._on_progress(self._measured)
 
     def _floors(self, size: int) -> dict[str, float | None]:
         floors: dict[str, float | None] = {}

@@ -27,6 +27,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -168,6 +169,7 @@ class Reference:
         self._full = (real, floor_sample, real_coordinates)
         self._smaller: dict[int, Reference] = {}
         self._standardise, self._on_progress, self._measured = standardise, on_progress, 0.0
+        self._counting = Lock()
         self.points = thinned(self._compared(real), self.size, seed)
         self._real_coordinates = None if real_coordinates is None else thinned(real_coordinates, self.size, seed)
         self._directions = _directions(real.shape[-1], seed)
@@ -228,7 +230,6 @@ class Reference:
         return scores
 
     def _measure(self, points: Tensor) -> dict[str, float | None]:
-        began = self._measured
         real, fake = self._real, self._cloud(thinned(points, self.size, self.seed))
         self._count(0.5)
         to_fake, to_real = torch.empty(self.size).double(), torch.full((self.size,), math.inf).double()
@@ -263,7 +264,6 @@ class Reference:
                 # "asymp": the p-value is not used, and an exact one takes longer than the statistic
                 per_column = ks_2samp(self._coordinates.numpy(), coordinates.numpy(), method="asymp")
                 scores["ks_max"] = per_column.statistic.max()
-        self._count(began + 1 - self._measured)
         return {key: _finite(float(value)) for key, value in scores.items()}
 
     def _compared(self, points: Tensor) -> Tensor:
@@ -274,9 +274,10 @@ class Reference:
         return _PointCloud(points, self._directions, self._bandwidth)
 
     def _count(self, samples: float) -> None:
-        self._measured += samples
-        if self._on_progress:
-            self._on_progress(self._measured)
+        with self._counting:  # members may be scored side by side
+            self._measured += samples
+            if self._on_progress:
+                self._on_progress(self._measured)
 
     @cached_property
     def _geodesics(self) -> tuple[Tensor, Tensor, Tensor] | None:
