@@ -176,7 +176,7 @@ def lost(runs, tmp_path) -> Run:
     run = Run(shutil.copytree(runs["few"].path, tmp_path / "lost"))
     path = run.path / "scores.json"
     rows = json.loads(path.read_text())
-    kept = ("variant", "seed", "step", "n")
+    kept = ("variant", "seed", "step", "n", "coordinates")
     rows[0] = {key: value if key in kept else None for key, value in rows[0].items()}
     path.write_text(json.dumps(rows))
     return run
