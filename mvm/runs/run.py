@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from mvm.errors import ConfigError, RunBusy, RunError
 from mvm.files import (
     checkpoints,
     hide_folder,
-    locked,
     new_folder,
     read_arrays,
     read_tensors,
@@ -33,6 +32,7 @@ from mvm.files import (
     write_atomic,
 )
 from mvm.runs import layout
+from mvm.runs.control import Control, change_control, read_control
 from mvm.runs.events import ALIVE, Event, append_event, last_state_event, reason_of, state_of
 from mvm.runs.liveness import hold_run, is_alive
 from mvm.runs.records import Records
@@ -70,23 +70,6 @@ class Status:
     def seconds_left(self) -> float | None:
         """Time until the last step at the present rate."""
         return (self.steps - self.step) / self.rate if self.rate else None
-
-
-@dataclass(frozen=True)
-class Control:
-    """Requests to the trainer that hold now.
-
-    Attributes:
-        pause_at: pause once this many steps are done; None: run on.
-        stop: save and leave.
-        weights: new descriptor weights by name.
-        serial: rises with each change of weights, so that a resumed trainer applies each change once.
-    """
-
-    pause_at: int | None = None
-    stop: bool = False
-    weights: dict[str, float] = field(default_factory=dict)
-    serial: int = 0
 
 
 class Run:
@@ -228,10 +211,7 @@ class Run:
 
     def control(self) -> Control:
         """The requests that hold now; an unreadable file holds none."""
-        try:
-            return Control(**json.loads((self.path / layout.CONTROL).read_text()))
-        except (OSError, ValueError, TypeError):
-            return Control()
+        return read_control(self.path)
 
     def ask(self, **requests: Any) -> Control:
         """Change some requests; the trainer meets them within a step, or 50 ms when it is paused.
@@ -244,16 +224,15 @@ class Run:
         """
         changed = requests.get("weights", {})
         config = self.config.with_changes({f"weights.{name}": value for name, value in changed.items()})
-        busy = f"run: {self.name} is being asked something by another process; try again"
-        with locked(self.path / layout.CONTROL_LOCK, wait=5, busy=busy):
-            now = self.control()
-            if "weights" in requests:
-                weights, serial = self._last_weights(now)
-                weights = weights | {name: getattr(config.weights, name) for name in changed}
-                requests = requests | {"weights": weights, "serial": serial + 1}
-            wanted = replace(now, **requests)
-            write_atomic(self.path / layout.CONTROL, json.dumps(asdict(wanted)).encode())
-        return wanted
+
+        def change(now: Control) -> Control:
+            if "weights" not in requests:
+                return replace(now, **requests)
+            weights, serial = self._last_weights(now)
+            weights = weights | {name: getattr(config.weights, name) for name in changed}
+            return replace(now, **requests | {"weights": weights, "serial": serial + 1})
+
+        return change_control(self.path, change)
 
     def _last_weights(self, control: Control) -> tuple[dict[str, float], int]:
         """The last requested weights and their serial: a run from elsewhere has them on record only."""
