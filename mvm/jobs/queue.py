@@ -2,6 +2,7 @@
 
     checkpoints/.slots/cpu/slot-0.lock                  held by who trains
                            00000000000000000017.ticket  held by who waits; its number is the place in the queue
+                           last                         the last number
 
 A ticket is drawn by the process that asks for a training, so that trainings begin in the order in which they were asked
 for, and names the process that is to hold it: its lock tells that it is waited with, its content that it soon will be.
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from mvm.errors import RunBusy, RunError
-from mvm.files import checkpoints, lock_is_held, locked
+from mvm.files import checkpoints, lock_is_held, locked, write_atomic
 from mvm.processes import identity, lives
 
 __all__ = ["ENTRY", "TICKET", "DeviceKind", "Ticket", "device_kind", "slot", "slot_count"]
@@ -73,15 +74,9 @@ class Ticket:
         """
         folder = checkpoints() / ".slots" / kind
         folder.mkdir(parents=True, exist_ok=True)
-        while True:
-            last = max((int(path.stem[:20]) for path in folder.glob("[0-9]*.ticket")), default=0)
-            path = folder / f"{last + 1 if number is None else number:020d}.ticket"
-            try:
-                with path.open("xb") as file:
-                    file.write(identity().encode())
-                return cls(path)
-            except FileExistsError:  # drawn by another process at this moment
-                number = None if number is None else number + 1
+        path = folder / f"{_next_number(folder) if number is None else number:020d}.ticket"
+        write_atomic(path, identity().encode())
+        return cls(path)
 
     @classmethod
     def given(cls, kind: str) -> Ticket:
@@ -100,7 +95,7 @@ class Ticket:
             file.write(identity(pid).encode().ljust(64))
 
     def leave(self) -> None:
-        """Give the place up."""
+        """Give the place up; nothing happens where it is given up already."""
         self.path.unlink(missing_ok=True)
 
     def is_next(self) -> bool:
@@ -169,6 +164,17 @@ def _gpu_count() -> int:
     if seen is None:
         return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
     return len(list(itertools.takewhile(lambda name: name and not name.startswith("-"), seen.split(","))))
+
+
+def _next_number(folder: Path) -> int:
+    """The next ticket's number: no number is given twice, so that nobody removes the ticket of another."""
+    with locked(folder / "last.lock", wait=10, busy=f"queue: {folder} is locked by another process; try again"):
+        known = [int(path.stem[:20]) for path in folder.glob("[0-9]*.ticket")]
+        with contextlib.suppress(OSError, ValueError):
+            known.append(int((folder / "last").read_text(encoding="ascii")))
+        number = max(known, default=0) + 1
+        write_atomic(folder / "last", str(number).encode())
+    return number
 
 
 def _is_waited_with(ticket: Path) -> bool:
