@@ -30,8 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
         with place(arguments, is_process=is_process) as found:
             if found.has_turn and found.slot is None:  # asked to stop while it waited
                 return 0
+            from mvm.runs.library import sweep_runs
+
             options = _parser(arguments).parse_args(arguments)
             options.place = found
+            sweep_runs()
             options.command(options)
             sys.stdout.flush()
     except BrokenPipeError:  # whoever read it has seen enough

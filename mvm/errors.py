@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["ConfigError", "Diverged", "RunBusy", "RunError", "Stopped", "check_known", "reason_of"]
+__all__ = ["ConfigError", "Diverged", "Lost", "RunBusy", "RunError", "Stopped", "check_known", "reason_of"]
 
 
 class ConfigError(ValueError):
@@ -17,6 +17,10 @@ class RunError(ValueError):
 
 class RunBusy(RunError):
     """Another process holds the run's lock."""
+
+
+class Lost(RuntimeError):
+    """Files of a run were removed while it was trained."""
 
 
 class Stopped(Exception):

@@ -6,7 +6,7 @@
     link                                         give a file a second name; files are replaced, never modified
     locked, lock_is_held                         an exclusive lock of the kernel on a file
     sweep                                        remove what processes that were killed have left in a folder
-    explain                                      one line about an OSError: the file, the reason, what to do
+    explain, advice                              one line about an OSError: the file, the reason, what to do
 
 After a crash, readers find either the old or the new content; with `durable`, even after a power failure. No pickle.
 Processes that only wait import this module: it loads neither torch nor numpy.
@@ -37,14 +37,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "advice",
     "append_line",
     "beside",
     "checkpoints",
     "explain",
     "hide_folder",
+    "inode_of",
     "link",
     "lock_is_held",
     "locked",
+    "lost_target",
     "new_folder",
     "read_arrays",
     "read_tensors",
@@ -166,17 +169,34 @@ def link(source: Path, target: Path) -> None:
 
 
 def hide_folder(folder: Path) -> Path:
-    """Rename a folder to a hidden name that marks it for deletion; returns the new path."""
-    return folder.rename(folder.with_name(f".{folder.name}.deleted-{identity()}"))
+    """Rename a folder to a hidden name that marks it for deletion; returns the new path.
+
+    Of a link, the folder that it leads to is hidden where it lies, and the link removed. A link to a folder beside it
+    is hidden alone: that folder is listed under a name of its own.
+    """
+    real = Path(os.path.realpath(folder))
+    if not folder.is_symlink() or real.parent == Path(os.path.realpath(folder.parent)):
+        return folder.rename(_condemned(folder))
+    hidden = real.rename(_condemned(real))
+    try:
+        folder.unlink()
+    except OSError:
+        hidden.rename(real)
+        raise
+    return hidden
+
+
+def _condemned(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.deleted-{identity()}")
 
 
 def remove_hidden(gone: Path) -> None:
-    """Remove a hidden folder, and other hidden folders that a killed process left beside it."""
-    for folder in gone.parent.glob(".*.deleted-*"):
-        if folder.is_symlink():
-            folder.unlink(missing_ok=True)
-        else:
-            shutil.rmtree(folder, ignore_errors=folder != gone)
+    """Remove a hidden folder, and what processes that were killed left beside it."""
+    if gone.is_symlink():
+        gone.unlink()
+    else:
+        shutil.rmtree(gone)
+    sweep(gone.parent)
 
 
 OWNER = rf"{MARK}|[0-9]+"  # earlier versions: the number alone
@@ -200,20 +220,35 @@ def sweep(folder: Path) -> None:
 
 
 def _is_left(entry: os.DirEntry[str], found: re.Match[str]) -> bool:
-    """Whether the process that made a temporary file has ended."""
-    if (living := lives(found["deleter"] or found["writer"])) is not None:
+    """Whether the process that made a temporary file has ended; what was to be deleted goes in any case."""
+    if found["deleter"]:
+        return True
+    if (living := lives(found["writer"])) is not None:
         return not living
     with contextlib.suppress(OSError):
         return abs(time.time() - entry.stat(follow_symlinks=False).st_mtime) > STALE
     return False
 
 
+def inode_of(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a file or folder, which tell it from another of its name; None if it is not there."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def lost_target(path: Path) -> Path | None:
+    """Where a link leads that leads nowhere; None for other paths."""
+    return path.readlink() if path.is_symlink() and not path.exists() else None
+
+
 def _check_links(folder: Path) -> None:
     """Raise FileNotFoundError for a link in a path that leads nowhere; the system says that it exists."""
     for part in (folder, *folder.parents):
-        if part.is_symlink() and not part.exists():
-            reason = f"a link to {part.readlink()}, which is not there"
-            raise FileNotFoundError(errno.ENOENT, reason, str(part))
+        if target := lost_target(part):
+            raise FileNotFoundError(errno.ENOENT, f"{part} is a link to {target}, which is not there", str(part))
 
 
 NO_RIGHT = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -222,15 +257,20 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def explain(error: OSError) -> str:
     """One line about an error of the system: the file, the reason, and what to do where it is known."""
-    reason = f"{error.filename or 'files'}: {error.strerror or error}"
+    return f"{error.filename or 'files'}: {error.strerror or error}{advice(error)}"
+
+
+def advice(error: OSError) -> str:
+    """What to do about a disk of runs that is full or may not be written, after a semicolon; "" about another error."""
     runs = checkpoints().absolute()
-    if not error.filename or runs not in (named := Path(os.fsdecode(error.filename)).absolute(), *named.parents):
-        return reason
+    named = Path(os.fsdecode(error.filename)).absolute() if isinstance(error.filename, str | bytes) else None
+    if named is None or not (named.is_relative_to(runs) or runs.is_relative_to(named)):
+        return ""
     if error.errno in NO_RIGHT:
-        return f"{reason}; make {runs} writable, or set $MVM_CHECKPOINTS to a folder that is"
+        return f"; make {runs} writable, or set $MVM_CHECKPOINTS to a folder that is"
     if error.errno in NO_ROOM:
-        return f"{reason}; make room there, or set $MVM_CHECKPOINTS to a folder on another disk"
-    return reason
+        return "; make room, or set $MVM_CHECKPOINTS to a folder on another disk"
+    return ""
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The queue: first come, first served on each kind of device; nobody who dies or leaves holds up the others."""
 
+import contextlib
 import os
 import random
 import signal
@@ -320,10 +321,11 @@ def test_a_failure_while_it_waits_is_recorded(make, monkeypatch):
     failures = (RunError("MVM_SLOTS: 'x'"), OSError("the disk is gone"), ZeroDivisionError("0"))
     for name, error in zip("abc", failures, strict=True):
         run = make(name)
-        with monkeypatch.context() as patch, pytest.raises(type(error)):
+        waiting = turn(run.path, "cpu", ticket=Ticket.draw("cpu"), is_process=False)
+        with monkeypatch.context() as patch, contextlib.ExitStack() as held:
             patch.setattr("mvm.jobs.queue.slot_count", lambda _, error=error: (_ for _ in ()).throw(error))
-            with turn(run.path, "cpu", ticket=Ticket.draw("cpu"), is_process=False):
-                pass
+            with pytest.raises(type(error)):
+                held.enter_context(waiting)
         reason = f"ZeroDivisionError: {error}" if name == "c" else str(error)
         assert (state(run), run.status().reason) == ("failed", reason)
     assert tickets() == []

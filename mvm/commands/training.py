@@ -18,6 +18,7 @@ from mvm.config import OF_DATA, Config
 from mvm.data.kinds import KINDS
 from mvm.devices import use_gpu
 from mvm.errors import ConfigError, Diverged, RunError, Stopped, reason_of
+from mvm.files import inode_of
 from mvm.jobs.process import TRAINING, give_way
 from mvm.jobs.queue import Ticket, device_kind
 from mvm.jobs.turn import turn
@@ -214,7 +215,8 @@ def _train(run: Run) -> None:
 
 @contextlib.contextmanager
 def _failures_recorded(run: Run) -> Iterator[None]:
-    """Leave the reason in the run, if its disk still takes a line."""
+    """Leave the reason in the run, if its folder is still there and its disk takes a line."""
+    folder = inode_of(run.path)
     try:
         yield
     except Stopped:
@@ -222,13 +224,14 @@ def _failures_recorded(run: Run) -> Iterator[None]:
     except Exception as error:
         step = run.records.poll().step
         with contextlib.suppress(OSError):
-            run.append_event(events.Failed(step=step, time=time.time(), reason=reason_of(error)))
+            if inode_of(run.path) == folder:
+                run.append_event(events.Failed(step=step, time=time.time(), reason=reason_of(error)))
         raise
 
 
 def _living(name: str) -> Run:
     run = Run.named(name)
-    if not run.alive():
+    if not run.status().alive:
         raise RunError(f"run: {run.name} is not being trained (it is {run.status().state})")
     return run
 

@@ -22,8 +22,11 @@ from mvm.data.kinds import KINDS, load_data
 from mvm.devices import device_of
 from mvm.errors import ConfigError, RunBusy, RunError
 from mvm.files import (
+    advice,
+    beside,
     checkpoints,
     hide_folder,
+    lost_target,
     new_folder,
     read_arrays,
     read_tensors,
@@ -92,6 +95,11 @@ class Run:
         try:
             values = json.loads((self.path / layout.CONFIG).read_text())
         except (FileNotFoundError, NotADirectoryError):
+            if target := lost_target(self.path):
+                raise RunError(
+                    f"run: {self.name} is a link to {target}, which is not there; bring it back, or remove the link: "
+                    f"`python -m mvm delete {self.name}`"
+                ) from None
             raise RunError(
                 f"run: no run {self.name!r} in {self.path.parent}; `python -m mvm runs` lists them"
             ) from None
@@ -138,7 +146,7 @@ class Run:
                 f"run: {target.name!r} exists in {target.parent}; give another --name, or resume it"
             ) from None
         except OSError as error:
-            raise RunError(f"run: cannot write {target}: {error.strerror or error}") from None
+            raise RunError(f"run: cannot write {target}: {error.strerror or error}{advice(error)}") from None
         return cls(target)
 
     @classmethod
@@ -348,22 +356,40 @@ class Run:
 
         Raises:
             RunBusy: it is being trained.
-            RunError: bad or taken name.
+            RunError: bad or taken name, or a fork that cannot be written; nothing is renamed.
         """
         target = self.path.with_name(layout.check_name(name))
-        with self._idle("rename"):
-            if target.exists():
+        with self._idle("rename"), contextlib.ExitStack() as staged:
+            if os.path.lexists(target):
                 raise RunError(f"run: {name!r} exists in {target.parent}; give another name")
+            renamed = [(self._renamed_origin(fork, name, staged), fork / layout.ORIGIN) for fork in self._forks()]
             self.path.rename(target)
-        for path in target.parent.glob(f"*/{layout.ORIGIN}"):
-            with contextlib.suppress(OSError, ValueError):
-                made = json.loads(path.read_text())
-                if made["run"] == self.name:
-                    write_atomic(path, json.dumps(made | {"run": name}).encode())
+            for origin, replaced in renamed:
+                origin.replace(replaced)
         return Run(target)
 
+    def _forks(self) -> Iterator[Path]:
+        """Folders of the runs beside it that were forked from it."""
+        for path in self.path.parent.glob(f"[!.]*/{layout.ORIGIN}"):
+            with contextlib.suppress(OSError, ValueError, RecursionError):
+                made = json.loads(path.read_text(encoding="utf-8"))
+                if isinstance(made, dict) and made.get("run") == self.name and path.parent != self.path:
+                    yield path.parent
+
+    def _renamed_origin(self, fork: Path, name: str, staged: contextlib.ExitStack) -> Path:
+        """Write a fork's origin with the new name beside the old one: all are written before any is replaced."""
+        path = fork / layout.ORIGIN
+        temporary = beside(path)
+        staged.callback(temporary.unlink, missing_ok=True)
+        try:
+            temporary.write_bytes(json.dumps(json.loads(path.read_bytes()) | {"run": name}).encode())
+        except OSError as error:
+            reason = f"{error.strerror or error}{advice(error)}"
+            raise RunError(f"run: its fork {fork.name} cannot take the new name of {self.name}: {reason}") from None
+        return temporary
+
     def delete(self) -> None:
-        """Remove the whole run, at once for all who look.
+        """Remove the whole run, at once for all who look; one that is linked here is removed where it lies.
 
         Raises:
             RunBusy: it is being trained.
