@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mvm import __version__
 from mvm.commands.waiting import place
 from mvm.errors import ConfigError, Diverged, RunError, reason_of
-from mvm.files import explain
+from mvm.files import NO_RIGHT, advice
 from mvm.jobs.process import set_training_environment
 
 if TYPE_CHECKING:
@@ -69,14 +69,14 @@ def _file_reason(error: OSError, options: argparse.Namespace) -> str:
     """One line: the file, the system's reason, and what it means for a training or for --out."""
     from mvm.commands.training import TRAINERS
 
-    reason = explain(error)
-    if options.command in TRAINERS:
+    reason = f"{error.filename or 'files'}: {error.strerror or error}"
+    if options.command in TRAINERS and error.errno not in NO_RIGHT:
         return f"{reason}; all that was saved is kept"
     if error.filename and (out := getattr(options, "out", None)):
         out, named = Path(out).absolute(), Path(error.filename).absolute()
         if named == out or named in out.parents or out in named.parents:
             return f"out: cannot write {reason}"
-    return reason
+    return reason + advice(error)
 
 
 def _fail(message: str, status: int) -> int:

@@ -6,7 +6,7 @@
     link                                         give a file a second name; files are replaced, never modified
     locked, lock_is_held                         an exclusive lock of the kernel on a file
     sweep                                        remove what processes that were killed have left in a folder
-    explain, advice                              one line about an OSError: the file, the reason, what to do
+    advice                                       what to do about an OSError of a disk that is full or read-only
 
 After a crash, readers find either the old or the new content; with `durable`, even after a power failure. No pickle.
 Processes that only wait import this module: it loads neither torch nor numpy.
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "NO_RIGHT",
     "advice",
     "append_line",
     "beside",
     "checkpoints",
-    "explain",
     "hide_folder",
     "inode_of",
     "link",
@@ -253,11 +253,6 @@ def _check_links(folder: Path) -> None:
 
 NO_RIGHT = (errno.EROFS, errno.EACCES, errno.EPERM)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def explain(error: OSError) -> str:
-    """One line about an error of the system: the file, the reason, and what to do where it is known."""
-    return f"{error.filename or 'files'}: {error.strerror or error}{advice(error)}"
 
 
 def advice(error: OSError) -> str:

@@ -97,8 +97,7 @@ class Run:
         except (FileNotFoundError, NotADirectoryError):
             if target := lost_target(self.path):
                 raise RunError(
-                    f"run: {self.name} is a link to {target}, which is not there; bring it back, or remove the link: "
-                    f"`python -m mvm delete {self.name}`"
+                    f"run: {self.name} is a link to {target}, which is not there; bring it back, or delete {self.name}"
                 ) from None
             raise RunError(
                 f"run: no run {self.name!r} in {self.path.parent}; `python -m mvm runs` lists them"
