@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvm import __version__
-from mvm.errors import ConfigError, Diverged, RunError
+from mvm.commands.waiting import place
+from mvm.errors import ConfigError, Diverged, RunError, reason_of
+from mvm.files import NO_RIGHT, advice
 from mvm.jobs.process import set_training_environment
 
 if TYPE_CHECKING:
@@ -20,14 +22,21 @@ __all__ = ["main"]
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status."""
-    set_training_environment()
-    from mvm.commands.training import reason_of  # imports torch, which reads the environment
-
+    set_training_environment()  # before torch is imported, which reads it
+    is_process = arguments is None
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser(arguments).parse_args(arguments)
+    options = argparse.Namespace(command=None)
     try:
-        options.command(options)
-        sys.stdout.flush()
+        with place(arguments, is_process=is_process) as found:
+            if found.has_turn and found.slot is None:  # asked to stop while it waited
+                return 0
+            from mvm.runs.library import sweep_runs
+
+            options = _parser(arguments).parse_args(arguments)
+            options.place = found
+            sweep_runs()
+            options.command(options)
+            sys.stdout.flush()
     except BrokenPipeError:  # whoever read it has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -61,13 +70,13 @@ def _file_reason(error: OSError, options: argparse.Namespace) -> str:
     from mvm.commands.training import TRAINERS
 
     reason = f"{error.filename or 'files'}: {error.strerror or error}"
-    if options.command in TRAINERS:
+    if options.command in TRAINERS and error.errno not in NO_RIGHT:
         return f"{reason}; all that was saved is kept"
     if error.filename and (out := getattr(options, "out", None)):
         out, named = Path(out).absolute(), Path(error.filename).absolute()
         if named == out or named in out.parents or out in named.parents:
             return f"out: cannot write {reason}"
-    return reason
+    return reason + advice(error)
 
 
 def _fail(message: str, status: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["ConfigError", "Diverged", "RunBusy", "RunError", "Stopped", "check_known"]
+__all__ = ["ConfigError", "Diverged", "Lost", "RunBusy", "RunError", "Stopped", "check_known", "reason_of"]
 
 
 class ConfigError(ValueError):
@@ -17,6 +17,10 @@ class RunError(ValueError):
 
 class RunBusy(RunError):
     """Another process holds the run's lock."""
+
+
+class Lost(RuntimeError):
+    """Files of a run were removed while it was trained."""
 
 
 class Stopped(Exception):
@@ -32,3 +36,12 @@ def check_known(what: str, name: str, known: Iterable[str]) -> None:
     known = list(known)
     if name not in known:
         raise ConfigError(f"{what}: unknown {name!r}; known: {', '.join(known)}")
+
+
+def reason_of(error: Exception) -> str:
+    """One line: an error's message, or what to do about too little memory."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return "out of memory; use a smaller --batch or -n, fewer --variants or --seeds, or --device cpu"
+    foreseen = isinstance(error, ConfigError | RunError | OSError | RuntimeError)
+    return text if foreseen else f"{type(error).__name__}: {text}"

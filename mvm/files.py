@@ -5,8 +5,11 @@
     append_line                                  append a line in a single write
     link                                         give a file a second name; files are replaced, never modified
     locked, lock_is_held                         an exclusive lock of the kernel on a file
+    sweep                                        remove what processes that were killed have left in a folder
+    advice                                       what to do about an OSError of a disk that is full or read-only
 
 After a crash, readers find either the old or the new content; with `durable`, even after a power failure. No pickle.
+Processes that only wait import this module: it loads neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import threading
 import time
@@ -25,25 +29,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
-
-from mvm.errors import RunBusy
+from mvm.errors import RunBusy, RunError
+from mvm.processes import MARK, identity, lives
 
 if TYPE_CHECKING:
-    from torch import Tensor  # importing torch takes seconds, and processes that decode pictures do not need it
+    import numpy as np
+    from torch import Tensor
 
 __all__ = [
+    "NO_RIGHT",
+    "advice",
     "append_line",
     "beside",
     "checkpoints",
     "hide_folder",
+    "inode_of",
     "link",
     "lock_is_held",
     "locked",
+    "lost_target",
     "new_folder",
     "read_arrays",
     "read_tensors",
     "remove_hidden",
+    "sweep",
     "write_array",
     "write_atomic",
     "write_tensors",
@@ -56,8 +65,8 @@ def checkpoints() -> Path:
 
 
 def beside(path: Path) -> Path:
-    """Path of a hidden temporary file beside `path`, unique to the calling thread."""
-    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    """Path of a hidden temporary file beside `path`, unique to the calling thread; `sweep` knows whose it is."""
+    return path.with_name(f".{path.name[:150]}.{identity()}.{threading.get_ident()}")
 
 
 @contextlib.contextmanager
@@ -66,7 +75,9 @@ def new_folder(target: Path) -> Iterator[Path]:
 
     Raises:
         FileExistsError: `target` exists and is not an empty folder.
+        FileNotFoundError: a link above it leads nowhere.
     """
+    _check_links(target.parent)
     temporary = beside(target)
     temporary.mkdir(parents=True)
     try:
@@ -99,6 +110,8 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = False) -> None:
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write an array as .npy, atomically."""
+    import numpy as np
+
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     write_atomic(path, buffer.getvalue())
@@ -156,14 +169,103 @@ def link(source: Path, target: Path) -> None:
 
 
 def hide_folder(folder: Path) -> Path:
-    """Rename a folder to a hidden name that marks it for deletion; returns the new path."""
-    return folder.rename(folder.with_name(f".{folder.name}.deleted-{os.getpid()}"))
+    """Rename a folder to a hidden name that marks it for deletion; returns the new path.
+
+    Of a link, the folder that it leads to is hidden where it lies, and the link removed. A link to a folder beside it
+    is hidden alone: that folder is listed under a name of its own.
+    """
+    real = Path(os.path.realpath(folder))
+    if not folder.is_symlink() or real.parent == Path(os.path.realpath(folder.parent)):
+        return folder.rename(_condemned(folder))
+    hidden = real.rename(_condemned(real))
+    try:
+        folder.unlink()
+    except OSError:
+        hidden.rename(real)
+        raise
+    return hidden
+
+
+def _condemned(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.deleted-{identity()}")
 
 
 def remove_hidden(gone: Path) -> None:
-    """Remove a hidden folder, and other hidden folders that a killed process left beside it."""
-    for folder in gone.parent.glob(".*.deleted-*"):
-        shutil.rmtree(folder, ignore_errors=folder != gone)
+    """Remove a hidden folder, and what processes that were killed left beside it."""
+    if gone.is_symlink():
+        gone.unlink()
+    else:
+        shutil.rmtree(gone)
+    sweep(gone.parent)
+
+
+OWNER = rf"{MARK}|[0-9]+"  # earlier versions: the number alone
+LEFT = re.compile(rf"\..+\.(?:deleted-(?P<deleter>{OWNER})|(?P<writer>{OWNER})\.[0-9]{{6,}})")
+STALE = 86400.0  # seconds after which a temporary file of another machine is of a process that was killed
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files and folders whose process was killed; one of a living process stays.
+
+    One of another machine on a shared disk goes once it is a day away from the present, whichever way: clocks differ.
+    """
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            if entry.name.startswith(".") and (found := LEFT.fullmatch(entry.name)) and _is_left(entry, found):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    with contextlib.suppress(OSError):
+                        Path(entry.path).unlink()
+
+
+def _is_left(entry: os.DirEntry[str], found: re.Match[str]) -> bool:
+    """Whether the process that made a temporary file has ended; what was to be deleted goes in any case."""
+    if found["deleter"]:
+        return True
+    if (living := lives(found["writer"])) is not None:
+        return not living
+    with contextlib.suppress(OSError):
+        return abs(time.time() - entry.stat(follow_symlinks=False).st_mtime) > STALE
+    return False
+
+
+def inode_of(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a file or folder, which tell it from another of its name; None if it is not there."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def lost_target(path: Path) -> Path | None:
+    """Where a link leads that leads nowhere; None for other paths."""
+    return path.readlink() if path.is_symlink() and not path.exists() else None
+
+
+def _check_links(folder: Path) -> None:
+    """Raise FileNotFoundError for a link in a path that leads nowhere; the system says that it exists."""
+    for part in (folder, *folder.parents):
+        if target := lost_target(part):
+            raise FileNotFoundError(errno.ENOENT, f"{part} is a link to {target}, which is not there", str(part))
+
+
+NO_RIGHT = (errno.EROFS, errno.EACCES, errno.EPERM)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def advice(error: OSError) -> str:
+    """What to do about a disk of runs that is full or may not be written, after a semicolon; "" about another error."""
+    runs = checkpoints().absolute()
+    named = Path(os.fsdecode(error.filename)).absolute() if isinstance(error.filename, str | bytes) else None
+    if named is None or not (named.is_relative_to(runs) or runs.is_relative_to(named)):
+        return ""
+    if error.errno in NO_RIGHT:
+        return f"; make {runs} writable, or set $MVM_CHECKPOINTS to a folder that is"
+    if error.errno in NO_ROOM:
+        return "; make room, or set $MVM_CHECKPOINTS to a folder on another disk"
+    return ""
 
 
 @contextlib.contextmanager
@@ -206,8 +308,9 @@ def locked(path: Path, *, wait: float = 0.5, busy: str | None = None) -> Iterato
 
     Raises:
         RunBusy: another thread or process still holds the lock after `wait`.
+        RunError: the disk has no locks.
     """
-    path = path.absolute()
+    path = _real(path)
     give_up = time.monotonic() + wait
     while (file := _try_lock(path)) is None:
         if time.monotonic() > give_up:
@@ -231,24 +334,42 @@ def _try_lock(path: Path) -> IO[bytes] | None:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.close()
+            if error.errno in NO_LOCKS:
+                raise RunError(
+                    f"lock: the disk of {path.parent} has no locks ({error.strerror}), and a run needs them; keep runs "
+                    "on another disk: set $MVM_CHECKPOINTS to a folder there"
+                ) from None
             if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise
+                raise OSError(error.errno, error.strerror, str(path)) from None
             return None
         _held.add(path)
         return file
 
 
 def lock_is_held(path: Path) -> bool:
-    """Whether a living process holds the lock; the test itself holds a shared lock for an instant only."""
-    path = path.absolute()
+    """Whether a living process holds the lock; the test itself holds a shared lock for an instant only.
+
+    No process holds a lock on a disk without locks, nor one that this user may not read.
+    """
+    path = _real(path)
     with _holding:
         if path in _held:
             return True
         try:
-            with path.open("rb") as file:
-                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
+            file = path.open("rb")
+        except OSError:
             return False
-        except OSError as error:
-            return error.errno in (errno.EACCES, errno.EAGAIN)
+        with file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError as error:
+                return error.errno in (errno.EACCES, errno.EAGAIN)
         return False
+
+
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
+
+
+def _real(path: Path) -> Path:
+    """The path without links: a file that has two of them is locked once."""
+    return Path(os.path.realpath(path))

@@ -17,11 +17,12 @@ from trainers import until
 from app import services
 from benchmarks import engine
 from mvm.errors import ConfigError, RunBusy
-from mvm.files import locked
+from mvm.files import checkpoints, locked
 from mvm.jobs import process
 from mvm.jobs.launch import LAUNCHERS, launch, launcher_of
 from mvm.jobs.launcher import Task, last_line
-from mvm.jobs.local import LocalHandle, LocalLauncher
+from mvm.jobs.local import LocalLauncher
+from mvm.processes import identity
 from mvm.runs.events import Launched
 from mvm.runs.liveness import hold_run
 
@@ -119,7 +120,7 @@ def test_a_task_is_followed_from_its_start_to_its_end(tmp_path):
         until(lambda: handle.state == "running")
         until(lambda: last_line(handle.log) == "at it")
         again = LocalLauncher().attach(handle.task, handle.job)  # as after a restart
-        assert (again.pid, again.state) == (handle.pid, "running")
+        assert (again.job, again.state) == (handle.job, "running")
         told.write("\n")
     assert handle.wait() == again.wait() == again.state == "finished"
 
@@ -153,27 +154,26 @@ def is_there(pid: int) -> bool:
         return False
 
 
-def test_a_process_of_the_same_number_is_not_taken_for_the_task(tmp_path, sleeper):
+@pytest.mark.parametrize("clock", [-1e6, -100, 0, 1e6])
+def test_a_process_of_the_same_number_is_not_taken_for_the_task(tmp_path, sleeper, monkeypatch, clock):
+    """Whatever the clock has been set to since."""
+    now = time.time()
     task = Task("task", (), log=tmp_path / "log", lock=tmp_path / "lock")
-    fresh = LocalLauncher().attach(task, LocalHandle(task, sleeper.pid, time.time()).job)
+    fresh = LocalLauncher().attach(task, identity(sleeper.pid))
+    monkeypatch.setattr(time, "time", lambda: now + clock)
     assert fresh.state == "starting"
-    old = LocalHandle(task, sleeper.pid, time.time() - 1000)
-    assert old.state == "failed"
-    old.cancel()
-    assert sleeper.poll() is None
-    with locked(tmp_path / "lock"):
-        assert old.state == "running"
+    machine, pid, started = identity(sleeper.pid).split("-")
+    for job in (f"{machine}-{pid}-{int(started) - 1}", f"00000000-{pid}-{started}", f"{pid}@{now:.3f}"):
+        old = LocalLauncher().attach(task, job)
+        assert old.state == "failed"
+        old.cancel()
+        with locked(tmp_path / "lock"):
+            assert old.state == "running"
+            old.cancel()
+        assert sleeper.poll() is None
     fresh.cancel()
     assert sleeper.wait(60) == -signal.SIGTERM
     assert fresh.state == "failed"
-
-
-def test_a_child_that_has_ended_is_seen_as_ended_and_keeps_its_status():
-    child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
-    until(lambda: not process.is_running(child.pid))
-    assert child.wait() == 3
-    assert process.is_running(os.getpid())
-    assert not process.is_running(2**22 - 1)
 
 
 def test_a_background_process_puts_waiting_threads_to_sleep_unless_the_person_chose(monkeypatch):
@@ -195,13 +195,16 @@ def test_a_warm_trainer_takes_trainings_only_and_each_once(tmp_path, monkeypatch
     monkeypatch.setattr(process, "start", lambda module, arguments, **_: started.append(arguments) or child)
     child = SimpleNamespace(pid=1, poll=lambda: 0, returncode=0)
 
-    def take(arguments: list[str], *, log: Path) -> SimpleNamespace | None:
+    def take(arguments: list[str], *, log: Path, environment: dict[str, str]) -> SimpleNamespace | None:
+        assert Path(environment["MVM_TICKET"]).exists()
         taken.append(arguments)
         return child if len(taken) == 1 else None
 
     launcher = LocalLauncher(SimpleNamespace(take=take))
     for device, environment in (("cpu", {}), ("cpu", {}), (None, {}), ("cpu", {"A": "b"})):
         launcher.submit(Task("a", ("train",), log=tmp_path / "log", device=device, environment=environment))
+        for ticket in (checkpoints() / ".slots").glob("*/*.ticket"):
+            ticket.unlink()  # it has been served
     assert taken == [["train", "--queue"]] * 2
     assert started == [["train", "--queue"], ["train"], ["train", "--queue"]]
 

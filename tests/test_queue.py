@@ -1,11 +1,32 @@
 """The queue: first come, first served on each kind of device; nobody who dies or leaves holds up the others."""
 
+import contextlib
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 from trainers import until
 
 from mvm.errors import RunError
-from mvm.files import checkpoints
-from mvm.jobs.queue import device_kind, slot, slot_count
+from mvm.files import checkpoints, locked
+from mvm.jobs import process
+from mvm.jobs.launch import launch
+from mvm.jobs.local import LocalLauncher
+from mvm.jobs.queue import Ticket, device_kind, slot, slot_count
+from mvm.jobs.turn import turn
+from mvm.jobs.warm_trainer import WarmTrainer
+from mvm.processes import identity
+from mvm.runs.events import Queued, Stopped, event_of
+from mvm.runs.layout import fresh_name
+from mvm.runs.run import Run
+
+LIGHT = 30 * 2**10  # KiB that a waiting training may take
 
 
 def tickets():
@@ -123,3 +144,236 @@ def test_a_number_of_slots_that_is_none(make, cli, monkeypatch, count):
         slot_count("cpu")
     result = cli("train", "--queue", "--run", str(make("a").path))
     assert result == (2, "", f"mvm: MVM_SLOTS: {count!r} is not a number of slots; give 1 or more\n")
+
+
+# -- the order of asking, and what waiting costs -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """The only slot is this process's; leaving it is up to the test."""
+    monkeypatch.setenv("MVM_SLOTS", "1")
+    with slot("cpu", give_up=lambda: False, on_wait=lambda: None) as number:
+        assert number == 0
+        yield
+
+
+def memory(pid: int) -> int:
+    """Proportional share of memory of a process, KiB."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def waits_lightly(pid: int) -> bool:
+    """Whether a process has loaded no library that takes memory."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    return memory(pid) < LIGHT and not any(name in maps for name in ("torch", "numpy", "pydantic"))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_order_is_that_of_asking_whoever_comes_first(monkeypatch, seed):
+    monkeypatch.setenv("MVM_SLOTS", "1")
+    served, tickets_drawn = [], [Ticket.draw("cpu") for _ in range(8)]
+
+    def wait(number: int) -> None:
+        with slot("cpu", give_up=lambda: False, on_wait=lambda: None, ticket=tickets_drawn[number]):
+            served.append(number)
+
+    threads = [threading.Thread(target=wait, args=(number,)) for number in range(8)]
+    for thread in random.Random(seed).sample(threads, k=8):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert served == list(range(8))
+    assert tickets() == []
+
+
+@pytest.mark.parametrize("clock", [-1e6, 1e6])
+def test_the_order_does_not_depend_on_the_clock(monkeypatch, clock):
+    first = Ticket.draw("cpu")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + clock)
+    monkeypatch.setattr(time, "time_ns", lambda: int((now + clock) * 1e9))
+    second = Ticket.draw("cpu")
+    assert (first.is_next(), second.is_next()) == (True, False)
+    first.leave()
+    third = Ticket.draw("cpu")
+    assert (second.is_next(), third.is_next()) == (True, False)
+    assert third.path not in (first.path, second.path), "no number is given twice"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "00000000-1-1", f"{identity().rpartition('-')[0]}-1", "\xff", "x" * 5000],
+    ids=["empty", "another machine", "a process of the same number", "no text", "long"],
+)
+def test_a_ticket_of_nobody_who_lives_holds_nobody_up(content):
+    dead, ours = Ticket.draw("cpu"), Ticket.draw("cpu")
+    assert not ours.is_next()
+    dead.path.write_bytes(content.encode("latin-1"))
+    assert ours.is_next()
+    assert not dead.path.exists()
+
+
+def test_a_ticket_that_was_served_is_handed_to_nobody():
+    ticket = Ticket.draw("cpu")
+    ticket.leave()
+    ticket.hand_to(os.getpid())
+    assert tickets() == []
+
+
+@pytest.mark.usefixtures("taken")
+def test_launched_trainings_wait_without_torch_and_hear_requests(make):
+    runs = [make(name) for name in "abc"]
+    trainings = [launch(run) for run in runs]
+    pids = [int(training.job.split("-")[1]) for training in trainings]
+    until(lambda: all(state(run) == "queued" for run in runs))
+    assert [path.read_text().split("-")[1].strip() for path in sorted(tickets())] == [str(pid) for pid in pids]
+    assert all(waits_lightly(pid) for pid in pids), [memory(pid) for pid in pids]
+    for run in runs:
+        assert [event.event for event in run.records.poll().events] == ["launched", "queued"]
+
+    runs[0].ask(stop=True)
+    until(lambda: state(runs[0]) == "stopped")
+    assert not runs[0].control().stop
+    os.kill(pids[1], signal.SIGTERM)
+    assert trainings[1].handle.wait() == "failed"
+    assert state(runs[1]) == "stopped"
+    assert len(tickets()) == 1
+    runs[2].ask(pause_at=7, weights={"centroid": 0.5})
+    with pytest.raises(RunError, match="being trained; stop it before you delete it"):
+        runs[2].delete()
+    runs[2].ask(stop=True)
+    until(lambda: state(runs[2]) == "stopped")
+    assert runs[2].control().pause_at == 7
+    assert runs[2].control().weights == {"centroid": 0.5}
+
+
+def test_a_waiting_training_that_is_served_trains_in_the_same_process(make, monkeypatch):
+    monkeypatch.setenv("MVM_SLOTS", "1")
+    run = make("a", 20)
+    with slot("cpu", give_up=lambda: False, on_wait=lambda: None):
+        training = launch(run)
+        until(lambda: state(run) == "queued")
+    until(lambda: state(run) == "finished")
+    assert [event.event for event in run.records.poll().events] == ["launched", "queued", "started", "finished"]
+    assert str(run.records.events[2].pid) == training.job.split("-")[1]
+    assert training.wait() == "finished"
+
+
+@pytest.mark.usefixtures("taken")
+def test_commands_that_make_their_run_wait_lightly_in_the_order_of_their_start(cloud, tmp_path):
+    names = [fresh_name("circle") for _ in range(2)]
+    fields = ("--network.width", "8", "--network.depth", "2", "--variants", "both", "--device", "cpu")
+    started = []
+    for name, data in zip(names, ("circle", str(cloud)), strict=True):
+        with (tmp_path / name).open("wb") as log:
+            arguments = ("train", "--queue", "--data", data, "--name", name, *fields)
+            started.append(process.start("mvm", arguments, stdout=log, stderr=log))
+    logs = [tmp_path / name for name in names]
+
+    def queued() -> bool:
+        assert all(child.poll() is None for child in started), [log.read_text() for log in logs]
+        return all((checkpoints() / name).exists() and state(Run.named(name)) == "queued" for name in names)
+
+    until(queued, "both to be queued")
+    assert [path.read_text().split("-")[1].strip() for path in sorted(tickets())] == [str(c.pid) for c in started]
+    assert all(waits_lightly(child.pid) for child in started)
+    for child in started:
+        os.kill(child.pid, signal.SIGINT)
+        assert child.wait() == 130
+    assert [state(Run.named(name)) for name in names] == ["stopped", "stopped"]
+    assert tickets() == []
+
+
+@pytest.mark.usefixtures("taken")
+def test_a_warm_trainer_is_not_used_up_by_a_training_that_waits(make, monkeypatch):
+    run, started = make("a"), []
+    child = SimpleNamespace(pid=os.getpid(), poll=lambda: None)
+    monkeypatch.setattr(process, "start", lambda module, arguments, **_: started.append(arguments) or child)
+    warm = SimpleNamespace(take=lambda *_, **__: pytest.fail("it would wait with torch loaded"))
+    launch(run, launcher=LocalLauncher(warm))
+    assert started == [["train", "--run", str(run.path), "--queue"]]
+
+
+@pytest.mark.usefixtures("taken")
+def test_a_warm_trainer_that_has_to_wait_after_all_frees_its_memory(make):
+    """The slot was free when it was chosen."""
+    run, trainer = make("a"), WarmTrainer()
+    trainer.warm()
+    pid = trainer._process.pid
+    until(lambda: "libtorch" in Path(f"/proc/{pid}/maps").read_text(), "torch to be loaded")
+    ticket = Ticket.draw("cpu")
+    log = run.path / "trainer.log"
+    child = trainer.take(
+        ("train", "--run", str(run.path), "--queue"), log=log, environment={"MVM_TICKET": str(ticket.path)}
+    )
+    ticket.hand_to(child.pid)
+    until(lambda: state(run) == "queued", "the run to be queued")
+    assert (child.pid, waits_lightly(pid)) == (pid, True)
+    assert tickets() == [ticket.path]
+    run.ask(stop=True)
+    assert child.wait() == 0
+    assert state(run) == "stopped"
+
+
+def test_a_failure_while_it_waits_is_recorded(make, monkeypatch):
+    failures = (RunError("MVM_SLOTS: 'x'"), OSError("the disk is gone"), ZeroDivisionError("0"))
+    for name, error in zip("abc", failures, strict=True):
+        run = make(name)
+        waiting = turn(run.path, "cpu", ticket=Ticket.draw("cpu"), is_process=False)
+        with monkeypatch.context() as patch, contextlib.ExitStack() as held:
+            patch.setattr("mvm.jobs.queue.slot_count", lambda _, error=error: (_ for _ in ()).throw(error))
+            with pytest.raises(type(error)):
+                held.enter_context(waiting)
+        reason = f"ZeroDivisionError: {error}" if name == "c" else str(error)
+        assert (state(run), run.status().reason) == ("failed", reason)
+    assert tickets() == []
+
+
+def test_events_of_the_wait_are_events(make, mvm):
+    """They are written without the types."""
+    run = make("a")
+    with slot("cpu", give_up=lambda: False, on_wait=lambda: None):
+        waiting = mvm("train", "--queue", "--run", str(run.path), MVM_SLOTS="1")
+        until(lambda: state(run) == "queued")
+        run.ask(stop=True)
+        assert waiting.wait() == 0
+    queued, stopped = run.records.poll().events
+    assert (type(queued), type(stopped)) == (Queued, Stopped)
+    assert [event_of(event.record()) for event in (queued, stopped)] == [queued, stopped]
+
+
+def test_a_training_that_cannot_be_started_is_not_shown_as_starting(make, monkeypatch):
+    def fails(*_, **__):
+        raise PermissionError(13, "Permission denied", "slots")
+
+    run = make("a")
+    for what in ("mvm.jobs.local.Ticket.draw", "mvm.jobs.process.subprocess.Popen"):
+        with monkeypatch.context() as patch:
+            patch.setattr(what, fails)
+            with pytest.raises(PermissionError):
+                launch(run)
+        assert state(run) == "failed"
+        assert "Permission denied" in run.status().reason
+    assert tickets() == []
+
+
+def test_a_command_line_that_has_to_be_checked_does_not_wait_first(make, cli, taken):
+    run = make("a")
+    result = cli("train", "--queue", "--run", str(run.path), "--steps", "5")
+    assert (result.status, "has its config already" in result.err) == (2, True)
+    result = cli("train", "--queue", "--data", "no-such-thing.csv")
+    assert (result.status, result.err.count("\n")) == (2, 1)
+    with locked(run.path / "lock"):
+        result = cli("train", "--queue", "--run", str(run.path))
+    assert result.err == "mvm: run: a is being trained by another process; stop it first\n"
+    assert "--queue" in cli("train", "--queue", "--help").out
+    assert tickets() == []
+
+
+@pytest.mark.parametrize("module", ["mvm.commands.waiting", "mvm.jobs.turn", "mvm.jobs.queue", "mvm.__main__"])
+def test_what_waits_imports_nothing_heavy(module):
+    code = f"import sys, {module}; print(*{{'torch', 'numpy', 'pydantic', 'pandas'}} & {{*sys.modules}})"
+    done = process.subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

@@ -1,10 +1,8 @@
 """Trainings that are killed, paused, reweighted, fed garbage and starved of disk: nothing saved is lost or changed."""
 
 import json
-import os
 import re
 import shutil
-import threading
 from itertools import count
 
 import pytest
@@ -14,7 +12,7 @@ from trainers import dies, small_config, small_disk, until, write_cloud
 
 from mvm.__main__ import main
 from mvm.errors import Stopped
-from mvm.files import append_line, write_tensors
+from mvm.files import append_line, beside, write_tensors
 from mvm.runs.events import MemberChanged, WeightsChanged
 from mvm.runs.layout import frame_path
 from mvm.runs.recorder import Recorder, train
@@ -104,7 +102,7 @@ def test_killed_in_the_midst_of_every_kind_of_write(make, mvm, whole):
         dies("rename", 3, ".safetensors"),
         dies("rename", 1, "best.safetensors"),
         dies("rename", 1, "scalars.jsonl"),  # while records are cut back
-        dies("append", 1, "rewound"),
+        dies("append", 1, ".scalars.jsonl"),
         dies("open", 2, "000001"),  # a snapshot
         dies("append", 20, "scalars"),
         dies("rename", 1, "scores.json"),  # trained to the end, not yet finished
@@ -372,7 +370,7 @@ def test_a_full_disk_costs_nothing_that_was_saved(checkpoints, cli, make, half, 
     new = name == "best.safetensors"  # it is written while scores still rise
     run = make("a", **PLAN) if new else Run(shutil.copytree(half.path, checkpoints / "a"))
     before = 0 if new else 130
-    full = (run.path / name).with_name(f".{(run.path / name).name}.{os.getpid()}.{threading.get_ident()}")
+    full = beside(run.path / name)
     full.symlink_to("/dev/full")  # the file beside its place, where a write begins
     result = cli("resume", "a")
     path = run.path / name

@@ -16,7 +16,7 @@ import torch
 from trainers import until
 
 from mvm.errors import ConfigError, RunBusy, RunError
-from mvm.files import append_line, locked, write_atomic, write_tensors
+from mvm.files import append_line, beside, locked, write_atomic, write_tensors
 from mvm.jobs.launch import launch
 from mvm.runs import events
 from mvm.runs import run as runs
@@ -308,7 +308,7 @@ def test_a_new_run_keeps_its_request_to_pause(make, resumed, pause_at):
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_atomic(path, b"old")
-    (tmp_path / f".file.{os.getpid()}.{threading.get_ident()}").symlink_to("/dev/full")
+    beside(path).symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as error:
         write_atomic(path, b"new")
     assert error.value.filename == str(path)

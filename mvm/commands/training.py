@@ -7,23 +7,26 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mvm import distributed
 from mvm.commands.flags import Commands, add_fields, asked_defaults, given_fields, manifolds_told, nested
 from mvm.commands.progress import progress_bar
+from mvm.commands.waiting import Place
 from mvm.config import OF_DATA, Config
 from mvm.data.kinds import KINDS
 from mvm.devices import use_gpu
-from mvm.errors import ConfigError, Diverged, RunError, Stopped
+from mvm.errors import ConfigError, Diverged, RunError, Stopped, reason_of
+from mvm.files import inode_of
 from mvm.jobs.process import TRAINING, give_way
+from mvm.jobs.queue import Ticket, device_kind
+from mvm.jobs.turn import turn
 from mvm.runs import events, layout
 from mvm.runs.liveness import hold_run
 from mvm.runs.run import Run
 
-__all__ = ["TRAINERS", "add", "reason_of", "train_here"]
+__all__ = ["TRAINERS", "add", "train_here"]
 
 
 def add(command: Commands) -> None:
@@ -52,7 +55,7 @@ def train_command(options: argparse.Namespace) -> None:
     with distributed.process_group() as is_rank_0:
         run = _same_run(_wanted_run(options) if is_rank_0 else None)
         if run is not None:
-            train_here(run, queue=options.queue)
+            train_here(run, queue=options.queue, place=options.place)
 
 
 def _wanted_run(options: argparse.Namespace) -> Run:
@@ -150,35 +153,47 @@ def _same_run(run: Run | None) -> Run | None:
     return run or (Run(Path(path)) if path else None)
 
 
-def train_here(run: Run, *, queue: bool = False) -> None:
+def train_here(run: Run, *, queue: bool = False, place: Place | None = None) -> None:
     """Train a run in this process to its end, with a progress bar.
+
+    Args:
+        run: what is trained.
+        queue: wait for a device slot first.
+        place: what the command holds already.
 
     Raises:
         RunBusy: another trainer holds it.
     """
-    from mvm.jobs.queue import device_kind, slot
-
     if distributed.rank():
         from mvm.runs.recorder import follow
 
         follow(run)
         return
 
-    with hold_run(run.path), contextlib.ExitStack() as held, _failures_recorded(run):
-        if not queue:  # `launch` has done it, and requests made since then hold
-            run.clear_requests()
-        else:
+    place = place or Place()
+    with contextlib.ExitStack() as held:
+        if queue:
             give_way(TRAINING)
-            kind = device_kind(run.config.device)
-            queued = partial(run.append_event, events.Queued(step=0, time=time.time()))
-            got = held.enter_context(slot(kind, give_up=lambda: run.control().stop, on_wait=queued))
-            if got is None:
-                run.append_event(events.Stopped(step=0, time=time.time()))
-                run.ask(stop=False)
+            if not _has_turn(run, place, held):
                 return
-            if kind == "cuda":
-                use_gpu(got)
-        _train(run)
+        else:
+            held.enter_context(hold_run(run.path))
+        with _failures_recorded(run):
+            if not queue:  # `launch` has done it, and requests made since then hold
+                run.clear_requests()
+            _train(run)
+
+
+def _has_turn(run: Run, place: Place, held: contextlib.ExitStack) -> bool:
+    """Hold the run and its slot; False if it was asked to stop while it waited."""
+    kind, got = device_kind(run.config.device), place.slot
+    if not place.has_turn:
+        ticket = Ticket.given(kind)
+        place.entry.close()
+        got = held.enter_context(turn(run.path, kind, ticket=ticket, is_process=place.is_process))
+    if got is not None and kind == "cuda":
+        use_gpu(got)
+    return got is not None
 
 
 def _train(run: Run) -> None:
@@ -200,7 +215,8 @@ def _train(run: Run) -> None:
 
 @contextlib.contextmanager
 def _failures_recorded(run: Run) -> Iterator[None]:
-    """Leave the reason in the run, if its disk still takes a line."""
+    """Leave the reason in the run, if its folder is still there and its disk takes a line."""
+    folder = inode_of(run.path)
     try:
         yield
     except Stopped:
@@ -208,13 +224,14 @@ def _failures_recorded(run: Run) -> Iterator[None]:
     except Exception as error:
         step = run.records.poll().step
         with contextlib.suppress(OSError):
-            run.append_event(events.Failed(step=step, time=time.time(), reason=reason_of(error)))
+            if inode_of(run.path) == folder:
+                run.append_event(events.Failed(step=step, time=time.time(), reason=reason_of(error)))
         raise
 
 
 def _living(name: str) -> Run:
     run = Run.named(name)
-    if not run.alive():
+    if not run.status().alive:
         raise RunError(f"run: {run.name} is not being trained (it is {run.status().state})")
     return run
 
@@ -227,12 +244,3 @@ def _await(run: Run, *states: str) -> None:
             return
         time.sleep(0.05)
     raise RunError(f"run: {run.name} did not answer within 30 s; is its machine another one?")
-
-
-def reason_of(error: Exception) -> str:
-    """One line: what an error has to say, or what to do about too little memory."""
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
-        return "out of memory; use a smaller --batch or -n, fewer --variants or --seeds, or --device cpu"
-    foreseen = isinstance(error, ConfigError | RunError | OSError | RuntimeError)
-    return text if foreseen else f"{type(error).__name__}: {text}"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mvm.errors import ConfigError, RunBusy
+from mvm.errors import ConfigError, RunBusy, reason_of
 from mvm.jobs.launcher import Handle, Launcher, Task
 from mvm.jobs.local import LocalLauncher
 from mvm.jobs.queue import device_kind
 from mvm.runs import layout
-from mvm.runs.events import ALIVE, Launched
+from mvm.runs.events import ALIVE, Failed, Launched
 from mvm.runs.run import Run
 
 __all__ = ["LAUNCHERS", "Training", "launch", "launcher_of"]
@@ -89,6 +90,7 @@ def launch(
 
     Raises:
         RunBusy: it is being trained already.
+        OSError: it cannot be started, or its disk takes no line.
     """
     if run.alive():
         raise RunBusy(f"run: {run.name} is being trained already")
@@ -101,4 +103,9 @@ def launch(
         device=device_kind(run.config.device) if queue else None,
         environment=environment or {},
     )
-    return Training(run, (launcher or launcher_of()).submit(task))
+    try:
+        return Training(run, (launcher or launcher_of()).submit(task))
+    except Exception as error:  # else it would be shown as starting
+        with contextlib.suppress(OSError):
+            run.append_event(Failed(step=run.status().step, time=time.time(), reason=reason_of(error)))
+        raise

@@ -6,20 +6,24 @@ it where there is one.
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mvm.errors import RunError
 from mvm.files import lock_is_held
 from mvm.jobs import process
 from mvm.jobs.launcher import Task
+from mvm.jobs.queue import TICKET, Ticket
 from mvm.jobs.warm_trainer import WarmTrainer
+from mvm.processes import identity, lives
 from mvm.runs.events import ALIVE
 
 __all__ = ["LocalHandle", "LocalLauncher"]
 
-STARTING = 60  # seconds after which a process that does not hold its task's lock may be another one of the same number
 POLL = 0.05  # seconds between two looks at a process that is no child of this one
 
 
@@ -29,20 +33,13 @@ class LocalHandle:
 
     Attributes:
         task: what was submitted.
-        pid: of its process, which leads a group of its own.
-        began: when it was submitted, seconds since the epoch.
+        job: identity of its process, which leads a group of its own.
         child: the process, where it was started here.
     """
 
     task: Task
-    pid: int
-    began: float
+    job: str
     child: subprocess.Popen[bytes] | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def job(self) -> str:
-        """Process and time."""
-        return f"{self.pid}@{self.began:.3f}"
 
     @property
     def log(self) -> Path:
@@ -71,14 +68,13 @@ class LocalHandle:
 
     def cancel(self) -> None:
         """End its processes at once."""
-        if self.state in ALIVE:
-            process.end(self.pid)
+        if self._is_running():
+            process.end(int(self.job.split("-")[1]))
 
     def _is_running(self) -> bool:
         if self.child is not None:
             return self.child.poll() is None
-        may_be_another = self.task.lock is not None and time.time() - self.began > STARTING
-        return not may_be_another and process.is_running(self.pid)
+        return lives(self.job) is True
 
 
 @dataclass(frozen=True)
@@ -92,17 +88,35 @@ class LocalLauncher:
     warm_trainer: WarmTrainer | None = None
 
     def submit(self, task: Task) -> LocalHandle:
-        """As for `Launcher`."""
-        arguments = [*task.arguments, "--queue"] if task.device else list(task.arguments)
+        """As for `Launcher`; a training gets its place in the queue now, whenever its process comes to it."""
+        if task.device is None:
+            child = self._start(task, list(task.arguments), {})
+            return LocalHandle(task, identity(child.pid), child)
+        ticket = Ticket.draw(task.device)
+        arguments, given = [*task.arguments, "--queue"], {TICKET: str(ticket.path.absolute())}
         child = None
-        if self.warm_trainer and task.device and not task.environment:
-            child = self.warm_trainer.take(arguments, log=task.log)
-        if child is None:
-            with task.log.open("ab") as log:
-                child = process.start(task.module, arguments, stdout=log, stderr=log, more=task.environment)
-        return LocalHandle(task, child.pid, time.time(), child)
+        try:
+            if self.warm_trainer and not task.environment and _is_served(ticket):
+                child = self.warm_trainer.take(arguments, log=task.log, environment=given)
+            child = child or self._start(task, arguments, given)
+            ticket.hand_to(child.pid)
+        except BaseException:
+            ticket.leave()
+            raise
+        return LocalHandle(task, identity(child.pid), child)
+
+    @staticmethod
+    def _start(task: Task, arguments: Sequence[str], more: dict[str, str]) -> subprocess.Popen[bytes]:
+        with task.log.open("ab") as log:
+            return process.start(task.module, arguments, stdout=log, stderr=log, more={**task.environment, **more})
 
     def attach(self, task: Task, job: str) -> LocalHandle:
         """As for `Launcher`."""
-        pid, began = job.split("@")
-        return LocalHandle(task, int(pid), float(began))
+        return LocalHandle(task, job)
+
+
+def _is_served(ticket: Ticket) -> bool:
+    """Whether a training would begin at once; one that cannot begin at all says so itself."""
+    with contextlib.suppress(RunError):
+        return ticket.is_served()
+    return False

@@ -9,16 +9,16 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 __all__ = [
     "PROJECTION",
     "TRAINING",
     "TRAINING_ENVIRONMENT",
+    "become",
     "end",
     "environment",
     "give_way",
-    "is_running",
     "set_training_environment",
     "start",
 ]
@@ -81,16 +81,11 @@ def start(
     )
 
 
-def is_running(pid: int) -> bool:
-    """Whether a process of this user is there and has not ended; a child that has ended counts as ended unreaped."""
-    if sys.platform != "darwin":  # which has no waitid: there a child counts until it is reaped
-        with contextlib.suppress(ChildProcessError):
-            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
+def become(arguments: Sequence[str]) -> NoReturn:
+    """Replace this process by `python -m mvm ARGUMENTS`, of the same number and output; what it has loaded is freed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, [sys.executable, "-m", "mvm", *arguments], environment())
 
 
 def end(pid: int) -> None:

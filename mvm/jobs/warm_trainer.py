@@ -16,7 +16,7 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mvm.jobs.process import TRAINING, give_way, start
@@ -39,12 +39,15 @@ class WarmTrainer:
             if self._process is None or self._process.poll() is not None:
                 self._process = start("mvm.jobs.warm_trainer", stdin=subprocess.PIPE)
 
-    def take(self, arguments: Sequence[str], *, log: Path) -> subprocess.Popen[bytes] | None:
+    def take(
+        self, arguments: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes] | None:
         """Hand `python -m mvm ARGUMENTS` to the waiting process, whether or not it has finished importing.
 
         Args:
             arguments: of the command.
             log: file that gets its output.
+            environment: variables to set beside.
 
         Returns:
             That process; None if none is waiting.
@@ -53,9 +56,9 @@ class WarmTrainer:
             process, self._process = self._process, None
         if process is None or process.poll() is not None or process.stdin is None:
             return None
-        line = json.dumps({"arguments": list(arguments), "log": str(log.absolute())})
+        command = {"arguments": list(arguments), "log": str(log.absolute()), "environment": dict(environment or {})}
         with contextlib.suppress(OSError):
-            process.stdin.write(f"{line}\n".encode())
+            process.stdin.write(f"{json.dumps(command)}\n".encode())
             process.stdin.close()
             return process
         return None
@@ -77,6 +80,7 @@ def main() -> None:
     log = os.open(command["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     for stream in (1, 2):
         os.dup2(log, stream)
+    os.environ.update(command["environment"])
     sys.argv = ["mvm", *command["arguments"]]
     runpy.run_module("mvm", run_name="__main__")
 

@@ -20,8 +20,6 @@ import os
 import re
 import shutil
 import stat
-import tempfile
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -34,7 +32,7 @@ from safetensors import SafetensorError, safe_open
 
 from mvm.data.points import POINT_FILES
 from mvm.errors import RunError
-from mvm.files import checkpoints
+from mvm.files import beside, checkpoints, sweep
 from mvm.geometry.descriptors import GAPS
 from mvm.runs import layout
 from mvm.runs.events import event_of
@@ -50,7 +48,6 @@ MOST_MEMBERS = 50_000
 MOST_RATIO = 200  # of a member's size to its compressed size
 RATIO_FROM = MiB  # smaller members may compress as well as they like
 CHUNK = MiB
-STALE = 24 * 3600  # seconds after which what a killed unpacking has left is removed
 EPOCH = (1980, 1, 1, 0, 0, 0)  # a ZIP's first date
 
 
@@ -102,7 +99,7 @@ def pack(
     files = list(_files(run, light=light))
     total, done = _packable(run, files), 0
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{time.time_ns()}")
+    temporary = beside(out)
     try:
         with zipfile.ZipFile(temporary, "x") as archive:
             for name, path, kind in files:
@@ -302,10 +299,9 @@ def _aside(name: str) -> Iterator[Path]:
     root = checkpoints()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        for old in root.glob(".unpacking-*"):
-            if time.time() - old.stat().st_mtime > STALE:
-                shutil.rmtree(old, ignore_errors=True)
-        hidden = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=root))
+        sweep(root)
+        hidden = beside(root / "unpacking")
+        hidden.mkdir()
     except OSError as error:
         raise RunError(f"run: cannot write {root / name}: {error.strerror or error}") from None
     try:

@@ -273,7 +273,7 @@ def state_of(last: Event | None, *, alive: bool) -> str:
     state = (last.state if last else None) or "new"
     if alive:
         return state if state in ALIVE else "starting"
-    if last and state == "starting" and time.time() - (last.clock or 0) < STARTING:
+    if last and state == "starting" and abs(time.time() - (last.clock or 0)) < STARTING:  # the clock may be set back
         return state
     return "interrupted" if state in ALIVE else state
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -27,7 +28,7 @@ import torch
 
 from mvm.config import Config
 from mvm.errors import RunError
-from mvm.files import checkpoints, link, new_folder, write_atomic
+from mvm.files import advice, checkpoints, link, new_folder, write_atomic
 from mvm.geometry.descriptors import matched, two_diameter, weight_table
 from mvm.methods import METHODS
 from mvm.runs import layout
@@ -121,7 +122,7 @@ def fork(run: Run, step: int, changes: Mapping[str, Any], *, name: str | None = 
     except FileExistsError:
         raise RunError(f"run: {target.name!r} exists in {target.parent}; give another --name") from None
     except OSError as error:
-        raise RunError(f"run: cannot write {target}: {error.strerror or error}") from None
+        raise RunError(f"run: cannot write {target}: {error.strerror or error}{advice(error)}") from None
     return Run(target)
 
 
@@ -183,7 +184,7 @@ def fresh_name(run: Run, step: int) -> str:
     """A name for a fork that no run has: the run's, the step, and if need be a number."""
     stem = f"{run.name[:80]}-fork{step}"
     names = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
-    return next(name for name in names if not (checkpoints() / name).exists())
+    return next(name for name in names if not os.path.lexists(checkpoints() / name))
 
 
 class Branches:

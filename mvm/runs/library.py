@@ -7,12 +7,12 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 from mvm.errors import RunError
-from mvm.files import checkpoints, hide_folder, remove_hidden
-from mvm.runs.layout import CONFIG, check_name
-from mvm.runs.liveness import hold_run
+from mvm.files import checkpoints, hide_folder, lost_target, remove_hidden, sweep
+from mvm.runs.layout import CLAIMS, CONFIG, check_name
+from mvm.runs.liveness import hold_run, sweep_run
 from mvm.runs.run import Run
 
-__all__ = ["all_runs", "delete_unreadable", "opened", "run_folders"]
+__all__ = ["all_runs", "delete_unreadable", "opened", "run_folders", "sweep_runs"]
 
 
 def opened(path: Path, known: MutableMapping[str, Run]) -> Run:
@@ -40,8 +40,13 @@ def all_runs(known: MutableMapping[str, Run] | None = None) -> Iterator[Run]:
 
 
 def run_folders() -> Iterator[Path]:
-    """Folders under `checkpoints()` that look like runs; a run that is being made or deleted has a hidden one."""
-    return (path.parent for path in checkpoints().glob(f"[!.]*/{CONFIG}"))
+    """Folders under `checkpoints()` that look like runs, and links that lead nowhere: to a disk that is not there.
+
+    A run that is being made or deleted has a hidden folder.
+    """
+    for path in checkpoints().glob("[!.]*"):
+        if (path / CONFIG).exists() or lost_target(path):
+            yield path
 
 
 def delete_unreadable(name: str) -> None:
@@ -53,9 +58,21 @@ def delete_unreadable(name: str) -> None:
     folder = checkpoints() / check_name(name)
     if folder not in run_folders():
         Run(folder)  # says so
+    if lost_target(folder):
+        folder.unlink()
+        return
     with hold_run(folder, busy=f"run: {name} is being trained; stop it before you delete it"):
         gone = hide_folder(folder)
     remove_hidden(gone)
+
+
+def sweep_runs() -> None:
+    """Remove the temporary files that processes left which were killed, of all runs and beside them."""
+    root = checkpoints()
+    for folder in (root, root / CLAIMS, *root.glob(".*/"), *root.glob(".slots/*/")):
+        sweep(folder)
+    for run in (*run_folders(), *(path.parent for path in root.glob(f"{CLAIMS}/*/{CONFIG}"))):
+        sweep_run(run)
 
 
 def _modified(path: Path) -> float:

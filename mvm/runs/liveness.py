@@ -1,4 +1,7 @@
-"""Liveness of a run's trainer: answered here alone, so that a heartbeat can stand beside the local lock."""
+"""Liveness of a run's trainer: answered here alone, so that a heartbeat can stand beside the local lock.
+
+And what processes leave in a run that do not live any more.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from mvm.files import lock_is_held, locked
-from mvm.runs.layout import LOCK
+from mvm.files import lock_is_held, locked, sweep
+from mvm.runs.layout import FRAMES, KEPT, LOCK, SNAPSHOTS
 
-__all__ = ["hold_run", "is_alive"]
+__all__ = ["hold_run", "is_alive", "lock_of", "sweep_run"]
 
 
 def is_alive(run_dir: Path) -> bool:
@@ -30,3 +33,14 @@ def hold_run(run_dir: Path, *, busy: str | None = None) -> Iterator[None]:
     """
     with locked(run_dir / LOCK, busy=busy):
         yield
+
+
+def lock_of(run_dir: Path) -> Path:
+    """The file whose lock a trainer holds."""
+    return run_dir / LOCK
+
+
+def sweep_run(run_dir: Path) -> None:
+    """Remove the temporary files that processes left in a run which were killed."""
+    for folder in (run_dir, *(run_dir / inner for inner in (SNAPSHOTS, FRAMES, KEPT))):
+        sweep(folder)

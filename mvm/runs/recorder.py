@@ -14,6 +14,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,12 +23,13 @@ from torch import Tensor
 from mvm.data.kind import Reference
 from mvm.data.kinds import KINDS
 from mvm.devices import peak_memory, use_cpu
-from mvm.errors import ConfigError, Diverged, Stopped
-from mvm.files import append_line, link, write_array, write_tensors
+from mvm.errors import ConfigError, Diverged, Lost, Stopped
+from mvm.files import append_line, inode_of, link, write_array, write_atomic, write_tensors
 from mvm.geometry.descriptors import DESCRIPTORS, GAPS, two_diameter
 from mvm.geometry.spectrum import SPECTRUM_FORMS, eigenvalues
 from mvm.runs import events, layout
 from mvm.runs.layout import frame_path
+from mvm.runs.liveness import lock_of, sweep_run
 from mvm.runs.run import Control, Run
 from mvm.training.checkpoint import rows_of
 from mvm.training.experiment import Experiment, Step, fit
@@ -113,12 +115,14 @@ class Recorder:
         self.seconds, self.clock = 0.0, time.perf_counter()
         self.shown, self.show_cost, self.polled = 0.0, 0.0, 0.0
         self._reference: Reference | None = None
+        self.watch = Watch(run.path)
 
     # -- beginning and end -----------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Continue from the last checkpoint if there is one, else record the untrained state."""
         run = self.run
+        sweep_run(run.path)
         (run.path / layout.SNAPSHOTS).mkdir(exist_ok=True)
         if (shown := self.experiment.data.shown_once()) is not None and not (run.path / layout.REALS).exists():
             write_array(run.path / layout.REALS, shown)
@@ -150,10 +154,6 @@ class Recorder:
         live = self.run.live()
         if live and live["step"] > step:
             (self.run.path / layout.LIVE).unlink(missing_ok=True)
-        for folder in (self.run.path, self.run.path / layout.SNAPSHOTS, self.run.path / layout.KEPT):
-            for left in folder.glob(".*.safetensors.*"):
-                if f".{os.getpid()}." not in left.name:  # of a trainer that was killed while it wrote
-                    left.unlink(missing_ok=True)
         records = self.run.records
         records.rewind(step)
         self.serial = max((change.serial for change in records.weight_changes()), default=0)
@@ -180,6 +180,7 @@ class Recorder:
         self._keep()
         if self.run.scores() is None:
             self._write_scores()
+        self._check()
         self.run.append_event(events.Finished(step=self.experiment.step, time=time.time()))
 
     def _write_scores(self) -> None:
@@ -216,6 +217,7 @@ class Recorder:
         self.run.append_event(events.Paused(step=step, time=time.time()))
         while control.pause_at is not None and step >= control.pause_at:
             time.sleep(POLL)
+            self._check()
             control = self._read_control()
         self.clock = time.perf_counter()
         self.run.append_event(events.Continued(step=step, time=time.time()))
@@ -248,6 +250,7 @@ class Recorder:
 
     def _append(self, record: dict[str, Any]) -> None:
         """Append a record of the present step."""
+        self._check()
         append_line(self.run.path / layout.RECORDS, {"step": self.experiment.step} | record)
 
     @torch.no_grad()
@@ -298,6 +301,7 @@ class Recorder:
     @torch.no_grad()
     def _snapshot(self) -> None:
         """What the timeline keeps of this step: fakes, embeddings, spectra."""
+        self._check()
         fake, real_embedding, fake_embedding = self._embed(len(self.real))
         near = real_embedding[:, :SPECTRUM_POINTS].cpu()  # a GPU decomposes small matrices one by one, and slowly
         tensors = self._views(fake) | {
@@ -310,6 +314,7 @@ class Recorder:
 
     def _show(self) -> None:
         """The live view between two snapshots: the fakes alone, which cost little."""
+        self._check()
         began = time.perf_counter()
         fake = self.experiment.generate(self.noise[: self.live_fakes])
         write_tensors(self.run.path / layout.LIVE, self._views(fake))
@@ -357,7 +362,15 @@ class Recorder:
         return {name: t for name, t in self.experiment.tensors().items() if name.startswith("average.")}
 
     def save(self) -> None:
-        """Everything that an exact continuation needs."""
+        """Everything that an exact continuation needs.
+
+        Raises:
+            Lost: something was removed from the run while it trained.
+        """
+        self._check()
+        self._save()
+
+    def _save(self) -> None:
         state = torch.tensor([STATES.index(state) for state in self.state])
         tensors = self.experiment.tensors() | {"state": state}
         write_tensors(self.run.path / layout.CHECKPOINT, tensors, durable=True)
@@ -369,6 +382,64 @@ class Recorder:
             target = self.run.kept_path(step)
             target.parent.mkdir(exist_ok=True)
             link(self.run.path / layout.CHECKPOINT, target)
+
+    def _check(self) -> None:
+        """Fail if the run has lost something since training began, after saving what is in memory.
+
+        Raises:
+            Lost: names what is missing.
+        """
+        if (missing := self.watch.missing()) is None:
+            return
+        name, step = self.run.name, self.experiment.step
+        if missing == self.run.path:
+            raise Lost(f"run: the folder of {name} was removed while it trained, at step {step}: {missing} is gone")
+        if missing == lock_of(self.run.path) and missing.exists():
+            raise Lost(f"run: {name}'s {missing.name} was replaced while it trained: another process trains it now")
+        if missing.name == layout.CONFIG:
+            write_atomic(missing, self.config.model_dump_json(indent=1).encode(), durable=True)
+        if self.best is not None:
+            write_tensors(self.run.path / layout.BEST, self.best, durable=True)
+        self._save()
+        raise Lost(
+            f"run: {name}'s {missing.name} was removed while it trained; step {step} is saved, and "
+            f"`python -m mvm resume {name}` goes on from it"
+        )
+
+
+class Watch:
+    """Sees whether all that was in a run's folder since training began is still there.
+
+    Args:
+        run_dir: the folder.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self._folder = inode_of(run_dir)
+        self._seen: dict[Path, tuple[int, int] | None] = {}
+
+    def has_folder(self) -> bool:
+        """Whether the folder is the one that it was: not gone, nor another of its name."""
+        return inode_of(self.run_dir) == self._folder
+
+    def missing(self) -> Path | None:
+        """The first thing that is gone, or is another than it was; None while all is there."""
+        if not self.has_folder():
+            return self.run_dir
+        for path in (lock_of(self.run_dir), *(self.run_dir / name for name in (*KEPT_OPEN, *REPLACED))):
+            now = inode_of(path)
+            if path in self._seen and (now is None or (path.name not in REPLACED and now != self._seen[path])):
+                return path
+            if now is not None:
+                self._seen[path] = now
+        return None
+
+
+KEPT_OPEN = (  # written once or appended to
+    layout.CONFIG, layout.RECORDS, layout.LOG, layout.POINTS, layout.REALS, layout.SNAPSHOTS, layout.KEPT,
+)  # fmt: skip
+REPLACED = (layout.CHECKPOINT, layout.BEST)
 
 
 def _errors(reference: Reference, rows: list[dict[str, float | None]]) -> Tensor:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mvm.files import append_line
+from mvm.files import append_line, beside
 from mvm.runs.events import Event, WeightsChanged, read_event
 
 __all__ = ["Kind", "PastRecords", "Records", "kind_of", "last_records", "write_records"]
@@ -107,7 +107,7 @@ class Records:
         """Delete all records of later steps from the file; the events of trainer processes stay."""
         self.poll()
         events = [event for event in self.events if event.step <= step or event.clock is not None]
-        rewritten = self.path.with_name(".scalars.rewound")
+        rewritten = beside(self.path)
         rewritten.unlink(missing_ok=True)
         rewritten.touch()
         write_records(rewritten, PastRecords(self.path, _up_to(self.scalars, step), _up_to(self.scores, step), events))

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ from mvm.data.kinds import KINDS, load_data
 from mvm.devices import device_of
 from mvm.errors import ConfigError, RunBusy, RunError
 from mvm.files import (
+    advice,
+    beside,
     checkpoints,
     hide_folder,
-    locked,
+    lost_target,
     new_folder,
     read_arrays,
     read_tensors,
@@ -33,6 +35,7 @@ from mvm.files import (
     write_atomic,
 )
 from mvm.runs import layout
+from mvm.runs.control import Control, change_control, read_control
 from mvm.runs.events import ALIVE, Event, append_event, last_state_event, reason_of, state_of
 from mvm.runs.liveness import hold_run, is_alive
 from mvm.runs.records import Records
@@ -72,23 +75,6 @@ class Status:
         return (self.steps - self.step) / self.rate if self.rate else None
 
 
-@dataclass(frozen=True)
-class Control:
-    """Requests to the trainer that hold now.
-
-    Attributes:
-        pause_at: pause once this many steps are done; None: run on.
-        stop: save and leave.
-        weights: new descriptor weights by name.
-        serial: rises with each change of weights, so that a resumed trainer applies each change once.
-    """
-
-    pause_at: int | None = None
-    stop: bool = False
-    weights: dict[str, float] = field(default_factory=dict)
-    serial: int = 0
-
-
 class Run:
     """One run directory.
 
@@ -109,6 +95,10 @@ class Run:
         try:
             values = json.loads((self.path / layout.CONFIG).read_text())
         except (FileNotFoundError, NotADirectoryError):
+            if target := lost_target(self.path):
+                raise RunError(
+                    f"run: {self.name} is a link to {target}, which is not there; bring it back, or delete {self.name}"
+                ) from None
             raise RunError(
                 f"run: no run {self.name!r} in {self.path.parent}; `python -m mvm runs` lists them"
             ) from None
@@ -155,7 +145,7 @@ class Run:
                 f"run: {target.name!r} exists in {target.parent}; give another --name, or resume it"
             ) from None
         except OSError as error:
-            raise RunError(f"run: cannot write {target}: {error.strerror or error}") from None
+            raise RunError(f"run: cannot write {target}: {error.strerror or error}{advice(error)}") from None
         return cls(target)
 
     @classmethod
@@ -228,10 +218,7 @@ class Run:
 
     def control(self) -> Control:
         """The requests that hold now; an unreadable file holds none."""
-        try:
-            return Control(**json.loads((self.path / layout.CONTROL).read_text()))
-        except (OSError, ValueError, TypeError):
-            return Control()
+        return read_control(self.path)
 
     def ask(self, **requests: Any) -> Control:
         """Change some requests; the trainer meets them within a step, or 50 ms when it is paused.
@@ -244,16 +231,15 @@ class Run:
         """
         changed = requests.get("weights", {})
         config = self.config.with_changes({f"weights.{name}": value for name, value in changed.items()})
-        busy = f"run: {self.name} is being asked something by another process; try again"
-        with locked(self.path / layout.CONTROL_LOCK, wait=5, busy=busy):
-            now = self.control()
-            if "weights" in requests:
-                weights, serial = self._last_weights(now)
-                weights = weights | {name: getattr(config.weights, name) for name in changed}
-                requests = requests | {"weights": weights, "serial": serial + 1}
-            wanted = replace(now, **requests)
-            write_atomic(self.path / layout.CONTROL, json.dumps(asdict(wanted)).encode())
-        return wanted
+
+        def change(now: Control) -> Control:
+            if "weights" not in requests:
+                return replace(now, **requests)
+            weights, serial = self._last_weights(now)
+            weights = weights | {name: getattr(config.weights, name) for name in changed}
+            return replace(now, **requests | {"weights": weights, "serial": serial + 1})
+
+        return change_control(self.path, change)
 
     def _last_weights(self, control: Control) -> tuple[dict[str, float], int]:
         """The last requested weights and their serial: a run from elsewhere has them on record only."""
@@ -391,22 +377,40 @@ class Run:
 
         Raises:
             RunBusy: it is being trained.
-            RunError: bad or taken name.
+            RunError: bad or taken name, or a fork that cannot be written; nothing is renamed.
         """
         target = self.path.with_name(layout.check_name(name))
-        with self._idle("rename"):
-            if target.exists():
+        with self._idle("rename"), contextlib.ExitStack() as staged:
+            if os.path.lexists(target):
                 raise RunError(f"run: {name!r} exists in {target.parent}; give another name")
+            renamed = [(self._renamed_origin(fork, name, staged), fork / layout.ORIGIN) for fork in self._forks()]
             self.path.rename(target)
-        for path in target.parent.glob(f"*/{layout.ORIGIN}"):
-            with contextlib.suppress(OSError, ValueError):
-                made = json.loads(path.read_text())
-                if made["run"] == self.name:
-                    write_atomic(path, json.dumps(made | {"run": name}).encode())
+            for origin, replaced in renamed:
+                origin.replace(replaced)
         return Run(target)
 
+    def _forks(self) -> Iterator[Path]:
+        """Folders of the runs beside it that were forked from it."""
+        for path in self.path.parent.glob(f"[!.]*/{layout.ORIGIN}"):
+            with contextlib.suppress(OSError, ValueError, RecursionError):
+                made = json.loads(path.read_text(encoding="utf-8"))
+                if isinstance(made, dict) and made.get("run") == self.name and path.parent != self.path:
+                    yield path.parent
+
+    def _renamed_origin(self, fork: Path, name: str, staged: contextlib.ExitStack) -> Path:
+        """Write a fork's origin with the new name beside the old one: all are written before any is replaced."""
+        path = fork / layout.ORIGIN
+        temporary = beside(path)
+        staged.callback(temporary.unlink, missing_ok=True)
+        try:
+            temporary.write_bytes(json.dumps(json.loads(path.read_bytes()) | {"run": name}).encode())
+        except OSError as error:
+            reason = f"{error.strerror or error}{advice(error)}"
+            raise RunError(f"run: its fork {fork.name} cannot take the new name of {self.name}: {reason}") from None
+        return temporary
+
     def delete(self) -> None:
-        """Remove the whole run, at once for all who look.
+        """Remove the whole run, at once for all who look; one that is linked here is removed where it lies.
 
         Raises:
             RunBusy: it is being trained.
