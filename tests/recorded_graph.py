@@ -1,8 +1,8 @@
 """A graph of operations on the CPU with the rules of a CUDA graph, to test what is captured.
 
 `capture` runs a function once and records every operation that PyTorch dispatches, with the tensors it read and made.
-`replay` repeats these operations on the same memory: a number that the host computed, or a tensor that it made, stays as
-it was at the capture, as on a GPU.
+`replay` repeats these operations on the same memory: a number that the host computed stays as it was at the capture, as
+on a GPU.
 """
 
 from __future__ import annotations
@@ -32,12 +32,8 @@ class _Recorder(TorchDispatchMode):
 class RecordedGraph:
     """As `mvm.training.graph.CudaGraph`; unlike a GPU, it also does the operations that it records."""
 
-    made = 0
-    released = 0
-
     def __init__(self, generators: Sequence[torch.Generator]) -> None:
         self._generators, self._operations = generators, []
-        type(self).made += 1
 
     def warm_up(self, compute: Callable[[], Any]) -> Any:
         return compute()
@@ -71,4 +67,3 @@ class RecordedGraph:
 
     def release(self) -> None:
         self._operations = []
-        type(self).released += 1

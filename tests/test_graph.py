@@ -85,9 +85,7 @@ def test_new_weights_and_a_loaded_checkpoint_act_at_the_next_replay() -> None:
         experiment.method.reweight(dict(experiment.config.weights) | {"centroid": 0.0, "diameter": 3.0})
         experiment.advance()
     check_equal(eager, captured)
-    assert not torch.equal(
-        captured.averages["generator"], Experiment.load(captured, saved) or captured.tensors()["step"]
-    )
+    captured.load(saved)
     eager.load(saved)
     for _ in range(2):
         eager.advance(), captured.advance()
@@ -167,7 +165,7 @@ def test_a_step_that_cannot_be_captured_stays_eager_and_says_why() -> None:
             compute()
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    eager, captured = experiments(POINTS)
+    _, captured = experiments(POINTS)
     captured._graphs[""] = StepGraph(lambda: ({}, {}), captured.draws, graph=Refusing)
     graph = captured._graphs[""]
     calls = []
@@ -184,9 +182,9 @@ def test_releasing_frees_the_graph_and_training_goes_on() -> None:
     eager, captured = experiments(POINTS)
     for _ in range(STEPS):
         eager.advance(), captured.advance()
-    before = RecordedGraph.released
+    graph = captured._captured()._graph
     captured.release()
-    assert captured.graph.released == before + 1 or RecordedGraph.released == before + 1
+    assert graph._operations == []
     for _ in range(STEPS):
         eager.advance(), captured.advance()
     check_equal(eager, captured)
@@ -195,7 +193,7 @@ def test_releasing_frees_the_graph_and_training_goes_on() -> None:
 def test_why_steps_are_eager() -> None:
     config = Config.make(data="circle", batch=16)
     experiment = Experiment(config, load_data(config))
-    assert experiment.eager == "on the CPU"
+    assert experiment.eager == "no CUDA device"
     experiment.device = torch.device("cuda")
     assert experiment.eager == ""
     experiment.config = config.with_changes({"graph": "off"})

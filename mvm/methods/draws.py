@@ -98,10 +98,8 @@ class Draws:
 
         A captured step reads its batches there.
         """
-        device = self.train.device
-        self._places = {
-            key: (f[0].to(device, copy=True), f[1].to(device, copy=True)) for key, f in self._fetched.items()
-        }
+        for key, (gathered, rows) in self._fetched.items():
+            self._places[key] = gathered.to(self.train.device, copy=True), rows.to(self.train.device, copy=True)
 
     def unfix(self) -> None:
         """Draw streamed batches as before `fix`."""

@@ -112,7 +112,7 @@ class Method(Generic[S]):
 
     @property
     def host_work(self) -> str:
-        """What a step computes on the host, in a few words; "" if nothing, so that a CUDA graph can capture the step."""
+        """What a step computes on the host, in a few words; "" if a CUDA graph can capture the step."""
         return ""
 
     def phase(self, step: int) -> str:

@@ -112,8 +112,8 @@ class Experiment:
     @property
     def eager(self) -> str:
         """Why steps are not replayed from a CUDA graph, in a few words; "" if they are."""
-        if self.device.type == "cpu":
-            return "on the CPU"
+        if self.device.type != "cuda":
+            return "no CUDA device"
         if self.config.graph == "off":
             return "--graph off"
         if self.method.host_work:
