@@ -190,7 +190,8 @@ def work(kind: str, variants: int, batch: int, seconds: float, device: str, thre
         memory = torch.cuda.max_memory_allocated() / 1e6
     if kind != "engine":
         return {"steps_per_second": rate, "memory_mb": memory, "warming": warming}
-    operations, volume = count(step)
+    experiment.prepare()
+    operations, volume = count(experiment.compute)  # a replayed graph hides its operations
     result = {"steps_per_second": rate, "memory_mb": memory, "warming": warming}
     result |= {"gigaflop": operations / 1e9, "megabytes": volume / 1e6}
     return result | {"ceiling": ceiling(variants, batch, config.network.width, device)}

@@ -99,8 +99,8 @@ def asks(values: dict[str, Any]) -> tuple[bool, str]:
             with DeviceOnly():
                 experiment.compute()
         except Exception as error:
-            return experiment.method.capturable, type(error).__name__
-        return experiment.method.capturable, ""
+            return not experiment.method.host_work, type(error).__name__
+        return not experiment.method.host_work, ""
 
 
 def refused() -> list[str]:

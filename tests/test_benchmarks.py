@@ -5,17 +5,20 @@ from __future__ import annotations
 import copy
 import csv
 import dataclasses
+import importlib
 import json
+import os
 import re
 import statistics
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from scipy.stats import ks_2samp
 from torch.nn import functional as F
 
-from benchmarks import cells, engine, images, library, recipe, toys
+from benchmarks import cells, engine, gpu, images, library, recipe, toys
 from benchmarks.cells import Cell, markdown, median
 from benchmarks.supervised import Supervised
 from mvm.config import Config
@@ -325,7 +328,7 @@ def test_images_table(monkeypatch, tmp_path):
     images.main()
     page = (tmp_path / "results.md").read_text()
     assert "no GPU" in page
-    assert all(f"| 8 | 4 | {title} |" in page for title in images.CONTENDERS.values())
+    assert all(f"| 8 | 4 | {title} |" in page for kind, title in images.CONTENDERS.items() if kind != "eager")
     rows = list(csv.DictReader((tmp_path / "tables" / "images.csv").open()))
     assert len(rows) == 2 * (len(images.CONTENDERS) + 1)
     assert all(float(row["steps_per_second"]) > 0 and float(row["memory_mb"]) > 1 for row in rows)
@@ -378,3 +381,66 @@ def test_library_table(monkeypatch, tmp_path):
     page = (tmp_path / "results.md").read_text()
     assert "python -m benchmarks.library --runs 3 --steps 20" in page
     assert len(re.findall(r"^\| with(?:out the cache| it) \| \d\.\d{3} \| \d\.\d{3} \|$", page, re.MULTILINE)) == 2
+
+
+def test_gpu_says_in_one_line_that_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["gpu", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match="no CUDA device; --device cpu tries the command itself"):
+        gpu.main()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def stub(monkeypatch, tmp_path):
+    """Parts that need no training, in a module that the command's own processes import."""
+    (tmp_path / "stub.py").write_text(
+        "import sys, time\n"
+        "import benchmarks.gpu as gpu\n"
+        "def quick(settings):\n    yield ['1', settings.device]\n    yield ['2', 'more']\n"
+        "def slow(settings):\n    yield ['first', 'row']\n    time.sleep(600)\n"
+        "def broken(settings):\n    yield ['before', 'the error']\n    raise ValueError('broken')\n"
+        "for name, measure, limit, needs in (('quick', quick, 60, ()), ('slow', slow, 8, ()),"
+        " ('broken', broken, 60, ()), ('missing', quick, 60, ('no_such_package',))):\n"
+        "    gpu.PARTS[name] = gpu.Part(name.title(), 'a note', ['a', 'b'], limit, measure, needs)\n"
+        "gpu.MODULE = 'stub'\n"
+        "if __name__ == '__main__':\n    gpu.main()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(gpu.__file__).parents[1])]))
+    before = dict(gpu.PARTS)
+    importlib.import_module("stub")
+    yield
+    gpu.PARTS.clear()
+    gpu.PARTS.update(before)
+    gpu.MODULE = "benchmarks.gpu"
+    del sys.modules["stub"]
+
+
+def test_gpu_keeps_what_each_part_has_measured(stub, tmp_path, monkeypatch, capsys):
+    parts = ["slow", "quick", "broken", "missing"]
+    monkeypatch.setattr("sys.argv", ["gpu", "--device", "cpu", "--parts", *parts, "--out", str(tmp_path / "docs")])
+    gpu.main()
+    page = (tmp_path / "docs" / "results.md").read_text()
+    sections = {name: page.split(f"<!-- gpu_{name} -->")[1].split("<!-- end")[0] for name in parts}
+    assert "| 1 | cpu |\n| 2 | more |" in sections["quick"]
+    assert "| first | row |" in sections["slow"]
+    assert "Stopped at its limit of 8 s" in sections["slow"]
+    assert "| before | the error |" in sections["broken"]
+    assert "Ended early, with exit status 1" in sections["broken"]
+    assert "Left out: it needs no_such_package" in sections["missing"]
+    assert all("tried on a CPU" in section for section in sections.values())
+
+
+def test_gpu_measures_that_replayed_steps_equal_eager_ones(tmp_path):
+    rows = list(gpu.measure_equality(gpu.Settings("cpu", 0.05, small=True)))
+    assert [row[0] for row in rows] == [
+        "mvm",
+        "wgan",
+        "wgan_gp",
+        "sngan",
+        "swgan",
+        "MvM, paper's recipe",
+        "MvM, toy faces",
+    ]
+    assert {(row[1], row[2].split()[0], row[3]) for row in rows} == {("eager: no CUDA device", "0", "0")}
+    assert [row[:2] for row in gpu.measure_toys(gpu.Settings("cpu", 0.05, small=True))] == [["1", "64"], ["2", "64"]]

@@ -69,18 +69,42 @@ class Draws:
         self.train, self.seeds, self.copies, self.noise_dim = train, seeds, copies, noise_dim
         self.generators = [torch.Generator(train.device) for _ in seeds]
         self._requests: list[int] = []
+        self._places: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self.at(0)
 
     def at(self, step: int) -> Draws:
         """Go to the start of a step's streams; fetch streamed batches of the sizes that the previous step drew."""
-        self.step, self.batches = step, 0
-        for seed, generator in zip(self.seeds, self.generators, strict=True):
-            generator.manual_seed(stream(seed, step))
+        self.step = step
+        self.restart()
+        if self._places:
+            for (batch, n), places in self._places.items():
+                for place, fetched in zip(places, self._prefetch(step, batch, n), strict=True):
+                    place.copy_(fetched, non_blocking=True)
+            return self
         requests, self._requests = self._requests, []
         self._fetched = {
             (batch, n): self._prefetch(step, batch, n) for batch, n in enumerate(requests, start=1)
         }  # fmt: skip
         return self
+
+    def restart(self) -> None:
+        """Go back to the start of the present step's streams."""
+        self.batches = 0
+        for seed, generator in zip(self.seeds, self.generators, strict=True):
+            generator.manual_seed(stream(seed, self.step))
+
+    def fix(self) -> None:
+        """Give the streamed batches of a step, as the previous step drew them, memory on the device that `at` refills.
+
+        A captured step reads its batches there.
+        """
+        for key, (gathered, rows) in self._fetched.items():
+            self._places[key] = gathered.to(self.train.device, copy=True), rows.to(self.train.device, copy=True)
+
+    def unfix(self) -> None:
+        """Draw streamed batches as before `fix`."""
+        self._requests = [n for _, n in self._places] or self._requests
+        self._places = {}
 
     def real(self, n: int) -> Tensor:
         """Draw n training points with replacement per variant, `(V, n, D)`."""
@@ -110,7 +134,7 @@ class Draws:
         if not isinstance(self.train, Tensor) and self.train.streamed:
             self.batches += 1
             self._requests.append(n)
-            fetched = self._fetched.pop((self.batches, n), None)
+            fetched = self._places.get((self.batches, n)) or self._fetched.pop((self.batches, n), None)
             return self.train.finish(*(fetched or self._prefetch(self.step, self.batches, n)))
         rows = [torch.randint(len(self.train), (n,), generator=g, device=g.device) for g in self.generators]
         return self.train[torch.stack(rows)]

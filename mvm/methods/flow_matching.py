@@ -58,9 +58,9 @@ class FlowMatching(Method[FlowMatchingSettings]):
         return self.task.architecture.dim
 
     @property
-    def capturable(self) -> bool:
-        """False: optimal transport plans are computed on the host."""
-        return False
+    def host_work(self) -> str:
+        """Optimal transport plans."""
+        return "optimal transport plans"
 
     @classmethod
     def evaluations(cls, settings: Settings) -> int:

@@ -111,9 +111,13 @@ class Method(Generic[S]):
         return self.task.architecture.noise_dim
 
     @property
-    def capturable(self) -> bool:
-        """Whether a CUDA graph can capture a step: `compute` does not synchronise with the host."""
-        return True
+    def host_work(self) -> str:
+        """What a step computes on the host, in a few words; "" if a CUDA graph can capture the step."""
+        return ""
+
+    def phase(self, step: int) -> str:
+        """Phase of the training at a step: `updates` starts the same operations in every step of a phase."""
+        return ""
 
     @classmethod
     def learns(cls, kind: str) -> bool:

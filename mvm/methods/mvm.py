@@ -146,9 +146,9 @@ class MvM(Method[MvMSettings]):
         self.state["weights"] = self._weight_table(task.weights)
 
     @property
-    def capturable(self) -> bool:
-        """False with losses of pytorch-metric-learning, which select triplets by value."""
-        return not self.settings.metric_loss.startswith("pml:")
+    def host_work(self) -> str:
+        """Losses of pytorch-metric-learning select triplets by value."""
+        return "triplets of pytorch-metric-learning" if self.settings.metric_loss.startswith("pml:") else ""
 
     def reweight(self, weights: Mapping[str, float]) -> None:
         """Take new descriptor weights from the next step on."""

@@ -42,6 +42,7 @@ from mvm.runs.run import Run
 
 __all__ = ["CLAIMS", "RULE", "Claim", "Finding", "Plan", "findings", "launch", "shipped", "train"]
 
+WITHOUT_EFFECT = {"device", "graph", "threads"}  # settings that no result depends on
 RECIPES = ("stabilised", "paper")
 PUBLISHED = "centroid+distance_matrix"
 VARIANTS = ("centroid", "diameter", "both", PUBLISHED)
@@ -101,7 +102,7 @@ class Plan:
         """Folder of every training's run; another config has another."""
         names = {}
         for (recipe, data, batch), config in self.trials.items():
-            digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:8]
+            digest = hashlib.sha256(config.model_dump_json(exclude=WITHOUT_EFFECT).encode()).hexdigest()[:8]
             names[recipe, data, batch] = f"{data}-{recipe}{f'-batch{batch}' if batch else ''}-{digest}"
         return names
 

@@ -6,14 +6,15 @@
 A step has three parts:
 
     prepare    on the host: set random streams, step sizes and the averaging weight
-    compute    on the device only, without synchronising with the host: losses, optimiser updates, averages
+    compute    on the device only, without synchronising with the host: losses, optimiser updates, averages; on a GPU
+               captured as a graph (`mvm.training.graph`)
     commit     on the host: count the step and return its results to the caller
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -31,6 +32,7 @@ from mvm.methods import METHODS, Draws, Method, Task
 from mvm.methods.draws import stream
 from mvm.methods.method import Network
 from mvm.networks.resnet import ImageStack
+from mvm.training.graph import CudaGraph, Graph, StepGraph
 from mvm.training.player import Player
 
 __all__ = ["Experiment", "Step", "build_method", "fit", "view_noise"]
@@ -68,6 +70,8 @@ class Experiment:
         averaging: weight of the current weights in the averages, a 0-dim tensor.
     """
 
+    graph: Callable[[Sequence[torch.Generator]], Graph] = CudaGraph
+
     def __init__(self, config: Config, data: Dataset, *, dtype: torch.dtype = torch.float32) -> None:
         if config.batch % distributed.world():
             raise ConfigError(f"batch: {config.batch} does not divide among {distributed.world()} processes")
@@ -91,6 +95,7 @@ class Experiment:
             copies=len(config.variants),
             noise_dim=self.method.noise_dim,
         )
+        self._graphs: dict[str, StepGraph] = {}
 
     @property
     def noise_dim(self) -> int:
@@ -100,9 +105,34 @@ class Experiment:
     # -- a step ------------------------------------------------------------------------------------------------------
 
     def advance(self) -> Step:
-        """Do one training step."""
+        """Do one training step; on a GPU by a graph, if the config and the method allow it."""
         self.prepare()
-        return self.commit(*self.compute())
+        return self.commit(*(self.compute() if self.eager else self._captured()()))
+
+    @property
+    def eager(self) -> str:
+        """Why steps are not replayed from a CUDA graph, in a few words; "" if they are."""
+        if self.device.type != "cuda":
+            return "no CUDA device"
+        if self.config.graph == "off":
+            return "--graph off"
+        if self.method.host_work:
+            return f"{self.method.host_work} on the host"
+        return next((graph.failure for graph in self._graphs.values() if graph.failure), "")
+
+    def _captured(self) -> StepGraph:
+        """The graph of the present phase."""
+        phase = self.method.phase(self.step)
+        if phase not in self._graphs:
+            self.release()
+            self._graphs = {phase: StepGraph(self.compute, self.draws, graph=type(self).graph)}
+        return self._graphs[phase]
+
+    def release(self) -> None:
+        """Free the memory of captured steps."""
+        for graph in self._graphs.values():
+            graph.release()
+        self._graphs = {}
 
     def prepare(self) -> None:
         """Set the values that change from step to step: random streams, step sizes, the averaging weight."""

@@ -1,0 +1,398 @@
+"""Everything that is measured on a GPU, in one command of at most five minutes.
+
+    python -m benchmarks.gpu                     all parts, most important first
+    python -m benchmarks.gpu --parts toys train  some of them
+
+Each part is a process with a time limit of its own. Every row is printed and kept when it is measured, so that the
+command may be stopped at any moment: `docs/results.md` then has the rows that were reached. Parts that need a package
+which is not installed are left out, and the page says so.
+
+    equality    captured steps train to the bits of eager ones
+    toys        steps/s of V networks together: eager, as a graph, compiled
+    train       a whole `mvm train`, with its profile
+    pictures    images/s beside the published step, and the share of the measured bf16 ceiling
+    resume      a training that is killed and resumed ends with the bits of one that is not
+    quality     scores of a run on toy faces
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cells import markdown, write_section
+
+__all__ = ["PARTS", "Part", "Settings", "main"]
+
+MODULE = "benchmarks.gpu"  # that a part's process runs
+WARM = 20  # steps before a rate is measured; the first ones capture the graph
+EQUAL_STEPS = 60
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Size of the measurements.
+
+    Attributes:
+        device: cuda, or cpu to try the command itself.
+        seconds: of measuring each rate.
+        small: sizes that a CPU measures in seconds; their numbers mean nothing.
+    """
+
+    device: str
+    seconds: float
+    small: bool
+
+
+Row = list[str]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One table.
+
+    Attributes:
+        title: its heading.
+        note: how to read it.
+        header: names of its columns.
+        limit: seconds after which it is stopped.
+        measure: yields its rows.
+        needs: packages that it imports, besides those of every training.
+    """
+
+    title: str
+    note: str
+    header: Row
+    limit: float
+    measure: Callable[[Settings], Iterator[Row]]
+    needs: tuple[str, ...] = ()
+
+
+# -- parts -------------------------------------------------------------------------------------------------------------
+
+
+def measure_equality(settings: Settings) -> Iterator[Row]:
+    """Train each method eagerly and by a graph; the largest difference of any weight."""
+    import torch
+
+    for name, values in _methods(settings).items():
+        eager, captured = (_experiment(settings, graph=graph, **values) for graph in ("off", "auto"))
+        for _ in range(EQUAL_STEPS if not settings.small else 8):
+            eager.advance()
+            captured.advance()
+        pairs = [(captured.tensors()[key], tensor) for key, tensor in eager.tensors().items()]
+        differing = sum(not torch.equal(a, b) for a, b in pairs)
+        worst = max(float((a.double() - b.double()).abs().max()) for a, b in pairs)
+        yield [name, _mode(captured), f"{differing} of {len(pairs)}", f"{worst:.2g}"]
+        captured.release()
+
+
+def measure_toys(settings: Settings) -> Iterator[Row]:
+    """Steps per second of V networks on the circle, by how their steps are started."""
+    for v, batch in ((1, 256), (24, 256), (256, 256), (24, 1024)) if not settings.small else ((1, 64), (2, 64)):
+        eager = _rate(_experiment(settings, graph="off", seeds=tuple(range(v)), batch=batch), settings)
+        experiment = _experiment(settings, seeds=tuple(range(v)), batch=batch)
+        captured, mode = _rate(experiment, settings), _mode(experiment)
+        experiment.release()
+        yield [str(v), str(batch), f"{eager:,.0f}", f"{captured:,.0f}", mode, f"{v * captured:,.0f}"]
+
+
+def measure_train(settings: Settings) -> Iterator[Row]:
+    """Seconds of a whole training from the start of its process, and where they went."""
+    steps = 8000 if not settings.small else 40
+    for data, seeds in (("swiss_roll", ("0", "1", "2")), ("circle", ("0",))):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "mvm", "train", "--data", data, "--seeds", *seeds, "--steps", str(steps)]
+            began = time.perf_counter()
+            subprocess.run(
+                [*command, "--device", settings.device, "--name", "run"],
+                env=os.environ | {"MVM_CHECKPOINTS": folder},
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+            seconds = time.perf_counter() - began
+            rows = json.loads((Path(folder) / "run" / "scores.json").read_text(encoding="utf-8"))
+        ratios = sorted(row["w2_ratio"] for row in rows if row["variant"] == "both")
+        networks = 3 * len(seeds)
+        yield [data, str(networks), f"{steps:,}", f"{seconds:.1f}", f"{ratios[len(ratios) // 2]:.2f}"]
+
+
+def measure_pictures(settings: Settings) -> Iterator[Row]:
+    """Images per second of each step on pictures, in turns, beside the published step."""
+    from benchmarks import images
+
+    sizes, batches = ((32, 64), (64, 256)) if not settings.small else ((16,), (8,))
+    pictures, channels = (images.CELEBA, 128) if not settings.small else (128, 8)
+    with tempfile.TemporaryDirectory() as folder:
+        images.write_jpegs(Path(folder), 256 if not settings.small else 32)
+        for size in reversed(sizes):
+            for batch in batches:
+                common = (
+                    size,
+                    batch,
+                    channels,
+                    1,
+                    settings.device,
+                    pictures,
+                    256 if not settings.small else 32,
+                    folder,
+                )
+                kinds = ("published", "ours", "ours_default", "eager", "ceiling")
+                measured = images.measure(
+                    [images.Task(kind, *common) for kind in kinds], seconds=settings.seconds, rounds=1
+                )
+                top = measured["ceiling"].rate * measured["ceiling"].gigaflop
+                published = measured["published"].rate
+                for kind in kinds[:-1]:
+                    rate = measured[kind].rate
+                    row = [str(size), str(batch), images.CONTENDERS[kind], f"{rate * batch:,.0f}"]
+                    row += [f"{images.CELEBA / (rate * batch):.1f}", f"{rate / published:.2f}"]
+                    yield [*row, f"{measured[kind].gigaflop * rate / top:.0%}", f"{measured[kind].memory_mb:,.0f}"]
+
+
+def measure_resume(settings: Settings) -> Iterator[Row]:
+    """Kill a training at a moment of its own, resume it, and compare its checkpoint with an undisturbed one's."""
+    import torch
+
+    from mvm.files import read_tensors
+
+    steps = 2000 if not settings.small else 200
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"MVM_CHECKPOINTS": folder}
+        train = [sys.executable, "-m", "mvm", "train", "--data", "circle", "--steps", str(steps)]
+        train += ["--variants", "both", "--device", settings.device]
+        quiet = {"env": environment, "stdout": subprocess.DEVNULL}
+        subprocess.run([*train, "--name", "whole"], check=True, **quiet)
+        killed = subprocess.Popen([*train, "--name", "killed"], **quiet)
+        kept = Path(folder) / "killed" / "checkpoints"
+        while killed.poll() is None and (not kept.exists() or len(list(kept.iterdir())) < 5):
+            time.sleep(0.01)
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        step = int(read_tensors(Path(folder) / "killed" / "checkpoint.safetensors")["step"])
+        subprocess.run([sys.executable, "-m", "mvm", "resume", "killed"], check=True, **quiet)
+        whole, resumed = (read_tensors(Path(folder) / name / "checkpoint.safetensors") for name in ("whole", "killed"))
+    differing = sum(not torch.equal(resumed[key], tensor) for key, tensor in whole.items())
+    yield [f"{step:,} of {steps:,}", f"{differing} of {len(whole)}"]
+
+
+def measure_quality(settings: Settings) -> Iterator[Row]:
+    """Scores of a training on toy faces."""
+    size, channels, steps, batch = (32, 128, 4000, 64) if not settings.small else (8, 8, 20, 8)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "mvm", "train", "--data", "faces", "--size", str(size), "--steps", str(steps)]
+        command += ["--network.channels", str(channels), "--batch", str(batch), "--name", "run"]
+        command += ["--points", "400", "--view-points", "64"] if settings.small else []
+        began = time.perf_counter()
+        subprocess.run(
+            [*command, "--device", settings.device],
+            env=os.environ | {"MVM_CHECKPOINTS": folder},
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        seconds = time.perf_counter() - began
+        row = json.loads((Path(folder) / "run" / "scores.json").read_text(encoding="utf-8"))[0]
+    shown = [f"{row[f'{key}']:.2f} ({row[f'{key}_floor']:.2f})" for key in ("pixels.recall", "factor_mean")]
+    ratio = row["pixels.fd"] / row["pixels.fd_floor"]
+    yield [f"{size}", f"{channels}", f"{steps:,}", f"{batch}", f"{seconds:.0f}", f"{ratio:.2f}", *shown]
+
+
+PARTS: dict[str, Part] = {
+    "equality": Part(
+        "Captured steps equal eager ones",
+        f"Tensors of the training state that differ after {EQUAL_STEPS} steps, and the largest difference.",
+        ["method", "steps", "tensors that differ", "largest difference"],
+        60,
+        measure_equality,
+    ),
+    "toys": Part(
+        "V networks together",
+        "Circle, both descriptors, default recipe; steps/s after the first twenty.",
+        ["V", "batch", "eager, steps/s", "graph, steps/s", "started", "graph, variant-steps/s"],
+        60,
+        measure_toys,
+    ),
+    "train": Part(
+        "A whole training",
+        "`mvm train` from the start of its process to its exit, final scores included; W₂ / floor of both descriptors.",
+        ["data", "networks", "steps", "s", "W₂ / floor"],
+        90,
+        measure_train,
+        needs=("ot",),
+    ),
+    "pictures": Part(
+        "Pictures",
+        "In turns, each step in a process of its own; 128 channels. The ceiling: bf16 products of 8,192 × 8,192.",
+        ["pixels", "batch", "step", "images/s", "s an epoch", "× published", "of the ceiling", "peak MB"],
+        150,
+        measure_pictures,
+    ),
+    "resume": Part(
+        "Killed and resumed",
+        "A training that SIGKILL ended at a step, resumed to its end, beside one that was left alone.",
+        ["killed at step", "tensors that differ"],
+        60,
+        measure_resume,
+        needs=("ot",),
+    ),
+    "quality": Part(
+        "Toy faces",
+        "Default recipe; each score beside its value between two real samples.",
+        ["pixels", "channels", "steps", "batch", "s", "Fréchet / floor", "recall (floor)", "factors (floor)"],
+        120,
+        measure_quality,
+    ),
+}
+
+
+def _methods(settings: Settings) -> dict[str, dict[str, Any]]:
+    """What equality is measured on, by its name in the table."""
+    small = {"size": 8, "points": 64, "view_points": 64, "batch": 8, "network": {"channels": 8, "metric_channels": 8}}
+    faces = (
+        {"data": "faces", "size": 32, "points": 2048, "batch": 64} if not settings.small else {"data": "faces"} | small
+    )
+    methods = {name: {"method": name, "seeds": (0, 1)} for name in ("mvm", "wgan", "wgan_gp", "sngan", "swgan")}
+    paper = {"MvM, paper's recipe": {"recipe": "paper", "seeds": (0, 1)}, "MvM, toy faces": faces}
+    return methods | paper
+
+
+def _experiment(settings: Settings, **values: Any) -> Any:
+    """An experiment on the circle, unless `values` say otherwise."""
+    from mvm.config import Config
+    from mvm.data.kinds import load_data
+    from mvm.training.experiment import Experiment
+
+    base: dict[str, Any] = {"data": "circle", "batch": 256, "steps": 10**6, "device": settings.device}
+    if values.get("method", "mvm") == "mvm" and "variants" not in values:
+        values["variants"] = ("both",)
+    config = Config.make(**base | values)
+    return Experiment(config, load_data(config))
+
+
+def _rate(experiment: Any, settings: Settings) -> float:
+    """Steps per second."""
+    import torch
+
+    wait = torch.cuda.synchronize if settings.device == "cuda" else lambda: None
+    for _ in range(WARM):
+        experiment.advance()
+    wait()
+    began, done = time.perf_counter(), 0
+    while time.perf_counter() - began < settings.seconds:
+        experiment.advance()
+        done += 1
+    wait()
+    return done / (time.perf_counter() - began)
+
+
+def _mode(experiment: Any) -> str:
+    """How the steps of an experiment are started."""
+    return f"eager: {experiment.eager}" if experiment.eager else "graph"
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Measure the parts one after the other, and write each when it is done."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--parts", nargs="+", choices=list(PARTS), default=list(PARTS), metavar="PART", help=", ".join(PARTS)
+    )
+    parser.add_argument("--seconds", type=float, default=1.5, help="of measuring each rate (default 1.5)")
+    parser.add_argument("--limit", type=float, default=300.0, help="seconds for all parts (default 300)")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu tries the command itself")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of results.md")
+    parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    settings = Settings(options.device, options.seconds, small=options.device == "cpu")
+    if options.rows:
+        measure_part(PARTS[options.parts[0]], settings, options.rows)
+        return
+    device = _device(options.device)
+    if device is None:
+        raise SystemExit("benchmarks.gpu: this machine has no CUDA device; --device cpu tries the command itself")
+    print(f"{device}; {_versions()}", flush=True)
+    ends = time.monotonic() + options.limit
+    for name in options.parts:
+        run_part(name, options, device, limit=min(PARTS[name].limit, ends - time.monotonic()))
+
+
+def measure_part(part: Part, settings: Settings, rows: Path) -> None:
+    """Print the rows of a part, and append each to a file, as JSON lines."""
+    with rows.open("a", encoding="utf-8") as file:
+        for row in part.measure(settings):
+            print(" | ".join(row), flush=True)
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+
+
+def run_part(name: str, options: argparse.Namespace, device: str, *, limit: float) -> None:
+    """Measure a part in a process of its own, and write what it measured until its end, its limit or an interrupt."""
+    part, remarks = PARTS[name], []
+    missing = [package for package in part.needs if importlib.util.find_spec(package) is None]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "rows"
+        rows.touch()
+        command = [sys.executable, "-m", MODULE, "--parts", name, "--device", options.device]
+        command += ["--seconds", str(options.seconds), "--rows", str(rows)]
+        try:
+            if missing:
+                remarks.append(f"Left out: it needs {', '.join(missing)}, not installed here.")
+            elif limit <= 0:
+                remarks.append(f"Not reached within the {options.limit:g} s of all parts.")
+            else:
+                print(f"-- {part.title}", flush=True)
+                remarks += _ended(subprocess.Popen(command, start_new_session=True), limit)
+        finally:  # an interrupt, too
+            found = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
+            if found or remarks:
+                table = [markdown(part.header, found)] if found else []
+                words = f"python -m benchmarks.gpu --parts {name} --seconds {options.seconds:g}"
+                words += f" --device {options.device}" if options.device != "cuda" else ""
+                title = f"{part.title}, on a GPU" if options.device == "cuda" else f"{part.title}, tried on a CPU"
+                line = f"{device}; {_versions()}"
+                write_section(options.out, f"gpu_{name}", title, words, part.note, *table, *remarks, device=line)
+
+
+def _ended(process: subprocess.Popen[bytes], limit: float) -> list[str]:
+    """Wait for a part's process, and end it and its children at the limit; what a reader must know, in sentences."""
+    try:
+        status = process.wait(timeout=limit)
+    except subprocess.TimeoutExpired:
+        return [f"Stopped at its limit of {limit:.0f} s; rows that are missing were not reached."]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return [f"Ended early, with exit status {status}: rows that are missing were not measured."] if status else []
+
+
+def _device(name: str) -> str | None:
+    """Name of the device; None without it."""
+    import torch
+
+    if name == "cpu":
+        return "A CPU, which measures nothing here"
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def _versions() -> str:
+    import torch
+
+    return f"torch {torch.__version__}, Python {sys.version.split()[0]}"
+
+
+if __name__ == "__main__":
+    main()

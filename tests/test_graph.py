@@ -1,0 +1,204 @@
+"""A captured step, replayed, trains to the bits of eager steps; graphs are recorded on the CPU (`recorded_graph`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from recorded_graph import RecordedGraph
+
+from mvm.config import Config
+from mvm.data.kinds import load_data
+from mvm.methods import METHODS
+from mvm.training.experiment import Experiment
+from mvm.training.graph import EAGER_STEPS, StepGraph
+
+FACES = {"data": "faces", "size": 16, "points": 64, "view_points": 64, "network": {"channels": 8, "metric_channels": 8}}
+POINTS = {"data": "swiss_roll", "points": 512, "seeds": (0, 1)}
+STEPS = EAGER_STEPS + 3
+
+
+class Captured(Experiment):
+    """An experiment that replays its steps on the CPU."""
+
+    @property
+    def eager(self) -> str:
+        return "" if not self.method.host_work else self.method.host_work
+
+    def _captured(self) -> StepGraph:
+        experiment = self
+
+        class Graph(RecordedGraph):
+            def memory(self) -> list[torch.Tensor]:
+                return [t for name, t in experiment.tensors().items() if name != "step"]
+
+        type(self).graph = Graph
+        return super()._captured()
+
+
+def experiments(values: dict[str, Any]) -> tuple[Experiment, Captured]:
+    config = Config.make(**{"batch": 16, "steps": 40} | values)
+    return Experiment(config, load_data(config)), Captured(config, load_data(config))
+
+
+def few(method: str) -> dict[str, Any]:
+    return {method: {"critic_steps": 2}} if "critic_steps" in METHODS[method].settings_type.model_fields else {}
+
+
+def check_equal(eager: Experiment, captured: Experiment) -> None:
+    ours, theirs = captured.tensors(), eager.tensors()
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+CAPTURABLE = [(m, r) for m in METHODS for r in METHODS[m].recipes if m != "flow_matching"]
+
+
+@pytest.mark.parametrize("kind", [POINTS, FACES], ids=["points", "pictures"])
+@pytest.mark.parametrize(("method", "recipe"), CAPTURABLE)
+def test_replayed_steps_equal_eager_steps(method: str, recipe: str, kind: dict) -> None:
+    eager, captured = experiments(kind | {"method": method, "recipe": recipe} | few(method))
+    for _ in range(STEPS):
+        one, other = eager.advance(), captured.advance()
+        assert (one.losses.keys(), one.terms.keys()) == (other.losses.keys(), other.terms.keys())
+        for name, value in (one.losses | one.terms).items():
+            assert torch.equal(value, (other.losses | other.terms)[name]), name
+    assert captured._captured().captured
+    check_equal(eager, captured)
+
+
+def test_results_of_a_step_are_not_overwritten_by_the_next() -> None:
+    eager, captured = experiments(POINTS)
+    steps = [(eager.advance(), captured.advance()) for _ in range(STEPS)]
+    for one, other in steps:
+        assert one.number == other.number
+        assert all(torch.equal(one.losses[name], other.losses[name]) for name in one.losses)
+
+
+def test_new_weights_and_a_loaded_checkpoint_act_at_the_next_replay() -> None:
+    eager, captured = experiments(POINTS)
+    for _ in range(STEPS):
+        eager.advance(), captured.advance()
+    saved = {name: tensor.clone() for name, tensor in captured.tensors().items()}
+    for experiment in (eager, captured):
+        experiment.method.reweight(dict(experiment.config.weights) | {"centroid": 0.0, "diameter": 3.0})
+        experiment.advance()
+    check_equal(eager, captured)
+    captured.load(saved)
+    eager.load(saved)
+    for _ in range(2):
+        eager.advance(), captured.advance()
+    check_equal(eager, captured)
+
+
+def test_a_training_resumed_with_a_graph_equals_one_without_interruption() -> None:
+    whole, first = experiments(POINTS)
+    for _ in range(2 * STEPS):
+        whole.advance()
+    for _ in range(STEPS):
+        first.advance()
+    _, second = experiments(POINTS)
+    second.load({name: tensor.clone() for name, tensor in first.tensors().items()})
+    for _ in range(STEPS):
+        second.advance()
+    assert second._captured().captured
+    check_equal(whole, second)
+
+
+class Streamed:
+    """A table whose batches come from the host."""
+
+    streamed = True
+
+    def __init__(self, points: torch.Tensor) -> None:
+        self.points, self.device, self.dtype = points, points.device, points.dtype
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __getitem__(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.finish(self.gather(rows), rows)
+
+    def gather(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.points[rows]
+
+    def finish(self, gathered: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        return gathered + 1e-3 * rows[..., None]  # both must be the step's
+
+
+@pytest.mark.parametrize("recipe", ["stabilised", "paper"])
+def test_streamed_batches_are_those_of_the_step(recipe: str) -> None:
+    eager, captured = experiments(POINTS | {"recipe": recipe})
+    for experiment in (eager, captured):
+        experiment.draws.train = Streamed(experiment.draws.train)
+    for _ in range(STEPS):
+        eager.advance(), captured.advance()
+    check_equal(eager, captured)
+    captured.release()
+    eager.advance(), captured.advance()
+    check_equal(eager, captured)
+
+
+def test_each_phase_has_its_own_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    eager, captured = experiments(POINTS | {"method": "wgan", "wgan": {"critic_steps": 2}})
+    own = type(eager.method).updates
+
+    def updates(self, draws):
+        for update in own(self, draws):
+            if self.late or update[0] == "metric":
+                yield update
+
+    monkeypatch.setattr(type(eager.method), "updates", updates)
+    monkeypatch.setattr(type(eager.method), "phase", lambda self, step: "both" if step >= STEPS else "critic")
+    for step in range(2 * STEPS):
+        for experiment in (eager, captured):
+            experiment.method.late = experiment.method.phase(step) == "both"
+        one, other = eager.advance(), captured.advance()
+        assert one.losses.keys() == other.losses.keys() == ({"generator", "metric"} if step >= STEPS else {"metric"})
+    check_equal(eager, captured)
+
+
+def test_a_step_that_cannot_be_captured_stays_eager_and_says_why() -> None:
+    class Refusing(RecordedGraph):
+        def capture(self, compute):
+            compute()
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    _, captured = experiments(POINTS)
+    captured._graphs[""] = StepGraph(lambda: ({}, {}), captured.draws, graph=Refusing)
+    graph = captured._graphs[""]
+    calls = []
+    graph._compute = lambda: calls.append(len(calls)) or ({}, {"term": torch.zeros(1)})
+    for _ in range(EAGER_STEPS + 3):
+        captured.draws.at(captured.step)
+        graph()
+    assert graph.failure == "operation not permitted when stream is capturing"
+    assert not graph.captured
+    assert len(calls) == EAGER_STEPS + 4  # one of them in the capture that failed
+
+
+def test_releasing_frees_the_graph_and_training_goes_on() -> None:
+    eager, captured = experiments(POINTS)
+    for _ in range(STEPS):
+        eager.advance(), captured.advance()
+    graph = captured._captured()._graph
+    captured.release()
+    assert graph._operations == []
+    for _ in range(STEPS):
+        eager.advance(), captured.advance()
+    check_equal(eager, captured)
+
+
+def test_why_steps_are_eager() -> None:
+    config = Config.make(data="circle", batch=16)
+    experiment = Experiment(config, load_data(config))
+    assert experiment.eager == "no CUDA device"
+    experiment.device = torch.device("cuda")
+    assert experiment.eager == ""
+    experiment.config = config.with_changes({"graph": "off"})
+    assert experiment.eager == "--graph off"
+    flow = Config.make(data="circle", batch=16, method="flow_matching")
+    experiment = Experiment(flow, load_data(flow))
+    experiment.device = torch.device("cuda")
+    assert experiment.eager == "optimal transport plans on the host"
