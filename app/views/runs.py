@@ -27,7 +27,7 @@ from mvm.look.palette import title_of
 from mvm.runs.archive import pack, unpack
 from mvm.runs.events import ALIVE
 from mvm.runs.fork import Branches, Origin, changeable, config_at, fork, fresh_name, origin
-from mvm.runs.library import delete_unreadable
+from mvm.runs.library import delete_damaged
 from mvm.runs.run import Run
 from mvm.studies.compare import (
     AXES,
@@ -100,25 +100,27 @@ def runs_page() -> None:
 
 
 def draw_unreadable(tab: RunsTab) -> None:
-    """Draw the unreadable runs, each with the reason and a button that deletes it."""
-    for name, reason in unreadable().items():
+    """Draw the unreadable runs, each with the reason, and a button that deletes it where it is damaged."""
+    for name, found in unreadable().items():
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.warning(reason, icon=":material/folder_off:")
+            st.warning(found.reason, icon=":material/folder_off:")
+            if not found.damaged:
+                continue
             with st.popover("Delete", icon=":material/delete:", key=f"runs.damaged.{name}"):
                 st.markdown(f"Delete **{name}**, with all files in its folder? This cannot be undone.")
                 st.button(
                     "Delete for good",
                     type="primary",
-                    on_click=delete_damaged,
+                    on_click=clear_damaged,
                     args=(tab, name),
                     key=f"runs.clear.{name}",
                 )
 
 
-def delete_damaged(tab: RunsTab, name: str) -> None:
-    """Delete an unreadable run."""
+def clear_damaged(tab: RunsTab, name: str) -> None:
+    """Delete a damaged run."""
     try:
-        delete_unreadable(name)
+        delete_damaged(name)
         tab.notify(f"Deleted: {name}", good=True)
     except (RunError, OSError) as error:
         tab.notify(str(error))

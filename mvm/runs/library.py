@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
-from mvm.errors import RunError
+from mvm.errors import RunDamaged, RunError
 from mvm.files import checkpoints, hide_folder, remove_hidden
 from mvm.runs.layout import CONFIG, check_name
 from mvm.runs.liveness import hold_run
 from mvm.runs.run import Run
 
-__all__ = ["all_runs", "delete_unreadable", "opened", "run_folders"]
+__all__ = ["all_runs", "delete_damaged", "opened", "run_folders"]
 
 
 def opened(path: Path, known: MutableMapping[str, Run]) -> Run:
@@ -44,15 +44,16 @@ def run_folders() -> Iterator[Path]:
     return (path.parent for path in checkpoints().glob(f"[!.]*/{CONFIG}"))
 
 
-def delete_unreadable(name: str) -> None:
-    """Remove a run under `checkpoints()` whose config cannot be read, at once for all who look.
+def delete_damaged(name: str) -> None:
+    """Remove a run under `checkpoints()` whose files are none of a run, at once for all who look.
 
     Raises:
-        RunError: there is none, or a trainer holds it.
+        RunError: there is none, it is whole, it cannot be read now, or a trainer holds it.
     """
     folder = checkpoints() / check_name(name)
-    if folder not in run_folders():
-        Run(folder)  # says so
+    with contextlib.suppress(RunDamaged):
+        Run(folder)
+        raise RunError(f"run: {name} can be read again; look at it before you delete it")
     with hold_run(folder, busy=f"run: {name} is being trained; stop it before you delete it"):
         gone = hide_folder(folder)
     remove_hidden(gone)
