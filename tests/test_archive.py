@@ -237,7 +237,7 @@ BAD = {
         "damaged fork.json",
     ),
     "fork event without its parts": only(b'{"step":1,"event":"forked","changes":{}}'),
-    "scores of another run": (lambda p: {"change": {"ring/scores.json": b"[{}]"}}, "scores of 1 networks, not of 2"),
+    "scores of another run": (lambda p: {"change": {"ring/scores.json": b"[{}]"}}, "1 rows of scores, not 2"),
     "scores that are words": (
         lambda p: {"change": {"ring/scores.json": scores(p, w2_ratio="x")}},
         "0.w2_ratio: must be a number",

@@ -262,7 +262,7 @@ def check_rows(rows: Any, members: Members | None) -> None:
     if members is None:
         return
     if len(found) != len(members):
-        raise ValueError(f"it has scores of {len(found)} networks, not of {len(members)}")
+        raise ValueError(f"it has {len(found)} rows of scores, not {len(members)}")
     for row, (variant, seed) in zip(found, members, strict=True):
         if row.variant not in (None, variant) or row.seed not in (None, seed):
             raise ValueError(f"it has scores of {row.variant}, seed {row.seed}, in place of {variant}, seed {seed}")

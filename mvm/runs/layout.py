@@ -115,10 +115,18 @@ def check_folder(run_dir: Path) -> None:
         OSError: the folder cannot be read.
         ValueError: another thing has the name of one of them.
     """
+    inner = []
     with os.scandir(run_dir) as entries:
         for entry in entries:
-            if (entry.name in FILES and not entry.is_file()) or (entry.name in FOLDERS and not entry.is_dir()):
-                raise ValueError(f"{entry.name} is no plain {'file' if entry.name in FILES else 'folder'}")
+            if entry.name in FOLDERS and entry.is_dir():
+                inner.append(entry.path)
+            elif entry.name in FOLDERS or (entry.name in FILES and not entry.is_file()):
+                raise ValueError(f"{entry.name} is no plain {'folder' if entry.name in FOLDERS else 'file'}")
+    for folder in inner:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if STEP.fullmatch(entry.name) and not entry.is_file():
+                    raise ValueError(f"{Path(folder).name}/{entry.name} is no plain file")
 
 
 def check_name(name: str, what: str = "a run") -> str:
