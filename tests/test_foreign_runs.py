@@ -151,38 +151,88 @@ V = 4
 MUTATIONS: dict[str, tuple[str, Callable[[Path], None]]] = {
     **{f"{file}, {name}": (file, replaced(content)) for file in EVERY for name, content in CODES.items()},
     **{f"{file}, {make.__name__}": (file, make) for file in EVERY for make in (folder, pipe, endless)},
-    **{f"records, step {n}": ("scalars.jsonl", added({**OUT, "step": s, "d_c": [1.0] * V})) for n, s in ODD_STEPS.items()},
-    **{f"scores, step {n}": ("scalars.jsonl", added({"step": s, "n": 9, "scores": [{"w2": 1}] * V})) for n, s in ODD_STEPS.items()},
-    **{f"event, step {n}": ("scalars.jsonl", added({"step": s, "event": "paused", "time": 1.0})) for n, s in ODD_STEPS.items()},
-    **{f"checkpoint, step {n}": ("checkpoint.safetensors", arrays(step=lambda a, s=s: np.array(s))) for n, s in ODD_STEPS.items() if n in ("negative", "2^62", "float")},
-    **{f"snapshot, step {n}": (SNAPSHOT, arrays(step=lambda a, s=s: np.array(s))) for n, s in ODD_STEPS.items() if n in ("negative", "2^62", "float", "list")},
+    **{
+        f"records, step {n}": ("scalars.jsonl", added({**OUT, "step": s, "d_c": [1.0] * V}))
+        for n, s in ODD_STEPS.items()
+    },
+    **{
+        f"scores, step {n}": ("scalars.jsonl", added({"step": s, "n": 9, "scores": [{"w2": 1}] * V}))
+        for n, s in ODD_STEPS.items()
+    },
+    **{
+        f"event, step {n}": ("scalars.jsonl", added({"step": s, "event": "paused", "time": 1.0}))
+        for n, s in ODD_STEPS.items()
+    },
+    **{
+        f"checkpoint, step {n}": ("checkpoint.safetensors", arrays(step=lambda a, s=s: np.array(s)))
+        for n, s in ODD_STEPS.items()
+        if n in ("negative", "2^62", "float")
+    },
+    **{
+        f"snapshot, step {n}": (SNAPSHOT, arrays(step=lambda a, s=s: np.array(s)))
+        for n, s in ODD_STEPS.items()
+        if n in ("negative", "2^62", "float", "list")
+    },
     "records, NaN": ("scalars.jsonl", added(b'{"step":NaN,"seconds":1}', b'{"step":30,"seconds":Infinity}')),
     "records, 1e999": ("scalars.jsonl", added(b'{"step":30,"seconds":1e999,"d_c":[1e999,1,1,1]}')),
     "records, words": ("scalars.jsonl", added({**OUT, "d_c": ["a"] * V}, {**OUT, "d_c": "a"})),
     "records, empty axis": ("scalars.jsonl", added({**OUT, "d_c": [], "d_g": [], "d_H": []})),
     "records, longer axis": ("scalars.jsonl", added({**OUT, "d_c": [1.0] * 9, "d_g": [1.0] * 9, "d_H": [1.0] * 9})),
     "records, nested": ("scalars.jsonl", added({**OUT, "d_c": [[1.0]] * V}, {**OUT, "d_g": {"a": 1}})),
-    "records, no gaps": ("scalars.jsonl", replaced(b'{"step":10,"seconds":1}\n{"step":20,"seconds":2,"d_c":[1,1,1,1]}\n')),
+    "records, no gaps": (
+        "scalars.jsonl",
+        replaced(b'{"step":10,"seconds":1}\n{"step":20,"seconds":2,"d_c":[1,1,1,1]}\n'),
+    ),
     "records, no seconds": ("scalars.jsonl", replaced(b'{"step":10}\n{"step":20}\n')),
     "records, a deep line": ("scalars.jsonl", added(DEEP, b'{"step":30,"event":' + DEEP + b"}")),
     "records, surrogates": ("scalars.jsonl", added(b'{"step":30,"event":"failed","time":1,"reason":"\\ud800"}')),
     "records, NUL": ("scalars.jsonl", added(b'{"step":30,"event":"failed","time":1,"reason":"a\\u0000b"}')),
-    "records, long words": ("scalars.jsonl", added({"step": 30, "event": "failed", "time": 1.0, "reason": "a" * 10**6})),
+    "records, long words": (
+        "scalars.jsonl",
+        added({"step": 30, "event": "failed", "time": 1.0, "reason": "a" * 10**6}),
+    ),
     "event, device": ("scalars.jsonl", added({"step": 30, "event": "started", "device": 7, "time": 1.0, "pid": 3})),
-    "event, time": ("scalars.jsonl", added({"step": 30, "event": "started", "time": 1e300}, {"step": 30, "event": "stopped", "time": "now"})),
-    "event, weights": ("scalars.jsonl", added({"step": 10, "event": "weights", "weights": {"centroid": "x"}, "serial": 1})),
-    "event, heavy weights": ("scalars.jsonl", added({"step": 10, "event": "weights", "weights": {"centroid": 1e9}, "serial": 1})),
-    "event, other weights": ("scalars.jsonl", added({"step": 10, "event": "weights", "weights": {"bogus": 1}, "serial": 1})),
+    "event, time": (
+        "scalars.jsonl",
+        added({"step": 30, "event": "started", "time": 1e300}, {"step": 30, "event": "stopped", "time": "now"}),
+    ),
+    "event, weights": (
+        "scalars.jsonl",
+        added({"step": 10, "event": "weights", "weights": {"centroid": "x"}, "serial": 1}),
+    ),
+    "event, heavy weights": (
+        "scalars.jsonl",
+        added({"step": 10, "event": "weights", "weights": {"centroid": 1e9}, "serial": 1}),
+    ),
+    "event, other weights": (
+        "scalars.jsonl",
+        added({"step": 10, "event": "weights", "weights": {"bogus": 1}, "serial": 1}),
+    ),
     "event, no member": ("scalars.jsonl", added({"step": 30, "event": "member", "what": "diverged"})),
-    "event, member 99": ("scalars.jsonl", added({"step": 30, "event": "member", "member": 99, "variant": "x", "seed": 0, "what": "diverged"})),
-    "event, what": ("scalars.jsonl", added({"step": 30, "event": "member", "member": 0, "variant": "both", "seed": 0, "what": "![](http://x)"})),
+    "event, member 99": (
+        "scalars.jsonl",
+        added({"step": 30, "event": "member", "member": 99, "variant": "x", "seed": 0, "what": "diverged"}),
+    ),
+    "event, what": (
+        "scalars.jsonl",
+        added({"step": 30, "event": "member", "member": 0, "variant": "both", "seed": 0, "what": "![](http://x)"}),
+    ),
     "event, forked": ("scalars.jsonl", added({"step": 30, "event": "forked", "of": 3, "changes": []})),
     "event, a list": ("scalars.jsonl", added({"step": 30, "event": ["started"]})),
     "quick scores, words": ("scalars.jsonl", added({"step": 30, "n": 9, "scores": [{"w2_ratio": "x"}] * V})),
-    "quick scores, few": ("scalars.jsonl", added({"step": 30, "n": 9, "scores": []}, {"step": 30, "n": 9, "scores": [{"w2": 1}]})),
+    "quick scores, few": (
+        "scalars.jsonl",
+        added({"step": 30, "n": 9, "scores": []}, {"step": 30, "n": 9, "scores": [{"w2": 1}]}),
+    ),
     "quick scores, n": ("scalars.jsonl", added({"step": 30, "n": "x", "scores": [{"w2": 1}] * V})),
-    "quick scores, no list": ("scalars.jsonl", added({"step": 30, "n": 9, "scores": {"w2": 1}}, {"step": 30, "scores": None})),
-    "quick scores, other keys": ("scalars.jsonl", added({"step": 30, "n": 9, "scores": [{"joy": 1.0, "joy_floor": 2}] * V})),
+    "quick scores, no list": (
+        "scalars.jsonl",
+        added({"step": 30, "n": 9, "scores": {"w2": 1}}, {"step": 30, "scores": None}),
+    ),
+    "quick scores, other keys": (
+        "scalars.jsonl",
+        added({"step": 30, "n": 9, "scores": [{"joy": 1.0, "joy_floor": 2}] * V}),
+    ),
     "final scores": ("scores.json", rows()),
     "final scores, no step": ("scores.json", rows(step=None)),
     "final scores, words": ("scores.json", rows(w2_ratio="x")),
@@ -206,7 +256,10 @@ MUTATIONS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "config, fewer steps": ("config.json", changed(steps=10)),
     "fork, of a list": ("fork.json", replaced(b'{"run":["a"],"step":3,"changes":{}}')),
     "fork, step": ("fork.json", replaced(b'{"run":"a","step":-3,"changes":{}}')),
-    "fork, changes": ("fork.json", replaced(b'{"run":"mine","step":20,"changes":{"steps":[[[]]],"weights.diameter":{"a":1}}}')),
+    "fork, changes": (
+        "fork.json",
+        replaced(b'{"run":"mine","step":20,"changes":{"steps":[[[]]],"weights.diameter":{"a":1}}}'),
+    ),
     "control, pause": ("control.json", replaced(b'{"pause_at":"x"}')),
     "control, weights": ("control.json", replaced(b'{"weights":{"centroid":99},"serial":3}')),
     "control, serial": ("control.json", replaced(b'{"weights":{"centroid":1},"serial":1e400}')),
@@ -279,7 +332,19 @@ def test_every_command_answers(pair, cli, tmp_path, name) -> None:
         "sample": ["sample", "foreign", "-n", "4", "--out", str(tmp_path / "made")],
         "sample --best": ["sample", "foreign", "-n", "4", "--best", "--out", str(tmp_path / "best")],
         "score": ["score", "foreign", "-n", "16", "--json"],
-        "export": ["export", "foreign", "mine", "--figure", "curves", "branches", "scores", "--out", str(tmp_path / "figures"), "--format", "svg"],
+        "export": [
+            "export",
+            "foreign",
+            "mine",
+            "--figure",
+            "curves",
+            "branches",
+            "scores",
+            "--out",
+            str(tmp_path / "figures"),
+            "--format",
+            "svg",
+        ],
         "fork": ["fork", "foreign", "--step", "20", "--set", "steps=21", "--name", "forked"],
         "pack": ["pack", "foreign", "--out", str(tmp_path / "foreign.zip")],
         "pause": ["pause", "foreign"],
@@ -292,10 +357,15 @@ def test_every_command_answers(pair, cli, tmp_path, name) -> None:
             result = cli(*command)
         except BaseException as error:
             import traceback
+
             tb = traceback.extract_tb(error.__traceback__)[-1]
-            bad.append(f"{said}: {type(error).__name__}: {str(error)[:100]} at {tb.filename.split('/')[-1]}:{tb.lineno}")
+            bad.append(
+                f"{said}: {type(error).__name__}: {str(error)[:100]} at {tb.filename.split('/')[-1]}:{tb.lineno}"
+            )
             continue
-        if result.err and not all(line.startswith(("mvm:", "warning:")) and len(line) < 1000 for line in result.err.splitlines()):
+        if result.err and not all(
+            line.startswith(("mvm:", "warning:")) and len(line) < 1000 for line in result.err.splitlines()
+        ):
             bad.append(f"{said}: {result.err[:300]}")
         if said == "runs --json" and "mine" not in [row["name"] for row in json.loads(result.out)]:
             bad.append("mine is not listed")

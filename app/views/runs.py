@@ -27,7 +27,7 @@ from mvm.look.palette import title_of
 from mvm.runs.archive import pack, unpack
 from mvm.runs.events import ALIVE
 from mvm.runs.fork import Branches, Origin, changeable, config_at, fork, fresh_name, origin
-from mvm.runs.library import delete_damaged
+from mvm.runs.library import delete_unreadable
 from mvm.runs.run import Run
 from mvm.studies.compare import (
     AXES,
@@ -111,16 +111,16 @@ def draw_unreadable(tab: RunsTab) -> None:
                 st.button(
                     "Delete for good",
                     type="primary",
-                    on_click=clear_damaged,
+                    on_click=delete_damaged,
                     args=(tab, name),
                     key=f"runs.clear.{name}",
                 )
 
 
-def clear_damaged(tab: RunsTab, name: str) -> None:
+def delete_damaged(tab: RunsTab, name: str) -> None:
     """Delete a damaged run."""
     try:
-        delete_damaged(name)
+        delete_unreadable(name)
         tab.notify(f"Deleted: {name}", good=True)
     except (RunError, OSError) as error:
         tab.notify(str(error))
@@ -208,7 +208,9 @@ def frame(rows: list[Summary]) -> pd.DataFrame:
         [
             {
                 "name": row.name,
-                "status": ", ".join(filter(None, [STATES[row.status][1].split(":")[0], row.lost])),
+                "status": ", ".join(
+                    filter(None, [STATES[row.status][1].split(":")[0], row.lost, "damaged" if row.damage else ""])
+                ),
                 "progress": row.step / row.steps,
                 "data": row.title,
                 "method": row.method if row.recipe == "stabilised" else f"{row.method} ({row.recipe})",
@@ -218,7 +220,7 @@ def frame(rows: list[Summary]) -> pd.DataFrame:
                 "recall": row.recall,
                 "seeds": len(row.seeds),
                 "when": datetime.fromtimestamp(row.created, tz=UTC),
-                "note": row.note or (f"({row.reason})" if row.reason else ""),
+                "note": row.note or next((f"({why})" for why in (row.reason, row.damage) if why), ""),
                 "variants": [title_of(variant) for variant in row.variants],
                 "fork of": row.fork_of or "",
                 "step": row.step,

@@ -152,12 +152,12 @@ def delete_command(options: argparse.Namespace) -> None:
 
 def _removal(name: str) -> tuple[str, Callable[[], None]]:
     """Name and removal of a run, or of a damaged one; one that cannot be read now may be whole, and is refused."""
-    from mvm.runs.library import delete_damaged
+    from mvm.runs.library import delete_unreadable
 
     try:
         run = Run.named(name)
     except RunDamaged:
-        return name, partial(delete_damaged, name)
+        return name, partial(delete_unreadable, name)
     return run.name, run.delete
 
 

@@ -35,6 +35,7 @@ class DataSettings(Settings):
 
     data: str = Field(
         "circle",
+        max_length=4096,
         description="a toy manifold by name, a file of points (FILE.csv or FILE.npy), faces (toy faces), or the name "
         "of a prepared cache of pictures",
     )

@@ -12,7 +12,7 @@ from mvm.runs.layout import CONFIG, check_name
 from mvm.runs.liveness import hold_run
 from mvm.runs.run import Run
 
-__all__ = ["all_runs", "delete_damaged", "opened", "run_folders"]
+__all__ = ["all_runs", "delete_unreadable", "opened", "run_folders"]
 
 
 def opened(path: Path, known: MutableMapping[str, Run]) -> Run:
@@ -44,7 +44,7 @@ def run_folders() -> Iterator[Path]:
     return (path.parent for path in checkpoints().glob(f"[!.]*/{CONFIG}"))
 
 
-def delete_damaged(name: str) -> None:
+def delete_unreadable(name: str) -> None:
     """Remove a run under `checkpoints()` whose files are none of a run, at once for all who look.
 
     Raises:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mvm.errors import RunError
 from mvm.files import append_line
+from mvm.geometry.descriptors import GAPS
 from mvm.runs.documents import Members, Number, check_rows, fit, open_plain, parse
 from mvm.runs.events import (
     Count,
@@ -92,7 +93,10 @@ def record_of(value: Any, kind: Kind, members: Members | None = None) -> Event |
         check_rows(fit(QuickScores.model_validate, value).scores, members)
         return value
     for name, numbers in (fit(Scalars.model_validate, value).model_extra or {}).items():
-        if isinstance(numbers, list) and members is not None and len(numbers) != len(members):
+        if not isinstance(numbers, list):
+            if name in GAPS or name.endswith("_loss"):
+                raise ValueError(f"{name[:40]!r} is no list of numbers")
+        elif members is not None and len(numbers) != len(members):
             raise ValueError(f"{name[:40]!r} has {len(numbers)} numbers for {len(members)} networks")
     return value
 
