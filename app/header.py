@@ -154,6 +154,9 @@ def draw_status(run: Run, status: Status) -> None:
     if throughput and status.memory:
         parts += [f"{status.memory:,} MiB of memory"]
     st.markdown(" &nbsp;·&nbsp; ".join(parts))
+    if run.damage:
+        st.warning("Files of this run are damaged; the parts below are passed over.", icon=":material/heart_broken:")
+        st.text(run.damage)
     if status.state == "interrupted":
         st.warning(
             f"The trainer exited unexpectedly at step {status.step:,}. Saved data are intact: **Resume** continues "

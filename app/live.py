@@ -26,7 +26,6 @@ from app.session import Page
 from mvm.data.kinds import KINDS
 from mvm.look.palette import title_of, variant_colours
 from mvm.methods import METHODS
-from mvm.runs.frames import read_frame
 from mvm.runs.history import History
 from mvm.runs.run import Run, Status
 from mvm.scoring.score import Score
@@ -187,7 +186,7 @@ def request_projection(run: Run, records: History, step: int) -> Projection:
     """The newest UMAP frame up to a step; a missing frame of this step is requested from the UMAP worker."""
     frame, at = None, 0
     for at in reversed([s for s in records.steps if s <= step]):
-        frame = read_frame(run.path, at)
+        frame = run.frame(at)
         if frame is not None:
             break
     service, failed = projector(), ""

@@ -75,10 +75,10 @@ def run(cells: list[Cell], cache: Path, *, processes: int = 2) -> list[dict[str,
     cache.parent.mkdir(parents=True, exist_ok=True)
     known = {}
     if cache.exists():
-        known = {row["key"]: row for row in map(json.loads, cache.read_text().splitlines())}
+        known = {row["key"]: row for row in map(json.loads, cache.read_text(encoding="utf-8").splitlines())}
     todo = [cell for cell in cells if cell.key not in known]
     context = get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool, cache.open("a") as file:
+    with ProcessPoolExecutor(processes, mp_context=context) as pool, cache.open("a", encoding="utf-8") as file:
         waiting = {pool.submit(measure, cell): cell for cell in todo}
         for done in tqdm(as_completed(waiting), total=len(todo), unit="cell", disable=not sys.stderr.isatty()):
             row = done.result()
@@ -178,7 +178,7 @@ def device_line(threads: str = "one thread a training") -> str:
 
 
 def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
+    return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:

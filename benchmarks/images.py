@@ -233,7 +233,7 @@ def peak_memory(device: str) -> float:
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 1e6
     status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     peak = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
     return (peak[0] if peak else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024 / 1e6
 

@@ -65,7 +65,7 @@ def train(name: str, *settings: str) -> None:
     print(" ".join([f"{name}: training", *settings]))
     begun = time.monotonic()
     command = [sys.executable, "-m", "mvm", "train", "--run", str(path), *settings]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise SystemExit(f"{name}: {done.stderr}")
     print(f"{name}: {time.monotonic() - begun:.0f} s")

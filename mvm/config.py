@@ -311,10 +311,13 @@ MESSAGES = {  # plain messages in place of pydantic's, by its type of error
 }
 
 
+MOST_SHOWN = 200  # characters of a wrong value in a message
+
+
 def one_line(error: ValidationError) -> str:
     """Format the first problem of a pydantic error in one line: field, problem, value."""
     problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"])
+    field = _short(".".join(str(part) for part in problem["loc"]))
     numbers = {key: f"{x:.12g}" if isinstance(x, float) else x for key, x in problem.get("ctx", {}).items()}
     template = MESSAGES.get(problem["type"])
     message = template.format(**numbers) if template else problem["msg"].removeprefix("Value error, ")
@@ -324,7 +327,13 @@ def one_line(error: ValidationError) -> str:
         return f"unknown setting {field!r}"
     given = problem["input"]
     got = " ".join(map(str, given)) or "none" if isinstance(given, tuple | list) else repr(given)
-    return f"{field}: {message[0].lower()}{message[1:]} (got {got})"
+    return f"{field}: {message[0].lower()}{message[1:]} (got {_short(got)})"
+
+
+def _short(text: str) -> str:
+    """Text that fits into one line."""
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} …"
 
 
 def _defaults(values: dict[str, Any]) -> dict[str, Any]:

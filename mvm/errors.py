@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["ConfigError", "Diverged", "Lost", "RunBusy", "RunError", "Stopped", "check_known", "reason_of"]
+__all__ = [
+    "ConfigError",
+    "Diverged",
+    "Lost",
+    "RunBusy",
+    "RunDamaged",
+    "RunError",
+    "Stopped",
+    "check_known",
+    "reason_of",
+]
 
 
 class ConfigError(ValueError):
@@ -13,6 +23,10 @@ class ConfigError(ValueError):
 
 class RunError(ValueError):
     """A run does not exist, is damaged, or does not allow the requested action."""
+
+
+class RunDamaged(RunError):
+    """A file of a run was read and does not hold what it should; reading it again does not help."""
 
 
 class RunBusy(RunError):

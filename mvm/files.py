@@ -49,7 +49,6 @@ __all__ = [
     "locked",
     "lost_target",
     "new_folder",
-    "read_arrays",
     "read_tensors",
     "remove_hidden",
     "sweep",
@@ -130,14 +129,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load
 
     return load(path.read_bytes())
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
-    """Read the tensors of a safetensors file as arrays; None if the file is missing or damaged."""
-    try:
-        return {name: tensor.numpy() for name, tensor in read_tensors(path).items()}
-    except Exception:
-        return None
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:

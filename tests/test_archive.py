@@ -12,6 +12,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save
 from trainers import small_config, until, write_cloud
 
 from mvm.__main__ import main
@@ -172,6 +173,17 @@ def records(packed, line):
     return (packed / "ring" / "scalars.jsonl").read_bytes() + line + b"\n"
 
 
+def npy(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def of_more_networks(packed):
+    arrays = load_file(packed / "ring" / "snapshots" / "00000040.safetensors")
+    return save({name: np.concatenate([a, a[:1]]) if a.ndim > 2 else a for name, a in arrays.items()})
+
+
 def cut(packed, name, share=0.5):
     content = (packed / "ring" / name).read_bytes()
     return content[: int(len(content) * share)]
@@ -220,16 +232,38 @@ BAD = {
     "record that is a number": only(b"7"),
     "record of more networks": only(b'{"step":1,"seconds":1,"d_c":[1,2,3]}'),
     "event without its parts": only(b'{"step":1,"event":"weights"}'),
-    "fork without its parts": (lambda p: {"add": [("ring/fork.json", b'{"run":"a","step":3}')]}, "damaged fork.json"),
+    "fork without its parts": (
+        lambda p: {"add": [("ring/fork.json", b'{"run":"a","changes":{}}')]},
+        "damaged fork.json",
+    ),
     "fork event without its parts": only(b'{"step":1,"event":"forked","changes":{}}'),
-    "scores of another run": (lambda p: {"change": {"ring/scores.json": b"[{}]"}}, "no scores of 2 networks"),
-    "scores that are words": (lambda p: {"change": {"ring/scores.json": scores(p, w2_ratio="x")}}, "no scores of 2"),
-    "scores without a step": (lambda p: {"change": {"ring/scores.json": scores(p, step=None)}}, "no scores of 2"),
-    "endless scores": (lambda p: {"change": {"ring/scores.json": scores(p, w2_ratio=math.inf)}}, "no scores of 2"),
+    "scores of another run": (lambda p: {"change": {"ring/scores.json": b"[{}]"}}, "1 rows of scores, not 2"),
+    "scores that are words": (
+        lambda p: {"change": {"ring/scores.json": scores(p, w2_ratio="x")}},
+        "0.w2_ratio: must be a number",
+    ),
+    "scores without a step": (lambda p: {"change": {"ring/scores.json": scores(p, step=None)}}, "scores without step"),
+    "endless scores": (
+        lambda p: {"change": {"ring/scores.json": scores(p, w2_ratio=math.inf)}},
+        "Infinity is no number",
+    ),
     "quick scores that are words": only(b'{"step":1,"scores":[{"w2_ratio":"x"},{}]}'),
     "event at the end of time": only(b'{"step":1,"event":"started","time":Infinity}'),
     "event with a list": only(b'{"step":1,"event":"started","time":1,"device":["CPU"]}'),
-    "record without gaps": only(b'{"step":1,"seconds":1,"d_c":[1,2]}'),
+    "record of words": only(b'{"step":1,"seconds":1,"d_c":["1",2],"d_g":[1,2]}'),
+    "record of another time": only(b'{"step":4611686018427387904,"seconds":1}'),
+    "member that there is not": only(
+        b'{"step":1,"event":"member","member":2,"variant":"a","seed":0,"what":"diverged"}'
+    ),
+    "record that is half a character": only(b'{"step":1,"event":"failed","time":1,"reason":"\\ud800"}'),
+    "snapshot of more networks": (
+        lambda p: {"change": {"ring/snapshots/00000040.safetensors": of_more_networks(p)}},
+        r"damaged snapshots/00000040.safetensors: .* shape \(3, ",
+    ),
+    "frame of more networks": (
+        lambda p: {"change": {"ring/frames/00000040.npy": npy(np.zeros((3, 32, 2), np.float32))}},
+        r"damaged frames/00000040.npy: it is float32 of shape \(3, 32, 2\)",
+    ),
     "note in another code": (lambda p: {"change": {"ring/note.txt": b"\xff\xfe"}}, "damaged note.txt"),
 }
 

@@ -86,7 +86,7 @@ def test_a_run_that_cannot_be_read_is_told_and_can_be_deleted(two, cli, checkpoi
     assert told.err.endswith("; `python -m mvm delete first` removes it\n")
     with locked(checkpoints / "first" / "lock"):
         assert cli("delete", "first", "--yes").err == "mvm: run: first is being trained; stop it before you delete it\n"
-    assert cli("delete", "first", "second", "--yes").out == "second: deleted\nfirst: deleted\n"
+    assert cli("delete", "first", "second", "--yes").out == "first: deleted\nsecond: deleted\n"
     assert cli("runs").err == ""
     assert not (checkpoints / "first").exists()
 

@@ -20,7 +20,6 @@ from mvm.figures.export import DPI, FORMATS, Bundle, bundle, csv_of, encoded
 from mvm.figures.venues import VENUES, venue_of
 from mvm.geometry.spectrum import MOST_RANKS, SPECTRUM_FORMS
 from mvm.jobs.umap_worker import Projector
-from mvm.runs.frames import read_frame
 from mvm.runs.layout import CHECKPOINT, CONFIG, ORIGIN, REALS, RECORDS, SCORES, frame_path
 from mvm.runs.run import Run
 from mvm.studies.compare import AXES, quantities
@@ -340,19 +339,19 @@ def unprojected(definition: Definition, choice: Choice) -> list[tuple[Run, int]]
     except (ConfigError, RunError):
         return []
     pairs = zip(selection.runs, selection.steps, strict=True)
-    return [(run, step) for run, step in pairs if read_frame(run.path, step) is None]
+    return [(run, step) for run, step in pairs if run.frame(step) is None]
 
 
 def request_projections(missing: list[tuple[Run, int]]) -> None:
     """Request missing frames from the UMAP worker, and rerun the page once all are there."""
     service = projector()
-    if all(read_frame(run.path, step) is not None for run, step in missing):
+    if all(run.frame(step) is not None for run, step in missing):
         st.rerun()
     for run, step in missing:
         failed = service.errors.get((str(run.path), step))
         if failed:
             st.error(f"{run.name} cannot be projected at step {step:,}: {failed}", icon=":material/error:")
-        elif read_frame(run.path, step) is None:
+        elif run.frame(step) is None:
             service.request(run.path, step)
             doing = "Projecting" if service.ready else "Warming up the projector, then projecting"
             st.info(f"{doing} {run.name} at step {step:,} ...", icon=":material/hourglass_top:")
@@ -424,7 +423,7 @@ class Job:
         until = time.monotonic() + PROJECTION_SECONDS
         for run, step in unprojected(FIGURES["samples"], self.choice):
             service.request(run.path, step)
-            while read_frame(run.path, step) is None and (str(run.path), step) not in service.errors:
+            while run.frame(step) is None and (str(run.path), step) not in service.errors:
                 self._report(0, self.total, f"UMAP of {run.name}")
                 if time.monotonic() > until:
                     return

@@ -100,10 +100,12 @@ def runs_page() -> None:
 
 
 def draw_unreadable(tab: RunsTab) -> None:
-    """Draw the unreadable runs, each with the reason and a button that deletes it."""
-    for name, reason in unreadable().items():
+    """Draw the unreadable runs, each with the reason, and a button that deletes it where it is damaged."""
+    for name, found in unreadable().items():
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.warning(reason, icon=":material/folder_off:")
+            st.warning(found.reason, icon=":material/folder_off:")
+            if not found.damaged:
+                continue
             with st.popover("Delete", icon=":material/delete:", key=f"runs.damaged.{name}"):
                 st.markdown(f"Delete **{name}**, with all files in its folder? This cannot be undone.")
                 st.button(
@@ -116,7 +118,7 @@ def draw_unreadable(tab: RunsTab) -> None:
 
 
 def delete_damaged(tab: RunsTab, name: str) -> None:
-    """Delete an unreadable run."""
+    """Delete a damaged run."""
     try:
         delete_unreadable(name)
         tab.notify(f"Deleted: {name}", good=True)
@@ -209,7 +211,9 @@ def frame(rows: list[Summary]) -> pd.DataFrame:
         [
             {
                 "name": row.name,
-                "status": ", ".join(filter(None, [STATES[row.status][1].split(":")[0], row.lost])),
+                "status": ", ".join(
+                    filter(None, [STATES[row.status][1].split(":")[0], row.lost, "damaged" if row.damage else ""])
+                ),
                 "progress": row.step / row.steps,
                 "data": row.title,
                 "method": row.method if row.recipe == "stabilised" else f"{row.method} ({row.recipe})",
@@ -219,7 +223,7 @@ def frame(rows: list[Summary]) -> pd.DataFrame:
                 "recall": row.recall,
                 "seeds": len(row.seeds),
                 "when": datetime.fromtimestamp(row.created, tz=UTC),
-                "note": row.note or (f"({row.reason})" if row.reason else ""),
+                "note": row.note or next((f"({why})" for why in (row.reason, row.damage) if why), ""),
                 "variants": [title_of(variant) for variant in row.variants],
                 "fork of": row.fork_of or "",
                 "step": row.step,

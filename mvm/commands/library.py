@@ -7,6 +7,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from mvm.commands.flags import Commands
 from mvm.commands.progress import progress_bar
-from mvm.errors import ConfigError
+from mvm.errors import ConfigError, RunDamaged
 from mvm.runs.run import Run
 
 if TYPE_CHECKING:
@@ -71,8 +72,12 @@ def runs_command(options: argparse.Namespace) -> None:
         print("no run has all these words" if options.find else NONE)
     else:
         _print_table(rows)
-    for name, reason in unreadable().items():
-        print(f"mvm: {reason}; `python -m mvm delete {name}` removes it", file=sys.stderr)
+    for row in rows:
+        if row.damage:
+            print(f"mvm: run: {row.name}'s {row.damage}", file=sys.stderr)
+    for name, found in unreadable().items():
+        advice = f"; `python -m mvm delete {name}` removes it" if found.damaged else ""
+        print(f"mvm: {found.reason}{advice}", file=sys.stderr)
 
 
 def _print_table(rows: list[Summary]) -> None:
@@ -138,12 +143,7 @@ def rename_command(options: argparse.Namespace) -> None:
 
 def delete_command(options: argparse.Namespace) -> None:
     """Remove runs, if the person means it; also those that cannot be read."""
-    from mvm.runs.library import delete_unreadable
-    from mvm.studies.index import unreadable
-
-    damaged = {name: partial(delete_unreadable, name) for name in unreadable() if name in options.runs}
-    others = [Run.named(name) for name in dict.fromkeys(options.runs) if name not in damaged]
-    removals = {run.name: run.delete for run in others} | damaged
+    removals = dict(map(_removal, dict.fromkeys(options.runs)))
     names = ", ".join(removals)
     if not options.yes:
         if not sys.stdin.isatty():
@@ -154,6 +154,17 @@ def delete_command(options: argparse.Namespace) -> None:
     for name, remove in removals.items():
         remove()
         print(f"{name}: deleted")
+
+
+def _removal(name: str) -> tuple[str, Callable[[], None]]:
+    """Name and removal of a run, or of a damaged one; one that cannot be read now may be whole, and is refused."""
+    from mvm.runs.library import delete_unreadable
+
+    try:
+        run = Run.named(name)
+    except RunDamaged:
+        return name, partial(delete_unreadable, name)
+    return run.name, run.delete
 
 
 def pack_command(options: argparse.Namespace) -> None:

@@ -489,7 +489,11 @@ def _in_splits(source: Source, partition: Path | None) -> tuple[list[str], dict[
     if partition is None:
         return names, {"train": [0, len(names)]}
     try:
-        lines = [line.replace(",", " ").split() for line in partition.read_text().splitlines() if line.strip()]
+        lines = [
+            line.replace(",", " ").split()
+            for line in partition.read_text(encoding="utf-8-sig").splitlines()
+            if line.strip()
+        ]
         header = lines[:1] == [["image_id", "partition"]]  # the CSV form of the list has a header
         split_of = {name: int(split) for name, split in lines[header:]}
         if not set(split_of.values()) <= {0, 1, 2}:

@@ -35,6 +35,7 @@ class DataSettings(Settings):
 
     data: str = Field(
         "circle",
+        max_length=4096,
         description="a toy manifold by name, a file of points (FILE.csv or FILE.npy), faces (toy faces), or the name "
         "of a prepared cache of pictures",
     )
@@ -196,6 +197,8 @@ class Kind(ABC):
         network_settings: fields of `NetworkSettings` that it reads and some other kind does not.
         sample_formats: suffixes of the files that samples can be written to.
         live_fakes: number of fakes in the live view; all when None.
+        snapshot_arrays: what `Dataset.snapshot` stores, by name: a type and the axes, as in "float V n D"; every
+            letter is one size throughout a run, V the members of the variant axis, n the points of a view.
         recipes: config defaults by recipe; those under "" apply to every recipe.
         settings_type: model of the kind's own settings, which `Config` holds under the kind's name; None without.
     """
@@ -206,6 +209,7 @@ class Kind(ABC):
     network_settings: ClassVar[frozenset[str]] = frozenset()
     sample_formats: ClassVar[tuple[str, ...]] = (".npy",)
     live_fakes: ClassVar[int | None] = None
+    snapshot_arrays: ClassVar[dict[str, str]] = {}
     recipes: ClassVar[dict[str, dict[str, Any]]] = {}
     settings_type: ClassVar[type[Settings] | None] = None
 

@@ -186,6 +186,7 @@ class Points(Kind):
     title = "Points"
     noun = "points"
     network_settings = frozenset({"width", "depth", "activation", "generator_activation", "frequencies"})
+    snapshot_arrays: ClassVar = {"real": "float n D", "fake": "float V n D", "grid": "float V g g D"}
     recipes: ClassVar = {"stabilised": {"network": {"frequencies": WAVES}}}
 
     def accepts(self, data: str) -> bool:

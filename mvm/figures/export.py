@@ -294,7 +294,12 @@ def fingerprint(run: Run, step: int, uses: Sequence[str]) -> dict[str, str]:
         with contextlib.suppress(ConfigError):  # the cache is gone
             digest = KINDS[run.config.kind].digest(run.config)
             found |= {"training pictures": digest} if digest else {}
-    return found | {str(path.relative_to(run.path)): _digest(path.read_bytes()) for path in paths if path.exists()}
+    return found | {str(path.relative_to(run.path)): _file_digest(path) for path in paths if path.is_file()}
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(content: bytes) -> str:

@@ -84,10 +84,9 @@ def _reals(figure: str, run: Run) -> np.ndarray:
     """Real images of a run's views, memory-mapped, `(n, size, size, 3)` uint8."""
     require_kind("images", figure, [run])
     try:
-        reals: np.ndarray = np.load(run.path / REALS, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):
+        return run.real_view()
+    except RunError:
         raise NoFigure(f"{figure}: {run.name} has lost its {REALS}, the pictures that it is compared with") from None
-    return reals
 
 
 def draw_sheet(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:

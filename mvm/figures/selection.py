@@ -13,7 +13,7 @@ import pandas as pd
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError, check_known
 from mvm.geometry.spectrum import MOST_RANKS, SPECTRUM_FORMS
-from mvm.runs.frames import make_frame, read_frame
+from mvm.runs.frames import make_frame
 from mvm.runs.history import History
 from mvm.runs.run import Run
 from mvm.studies.compare import AXES, Series, quantities, series_of
@@ -142,14 +142,14 @@ class Selection:
             NoFigure: there is no frame, and none can be made.
         """
         run, step = self.runs[place], self.steps[place]
-        frame = read_frame(run.path, step)
+        frame = run.frame(step)
         if frame is None and self.project:
             try:
                 make_frame(run.path, step)
             except (ValueError, RuntimeError) as error:
                 raise NoFigure(f"{figure}: {run.name} has no UMAP at step {step}: {error}") from None
-            frame = read_frame(run.path, step)
-        if frame is None or len(frame) != len(run.config.members):
+            frame = run.frame(step)
+        if frame is None:
             missing = f"{run.name} has no UMAP frame of step {step} yet"
             raise NoFigure(f"{figure}: {missing}; look at it in the app, or export it")
         return frame

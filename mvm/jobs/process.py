@@ -105,4 +105,4 @@ def give_way(nice: int) -> None:
         os.nice(max(0, nice - os.nice(0)))
     if os.getsid(0) == os.getpid():
         with contextlib.suppress(OSError):
-            Path("/proc/self/autogroup").write_text(str(nice))
+            Path("/proc/self/autogroup").write_text(str(nice), encoding="utf-8")

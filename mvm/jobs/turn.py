@@ -21,7 +21,7 @@ from mvm.errors import reason_of
 from mvm.files import append_line
 from mvm.jobs.process import become
 from mvm.jobs.queue import TICKET, Ticket, slot
-from mvm.runs.control import change_control, read_control
+from mvm.runs.control import change_control, control_of
 from mvm.runs.layout import RECORDS
 from mvm.runs.liveness import hold_run
 
@@ -55,7 +55,7 @@ def turn(run_dir: Path, kind: str, *, ticket: Ticket, is_process: bool) -> Itera
             got = held.enter_context(
                 slot(
                     kind,
-                    give_up=lambda: read_control(run_dir).stop,
+                    give_up=lambda: control_of(run_dir).stop,
                     on_wait=lambda: _record(run_dir, "queued"),
                     ticket=ticket,
                 )

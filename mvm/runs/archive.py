@@ -25,20 +25,20 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from mvm.data.points import POINT_FILES
 from mvm.errors import RunError
 from mvm.files import beside, checkpoints, sweep
-from mvm.geometry.descriptors import GAPS
 from mvm.runs import layout
-from mvm.runs.events import event_of
+from mvm.runs.documents import MOST_SCORES, Origin, scores_in, text_in
 from mvm.runs.layout import check_name
-from mvm.runs.records import Kind, kind_of
+from mvm.runs.plain import MOST_TEXT, parse, read_bytes
+from mvm.runs.records import kind_of, record_of
 from mvm.runs.run import Run
+from mvm.runs.views import Views, array_in
 
 __all__ = ["pack", "unpack"]
 
@@ -222,7 +222,7 @@ def _members(infos: list[zipfile.ZipInfo], size: int) -> tuple[str | None, dict[
     for info in infos:
         member = info.orig_filename
         shown = f"member {member[:80]!r}"
-        if member in {top, *(f"{top}{folder}/" for folder in FOLDERS)} and info.file_size == 0:
+        if member in {top, *(f"{top}{folder}/" for folder in layout.FOLDERS)} and info.file_size == 0:
             continue  # a folder
         kind = _kind(member.removeprefix(top)) if member.startswith(top) else None
         if kind is None or member != info.filename:
@@ -343,98 +343,53 @@ def _examine(inner: str, folder: Path) -> None:
 
 
 def _check_config(path: Path, folder: Path) -> None:
-    _read_json(path)
+    parse(read_bytes(path, most=MOST_TEXT))
     Run(folder)
 
 
 def _check_text(path: Path, folder: Path) -> None:
-    path.read_text(encoding="utf-8")
+    text_in(path)
 
 
 def _check_fork(path: Path, folder: Path) -> None:
-    made = _read_json(path)
-    parts = {"run": str, "step": int, "changes": dict}
-    if not isinstance(made, dict) or not all(isinstance(made.get(key), kind) for key, kind in parts.items()):
-        raise ValueError("it does not say of which run, at which step and with which changes")
+    Origin.of(path)
 
 
 def _check_scores(path: Path, folder: Path) -> None:
-    rows, members = _read_json(path), Run(folder).config.members
-    if not _are_scores(rows, len(members)) or not all(_is_whole(row.get(key)) for row in rows for key in ("step", "n")):
-        raise ValueError(f"it has no scores of {len(members)} networks")
+    scores_in(path, Run(folder).config.members)
 
 
 def _check_records(path: Path, folder: Path) -> None:
     """Lines that are no JSON are passed over, as readers do: a killed trainer leaves a part of one."""
-    count = len(Run(folder).config.members)
+    members = Run(folder).config.members
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                record = json.loads(line)
+                value = json.loads(line)
             except ValueError:
                 continue
-            if not _is_record(record, kind_of(line), count):
-                raise ValueError(f"line {number} is no record of {count} networks")
+            try:
+                parse(line)
+                record_of(value, kind_of(line), members)
+            except ValueError as error:
+                raise ValueError(f"line {number} is no record of {len(members)} networks: {error}") from None
 
 
-def _is_record(record: Any, kind: Kind, count: int) -> bool:
-    """Whether readers can rely on its form: `mvm.runs.records`."""
-    if not isinstance(record, dict) or not _is_whole(record.get("step")):
-        return False
-    if kind == "event":
-        return _is_event(record)
-    if kind == "scores":
-        return _are_scores(record.get("scores"), count)
-    lists = {key: value for key, value in record.items() if isinstance(value, list)}
-    return (
-        _is_seconds(record.get("seconds"))
-        and lists.keys() >= {*GAPS}
-        and all(len(values) == count for values in lists.values())
-        and all(value is None or _is_number(value) for values in lists.values() for value in values)
-        and all(value is None or _is_number(value) for key, value in record.items() if key not in lists)
-    )
+def _check_points(path: Path, folder: Path) -> None:
+    if (points := array_in(path)).ndim != 2:
+        raise ValueError(f"{points.dtype} of shape {points.shape} in place of numbers in 2 dimensions")
 
 
-def _is_event(record: dict[str, Any]) -> bool:
-    """Whether it is a whole event of this version, or an unknown one; unknown parts may be words and numbers."""
-    try:
-        event = event_of(record)
-    except ValueError:
-        return False
-    return all(isinstance(value, str | None) or _is_number(value) for value in (event.model_extra or {}).values())
+def _check_reals(path: Path, folder: Path) -> None:
+    Views(Run(folder).config).reals(path)
 
 
-def _are_scores(rows: Any, count: int) -> bool:
-    """A row for each network, of its variant's name and finite numbers."""
-    return (
-        isinstance(rows, list)
-        and len(rows) == count
-        and all(isinstance(row, dict) and isinstance(row.get("variant", ""), str) for row in rows)
-        and all(v is None or _is_number(v) for row in rows for key, v in row.items() if key != "variant")
-    )
+def _check_snapshot(path: Path, folder: Path) -> None:
+    Views(Run(folder).config).snapshot(path)
 
 
-def _is_number(value: Any) -> bool:
-    """No infinity, either: readers count with it."""
-    return isinstance(value, int | float) and -1e300 < value < 1e300
-
-
-def _is_seconds(value: Any) -> bool:
-    """A duration."""
-    return _is_number(value) and 0 <= value < 1e11
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10_000_000
-
-
-def _check_array(dimensions: int) -> Callable[[Path, Path], None]:
-    def check(path: Path, folder: Path) -> None:
-        array = np.lib.format.open_memmap(path, mode="r")  # no pickle, and no ZIP that calls itself .npy
-        if array.ndim != dimensions or array.dtype.kind not in "fiu":
-            raise ValueError(f"{array.dtype} of shape {array.shape} in place of numbers in {dimensions} dimensions")
-
-    return check
+def _check_frame(path: Path, folder: Path) -> None:
+    Views(Run(folder).config).frame(path)
 
 
 def _check_tensors(path: Path, folder: Path) -> None:
@@ -444,12 +399,7 @@ def _check_tensors(path: Path, folder: Path) -> None:
             raise ValueError("there is nothing in it")
 
 
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 STEP = "[0-9]{8}"
-FOLDERS = (layout.KEPT, layout.SNAPSHOTS, layout.FRAMES)
 
 
 def _named(*names: str) -> str:
@@ -459,15 +409,15 @@ def _named(*names: str) -> str:
 
 # In the order of reading: a training that goes on meanwhile has written its records up to the checkpoint before it.
 FILE_KINDS = (
-    FileKind(_named(layout.CONFIG), MiB, _check_config, text=True),
-    FileKind(_named(layout.NOTE), MiB, _check_text, text=True),
-    FileKind(_named(layout.ORIGIN), MiB, _check_fork, text=True),
-    FileKind(_named(layout.POINTS), 4 * GiB, _check_array(2)),
-    FileKind(_named(layout.REALS), 4 * GiB, _check_array(4)),
+    FileKind(_named(layout.CONFIG), MOST_TEXT, _check_config, text=True),
+    FileKind(_named(layout.NOTE), MOST_TEXT, _check_text, text=True),
+    FileKind(_named(layout.ORIGIN), MOST_TEXT, _check_fork, text=True),
+    FileKind(_named(layout.POINTS), 4 * GiB, _check_points),
+    FileKind(_named(layout.REALS), 4 * GiB, _check_reals),
     FileKind(_named(layout.CHECKPOINT, layout.BEST), 4 * GiB, _check_tensors),
     FileKind(rf"{layout.KEPT}/{STEP}\.safetensors", 4 * GiB, _check_tensors, heavy=True),
-    FileKind(rf"{layout.SNAPSHOTS}/{STEP}\.safetensors", 4 * GiB, _check_tensors, heavy=True),
-    FileKind(rf"{layout.FRAMES}/{STEP}\.npy", 4 * GiB, _check_array(3), heavy=True),
+    FileKind(rf"{layout.SNAPSHOTS}/{STEP}\.safetensors", GiB, _check_snapshot, heavy=True),
+    FileKind(rf"{layout.FRAMES}/{STEP}\.npy", 4 * GiB, _check_frame, heavy=True),
     FileKind(_named(layout.RECORDS), 256 * MiB, _check_records, text=True),
-    FileKind(_named(layout.SCORES), 16 * MiB, _check_scores, text=True),
+    FileKind(_named(layout.SCORES), MOST_SCORES, _check_scores, text=True),
 )

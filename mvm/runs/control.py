@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from mvm.files import locked, write_atomic
 from mvm.runs.layout import CONTROL, CONTROL_LOCK
+from mvm.runs.plain import MOST_TEXT, parse, read_bytes
 
-__all__ = ["Control", "change_control", "read_control"]
+__all__ = ["Control", "change_control", "control_of", "read_control"]
+
+MOST_STEP, MOST_SERIAL = 10_000_000, 2**53
 
 
 @dataclass(frozen=True)
@@ -33,24 +36,35 @@ class Control:
     serial: int = 0
 
 
-def read_control(run_dir: Path) -> Control:
+def read_control(path: Path) -> Control:
+    """The requests in a file.
+
+    Raises:
+        OSError: it is not there, or cannot be read now.
+        ValueError: it is no plain file, or holds something else.
+    """
+    parts = parse(read_bytes(path, most=MOST_TEXT))
+    if not isinstance(parts, dict):
+        raise ValueError("it is no JSON object of requests")
+    control = Control(**{part.name: parts[part.name] for part in fields(Control) if part.name in parts})
+    weights = control.weights.values() if isinstance(control.weights, dict) else [None]
+    valid = {
+        "pause_at": control.pause_at is None or (type(control.pause_at) is int and 0 <= control.pause_at <= MOST_STEP),
+        "stop": type(control.stop) is bool,
+        "weights": all(type(weight) in (int, float) for weight in weights),
+        "serial": type(control.serial) is int and 0 <= control.serial <= MOST_SERIAL,
+    }
+    if wrong := [name for name, fits in valid.items() if not fits]:
+        raise ValueError(f"{wrong[0]}: no such request can be made")
+    return control
+
+
+def control_of(run_dir: Path) -> Control:
     """The requests that hold now; a file that is unreadable, or of another form, holds none."""
     try:
-        found = Control(**json.loads((run_dir / CONTROL).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError):
+        return read_control(run_dir / CONTROL)
+    except (OSError, ValueError):
         return Control()
-    return found if _is_valid(found) else Control()
-
-
-def _is_valid(control: Control) -> bool:
-    """Whether each request is of its type: the file may be someone else's."""
-    weights = control.weights.values() if isinstance(control.weights, dict) else [None]
-    return (
-        (control.pause_at is None or type(control.pause_at) is int)
-        and type(control.stop) is bool
-        and all(type(weight) in (int, float) for weight in weights)
-        and type(control.serial) is int
-    )
 
 
 def change_control(run_dir: Path, change: Callable[[Control], Control]) -> Control:
@@ -61,6 +75,6 @@ def change_control(run_dir: Path, change: Callable[[Control], Control]) -> Contr
     """
     busy = f"run: {run_dir.name} is being asked something by another process; try again"
     with locked(run_dir / CONTROL_LOCK, wait=5, busy=busy):
-        wanted = change(read_control(run_dir))
+        wanted = change(control_of(run_dir))
         write_atomic(run_dir / CONTROL, json.dumps(asdict(wanted)).encode())
     return wanted

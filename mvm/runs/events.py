@@ -16,15 +16,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from mvm.config import Weights
 from mvm.files import append_line
 from mvm.runs.layout import RECORDS
 
 __all__ = [
     "ALIVE",
     "EVENTS",
+    "MOST_STEP",
     "Continued",
+    "Count",
+    "DescriptorWeights",
     "Diverged",
     "Event",
     "Failed",
@@ -35,10 +39,13 @@ __all__ = [
     "Paused",
     "Queued",
     "Resumed",
+    "Seconds",
     "Started",
+    "Step",
     "Stopped",
     "Unknown",
     "WeightsChanged",
+    "Words",
     "append_event",
     "describe_lost_members",
     "event_of",
@@ -55,9 +62,20 @@ ALIVE = ("starting", "queued", "running", "paused")
 STARTING = 120  # seconds that a launched process may take to get hold of its run: a busy machine needs long to import
 
 END_OF_TIME = 1e11  # seconds since 1970: the last year that a calendar has
-Step = Annotated[int, Field(ge=0, le=10_000_000)]
+MOST_STEP = 10_000_000
+Step = Annotated[int, Field(ge=0, le=MOST_STEP)]
 Seconds = Annotated[int | float, Field(ge=0, lt=END_OF_TIME)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Words = Annotated[str, Field(max_length=10_000)]
+
+
+def _allowed(weights: dict[str, int | float]) -> dict[str, int | float]:
+    """Check the weights that this version knows against the bounds of a config's."""
+    Weights.model_validate({name: value for name, value in weights.items() if name in Weights.model_fields})
+    return weights
+
+
+DescriptorWeights = Annotated[dict[Words, int | float], AfterValidator(_allowed)]
 
 
 class Event(BaseModel):
@@ -73,7 +91,7 @@ class Event(BaseModel):
     state: ClassVar[str | None] = None
 
     step: Step
-    event: str
+    event: Words
 
     @property
     def clock(self) -> float | None:
@@ -113,7 +131,7 @@ class Started(Event):
 
     state = "running"
     event: Literal["started"] = "started"
-    device: str | None = None
+    device: Words | None = None
     time: Seconds | None = None
     pid: Count | None = None
 
@@ -123,7 +141,7 @@ class Resumed(Event):
 
     state = "running"
     event: Literal["resumed"] = "resumed"
-    device: str | None = None
+    device: Words | None = None
     time: Seconds | None = None
     pid: Count | None = None
 
@@ -166,7 +184,7 @@ class Diverged(Event):
     state = "diverged"
     event: Literal["diverged"] = "diverged"
     time: Seconds | None = None
-    reason: str | None = None
+    reason: Words | None = None
 
 
 class Failed(Event):
@@ -175,14 +193,14 @@ class Failed(Event):
     state = "failed"
     event: Literal["failed"] = "failed"
     time: Seconds | None = None
-    reason: str | None = None
+    reason: Words | None = None
 
 
 class WeightsChanged(Event):
     """The weights of some descriptors are others from the next step on."""
 
     event: Literal["weights"] = "weights"
-    weights: dict[str, int | float]
+    weights: DescriptorWeights
     serial: Count
 
 
@@ -190,8 +208,8 @@ class Forked(Event):
     """The run was forked here, off another one and with these settings changed."""
 
     event: Literal["forked"] = "forked"
-    of: str
-    changes: dict[str, Any]
+    of: Words
+    changes: dict[Words, Any]
 
 
 class MemberChanged(Event):
@@ -199,9 +217,9 @@ class MemberChanged(Event):
 
     event: Literal["member"] = "member"
     member: Count
-    variant: str
+    variant: Words
     seed: Count
-    what: str
+    what: Literal["collapsed", "diverged", "recovered"]
 
     @property
     def mark(self) -> str:

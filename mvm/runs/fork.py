@@ -18,7 +18,7 @@ import itertools
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,10 @@ import torch
 from mvm.config import Config
 from mvm.errors import RunError
 from mvm.files import advice, checkpoints, link, new_folder, write_atomic
-from mvm.geometry.descriptors import matched, two_diameter, weight_table
+from mvm.geometry.descriptors import DESCRIPTORS, matched, two_diameter, weight_table
 from mvm.methods import METHODS
 from mvm.runs import layout
+from mvm.runs.documents import Origin
 from mvm.runs.events import Forked, WeightsChanged, append_event
 from mvm.runs.layout import check_name, frame_path, kept_path, snapshot_path
 from mvm.runs.records import PastRecords, write_records
@@ -42,38 +43,9 @@ __all__ = ["Branches", "Origin", "changeable", "config_at", "fork", "fresh_name"
 PARTED = 0.01  # of the reals' 2-diameter
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where a fork comes from.
-
-    Attributes:
-        run: name of the run that was rewound.
-        step: to which.
-        changes: settings by dotted name, as they are from then on.
-    """
-
-    run: str
-    step: int
-    changes: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def place(self) -> str:
-        """Run and step, as tables have them."""
-        return f"{self.run}, step {self.step}"
-
-    @property
-    def changed(self) -> str:
-        """What is other from then on, in words; nothing if nothing is."""
-        words = {name: f"{value:g}" if isinstance(value, float) else value for name, value in self.changes.items()}
-        return ", ".join(f"{name} {word}" for name, word in words.items())
-
-
 def origin(run: Run) -> Origin | None:
     """Where a run was forked from; None if it is no fork."""
-    try:
-        return Origin(**json.loads((run.path / layout.ORIGIN).read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
+    return run.origin
 
 
 def changeable(config: Config) -> dict[str, Any]:
@@ -89,7 +61,8 @@ def changeable(config: Config) -> dict[str, Any]:
 def config_at(run: Run, step: int) -> Config:
     """The config with the descriptor weights that held when the checkpoint of a step was saved."""
     changes = [change.weights for change in run.records.poll().weight_changes() if change.step < step]
-    return run.config.with_changes({f"weights.{name}": value for change in changes for name, value in change.items()})
+    known = {name: value for change in changes for name, value in change.items() if name in DESCRIPTORS}
+    return run.config.with_changes({f"weights.{name}": value for name, value in known.items()})
 
 
 def fork(run: Run, step: int, changes: Mapping[str, Any], *, name: str | None = None) -> Run:

@@ -10,17 +10,19 @@ import numpy as np
 from mvm.files import write_array
 from mvm.geometry.umap_film import can_start, project
 from mvm.runs.layout import FRAMES, frame_path, snapshot_path, steps_in
+from mvm.runs.views import array_in
 
 __all__ = ["make_frame", "read_frame"]
 
 
 def read_frame(run_dir: Path | str, step: int) -> np.ndarray | None:
-    """The frame `(V, 2n, 2)` float32 of a step; None if it is not there yet or cannot be read."""
+    """The frame `(V, 2n, 2)` float32 of a step; None if it is not there yet, or is none of the step's snapshot."""
     try:
-        frame = np.load(frame_path(run_dir, step), allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        frame = np.array(array_in(frame_path(run_dir, step)))
+        rows = _embedding_rows(snapshot_path(run_dir, step))
+    except (OSError, ValueError):
         return None
-    return frame if frame.ndim == 3 and frame.shape[-1] == 2 else None
+    return frame if frame.dtype == np.float32 and frame.shape == (*rows, 2) else None
 
 
 def make_frame(run: Path | str, step: int, *, stop: Callable[[], bool] = lambda: False) -> bool:
@@ -42,6 +44,25 @@ def make_frame(run: Path | str, step: int, *, stop: Callable[[], bool] = lambda:
     path.parent.mkdir(exist_ok=True)
     write_array(path, frame)
     return True
+
+
+def _embedding_rows(path: Path) -> tuple[int, int]:
+    """(V, 2n) of the embeddings of a snapshot.
+
+    Raises:
+        OSError: there is none.
+        ValueError: it is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as snapshot:
+            real, fake = (snapshot.get_slice(f"{name}_embedding").get_shape() for name in ("real", "fake"))
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is damaged: {error}") from None
+    if len(real) != 3 or len(fake) != 3 or real[0] != fake[0]:
+        raise ValueError(f"{path.name}: embeddings must be (V, n, k), got {real} and {fake}")
+    return real[0], real[1] + fake[1]
 
 
 def _read_embeddings(path: Path) -> np.ndarray:

@@ -116,7 +116,8 @@ class History:
         scalars = self.run.records.scalars
         shape = (len(scalars), len(self.run.config.variants), len(self.run.config.seeds))
         steps = np.array([record["step"] for record in scalars], dtype=np.float32)
-        gaps = {name: np.array([record[name] for record in scalars], dtype=np.float32) for name in GAPS}
+        none = [None] * len(self.run.config.members)
+        gaps = {name: np.array([record.get(name) or none for record in scalars], dtype=np.float32) for name in GAPS}
         return steps, {name: values.reshape(shape) for name, values in gaps.items()}
 
     def scores(self, step: int) -> Scores | None:

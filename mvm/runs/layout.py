@@ -36,6 +36,8 @@ __all__ = [
     "CONFIG",
     "CONTROL",
     "CONTROL_LOCK",
+    "FILES",
+    "FOLDERS",
     "FRAMES",
     "KEPT",
     "LIVE",
@@ -48,6 +50,7 @@ __all__ = [
     "RECORDS",
     "SCORES",
     "SNAPSHOTS",
+    "check_folder",
     "check_name",
     "frame_path",
     "fresh_name",
@@ -74,6 +77,9 @@ CONTROL_LOCK = "control.lock"
 LOCK = "lock"
 LOG = "trainer.log"
 
+FILES = (CONFIG, POINTS, RECORDS, LIVE, CHECKPOINT, BEST, ORIGIN, NOTE, SCORES, REALS, CONTROL, CONTROL_LOCK, LOCK, LOG)
+FOLDERS = (SNAPSHOTS, FRAMES, KEPT)
+
 STEP = re.compile(r"[0-9]{8}\.(safetensors|npy)")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 CLAIMS = "claims"  # under `checkpoints()`: the folder of the runs of `mvm.studies.claims`
@@ -96,10 +102,31 @@ def kept_path(run_dir: Path | str, step: int) -> Path:
 
 def steps_in(folder: Path) -> list[int]:
     """Steps of a folder of files named 00001000.safetensors or 00001000.npy, ascending; none without the folder."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         names = [path.name for path in folder.iterdir()]
         return sorted(int(name[:8]) for name in names if STEP.fullmatch(name))
     return []
+
+
+def check_folder(run_dir: Path) -> None:
+    """Check that the files of a run are plain files, and its folders are folders: opening a pipe would never end.
+
+    Raises:
+        OSError: the folder cannot be read.
+        ValueError: another thing has the name of one of them.
+    """
+    inner = []
+    with os.scandir(run_dir) as entries:
+        for entry in entries:
+            if entry.name in FOLDERS and entry.is_dir():
+                inner.append(entry.path)
+            elif entry.name in FOLDERS or (entry.name in FILES and not entry.is_file()):
+                raise ValueError(f"{entry.name} is no plain {'folder' if entry.name in FOLDERS else 'file'}")
+    for folder in inner:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if STEP.fullmatch(entry.name) and not entry.is_file():
+                    raise ValueError(f"{Path(folder).name}/{entry.name} is no plain file")
 
 
 def check_name(name: str, what: str = "a run") -> str:

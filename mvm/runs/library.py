@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
-from mvm.errors import RunError
+from mvm.errors import RunDamaged, RunError
 from mvm.files import checkpoints, hide_folder, lost_target, remove_hidden, sweep
 from mvm.runs.layout import CLAIMS, CONFIG, check_name
 from mvm.runs.liveness import hold_run, sweep_run
@@ -50,10 +50,10 @@ def run_folders() -> Iterator[Path]:
 
 
 def delete_unreadable(name: str) -> None:
-    """Remove a run under `checkpoints()` whose config cannot be read, at once for all who look.
+    """Remove a run under `checkpoints()` whose files are none of a run, at once for all who look.
 
     Raises:
-        RunError: there is none, or a trainer holds it.
+        RunError: there is none, it is whole, it cannot be read now, or a trainer holds it.
     """
     folder = checkpoints() / check_name(name)
     if folder not in run_folders():
@@ -61,6 +61,9 @@ def delete_unreadable(name: str) -> None:
     if lost_target(folder):
         folder.unlink()
         return
+    with contextlib.suppress(RunDamaged):
+        Run(folder)
+        raise RunError(f"run: {name} can be read again; look at it before you delete it")
     with hold_run(folder, busy=f"run: {name} is being trained; stop it before you delete it"):
         gone = hide_folder(folder)
     remove_hidden(gone)

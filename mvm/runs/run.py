@@ -5,22 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from mvm.config import SCHEMA, Config, one_line
+from mvm.config import Config
 from mvm.data.kind import Dataset
 from mvm.data.kinds import KINDS, load_data
 from mvm.devices import device_of
-from mvm.errors import ConfigError, RunBusy, RunError
+from mvm.errors import ConfigError, RunBusy, RunDamaged, RunError
 from mvm.files import (
     advice,
     beside,
@@ -28,19 +27,23 @@ from mvm.files import (
     hide_folder,
     lost_target,
     new_folder,
-    read_arrays,
     read_tensors,
     remove_hidden,
     write_array,
     write_atomic,
 )
 from mvm.runs import layout
-from mvm.runs.control import Control, change_control, read_control
-from mvm.runs.events import ALIVE, Event, append_event, last_state_event, reason_of, state_of
+from mvm.runs.control import Control, change_control
+from mvm.runs.documents import Origin, config_in, control_in, scores_in, text_in
+from mvm.runs.events import ALIVE, MOST_STEP, Event, append_event, last_state_event, reason_of, state_of
 from mvm.runs.liveness import hold_run, is_alive
+from mvm.runs.plain import check_plain
 from mvm.runs.records import Records
+from mvm.runs.views import Views
 
 __all__ = ["Control", "Run", "Status"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -83,17 +86,22 @@ class Run:
 
     Attributes:
         identity: inode and time of its config: no other run that has had, or will have, its folder's name has them.
+        problems: why files were passed over when they were last read, by name; `damage` has it in words.
 
     Raises:
-        RunError: there is no run, its config cannot be read, or it is of a newer schema.
+        RunError: there is no run, it cannot be read now, or it is of a newer schema.
+        RunDamaged: its config is none, or its folder has a folder or a pipe in place of a file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.name = self.path.name
         self.identity = _identity(self.path)
+        if not self.name.isprintable():
+            raise RunError(f"run: no page can show the folder name {self.name!r}; rename it")
         try:
-            values = json.loads((self.path / layout.CONFIG).read_text())
+            self.config = config_in(self.path / layout.CONFIG)
+            layout.check_folder(self.path)
         except (FileNotFoundError, NotADirectoryError):
             if target := lost_target(self.path):
                 raise RunError(
@@ -102,16 +110,15 @@ class Run:
             raise RunError(
                 f"run: no run {self.name!r} in {self.path.parent}; `python -m mvm runs` lists them"
             ) from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise RunError(f"run: {self.name}'s {layout.CONFIG} cannot be read: {error}") from None
-        version = values.get("schema_version", 0) if isinstance(values, dict) else 0
-        if isinstance(version, int) and version > SCHEMA:
-            raise RunError(f"run: {self.name} has schema {version}, this program knows up to {SCHEMA}; update it")
-        try:
-            self.config = Config.model_validate(values)
-        except ValidationError as error:
-            raise RunError(f"run: {self.name}'s {layout.CONFIG} is not valid: {one_line(error)}") from None
-        self.records = Records(self.path / layout.RECORDS)
+        except OSError as error:
+            raise RunError(f"run: {self.name}'s {layout.CONFIG} cannot be read: {error.strerror or error}") from None
+        except RunError:
+            raise
+        except ValueError as error:
+            raise RunDamaged(f"run: {self.name}'s {error}") from None
+        self.records = Records(self.path / layout.RECORDS, self.config.members)
+        self.problems: dict[str, OSError | ValueError] = {}
+        self._views = Views(self.config)
 
     @classmethod
     def create(
@@ -175,6 +182,8 @@ class Run:
             RunError: the run has not been trained.
             ConfigError: the data are gone.
         """
+        if (self.path / layout.REALS).exists():
+            self.real_view()  # says what is wrong with it
         try:
             kind = KINDS[self.config.kind]
             return kind.units(self.config, own=self.own_points, shown=self.path / layout.REALS)
@@ -218,7 +227,7 @@ class Run:
 
     def control(self) -> Control:
         """The requests that hold now; an unreadable file holds none."""
-        return read_control(self.path)
+        return self._read(layout.CONTROL, control_in) or Control()
 
     def ask(self, **requests: Any) -> Control:
         """Change some requests; the trainer meets them within a step, or 50 ms when it is paused.
@@ -264,35 +273,39 @@ class Run:
         return layout.snapshot_path(self.path, step)
 
     def snapshot(self, step: int) -> dict[str, np.ndarray] | None:
-        """Arrays of one snapshot; None if it is not there or not readable."""
-        return read_arrays(self.snapshot_path(step))
+        """Arrays of one snapshot; None if it is not there, cannot be read, or does not fit."""
+        return self._read(self._name(self.snapshot_path(step)), self._views.snapshot)
 
     def snapshot_tensor(self, step: int, name: str) -> np.ndarray | None:
-        """One array of a snapshot, without reading the others; None if it is not there or not readable."""
-        try:
-            with safe_open(self.snapshot_path(step), framework="numpy") as file:
-                array: np.ndarray = file.get_tensor(name)
-                return array
-        except (OSError, SafetensorError):
-            return None
+        """One array of a snapshot, without reading the others; None if it has none, or as for `snapshot`."""
+        arrays = self._read(self._name(self.snapshot_path(step)), partial(self._views.snapshot, names=(name,)))
+        return None if arrays is None else arrays.get(name)
+
+    def frame(self, step: int) -> np.ndarray | None:
+        """The UMAP frame `(V, 2n, 2)` of a snapshot, reals first; None if it is not there, or does not fit."""
+        if "n" not in self._views.sizes:
+            self.snapshot_tensor(step, "step")
+        return self._read(self._name(layout.frame_path(self.path, step)), self._views.frame)
 
     def real_view(self) -> np.ndarray:
         """The real data points that every snapshot shows, `(n, ...)` in their own units.
 
         Raises:
-            RunError: the run has none yet.
+            RunError: the run has none yet, or they do not fit.
         """
-        with contextlib.suppress(OSError, ValueError):
-            reals: np.ndarray = np.load(self.path / layout.REALS, allow_pickle=False)
+        name = layout.REALS
+        if (reals := self._read(name, self._views.reals)) is not None:
             return reals
+        if name in self.problems:
+            raise RunDamaged(f"run: {self.name}'s {name} is damaged: {self.problems[name]}")
         for step in self.snapshot_steps():
             if (real := self.snapshot_tensor(step, "real")) is not None:
                 return real
         raise RunError(f"run: {self.name} has no snapshot yet; train it first")
 
     def live(self) -> dict[str, np.ndarray] | None:
-        """The newest view of the training, between two snapshots of a slow run."""
-        return read_arrays(self.path / layout.LIVE)
+        """The newest view of the training, between two snapshots of a slow run; None as for `snapshot`."""
+        return self._read(layout.LIVE, self._views.live)
 
     def checkpoint_steps(self) -> list[int]:
         """Steps whose checkpoint was kept, ascending."""
@@ -316,19 +329,39 @@ class Run:
         if step is not None:
             name = str(self.kept_path(step).relative_to(self.path))
         try:
-            return read_tensors(self.path / name)
+            check_plain(self.path / name)
+            with safe_open(self.path / name, framework="pt"):  # its header describes all of it
+                pass
+            tensors = read_tensors(self.path / name)
+            self._check_best(tensors) if best else _check_step(tensors)
         except FileNotFoundError:
             raise RunError(f"run: {self.name} has no {name} yet; train it first") from None
+        except OSError as error:
+            raise RunError(f"run: {self.name}'s {name} cannot be read: {error.strerror or error}") from None
         except Exception as error:
-            raise RunError(f"run: {self.name}'s {name} is damaged: {error}") from None
+            raise RunDamaged(f"run: {self.name}'s {name} is damaged: {error}") from None
+        return tensors
+
+    def _check_best(self, tensors: dict[str, Tensor]) -> None:
+        """Check that these are averaged generators of this run's members, as its checkpoint has them."""
+        members = (len(self.config.members),)
+        for name in ("step", "w2"):
+            if name not in tensors or tensors[name].shape != members:
+                raise ValueError(f"it has no {name} of {members[0]} networks")
+        if not ((tensors["step"] >= 0) & (tensors["step"] <= MOST_STEP)).all():
+            raise ValueError("a step in it is none")
+        with safe_open(self.path / layout.CHECKPOINT, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                if name.startswith("average."):
+                    wanted = tuple(file.get_slice(name).get_shape())
+                    found = tuple(tensors[name].shape) if name in tensors else "missing"
+                    if found != wanted:
+                        raise ValueError(f"{name} is {found}, not {wanted} as in {layout.CHECKPOINT}")
 
     def scores(self) -> list[dict[str, Any]] | None:
         """Final scores, one dict per member; None before the run is finished, or if they are outdated."""
-        try:
-            rows: list[dict[str, Any]] = json.loads((self.path / layout.SCORES).read_text())
-        except (OSError, ValueError):
-            return None
-        return rows if all(map(self.is_comparable, rows)) else None
+        rows = self._read(layout.SCORES, partial(scores_in, members=self.config.members))
+        return rows if rows is not None and all(map(self.is_comparable, rows)) else None
 
     def write_scores(self, rows: list[dict[str, Any]]) -> None:
         """Replace the final scores."""
@@ -350,16 +383,42 @@ class Run:
         """Whether all scores of this run are in coordinates of an earlier version; `mvm score` measures them anew."""
         if self.scores() is not None or self.quick_scores:
             return False
-        return bool(self.records.scores) or (self.path / layout.SCORES).exists()
+        final = (self.path / layout.SCORES).exists() and layout.SCORES not in self.problems
+        return final or bool(self.records.scores)
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where it was forked from; None if it is no fork."""
+        return self._read(layout.ORIGIN, Origin.of)
+
+    @property
+    def damage(self) -> str:
+        """What of its files was passed over when they were last read, and why, in words; empty if nothing was."""
+        words = [f"{name}: {getattr(error, 'strerror', None) or error}" for name, error in self.problems.items()]
+        return "; ".join(filter(None, [self.records.damage, *words]))
+
+    def _read(self, name: str, read: Callable[[Path], T]) -> T | None:
+        """What a file of it holds; None, with the reason in `problems` where it is there, if it cannot be read."""
+        try:
+            found = read(self.path / name)
+        except FileNotFoundError:
+            self.problems.pop(name, None)
+            return None
+        except (OSError, ValueError) as error:
+            self.problems[name] = error
+            return None
+        self.problems.pop(name, None)
+        return found
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self.path))
 
     # -- the run as a whole ----------------------------------------------------------------------------------------
 
     @property
     def note(self) -> str:
         """A person's note about it."""
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            return (self.path / layout.NOTE).read_text(encoding="utf-8")
-        return ""
+        return self._read(layout.NOTE, text_in) or ""
 
     def write_note(self, text: str) -> None:
         """Replace the note; an empty one is taken away.
@@ -392,9 +451,8 @@ class Run:
     def _forks(self) -> Iterator[Path]:
         """Folders of the runs beside it that were forked from it."""
         for path in self.path.parent.glob(f"[!.]*/{layout.ORIGIN}"):
-            with contextlib.suppress(OSError, ValueError, RecursionError):
-                made = json.loads(path.read_text(encoding="utf-8"))
-                if isinstance(made, dict) and made.get("run") == self.name and path.parent != self.path:
+            with contextlib.suppress(OSError, ValueError):
+                if Origin.of(path).run == self.name and path.parent != self.path:
                     yield path.parent
 
     def _renamed_origin(self, fork: Path, name: str, staged: contextlib.ExitStack) -> Path:
@@ -434,6 +492,12 @@ class Run:
 
 
 MOST_NOTE = 10_000  # characters
+
+
+def _check_step(tensors: dict[str, Tensor]) -> None:
+    """Check the step of a checkpoint."""
+    if "step" not in tensors or tensors["step"].numel() != 1 or not 0 <= int(tensors["step"]) <= MOST_STEP:
+        raise ValueError("it has no step")
 
 
 def _rate(recent: Sequence[Mapping[str, Any]]) -> float | None:

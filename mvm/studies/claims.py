@@ -211,8 +211,9 @@ def _uniformity(run: Run, step: int, form: str) -> np.ndarray:
 def _gaps(runs: Trials) -> Iterator[dict[str, Any]]:
     for row, run in _ablations(runs):
         scalars, members = run.records.poll().scalars, _members(run, "both")
+        none = [None] * len(run.config.members)
         for gap in ("d_c", "d_g", "d_H"):
-            series = np.array([[record[gap][m] for m in members] for record in scalars], dtype=float)
+            series = np.array([record.get(gap) or none for record in scalars], dtype=float)[:, members]
             early, late = series[: max(1, len(series) // 10)], series[-max(1, len(series) // 10) :]
             with np.errstate(invalid="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # members that diverged are NaN, as is the result

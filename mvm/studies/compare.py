@@ -167,7 +167,7 @@ def quantities(runs: Sequence[Run]) -> dict[str, str]:
     for run in runs:
         records = run.records.poll()
         for row in run.quick_scores[-1]["scores"] if run.quick_scores else ():
-            found |= {key: label_of(key) for key, value in row.items() if value is not None}
+            found |= {key: label_of(key) for key, value in row.items() if isinstance(value, int | float)}
         for record in records.scalars[-1:]:
             found |= {key: key.replace("_", " ") for key in record if isinstance(record[key], list) and key not in GAPS}
     return {key: label for key, label in found.items() if not key.endswith("_floor")}
@@ -203,7 +203,7 @@ def curves(runs: Sequence[Run], quantity: str, *, axis: str = "step") -> list[Cu
 def _line(run: Run, member: int, quantity: str, axis: str) -> tuple[np.ndarray, np.ndarray]:
     """Places and finite values of one member, `(s,)` each."""
     records = run.records.poll()
-    scalars = [r for r in records.scalars if quantity in r]
+    scalars = [r for r in records.scalars if isinstance(r.get(quantity), list)]
     source = scalars or [r for r in run.quick_scores if quantity in r["scores"][member]]
     values = [r[quantity][member] if scalars else r["scores"][member][quantity] for r in source]
     steps = np.array([r["step"] for r in source], dtype=float)

@@ -2,8 +2,8 @@
 
     checkpoints/.index.json     what was read, by folder, with sizes and times of the files it was read from
 
-The cache may be deleted, damaged or out of date at any time: what it lacks is read anew. Whether a trainer is alive is
-looked at every time.
+The cache may be deleted, damaged or out of date at any time: what it lacks is read anew. A run that could not be read
+is not in it: that may have been so for a moment only. Whether a trainer is alive is looked at every time.
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from mvm.errors import RunError
+from pydantic import Field, TypeAdapter
+
+from mvm.data.kinds import KINDS
+from mvm.errors import RunDamaged, RunError
 from mvm.files import checkpoints, write_atomic
 from mvm.runs import layout
 from mvm.runs.events import (
+    Seconds,
+    Step,
     describe_lost_members,
     last_state_event,
     read_event,
@@ -28,16 +32,17 @@ from mvm.runs.events import (
     times,
     training_device,
 )
-from mvm.runs.fork import origin
 from mvm.runs.history import Scores
 from mvm.runs.library import run_folders
 from mvm.runs.liveness import is_alive
+from mvm.runs.plain import parse, read_bytes
 from mvm.runs.records import last_records
 from mvm.runs.run import Run
 from mvm.studies.compare import beside, data_title, qualities
 
-__all__ = ["SORTS", "Summary", "summaries", "unreadable"]
+__all__ = ["SORTS", "Summary", "Unreadable", "summaries", "unreadable"]
 
+MOST_INDEX = 64 * 2**20  # bytes of the cache that are read
 FILES = (layout.CONFIG, layout.RECORDS, layout.SCORES, layout.NOTE, layout.ORIGIN)  # that a summary is made of
 
 
@@ -64,12 +69,13 @@ class Summary:
         reason: why it failed.
         lost: how many of its generators are diverged or collapsed, in words; empty if none.
         outdated: its only scores are in coordinates of an earlier version, and rank nothing.
+        damage: what of its files was passed over, and why; empty if nothing was.
     """
 
     name: str
     status: str
-    step: int
-    steps: int
+    step: Step
+    steps: Annotated[int, Field(ge=1)]
     data: str
     title: str
     method: str
@@ -83,14 +89,15 @@ class Summary:
     final: bool
     coverage: float | None
     recall: float | None
-    created: float
-    seconds: float
+    created: Seconds
+    seconds: Seconds
     device: str | None
     note: str
     fork_of: str | None
     reason: str | None
     lost: str
     outdated: bool
+    damage: str
 
     def matches(self, words: str) -> bool:
         """Whether every word is found in something that the table says, in any case."""
@@ -99,7 +106,22 @@ class Summary:
 
 
 SORTS = tuple(field.name for field in fields(Summary))
+SUMMARY = TypeAdapter(Summary)
 READ = {*SORTS, "event"} - {"name", "status"}  # what is kept of a run: its folder has the name, its lock the status
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A run that cannot be listed.
+
+    Attributes:
+        reason: why, in one line.
+        damaged: its files were read and are none of a run, so that it can only be deleted; else it may be readable
+            another time, by another user or by a newer version.
+    """
+
+    reason: str
+    damaged: bool
 
 
 def summaries() -> list[Summary]:
@@ -108,43 +130,57 @@ def summaries() -> list[Summary]:
     return sorted(rows, key=lambda row: row.created, reverse=True)
 
 
-def unreadable() -> dict[str, str]:
-    """Why each of the other runs there cannot be read, by its name."""
-    return {name: row for name, row in _read().items() if isinstance(row, str)}
+def unreadable() -> dict[str, Unreadable]:
+    """The other runs there, by name."""
+    return {name: row for name, row in _read().items() if isinstance(row, Unreadable)}
 
 
-def _read() -> dict[str, dict[str, Any] | str]:
+def _read() -> dict[str, dict[str, Any] | Unreadable]:
     """What the files of each run say, or why they cannot be read."""
     cache = checkpoints() / ".index.json"
     known = _read_cache(cache)
-    found = dict(_entries(known))
-    if found != known:
+    rows: dict[str, dict[str, Any] | Unreadable] = {}
+    kept: dict[str, dict[str, Any]] = {}
+    for path in run_folders():
+        name, stamp = path.name, [_stamp(path / file) for file in FILES]
+        if known.get(name, {}).get("stamp") == stamp:
+            rows[name], kept[name] = known[name]["row"], known[name]
+            continue
+        try:
+            run = Run(path)
+            row, lasting = _row(run)
+        except RunError as error:
+            rows[name] = Unreadable(str(error), isinstance(error, RunDamaged))
+        except OSError as error:  # it is being deleted, or its disk is gone
+            rows[name] = Unreadable(f"run: {name} cannot be read: {error.strerror or error}", damaged=False)
+        else:
+            rows[name] = row
+            if lasting:
+                kept[name] = {"stamp": stamp, "row": row}
+    if kept != known:
         with contextlib.suppress(OSError):  # a cache that cannot be kept is made anew next time
-            write_atomic(cache, json.dumps(found).encode())
-    return {name: entry["row"] for name, entry in found.items()}
+            write_atomic(cache, json.dumps(kept).encode())
+    return rows
 
 
 def _read_cache(path: Path) -> dict[str, dict[str, Any]]:
-    """Entries that are whole, and of this version's columns."""
-    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-        entries = json.loads(path.read_bytes()).items()
-        known = {name: entry for name, entry in entries if {*entry} == {"stamp", "row"}}
-        return {name: e for name, e in known.items() if isinstance(e["row"], str) or {*e["row"]} == READ}
-    return {}
+    """Entries that are whole, and of this version's columns: anyone may have written them."""
+    try:
+        entries = parse(read_bytes(path, most=MOST_INDEX))
+    except (OSError, ValueError):
+        return {}
+    return {name: entry for name, entry in entries.items() if _is_entry(entry)} if isinstance(entries, dict) else {}
 
 
-def _entries(known: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for path in run_folders():
-        name = path.name
-        stamp = [_stamp(path / file) for file in FILES]
-        if known.get(name, {}).get("stamp") == stamp:
-            yield name, known[name]
-        else:
-            try:
-                row: dict[str, Any] | str = _row(Run(path))
-            except Exception as error:  # files that no version of this program wrote may hold anything
-                row = str(error) if isinstance(error, RunError) else f"run: {name}: {type(error).__name__}: {error}"
-            yield name, {"stamp": stamp, "row": row}
+def _is_entry(entry: Any) -> bool:
+    try:
+        if {*entry} != {"stamp", "row"} or {*entry["row"]} != READ or entry["row"]["kind"] not in KINDS:
+            return False
+        columns = {name: value for name, value in entry["row"].items() if name != "event"}
+        SUMMARY.validate_json(json.dumps({"name": "", "status": "", **columns}), strict=True)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _stamp(path: Path) -> list[int] | None:
@@ -162,14 +198,17 @@ def _summary(path: Path, row: dict[str, Any]) -> Summary:
     return Summary(name=path.name, status=status, **row)
 
 
-def _row(run: Run) -> dict[str, Any]:
-    """The columns of a run by its files; whether its trainer is alive is not among them."""
-    config, records = run.config, last_records(run.path / layout.RECORDS)
+def _row(run: Run) -> tuple[dict[str, Any], bool]:
+    """The columns of a run by its files, and whether they hold until a file changes.
+
+    Whether its trainer is alive is not among them. A file that could not be read at this moment may be readable at the
+    next one, without a trace in its size and time.
+    """
+    config, records = run.config, last_records(run.path / layout.RECORDS, run.config.members)
     event = last_state_event(records.events)
     final = run.scores()
-    quick = [record for record in records.scores if run.is_comparable(record)]
-    scores = final or (quick[-1]["scores"] if quick else None)
-    made = origin(run)
+    made, note, run.records = run.origin, run.note, records
+    scores = final or (run.quick_scores[-1]["scores"] if run.quick_scores else None)
     row = {
         "step": records.step,
         "steps": config.steps,
@@ -184,15 +223,17 @@ def _row(run: Run) -> dict[str, Any]:
         "created": min(times(records.events), default=(run.path / layout.CONFIG).stat().st_mtime),
         "seconds": records.scalars[-1].get("seconds", 0.0) if records.scalars else 0.0,
         "device": training_device(records.events),
-        "note": run.note,
+        "note": note,
         "fork_of": made.place if made else None,
         "final": final is not None,
         "event": event.record() if event else None,
         "reason": reason_of(event),
         "lost": describe_lost_members(records.events, len(config.members)),
-        "outdated": scores is None and (bool(records.scores) or (run.path / layout.SCORES).exists()),
+        "outdated": run.scores_are_outdated(),
+        "damage": run.damage,
     }
-    return row | _best(Scores(records.step, scores or [], config.members))
+    lasting = not any(isinstance(error, OSError) for error in (records.problem, *run.problems.values()))
+    return row | _best(Scores(records.step, scores or [], config.members)), lasting
 
 
 def _best(scores: Scores) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def checkpoint_at(run: Run, step: int) -> Path:
     """
     known = {kept: run.kept_path(kept) for kept in run.checkpoint_steps()}
     last = run.path / CHECKPOINT
-    with contextlib.suppress(OSError, SafetensorError, KeyError), safe_open(last, framework="pt") as file:
+    with contextlib.suppress(OSError, SafetensorError, RuntimeError), safe_open(last, framework="pt") as file:
         known = {int(file.get_tensor("step")): last} | known
     if not known:
         if last.exists():
