@@ -23,6 +23,7 @@ from app.components.timeline import timeline
 from app.header import MOST_COLUMNS, draw_status
 from app.services import projector
 from app.session import Page
+from app.text import plain
 from mvm.data.kinds import KINDS
 from mvm.look.palette import title_of, variant_colours
 from mvm.methods import METHODS
@@ -276,8 +277,8 @@ def draw_scores(run: Run, records: History, step: int, described: dict[str, Scor
 
 
 def draw_heading(title: str, note: str) -> None:
-    """Draw a row's title with a note beside it."""
-    st.markdown(f"**{title}** &nbsp; :gray[{note}]")
+    """Draw a row's title with a note beside it, which may contain words from outside."""
+    st.markdown(f"**{title}** &nbsp; :gray[{plain(note)}]")
 
 
 def _noun(run: Run) -> str:
