@@ -15,7 +15,7 @@ from app.kinds import PAGES
 from app.link import linked
 from app.services import projector
 from app.session import page
-from app.text import plain, visible_table
+from app.text import plain, visible
 from mvm.errors import ConfigError, RunError
 from mvm.figures import FIGURES, Definition, Selection, drawn, figure_of
 from mvm.figures.export import DPI, FORMATS, Bundle, bundle, csv_of, encoded
@@ -93,7 +93,7 @@ def figures_page() -> None:
     """Draw the page."""
     tab = st.session_state.setdefault("_page.figures", FiguresTab())
     st.markdown("#### Figures")
-    known = [row.name for row in summaries()]
+    known = [row.name for row in summaries() if row.name == visible(row.name)]
     if not known:
         st.info("No run yet: train one in the Lab first.", icon=":material/science:")
         st.page_link(st.session_state["_pages"]["Lab"], label="To the Lab", icon=":material/arrow_forward:")
@@ -260,7 +260,7 @@ def draw_figure(choice: Choice) -> None:
     st.caption(f"{definition.title}. {preview.inches:.2f} in wide, {across} of {venue}; enlarged here.")
     draw_downloads(choice, preview)
     numbers, latex = st.tabs(["Numbers", "LaTeX"])
-    numbers.dataframe(visible_table(preview.table), hide_index=True, height=240, placeholder="–")
+    numbers.dataframe(preview.table, hide_index=True, height=240, placeholder="–")
     if preview.latex:
         latex.code(preview.latex, language="latex", height=240)
     else:

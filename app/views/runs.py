@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from app.kinds import PAGES
 from app.link import linked
 from app.services import continue_training, train
 from app.session import Tab, page
-from app.text import plain, visible_table
+from app.text import plain, visible_words
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError
 from mvm.look.palette import title_of
@@ -106,16 +107,17 @@ def draw_unreadable(tab: RunsTab) -> None:
     """Draw the unreadable runs, each with the reason and a button that deletes it."""
     damaged = unreadable()
     for name, reason in list(damaged.items())[:MOST_UNREADABLE]:
+        identity = sha1(os.fsencode(name)).hexdigest()
         with st.container(horizontal=True, vertical_alignment="center"):
             st.warning(plain(reason), icon=":material/folder_off:")
-            with st.popover("Delete", icon=":material/delete:", key=f"runs.damaged.{name}"):
+            with st.popover("Delete", icon=":material/delete:", key=f"runs.damaged.{identity}"):
                 st.markdown(f"Delete **{plain(name)}**, with all files in its folder? This cannot be undone.")
                 st.button(
                     "Delete for good",
                     type="primary",
                     on_click=delete_damaged,
                     args=(tab, name),
-                    key=f"runs.clear.{name}",
+                    key=f"runs.clear.{identity}",
                 )
     if len(damaged) > MOST_UNREADABLE:
         st.warning(f"{len(damaged) - MOST_UNREADABLE:,} more runs cannot be read.", icon=":material/folder_off:")
@@ -208,8 +210,8 @@ def draw_table(tab: RunsTab, names: list[str]) -> None:
 
 def frame(rows: list[Summary]) -> pd.DataFrame:
     """Cells of the table."""
-    return visible_table(
-        pd.DataFrame(
+    return pd.DataFrame(
+        visible_words(
             [
                 {
                     "name": row.name,
@@ -423,7 +425,7 @@ def draw_comparison(runs: list[Run]) -> None:
     if len(runs) > 1:
         st.markdown("**What differs** &nbsp; :gray[settings that are not equal in all runs]")
         if differs:
-            st.dataframe(visible_table(pd.DataFrame(differs, index=[run.name for run in runs]).T), width="stretch")
+            st.dataframe(pd.DataFrame(visible_words(differs), index=[run.name for run in runs]).T, width="stretch")
         else:
             st.caption("Nothing: these runs have equal settings.")
     draw_matrix(runs)
@@ -523,7 +525,7 @@ def draw_last_scores(runs: list[Run], pinned: Run | None) -> None:
     config["series"] = c.TextColumn(width=min(320, max(120, longest)), pinned=True)
     config["against"] = c.NumberColumn("against the baseline", format="%+.0f %%", help="lower is better")
     config |= {key: c.NumberColumn(plain(label_of(key)), format="%.3f") for key in others}
-    st.dataframe(visible_table(board[shown]), hide_index=True, width="stretch", column_config=config, placeholder="–")
+    st.dataframe(board[shown], hide_index=True, width="stretch", column_config=config, placeholder="–")
 
 
 def draw_matrix(runs: list[Run]) -> None:
