@@ -116,7 +116,7 @@ def _shows(given: dict[str, Any], value: Any, word: str) -> bool:
     """Whether a widget's value is, or contains, what a word of the link asks for."""
     if word == "":
         return value in (None, "", [], ())
-    title = given.get("format_func", str)
+    title = given.get("format_func") or str
     return any(_is(item, word) or title(item) == word for item in _items(value))
 
 
@@ -153,6 +153,10 @@ def _problem(kind: str, given: dict[str, Any], asked: list[str], refused: list[s
     if "min_value" in given:
         low, high, value = (given[name] for name in ("min_value", "max_value", "value"))
         whole = not any(isinstance(number, float) for number in (low, high, value))
-        limits = f"from {low:g}" if high is None else f"from {low:,g} to {high:,g}"
+        limits = f"from {_limit(low)}" if high is None else f"from {_limit(low)} to {_limit(high)}"
         return f"{key}: must be a {'whole ' * whole}number {limits}, not {words}"
     return f"{key}: cannot be {words}"
+
+
+def _limit(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"

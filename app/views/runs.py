@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -107,7 +106,7 @@ def draw_unreadable(tab: RunsTab) -> None:
     """Draw the unreadable runs, each with the reason and a button that deletes it."""
     damaged = unreadable()
     for name, reason in list(damaged.items())[:MOST_UNREADABLE]:
-        identity = sha1(os.fsencode(name)).hexdigest()
+        identity = name.encode("ascii", "backslashreplace").decode()  # a folder may have any name
         with st.container(horizontal=True, vertical_alignment="center"):
             st.warning(plain(reason), icon=":material/folder_off:")
             with st.popover("Delete", icon=":material/delete:", key=f"runs.damaged.{identity}"):
