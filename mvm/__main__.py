@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mvm import __version__
 from mvm.errors import ConfigError, Diverged, RunError
-from mvm.jobs.process import set_training_environment
+from mvm.jobs.process import print_any_text, set_training_environment
 
 if TYPE_CHECKING:
     from mvm.commands.flags import Parser
@@ -20,6 +20,7 @@ __all__ = ["main"]
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status."""
+    print_any_text()
     set_training_environment()
     from mvm.commands.training import reason_of  # imports torch, which reads the environment
 
@@ -27,7 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser(arguments).parse_args(arguments)
     try:
         options.command(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it was closed: `mvm runs >&-`
+            sys.stdout.flush()
     except BrokenPipeError:  # whoever read it has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

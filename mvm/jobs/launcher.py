@@ -86,6 +86,6 @@ class Launcher(Protocol):
 def last_line(log: Path) -> str:
     """The last line of a log that is not empty: why a command failed; "" without one."""
     with contextlib.suppress(OSError):
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         return lines[-1] if lines else ""
     return ""
