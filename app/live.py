@@ -25,6 +25,7 @@ from app.services import projector
 from app.session import Page
 from app.text import plain
 from mvm.data.kinds import KINDS
+from mvm.jobs.umap_worker import Projector
 from mvm.look.palette import title_of, variant_colours
 from mvm.methods import METHODS
 from mvm.runs.frames import read_frame
@@ -43,6 +44,7 @@ __all__ = [
     "draw_scores",
     "draw_spectra",
     "request_projection",
+    "why_not_started",
 ]
 
 ARROWS = {"lower": "↓", "higher": "↑", "floor": "≈"}
@@ -197,7 +199,7 @@ def request_projection(run: Run, records: History, step: int) -> Projection:
         service.request(run.path, step, fill=not run.alive())
         reason = service.errors.get((str(run.path), step))
         if reason or service.gave_up:
-            failed = f"step {step:,} cannot be projected: {reason or 'the projector does not start'}"
+            failed = f"step {step:,} cannot be projected: {reason or why_not_started(service)}"
     if frame is None:
         empty = np.full((len(run.config.members), 2, 2), np.nan, dtype=np.float32)
         note = failed or ("projecting ..." if service.ready else "warming up the projector ...")
@@ -208,6 +210,11 @@ def request_projection(run: Run, records: History, step: int) -> Projection:
     if behind:
         note += f"; {failed}" if failed else ", projecting a newer step ..."
     return Projection(frame, at, behind and not failed, note)
+
+
+def why_not_started(service: Projector) -> str:
+    """Why there is no UMAP worker, by the last line that it printed."""
+    return f"the projector does not start{': ' * bool(service.last_line)}{service.last_line}"
 
 
 def draw_gaps(tab: Page, run: Run, records: History, step: int) -> None:

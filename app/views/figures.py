@@ -13,6 +13,7 @@ import streamlit as st
 from app.caches import run_named
 from app.kinds import PAGES
 from app.link import linked
+from app.live import why_not_started
 from app.services import projector
 from app.session import page
 from app.text import plain, visible
@@ -348,7 +349,7 @@ def request_projections(missing: list[tuple[Run, int]]) -> None:
     if all(read_frame(run.path, step) is not None for run, step in missing):
         st.rerun()
     for run, step in missing:
-        failed = service.errors.get((str(run.path), step))
+        failed = service.errors.get((str(run.path), step)) or (why_not_started(service) if service.gave_up else "")
         if failed:
             st.error(
                 f"{plain(run.name)} cannot be projected at step {step:,}: {plain(failed)}", icon=":material/error:"
@@ -427,7 +428,7 @@ class Job:
             service.request(run.path, step)
             while read_frame(run.path, step) is None and (str(run.path), step) not in service.errors:
                 self._report(0, self.total, f"UMAP of {run.name}")
-                if time.monotonic() > until:
+                if service.gave_up or time.monotonic() > until:
                     return
                 time.sleep(0.2)
 
