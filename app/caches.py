@@ -13,12 +13,12 @@ import streamlit as st
 import torch
 from torch import Tensor
 
-from app.text import visible
 from mvm.config import Config
 from mvm.data.points import describe, read_points
 from mvm.errors import ConfigError, RunError
 from mvm.files import checkpoints, write_array, write_atomic
 from mvm.jobs.queue import device_kind
+from mvm.look.words import visible
 from mvm.runs.evaluate import load_generator, training_gallery
 from mvm.runs.history import History
 from mvm.runs.layout import CHECKPOINT, check_name

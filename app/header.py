@@ -111,7 +111,7 @@ def draw_buttons(
             )  # fmt: skip
         size = tab.setting("step_size", STEP_SIZES[1])
         st.button(
-            f"Step {size}", icon=":material/skip_next:", help="train this many steps, then pause  (key S)",
+            f"Step {size:,}", icon=":material/skip_next:", help="train this many steps, then pause  (key S)",
             shortcut="S", on_click=_step, args=(tab, run, size), disabled=not alive or state == "queued",
         )  # fmt: skip
         st.button(
@@ -163,7 +163,7 @@ def draw_status(run: Run, status: Status) -> None:
             icon=":material/power_off:",
         )
     elif status.state in ("failed", "diverged"):
-        st.error(f"{words.capitalize()}: {plain(status.reason)}", icon=":material/error:")
+        st.error(f"{plain(words.capitalize())}: {plain(status.reason)}", icon=":material/error:")
 
 
 def duration(seconds: float) -> str:

@@ -1,8 +1,7 @@
 r"""Words from outside, such as names, notes, reasons and headers of files, drawn as they are.
 
-visible(text)        one line of bounded length, without what a font, a table or a browser's protocol cannot carry
-plain(text)          the same, with Markdown's characters escaped: for Streamlit's texts, labels, helps and badges
-plotly_text(text)    the same as text of a Plotly figure, which reads a part of HTML
+plain(text)          Markdown's characters escaped: for Streamlit's texts, labels, helps and badges
+plotly_text(text)    HTML's characters escaped: for text of a Plotly figure, which reads a part of HTML
 quoted(text)         a value in quotes, shortened: for a message that names it
 visible_words(rows)  the same for rows of a table, which is drawn without Markdown
 first_lines(lines)   the first few lines of many, and how many more there are
@@ -16,17 +15,16 @@ from __future__ import annotations
 
 import html
 import re
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["first_lines", "plain", "plotly_text", "quoted", "visible", "visible_words"]
+from mvm.look.words import visible
+
+__all__ = ["first_lines", "plain", "plotly_text", "quoted", "visible_words"]
 
 MOST_LINES = 5
-LONGEST_TEXT = 600  # characters of one text from outside
 LONGEST_VALUE = 60
 JOINER = "\u2060"
-HIDDEN = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # turn the writing direction
 MARKDOWN = re.compile(r"[\\`*_~\[\]{}<>$&|]")
 BLOCK = re.compile(r"^(?:[#+=-]|\d+[.)])")  # begins a heading, a list or a rule
 IN_LETTERS = re.compile(
@@ -37,16 +35,6 @@ IN_LETTERS = re.compile(
     """,
     re.VERBOSE,
 )
-
-
-def visible(text: object) -> str:
-    """Text in one line: blanks of every kind as one blank; controls and lone surrogates as the replacement sign.
-
-    It is cut after `LONGEST_TEXT` characters.
-    """
-    line = " ".join(str(text).split())
-    line = line if len(line) <= LONGEST_TEXT else f"{line[: LONGEST_TEXT - 1]}…"
-    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or c in HIDDEN else c for c in line)
 
 
 def plain(text: object) -> str:

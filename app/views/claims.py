@@ -73,7 +73,7 @@ def draw_findings(found: list[Finding]) -> None:
         claim = CLAIMS[finding.claim]
         with st.container(border=True):
             badges = " ".join(
-                f":{COLOURS[verdict]}-badge[{RECIPES[recipe]}: {verdict}]"
+                f":{COLOURS[verdict]}-badge[{RECIPES[recipe]}: {plain(verdict)}]"
                 for recipe, verdict in finding.verdicts.items()
             )
             st.markdown(f"**{claim.title}** &nbsp; :gray[{claim.source}]")

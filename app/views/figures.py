@@ -16,13 +16,14 @@ from app.link import linked
 from app.live import why_not_started
 from app.services import projector
 from app.session import page
-from app.text import plain, visible
+from app.text import plain
 from mvm.errors import ConfigError, RunError
 from mvm.figures import FIGURES, Definition, Selection, drawn, figure_of
 from mvm.figures.export import DPI, FORMATS, Bundle, bundle, csv_of, encoded
 from mvm.figures.venues import VENUES, venue_of
 from mvm.geometry.spectrum import MOST_RANKS, SPECTRUM_FORMS
 from mvm.jobs.umap_worker import Projector
+from mvm.look.words import visible
 from mvm.runs.frames import read_frame
 from mvm.runs.layout import CHECKPOINT, CONFIG, ORIGIN, REALS, RECORDS, SCORES, frame_path
 from mvm.runs.run import Run
@@ -273,7 +274,7 @@ def draw_downloads(choice: Choice, preview: Preview) -> None:
     name = choice.figure
     with st.container(horizontal=True):
         st.download_button(
-            f"Download {choice.kind.upper()}", lambda: bundle_of(choice).files[f"{name}.{choice.kind}"],
+            f"Download {plain(choice.kind.upper())}", lambda: bundle_of(choice).files[f"{name}.{choice.kind}"],
             f"{name}.{choice.kind}", type="primary", icon=":material/download:", on_click="ignore",
             key="figures.file", help="the figure at true size, fonts embedded",
         )  # fmt: skip
@@ -487,10 +488,12 @@ def draw_bundle_download(job: Job) -> None:
     made = job.files
     count = sum(name.endswith(".recipe.json") for name in made.files)
     st.download_button(
-        f"Download {count} figures ({len(job.content) / 2**20:.1f} MB)", job.content, "figures.zip", "application/zip",
-        type="primary", icon=":material/download:", on_click="ignore", width="stretch", key="figures.bundled",
+        f"Download {count:,} figures ({len(job.content) / 2**20:.1f} MB)", job.content, "figures.zip",
+        "application/zip", type="primary", icon=":material/download:", on_click="ignore", width="stretch", key="figures.bundled",
     )  # fmt: skip
     if made.skipped:
-        lines = [f"- **{name}**: {plain(reason.removeprefix(f'{name}: '))}" for name, reason in made.skipped.items()]
+        lines = [
+            f"- **{plain(name)}**: {plain(reason.removeprefix(f'{name}: '))}" for name, reason in made.skipped.items()
+        ]
         with st.expander(f"{len(lines)} left out", expanded=False):
             st.caption("\n".join(lines))

@@ -26,6 +26,7 @@ from app.text import plain, visible_words
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError
 from mvm.look.palette import title_of
+from mvm.look.words import visible
 from mvm.runs.archive import pack, unpack
 from mvm.runs.events import ALIVE
 from mvm.runs.fork import Branches, Origin, changeable, config_at, fork, fresh_name, origin
@@ -304,8 +305,8 @@ def draw_actions(tab: RunsTab, ticked: list[Run]) -> None:
         )  # fmt: skip
         with st.popover("Delete", icon=":material/delete:", disabled=not idle, key=f"runs.deleting.{tab.turn}"):
             if idle:
-                names = ", ".join(f"**{plain(run.name)}**" for run in ticked)  # the filters may hide ticked runs
-                st.markdown(f"Delete {names}, with all checkpoints and snapshots? This cannot be undone.")
+                these = ", ".join(f"**{plain(run.name)}**" for run in ticked)  # the filters may hide ticked runs
+                st.markdown(f"Delete {these}, with all checkpoints and snapshots? This cannot be undone.")
                 st.button("Delete for good", type="primary", on_click=delete, args=(tab, ticked), key="runs.delete")
 
 
@@ -523,7 +524,7 @@ def draw_last_scores(runs: list[Run], pinned: Run | None) -> None:
     longest = 7 * max(map(len, board["series"]))
     config["series"] = c.TextColumn(width=min(320, max(120, longest)), pinned=True)
     config["against"] = c.NumberColumn("against the baseline", format="%+.0f %%", help="lower is better")
-    config |= {key: c.NumberColumn(plain(label_of(key)), format="%.3f") for key in others}
+    config |= {key: c.NumberColumn(visible(label_of(key)), format="%.3f") for key in others}
     st.dataframe(board[shown], hide_index=True, width="stretch", column_config=config, placeholder="–")
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.components.component import component
-from app.text import visible
 from mvm.look.palette import MARKS, title_of
+from mvm.look.words import visible
 from mvm.runs.events import Diverged, Event, Failed, Forked, MemberChanged, WeightsChanged
 from mvm.runs.fork import Origin
 
