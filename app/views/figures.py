@@ -489,7 +489,8 @@ def draw_bundle_download(job: Job) -> None:
     count = sum(name.endswith(".recipe.json") for name in made.files)
     st.download_button(
         f"Download {count:,} figures ({len(job.content) / 2**20:.1f} MB)", job.content, "figures.zip",
-        "application/zip", type="primary", icon=":material/download:", on_click="ignore", width="stretch", key="figures.bundled",
+        "application/zip", type="primary", icon=":material/download:", on_click="ignore", width="stretch",
+        key="figures.bundled",
     )  # fmt: skip
     if made.skipped:
         lines = [
