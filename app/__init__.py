@@ -11,6 +11,8 @@ widgets       widgets made from settings models
 charts/       figures and panels as plain data
 components/   components with JavaScript of their own
 session       state of a browser tab
+link          values that come by the URL
+text          words from outside, drawn as they are
 services      trainings and other processes: start, ask, continue
 caches        data read from disk: runs, histories, generators, uploads
 """

@@ -18,6 +18,7 @@ from mvm.data.points import describe, read_points
 from mvm.errors import ConfigError, RunError
 from mvm.files import checkpoints, write_array, write_atomic
 from mvm.jobs.queue import device_kind
+from mvm.look.words import visible
 from mvm.runs.evaluate import load_generator, training_gallery
 from mvm.runs.history import History
 from mvm.runs.layout import CHECKPOINT, check_name
@@ -45,8 +46,12 @@ MOST_READERS = 8  # histories kept per browser tab
 
 
 def runs(kind: str) -> dict[str, Run]:
-    """Runs on one kind of data, by name, newest first; a known run reads only what was appended."""
-    return {run.name: run for run in all_runs(_known_runs()) if run.config.kind == kind}
+    """Runs on one kind of data, by name, newest first; a known run reads only what was appended.
+
+    A folder whose name no page can show, such as one that is no UTF-8, is left out.
+    """
+    known = (run for run in all_runs(_known_runs()) if run.config.kind == kind)
+    return {run.name: run for run in known if run.name == visible(run.name)}
 
 
 def paused_runs(waiting: Run) -> list[str]:

@@ -8,9 +8,11 @@ import streamlit as st
 
 from app.caches import paused_runs, runs
 from app.kinds import PAGES
+from app.link import linked
 from app.services import ask, continue_training, start
 from app.session import Page
 from app.sidebar import NextRun
+from app.text import plain, quoted
 from mvm.config import Config
 from mvm.data.images import FACES
 from mvm.data.kinds import KINDS
@@ -54,7 +56,7 @@ def _chosen(tab: Page, known: dict[str, Run]) -> Run:
     name = tab.run or st.query_params.get("run")
     if name not in known:
         if name:
-            tab.notify(f"There is no run {name!r} here.")
+            tab.notify(f"There is no run {quoted(name)} here.")
         name = next((name for name, run in known.items() if run.status().alive), next(iter(known)))
     tab.show(name)
     if st.query_params.get("run") != name:  # each change is an entry of the browser's history
@@ -109,7 +111,7 @@ def draw_buttons(
             )  # fmt: skip
         size = tab.setting("step_size", STEP_SIZES[1])
         st.button(
-            f"Step {size}", icon=":material/skip_next:", help="train this many steps, then pause  (key S)",
+            f"Step {size:,}", icon=":material/skip_next:", help="train this many steps, then pause  (key S)",
             shortcut="S", on_click=_step, args=(tab, run, size), disabled=not alive or state == "queued",
         )  # fmt: skip
         st.button(
@@ -129,7 +131,7 @@ def draw_buttons(
         if beside:
             beside()
     if next_run.problem:
-        st.error(f"These settings cannot be trained: {next_run.problem}", icon=":material/error:")
+        st.error(f"These settings cannot be trained: {plain(next_run.problem)}", icon=":material/error:")
 
 
 def draw_status(run: Run, status: Status) -> None:
@@ -138,7 +140,7 @@ def draw_status(run: Run, status: Status) -> None:
     throughput, noun = PAGES[run.config.kind].throughput, KINDS[run.config.kind].noun
     if status.state == "queued" and (paused := paused_runs(run)):
         words += f"; paused runs keep theirs until they continue or stop: {', '.join(paused)}"
-    parts = [f":{colour}-badge[{words}]", f"step **{status.step:,}** of {status.steps:,}"]
+    parts = [f":{colour}-badge[{plain(words)}]", f"step **{status.step:,}** of {status.steps:,}"]
     if status.state == "running" and status.rate:
         speed = f"{_rate(status.rate)} steps/s"
         if throughput:
@@ -149,8 +151,8 @@ def draw_status(run: Run, status: Status) -> None:
     elif status.seconds:
         parts += [f"{duration(status.seconds)} of training"]
     if lost := describe_lost_members(run.records.events, len(run.config.members)):
-        parts.append(f":orange-badge[{lost}]")
-    parts += [data_title(run.config.data), training_device(run.records.events) or "no device yet"]
+        parts.append(f":orange-badge[{plain(lost)}]")
+    parts += [plain(data_title(run.config.data)), plain(training_device(run.records.events) or "no device yet")]
     if throughput and status.memory:
         parts += [f"{status.memory:,} MiB of memory"]
     st.markdown(" &nbsp;·&nbsp; ".join(parts))
@@ -164,7 +166,7 @@ def draw_status(run: Run, status: Status) -> None:
             icon=":material/power_off:",
         )
     elif status.state in ("failed", "diverged"):
-        st.error(f"{words.capitalize()}: {status.reason}", icon=":material/error:")
+        st.error(f"{plain(words.capitalize())}: {plain(status.reason)}", icon=":material/error:")
 
 
 def duration(seconds: float) -> str:
@@ -179,11 +181,10 @@ def _draw_view_settings(tab: Page, run: Run | None, layers: Callable[[], object]
     st.select_slider("Step size", STEP_SIZES, STEP_SIZES[1], key=tab.key("step_size"), help="steps of the Step button")
     if layers:
         layers()
-    common = {"bind": "query-params"}
     help_log = "a logarithmic axis separates small gaps and small eigenvalues"
-    st.toggle("Logarithmic curves", True, key=tab.key("log"), help=help_log, **common)
-    st.segmented_control(
-        "Spectrum", list(SPECTRUM_FORMS), default="distance", required=True, key=tab.key("form"), **common,
+    linked(st.toggle, "Logarithmic curves", True, key=tab.key("log"), help=help_log)
+    linked(
+        st.segmented_control, "Spectrum", list(SPECTRUM_FORMS), default="distance", required=True, key=tab.key("form"),
         help="distance: eigenvalues of D / mean D, by magnitude. "
         "mds: eigenvalues of the double-centred −½ J D² J, as shares of variance",
     )  # fmt: skip

@@ -23,7 +23,9 @@ from app.components.timeline import timeline
 from app.header import MOST_COLUMNS, draw_status
 from app.services import projector
 from app.session import Page
+from app.text import plain
 from mvm.data.kinds import KINDS
+from mvm.jobs.umap_worker import Projector
 from mvm.look.palette import title_of, variant_colours
 from mvm.methods import METHODS
 from mvm.runs.history import History
@@ -41,6 +43,7 @@ __all__ = [
     "draw_scores",
     "draw_spectra",
     "request_projection",
+    "why_not_started",
 ]
 
 ARROWS = {"lower": "↓", "higher": "↑", "floor": "≈"}
@@ -195,7 +198,7 @@ def request_projection(run: Run, records: History, step: int) -> Projection:
         service.request(run.path, step, fill=not run.alive())
         reason = service.errors.get((str(run.path), step))
         if reason or service.gave_up:
-            failed = f"step {step:,} cannot be projected: {reason or 'the projector does not start'}"
+            failed = f"step {step:,} cannot be projected: {reason or why_not_started(service)}"
     if frame is None:
         empty = np.full((len(run.config.members), 2, 2), np.nan, dtype=np.float32)
         note = failed or ("projecting ..." if service.ready else "warming up the projector ...")
@@ -206,6 +209,11 @@ def request_projection(run: Run, records: History, step: int) -> Projection:
     if behind:
         note += f"; {failed}" if failed else ", projecting a newer step ..."
     return Projection(frame, at, behind and not failed, note)
+
+
+def why_not_started(service: Projector) -> str:
+    """Why there is no UMAP worker, by the last line that it printed."""
+    return f"the projector does not start{': ' * bool(service.last_line)}{service.last_line}"
 
 
 def draw_gaps(tab: Page, run: Run, records: History, step: int) -> None:
@@ -256,7 +264,7 @@ def draw_scores(run: Run, records: History, step: int, described: dict[str, Scor
     """
     scores = records.scores(step)
     if scores is None and run.scores_are_outdated():
-        draw_heading("Scores", f"of an earlier version, in the file's own units; `mvm score {run.name}` measures anew")
+        draw_heading("Scores", f"of an earlier version, in the file's own units; `mvm score {plain(run.name)}` measures anew")
         return
     if scores is None:
         draw_heading("Scores", f"first scores at step {run.config.every(10):,}")
@@ -278,8 +286,8 @@ def draw_scores(run: Run, records: History, step: int, described: dict[str, Scor
 
 
 def draw_heading(title: str, note: str) -> None:
-    """Draw a row's title with a note beside it."""
-    st.markdown(f"**{title}** &nbsp; :gray[{note}]")
+    """Draw a row's title with a note beside it, which may contain words from outside."""
+    st.markdown(f"**{title}** &nbsp; :gray[{plain(note)}]")
 
 
 def _noun(run: Run) -> str:

@@ -11,6 +11,7 @@ from mvm.jobs.process import set_training_environment
 set_training_environment()  # before torch is imported, for this process and its children
 
 from app.kinds import PAGES
+from app.link import problems_above
 from app.services import warm_up
 from app.views.claims import claims
 from app.views.figures import figures_page
@@ -34,4 +35,5 @@ for view, title, icon in (
 ):
     pages[title] = st.Page(view, title=title, icon=f":material/{icon}:", url_path=title.lower())
 st.session_state["_pages"] = pages  # for links from one page to another
-st.navigation(list(pages.values()), position="top").run()
+with problems_above():
+    st.navigation(list(pages.values()), position="top").run()

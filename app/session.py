@@ -6,7 +6,6 @@ Closing the tab loses nothing else: runs live on disk.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ import streamlit as st
 
 from app.components.picture_grid import Picked
 from app.kinds import PAGES
+from app.text import plain
 
 __all__ = ["Page", "Tab", "WeightWidgets", "page"]
 
@@ -50,20 +50,7 @@ class Tab:
         """Draw the last notice, for `NOTICE_SECONDS`."""
         text, when, good = self.notice
         if text and time.time() - when < NOTICE_SECONDS:
-            (st.success if good else st.error)(text, icon=f":material/{'check' if good else 'error'}:")
-
-    def read_link(self, key: str, options: Iterable[str], title_of: Callable[[str], str]) -> None:
-        """Accept the command line's name of an option in the URL, before the widget bound to it is drawn.
-
-        The widget itself knows options by their titles, and silently drops any other word.
-        """
-        word, options = st.query_params.get(key), list(options)
-        if word is None or key in st.session_state:
-            return
-        if word in options:
-            st.session_state[key] = word
-        elif word not in map(title_of, options):
-            self.notify(f"{key}: there is no {word!r}; known: {', '.join(options)}")
+            (st.success if good else st.error)(plain(text), icon=f":material/{'check' if good else 'error'}:")
 
 
 @dataclass(frozen=True)

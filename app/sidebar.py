@@ -9,7 +9,9 @@ import streamlit as st
 from pydantic import BaseModel
 
 from app.kinds import PAGES
+from app.link import linked
 from app.session import Page, WeightWidgets
+from app.text import plain
 from app.widgets import label_of, model_widgets, used_descriptors, variant_choice, weight_widgets
 from mvm.config import OF_DATA, Config
 from mvm.data.kinds import KINDS
@@ -78,17 +80,18 @@ def draw_settings(tab: Page, data: dict[str, Any] | None, run: Run | None, *, de
         weights = WeightWidgets(start.weights, values["weights"])
     st.markdown("##### Training")
     values |= {
-        "steps": st.number_input(
-            "Steps", min(10, base.steps), max(1_000_000, base.steps), base.steps, 500, key=f"{start.training}steps",
-            bind="query-params", help="training steps",
+        "steps": linked(
+            st.number_input, "Steps",
+            min(10, base.steps), max(1_000_000, base.steps), base.steps, 500, key=f"{start.training}steps",
+           help="training steps",
         ),
-        "batch": st.select_slider(
-            "Batch", sorted({*kind.batches, base.batch}), base.batch, key=f"{start.training}batch",
-            bind="query-params", help=f"{KINDS[tab.kind].noun} per batch",
+        "batch": linked(
+            st.select_slider, "Batch", sorted({*kind.batches, base.batch}), base.batch, key=f"{start.training}batch",
+            help=f"{KINDS[tab.kind].noun} per batch",
         ),
     }  # fmt: skip
-    seeds = st.slider(
-        "Seeds", 1, max(8, len(base.seeds)), len(base.seeds), key=f"{start.weights}seeds", bind="query-params",
+    seeds = linked(
+        st.slider, "Seeds", 1, max(8, len(base.seeds)), len(base.seeds), key=f"{start.weights}seeds",
         help="each variant is trained once per seed, all together",
     )  # fmt: skip
     values["seeds"] = base.seeds if seeds == len(base.seeds) else tuple(range(seeds))
@@ -105,16 +108,15 @@ def draw_settings(tab: Page, data: dict[str, Any] | None, run: Run | None, *, de
     except ConfigError as error:
         return NextRun(problem=_with_label(str(error), groups), weights=weights)
     if config.unmatched:
-        st.warning(config.unmatched.capitalize(), icon=":material/warning:")
+        st.warning(plain(config.unmatched.capitalize()), icon=":material/warning:")
     return NextRun(config, weights=weights)
 
 
 def _draw_method(tab: Page) -> str:
     """Draw the choice of methods that have networks for the page's kind of data."""
     methods = [name for name, method in METHODS.items() if method.learns(tab.kind)]
-    tab.read_link(tab.key("method"), methods, lambda name: METHODS[name].title)
-    return st.selectbox(
-        "Method", methods, format_func=lambda name: METHODS[name].title, key=tab.key("method"), bind="query-params",
+    return linked(
+        st.selectbox, "Method", methods, format_func=lambda name: METHODS[name].title, key=tab.key("method"),
         help="MvM, or a peer method with the same generator and metric network; the critic of a peer is one linear "
         "layer on top of the metric network",
     )  # fmt: skip
@@ -123,8 +125,8 @@ def _draw_method(tab: Page) -> str:
 def _draw_recipe(tab: Page, method: str, data: str, run: Run | None, defaults: str) -> _Defaults:
     """Draw the choice of recipes, and return the settings to start from."""
     recipes = [*METHODS[method].recipes, *([SHOWN] if run is not None and run.config.method == method else [])]
-    recipe = st.segmented_control(
-        "Recipe", recipes, default="stabilised", required=True, bind="query-params",
+    recipe = linked(
+        st.segmented_control, "Recipe", recipes, default="stabilised", required=True,
         key=tab.key("recipe" if method == "mvm" else f"{method}.recipe"),
         help="Default settings: this lab's (stabilised), the method's paper's, MvM's published code's, or the "
         "settings of the shown run.",

@@ -10,6 +10,7 @@ import streamlit as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from app.link import linked
 from mvm.config import Weights
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.look.palette import title_of
@@ -42,28 +43,35 @@ def field_widget(name: str, field: FieldInfo, *, value: Any, key: str) -> Any:
         key: of the widget, and its parameter in the URL.
     """
     label = label_of(name, field)
-    common = {"key": key, "help": field.description, "bind": "query-params"}
+    common = {"key": key, "help": field.description}
     kind = field.annotation
     if typing.get_origin(kind) is typing.Literal:
         options = typing.get_args(kind)
-        return st.selectbox(label, options, index=options.index(value), **common)
+        return linked(st.selectbox, label, options, index=options.index(value), **common)
     if kind is bool:
-        return st.toggle(label, value=value, **common)
+        return linked(st.toggle, label, value=value, **common)
     low, high, above, below = bounds(field)
     if kind is int:
-        return st.number_input(label, min_value=low, max_value=high, value=value, step=_step(value), **common)
+        return linked(st.number_input, label, min_value=low, max_value=high, value=value, step=_step(value), **common)
     if kind is float:
         least, most = low + TINY * above, high - TINY * below
-        return st.number_input(
-            label, float(least), float(most), float(value), step=max(abs(value) / 10, 1e-4), format="%g", **common
+        return linked(
+            st.number_input,
+            label,
+            float(least),
+            float(most),
+            float(value),
+            step=max(abs(value) / 10, 1e-4),
+            format="%g",
+            **common,
         )
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        text = st.text_input(label, value="" if value is None else str(value), placeholder="none", **common)
+        text = linked(st.text_input, label, value="" if value is None else str(value), placeholder="none", **common)
         return text.strip() or None
     if typing.get_origin(kind) is tuple:
-        text = st.text_input(label, value=" ".join(map(str, value)), **common)
+        text = linked(st.text_input, label, value=" ".join(map(str, value)), **common)
         return tuple(text.split())
-    return st.text_input(label, value=str(value), **common)
+    return linked(st.text_input, label, value=str(value), **common)
 
 
 def label_of(name: str, field: FieldInfo) -> str:
@@ -98,7 +106,8 @@ def manifold_widgets(name: str) -> dict[str, float]:
         whole = field.annotation is int
         number = int if whole else float
         step = 1 if whole else _round_step((high - low) / 100)
-        value = st.slider(
+        value = linked(
+            st.slider,
             setting.replace("_", " ").capitalize(),
             number(low + step * above),
             number(high - step * below),
@@ -106,7 +115,6 @@ def manifold_widgets(name: str) -> dict[str, float]:
             step=step,
             key=f"{name}.{setting}",
             help=field.description,
-            bind="query-params",
         )
         if value != default:
             changed[setting] = value
@@ -117,7 +125,8 @@ def variant_choice(default: tuple[str, ...], *, key: str) -> tuple[str, ...]:
     """Draw the choice of descriptor sets to train side by side; new sets may be typed."""
     options = list(dict.fromkeys([*VARIANTS, *default]))
     return tuple(
-        st.multiselect(
+        linked(
+            st.multiselect,
             "Variants, side by side",
             options,
             default=list(default),
@@ -126,7 +135,6 @@ def variant_choice(default: tuple[str, ...], *, key: str) -> tuple[str, ...]:
             key=key,
             help="One column each: equal first weights, batches and noise, different descriptors to match. Type names "
             "joined by + for another set, such as centroid+covariance.",
-            bind="query-params",
         )
     )
 
@@ -157,11 +165,11 @@ def _weight(name: str, used: set[str], default: float, prefix: str) -> float:
     descriptor, field = DESCRIPTORS[name], Weights.model_fields[name]
     off = name not in used
     note = " (in none of the chosen variants)" if off else ""
-    on = st.toggle(
-        descriptor.title, default > 0, key=f"{prefix}on.{name}", help=descriptor.help + note, disabled=off,
-        bind="query-params",
+    on = linked(
+        st.toggle, descriptor.title, default > 0, key=f"{prefix}on.{name}", help=descriptor.help + note, disabled=off,
     )  # fmt: skip
-    weight = st.slider(
+    weight = linked(
+        st.slider,
         f"{descriptor.title} weight",
         0.0,
         max(bounds(field).high / 2, default),
@@ -170,7 +178,6 @@ def _weight(name: str, used: set[str], default: float, prefix: str) -> float:
         key=f"{prefix}w.{name}",
         label_visibility="collapsed",
         disabled=off or not on,
-        bind="query-params",
     )
     return weight * on
 

@@ -28,5 +28,7 @@ def load(run: str | Path, *, variant: str | None = None, seed: int | None = None
 def rebuild(folder: Path, runs: Sequence[str] = ()) -> int:
     """Make every figure of a folder again from its recipe, and compare: see `mvm.figures.export.rebuild`."""
     from mvm.figures import export
+    from mvm.jobs.process import print_any_text
 
+    print_any_text()
     return export.rebuild(folder, runs)

@@ -12,7 +12,7 @@ from mvm import __version__
 from mvm.commands.waiting import place
 from mvm.errors import ConfigError, Diverged, RunError, reason_of
 from mvm.files import NO_RIGHT, advice
-from mvm.jobs.process import set_training_environment
+from mvm.jobs.process import print_any_text, set_training_environment
 
 if TYPE_CHECKING:
     from mvm.commands.flags import Parser
@@ -22,6 +22,7 @@ __all__ = ["main"]
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status."""
+    print_any_text()
     set_training_environment()  # before torch is imported, which reads it
     is_process = arguments is None
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.place = found
             sweep_runs()
             options.command(options)
+        if sys.stdout is not None:  # it was closed: `mvm runs >&-`
             sys.stdout.flush()
     except BrokenPipeError:  # whoever read it has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import mvm.runs.evaluate
 import mvm.runs.recorder
 from mvm.__main__ import main
 
-__all__ = ["TINY", "button", "open_page", "run_list", "shown", "train_faces", "words"]
+__all__ = ["TINY", "as_read", "button", "open_page", "run_list", "shown", "train_faces", "words"]
 
 TINY = ("--data", "faces", "--points", "200", "--batch", "16", "--view-points", "32", "--size", "16",
         "--network.channels", "4", "--network.metric-channels", "4", "--threads", "1",
@@ -49,11 +50,16 @@ def open_page(script: Path | str = MAIN, **query: str) -> AppTest:
     return app.run()
 
 
+def as_read(markdown: str) -> str:
+    """What a reader sees of escaped Markdown: without its backslashes and word joiners."""
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", markdown).replace("\u2060", "")
+
+
 def words(app: AppTest) -> str:
-    """Everything that the page says."""
+    """Everything that the page says, as a reader sees it."""
     assert not app.exception, app.exception
     kinds = ("markdown", "error", "warning", "info", "success", "caption")
-    return "\n".join(element.value for kind in kinds for element in app.get(kind))
+    return "\n".join(as_read(element.value) for kind in kinds for element in app.get(kind))
 
 
 def button(app: AppTest, label: str):

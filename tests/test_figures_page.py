@@ -26,7 +26,12 @@ from mvm.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("no_processes")
 
-SCRIPT = "import streamlit as st; from app.views.figures import figures_page; figures_page()"
+SCRIPT = """
+from app.link import problems_above
+from app.views.figures import figures_page
+with problems_above():
+    figures_page()
+"""
 CANNOT = {
     "batch": "all runs have batch 16; give runs of several batch sizes.",
     "sheet": "ring is on points; give a run on pictures.",
@@ -106,7 +111,8 @@ def test_a_link_brings_the_setting(ring: Run, checkpoints: Path) -> None:
     assert {"Download SVG"} <= {b.label for b in app.get("download_button")}
     app = open_page(SCRIPT, runs="long-gone")
     assert len(app.multiselect(key="runs").value) == 1, "one that is there"
-    assert [notice.value for notice in app.warning] == ["There is no run 'long-gone' here."]
+    (notice,) = (notice.value for notice in app.warning)
+    assert notice.startswith("runs: there is no 'long-gone'; known: ")
 
 
 def test_no_link_opens_a_folder_outside_the_runs(trained: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from app.text import plotly_text
+
 __all__ = ["RIGHT", "Figure", "axes_of", "nth", "subplots", "vertical_line"]
 
 Figure = dict[str, Any]
@@ -13,14 +15,14 @@ GAP = 0.06  # between subplots, as a share of the row's width; tick labels of th
 
 
 def subplots(titles: Sequence[str]) -> Figure:
-    """Layout of one subplot per title, in a row."""
+    """Layout of one subplot per title, in a row; a title may contain words from outside."""
     layout: Figure = {"annotations": [], "hovermode": "closest"}
     width = (1 - GAP * (len(titles) - 1)) / max(1, len(titles))
     for column, title in enumerate(titles):
         domain = [column * (width + GAP), column * (width + GAP) + width]
         layout[nth("xaxis", column)] = {"domain": domain, "anchor": nth("y", column)}
         layout[nth("yaxis", column)] = {"domain": [0, 1], "anchor": nth("x", column)}
-        text = {"text": title, "showarrow": False, "font": {"size": 13}}
+        text = {"text": plotly_text(title), "showarrow": False, "font": {"size": 13}}
         place = {"x": domain[0], "xanchor": "left", "y": 1.01, "yanchor": "bottom", "xref": "paper", "yref": "paper"}
         layout["annotations"].append(text | place)
     return layout

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from app.charts.axes import RIGHT, Figure, axes_of, nth, subplots, vertical_line
+from app.text import plotly_text
 from mvm.look.palette import QUIET, RATIOS, VARIANTS, rgba, title_of, variant_colours
 from mvm.look.scales import ratio_shade
 from mvm.studies.compare import Curve, Series, in_words
@@ -95,8 +96,8 @@ def ablation(table: pd.DataFrame) -> Figure:
     texts = [[_cell(cells, what, data) for data in columns] for what in rows]
     trace = {
         "type": "heatmap",
-        "x": columns,
-        "y": rows,
+        "x": list(map(plotly_text, columns)),
+        "y": list(map(plotly_text, rows)),
         "z": ratio_shade(np.array(medians, dtype=float)).tolist(),
         "text": texts,
         "texttemplate": "%{text}",
@@ -144,7 +145,7 @@ def _look(series: Sequence[Series]) -> dict[str, tuple[str, str]]:
 def _lines(curve: Curve, title: str, colour: str, dash: str, column: int, *, log: bool, legend: bool) -> list[dict]:
     """Traces of the median and, with several seeds, of a ribbon."""
     low, middle, high = (np.where(y > 0, y, np.nan) if log else y for y in (curve.low, curve.middle, curve.high))
-    axes = axes_of(column) | {"legendgroup": title, "name": title}
+    axes = axes_of(column) | {"legendgroup": title, "name": plotly_text(title)}
     traces: list[dict] = []
     if curve.members > 1:
         known = np.isfinite(low) & np.isfinite(high)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import streamlit as st
 
 from app.components.picture_grid import Picked
+from app.link import linked, tell
 from app.session import Page
+from app.text import quoted
 from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.geometry.spectrum import MOST_RANKS
 from mvm.runs.run import Run
@@ -49,34 +52,33 @@ class Choice:
 
 def draw_controls(tab: Page, run: Run | None) -> None:
     """Draw the widgets of the layers into the popover View."""
-    common = {"bind": "query-params"}
-    layers = st.segmented_control(
-        "Layers", LAYERS, selection_mode="multi", default=DEFAULT_LAYERS, key=tab.key("layers"), **common,
+    layers = linked(
+        st.segmented_control, "Layers", LAYERS, selection_mode="multi", default=DEFAULT_LAYERS, key=tab.key("layers"),
         help="grid: a square grid in the generator's first two noise dimensions, mapped to data space. "
         "forces: the pull of each descriptor on each fake. metric: how the learned metric stretches space. "
         "geodesic: shortest path between two points under the metric",
     )  # fmt: skip
     if "forces" in layers:
-        st.segmented_control(
-            "Forces of", list(DESCRIPTORS), selection_mode="multi", default=list(DESCRIPTORS), key=tab.key("terms"),
-            format_func=lambda name: DESCRIPTORS[name].title, **common,
+        linked(
+            st.segmented_control, "Forces of", list(DESCRIPTORS), selection_mode="multi", default=list(DESCRIPTORS),
+            key=tab.key("terms"), format_func=lambda name: DESCRIPTORS[name].title,
             help="negative gradient of each descriptor's gap at each fake, unweighted; a panel shows the descriptors "
             "that its variant matches",
         )  # fmt: skip
-        st.toggle(
-            "Also forces that a variant does not match", False, key=tab.key("unmatched"), **common,
+        linked(
+            st.toggle, "Also forces that a variant does not match", False, key=tab.key("unmatched"),
             help="faint arrows: descriptors that the variant ignores",
         )  # fmt: skip
     if "geodesic" in layers:
         _draw_ends(run)
-    colour = st.segmented_control(
-        "Colour", COLOURS, default=COLOURS[0], required=True, key=tab.key("colour"), **common,
+    colour = linked(
+        st.segmented_control, "Colour", COLOURS, default=COLOURS[0], required=True, key=tab.key("colour"),
         help="kind: real or fake. eigenvector: of the real embeddings' distance matrix, in data space and UMAP. "
         "trust: 1 where all neighbours in the UMAP plot are true. continuity: 1 where it shows all true neighbours",
     )  # fmt: skip
     if colour == "eigenvector":
-        st.select_slider(
-            "Eigenvector", list(range(1, MOST_RANKS + 1)), 2, key=tab.key("rank"), **common,
+        linked(
+            st.select_slider, "Eigenvector", list(range(1, MOST_RANKS + 1)), 2, key=tab.key("rank"),
             help="rank of its eigenvalue in the spectrum below; the first of D / mean D is nearly constant",
         )  # fmt: skip
 
@@ -123,9 +125,11 @@ class _Ends:
 
 def _ends() -> _Ends:
     if ENDS not in st.session_state:
-        start, _, end = st.query_params.get("ends", "").partition("-")
-        known = start.isdecimal() and end.isdecimal()
-        st.session_state[ENDS] = _Ends((int(start), int(end)) if known else (0, 1))
+        words = st.query_params.get("ends")
+        ends = re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})", words or "")
+        if words is not None and ends is None:
+            tell(f"ends: must be two indices of real points, such as 3-41, not {quoted(words)}")
+        st.session_state[ENDS] = _Ends((int(ends[1]), int(ends[2])) if ends else (0, 1))
     return st.session_state[ENDS]
 
 

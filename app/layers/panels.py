@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from app.text import plain
+
 __all__ = ["Axes", "Layered", "Panels", "add_layers", "draw_notes"]
 
 Panels = list[dict[str, Any]]
@@ -55,4 +57,4 @@ def add_layers(panel: dict[str, Any], *layers: dict[str, Any]) -> dict[str, Any]
 def draw_notes(notes: Sequence[str]) -> None:
     """Write the notes of the layers below a row's heading."""
     if notes:
-        st.caption("  \n".join(notes))
+        st.caption("  \n".join(map(plain, notes)))

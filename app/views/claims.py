@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from app.text import plain
 from mvm.studies.claims import CLAIMS, RULE, Finding, Plan, findings, launch, shipped, stop
 from toy_manifolds import MANIFOLDS
 
@@ -37,7 +38,7 @@ def claims() -> None:
     if known:
         st.caption(
             f"Shipped with this repository, from `python -m mvm claims`: {source['plan']['seeds']} seeds, "
-            f"{source['plan']['steps']:,} steps of each training, {source['device']}."
+            f"{source['plan']['steps']:,} steps of each training, {plain(source['device'])}."
         )
         draw_findings(known)
     else:
@@ -72,7 +73,7 @@ def draw_findings(found: list[Finding]) -> None:
         claim = CLAIMS[finding.claim]
         with st.container(border=True):
             badges = " ".join(
-                f":{COLOURS[verdict]}-badge[{RECIPES[recipe]}: {verdict}]"
+                f":{COLOURS[verdict]}-badge[{RECIPES[recipe]}: {plain(verdict)}]"
                 for recipe, verdict in finding.verdicts.items()
             )
             st.markdown(f"**{claim.title}** &nbsp; :gray[{claim.source}]")

@@ -14,6 +14,7 @@ from app.components.cloud_plot import cloud_plot
 from app.components.live_plot import live_plot
 from app.components.picture_grid import Picked, picture_grid
 from app.header import choose_run, draw_buttons
+from app.link import linked
 from app.live import (
     Columns,
     Rows,
@@ -28,6 +29,7 @@ from app.live import (
 from app.services import apply_moved_weights
 from app.session import Page, page
 from app.sidebar import CAPTION, draw_settings
+from app.text import plain
 from mvm.data.cache import image_caches, open_cache
 from mvm.data.images import FACES
 from mvm.errors import ConfigError, RunError
@@ -72,8 +74,8 @@ def faces() -> None:
 
 def draw_averaging() -> None:
     """Draw the choice of the generator whose samples are shown."""
-    st.toggle(
-        "Averaged generator (EMA)", True, key="faces.averaged", bind="query-params",
+    linked(
+        st.toggle, "Averaged generator (EMA)", True, key="faces.averaged",
         help="on: samples of the generator averaged over training, which is scored; off: of the generator in training",
     )  # fmt: skip
 
@@ -91,7 +93,7 @@ def draw_welcome(data: dict[str, Any] | None) -> None:
             "the hue of the background: nothing is downloaded, and scores can compare with the ground truth."
         )
     else:
-        st.markdown(f"These pictures are from **{name}**, a prepared cache.")
+        st.markdown(f"These pictures are from **{plain(name)}**, a prepared cache.")
     what = "such faces" if toys else "such pictures"
     pace = (
         "The first pictures appear within seconds, faces within minutes; a whole run takes three to ten minutes for "
@@ -122,13 +124,13 @@ def pictures_of(name: str) -> np.ndarray:
 
 def choose_data() -> dict[str, Any] | None:
     """Draw the choice of pictures; return the config's fields of the data, None without data."""
-    source = st.segmented_control(
-        "Data", [TOYS, CACHES, PREPARE], default=TOYS, required=True, key="faces.source", bind="query-params",
+    source = linked(
+        st.segmented_control, "Data", [TOYS, CACHES, PREPARE], default=TOYS, required=True, key="faces.source",
         help="toy faces are rendered here; other pictures are prepared once, from files on this machine",
     )  # fmt: skip
     if source == TOYS:
-        size = st.select_slider(
-            "Size", SIZES, 32, key="faces.size", bind="query-params",
+        size = linked(
+            st.select_slider, "Size", SIZES, 32, key="faces.size",
             help="pixels each way; twice the size makes a training step about four times as long",
         )  # fmt: skip
         return {"data": FACES, "size": size}
@@ -144,11 +146,11 @@ def choose_data() -> dict[str, Any] | None:
     if not caches:
         st.caption(f"No pictures are prepared yet: **{PREPARE}** makes a cache of pictures.")
         return None
-    name = st.selectbox("Pictures", list(caches), key="faces.cache", bind="query-params", help="prepared caches")
+    name = linked(st.selectbox, "Pictures", list(caches), key="faces.cache", help="prepared caches")
     try:
         made = open_cache(caches[name])[1]
     except ConfigError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(error), icon=":material/error:")
         return None
     st.caption(f"{made.count:,} pictures of {made.size} × {made.size}")
     return {"data": name}
@@ -175,7 +177,7 @@ def draw_prepare_form() -> None:
             try:
                 launch(source, path, size=size, crop=crop or None, name=name.strip() or None)
             except (ConfigError, RunError, OSError) as error:
-                st.error(str(error), icon=":material/error:")
+                st.error(plain(error), icon=":material/error:")
 
 
 def draw_jobs(was_running: bool) -> None:
@@ -193,20 +195,22 @@ def draw_job(job: Preparation) -> None:
     if job.state == "running":
         progress = job.progress
         if progress is None or not progress.total:
-            st.progress(0.0, text=f"**{job.name}**: listing the files ...")
+            st.progress(0.0, text=f"**{plain(job.name)}**: listing the files ...")
         else:
             skipped = f", {progress.skipped:,} skipped" if progress.skipped else ""
             files = f"{progress.done:,} of {progress.total:,} files{skipped}"
-            st.progress(progress.done / progress.total, text=f"**{job.name}**: {files}")
+            st.progress(progress.done / progress.total, text=f"**{plain(job.name)}**: {files}")
         st.button(
             "Cancel", icon=":material/close:", key=f"faces.cancel.{job.name}", on_click=job.cancel,
             help="finished files are kept: preparing the same pictures again continues from there",
         )  # fmt: skip
         return
     if job.state == "finished":
-        st.success(f"**{job.name}**: {job.outcome}. Choose it under **{CACHES}**.", icon=":material/check:")
+        st.success(
+            f"**{plain(job.name)}**: {plain(job.outcome)}. Choose it under **{CACHES}**.", icon=":material/check:"
+        )
     else:
-        st.error(f"**{job.name}**: {job.outcome}", icon=":material/error:")
+        st.error(f"**{plain(job.name)}**: {plain(job.outcome)}", icon=":material/error:")
     st.button("Dismiss", key=f"faces.dismiss.{job.name}", on_click=job.forget, help="prepared pictures are kept")
 
 
@@ -298,10 +302,10 @@ def draw_interpolation(tab: Page, run: Run) -> None:
         return
     last = len(reals) - 1  # a sample has a noise of its own
     left, middle, right = st.columns([1, 4, 1])
-    a = left.number_input("From sample", 0, last, 0, key=tab.key("from"), bind="query-params", help="index of a noise")
-    b = right.number_input("To sample", 0, last, 1, key=tab.key("to"), bind="query-params", help="index of a noise")
-    place = middle.slider(
-        "Place between the two", 0.0, 1.0, 0.5, 0.01, key=tab.key("between"), bind="query-params",
+    a = linked(left.number_input, "From sample", 0, last, 0, key=tab.key("from"), help="index of a noise")
+    b = linked(right.number_input, "To sample", 0, last, 1, key=tab.key("to"), help="index of a noise")
+    place = linked(
+        middle.slider, "Place between the two", 0.0, 1.0, 0.5, 0.01, key=tab.key("between"),
         help="0: the left sample, 1: the right one; the framed picture is at this place",
     )  # fmt: skip
     shown, panels = columns_of(run), []
@@ -313,7 +317,7 @@ def draw_interpolation(tab: Page, run: Run) -> None:
                 for part in (places[:1], places[1:])  # the second is the same wherever the slider is
             )
         except RunError as error:
-            st.caption(str(error))
+            st.caption(plain(error))
             return
         captions = [f"at {place:.2f}", *(f"{station:.2f}" for station in places[1:])]
         panels.append({"title": title, "images": np.concatenate([framed, others]), "captions": captions, "marked": 0})

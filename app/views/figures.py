@@ -12,14 +12,18 @@ import streamlit as st
 
 from app.caches import run_named
 from app.kinds import PAGES
+from app.link import linked
+from app.live import why_not_started
 from app.services import projector
 from app.session import page
+from app.text import plain
 from mvm.errors import ConfigError, RunError
 from mvm.figures import FIGURES, Definition, Selection, drawn, figure_of
 from mvm.figures.export import DPI, FORMATS, Bundle, bundle, csv_of, encoded
 from mvm.figures.venues import VENUES, venue_of
 from mvm.geometry.spectrum import MOST_RANKS, SPECTRUM_FORMS
 from mvm.jobs.umap_worker import Projector
+from mvm.look.words import visible
 from mvm.runs.layout import CHECKPOINT, CONFIG, ORIGIN, REALS, RECORDS, SCORES, frame_path
 from mvm.runs.run import Run
 from mvm.studies.compare import AXES, quantities
@@ -90,7 +94,7 @@ def figures_page() -> None:
     """Draw the page."""
     tab = st.session_state.setdefault("_page.figures", FiguresTab())
     st.markdown("#### Figures")
-    known = [row.name for row in summaries()]
+    known = [row.name for row in summaries() if row.name == visible(row.name)]
     if not known:
         st.info("No run yet: train one in the Lab first.", icon=":material/science:")
         st.page_link(st.session_state["_pages"]["Lab"], label="To the Lab", icon=":material/arrow_forward:")
@@ -115,20 +119,17 @@ def figures_page() -> None:
 
 def choose_figure() -> str:
     """Draw the choice of a figure; return its name."""
-    return st.selectbox(
-        "Figure", list(FIGURES), format_func=lambda name: f"{FIGURES[name].source}: {FIGURES[name].title}",
-        key="figures.figure", bind="query-params",
+    return linked(
+        st.selectbox, "Figure", list(FIGURES), key="figures.figure",
+        format_func=lambda name: f"{FIGURES[name].source}: {FIGURES[name].title}",
         help="figures and tables of the paper, and panels of this app's pages; the source comes first",
     )  # fmt: skip
 
 
 def choose_options(known: list[str], figure: str) -> Choice | None:
     """Draw the choice of runs and of all options; None without a run."""
-    gone = [name for name in st.query_params.get_all("runs") if name not in known]  # the widget drops these names
-    if gone and "runs" not in st.session_state:
-        st.warning(f"There is no run {', '.join(map(repr, gone))} here.", icon=":material/search_off:")
-    names = st.multiselect(
-        "Runs", known, default=default_runs(known), key="runs", bind="query-params",
+    names = linked(
+        st.multiselect, "Runs", known, default=default_runs(known), key="runs",
         help="newest first; runs that differ only in their seeds are pooled",
     )  # fmt: skip
     runs = existing_runs(names)
@@ -137,63 +138,63 @@ def choose_options(known: list[str], figure: str) -> Choice | None:
     definition = FIGURES[figure]
     a, b = st.columns(2)
     with a:
-        venue = st.selectbox(
-            "Venue", list(VENUES), format_func=lambda name: VENUES[name].title, key="figures.venue",
-            bind="query-params", help="sets text width and font sizes: include the file unscaled",
+        venue = linked(
+            st.selectbox, "Venue", list(VENUES), format_func=lambda name: VENUES[name].title, key="figures.venue",
+            help="sets text width and font sizes: include the file unscaled",
         )  # fmt: skip
     two = VENUES[venue].page > VENUES[venue].column
     with b:
-        width = st.selectbox(
-            "Width", WIDTHS, key="figures.width", bind="query-params", disabled=not two,
+        width = linked(
+            st.selectbox, "Width", WIDTHS, key="figures.width", disabled=not two,
             help="one column, or the whole page; some venues have a single column",
         )  # fmt: skip
     a, b = st.columns(2)
     with a:
-        kind = st.selectbox(
-            "Format", FORMATS, format_func=str.upper, key="figures.format", bind="query-params",
+        kind = linked(
+            st.selectbox, "Format", FORMATS, format_func=str.upper, key="figures.format",
             help="PDF for LaTeX, SVG to edit, PNG for slides",
         )  # fmt: skip
     with b:
-        dpi = st.number_input(
-            "Dots per inch", *DPI, 300, 50, key="figures.dpi", bind="query-params",
+        dpi = linked(
+            st.number_input, "Dots per inch", *DPI, 300, 50, key="figures.dpi",
             help="of PNG, and of points and pictures in PDF and SVG; everything else there is vector graphics",
         )  # fmt: skip
     a, b = st.columns(2)
     with a:
-        step = st.number_input(
-            "Up to step", 0, None, None, 1, key="figures.step", bind="query-params", placeholder="the last",
+        step = linked(
+            st.number_input, "Up to step", 0, None, None, 1, key="figures.step", placeholder="the last",
             help="shows the runs at their last snapshot up to this step; empty: at their end",
         )  # fmt: skip
     seeds = sorted({seed for run in runs for seed in run.config.seeds})
     seed, form, quantity, axis, rank = None, "distance", None, "step", 2
     with b:
         if "seed" in definition.options:
-            chosen = st.selectbox(
-                "Seed", [FIRST_SEED, *map(str, seeds)], key="figures.seed", bind="query-params",
+            chosen = linked(
+                st.selectbox, "Seed", [FIRST_SEED, *map(str, seeds)], key="figures.seed",
                 help="samples of this seed are shown",
             )  # fmt: skip
             seed = None if chosen == FIRST_SEED else int(chosen)
         if "form" in definition.options:
-            form = st.selectbox(
-                "Spectrum", list(FORMS), format_func=FORMS.get, key="figures.form", bind="query-params",
+            form = linked(
+                st.selectbox, "Spectrum", list(FORMS), format_func=FORMS.get, key="figures.form",
                 help="eigenvalues of the distance matrix, as in the paper, or of its double-centred squares",
             )  # fmt: skip
         if "quantity" in definition.options:
             labels = {MAIN_SCORE: MAIN_SCORE} | quantities(runs)
-            quantity = st.selectbox(
-                "Quantity", list(labels), format_func=labels.get, key="figures.quantity", bind="query-params",
+            quantity = linked(
+                st.selectbox, "Quantity", list(labels), format_func=labels.get, key="figures.quantity",
                 help="score, gap or loss recorded in training; the main score is W₂ for points, a Fréchet distance for "
                 "pictures, and d_c before the first scores",
             )  # fmt: skip
             quantity = None if quantity == MAIN_SCORE else quantity
     if "axis" in definition.options:
-        axis = st.selectbox(
-            "Over", list(AXES), format_func=AXES.get, key="figures.axis", bind="query-params",
+        axis = linked(
+            st.selectbox, "Over", list(AXES), format_func=AXES.get, key="figures.axis",
             help="for runs that differ in length, batch size or speed",
         )  # fmt: skip
     if "rank" in definition.options:
-        rank = st.selectbox(
-            "Eigenvector", range(1, MOST_RANKS + 1), rank - 1, key="figures.rank", bind="query-params",
+        rank = linked(
+            st.selectbox, "Eigenvector", range(1, MOST_RANKS + 1), rank - 1, key="figures.rank",
             help="by falling eigenvalue; the first is nearly constant",
         )  # fmt: skip
     wide = two and width == WIDTHS[1]
@@ -215,7 +216,7 @@ def existing_runs(names: list[str]) -> list[Run]:
         try:
             found.append(run_named(name))
         except RunError as error:
-            st.caption(str(error))
+            st.caption(plain(error))
     return found
 
 
@@ -251,7 +252,7 @@ def draw_figure(choice: Choice) -> None:
             st.fragment(request_projections, run_every=1.0)(missing)
         else:
             reason = str(error).removeprefix(f"{choice.figure}: ")
-            st.info(f"These runs cannot give it: {reason}.", icon=":material/info:")
+            st.info(f"These runs cannot give it: {plain(reason)}.", icon=":material/info:")
         return
     with st.container(border=True, width="content"):
         st.image(preview.png, width=round(preview.inches * INCH))
@@ -272,7 +273,7 @@ def draw_downloads(choice: Choice, preview: Preview) -> None:
     name = choice.figure
     with st.container(horizontal=True):
         st.download_button(
-            f"Download {choice.kind.upper()}", lambda: bundle_of(choice).files[f"{name}.{choice.kind}"],
+            f"Download {plain(choice.kind.upper())}", lambda: bundle_of(choice).files[f"{name}.{choice.kind}"],
             f"{name}.{choice.kind}", type="primary", icon=":material/download:", on_click="ignore",
             key="figures.file", help="the figure at true size, fonts embedded",
         )  # fmt: skip
@@ -348,13 +349,15 @@ def request_projections(missing: list[tuple[Run, int]]) -> None:
     if all(run.frame(step) is not None for run, step in missing):
         st.rerun()
     for run, step in missing:
-        failed = service.errors.get((str(run.path), step))
+        failed = service.errors.get((str(run.path), step)) or (why_not_started(service) if service.gave_up else "")
         if failed:
-            st.error(f"{run.name} cannot be projected at step {step:,}: {failed}", icon=":material/error:")
+            st.error(
+                f"{plain(run.name)} cannot be projected at step {step:,}: {plain(failed)}", icon=":material/error:"
+            )
         elif run.frame(step) is None:
             service.request(run.path, step)
             doing = "Projecting" if service.ready else "Warming up the projector, then projecting"
-            st.info(f"{doing} {run.name} at step {step:,} ...", icon=":material/hourglass_top:")
+            st.info(f"{doing} {plain(run.name)} at step {step:,} ...", icon=":material/hourglass_top:")
 
 
 # -- left: the bundle of all figures -----------------------------------------------------------------------------------
@@ -425,7 +428,7 @@ class Job:
             service.request(run.path, step)
             while run.frame(step) is None and (str(run.path), step) not in service.errors:
                 self._report(0, self.total, f"UMAP of {run.name}")
-                if time.monotonic() > until:
+                if service.gave_up or time.monotonic() > until:
                     return
                 time.sleep(0.2)
 
@@ -445,7 +448,7 @@ def draw_bundle(tab: FiguresTab, choice: Choice) -> None:
         job = tab.job
         if job is None or job.state == "failed":
             if job is not None and job.reason:
-                st.error(job.reason, icon=":material/error:")
+                st.error(plain(job.reason), icon=":material/error:")
             st.button(
                 "Make paper bundle", icon=":material/auto_stories:", width="stretch", key="figures.bundle",
                 on_click=start_job, args=(tab, choice, projector()),
@@ -475,7 +478,7 @@ def draw_progress(tab: FiguresTab, job: Job) -> None:
     job.seen = time.monotonic()
     if job.state != "working":
         st.rerun()
-    st.progress(job.done / job.total, text=f"{job.done} of {job.total} figures; {job.current or 'starting'} ...")
+    st.progress(job.done / job.total, text=f"{job.done} of {job.total} figures; {plain(job.current or 'starting')} ...")
     st.button("Cancel", icon=":material/close:", key="figures.cancel", on_click=drop, args=(tab,), width="stretch")
 
 
@@ -484,10 +487,13 @@ def draw_bundle_download(job: Job) -> None:
     made = job.files
     count = sum(name.endswith(".recipe.json") for name in made.files)
     st.download_button(
-        f"Download {count} figures ({len(job.content) / 2**20:.1f} MB)", job.content, "figures.zip", "application/zip",
-        type="primary", icon=":material/download:", on_click="ignore", width="stretch", key="figures.bundled",
+        f"Download {count:,} figures ({len(job.content) / 2**20:.1f} MB)", job.content, "figures.zip",
+        "application/zip", type="primary", icon=":material/download:", on_click="ignore", width="stretch",
+        key="figures.bundled",
     )  # fmt: skip
     if made.skipped:
-        lines = [f"- **{name}**: {reason.removeprefix(f'{name}: ')}" for name, reason in made.skipped.items()]
+        lines = [
+            f"- **{plain(name)}**: {plain(reason.removeprefix(f'{name}: '))}" for name, reason in made.skipped.items()
+        ]
         with st.expander(f"{len(lines)} left out", expanded=False):
             st.caption("\n".join(lines))

@@ -14,6 +14,7 @@ from app.charts import clouds
 from app.components.cloud_plot import cloud_plot
 from app.components.draw_points import draw_points
 from app.header import choose_run, draw_buttons
+from app.link import linked
 from app.live import (
     Rows,
     columns_of,
@@ -27,6 +28,7 @@ from app.live import (
 from app.services import apply_moved_weights, start_demo
 from app.session import Page, page
 from app.sidebar import CAPTION, draw_settings
+from app.text import first_lines, plain
 from app.widgets import manifold_widgets
 from mvm.errors import ConfigError
 from mvm.runs.history import History
@@ -74,30 +76,29 @@ def lab() -> None:
 
 def choose_data(tab: Page) -> dict[str, Any] | None:
     """Draw the choice of a toy manifold or own points; return the config's fields of the data, None without data."""
-    source = st.segmented_control(
-        "Data", [MANIFOLD, FILE, DRAWING], default=MANIFOLD, required=True, key="source", bind="query-params"
+    source = linked(
+        st.segmented_control, "Data", [MANIFOLD, FILE, DRAWING], default=MANIFOLD, required=True, key="source"
     )
     if source == MANIFOLD:
         return choose_manifold(tab)
     try:
         return draw_own_points() if source == DRAWING else upload_points()
     except (ConfigError, OSError) as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(error), icon=":material/error:")
         return None
 
 
 def choose_manifold(tab: Page) -> dict[str, Any]:
     """Draw the choice of a toy manifold and its settings."""
-    tab.read_link("data", MANIFOLDS, lambda name: MANIFOLDS[name].title)
-    name = st.selectbox(
-        "Manifold", list(MANIFOLDS), format_func=lambda name: MANIFOLDS[name].title, key="data", bind="query-params",
+    name = linked(
+        st.selectbox, "Manifold", list(MANIFOLDS), format_func=lambda name: MANIFOLDS[name].title, key="data",
         help="Toy manifolds are known exactly, so scores can compare with the ground truth.",
     )  # fmt: skip
     with st.expander("Manifold settings"):
         settings = manifold_widgets(name)
         own = MANIFOLDS[name].ambient_dim
-        ambient = st.number_input(
-            "Ambient dimension", own, 512, own, key=f"{name}.ambient", bind="query-params",
+        ambient = linked(
+            st.number_input, "Ambient dimension", own, 512, own, key=f"{name}.ambient",
             help="embed the manifold in more dimensions, by a seeded isometry",
         )  # fmt: skip
     return {"data": name, "settings": settings, "ambient_dim": int(ambient) if ambient > own else None}
@@ -132,9 +133,9 @@ def upload_points() -> dict[str, Any] | None:
         return None
     path = keep_upload(upload.name, upload.getvalue())
     content, *oddities = described(path)
-    st.caption(content)
-    for line in oddities:
-        st.warning(line, icon=":material/rule:")
+    st.caption(plain(content))
+    for line in first_lines(oddities):
+        st.warning(plain(line), icon=":material/rule:")
     return {"data": str(path)}
 
 

@@ -19,11 +19,14 @@ from app.charts import overlays
 from app.components.live_plot import live_plot
 from app.header import STATES, duration
 from app.kinds import PAGES
+from app.link import linked
 from app.services import continue_training, train
 from app.session import Tab, page
+from app.text import plain, visible_words
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError
 from mvm.look.palette import title_of
+from mvm.look.words import visible
 from mvm.runs.archive import pack, unpack
 from mvm.runs.events import ALIVE
 from mvm.runs.fork import Branches, Origin, changeable, config_at, fork, fresh_name, origin
@@ -46,6 +49,7 @@ from mvm.studies.index import Summary, summaries, unreadable
 __all__ = ["runs_page"]
 
 MOST_COMPARED = 24
+MOST_UNREADABLE = 20
 ALL_KINDS = "all"
 
 
@@ -101,20 +105,24 @@ def runs_page() -> None:
 
 def draw_unreadable(tab: RunsTab) -> None:
     """Draw the unreadable runs, each with the reason, and a button that deletes it where it is damaged."""
-    for name, found in unreadable().items():
+    others = unreadable()
+    for name, found in list(others.items())[:MOST_UNREADABLE]:
+        identity = name.encode("ascii", "backslashreplace").decode()  # a folder may have any name
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.warning(found.reason, icon=":material/folder_off:")
+            st.warning(plain(found.reason), icon=":material/folder_off:")
             if not found.damaged:
                 continue
-            with st.popover("Delete", icon=":material/delete:", key=f"runs.damaged.{name}"):
-                st.markdown(f"Delete **{name}**, with all files in its folder? This cannot be undone.")
+            with st.popover("Delete", icon=":material/delete:", key=f"runs.damaged.{identity}"):
+                st.markdown(f"Delete **{plain(name)}**, with all files in its folder? This cannot be undone.")
                 st.button(
                     "Delete for good",
                     type="primary",
                     on_click=delete_damaged,
                     args=(tab, name),
-                    key=f"runs.clear.{name}",
+                    key=f"runs.clear.{identity}",
                 )
+    if len(others) > MOST_UNREADABLE:
+        st.warning(f"{len(others) - MOST_UNREADABLE:,} more runs cannot be read.", icon=":material/folder_off:")
 
 
 def delete_damaged(tab: RunsTab, name: str) -> None:
@@ -148,21 +156,21 @@ def ticked_runs(tab: RunsTab) -> list[Run]:
 def filter_rows(tab: RunsTab, rows: list[Summary]) -> list[Summary]:
     """Draw the filters above the table, and return the rows that pass them."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        words = st.text_input(
-            "Find", key="runs.find", placeholder="words of a name, data, variant, note …", bind="query-params",
+        words = linked(
+            st.text_input, "Find", key="runs.find", placeholder="words of a name, data, variant, note …",
             help="only runs whose row contains all these words",
         )  # fmt: skip
         known = list(dict.fromkeys(row.status for row in rows))
         states = st.multiselect(
             "Status", known, format_func=lambda s: STATES[s][1], key="runs.status", help="all states if none is chosen"
         )
-        kind = st.segmented_control(
+        kind = linked(
+            st.segmented_control,
             "Kind",
             [ALL_KINDS, *(KINDS[kind].noun for kind in PAGES)],
             default=ALL_KINDS,
             required=True,
             key="runs.kind",
-            bind="query-params",
         )
         draw_import(tab)
     kept = [row for row in rows if row.matches(words) and (not states or row.status in states)]
@@ -208,30 +216,34 @@ OUTDATED = "scores of an earlier version"
 def frame(rows: list[Summary]) -> pd.DataFrame:
     """Cells of the table."""
     return pd.DataFrame(
-        [
-            {
-                "name": row.name,
-                "status": ", ".join(
-                    filter(None, [STATES[row.status][1].split(":")[0], row.lost, "damaged" if row.damage else ""])
-                ),
-                "progress": row.step / row.steps,
-                "data": row.title,
-                "method": row.method if row.recipe == "stabilised" else f"{row.method} ({row.recipe})",
-                "score": row.quality,
-                "best": title_of(row.best) + ("" if row.final else ", so far") if row.best else OUTDATED * row.outdated,
-                "coverage": row.coverage,
-                "recall": row.recall,
-                "seeds": len(row.seeds),
-                "when": datetime.fromtimestamp(row.created, tz=UTC),
-                "note": row.note or next((f"({why})" for why in (row.reason, row.damage) if why), ""),
-                "variants": [title_of(variant) for variant in row.variants],
-                "fork of": row.fork_of or "",
-                "step": row.step,
-                "minutes": row.seconds / 60,
-                "device": row.device or "",
-            }
-            for row in rows
-        ]
+        visible_words(
+            [
+                {
+                    "name": row.name,
+                    "status": ", ".join(
+                        filter(None, [STATES[row.status][1].split(":")[0], row.lost, "damaged" if row.damage else ""])
+                    ),
+                    "progress": row.step / row.steps,
+                    "data": row.title,
+                    "method": row.method if row.recipe == "stabilised" else f"{row.method} ({row.recipe})",
+                    "score": row.quality,
+                    "best": title_of(row.best) + ("" if row.final else ", so far")
+                    if row.best
+                    else OUTDATED * row.outdated,
+                    "coverage": row.coverage,
+                    "recall": row.recall,
+                    "seeds": len(row.seeds),
+                    "when": datetime.fromtimestamp(row.created, tz=UTC),
+                    "note": row.note or next((f"({why})" for why in (row.reason, row.damage) if why), ""),
+                    "variants": [title_of(variant) for variant in row.variants],
+                    "fork of": row.fork_of or "",
+                    "step": row.step,
+                    "minutes": row.seconds / 60,
+                    "device": row.device or "",
+                }
+                for row in rows
+            ]
+        )
     )
 
 
@@ -302,8 +314,8 @@ def draw_actions(tab: RunsTab, ticked: list[Run]) -> None:
         )  # fmt: skip
         with st.popover("Delete", icon=":material/delete:", disabled=not idle, key=f"runs.deleting.{tab.turn}"):
             if idle:
-                names = ", ".join(f"**{run.name}**" for run in ticked)  # the filters may hide ticked runs
-                st.markdown(f"Delete {names}, with all checkpoints and snapshots? This cannot be undone.")
+                these = ", ".join(f"**{plain(run.name)}**" for run in ticked)  # the filters may hide ticked runs
+                st.markdown(f"Delete {these}, with all checkpoints and snapshots? This cannot be undone.")
                 st.button("Delete for good", type="primary", on_click=delete, args=(tab, ticked), key="runs.delete")
 
 
@@ -344,7 +356,7 @@ def draw_fork(tab: RunsTab, run: Run) -> None:
         value = st.toggle("To", now, key=f"fork.to.{run.name}.{name}.{step}")
     else:
         text = " ".join(map(str, now)) if isinstance(now, tuple) else "" if now is None else str(now)
-        value = st.text_input("To", text, key=f"fork.to.{run.name}.{name}.{step}", help=f"now: {text or 'none'}")
+        value = st.text_input("To", text, key=f"fork.to.{run.name}.{name}.{step}", help=f"now: {plain(text or 'none')}")
     label = fresh_name(run, step)
     st.button(
         "Fork and train", type="primary", icon=":material/fork_right:", key="fork.go", on_click=start_fork,
@@ -422,7 +434,7 @@ def draw_comparison(runs: list[Run]) -> None:
     if len(runs) > 1:
         st.markdown("**What differs** &nbsp; :gray[settings that are not equal in all runs]")
         if differs:
-            st.dataframe(pd.DataFrame(differs, index=[run.name for run in runs]).T, width="stretch")
+            st.dataframe(pd.DataFrame(visible_words(differs), index=[run.name for run in runs]).T, width="stretch")
         else:
             st.caption("Nothing: these runs have equal settings.")
     draw_matrix(runs)
@@ -432,8 +444,8 @@ def choose_baseline(runs: list[Run]) -> Run | None:
     """Draw the choice of the run that others are compared with; it is kept when other runs are ticked."""
     names, before = [run.name for run in runs], st.session_state.get("runs.baseline")
     names += [before] if before and before not in names else []
-    name = st.selectbox(
-        "Baseline", names, index=None, key="runs.baseline", placeholder="none pinned", width=240, bind="query-params",
+    name = linked(
+        st.selectbox, "Baseline", names, index=None, key="runs.baseline", placeholder="none pinned", width=240,
         help="drawn grey and dashed; scores of other runs are compared with it. It is kept when other runs are ticked",
     )  # fmt: skip
     try:
@@ -444,11 +456,11 @@ def choose_baseline(runs: list[Run]) -> Run | None:
 
 def choose_axes() -> tuple[str, bool]:
     """Draw the choices of the horizontal axis and of logarithmic values."""
-    axis = st.selectbox(
-        "Against", list(AXES), format_func=AXES.get, key="runs.axis", width=200, bind="query-params",
+    axis = linked(
+        st.selectbox, "Against", list(AXES), format_func=AXES.get, key="runs.axis", width=200,
         help="for runs that differ in length, batch size or speed",
     )  # fmt: skip
-    return axis, st.toggle("Logarithmic", True, key="runs.log", bind="query-params")
+    return axis, linked(st.toggle, "Logarithmic", True, key="runs.log")
 
 
 def draw_curves(runs: list[Run], pinned: Run | None, *, axis: str, log: bool, place: DeltaGenerator) -> None:
@@ -478,7 +490,7 @@ def draw_branches(trunk: Run, run: Run, made: Origin) -> None:
     try:
         reader = readers.setdefault((trunk, run), Branches(trunk, run))
     except RunError as error:
-        st.caption(str(error))
+        st.caption(plain(error))
         return
     steps, distance = reader.distance()
     if not len(steps):
@@ -492,8 +504,8 @@ def draw_branches(trunk: Run, run: Run, made: Origin) -> None:
         words.append(f"{title_of(variant)}: {f'at step {known[0]:,}' if known else 'not yet'}")
     changes = made.changed or "nothing changed"
     st.markdown(
-        f"**Distance of the fork** &nbsp; :gray[{run.name}, {changes}, forked at step {made.step:,}; "
-        f"equal batches and noise. First distance of 1 %: {'; '.join(words)}]"
+        f"**Distance of the fork** &nbsp; :gray[{plain(run.name)}, {plain(changes)}, forked at step {made.step:,}; "
+        f"equal batches and noise. First distance of 1 %: {plain('; '.join(words))}]"
     )
     figure = overlays.branches(steps, median, variants=variants, at=made.step)
     live_plot(
@@ -521,7 +533,7 @@ def draw_last_scores(runs: list[Run], pinned: Run | None) -> None:
     longest = 7 * max(map(len, board["series"]))
     config["series"] = c.TextColumn(width=min(320, max(120, longest)), pinned=True)
     config["against"] = c.NumberColumn("against the baseline", format="%+.0f %%", help="lower is better")
-    config |= {key: c.NumberColumn(label_of(key), format="%.3f") for key in others}
+    config |= {key: c.NumberColumn(visible(label_of(key)), format="%.3f") for key in others}
     st.dataframe(board[shown], hide_index=True, width="stretch", column_config=config, placeholder="–")
 
 

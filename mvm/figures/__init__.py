@@ -247,9 +247,9 @@ def drawn(
     definition: Definition, table: pd.DataFrame, selection: Selection, *, venue: Venue, wide: bool = False
 ) -> Figure:
     """Draw a figure from its numbers."""
-    from matplotlib.figure import Figure
-
     with styled(venue):
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(venue.width(wide=wide), 1), layout="constrained")
         definition.draw(figure, table, selection)
         return figure

@@ -10,10 +10,11 @@ import pandas as pd
 from mvm.errors import RunError
 from mvm.figures.drawing import legend, log_axis, panels_of, ribbon, ribbon_over, size_of, step_axis, wrapped
 from mvm.figures.selection import NoFigure, Selection
-from mvm.figures.tables import counts_note, digits, interval, latex_table, signs, tex
+from mvm.figures.tables import counts_note, digits, interval, latex_table, signs
 from mvm.look.bands import QUARTILES
 from mvm.look.palette import QUIET, RATIOS, VARIANTS, title_of, variant_colours
 from mvm.look.scales import ratio_shade
+from mvm.look.words import mathtext, tex
 from mvm.runs.fork import PARTED, Branches, Origin, origin
 from mvm.runs.run import Run
 from mvm.studies.compare import AXES, curves, main_score, matrix, quantities
@@ -74,7 +75,9 @@ def draw_curves(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
         values = part[["low", "median", "high"]].to_numpy().T
         dash = DASHES[place // len(VARIANTS) % len(DASHES)]
         several = bool((part["seeds"] > 1).any())
-        ribbon(axes, part["x"], values, colour=colours[title], label=title, log=log, several=several, dash=dash)
+        ribbon(
+            axes, part["x"], values, colour=colours[title], label=mathtext(title), log=log, several=several, dash=dash
+        )
     if log:
         log_axis(axes)
     if axis == "step":
@@ -82,7 +85,7 @@ def draw_curves(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
     else:
         axes.set_xlim(0, table["x"].max())
         axes.set_xlabel(AXES[axis])
-    axes.set_ylabel(signs(quantities(selection.runs)[quantity]))
+    axes.set_ylabel(signs(mathtext(quantities(selection.runs)[quantity])))
     legend(figure, *axes.get_legend_handles_labels())
 
 
@@ -216,7 +219,12 @@ def draw_branches(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
     figure.set_figheight(min(max(0.45 * figure.get_figwidth(), 1.7), 2.4))
     for variant, colour in zip(variants, variant_colours(variants), strict=True):
         part = table[table["variant"] == variant]
-        look = {"colour": colour, "label": title_of(variant), "log": False, "several": part["seed"].nunique() > 1}
+        look = {
+            "colour": colour,
+            "label": mathtext(title_of(variant)),
+            "log": False,
+            "several": part["seed"].nunique() > 1,
+        }
         ribbon_over(axes, part, "distance", **look)
     step_axis(axes, table["step"])
     axes.set_ylim(-0.02 * axes.get_ylim()[1], None)  # keeps a curve at zero visible

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mvm.look.bands import QUARTILES
+from mvm.look.words import mathtext, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,12 +54,12 @@ def panels_of(figure: Figure, titles: Sequence[str], *, shape: float, sharey: bo
 
 
 def wrapped(title: str, width: float, size: float) -> str:
-    """A title in lines that fit `width` inches at font size `size`; words too long are cut, but not formulas."""
+    """A title, any text, in lines that fit `width` inches at font size `size`; words too long are cut."""
     import textwrap
 
     letters = max(8, int(width * 72 / (0.47 * size)))
-    lines = textwrap.wrap(title.replace("+", "+ "), letters, break_long_words="$" not in title)
-    return "\n".join(line.replace("+ ", "+") for line in lines)
+    lines = textwrap.wrap(visible(title).replace("+", "+ "), letters)
+    return "\n".join(mathtext(line.replace("+ ", "+")) for line in lines)
 
 
 def place_of(axes: Axes) -> SubplotSpec:

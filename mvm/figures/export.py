@@ -29,6 +29,7 @@ from mvm.errors import ConfigError, RunError, check_known
 from mvm.figures import FIGURES, NoFigure, Selection, drawn, figure_of
 from mvm.figures.venues import FONTS, Venue, styled, venue_of
 from mvm.files import write_atomic
+from mvm.look.words import cell
 from mvm.runs import layout
 from mvm.runs.layout import frame_path
 from mvm.runs.run import Run
@@ -238,7 +239,11 @@ def _files(name: str, selection: Selection, look: dict[str, Any], stem: str) -> 
 
 
 def csv_of(table: pd.DataFrame) -> bytes:
-    """Numbers of a figure as CSV, with the digits of float32; an empty cell is no number."""
+    """Numbers of a figure as CSV, with the digits of float32; an empty cell is no number.
+
+    Names are from outside: one that a spreadsheet would compute has an apostrophe before it.
+    """
+    table = table.map(lambda value: cell(value) if isinstance(value, str) else value)
     text: str = table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
     return text.encode()
 

@@ -28,13 +28,14 @@ from mvm.figures.clouds import (
 )
 from mvm.figures.drawing import dot, framed, legend, tint, wrapped
 from mvm.figures.selection import NoFigure, Selection, require_kind
-from mvm.figures.tables import digits, latex_table, rows_of, seeds_note, tex
+from mvm.figures.tables import digits, latex_table, rows_of, seeds_note
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.geometry.neighbourhoods import neighbours, preservation_of
 from mvm.geometry.pullback import half_axes, log_volume
 from mvm.geometry.spectrum import modes_shown
 from mvm.look.palette import DIVERGING, FAKE, QUIET, REAL, SEQUENTIAL, VOLUME, descriptor_colour
 from mvm.look.scales import MARGIN, arrow_factor, limits, span_of
+from mvm.look.words import tex
 from mvm.methods import METHODS
 from mvm.studies.compare import Series
 from mvm.studies.learned_metric import FIELD, FILL, LearnedMetric, cells, field_on, metric_at, moves, step_length

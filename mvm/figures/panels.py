@@ -11,10 +11,11 @@ import pandas as pd
 from mvm.figures.drawing import legend, log_axis, panels_of, place_of, ribbon_over, step_axis
 from mvm.figures.paper import FAINT
 from mvm.figures.selection import NoFigure, Selection
-from mvm.figures.tables import digits, interval, latex_table, rows_of, seeds_note, signs, tex
+from mvm.figures.tables import digits, interval, latex_table, rows_of, seeds_note, signs
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.bands import QUARTILES
 from mvm.look.palette import QUIET, REAL
+from mvm.look.words import mathtext, tex
 from mvm.methods import METHODS
 from mvm.scoring.images import FACTOR_SCORES, describe
 from mvm.studies.compare import label_of
@@ -179,8 +180,9 @@ def draw_scores(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
     legend(figure, *axes.get_legend_handles_labels())
 
 
-def _label(key: str) -> str:
-    return f"{signs(label_of(key))} {BETTER[describe(key).direction]}"
+def _label(key: str, escaped: Callable[[str], str] = mathtext) -> str:
+    """Label of a score with the direction that is better; `escaped` is `mathtext` or `tex`."""
+    return f"{signs(escaped(label_of(key)))} {BETTER[describe(key).direction]}"
 
 
 def scores_latex(table: pd.DataFrame, selection: Selection) -> str:
@@ -190,7 +192,7 @@ def scores_latex(table: pd.DataFrame, selection: Selection) -> str:
         table,
         "score",
         "value",
-        lambda key: _label(key).replace("$\\to 1$", r"$\to$ floor"),
+        lambda key: _label(key, tex).replace("$\\to 1$", r"$\to$ floor"),
         quartiles,
         _scores_caption(table),
         "scores",
@@ -236,7 +238,7 @@ def _dots(
         by_key = table[table["series"] == each.title].groupby(key)[value]
         low, middle, high = (by_key.quantile(q).reindex(keys).to_numpy() for q in QUARTILES)
         y = np.arange(len(keys)) + spread * (place - (len(series) - 1) / 2)
-        axes.plot(middle, y, marker, color=each.colour, markersize=3.2, markeredgewidth=0, label=each.title)
+        axes.plot(middle, y, marker, color=each.colour, markersize=3.2, markeredgewidth=0, label=mathtext(each.title))
         wide = np.isfinite(low) & np.isfinite(high) & (low < high)
         axes.hlines(y[wide], low[wide], high[wide], color=each.colour, linewidth=1)
     axes.set_yticks(range(len(keys)), list(map(label, keys)))
@@ -277,7 +279,7 @@ def draw_loss(figure: Figure, table: pd.DataFrame, selection: Selection) -> None
         log = bool((table[name].dropna() > 0).all())
         for each in selection.series():
             part, several = table[table["series"] == each.title], len(each.members) > 1
-            ribbon_over(axes, part, name, colour=each.colour, label=each.title, log=log, several=several)
+            ribbon_over(axes, part, name, colour=each.colour, label=mathtext(each.title), log=log, several=several)
         if log:
             log_axis(axes)
         step_axis(axes, table["step"])

@@ -25,13 +25,14 @@ from mvm.figures.drawing import (
     wrapped,
 )
 from mvm.figures.selection import NoFigure, Selection
-from mvm.figures.tables import digits, interval, latex_table, rows_of, seeds_note, signs, tex
+from mvm.figures.tables import digits, interval, latex_table, rows_of, seeds_note, signs
 from mvm.geometry.descriptors import GAPS
 from mvm.geometry.spectrum import SPECTRUM_FORMS, uniformity
 from mvm.look.bands import QUARTILES
 from mvm.look.palette import FAKE, QUIET, REAL, VARIANTS
 from mvm.look.scales import MARGIN
 from mvm.look.sheets import sheet
+from mvm.look.words import mathtext, tex
 from mvm.runs.events import lost_members
 from mvm.runs.run import Run
 from mvm.scoring.points import SCORES
@@ -222,7 +223,7 @@ def draw_distances(figure: Figure, table: pd.DataFrame, selection: Selection) ->
     for axes, gap in zip(panels, GAPS, strict=True):
         for each in series:
             part, several = table[table["series"] == each.title], len(each.members) > 1
-            ribbon_over(axes, part, gap, colour=each.colour, label=each.title, log=True, several=several)
+            ribbon_over(axes, part, gap, colour=each.colour, label=mathtext(each.title), log=True, several=several)
         axes.set_title(f"${gap}$  {GAPS[gap].title}")
         log_axis(axes)
         step_axis(axes, table["step"])
@@ -282,9 +283,9 @@ def _examples(run: Run) -> int:
     return Run(run.path).data.train_size  # of a run of its own, that frees the points when it goes
 
 
-def _quality_title(key: str) -> str:
-    """Title of the main score, for mathtext and LaTeX."""
-    return "$W_2$ / floor" if key in SCORES else f"Fréchet distance ({key.split('.')[0]}) / floor"
+def _quality_title(key: str, escaped: Callable[[str], str]) -> str:
+    """Title of the main score; `escaped` is `mathtext` or `tex`."""
+    return "$W_2$ / floor" if key in SCORES else f"Fréchet distance ({escaped(key.split('.')[0])}) / floor"
 
 
 def draw_batch(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
@@ -300,13 +301,13 @@ def draw_batch(figure: Figure, table: pd.DataFrame, selection: Selection) -> Non
         place = np.array(sorted(by_batch.groups)) * shift
         for axes, column in ((left, "value"), (right, "seconds_per_epoch")):
             low, middle, high = (by_batch[column].quantile(q) for q in QUARTILES)
-            axes.plot(place, middle, color=each.colour, marker="o", markersize=3, label=each.title)
+            axes.plot(place, middle, color=each.colour, marker="o", markersize=3, label=mathtext(each.title))
             if (by_batch[column].count() > 1).any():
                 axes.vlines(place, low, high, color=each.colour, linewidth=1)
         failed = part[~part["trained"] & np.isfinite(part["value"])]
         left.plot(failed["batch"] * shift, failed["value"], "x", color=each.colour, markersize=4, markeredgewidth=0.8)
     left.axhline(1, color=QUIET, linewidth=0.7, linestyle=(0, (3, 2)))
-    left.set_ylabel(_quality_title(table["score"].iloc[0]))
+    left.set_ylabel(_quality_title(table["score"].iloc[0], mathtext))
     right.set_ylabel("seconds per epoch")
     sizes = sorted(table["batch"].unique())
     for axes in (left, right):
@@ -349,7 +350,7 @@ def batch_latex(table: pd.DataFrame, selection: Selection) -> str:
             rows.append([rf"\multicolumn{{{len(sizes) + 1}}}{{l}}{{{tex(title)}}}"])
         lines: dict[str, Callable[[pd.DataFrame], str]] = {
             "Effective training (seeds)": lambda rows: f"{int(rows['trained'].sum())}/{len(rows)}",
-            _quality_title(table["score"].iloc[0]): lambda rows: digits(rows["value"].median()),
+            _quality_title(table["score"].iloc[0], tex): lambda rows: digits(rows["value"].median()),
             "Time (s) / epoch": lambda rows: digits(rows["seconds_per_epoch"].median()),
         }
         rows += [

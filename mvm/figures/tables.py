@@ -14,9 +14,7 @@ from mvm.studies.compare import Series
 if TYPE_CHECKING:
     from mvm.figures.selection import Selection
 
-__all__ = ["counts_note", "digits", "interval", "latex_table", "rows_of", "seeds_note", "signs", "tex"]
-
-TEX = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+__all__ = ["counts_note", "digits", "interval", "latex_table", "rows_of", "seeds_note", "signs"]
 
 
 def rows_of(selection: Selection, series: Series, place: int, member: int, values: dict[str, Any]) -> pd.DataFrame:
@@ -24,11 +22,6 @@ def rows_of(selection: Selection, series: Series, place: int, member: int, value
     run = selection.runs[place]
     variant, seed = run.config.members[member]
     return pd.DataFrame({"series": series.title, "run": run.name, "variant": variant, "seed": seed} | values)
-
-
-def tex(text: str) -> str:
-    """Plain text with LaTeX's special characters escaped."""
-    return "".join(TEX.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text.replace(r"\$", "$"))
 
 
 def digits(value: float) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mvm.errors import check_known
+from mvm.library_caches import find_library_caches
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -115,6 +116,7 @@ def venue_of(name: str) -> Venue:
 @contextlib.contextmanager
 def styled(venue: Venue) -> Iterator[None]:
     """Use matplotlib's defaults with the venue's style over them, regardless of any matplotlibrc."""
+    find_library_caches()
     import matplotlib
 
     with _styling, matplotlib.rc_context():

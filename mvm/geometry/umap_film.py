@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from mvm.library_caches import find_library_caches
+
 __all__ = ["can_start", "project"]
 
 NEIGHBOURS = 15
@@ -118,6 +120,7 @@ def _umap(embeddings: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
 @cache
 def _umap_class() -> Callable[..., Any]:
     """umap.UMAP, with numba's compiled code (four seconds of work) cached on disk for the next process."""
+    find_library_caches()
     from umap import UMAP, layouts, umap_
 
     for module, name in (

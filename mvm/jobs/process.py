@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ __all__ = [
     "end",
     "environment",
     "give_way",
+    "print_any_text",
     "set_training_environment",
     "start",
 ]
@@ -30,6 +32,8 @@ PROJECTION = 19
 # train at less than half the rate beside the app. Sleeping at once costs many variants a third, since every operation
 # has to wake the threads. These spin for some microseconds before they sleep. OpenMP reads it when torch is imported.
 TRAINING_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
+
+OUTPUT = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}  # logs are UTF-8 in every locale
 
 
 def set_training_environment() -> None:
@@ -50,7 +54,7 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     Args:
         more: variables to set beside.
     """
-    return dict(os.environ) | _added() | {"PYTHONUNBUFFERED": "1"} | dict(more or {})
+    return dict(os.environ) | _added() | OUTPUT | dict(more or {})
 
 
 def start(
@@ -106,3 +110,13 @@ def give_way(nice: int) -> None:
     if os.getsid(0) == os.getpid():
         with contextlib.suppress(OSError):
             Path("/proc/self/autogroup").write_text(str(nice), encoding="utf-8")
+
+
+def print_any_text() -> None:
+    """From now on print a question mark for each character that the terminal's encoding lacks, instead of failing.
+
+    An error handler that a person has chosen by $PYTHONIOENCODING holds.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="replace")

@@ -38,11 +38,13 @@ class Projector:
     Attributes:
         ready: the worker is warm.
         errors: {(run directory, step): reason} of the frames that could not be made.
+        last_line: the last line that a worker printed: why it does not start.
     """
 
     def __init__(self, *, restarts: int = 3):
         self.ready = False
         self.errors: dict[tuple[str, int], str] = {}
+        self.last_line = ""
         self._starts_left = restarts + 1
         self._worker: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
@@ -105,9 +107,10 @@ class Projector:
             return None
         self._starts_left -= 1
         pipe = subprocess.PIPE
-        self._worker = start("mvm.jobs.umap_worker", stdin=pipe, stdout=pipe, stderr=None, more=ONE_THREAD)
+        self._worker = start("mvm.jobs.umap_worker", stdin=pipe, stdout=pipe, stderr=pipe, more=ONE_THREAD)
         os.set_blocking(_input(self._worker).fileno(), False)
-        threading.Thread(target=self._listen, args=(self._worker,), daemon=True).start()
+        for read in (self._listen, self._pass_on):
+            threading.Thread(target=read, args=(self._worker,), daemon=True).start()
         return self._worker
 
     def _listen(self, worker: subprocess.Popen[bytes]) -> None:
@@ -124,6 +127,16 @@ class Projector:
                     self.errors[answer.get("run"), answer.get("step")] = answer["error"]
                 else:
                     self.errors.pop((answer["run"], answer["step"]), None)
+
+    def _pass_on(self, worker: subprocess.Popen[bytes]) -> None:
+        """Print on this process's standard error what a worker prints on its own."""
+        assert worker.stderr is not None, "a pipe"
+        with worker.stderr as lines:
+            for line in lines:
+                text = line.decode(errors="replace")
+                self.last_line = text.strip() or self.last_line
+                with contextlib.suppress(OSError, ValueError, AttributeError):  # it is closed, or there is none
+                    sys.stderr.write(text)
 
 
 def _input(worker: subprocess.Popen[bytes]) -> IO[bytes]:

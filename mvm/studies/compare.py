@@ -123,7 +123,7 @@ def _setting_title(key: str, value: Any) -> str:
     if group == "weights":
         return f"{DESCRIPTORS[name].title.lower()} × {value:g}"
     if key in ("data", "recipe"):
-        return Path(str(value)).stem.replace("_", " ").replace("$", r"\$") + (" recipe" if key == "recipe" else "")
+        return Path(str(value)).stem.replace("_", " ") + (" recipe" if key == "recipe" else "")
     return f"{name.replace('_', ' ')} {value}"
 
 

@@ -206,6 +206,7 @@ function config({ node, message }) {
   });
   return {
     displaylogo: false,
+    typesetMath: false, // names and notes may contain dollar signs
     showSendToCloud: false, // nothing leaves this machine
     plotlyServerURL: "",
     displayModeBar: "hover",

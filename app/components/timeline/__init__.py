@@ -11,6 +11,7 @@ from pathlib import Path
 
 from app.components.component import component
 from mvm.look.palette import MARKS, title_of
+from mvm.look.words import visible
 from mvm.runs.events import Diverged, Event, Failed, Forked, MemberChanged, WeightsChanged
 from mvm.runs.fork import Origin
 
@@ -39,7 +40,7 @@ def timeline(events: Sequence[Event], *, done: int, steps: int, every: int, key:
 
 def _mark(event: Event) -> dict:
     colour, words = MARKS[event.mark]
-    return {"step": event.step, "colour": colour, "text": f"step {event.step:,}: {words}{_detail(event)}"}
+    return {"step": event.step, "colour": colour, "text": visible(f"step {event.step:,}: {words}{_detail(event)}")}
 
 
 def _detail(event: Event) -> str:

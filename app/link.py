@@ -1,0 +1,162 @@
+"""What a page's URL asks for: `linked` draws every widget that is part of a link.
+
+Streamlit gives a widget the value of the parameter that has its key's name. A value that the widget cannot take it
+drops without a word, and a few raise an exception. Here each is told in one line, and the rest of the link is used. An
+option of a list may be given by its title, or by the name that the command line knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from app.text import first_lines, plain, quoted
+
+__all__ = ["PARAMETERS", "linked", "problems_above", "tell"]
+
+PARAMETERS = ("compare", "ends", "run", "runs")  # that pages read themselves
+TOLD_SECONDS = 20
+MOST_OPTIONS = 20  # named in a message
+
+
+@dataclass
+class _Link:
+    """What links have asked of one browser tab in vain.
+
+    Attributes:
+        drawn: keys of the linked widgets of the page as drawn last.
+        told: time of each told problem, in seconds since the epoch, by its line.
+        unknown: parameters that were told to be unknown.
+    """
+
+    drawn: set[str] = field(default_factory=set)
+    told: dict[str, float] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
+
+    def tell(self, line: str) -> None:
+        """Show a line above the page for `TOLD_SECONDS`."""
+        self.told[line] = time.time()
+
+    def lines(self) -> list[str]:
+        """The lines to show now."""
+        self.told = {line: when for line, when in self.told.items() if time.time() - when < TOLD_SECONDS}
+        return list(self.told)
+
+
+def _link() -> _Link:
+    return st.session_state.setdefault("_link", _Link())
+
+
+def tell(line: str) -> None:
+    """Show a line above the page: what its URL asks for in vain."""
+    _link().tell(line)
+
+
+@contextlib.contextmanager
+def problems_above() -> Iterator[None]:
+    """Draw a page, and above it what its URL asks for in vain."""
+    link, place = _link(), st.container()
+    link.drawn = set()
+    yield
+    unknown = set(st.query_params) - link.drawn - link.unknown - {*PARAMETERS}
+    link.unknown |= unknown
+    for key in sorted(unknown):
+        link.tell(f"{quoted(key)} in the link is no setting of this page")
+    if lines := link.lines():
+        place.warning("  \n".join(map(plain, first_lines(lines))), icon=":material/link_off:")
+
+
+def linked(widget: Callable[..., Any], label: str, *arguments: Any, key: str, **options: Any) -> Any:
+    """Draw a widget whose value is part of the URL; return its value.
+
+    Args:
+        widget: a function such as `st.number_input`.
+        label: of the widget.
+        arguments: further arguments of the widget.
+        key: of the widget, and its parameter in the URL.
+        options: further arguments of the widget.
+    """
+    link, asked = _link(), st.query_params.get_all(key)
+    link.drawn.add(key)
+    call = inspect.signature(widget).bind(label, *arguments, key=key, **options)
+    call.apply_defaults()
+    kind, given = widget.__name__, call.arguments
+    if _breaks(kind, given, asked):
+        with contextlib.suppress(StreamlitAPIException):  # bound by an earlier run: Streamlit drops both
+            del st.query_params[key]
+        link.tell(_problem(kind, given, asked, asked))
+        return widget(label, *arguments, key=key, **options)
+    fresh = bool(asked) and key not in st.session_state
+    if fresh and kind == "selectbox" and not given["index"]:
+        names = {str(option): option for option in given["options"]}
+        if asked[-1] in names and asked[-1] not in map(given["format_func"], given["options"]):
+            st.session_state[key] = names[asked[-1]]
+    value = widget(label, *arguments, key=key, bind="query-params", **options)
+    if fresh and (refused := [word for word in asked if not _shows(given, value, word)]):
+        link.tell(_problem(kind, given, asked, refused))
+    return value
+
+
+def _breaks(kind: str, given: dict[str, Any], asked: list[str]) -> bool:
+    """Whether Streamlit would raise an exception, or give no value where one is required."""
+    if kind == "number_input":
+        return any(math.isinf(number) for number in map(_number, asked) if number is not None)
+    return bool(asked) and not any(asked) and bool(given.get("required"))
+
+
+def _shows(given: dict[str, Any], value: Any, word: str) -> bool:
+    """Whether a widget's value is, or contains, what a word of the link asks for."""
+    if word == "":
+        return value in (None, "", [], ())
+    title = given.get("format_func") or str
+    return any(_is(item, word) or title(item) == word for item in _items(value))
+
+
+def _items(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
+
+
+def _is(item: Any, word: str) -> bool:
+    if isinstance(item, bool):
+        return str(item).lower() == word.lower()
+    if isinstance(item, int | float):
+        return _number(word) == item
+    return str(item) == word
+
+
+def _number(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None
+
+
+def _problem(kind: str, given: dict[str, Any], asked: list[str], refused: list[str]) -> str:
+    """One line: the parameter, what it may be, and what the link has."""
+    key, words = given["key"], ", ".join(map(quoted, refused[:MOST_OPTIONS]))
+    if len(asked) > 1 and asked[-1] not in refused:
+        return f"{key}: one value is used, the last; not {words}"
+    if "options" in given:
+        names = [str(option) for option in given["options"]]
+        more = f" and {len(names) - MOST_OPTIONS:,} more" if len(names) > MOST_OPTIONS else ""
+        return f"{key}: there is no {words}; known: {', '.join(names[:MOST_OPTIONS])}{more}"
+    if kind == "toggle":
+        return f"{key}: must be true or false, not {words}"
+    if "min_value" in given:
+        low, high, value = (given[name] for name in ("min_value", "max_value", "value"))
+        whole = not any(isinstance(number, float) for number in (low, high, value))
+        limits = f"from {_limit(low)}" if high is None else f"from {_limit(low)} to {_limit(high)}"
+        return f"{key}: must be a {'whole ' * whole}number {limits}, not {words}"
+    return f"{key}: cannot be {words}"
+
+
+def _limit(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"

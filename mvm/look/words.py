@@ -1,0 +1,46 @@
+"""Words from outside, such as names, notes and headers of files, for a page, a figure or a table of LaTeX.
+
+visible(text)        one line of bounded length, without what a font, a file format or a browser cannot carry
+mathtext(text)       the same, for matplotlib, which reads formulas between dollar signs
+tex(text)            the same, for LaTeX
+cell(text)           a cell of a CSV file that a spreadsheet does not take for a formula
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+__all__ = ["cell", "mathtext", "tex", "visible"]
+
+LONGEST = 600  # characters
+TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # the writing direction
+TEX = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+TEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+FORMULA = ("=", "+", "-", "@")
+
+
+def visible(text: object) -> str:
+    """Text in one line: blanks of every kind as one blank; controls and lone surrogates as the replacement sign.
+
+    It is cut after `LONGEST` characters.
+    """
+    line = " ".join(str(text).split())
+    line = line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or c in TURNING else c for c in line)
+
+
+def mathtext(text: object) -> str:
+    """Text that matplotlib draws as it is."""
+    return visible(text).replace("$", r"\$")
+
+
+def tex(text: object) -> str:
+    """Text that LaTeX sets as it is, also at the start of a row, where a bracket or a star ends the row before."""
+    line = visible(text)
+    return ("{}" if line.startswith(("[", "*")) else "") + "".join(TEX.get(sign, sign) for sign in line)
+
+
+def cell(text: object) -> str:
+    """Text of a CSV file, with an apostrophe before it where a spreadsheet would compute it."""
+    line = visible(text)
+    return f"'{line}" if line.startswith(FORMULA) else line

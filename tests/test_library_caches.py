@@ -1,0 +1,144 @@
+"""People without a home to write in: UMAP and figures work, from a folder of this user alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from waiting import until
+
+from mvm import library_caches
+from mvm.jobs.umap_worker import Projector
+from mvm.library_caches import FOLDERS, find_library_caches
+
+NO_HOME = {  # even to root
+    "a file in its place": lambda folder: folder / "file" / "home",
+    "no file system of files": lambda _: Path("/proc/self/home"),
+    "none known": lambda _: None,
+}
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of temporary files, and no variable set."""
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    for name, (base, _) in FOLDERS.items():
+        for variable in (name, base):
+            monkeypatch.setenv(variable, "")  # so that the test's end restores it
+            monkeypatch.delenv(variable)
+    return folder
+
+
+@pytest.fixture(params=NO_HOME)
+def no_home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = NO_HOME[request.param](tmp_path)
+    if home is None:
+        monkeypatch.setattr(Path, "home", raise_no_home)
+    else:
+        monkeypatch.setenv("HOME", str(home))
+
+
+def raise_no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+def named() -> dict[str, str]:
+    return {name: os.environ[name] for name in FOLDERS if name in os.environ}
+
+
+@pytest.mark.usefixtures("no_home")
+def test_without_a_home_both_libraries_have_one_private_folder(temporary: Path) -> None:
+    find_library_caches()
+    (folder,) = temporary.iterdir()
+    assert named() == {"NUMBA_CACHE_DIR": f"{folder}/numba_cache_dir", "MPLCONFIGDIR": f"{folder}/mplconfigdir"}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    found = named()
+    for name in FOLDERS:
+        del os.environ[name]
+    find_library_caches()
+    assert named() == found, "the next process finds what this one has compiled"
+
+
+@pytest.mark.usefixtures("no_home")
+@pytest.mark.parametrize("taken", ["open to all", "a link", "a file", "of another user"])
+def test_a_folder_that_others_can_write_to_is_passed_over(
+    temporary: Path, taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """numba unpickles what it finds."""
+    expected = temporary / f"mvm-lab-{os.geteuid()}"
+    if taken == "open to all":
+        expected.mkdir()
+        expected.chmod(0o777)
+    elif taken == "a link":
+        (temporary / "elsewhere").mkdir()
+        expected.symlink_to(temporary / "elsewhere")
+    elif taken == "a file":
+        expected.write_text("")
+    else:
+        uid = os.geteuid()
+        monkeypatch.setattr(library_caches.os, "geteuid", lambda: uid + 1)
+        (temporary / f"mvm-lab-{uid + 1}").mkdir(mode=0o700)
+        expected = temporary / f"mvm-lab-{uid + 1}"
+    find_library_caches()
+    folders = {Path(folder).parent for folder in named().values()}
+    assert len(folders) == 1
+    assert expected not in folders
+    assert folders.pop().stat().st_mode & 0o777 == 0o700
+
+
+def test_a_home_that_can_be_written_to_is_left_alone(temporary: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "new" / "home"))
+    find_library_caches()
+    assert named() == {}
+    assert not list(temporary.iterdir())
+    assert not (tmp_path / "new").exists(), "the libraries make their folders themselves"
+
+
+@pytest.mark.usefixtures("no_home")
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_variable_that_is_set_holds(temporary: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "/chosen")
+    find_library_caches()
+    assert os.environ[name] == "/chosen"
+    assert len(named()) == len(FOLDERS)
+
+
+def test_umap_and_figures_work_without_a_home(temporary: Path, tmp_path: Path) -> None:
+    """As `docker run -u nobody`: numba may use no folder but the one that is named to it."""
+    code = """
+import sys, numpy as np
+from mvm.geometry.umap_film import _umap_class
+from mvm.figures.venues import styled, venue_of
+_umap_class()
+with styled(venue_of("icml")):
+    import matplotlib
+print(matplotlib.get_cachedir())
+"""
+    no_home = {"HOME": str(tmp_path / "file" / "home"), "TMPDIR": str(temporary)}
+    no_home |= {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | no_home, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{temporary}/mvm-lab-{os.geteuid()}/mplconfigdir\n"
+
+
+@pytest.mark.parametrize("last", ["RuntimeError: no locator available", "ImportError: numba wants NumPy 9"])
+def test_a_worker_that_does_not_start_says_its_last_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, last: str
+) -> None:
+    def dies(module: str, **options) -> subprocess.Popen:
+        options.pop("more")
+        code = f"import sys; print('Traceback', {last!r}, '', sep='\\n', file=sys.stderr)"
+        return subprocess.Popen([sys.executable, "-S", "-c", code], bufsize=0, **options)
+
+    monkeypatch.setattr("mvm.jobs.umap_worker.start", dies)
+    with Projector(restarts=1) as projector:
+        until(lambda: not projector.request(tmp_path, 0) and projector.gave_up, "the worker's deaths")
+        until(lambda: projector.last_line == last, "its last line")
+    assert last in capsys.readouterr().err
