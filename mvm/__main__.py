@@ -24,6 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
     from mvm.commands.training import reason_of  # imports torch, which reads the environment
 
     arguments = sys.argv[1:] if arguments is None else arguments
+    for word in arguments:
+        shown = word.encode("utf-8", "backslashreplace").decode()
+        if shown != word:  # bytes of a file name that are no text
+            return _fail(f"{shown}: the name is not in UTF-8; rename the file or folder", 2)
     options = _parser(arguments).parse_args(arguments)
     try:
         options.command(options)
