@@ -21,7 +21,11 @@ FAR = 20.0  # robust standard deviations
 APART = 2.0  # times as far from the median as all other values: a first row, or a well-known mark
 REPEATS = 3  # of a far-off value, which make it a mark of missing numbers
 MOST_MARKS = 3  # more far-off repeated values are a heavy tail of whole numbers
-MARKS = re.compile(r"-?9{2,}(\.9+)?|-?10{20}|-?1e\+?(20|30|34|36)|-32768|-2147483648")  # well-known ones
+NINES = (99, 999, 9999, 99999, 999999, 99.9, 999.9, 9999.9, 999.99, 9999.99)
+FILLS = (1e20, 1e30, 1e34, 1e36, 9.969209968386869e36)  # of NetCDF and other formats
+BELOW = tuple(-mark for mark in (*NINES, *FILLS, 2**15, 2**31))
+KNOWN = np.array([kind(mark) for mark in (*NINES, *FILLS, *BELOW) for kind in (np.float64, np.float32)], np.float64)
+ENOUGH = 16  # rows without any well-known mark, for the median and deviation of the others
 UNNAMED = re.compile(r"|Unnamed: \d+")  # names of an index: none, and pandas' for none
 COARSE = 1e-6  # step between neighbouring float64 values, in standard deviations
 SMOOTH = 0.2  # of σ: typical step between neighbouring rows of a trajectory
@@ -40,18 +44,23 @@ def describe(table: Table) -> list[str]:
     summary = f"{n:,} points, {dim} columns"
     summary += f": {few(table.names)}" if table.names else ""
     summary += f"; {table.left_out:,} rows left out" if table.left_out else ""
-    found = (_header(table), _marks(table), _indices(table), _unnamed(table), _constants(table), _coarse(table))
+    marks = _marks(table.values)
+    found = (
+        _header(table, marks), _missing(table, marks), _indices(table), _unnamed(table), _constants(table),
+        _coarse(table),
+    )  # fmt: skip
     return [summary, *(line for line in found if line)]
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-def _header(table: Table) -> str:
+def _header(table: Table, marks: list[float]) -> str:
     """Line about a first row that seems to hold numbers as names: 0, 1, 2; 400, 402, 404; 1990, 1991."""
-    if table.names or not (_is_sequence(table.values) or _is_foreign(table.values)):
+    values = table.values[~np.isin(table.values, marks).any(axis=1)] if marks else table.values
+    if table.names or not (_is_sequence(values) or _is_foreign(values)):
         return ""
-    first = few([_plain(value) for value in table.values[0]], 4)
+    first = few([_plain(value) for value in values[0]], 4)
     return f"the first row ({first}) is read as a point; if it holds the columns' names: --header true"
 
 
@@ -86,34 +95,38 @@ def _is_foreign(values: np.ndarray) -> bool:
     return int(far.sum()) >= (max(2, enough) if is_sorted else len(first))
 
 
-def _marks(table: Table) -> str:
-    """Line about far-off values that stand for missing numbers: repeated, or well-known, and apart from all others."""
-    values = table.values
-    centre, spread = _centre_and_spread(values)
+def _marks(values: np.ndarray) -> list[float]:
+    """Far-off values that seem to mark missing numbers: repeated, or well-known, and apart from all others."""
+    clean = values[~np.isin(values, KNOWN).any(axis=1)]
+    centre, spread = _centre_and_spread(clean if len(clean) >= ENOUGH else values)
     far = (np.abs(values - centre) > FAR * spread) & (spread > 0)
     marks, counts = np.unique(values[far], return_counts=True)
     repeated = counts >= REPEATS
-    known = np.array([bool(MARKS.fullmatch(_plain(mark))) for mark in marks], dtype=bool)
-    known &= (counts > 1) | (marks < 0) | (marks >= 1e20)
+    known = np.isin(marks, KNOWN) & ((counts > 1) | (marks < 0) | (marks >= min(FILLS)))
     if (repeated & ~known).sum() > MOST_MARKS:
         repeated[:] = False
     suspects = sorted(marks[repeated | known], key=lambda mark: float(np.abs(mark - centre).min()))
     ordinary = ~np.isin(values, suspects)
     found: list[float] = []
     for mark in suspects:  # the nearest first: those beyond an ordinary one have to be far from it, too
-        factor = APART if MARKS.fullmatch(_plain(mark)) else FAR
+        factor = APART if mark in KNOWN else FAR
         if _stands_apart(values, mark, factor, ordinary, centre):
             found.append(float(mark))
         else:
             ordinary |= values == mark
-    if not found:
+    return found
+
+
+def _missing(table: Table, marks: list[float]) -> str:
+    if not marks:
         return ""
-    rows = int(np.isin(values, found).any(axis=1).sum())
-    written = [_plain(mark) for mark in found]
-    switch = "=" if len(written) == 1 and "e" in written[0] else " "
+    rows = int(np.isin(table.values, marks).any(axis=1).sum())
+    written = [_plain(mark) for mark in marks]
+    # the command line takes -10000 for a number, and -1e4 for a flag
+    typed = [f"{mark:.0f}" if re.match("-.*e", word) else word for mark, word in zip(marks, written, strict=True)]
     return (
-        f"{few(written)} {'are' if len(found) > 1 else 'is'} far from all other values, in {rows:,} "
-        f"row{'s' * (rows > 1)}; if it marks missing numbers: --missing{switch}{' '.join(written)}"
+        f"{few(written)} {'are' if len(marks) > 1 else 'is'} far from all other values, in {rows:,} "
+        f"row{'s' * (rows > 1)}; if it marks missing numbers: --missing {' '.join(typed)}"
     )
 
 
@@ -181,8 +194,8 @@ def _coarse(table: Table) -> str:
         return ""
     verb = "are" if len(coarse) > 1 else "is"
     return (
-        f"{_columns(table, coarse)} {verb} rounded to steps of {steps[coarse].max():.2g} by float64; subtract an offset in "
-        f"the file, or leave out: {_drop(table, coarse)}"
+        f"{_columns(table, coarse)} {verb} rounded to steps of {steps[coarse].max():.2g} by float64; subtract an "
+        f"offset in the file, or leave out: {_drop(table, coarse)}"
     )
 
 

@@ -381,7 +381,7 @@ def _read_lines(path: Path, *, header: bool, missing: Sequence[str], drop_column
         raise ConfigError(f"data: {path.name} is empty")
     end = _end_of_record(text, start)
     sample = _sample(text, end) or _sample(text, start)
-    delimiter, decimal = _dialect(sample, (asked,) if asked else DELIMITERS)
+    delimiter, decimal = _dialect(text[start:end].decode(), sample, (asked,) if asked else DELIMITERS)
     rows = _split_all(sample, delimiter)
     names = _split(text[start:end].decode(), delimiter)
     trailing = _is_trailing(rows) and not (len(names) == len(rows[0]) and names[-1])
@@ -497,26 +497,31 @@ def _split(line: str, delimiter: str, *, strict: bool = False) -> list[str]:
         csv.Error: a quoted cell is malformed (with `strict`), or too long.
     """
     if delimiter == BLANKS:
-        line = " ".join(line.split())
+        line = re.sub("[ \t\n]+", " ", line).strip(" ")
     if '"' not in line:
-        return [cell.strip() for cell in line.split(delimiter)]
+        return [cell.strip(" \t\n") for cell in line.split(delimiter)]
     cells = next(csv.reader(io.StringIO(line, newline=""), delimiter=delimiter, skipinitialspace=True, strict=strict))
-    return [cell.strip() for cell in cells]
+    return [cell.strip(" \t\n") for cell in cells]
 
 
 def _split_all(lines: list[str], delimiter: str) -> list[list[str]]:
     return [_split(line, delimiter) for line in lines]
 
 
-def _dialect(lines: list[str], delimiters: Sequence[str]) -> tuple[str, str]:
-    """Delimiter and decimal mark that give lines of equally many cells, at least two, and then the most numbers."""
+def _dialect(first: str, lines: list[str], delimiters: Sequence[str]) -> tuple[str, str]:
+    """Delimiter and decimal mark of lines, and of the first record before them.
 
-    def merit(dialect: tuple[str, str]) -> tuple[bool, float]:
+    The best gives lines of equally many cells, at least two; then the first record has as many; then most are numbers.
+    """
+
+    def merit(dialect: tuple[str, str]) -> tuple[bool, bool, float]:
         delimiter, decimal = dialect
         rows = _split_all(lines, delimiter)
         counts = {len(row) - _is_trailing(rows) for row in rows}
         numbers = sum(_is_number(cell, decimal) for row in rows for cell in row)
-        return len(counts) == 1 and min(counts) > 1, numbers / sum(map(len, rows))
+        is_table = len(counts) == 1 and min(counts) > 1
+        head = _split(first, delimiter)
+        return is_table, bool({len(head), len(head) - _is_trailing([head])} & counts), numbers / sum(map(len, rows))
 
     return max(((delimiter, decimal) for delimiter in delimiters for decimal in ".,"), key=merit)
 
