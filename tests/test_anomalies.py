@@ -118,6 +118,15 @@ def test_a_mark_does_not_hide_a_header():
     assert marks.startswith("-9999 is far")
 
 
+@pytest.mark.parametrize("rows", [stream().random((200, 3)), stream().integers(1, 9, (64, 2))])
+def test_a_row_of_totals_is_named(rows):
+    table = np.vstack([rows, rows.sum(axis=0)])
+    said = "the last row is the sum of all others; to leave it out: --missing "
+    assert any(line.startswith(said) for line in oddities(table))
+    assert not any("sum" in line for line in oddities(rows))
+    assert oddities(np.vstack([rows, rows.max(axis=0)])) == []
+
+
 # -- columns -----------------------------------------------------------------------------------------------------------
 
 
@@ -166,12 +175,14 @@ def test_numbers_that_float64_rounds_are_named():
 # -- the switches ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*FOREIGN, *MARKED, "an index"])
+@pytest.mark.parametrize("name", [*FOREIGN, *MARKED, "an index", "totals"])
 def test_the_named_switch_leaves_it_out(tmp_path, name):
     """Each line ends with flags that can be typed as they are, after which nothing is odd."""
     from mvm.__main__ import _parser
 
     values = FOREIGN.get(name, MARKED[name][0] if name in MARKED else np.c_[np.arange(600), NORMAL])
+    if name == "totals":
+        values = np.vstack([NORMAL, NORMAL.sum(axis=0)])
     path = tmp_path / "points.csv"
     path.write_text("".join(",".join(repr(float(cell)) for cell in row) + "\n" for row in values))
     lines = [line for line in describe(read_table(path))[1:] if "never change" not in line]

@@ -37,8 +37,8 @@ def describe(table: Table) -> list[str]:
 
     Returns:
         A summary such as "800 points, 2 columns: x, y", then one line per kind of anomaly: a first row that may be a
-        header, marks of missing numbers, columns that may be an index, constant columns, numbers too large for their
-        differences.
+        header, marks of missing numbers, a row of totals, columns that may be an index, constant columns, numbers too
+        large for their differences.
     """
     n, dim = table.values.shape
     summary = f"{n:,} points, {dim} columns"
@@ -46,8 +46,8 @@ def describe(table: Table) -> list[str]:
     summary += f"; {table.left_out:,} rows left out" if table.left_out else ""
     marks = _marks(table.values)
     found = (
-        _header(table, marks), _missing(table, marks), _indices(table), _unnamed(table), _constants(table),
-        _coarse(table),
+        _header(table, marks), _missing(table, marks), _total(table), _indices(table), _unnamed(table),
+        _constants(table), _coarse(table),
     )  # fmt: skip
     return [summary, *(line for line in found if line)]
 
@@ -130,6 +130,15 @@ def _missing(table: Table, marks: list[float]) -> str:
     )
 
 
+def _total(table: Table) -> str:
+    """Line about a last row that is the sum of all others."""
+    others, last = table.values[:-1], table.values[-1]
+    if not last.all() or not np.allclose(last, others.sum(axis=0), rtol=1e-9, atol=0):
+        return ""
+    alone = [value for value in last if not (others == value).any()]
+    return f"the last row is the sum of all others; to leave it out: --missing {_plain(alone[0])}" if alone else ""
+
+
 def _stands_apart(values: np.ndarray, mark: float, factor: float, ordinary: np.ndarray, centre: np.ndarray) -> bool:
     """Whether a mark is `factor` times as far from the centre as any ordinary value of its columns."""
     for j in np.flatnonzero((values == mark).any(axis=0)):
@@ -161,7 +170,7 @@ def _indices(table: Table) -> str:
     n = len(table.values)
     first = table.values.min(axis=0)
     candidates = np.flatnonzero(np.isin(first, (0, 1)) & (table.values.max(axis=0) == first + n - 1))
-    counting = [j for j in candidates if (np.sort(table.values[:, j]) == first[j] + np.arange(n)).all()]
+    counting = [int(j) for j in candidates if (np.sort(table.values[:, j]) == first[j] + np.arange(n)).all()]
     if not counting or len(counting) == table.values.shape[1]:  # ranks in every column
         return ""
     verb = "number" if len(counting) > 1 else "numbers"

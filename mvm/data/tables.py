@@ -141,7 +141,7 @@ def _checked(rows: np.ndarray, kept: list[int], missing: Sequence[str], file: st
 def _equals(rows: np.ndarray, mark: float) -> np.ndarray:
     """Where `rows` hold a mark of missing numbers, rounded to their dtype."""
     if math.isnan(mark):
-        return ~np.isfinite(rows)
+        return np.asarray(~np.isfinite(rows))
     if rows.dtype.kind != "f":
         return np.asarray(rows == mark)
     with np.errstate(over="ignore"):
