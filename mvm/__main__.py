@@ -22,14 +22,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status."""
     set_training_environment()
     from mvm.commands.training import reason_of  # imports torch, which reads the environment
+    from mvm.files import checkpoints
 
     arguments = sys.argv[1:] if arguments is None else arguments
-    for word in arguments:
-        shown = word.encode("utf-8", "backslashreplace").decode()
-        if shown != word:  # bytes of a file name that are no text
-            return _fail(f"{shown}: the name is not in UTF-8; rename the file or folder", 2)
     options = _parser(arguments).parse_args(arguments)
     try:
+        _check_text([*arguments, str(checkpoints())])
         options.command(options)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read it has seen enough
@@ -46,6 +44,18 @@ def main(arguments: list[str] | None = None) -> int:
     except (RuntimeError, MemoryError) as error:
         return _fail(reason_of(error), 1)
     return 0
+
+
+def _check_text(words: list[str]) -> None:
+    """Check that arguments and folders are text.
+
+    Raises:
+        ConfigError: a file's name has bytes that are not; it could not be written into a run, nor printed.
+    """
+    for word in words:
+        shown = word.encode("utf-8", "backslashreplace").decode()
+        if shown != word:
+            raise ConfigError(f"{shown}: the name is not in UTF-8; rename the file or folder")
 
 
 def _parser(arguments: list[str]) -> Parser:

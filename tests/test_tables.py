@@ -240,6 +240,20 @@ def test_commas_are_decimal_if_one_of_them_can_be_nothing_else(tmp_path):
     assert read(tmp_path, "1,234;5,678\n12,5;6,789\n" * 40).values[1, 0] == 12.5
 
 
+@pytest.mark.parametrize("longest", ["1," * 2500, "1" * 5000 + "x"])
+def test_a_line_longer_than_any_row_is_refused(tmp_path, monkeypatch, longest):
+    """Before its cells become a list, which takes 50 times its size."""
+    monkeypatch.setattr("mvm.data.tables.LONGEST_LINE", 4000)
+    assert "line 1 is longer than" in refused_text(tmp_path, longest + "\n" + text(ROWS))
+    assert "line 81 is longer than" in refused_text(tmp_path, text(ROWS) + longest + "\n")
+    assert "line 2 is longer than" in refused_text(tmp_path, "x,y,z\n" + longest + ",2,3\n" + text(ROWS))
+
+
+def test_names_are_printable(tmp_path):
+    table = read(tmp_path, "a\u202eb,\x9b2Jc, d\u00a0e\n".encode() + text(ROWS).encode())
+    assert table.names == ("ab", "2Jc", "d e")
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -448,6 +462,18 @@ def test_a_name_that_is_no_text_is_named(cli, name, command):
     assert result.status == 2
     assert re.fullmatch(r"mvm: .*: the name is not in UTF-8; rename the file or folder\n", result.err)
     result.err.encode()
+
+
+def test_a_folder_whose_name_is_no_text_is_named(cli, tmp_path, monkeypatch):
+    folder = os.fsdecode(b"caf\xe9")
+    monkeypatch.setenv("MVM_CHECKPOINTS", str(tmp_path / folder))
+    assert cli("runs").err == f"mvm: {tmp_path}/caf\\udce9: the name is not in UTF-8; rename the file or folder\n"
+    monkeypatch.delenv("MVM_CHECKPOINTS")
+    (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / folder)
+    result = cli("train", "--name", "a")
+    assert result.status == 2
+    assert "caf\\udce9/checkpoints: the name is not in UTF-8" in result.err
 
 
 # -- NPY ---------------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ __all__ = ["SWITCHES", "DataSettings", "Dataset", "Generate", "Kind", "Members",
 
 
 SWITCHES = ("header", "missing", "drop_columns")
-MARK = re.compile(r"(?i)nan|[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?")  # of a missing number
+MARK = re.compile(r"(?i)nan|[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?")  # of a missing number
 
 
 def _words(value: Any) -> Any:

@@ -32,13 +32,14 @@ POINT_FILES = (".csv", ".npy")
 MAX_BYTES = 2**31  # of a file, and of its numbers in float64
 LARGEST = float(np.finfo(np.float32).max)  # networks compute in float32
 SAMPLE_LINES, SAMPLE_BYTES = 1000, 2**18  # at the start of a file, from which the delimiter is chosen
+LONGEST_LINE = 2**22  # bytes
 HEADER_LINES = 50  # most lines of a header, whose quoted names may hold line breaks
 MOST_SHOWN = 40  # characters of a cell in a message
 MOST_NAMES = 8  # names in a message
 
 BLANKS = " "  # delimiter of columns that any number of blanks and tabs separate
 DELIMITERS = (",", ";", "\t", "|", BLANKS)
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 NO_NUMBER = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+")
 GROUPED = re.compile(r"[+-]?[0-9]{1,3}([.,' \u00a0\u202f][0-9]{3})+([.,][0-9]+)?")
@@ -177,6 +178,10 @@ def _too_large(file: str) -> ConfigError:
     return ConfigError(f"data: {file} is larger than {MAX_BYTES >> 30} GiB in float64; give a sample of its points")
 
 
+def _too_long(file: str, line: int) -> ConfigError:
+    return ConfigError(f"data: {file} line {line} is longer than {LONGEST_LINE >> 20} MiB; a row is a line of its own")
+
+
 def few(names: Sequence[str], most: int = MOST_NAMES) -> str:
     """Join at most `most` names by commas, with "..." for the rest."""
     return ", ".join([*(name or "(unnamed)" for name in names[:most]), *["..."] * (len(names) > most)])
@@ -313,6 +318,8 @@ class _Lines:
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """Number and cells of each line that is not empty."""
         for number, content in enumerate(io.BytesIO(self.body), self.number):
+            if len(content) > LONGEST_LINE:
+                raise _too_long(self.file, number)
             try:
                 cells = _split(content.decode(), self.delimiter, strict=True)
             except csv.Error as error:
@@ -379,26 +386,27 @@ def _read_lines(path: Path, *, header: bool, missing: Sequence[str], drop_column
     start, asked, comment = _skip_preamble(text)
     if start == len(text):
         raise ConfigError(f"data: {path.name} is empty")
+    if b"\n" not in text[start : start + LONGEST_LINE]:
+        raise _too_long(path.name, _line_at(text, start))
     end = _end_of_record(text, start)
     sample = _sample(text, end) or _sample(text, start)
     delimiter, decimal = _dialect(text[start:end].decode(), sample, (asked,) if asked else DELIMITERS)
     rows = _split_all(sample, delimiter)
-    names = _split(text[start:end].decode(), delimiter)
-    trailing = _is_trailing(rows) and not (len(names) == len(rows[0]) and names[-1])
+    first = _split(text[start:end].decode(), delimiter)
+    trailing = _is_trailing(rows) and not (len(first) == len(rows[0]) and first[-1])
     width = len(rows[0]) - trailing
-    if len(names) == width + 1 and not names[-1]:
-        names.pop()
-    unread = {name for j, name in enumerate(names, 1) if {name, str(j)} & {*drop_columns}}
-    wide_line = 1 + text.count(b"\n", 0, start)
-    if header or not any(_is_number(name, decimal) for name in names if name not in unread):
-        if len(names) == width - 1:  # R leaves the header of row names out
-            names = ["", *names]
+    first = first[:-1] if len(first) == width + 1 and not first[-1] else first
+    wide_line = _line_at(text, start)
+    if header or _are_names(first, drop_columns, decimal):
+        names = ["", *first] if len(first) == width - 1 else first  # R leaves the name of row names out
         start = end
     else:
-        width = len(names)
-        names = _names_in_comment(comment, delimiter, width)
+        names = _names_in_comment(comment, delimiter, len(first))
+    names = ["".join(letter for letter in " ".join(name.split()) if letter.isprintable()) for name in names]
+    width = len(names) or len(first)
+    kept = _kept_columns(drop_columns, width, names, path.name)
+    number = _line_at(text, start)
     body = text[start:]
-    number = 1 + text.count(b"\n", 0, start)
     del text
     if b"#" in body:
         body = re.sub(rb"(?m)^[ \t]*#.*$", b"", body)
@@ -406,13 +414,22 @@ def _read_lines(path: Path, *, header: bool, missing: Sequence[str], drop_column
         body = body.replace(f"{delimiter}\n".encode(), b"\n")
     if delimiter != "," and b"," in body and b"." not in body:
         decimal = ","
-    names = [" ".join(name.split()) for name in names]
-    width = len(names) or width
-    kept = _kept_columns(drop_columns, width, names, path.name)
     absent = ABSENT if any(math.isnan(float(mark)) for mark in missing) else frozenset[str]()
     return _Lines(
-        path.name, body, number, delimiter, decimal, trailing, width, wide_line, names, kept, absent
+        path.name, body, number, delimiter=delimiter, decimal=decimal, trailing=trailing, width=width,
+        wide_line=wide_line, names=names, kept=kept, absent=absent,
     )  # fmt: skip
+
+
+def _line_at(text: bytes, offset: int) -> int:
+    """Number of the line that begins at an offset, from 1."""
+    return 1 + text.count(b"\n", 0, offset)
+
+
+def _are_names(cells: list[str], drop_columns: Sequence[str], decimal: str) -> bool:
+    """Whether no cell of a first record is a number, but in columns that are dropped."""
+    read = (cell for j, cell in enumerate(cells, 1) if not {cell, str(j)} & {*drop_columns})
+    return not any(_is_number(cell, decimal) for cell in read)
 
 
 def _read_text(path: Path) -> bytes:
@@ -485,8 +502,8 @@ def _end_of_record(text: bytes, start: int) -> int:
 
 def _sample(text: bytes, start: int) -> list[str]:
     """The first lines from `start` on that are neither blank nor comments."""
-    end = text.find(b"\n", start + SAMPLE_BYTES) + 1 or len(text)
-    lines = (line.strip("\n") for line in text[start:end].decode().split("\n"))
+    end = text.find(b"\n", start + SAMPLE_BYTES, start + SAMPLE_BYTES + LONGEST_LINE) + 1 or start + SAMPLE_BYTES
+    lines = text[start:end].decode(errors="ignore").split("\n")
     return [line for line in lines if line.strip(" \t,;|") and not line.lstrip().startswith("#")][:SAMPLE_LINES]
 
 
