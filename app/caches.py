@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mvm.config import Config
-from mvm.data.points import describe, read_points
+from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError
 from mvm.files import checkpoints, write_array, write_atomic
 from mvm.jobs.queue import device_kind
@@ -143,15 +143,15 @@ def _gallery(key: str, _config: Config) -> Future[Gallery]:
 # -- points of one's own -----------------------------------------------------------------------------------------------
 
 
-def keep_upload(name: str, content: bytes) -> Path:
-    """Store an uploaded file of points, named by its hash, and check it.
+def keep_upload(name: str, content: bytes, switches: dict[str, Any]) -> Path:
+    """Store an uploaded file of points, named by its hash, and check it as it is read with the switches.
 
     Raises:
         ConfigError: it cannot be trained on.
     """
     safe = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(name).name)[-60:]
     path = _uploads() / hashlib.sha256(content).hexdigest()[:8] / (f"points{safe}" if safe.startswith(".") else safe)
-    return _checked(path, lambda: write_atomic(path, content))
+    return _checked(path, lambda: write_atomic(path, content), switches)
 
 
 def keep_drawing(points: np.ndarray) -> Path:
@@ -161,25 +161,32 @@ def keep_drawing(points: np.ndarray) -> Path:
         ConfigError: they are too few, or all the same.
     """
     path = _uploads() / f"drawing-{hashlib.sha256(points.tobytes()).hexdigest()[:8]}.npy"
-    return _checked(path, lambda: write_array(path, points.astype(np.float32)))
+    return _checked(path, lambda: write_array(path, points.astype(np.float32)), {})
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def described(path: Path) -> list[str]:
-    """`mvm.data.points.describe` of a stored file, which never changes."""
-    return describe(path)
+def described(path: Path, switches: dict[str, Any]) -> list[str]:
+    """`mvm.data.anomalies.describe` of a stored file, which never changes, as it is read with the switches.
+
+    Raises:
+        ConfigError: it cannot be trained on.
+    """
+    config = Config.make(data=str(path), **switches)
+    return KINDS[config.kind].describe(config)
 
 
-def _checked(path: Path, write: Callable[[], None]) -> Path:
-    """Write and check a file unless it exists, hence has passed: every rerun of the page calls this."""
-    if not path.exists():
+def _checked(path: Path, write: Callable[[], None], switches: dict[str, Any]) -> Path:
+    """Write a file unless it exists, and check it; one that fails at once is not kept."""
+    is_new = not path.exists()
+    if is_new:
         path.parent.mkdir(parents=True, exist_ok=True)
         write()
-        try:
-            read_points(path)
-        except ConfigError:
+    try:
+        described(path, switches)
+    except ConfigError:
+        if is_new:
             path.unlink(missing_ok=True)
-            raise
+        raise
     return path
 
 

@@ -264,7 +264,9 @@ def draw_scores(run: Run, records: History, step: int, described: dict[str, Scor
     """
     scores = records.scores(step)
     if scores is None and run.scores_are_outdated():
-        draw_heading("Scores", f"of an earlier version, in the file's own units; `mvm score {plain(run.name)}` measures anew")
+        draw_heading(
+            "Scores", f"of an earlier version, in the file's own units; `mvm score {plain(run.name)}` measures anew"
+        )
         return
     if scores is None:
         draw_heading("Scores", f"first scores at step {run.config.every(10):,}")

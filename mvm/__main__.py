@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mvm import __version__
 from mvm.commands.waiting import place
 from mvm.errors import ConfigError, Diverged, RunError, reason_of
-from mvm.files import NO_RIGHT, advice
+from mvm.files import NO_RIGHT, advice, checkpoints
 from mvm.jobs.process import print_any_text, set_training_environment
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = argparse.Namespace(command=None)
     try:
+        _check_text([*arguments, str(checkpoints())])
         with place(arguments, is_process=is_process) as found:
             if found.has_turn and found.slot is None:  # asked to stop while it waited
                 return 0
@@ -53,6 +54,18 @@ def main(arguments: list[str] | None = None) -> int:
     except (RuntimeError, MemoryError) as error:
         return _fail(reason_of(error), 1)
     return 0
+
+
+def _check_text(words: list[str]) -> None:
+    """Check that arguments and folders are text.
+
+    Raises:
+        ConfigError: a file's name has bytes that are not; it could not be written into a run, nor printed.
+    """
+    for word in words:
+        shown = word.encode("utf-8", "backslashreplace").decode()
+        if shown != word:
+            raise ConfigError(f"{shown}: the name is not in UTF-8; rename the file or folder")
 
 
 def _parser(arguments: list[str]) -> Parser:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
 
-from mvm.data.kind import DataSettings
+from mvm.data.kind import SWITCHES, DataSettings
 from mvm.data.kinds import KINDS, kind_of
 from mvm.errors import ConfigError
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
@@ -24,7 +24,7 @@ from mvm.settings import Settings
 __all__ = ["OF_DATA", "SCHEMA", "STARTING_POINT", "Config", "OptimiserSettings", "Weights", "one_line"]
 
 SCHEMA = 2
-OF_DATA = ("data", "settings", "ambient_dim", "size")  # fields that together define the data set
+OF_DATA = ("data", "settings", "ambient_dim", "size", *SWITCHES)  # fields that together define the data set
 STARTING_POINT = {"method": "mvm", "recipe": "stabilised", "data": "circle"}  # determine the defaults when not given
 
 

@@ -320,6 +320,37 @@ def test_an_upload_is_trained_on(finished: Run, no_processes: list[str], cloud: 
     np.testing.assert_equal(len(np.load(Run.named(no_processes[0]).path / "data.npy")), 200)
 
 
+def test_odd_rows_and_columns_of_an_upload_can_be_left_out(finished: Run, no_processes: list[str]) -> None:
+    """The preview names each with its switch, and the switches lie beside it; they are of the file alone."""
+    rows = np.random.default_rng(0).random((200, 2))
+    rows[[3, 4, 5], 1] = -9999
+    lines = ["400,402,404", *(f"s{i},{x!r},{y!r}" for i, (x, y) in enumerate(rows.tolist()))]
+    app = open_page(source="Own file")
+    app.file_uploader[0].set_value(("odd.csv", "\n".join(lines).encode(), "text/csv")).run()
+    (error,) = [e.value for e in app.error]
+    assert "line 2, column 1: 's0' is not a number; mend it, or leave the column out: --drop-columns 1" in error
+    assert button(app, "Train").disabled
+    app.text_input(key="file.drop_columns").set_value("1").run()
+    assert not app.error
+    assert [w.value.rpartition(": ")[2] for w in app.warning] == ["--header true", "--missing -9999"]
+    app.toggle(key="file.header").set_value(True).run()
+    app.text_input(key="file.missing").set_value("-9999").run()
+    assert not app.warning
+    assert "197 points, 2 columns: 402, 404; 3 rows left out" in words(app)
+    app.text_input(key="file.missing").set_value("-9999 what").run()
+    (error,) = [e.value for e in app.error]
+    assert error == "missing: 'what' is neither a number nor nan (got -9999 what)"
+    app.text_input(key="file.missing").set_value("-9999").run()
+    button(app, "Train").click().run()
+    run = Run.named(no_processes[0])
+    assert (run.config.header, run.config.missing, run.config.drop_columns) == (True, ("-9999",), ("1",))
+    np.testing.assert_allclose(np.load(run.path / "data.npy"), np.delete(rows, [3, 4, 5], axis=0), rtol=1e-6)
+    app = open_page(run=run.name, recipe="shown run", data="Torus")
+    assert not app.error, "other data begin without the switches"
+    button(app, "Train").click().run()
+    assert Run.named(no_processes[1]).config.switches == Config().switches
+
+
 def test_a_slider_reaches_the_running_training(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Moving a weight while the shown run lives writes the wish that its trainer meets."""
     append_line(finished.path / "scalars.jsonl", {"step": 20, "event": "resumed", "time": time.time()})

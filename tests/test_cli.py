@@ -107,7 +107,9 @@ def test_an_index_among_the_columns_is_warned_of(cli, cloud):
     trained = cli("train", "--data", str(cloud), "--steps", "1", *SMALL)
     assert trained.status == 0
     assert trained.out.startswith(f"{cloud}: 200 points, 3 columns: (unnamed), x, y\n")
-    assert re.fullmatch(rf"warning: {cloud}: column 1 \(unnamed\) counts the rows from 0 .*\n", trained.err)
+    assert re.fullmatch(
+        rf"warning: {cloud}: column 1 \(unnamed\) numbers the rows; .*: --drop-columns 1\n", trained.err
+    )
 
 
 def test_an_own_npy_can_go_and_the_run_goes_on(cli, tmp_path):
@@ -280,7 +282,10 @@ MISTAKES = {
     "no CUDA": ("train --name gpu --points 64 --device cuda", "device: 'cuda' was asked for"),
     "no such file": ("train --data {tmp}/none.csv", "no file .*none.csv"),
     "unknown format": ("train --data {tmp}/points.xlsx", "points.xlsx"),
-    "NaN in a CSV": ("train --data {tmp}/nan.csv", "nan.csv has nan in point 3, column 2"),
+    "NaN in a CSV": (
+        "train --data {tmp}/nan.csv",
+        "nan.csv line 3, column 2: 'nan' is not a number; mend it",
+    ),
     "infinity in a NPY": ("train --data {tmp}/inf.npy", "inf.npy has inf in point 1, column 1"),
     "pickled NPY": ("train --data {tmp}/pickled.npy", "pickled.npy is no plain .npy array: .*pickled"),
     "truncated NPY": ("train --data {tmp}/cut.npy", "cut.npy"),
@@ -289,9 +294,9 @@ MISTAKES = {
     "too few points": ("train --data {tmp}/few.csv", "few.csv has 63 points; at least 64"),
     "one column": ("train --data {tmp}/column.csv", "column.csv has 1 column"),
     "ragged CSV": ("train --data {tmp}/ragged.csv", "ragged.csv line 41 has 3 cells, line 1 has 2"),
-    "words in a CSV": ("train --data {tmp}/words.csv", "words.csv line 9, column 1: 'seven' is not a number"),
+    "words in a CSV": ("train --data {tmp}/words.csv", r"words.csv line 9, column 1 \(x\): 'seven' is not a number"),
     "empty CSV": ("train --data {tmp}/empty.csv", "empty.csv is empty"),
-    "binary CSV": ("train --data {tmp}/binary.csv", "binary.csv is not a UTF-8"),
+    "binary CSV": ("train --data {tmp}/binary.csv", "binary.csv is no text file"),
     "constant CSV": ("train --data {tmp}/constant.csv", "every point of constant.csv is the same"),
     "missing run": ("score none", "no run 'none' in .*; `python -m mvm runs` lists them"),
     "missing run by path": ("score {tmp}/none", "no run 'none'"),
@@ -338,7 +343,7 @@ def litter(tmp_path_factory):
     csv("words", ["x,y", *rows[:7], "seven,8", *rows[8:]])
     csv("empty", ["", " "])
     csv("constant", ["1,2"] * 100)
-    (folder / "binary.csv").write_bytes(b"\xff\xfe1,2\n")
+    (folder / "binary.csv").write_bytes(b"\x89PNG\x00\x01,2\n")
     np.save(folder / "inf.npy", np.full((100, 2), np.inf))
     np.save(folder / "cube.npy", np.zeros((70, 2, 2)))
     np.save(folder / "pickled.npy", np.array([{"a": 1}] * 100, dtype=object), allow_pickle=True)

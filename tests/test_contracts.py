@@ -485,7 +485,7 @@ def test_kind_accepts_its_own_names_and_has_defaults(name):
     assert kind_of(made.data) is KINDS[name]
     assert made.kind == name
     assert KINDS[name].data_title(made.data)
-    assert KINDS[name].describe(made.data) == [], "data of this lab need no description"
+    assert KINDS[name].describe(made) == [], "data of this lab need no description"
     assert KINDS[name].digest(made) is None, "and are defined by their settings"
     others = [other for other in KINDS.values() if other is not KINDS[name]]
     unread = {f"network.{field}" for field in frozenset().union(*(other.network_settings for other in others))}

@@ -29,7 +29,9 @@ from app.services import apply_moved_weights, start_demo
 from app.session import Page, page
 from app.sidebar import CAPTION, draw_settings
 from app.text import first_lines, plain
-from app.widgets import manifold_widgets
+from app.widgets import manifold_widgets, model_widgets
+from mvm.config import Config
+from mvm.data.kind import SWITCHES
 from mvm.errors import ConfigError
 from mvm.runs.history import History
 from mvm.runs.run import Run
@@ -125,18 +127,20 @@ def upload_points() -> dict[str, Any] | None:
     """
     upload = st.file_uploader(
         "Points", type=["csv", "npy"],
-        help="CSV: one point per line, with or without a header. NPY: one two-dimensional array. Points are "
-        "standardised for training and for scores; clouds are drawn in the file's units.",
+        help="CSV: one point per line, with or without a header, decimal points or commas. NPY: one two-dimensional "
+        "array. Points are standardised for training and for scores; clouds are drawn in the file's units.",
     )  # fmt: skip
     if upload is None:
         st.caption("A CSV or NPY file with at least 64 points of 2 or more columns.")
         return None
-    path = keep_upload(upload.name, upload.getvalue())
-    content, *oddities = described(path)
+    with st.expander("Rows and columns to leave out"):
+        switches = model_widgets(Config(), prefix="file.", skip=tuple({*Config.model_fields} - {*SWITCHES}))
+    path = keep_upload(upload.name, upload.getvalue(), switches)
+    content, *oddities = described(path, switches)
     st.caption(plain(content))
     for line in first_lines(oddities):
         st.warning(plain(line), icon=":material/rule:")
-    return {"data": str(path)}
+    return {"data": str(path), **switches}
 
 
 # -- right: the run ----------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from mvm.commands.flags import Commands, add_fields, asked_defaults, given_field
 from mvm.commands.progress import progress_bar
 from mvm.commands.waiting import Place
 from mvm.config import OF_DATA, Config
+from mvm.data.kind import SWITCHES
 from mvm.data.kinds import KINDS
 from mvm.devices import use_gpu
 from mvm.errors import ConfigError, Diverged, RunError, Stopped, reason_of
@@ -76,7 +77,7 @@ def _wanted_run(options: argparse.Namespace) -> Run:
     run = Run.create(config, name=options.name, path=path, like=same_data)
     if config.unmatched:
         print(f"warning: {config.unmatched}", file=sys.stderr)
-    if same_data is None and (lines := KINDS[config.kind].describe(config.data)):
+    if same_data is None and (lines := KINDS[config.kind].describe(config)):
         summary, *oddities = lines
         print(f"{config.data}: {summary}")
         for oddity in oddities:
@@ -88,6 +89,8 @@ def _like(run: Run, changes: dict[str, Any]) -> Config:
     """A run's settings with some changed; other data begin with settings of their own."""
     if said := {"method", "recipe"} & changes.keys():
         raise ConfigError(f"--like {run.name} has its method and recipe; leave out --{min(said)}")
+    if "data" not in changes and (said := {*SWITCHES} & changes.keys()):
+        raise ConfigError(f"{min(said)}: --like {run.name} trains on that run's copy of its data; give --data FILE too")
     anew = {name: Config.model_fields[name].default for name in OF_DATA} if "data" in changes else {}
     return run.config.with_changes(anew | changes)
 

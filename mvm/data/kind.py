@@ -9,15 +9,16 @@ Higher packages use data through `Kind` and `Dataset` only. A new kind is one fi
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from torch import Tensor
 
 from mvm.networks.architecture import Architecture
@@ -27,7 +28,17 @@ from mvm.settings import Settings
 if TYPE_CHECKING:
     from toy_manifolds.base import Manifold
 
-__all__ = ["Coordinates", "DataSettings", "Dataset", "Generate", "Kind", "Members", "Reference"]
+__all__ = ["SWITCHES", "Coordinates", "DataSettings", "Dataset", "Generate", "Kind", "Members", "Reference"]
+
+
+SWITCHES = ("header", "missing", "drop_columns")
+MARK = re.compile(r"(?i)nan|[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?")  # of a missing number
+
+
+def _words(value: Any) -> Any:
+    """Accept a single word or number as a tuple of length 1, and numbers as words."""
+    values = value if isinstance(value, tuple | list) else (value,)
+    return tuple(str(item) if isinstance(item, int | float) else item for item in values)
 
 
 class DataSettings(Settings):
@@ -48,7 +59,32 @@ class DataSettings(Settings):
     )
     size: int | None = Field(None, ge=8, le=512, description="toy faces: width and height in pixels; none is 32")
     flips: bool = Field(True, description="cache of pictures: mirror each drawn picture with probability 1/2")
+    header: bool = Field(
+        False, description="file of points: the first row holds the columns' names, even if they are numbers"
+    )
+    missing: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
+        (),
+        description="file of points: leave rows out that contain one of these numbers, such as -9999; nan also stands "
+        "for cells that are empty, NA or null",
+    )
+    drop_columns: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
+        (), description="file of points: leave out columns, by number from 1 or by name"
+    )
     view_points: int = Field(512, ge=16, le=4096, description="number of real points and of fakes in each snapshot")
+
+    @field_validator("data")
+    @classmethod
+    def _can_be_a_path(cls, data: str) -> str:
+        if "\0" in data or any("\ud800" <= letter <= "\udfff" for letter in data):
+            raise ValueError("must be text in UTF-8; rename the file or its folder")
+        return data
+
+    @field_validator("missing")
+    @classmethod
+    def _marks(cls, marks: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [mark for mark in marks if not MARK.fullmatch(mark)]:
+            raise ValueError(f"{wrong[0]!r} is neither a number nor nan")
+        return marks
 
     @field_validator("size")
     @classmethod
@@ -56,6 +92,11 @@ class DataSettings(Settings):
         if size is not None and size & (size - 1):
             raise ValueError("must be a power of two")
         return size
+
+    @property
+    def switches(self) -> dict[str, Any]:
+        """How to read a file of points, by name of the field: arguments of `mvm.data.tables.read_table`."""
+        return {name: getattr(self, name) for name in SWITCHES}
 
 
 Coordinates = Literal["own", "standardised"]
@@ -259,7 +300,7 @@ class Kind(ABC):
         """Name of a data set in tables."""
         return Path(data).name
 
-    def describe(self, data: str) -> list[str]:
+    def describe(self, settings: DataSettings) -> list[str]:
         """Describe a user's file: one line of summary, then one line per anomaly; empty for built-in data."""
         return []
 

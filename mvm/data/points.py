@@ -1,4 +1,4 @@
-"""Point clouds to train on: toy manifolds with ground truth, and users' CSV or NPY files.
+"""Point clouds to train on: toy manifolds with ground truth, and users' files (`mvm.data.tables`).
 
     x_train = (x − mean) / scale          inverted before fakes are shown
 
@@ -10,19 +10,19 @@ standardised.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tokenize import TokenError
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mvm.data.anomalies import describe
 from mvm.data.kind import Coordinates, Dataset, DataSettings, Generate, Kind, Members
 from mvm.data.seeds import FLOOR_SEED, REAL_SEED, TRAIN_SEED, VIEW_SEED
+from mvm.data.tables import POINT_FILES, read_table
 from mvm.errors import ConfigError
 from mvm.networks.architecture import Architecture
 from mvm.networks.mlp import Perceptrons
@@ -34,22 +34,16 @@ if TYPE_CHECKING:
     from mvm.scoring.points import Reference
 
 __all__ = [
-    "MIN_POINTS",
     "POINT_FILES",
     "WAVES",
     "Evaluation",
     "PointData",
     "Points",
-    "describe",
+    "file_table",
     "load_points",
-    "read_points",
 ]
 
-MIN_POINTS = 64
-MAX_BYTES = 2**31
-MOST_NAMES = 8  # column names listed in one line
 GRID = 21  # points per side of the noise grid that the generator warps
-POINT_FILES = (".csv", ".npy")
 FAR_OFF = 2**8  # float32 rounds a number of this many standard deviations by up to 2⁻¹⁶ of one
 LARGEST = 1e150  # squares of larger coordinates overflow
 WAVES = (2.0, 4.0)  # frequencies of the metric's input in this lab's recipe
@@ -214,9 +208,9 @@ class Points(Kind):
         """Title of a manifold, or name of a file."""
         return MANIFOLDS[data].title if data in MANIFOLDS else super().data_title(data)
 
-    def describe(self, data: str) -> list[str]:
-        """Describe a file as in `describe`; empty for a toy manifold."""
-        return [] if data in MANIFOLDS else describe(Path(data))
+    def describe(self, settings: DataSettings) -> list[str]:
+        """Describe a file as in `mvm.data.anomalies.describe`; empty for a toy manifold."""
+        return [] if settings.data in MANIFOLDS else describe(file_table(settings))
 
 
 def load_points(settings: DataSettings, *, own: Path | None = None) -> PointData:
@@ -224,7 +218,8 @@ def load_points(settings: DataSettings, *, own: Path | None = None) -> PointData
 
     Args:
         settings: reads `data`, `settings`, `ambient_dim`, `points` and `view_points`.
-        own: file to read in place of `settings.data`: the run's copy of a user's points.
+        own: file to read in place of `settings.data`: the run's copy of a user's points, to which the switches have
+            been applied.
 
     Raises:
         ConfigError: the manifold, a setting or the file is unknown, or the points cannot be trained on; one line.
@@ -238,7 +233,7 @@ def load_points(settings: DataSettings, *, own: Path | None = None) -> PointData
         return PointData((points - mean) / scale, (view - mean) / scale, mean, scale, truth)
     if settings.settings or settings.ambient_dim:
         raise ConfigError(f"settings, ambient_dim: only toy manifolds have them, not the file {settings.data}")
-    points = read_points(Path(own or settings.data)).double()
+    points = torch.from_numpy((read_table(own) if own else file_table(settings)).values)
     if not bool((points.abs() < LARGEST).all()):
         row, column = (points.abs() >= LARGEST).nonzero()[0].tolist()
         value = f"{points[row, column]:g} in point {row + 1}, column {column + 1}"
@@ -278,145 +273,17 @@ def _deviations(points: Tensor) -> Tensor:
     return torch.ldexp(torch.ldexp(points, -exponent).std(0), exponent) * varying
 
 
-def read_points(path: Path) -> Tensor:
-    """Read and check the points of a CSV or NPY file, `(N, D)` float32.
+def file_table(settings: DataSettings) -> Table:
+    """Read the user's file that the settings name, with their switches.
 
     Raises:
-        ConfigError: the file is unreadable, or its points fail a check; one line with file, position and cause.
+        ConfigError: the file is unknown or unreadable, or its points fail a check; one line.
     """
-    return _read(path)[0]
-
-
-def describe(path: Path) -> list[str]:
-    """Describe a file of points, for a look before training.
-
-    Returns:
-        A summary such as "800 points, 2 columns: x, y", then one line per anomaly: a column that counts the rows,
-        constant columns, a first row that may be a header. Anomalous rows and columns are still trained on.
-
-    Raises:
-        ConfigError: as for `read_points`.
-    """
-    points, names = _read(path)
-    n, dim = points.shape
-    titles = [f"column {i + 1}" + (f" ({names[i] or 'unnamed'})" if names else "") for i in range(dim)]
-    first, ranks = points[0], torch.arange(n, dtype=points.dtype)
-    counters = [i for i in range(dim) if first[i] in (0, 1) and torch.equal(points[:, i], ranks + first[i])]
-    constant = [titles[i].removeprefix("column ") for i in range(dim) if (points[:, i] == first[i]).all()]
-
-    shown = f": {_few([name or '(unnamed)' for name in names])}" if names else ""
-    lines = [f"{n:,} points, {dim} columns{shown}"]
-    lines += [
-        f"{titles[i]} counts the rows from {first[i]:.0f} and is trained on; if it is an index, take it out of the file"
-        for i in counters
-    ]
-    if constant:
-        which = (
-            f"column {constant[0]} never changes" if len(constant) == 1 else f"columns {_few(constant)} never change"
-        )
-        lines.append(f"{which}, and can be left out of the file")
-    if path.suffix.lower() == ".csv" and not names and torch.equal(first, ranks[:dim]):
-        lines.append("the first row is 0, 1, ..., and is read as a point; if it is a header, take it out of the file")
-    return lines
-
-
-def _few(names: list[str]) -> str:
-    """Join at most `MOST_NAMES` names by commas, with "..." for the rest."""
-    return ", ".join([*names[:MOST_NAMES], *["..."] * (len(names) > MOST_NAMES)])
-
-
-def _read(path: Path) -> tuple[Tensor, list[str]]:
-    """Read checked points `(N, D)`, and the names of the columns (empty without a header)."""
-    known = f"a toy manifold ({', '.join(MANIFOLDS)}) or a file ending in .csv or .npy"
-    if path.suffix.lower() not in (".csv", ".npy"):
-        raise ConfigError(f"data: unknown {str(path)!r}; give {known}")
-    if not path.is_file():
-        raise ConfigError(f"data: no file {path}")
-    if path.stat().st_size > MAX_BYTES:
-        raise ConfigError(f"data: {path} is larger than {MAX_BYTES >> 30} GiB; give a sample of its points")
-    array, names = (_read_npy(path), []) if path.suffix.lower() == ".npy" else _read_csv(path)
-    return check_points(array, path.name), names
-
-
-def check_points(array: np.ndarray, name: str) -> Tensor:
-    """Check an array of points, and convert it to a `(N, D)` float32 tensor.
-
-    Raises:
-        ConfigError: not two-dimensional, too few points or columns, NaN, infinite or all equal; one line.
-    """
-    if array.dtype.kind not in "fiub":
-        raise ConfigError(f"data: {name} holds {array.dtype} values; points must be numbers")
-    if array.ndim != 2:
-        raise ConfigError(f"data: {name} has shape {array.shape}; points must be rows of one two-dimensional table")
-    if array.shape[1] < 2:
-        raise ConfigError(f"data: {name} has {array.shape[1]} column; a point needs at least 2")
-    if len(array) < MIN_POINTS:
-        raise ConfigError(f"data: {name} has {len(array)} points; at least {MIN_POINTS} are needed")
-    with np.errstate(over="ignore"):
-        array = array.astype(np.float64)
-    if not np.isfinite(array).all():
-        row, column = np.argwhere(~np.isfinite(array))[0]
-        raise ConfigError(
-            f"data: {name} has {array[row, column]} in point {row + 1}, column {column + 1}; remove or mend it"
-        )
-    if (array == array[0]).all():
-        raise ConfigError(f"data: every point of {name} is the same")
-    return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def _read_npy(path: Path) -> np.ndarray:
-    """Read an NPY file without opening pickled objects."""
-    try:
-        with path.open("rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, SyntaxError, TokenError) as error:  # a malformed header raises SyntaxError or TokenError
-        reason = "it holds pickled objects, which are not opened" if "pickle" in str(error).lower() else error
-        raise ConfigError(f"data: {path.name} is no plain .npy array: {reason}") from None
-    except (EOFError, OSError, MemoryError) as error:
-        raise ConfigError(f"data: {path.name} is no complete .npy file: {error}") from None
-
-
-def _read_csv(path: Path) -> tuple[np.ndarray, list[str]]:
-    """Read rows of numbers `(N, D)`, and the header's cells if any; separated by comma, semicolon, tab or blanks."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError(f"data: {path.name} is not a UTF-8 text file") from None
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not lines:
-        raise ConfigError(f"data: {path.name} is empty")
-    delimiter = next((d for d in ",;\t" if d in lines[0][1]), None)
-
-    def split(line: str) -> list[str]:
-        try:
-            return next(csv.reader([line], delimiter=delimiter)) if delimiter else line.split()
-        except csv.Error as error:
-            raise ConfigError(f"data: {path.name} is no table of numbers: {error}") from None
-
-    first = split(lines[0][1])
-    header = not any(_is_number(cell) for cell in first)
-    rows = []
-    for number, line in lines[header:]:
-        cells = split(line)
-        if len(cells) != len(first):
-            raise ConfigError(
-                f"data: {path.name} line {number} has {len(cells)} cells, line {lines[0][0]} has {len(first)}"
-            )
-        try:
-            rows.append([float(cell) for cell in cells])
-        except ValueError:
-            column, cell = next((c, cell) for c, cell in enumerate(cells, 1) if not _is_number(cell))
-            raise ConfigError(f"data: {path.name} line {number}, column {column}: {cell!r} is not a number") from None
-    names = [" ".join(cell.split()) for cell in first] if header else []
-    return np.array(rows, dtype=np.float64).reshape(len(rows), len(first)), names
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    path = Path(settings.data)
+    if path.suffix.lower() not in POINT_FILES:
+        known = f"a toy manifold ({', '.join(MANIFOLDS)}) or a file ending in .csv or .npy"
+        raise ConfigError(f"data: unknown {settings.data!r}; give {known}")
+    return read_table(path, **settings.switches)
 
 
 def _manifold(settings: DataSettings) -> Manifold:
