@@ -72,10 +72,10 @@ class DataSettings(Settings):
     )
     view_points: int = Field(512, ge=16, le=4096, description="number of real points and of fakes in each snapshot")
 
-    @field_validator("data")
+    @field_validator("data", mode="before")
     @classmethod
-    def _can_be_a_path(cls, data: str) -> str:
-        if "\0" in data or any("\ud800" <= letter <= "\udfff" for letter in data):
+    def _can_be_a_path(cls, data: Any) -> Any:
+        if isinstance(data, str) and ("\0" in data or any("\ud800" <= letter <= "\udfff" for letter in data)):
             raise ValueError("must be text in UTF-8; rename the file or its folder")
         return data
 
