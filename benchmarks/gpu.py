@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cells import markdown, write_section
+from mvm.runs import layout
 
 __all__ = ["PARTS", "Part", "Settings", "main"]
 
@@ -122,7 +123,7 @@ def measure_train(settings: Settings) -> Iterator[Row]:
                 stdout=subprocess.DEVNULL,
             )
             seconds = time.perf_counter() - began
-            rows = json.loads((Path(folder) / "run" / "scores.json").read_text(encoding="utf-8"))
+            rows = json.loads((Path(folder) / "run" / layout.SCORES).read_text(encoding="utf-8"))
         ratios = sorted(row["w2_ratio"] for row in rows if row["variant"] == "both")
         networks = 3 * len(seeds)
         yield [data, str(networks), f"{steps:,}", f"{seconds:.1f}", f"{ratios[len(ratios) // 2]:.2f}"]
@@ -175,14 +176,14 @@ def measure_resume(settings: Settings) -> Iterator[Row]:
         quiet = {"env": environment, "stdout": subprocess.DEVNULL}
         subprocess.run([*train, "--name", "whole"], check=True, **quiet)
         killed = subprocess.Popen([*train, "--name", "killed"], **quiet)
-        kept = Path(folder) / "killed" / "checkpoints"
+        kept = Path(folder) / "killed" / layout.KEPT
         while killed.poll() is None and (not kept.exists() or len(list(kept.iterdir())) < 5):
             time.sleep(0.01)
         killed.send_signal(signal.SIGKILL)
         killed.wait()
-        step = int(read_tensors(Path(folder) / "killed" / "checkpoint.safetensors")["step"])
+        step = int(read_tensors(Path(folder) / "killed" / layout.CHECKPOINT)["step"])
         subprocess.run([sys.executable, "-m", "mvm", "resume", "killed"], check=True, **quiet)
-        whole, resumed = (read_tensors(Path(folder) / name / "checkpoint.safetensors") for name in ("whole", "killed"))
+        whole, resumed = (read_tensors(Path(folder) / name / layout.CHECKPOINT) for name in ("whole", "killed"))
     differing = sum(not torch.equal(resumed[key], tensor) for key, tensor in whole.items())
     yield [f"{step:,} of {steps:,}", f"{differing} of {len(whole)}"]
 
@@ -202,7 +203,7 @@ def measure_quality(settings: Settings) -> Iterator[Row]:
             stdout=subprocess.DEVNULL,
         )
         seconds = time.perf_counter() - began
-        row = json.loads((Path(folder) / "run" / "scores.json").read_text(encoding="utf-8"))[0]
+        row = json.loads((Path(folder) / "run" / layout.SCORES).read_text(encoding="utf-8"))[0]
     shown = [f"{row[f'{key}']:.2f} ({row[f'{key}_floor']:.2f})" for key in ("pixels.recall", "factor_mean")]
     ratio = row["pixels.fd"] / row["pixels.fd_floor"]
     yield [f"{size}", f"{channels}", f"{steps:,}", f"{batch}", f"{seconds:.0f}", f"{ratio:.2f}", *shown]
