@@ -64,33 +64,40 @@ class Arrays:
     path: Path
 
     def list(self) -> Listing:
-        """FILE:MEMBER:ROW for every picture; splits by the names of files and members."""
+        """FILE:ROW, or FILE:MEMBER:ROW in an NPZ, for every picture; splits by the names of files and members."""
         listing = Listing(splits=[])
         assert listing.splits is not None
-        names = list(walk(self.path, listing.passed)) if self.path.is_dir() else [""]
+        single = self.path.is_file()
+        names = [self.path.name] if single else list(walk(self.path, listing.passed))
         for name in names:
             if name.endswith(".gz") and name.removesuffix(".gz") in names:
                 listing.passed.append([name, f"the same as {name.removesuffix('.gz')}"])
                 continue
             try:
-                blocks, others = _blocks(self.path / name)
+                blocks, others = _blocks(self._file(name))
             except ValueError as error:
-                if not name:
+                if single:
                     raise ConfigError(f"source: {printable(self.path)}: {error}") from None
                 listing.passed.append([name, str(error)])
                 continue
-            listing.passed += [[f"{name}:{member}".strip(":") or self.path.name, reason] for member, reason in others]
+            listing.passed += [[f"{name}:{member}", reason] for member, reason in others]
             for block in blocks:
+                inside = f"{name}:{block.member}" if block.member else name
                 if len(listing.names) + block.rows > MOST_ROWS:
-                    raise ConfigError(f"source: {printable(self.path / name)} takes it beyond {MOST_ROWS:,} pictures")
-                listing.names += [f"{name}:{block.member}:{row}" for row in range(block.rows)]
-                listing.splits += [split_of(block.member or name)] * block.rows
+                    raise ConfigError(
+                        f"source: {printable(name)} takes it beyond {MOST_ROWS:,} pictures; prepare a part"
+                    )
+                listing.names += [f"{inside}:{row}" for row in range(block.rows)]
+                listing.splits += [split_of(f"{block.member} {name}")] * block.rows
         return listing
 
     def read(self, name: str) -> np.ndarray:
         """Values of a picture, `(H, W)` or `(H, W, C)`."""
-        name, member, row = name.rsplit(":", 2)
-        path = self.path / name
+        name, row = name.rsplit(":", 1)
+        path, member = self._file(name), ""
+        if not path.is_file():
+            name, member = name.rsplit(":", 1)
+            path = self._file(name)
         block = next(block for block in _blocks(path)[0] if block.member == member)
         stream = _stream(path, member)
         stream.seek(block.offset + int(row) * block.stride)
@@ -100,6 +107,10 @@ class Arrays:
             raise ValueError("truncated or damaged: the file ends before this picture")
         values = np.frombuffer(content, block.dtype).reshape(block.shape)
         return np.moveaxis(values, 0, -1) if _channels_first(block.shape) else values
+
+    def _file(self, name: str) -> Path:
+        single = self.path.parent / name
+        return single if self.path.is_file() else self.path / name
 
 
 def holds_arrays(path: Path) -> bool:
@@ -160,7 +171,7 @@ def _blocks(path: Path) -> tuple[list[_Block], list[tuple[str, str]]]:
     """
     form = _form(path)
     if form is None:
-        raise ValueError("no array of pictures")
+        raise ValueError("not a picture")
     if form == "pickle":
         raise ValueError("a Python pickle, which is never opened; download the binary version")
     if form == "cifar":
@@ -214,7 +225,7 @@ def _checked(path: Path, block: _Block) -> _Block:
     if block.dtype.kind not in "fiub":
         raise ValueError(f"{block.dtype} values; pictures are integers, floats or booleans")
     if len(block.shape) not in (2, 3) or (len(block.shape) == 3 and not _channels(block.shape)):
-        raise ValueError(f"{whole}: no pictures; they are (N, H, W) or (N, H, W, C) of 1 to 4 channels")
+        raise ValueError(f"no pictures: {whole} is not (N, H, W) or (N, H, W, C) of 1 to 4 channels")
     if block.stride > MOST_BYTES:
         raise ValueError(f"{whole}: pictures larger than {MOST_BYTES >> 20} MiB")
     if block.rows > MOST_ROWS:

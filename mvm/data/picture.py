@@ -3,9 +3,9 @@
     v ↦ 255 · (v − black) / (white − black)     for values of more than 8 bits; one range for all pictures of a source
 
 A format is recognised by its first bytes, never by the file's name. Formats that hold other pictures inside (ICO, ICNS,
-PSD) are not opened, so that the limit on pixels holds for everything that is decoded. Memory is bounded: a decoded
-picture takes at most 256 MiB (4 bytes for each of `MOST_PIXELS`), and pictures larger than `BAND` pixels are converted
-and reduced band by band.
+PSD) are not opened, so that the limit on pixels holds for everything that is decoded. Memory is bounded: decoding takes
+at most 640 MiB beside the encoded picture, which is 8 bytes for each of `MOST_PIXELS` or 20 for each of `MOST_COSTLY`;
+a picture larger than `BAND` pixels is converted and reduced band by band.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 __all__ = ["DEEP", "HEAD", "MOST_BYTES", "Tones", "Unmeasured", "decode", "measure", "recognise", "tonal_range"]
 
 MOST_PIXELS = 64 * 2**20  # larger pictures count as decompression bombs and are never decoded
+MOST_COSTLY = 32 * 2**20  # the same for `COSTLY` formats, whose decoders hold several copies
 MOST_BYTES = 128 * 2**20  # per encoded picture
 BAND = 2**20  # pixels converted to RGB at a time; larger pictures are reduced to about twice their final size first
 HEAD = 32  # bytes that `recognise` needs
@@ -30,6 +31,7 @@ DEEP = "16-bit colour"  # of which Pillow keeps the upper 8 bits
 TURNS = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")  # that Pillow may open
+COSTLY = ("AVIF", "JPEG2000", "WEBP")
 SIGNATURES = {  # first bytes of the formats that are read
     b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF",
     b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF", b"\0\0\0\x0cjP  ": "JPEG2000",
@@ -164,7 +166,8 @@ def _open(content: bytes | np.ndarray, size: int, crop: int | None) -> _Opened:
     from PIL import Image, UnidentifiedImageError
 
     form = recognise(content[:HEAD])
-    Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow raises beyond twice this, for whatever is inside a file, too
+    most = MOST_COSTLY if form in COSTLY else MOST_PIXELS
+    Image.MAX_IMAGE_PIXELS = most // 2  # Pillow raises beyond twice this, for whatever is inside a file, too
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -181,7 +184,7 @@ def _open(content: bytes | np.ndarray, size: int, crop: int | None) -> _Opened:
             image.draft("RGB", (max(1, int(width / scale)), max(1, int(height / scale))))  # JPEG only
             image.load()
         except Image.DecompressionBombError:
-            raise ValueError(f"{_promised(content)}: larger than {MOST_PIXELS >> 20} megapixels") from None
+            raise ValueError(f"{_promised(content)}: larger than {most >> 20} megapixels") from None
         except _Refused:
             raise
         except UnidentifiedImageError:

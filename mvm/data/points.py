@@ -289,7 +289,10 @@ def check_points(array: np.ndarray, name: str) -> Tensor:
     if array.dtype.kind not in "fiub":
         raise ConfigError(f"data: {name} holds {array.dtype} values; points must be numbers")
     if array.ndim != 2:
-        raise ConfigError(f"data: {name} has shape {array.shape}; points must be rows of one two-dimensional table")
+        pictures = "; if it holds pictures: mvm prepare images FILE" if array.ndim in (3, 4) else ""
+        raise ConfigError(
+            f"data: {name} has shape {array.shape}; points must be rows of one two-dimensional table{pictures}"
+        )
     if array.shape[1] < 2:
         raise ConfigError(f"data: {name} has {array.shape[1]} column; a point needs at least 2")
     if len(array) < MIN_POINTS:

@@ -126,10 +126,10 @@ class Parquet:
         listing = Listing(splits=[], titles=[])
         assert listing.splits is not None
         assert listing.titles is not None
-        files = list(walk(self.path, listing.passed)) if self.path.is_dir() else [""]
-        for name in files:
-            shard = self.path / name
-            if name and not name.endswith(".parquet"):
+        single = self.path.is_file()
+        for name in [self.path.name] if single else walk(self.path, listing.passed):
+            shard = self._shard(name)
+            if not single and not name.endswith(".parquet"):
                 listing.passed.append([name, "not a Parquet file"])
                 continue
             file, _, column = _parquet(shard)
@@ -144,12 +144,15 @@ class Parquet:
     def read(self, name: str) -> bytes:
         """Encoded picture of a row."""
         shard, row = name.rsplit(":", 1)
-        start, values = _row_group(self.path / shard, int(row))
+        start, values = _row_group(self._shard(shard), int(row))
         value = values[int(row) - start].as_py()
         value = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(value, bytes):
             raise ValueError("no picture in this row")
-        return _within(value)
+        return bytes(_within(value))
+
+    def _shard(self, name: str) -> Path:
+        return self.path if self.path.is_file() else self.path / name
 
 
 @dataclass(frozen=True)
