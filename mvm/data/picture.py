@@ -151,12 +151,14 @@ def measure(content: bytes | np.ndarray, size: int, *, crop: int | None = None) 
 def tonal_range(least: float, greatest: float) -> tuple[float, float]:
     """Values shown as black and white: the smallest full scale that holds the values, if they use a quarter of it.
 
-    Full scales are [0, 1], [-1, 1], and those of 8, 10, 12, 14 and 16 bits. Other values span from black to white.
+    Full scales are [0, 1], [-1, 1], and those of 8, 10, 12, 14 and 16 bits. Other values span from black to white, and
+    so do values that differ by less than a quarter of the greatest.
     """
     if least < 0:
         return (-1.0, 1.0) if 0.25 <= max(-least, greatest) <= 1 else (least, greatest)
     full = next((scale for scale in FULL_SCALES if greatest <= scale), 0)
-    return (0.0, float(full)) if greatest >= full / 4 > 0 else (least, greatest)
+    narrow = 0 < greatest - least < greatest / 4
+    return (0.0, float(full)) if greatest >= full / 4 > 0 and not narrow else (least, greatest)
 
 
 def _open(content: bytes | np.ndarray, size: int, crop: int | None) -> _Opened:
