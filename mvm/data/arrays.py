@@ -184,11 +184,12 @@ def _blocks(path: Path) -> tuple[list[_Block], list[tuple[str, str]]]:
     for member in members:
         try:
             header = _idx_header if form == "idx" else _npy_header
-            stream = _stream(path, member)
-            stream.seek(0)
-            blocks.append(_checked(path, header(stream, member)))
-        except (ValueError, SyntaxError, TokenError, OSError, EOFError, zlib.error, NotImplementedError) as error:
-            others.append((member, " ".join(str(error).split())))
+            with _opened(path, member) as stream:
+                blocks.append(_checked(path, header(stream, member)))
+        except (SyntaxError, TokenError):
+            others.append((member, "damaged: its header cannot be read"))
+        except (ValueError, OSError, EOFError, IndexError, KeyError, zlib.error, NotImplementedError) as error:
+            others.append((member, " ".join(str(error).split()) or "damaged: it ends within its header"))
     if not blocks:
         raise ValueError("; ".join(f"{member}: {reason}" if member else reason for member, reason in others))
     return blocks, others
@@ -278,14 +279,24 @@ def _cifar_block(path: Path) -> _Block:
     return _Block("", rows, shape, np.dtype("u1"), labels, labels + math.prod(shape))
 
 
-def _opened(path: Path) -> IO[bytes]:
-    """Open a file, decompressed if it is a .gz."""
+def _opened(path: Path, member: str = "") -> IO[bytes]:
+    """Open a file or a member of an NPZ, decompressed."""
+    if member:
+        with zipfile.ZipFile(path) as archive:  # its file stays open until the member is closed
+            return archive.open(member)
     with path.open("rb") as file:
         compressed = file.read(2) == GZIP
     return gzip.open(path) if compressed else path.open("rb")  # type: ignore[return-value]
 
 
-@lru_cache(maxsize=8)
+_reading: dict[tuple[Path, str], IO[bytes]] = {}  # the stream of which this process reads rows
+
+
 def _stream(path: Path, member: str) -> IO[bytes]:
     """A file or a member of an NPZ, decompressed; kept open, so that reading rows in order decompresses each once."""
-    return zipfile.ZipFile(path).open(member) if member else _opened(path)
+    if (path, member) not in _reading:
+        for stream in _reading.values():
+            stream.close()
+        _reading.clear()
+        _reading[path, member] = _opened(path, member)
+    return _reading[path, member]

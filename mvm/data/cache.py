@@ -101,8 +101,10 @@ def _open_file(path: Path) -> Source:
     packed = next((what for start, what in PACKED.items() if head.startswith(start)), "")
     if packed or head[257:262] == b"ustar":
         raise ConfigError(f"source: {printable(path)} is {packed or 'a tar archive'}; unpack it, and give the folder")
+    form = ""
     with contextlib.suppress(ValueError):
         form = recognise(head[:HEAD])
+    if form:
         raise ConfigError(f"source: {printable(path)} is a single {form} picture; give its folder")
     raise ConfigError(
         f"source: {printable(path)} is no (complete) ZIP, Parquet or array file (NPY, NPZ, IDX, CIFAR's .bin); "
