@@ -352,6 +352,20 @@ def test_a_single_parquet_file_is_a_source(tmp_path):
         made_from(tmp_path / "cut.parquet", tmp_path / "cut.npy")
 
 
+def test_a_parquet_file_of_labels_among_pictures_and_one_without_pictures(tmp_path):
+    labels = pyarrow.table({"file": NAMES, "label": VALUES})
+    write_pictures(tmp_path / "mixed", "PNG")
+    parquet.write_table(labels, tmp_path / "mixed" / "metadata.parquet")
+    made, values = made_from(tmp_path / "mixed", tmp_path / "out.npy")
+    assert (made.kind, values) == ("folder", VALUES)
+    assert made.skipped == [["metadata.parquet", "a Parquet file in the source: prepare it by itself"]]
+    (tmp_path / "alone").mkdir()
+    parquet.write_table(labels, tmp_path / "alone" / "a.parquet")
+    (tmp_path / "alone" / "README.md").write_text("# Labels")
+    with pytest.raises(ConfigError, match="has no column of pictures; it has file, label, and needs image"):
+        made_from(tmp_path / "alone", tmp_path / "alone.npy")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -456,6 +470,14 @@ def test_mnist_as_it_is_published(tmp_path, packed, dtype):
     assert (single.count, single.splits) == (5, {"train": [0, 5]})
     with pytest.raises(ConfigError, match="28 x 28 pixels: smaller than 32; --size 16 would use it"):
         prepare(open_source(root), tmp_path / "large.npy", size=32, processes=1)
+
+
+def test_a_note_beside_pictures_that_are_too_small_does_not_hide_the_size_that_works(tmp_path):
+    (tmp_path / "README.md").write_text("# Digits")
+    for i in range(3):
+        (tmp_path / f"d{i}.png").write_bytes(encoded(value_picture(50 * i, side=28)))
+    with pytest.raises(ConfigError, match=r"none of 4 files .* d0\.png: 28 x 28 .*; --size 16 would use it"):
+        prepare(open_source(tmp_path), tmp_path.parent / f"{tmp_path.name}.npy", size=32, processes=1)
 
 
 @pytest.mark.parametrize("labels", [1, 2])

@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO
@@ -23,12 +24,11 @@ from typing import IO
 import numpy as np
 
 from mvm.data.picture import MOST_BYTES
-from mvm.data.sources import MOST_ROWS, Listing, printable, split_of, walk
+from mvm.data.sources import MOST_FILES, MOST_ROWS, Listing, is_picture, printable, split_of, walk
 from mvm.errors import ConfigError
 
 __all__ = ["Arrays", "holds_arrays"]
 
-MOST_FILES = 100  # a folder of more files is a folder of pictures
 NPY = b"\x93NUMPY"
 GZIP = b"\x1f\x8b"
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -114,33 +114,20 @@ class Arrays:
 
 
 def holds_arrays(path: Path) -> bool:
-    """Whether a file, or a folder of a few files, holds pictures as arrays, and no files of pictures."""
-    from mvm.data.picture import HEAD, recognise
-
+    """Whether a file, or a folder of at most `MOST_FILES`, holds pictures as arrays, and no files of pictures."""
     if path.is_file():
         return _form(path) is not None
-    found = False
-    names: list[str] = []
-    for name in walk(path, []):
-        names.append(name)
-        if len(names) > MOST_FILES:
-            return False
-    for name in names:
-        try:
-            with (path / name).open("rb") as file:
-                head = file.read(HEAD)
-        except OSError:
-            continue
-        try:
-            recognise(head)
-            return False
-        except ValueError:
-            pass
-        try:
-            found = found or (_form(path / name) is not None and bool(_blocks(path / name)[0]))
-        except ValueError:
-            continue
-    return found
+    names = list(islice(walk(path, []), MOST_FILES + 1))
+    if len(names) > MOST_FILES or any(is_picture(path / name) for name in names):
+        return False
+    return any(_has_blocks(path / name) for name in names)
+
+
+def _has_blocks(path: Path) -> bool:
+    try:
+        return bool(_blocks(path)[0])
+    except ValueError:
+        return False
 
 
 def _form(path: Path) -> str | None:

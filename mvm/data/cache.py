@@ -31,7 +31,7 @@ import numpy as np
 
 from mvm.data.arrays import Arrays, holds_arrays
 from mvm.data.picture import DEEP, HEAD, Unmeasured, decode, measure, recognise, tonal_range
-from mvm.data.sources import Folder, Lmdb, Parquet, Source, Zip, printable
+from mvm.data.sources import Folder, Lmdb, Parquet, Source, Zip, holds_rows, printable
 from mvm.data.splits import Partition, in_splits
 from mvm.data.workers import Skipped, spread
 from mvm.errors import ConfigError
@@ -57,7 +57,7 @@ PACKED = {  # first bytes of files that hold pictures, but are no source
     b"\x1f\x8b": "a gzip file", b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a RAR archive", b"BZh": "a bzip2 file",
     b"\xfd7zXZ": "an xz file", b"\x28\xb5\x2f\xfd": "a zstd file", b"\x89HDF": "an HDF5 file",
 }  # fmt: skip
-READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -78,7 +78,7 @@ def open_source(path: Path) -> Source:
         raise ConfigError(f"source: {printable(path)} is no file or folder")
     if (path / "data.mdb").exists():
         return Lmdb(path)
-    if next(path.rglob("*.parquet"), None) is not None:
+    if holds_rows(path):
         return Parquet(path)
     return Arrays(path) if holds_arrays(path) else Folder(path)
 
@@ -273,7 +273,9 @@ def _decoded(
     Ranges of values beyond 8 bits are measured over the rest of the source when the first such picture is met.
     """
     while part.done < len(names):
-        task = partial(decode, size=size, crop=crop, tones={mode: tuple(span) for mode, span in part.tones.items()})
+        task = partial(
+            decode, size=size, crop=crop, tones={mode: (low, high) for mode, (low, high) in part.tones.items()}
+        )
         try:
             yield from spread(task, source, names[part.done :], processes=processes)
             return
@@ -289,7 +291,7 @@ def _decoded(
 def _useless(part: _Part) -> str:
     """Reason why a preparation gives nothing to train on; empty if it does."""
     if not part.count:
-        name, reason = part.skipped[0]
+        name, reason = next((entry for entry in part.skipped if entry[1] != "not a picture"), part.skipped[0])
         return f"none of {part.total} files could be used; the first, {name}: {reason}"
     if part.count > 1 and not part.varied:
         assumed = "".join(f"; {sentence}" for sentence in _assumed(part))
@@ -381,7 +383,7 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in READ_ONLY or isinstance(error, FileExistsError | NotADirectoryError):
+        if error.errno in REFUSED:
             raise ConfigError(
                 f"checkpoints: cannot write in {printable(folder)}: {error.strerror}; "
                 "set $MVM_CHECKPOINTS to a folder that can be written"

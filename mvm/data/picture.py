@@ -13,8 +13,9 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -60,20 +61,55 @@ class Unmeasured(Exception):
     """A picture stores values of more than 8 bits, and the range of its source is not measured yet."""
 
 
-class _Opened(NamedTuple):
-    """A decoded picture before its conversion.
+@dataclass
+class _Opened:
+    """A picture of which the header is read; `load` decodes it.
 
     Attributes:
         image: Pillow's image, or the values `(H, W)` or `(H, W, C)` of a row of an array.
         mode: mode it is stored in.
-        box: left, top, side of the centred square, in pixels of the decoded picture.
-        first: it is the first frame of several.
+        size: width and height in the header.
+        side: side of the centred square to take.
+        form: format of a file; empty for a row of an array.
     """
 
     image: Any
     mode: str
-    box: tuple[int, int, int]
-    first: bool = False
+    size: tuple[int, int]
+    side: int
+    form: str = ""
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether its values need the range of their source."""
+        return self.mode in ("F", DEEP) or self.mode.startswith(("I", "float", "int", "uint"))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the first frame of several; a JPEG holds previews of itself."""
+        with contextlib.suppress(Exception):  # later frames may be damaged
+            return self.form != "JPEG" and bool(getattr(self.image, "is_animated", False))
+        return False
+
+    @property
+    def box(self) -> tuple[int, int, int]:
+        """Left, top and side of the centred square, in pixels of the decoded picture."""
+        if isinstance(self.image, np.ndarray):
+            width, height = self.size
+        else:
+            width, height = self.image.size  # draft mode reduces it, and a TIFF is turned
+        side = min(round(self.side * max(width, height) / max(self.size)), width, height)  # draft mode rounds up
+        return (width - side) // 2, (height - side) // 2, side
+
+    def load(self, size: int) -> None:
+        """Decode it, a JPEG to twice `size` or more, so that the resize still antialiases."""
+        if isinstance(self.image, np.ndarray):
+            return
+        scale = self.side / size / 2
+        width, height = self.size
+        with _reasons(self.form):
+            self.image.draft("RGB", (max(1, int(width / scale)), max(1, int(height / scale))))  # JPEG only
+            self.image.load()
 
 
 def recognise(head: bytes) -> str:
@@ -117,8 +153,10 @@ def decode(
     from PIL import Image
 
     opened = _open(content, size, crop)
-    if tones is not None and _is_wide(opened.mode) and opened.mode not in tones:
+    if tones is not None and opened.is_wide and opened.mode not in tones:
         raise Unmeasured(opened.mode)
+    mode = f"{opened.mode}, first frame" if opened.is_first else opened.mode
+    opened.load(size)
     found = _span(opened) if tones is None else tones.get(opened.mode)
     if opened.mode == DEEP and found is not None and found[1] < 64:
         raise ValueError("16-bit colour that uses 14 bits or fewer: Pillow keeps the upper 8; convert it to 8 bits")
@@ -134,7 +172,7 @@ def decode(
     square = reduced.resize((size, size), Image.Resampling.BICUBIC, box=(0, 0, side / factor, side / factor))
     if (turn := _orientation(opened.image)) > 1:
         square = square.transpose(Image.Transpose[TURNS[turn - 2]])
-    return np.asarray(square), f"{opened.mode}, first frame" if opened.first else opened.mode
+    return np.asarray(square), mode
 
 
 def measure(content: bytes | np.ndarray, size: int, *, crop: int | None = None) -> tuple[str, float, float] | None:
@@ -144,6 +182,9 @@ def measure(content: bytes | np.ndarray, size: int, *, crop: int | None = None) 
         ValueError: as for `decode`.
     """
     opened = _open(content, size, crop)
+    if not opened.is_wide:
+        return None
+    opened.load(size)
     span = _span(opened)
     return span if span is None else (opened.mode, *span)
 
@@ -162,31 +203,34 @@ def tonal_range(least: float, greatest: float) -> tuple[float, float]:
 
 
 def _open(content: bytes | np.ndarray, size: int, crop: int | None) -> _Opened:
-    """Decode a picture within the limits."""
+    """Read the header of a picture, and check it against the limits."""
     if isinstance(content, np.ndarray):
         return _row(content, size, crop)
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     form = recognise(content[:HEAD])
     most = MOST_COSTLY if form in COSTLY else MOST_PIXELS
     Image.MAX_IMAGE_PIXELS = most // 2  # Pillow raises beyond twice this, for whatever is inside a file, too
+    with _reasons(form):
+        try:
+            image = Image.open(io.BytesIO(content), formats=[form])
+        except Image.DecompressionBombError:
+            raise _Refused(f"{_promised(content)}: larger than {most >> 20} megapixels") from None
+        side = _side(*image.size, size, crop)
+        stored = str([tile[3] for tile in image.tile])
+        mode = DEEP if ";16" in stored and image.mode in ("RGB", "RGBA", "LA") else image.mode
+        return _Opened(image, mode, image.size, side, form)
+
+
+@contextlib.contextmanager
+def _reasons(form: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into a ValueError with the reason; its warnings are left out."""
+    from PIL import UnidentifiedImageError
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            image = Image.open(io.BytesIO(content), formats=[form])
-            width, height = image.size
-            side = _side(width, height, size, crop)
-            mode, args = image.mode, str([tile[3] for tile in image.tile])
-            if ";16" in args and mode in ("RGB", "RGBA", "LA"):
-                mode = DEEP
-            first = False
-            with contextlib.suppress(Exception):  # later frames may be damaged
-                first = form != "JPEG" and bool(getattr(image, "is_animated", False))
-            scale = side / size / 2  # decode at twice the final size or more, so that the resize still antialiases
-            image.draft("RGB", (max(1, int(width / scale)), max(1, int(height / scale))))  # JPEG only
-            image.load()
-        except Image.DecompressionBombError:
-            raise ValueError(f"{_promised(content)}: larger than {most >> 20} megapixels") from None
+            yield
         except _Refused:
             raise
         except UnidentifiedImageError:
@@ -195,9 +239,6 @@ def _open(content: bytes | np.ndarray, size: int, crop: int | None) -> _Opened:
             raise ValueError("more memory than allowed is needed to decode it") from None
         except Exception as error:  # decoders raise arbitrary exceptions
             raise ValueError(f"truncated or damaged: {error or type(error).__name__}") from None
-    drafted = max(image.size) / max(width, height)
-    side = min(round(side * drafted), *image.size)  # draft mode rounds width and height up
-    return _Opened(image, mode, ((image.width - side) // 2, (image.height - side) // 2, side), first)
 
 
 def _row(values: np.ndarray, size: int, crop: int | None) -> _Opened:
@@ -206,14 +247,11 @@ def _row(values: np.ndarray, size: int, crop: int | None) -> _Opened:
 
     height, width = values.shape[:2]
     side = _side(width, height, size, crop)
-    box = ((width - side) // 2, (height - side) // 2, side)
     values = values[..., 0] if values.shape[2:] == (1,) else values
     if values.dtype == bool:
         values = values.astype(np.uint8) * 255
-    if values.dtype != np.uint8:
-        return _Opened(values, values.dtype.name, box)
-    image = Image.fromarray(np.ascontiguousarray(values))
-    return _Opened(image, image.mode, box)
+    image = Image.fromarray(np.ascontiguousarray(values)) if values.dtype == np.uint8 else values
+    return _Opened(image, values.dtype.name if image is values else image.mode, (width, height), side)
 
 
 class _Refused(ValueError):
@@ -246,18 +284,13 @@ def _promised(content: bytes) -> str:
     return "its pixels"
 
 
-def _is_wide(mode: str) -> bool:
-    """Whether the values of a mode need the range of their source."""
-    return mode in ("F", DEEP) or mode.startswith(("I", "float", "int", "uint"))
-
-
 def _span(opened: _Opened) -> tuple[float, float] | None:
     """Least and greatest value in the square of a picture with more than 8 bits; None for any other.
 
     Raises:
         ValueError: a value is NaN or infinite.
     """
-    if not _is_wide(opened.mode):
+    if not opened.is_wide:
         return None
     left, top, side = opened.box
     rows = max(1, BAND // max(side, 1))

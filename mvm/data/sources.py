@@ -23,13 +23,27 @@ import numpy as np
 from mvm.data.picture import HEAD, MOST_BYTES, recognise
 from mvm.errors import ConfigError
 
-__all__ = ["SPLITS", "Folder", "Listing", "Lmdb", "Parquet", "Source", "Zip", "printable", "split_of", "walk"]
+__all__ = [
+    "SPLITS",
+    "Folder",
+    "Listing",
+    "Lmdb",
+    "Parquet",
+    "Source",
+    "Zip",
+    "holds_rows",
+    "is_picture",
+    "printable",
+    "split_of",
+    "walk",
+]
 
 SPLITS = ("train", "valid", "test")
 SPLIT_WORDS = {"train": "train", "training": "train", "val": "valid", "valid": "valid", "validation": "valid",
                "test": "test", "testing": "test", "t10k": "test"}  # fmt: skip
 MOST_GROUP = 512 * 2**20  # bytes of a Parquet row group, which is read as a whole
 MOST_ROWS = 10**7  # pictures of a source
+MOST_FILES = 100  # of a folder that are looked into, to find out what it holds
 COLUMNS = ("image", "img", "jpg", "png", "webp", "bytes", "pixels")  # of pictures, in Parquet
 
 
@@ -133,6 +147,11 @@ class Parquet:
                 listing.passed.append([name, "not a Parquet file"])
                 continue
             file, _, column = _parquet(shard)
+            if not column:
+                has = ", ".join(file.schema_arrow.names)
+                raise ConfigError(
+                    f"source: {printable(shard)} has no column of pictures; it has {has}, and needs image"
+                )
             rows = file.metadata.num_rows
             if len(listing.names) + rows > MOST_ROWS:
                 raise ConfigError(f"source: {printable(shard)} takes it beyond {MOST_ROWS:,} rows; prepare a part")
@@ -216,6 +235,29 @@ def walk(folder: Path, passed: list[list[str]]) -> Iterator[str]:
         waiting += reversed(folders)
 
 
+def holds_rows(folder: Path) -> bool:
+    """Whether a folder is one of Parquet files: the first has a column of pictures, or no file is a picture."""
+    names = list(walk(folder, []))
+    shards = [name for name in names if name.endswith(".parquet")]
+    if not shards:
+        return False
+    try:
+        if _parquet(folder / shards[0])[2]:
+            return True
+    except ConfigError:  # damaged: named when it is listed
+        return True
+    return not any(is_picture(folder / name) for name in names[:MOST_FILES])
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file begins as a picture does."""
+    try:
+        with path.open("rb") as file:
+            return bool(recognise(file.read(HEAD)))
+    except (OSError, ValueError):
+        return False
+
+
 def split_of(name: str) -> str:
     """Split that a file's name tells: train, valid or test; train if it tells none."""
     words = re.split("[^a-z0-9]+", name.lower())
@@ -265,21 +307,15 @@ def _lmdb(path: Path) -> Any:
 
 @lru_cache(maxsize=2)
 def _parquet(path: Path) -> tuple[Any, list[int], str]:
-    """Open a shard: the file, the first row of each row group, and the name of the picture column."""
+    """Open a shard: the file, the first row of each row group, and the name of the picture column; empty without."""
     from pyarrow.parquet import ParquetFile
 
     try:
-        file = ParquetFile(path)
+        file = ParquetFile(path, pre_buffer=False)
     except Exception as error:
         raise ConfigError(f"source: {printable(path)} is no complete Parquet file: {error}") from None
     starts = np.cumsum([0] + [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]).tolist()
-    names = file.schema_arrow.names
-    column = next((name for name in COLUMNS if name in names), None)
-    if column is None:
-        raise ConfigError(
-            f"source: {printable(path)} has no column of pictures; it has {', '.join(names)}, and needs image"
-        )
-    return file, starts, column
+    return file, starts, next((name for name in COLUMNS if name in file.schema_arrow.names), "")
 
 
 def _paths(file: Any, column: str) -> list[str]:
@@ -288,7 +324,13 @@ def _paths(file: Any, column: str) -> list[str]:
     if not hasattr(kind, "get_field_index") or kind.get_field_index("path") < 0:
         return [""] * file.metadata.num_rows
     try:
-        values = file.read(columns=[f"{column}.path"]).column(0).combine_chunks().field("path").to_pylist()
+        values = (
+            file.read(columns=[f"{column}.path"], use_threads=False)
+            .column(0)
+            .combine_chunks()
+            .field("path")
+            .to_pylist()
+        )
     except Exception:  # damaged: its rows are named when they are read
         return [""] * file.metadata.num_rows
     return [str(value or "") for value in values]
@@ -303,7 +345,7 @@ def _group(path: Path, group: int) -> Any:
     length = sum(part.total_uncompressed_size for part in parts if part.path_in_schema.split(".")[0] == column)
     if length > MOST_GROUP:
         raise ValueError(f"row group of {length >> 20} MiB: larger than {MOST_GROUP >> 20} MiB; write smaller ones")
-    return file.read_row_group(group, columns=[column]).column(0)
+    return file.read_row_group(group, columns=[column], use_threads=False).column(0)
 
 
 def _row_group(path: Path, row: int) -> tuple[int, Any]:

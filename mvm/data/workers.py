@@ -100,7 +100,7 @@ def spread(
         try:
             with _workers(count) as pool:
                 while waiting or begun:
-                    while waiting and len(begun) <= 4 * count:
+                    while waiting and len(begun) <= 2 * count:
                         begun.append((waiting[0], pool.submit(task, waiting[0])))
                         waiting.popleft()
                     chunk, future = begun[0]
@@ -139,6 +139,10 @@ def _begin() -> None:
     """Prepare a worker process: it ends with its parent, leaves Ctrl-C to it, and is bounded in memory."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(ImportError, AttributeError):
+        from PIL import AvifImagePlugin
+
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread takes memory, and the processes share the cores
     with contextlib.suppress(OSError, ValueError):
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (_data() + MOST_MEMORY, hard))
