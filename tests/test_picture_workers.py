@@ -60,13 +60,12 @@ def outcomes(names: list[str], processes: int) -> list[object]:
     return [outcome.reason if isinstance(outcome, Skipped) else outcome for _, outcome in found]
 
 
-@pytest.mark.parametrize("harm", ["kill", "exit", "segfault"])
-def test_a_decoder_that_crashes_costs_its_picture_only(harm, monkeypatch):
-    monkeypatch.setattr(workers, "CHUNK", 3)
-    names = [str(i) for i in range(20)]
-    names[7] = names[8] = harm
-    wanted: list[object] = list(range(20))
-    wanted[7] = wanted[8] = "its decoder crashed, or was killed"
+def test_a_decoder_that_crashes_costs_its_picture_only(monkeypatch):
+    monkeypatch.setattr(workers, "CHUNK", 4)
+    names = [str(i) for i in range(12)]
+    wanted: list[object] = list(range(12))
+    for place, harm in {5: "kill", 6: "segfault", 11: "exit"}.items():
+        names[place], wanted[place] = harm, "its decoder crashed, or was killed"
     assert outcomes(names, 2) == wanted
 
 
@@ -122,6 +121,48 @@ def test_workers_end_with_their_parent_however_it_ends(tmp_path, number):
         assert all(alive(pid) for pid in pids)
         parent.send_signal(number)
         until(lambda: not any(alive(pid) for pid in pids), "the end of the workers")
+
+
+@pytest.mark.parametrize("when", ["at the start of the workers", "in their work"])
+def test_an_interrupt_from_the_terminal_is_the_parents_alone(tmp_path, when):
+    """Ctrl-C goes to the whole group; workers print nothing of their own."""
+    script = tmp_path / "parent.py"
+    script.write_text(INTERRUPTED.format(path=sys.path, wait=when == "in their work"))
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, str(script)], start_new_session=True, **pipes) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"begun\n"
+        os.killpg(parent.pid, signal.SIGINT)
+        out, err = parent.communicate()
+    assert (parent.returncode, out, err) == (0, b"interrupted\n", b"")
+
+
+INTERRUPTED = """
+import sys, time
+sys.path[:0] = {path!r}
+from test_picture_workers import Words, outcome_of
+from mvm.data import workers
+
+def work():
+    for name, _ in workers.spread(outcome_of, Words(), [str(i) for i in range(1000)], processes=2):
+        if {wait} and name == "0":
+            print("begun", flush=True)
+        while name == "999":
+            time.sleep(0.01)
+
+def submit(*arguments, real=workers._submit):
+    future = real(*arguments)
+    if not {wait} and arguments[-1][0] == "0":
+        print("begun", flush=True)
+    return future
+
+if __name__ == "__main__":
+    workers.CHUNK, workers._submit = 500, submit
+    try:
+        work()
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
 
 
 def alive(pid: int) -> bool:

@@ -101,7 +101,7 @@ def spread(
             with _workers(count) as pool:
                 while waiting or begun:
                     while waiting and len(begun) <= 2 * count:
-                        begun.append((waiting[0], pool.submit(task, waiting[0])))
+                        begun.append((waiting[0], _submit(pool, task, waiting[0])))
                         waiting.popleft()
                     chunk, future = begun[0]
                     outcomes = future.result()
@@ -119,7 +119,7 @@ def _one_by_one(task: _Task[T], names: Sequence[str]) -> Iterator[tuple[str, T |
         try:
             with _workers(1) as pool:
                 while left:
-                    (outcome,) = pool.submit(task, [left[0]]).result()
+                    (outcome,) = _submit(pool, task, [left[0]]).result()
                     yield left.popleft(), outcome
         except BrokenProcessPool:
             yield left.popleft(), Skipped("its decoder crashed, or was killed")
@@ -135,9 +135,17 @@ def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
+def _submit(pool: ProcessPoolExecutor, task: _Task[T], names: Sequence[str]) -> Future[list[T | Skipped]]:
+    """Submit a chunk; processes that this starts leave Ctrl-C to their parent from their first instruction on."""
+    own = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(task, names)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, own)
+
+
 def _begin() -> None:
-    """Prepare a worker process: it ends with its parent, leaves Ctrl-C to it, and is bounded in memory."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Prepare a worker process: it ends with its parent, and is bounded in memory."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(ImportError, AttributeError):
         from PIL import AvifImagePlugin
