@@ -36,6 +36,9 @@ def outcome_of(content: bytes) -> int:
             raise Unmeasured
         case [b"source"]:
             raise ConfigError("source: it is not what it was")
+        case [b"print"]:
+            os.write(2, b"Fax4Decode: Bad code word\n")  # as libtiff does
+            return 1
         case [b"raise"]:
             raise RuntimeError("of any\nkind")
     return int(content)
@@ -69,11 +72,12 @@ def test_a_decoder_that_crashes_costs_its_picture_only(monkeypatch):
     assert outcomes(names, 2) == wanted
 
 
-def test_what_a_picture_raises_and_the_memory_it_takes_cost_this_picture_only():
+def test_what_a_picture_raises_and_the_memory_it_takes_cost_this_picture_only(capfd):
     memory = f"more memory needed than the {workers.MOST_MEMORY >> 20} MiB allowed"
-    names = ["0", "raise", "2", "eat", "4"]
-    wanted = [0, "of any kind", 2, memory if sys.platform == "linux" else 3 * 2**27, 4]
+    names = ["0", "raise", "2", "eat", "4", "print"]
+    wanted = [0, "of any kind", 2, memory if sys.platform == "linux" else 3 * 2**27, 4, 1]
     assert outcomes(names, 2) == wanted
+    assert capfd.readouterr() == ("", ""), "libraries print without naming the picture"
 
 
 @pytest.mark.parametrize("processes", [1, 2])

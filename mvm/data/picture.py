@@ -317,12 +317,12 @@ def _rgb(image: Any, found: tuple[float, float] | None) -> Any:
     from PIL import Image
 
     if found is not None and (isinstance(image, np.ndarray) or image.mode[0] in "FI"):
-        values = np.asarray(image).astype(np.float64)
-        if not np.isfinite(values).all():
-            raise ValueError("NaN or infinite values")
         black, white = tonal_range(*found)
         with np.errstate(all="ignore"):
+            values = np.asarray(image).astype(np.float64)
             scaled = (values - black) / (white - black) * 255 if white > black else np.zeros_like(values)
+        if not np.isfinite(values).all():
+            raise ValueError("NaN or infinite values")
         image = Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")

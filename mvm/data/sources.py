@@ -33,6 +33,7 @@ __all__ = [
     "Zip",
     "holds_rows",
     "is_picture",
+    "line_of",
     "printable",
     "split_of",
     "walk",
@@ -124,8 +125,11 @@ class Zip:
         """Path in the archive, and content, of the first member with one of these file names; None without any."""
         for name in sorted(_archive(self.path).namelist()):
             if Path(name).name in names:
-                with _archive(self.path).open(name) as file:
-                    return name, file.read(MOST_BYTES)
+                try:
+                    with _archive(self.path).open(name) as file:
+                        return name, file.read(MOST_BYTES)
+                except Exception as error:
+                    raise ConfigError(f"partition: {printable(self.path)}/{name}: {line_of(error)}") from None
         return None
 
 
@@ -269,6 +273,12 @@ def printable(path: Path | str) -> str:
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
+def line_of(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return " ".join(str(said or error).split()) or type(error).__name__
+
+
 def _content(file: IO[bytes], length: int) -> bytes:
     """All bytes of a file that may be a picture; other files are not read beyond their first bytes."""
     head = file.read(HEAD)
@@ -289,8 +299,8 @@ def _within(value: Any) -> Any:
 def _archive(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:  # a name may be no UTF-8
-        raise ConfigError(f"source: {printable(path)} is a damaged ZIP file: {error}") from None
+    except Exception as error:  # of zipfile and struct; a name may be no UTF-8
+        raise ConfigError(f"source: {printable(path)} is a damaged ZIP file: {line_of(error)}") from None
 
 
 @lru_cache(maxsize=2)
@@ -302,7 +312,7 @@ def _lmdb(path: Path) -> Any:
     try:
         return lmdb.open(str(path), readonly=True, lock=False, readahead=False)
     except lmdb.Error as error:
-        raise ConfigError(f"source: {printable(path)} is no LMDB environment: {error}") from None
+        raise ConfigError(f"source: {printable(path)} is no LMDB environment: {line_of(error)}") from None
 
 
 @lru_cache(maxsize=2)
@@ -313,7 +323,7 @@ def _parquet(path: Path) -> tuple[Any, list[int], str]:
     try:
         file = ParquetFile(path, pre_buffer=False)
     except Exception as error:
-        raise ConfigError(f"source: {printable(path)} is no complete Parquet file: {error}") from None
+        raise ConfigError(f"source: {printable(path)} is no complete Parquet file: {line_of(error)}") from None
     starts = np.cumsum([0] + [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]).tolist()
     return file, starts, next((name for name in COLUMNS if name in file.schema_arrow.names), "")
 

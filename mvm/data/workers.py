@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from mvm.data.picture import Unmeasured
-from mvm.data.sources import Source, printable
+from mvm.data.sources import Source, line_of, printable
 from mvm.errors import ConfigError
 
 __all__ = ["MOST_MEMORY", "Skipped", "spread"]
@@ -70,8 +70,7 @@ class _Task(Generic[T]):
                 raise ConfigError(
                     f"source: {printable(self.source.path)} is gone; bring it back and start again"
                 ) from None
-            reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-            return Skipped(" ".join(reason.split()))
+            return Skipped(line_of(error))
 
 
 def spread(
@@ -145,7 +144,11 @@ def _submit(pool: ProcessPoolExecutor, task: _Task[T], names: Sequence[str]) -> 
 
 
 def _begin() -> None:
-    """Prepare a worker process: it ends with its parent, and is bounded in memory."""
+    """Prepare a worker process: it ends with its parent, is bounded in memory, and prints nothing.
+
+    The libraries that decode print what they find wrong with a picture, without its name.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(ImportError, AttributeError):
         from PIL import AvifImagePlugin
