@@ -211,16 +211,16 @@ def _checked(block: _Block, stream: IO[bytes]) -> _Block:
     whole = f"shape {(block.rows, *block.shape)}"
     if block.dtype.kind not in "fiub":
         raise ValueError(f"{block.dtype} values; pictures are integers, floats or booleans")
-    if len(block.shape) not in (2, 3) or (len(block.shape) == 3 and not _channels(block.shape)):
+    is_flat = len(block.shape) == 2
+    if not (is_flat or (len(block.shape) == 3 and _channels(block.shape))) or not block.stride or not block.rows:
         raise ValueError(f"no pictures: {whole} is not (N, H, W) or (N, H, W, C) of 1 to 4 channels")
     if block.stride > MOST_BYTES:
         raise ValueError(f"{whole}: pictures larger than {MOST_BYTES >> 20} MiB")
     if block.rows > MOST_ROWS:
         raise ValueError(f"{whole}: more than {MOST_ROWS:,} pictures")
-    if block.rows:
-        stream.seek(block.offset + (block.rows - 1) * block.stride)
-        if len(stream.read(block.stride)) < block.stride:
-            raise ValueError(f"{whole}: truncated; the file ends before its last picture")
+    stream.seek(block.offset + (block.rows - 1) * block.stride)
+    if len(stream.read(block.stride)) < block.stride:
+        raise ValueError(f"{whole}: truncated; the file ends before its last picture")
     return block
 
 

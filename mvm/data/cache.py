@@ -220,7 +220,7 @@ def prepare(
     part.total = len(names)
     began = time.monotonic() - part.seconds
     with pixels.open("r+b") as file:
-        saved = _save(file, note, part, began)
+        next_save = _save(file, note, part, began)
         file.seek(HEADER)
         first = file.read(size * size * 3) if part.count else b""
         file.seek(HEADER + part.count * size * size * 3)
@@ -242,8 +242,8 @@ def prepare(
                 if mode != "RGB":
                     part.converted[mode] = part.converted.get(mode, 0) + 1
             on_progress(part.done, len(names))
-            if time.monotonic() - saved > SAVE_EVERY:
-                saved = _save(file, note, part, began)
+            if time.monotonic() > next_save:
+                next_save = _save(file, note, part, began)
         _save(file, note, part, began)
         if useless := _useless(part):
             pixels.unlink()
@@ -414,11 +414,13 @@ def _resume(pixels: Path, note: Path, fingerprint: str, size: int) -> _Part:
 
 
 def _save(file: Any, note: Path, part: _Part, began: float) -> float:
-    """Write the pixels to disk, then the note that counts them; returns the current time."""
+    """Write the pixels to disk, then the note that counts them; returns when to do it again: later if it took long."""
+    start = time.monotonic()
     file.flush()
-    part.seconds = time.monotonic() - began
-    write_atomic(note, json.dumps(asdict(part)).encode())
-    return time.monotonic()
+    part.seconds = start - began
+    write_atomic(note, json.dumps(vars(part)).encode())
+    now = time.monotonic()
+    return now + SAVE_EVERY * (1 + 10 * (now - start))
 
 
 def _header(count: int, size: int) -> bytes:
