@@ -250,8 +250,10 @@ def _row(values: np.ndarray, size: int, crop: int | None) -> _Opened:
     values = values[..., 0] if values.shape[2:] == (1,) else values
     if values.dtype == bool:
         values = values.astype(np.uint8) * 255
-    image = Image.fromarray(np.ascontiguousarray(values)) if values.dtype == np.uint8 else values
-    return _Opened(image, values.dtype.name if image is values else image.mode, (width, height), side)
+    if values.dtype != np.uint8:
+        return _Opened(values, values.dtype.name, (width, height), side)
+    image = Image.fromarray(np.ascontiguousarray(values))
+    return _Opened(image, image.mode, (width, height), side)
 
 
 class _Refused(ValueError):
