@@ -17,7 +17,10 @@ from PIL import Image
 from pyarrow import parquet
 
 import mvm.data.cache as images
-from mvm.data.cache import Folder, Parquet, Zip, decode, image_caches, image_folder, open_cache, open_source, prepare
+from mvm.data.cache import image_caches, image_folder, open_cache, open_source, prepare
+from mvm.data.picture import decode
+from mvm.data.sources import Folder, Parquet, Zip
+from mvm.data.splits import find_partition, read_partition
 from mvm.errors import ConfigError
 from mvm.jobs.prepare import cache_path
 
@@ -168,11 +171,13 @@ def test_a_folder_with_broken_files(folder, tmp_path):
     assert cached.shape == (9, SIZE, SIZE, 3)
     assert np.array_equal(np.load(out), cached)
     assert made.splits == {"train": [0, 9]}
-    assert {name for name, _ in made.skipped} == set(BROKEN)
-    assert all(reason.startswith(BROKEN[name][1]) for name, reason in made.skipped)
-    assert made.reasons["not a picture"] == 2
+    reasons = {name: reason for name, (_, reason) in BROKEN.items()}
+    reasons |= {"readme.txt": "not a picture", ".hidden.jpg": "hidden"}
+    assert {name for name, _ in made.skipped} == set(reasons)
+    assert all(reason.startswith(reasons[name]) for name, reason in made.skipped)
+    assert made.reasons["not a picture"] == 3
     assert made.converted == {"L": 1, "CMYK": 1, "P": 1, "RGBA": 1}
-    assert seen[-1] == (14, 14)
+    assert seen[-1] == (15, 15)
     for i in range(5):  # sorted: the folder's own files come before those in deeper/
         assert_alike(cached[i], expected(picture(i)))
     assert [p.name for p in out.parent.iterdir() if p.name.startswith(".")] == []
@@ -182,19 +187,19 @@ def test_a_folder_with_broken_files(folder, tmp_path):
 def test_every_source_gives_the_same_cache(folder, tmp_path):
     made = {"folder": prepare(Folder(folder), tmp_path / "folder.npy", size=SIZE, processes=2)}
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        for name in Folder(folder).names():
+        for name in Folder(folder).list().names:
             archive.write(folder / name, name)
     made["zip"] = prepare(open_source(tmp_path / "a.zip"), tmp_path / "zip.npy", size=SIZE, processes=2)
     shards = tmp_path / "shards" / "data"
     shards.mkdir(parents=True)
-    names = Zip(tmp_path / "a.zip").names()
+    names = Zip(tmp_path / "a.zip").list().names
     for shard, own in enumerate((names[:6], names[6:])):
         rows = [{"bytes": (folder / name).read_bytes(), "path": name} for name in own]
         table = pyarrow.table({"label": list(range(len(rows))), "image": rows})
         parquet.write_table(table, shards / f"train-{shard:05d}.parquet", row_group_size=4)
     made["parquet"] = prepare(open_source(tmp_path / "shards"), tmp_path / "parquet.npy", size=SIZE, processes=1)
     assert isinstance(open_source(tmp_path / "shards"), Parquet)
-    counts = {kind: sorted(Path(n).suffix for n, _ in m.skipped) for kind, m in made.items()}
+    counts = {kind: sorted(Path(n).suffix for n, r in m.skipped if r != "hidden") for kind, m in made.items()}
     assert {m.count for m in made.values()} == {9}
     assert counts["folder"] == counts["zip"]
     as_set = [{row.tobytes() for row in np.load(tmp_path / f"{kind}.npy")} for kind in made]
@@ -224,8 +229,9 @@ def test_celebas_official_split(tmp_path):
         split[name] = 2 if i % 3 == 0 else 0
     lines = [f"{name} {number}" for name, number in split.items() if name != "000149.jpg"]
     (tmp_path / "list_eval_partition.txt").write_text("\n".join(lines))
-    partition = images.find_partition(root)
-    assert partition == tmp_path / "list_eval_partition.txt"
+    partition = find_partition(Folder(root))
+    assert partition is not None
+    assert partition[0] == str(tmp_path / "list_eval_partition.txt")
     made = prepare(Folder(root), tmp_path / "celeba.npy", size=SIZE, partition=partition, processes=1)
     assert made.splits == {"train": [0, 98], "test": [98, 148]}
     cached = np.load(tmp_path / "celeba.npy")
@@ -235,31 +241,30 @@ def test_celebas_official_split(tmp_path):
         assert_alike(cached[place], expected(picture(order[place])))
     as_csv = tmp_path / "list.csv"
     as_csv.write_text("image_id,partition\n" + "\n".join(line.replace(" ", ",") for line in lines))
-    again = prepare(Folder(root), tmp_path / "csv.npy", size=SIZE, partition=as_csv, processes=1)
+    again = prepare(Folder(root), tmp_path / "csv.npy", size=SIZE, partition=read_partition(as_csv), processes=1)
     assert again.sha256 == made.sha256
 
 
-@pytest.mark.parametrize("killed_after", [1, 2])
+def killing(done: int) -> Callable[[int, int], None]:
+    """End a preparation at this file."""
+
+    def on_progress(now: int, _: int) -> None:
+        if now == done:
+            raise KeyboardInterrupt
+
+    return on_progress
+
+
+@pytest.mark.parametrize("killed_after", [3, 6])
 def test_a_killed_preparing_goes_on(tmp_path, monkeypatch, killed_after):
     root = tmp_path / "pictures"
     root.mkdir()
     for i in range(10):
         (root / f"{i}.png").write_bytes(encoded(picture(i), "PNG") if i != 4 else b"broken")
-    monkeypatch.setattr(images, "CHUNK", 3)
     monkeypatch.setattr(images, "SAVE_EVERY", 0.0)
     whole = prepare(Folder(root), tmp_path / "whole.npy", size=SIZE, processes=1)
-    decoded: list[str] = []
-
-    def chunk(source, names, size, crop, *, real=images._chunk):
-        if len(decoded) >= 3 * killed_after:
-            raise KeyboardInterrupt
-        decoded.extend(names)
-        return real(source, names, size, crop)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(images, "_chunk", chunk)
-        with pytest.raises(KeyboardInterrupt):
-            prepare(Folder(root), tmp_path / "cut.npy", size=SIZE, processes=1)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(Folder(root), tmp_path / "cut.npy", size=SIZE, processes=1, on_progress=killing(killed_after))
     assert not (tmp_path / "cut.npy").exists()
     with (tmp_path / ".cut.npy.part").open("ab") as file:
         file.write(b"half a picture")  # what a kill between the pixels and their note leaves
@@ -267,7 +272,7 @@ def test_a_killed_preparing_goes_on(tmp_path, monkeypatch, killed_after):
     resumed = prepare(
         Folder(root), tmp_path / "cut.npy", size=SIZE, processes=1, on_progress=lambda *p: seen.append(p[0])
     )
-    assert seen[0] == 3 * killed_after + 3
+    assert seen[0] == killed_after, "the one after the last that was saved"
     assert (resumed.sha256, resumed.skipped, resumed.splits) == (whole.sha256, whole.skipped, whole.splits)
 
 
@@ -285,21 +290,12 @@ def test_another_split_does_not_go_on_from_it(tmp_path, monkeypatch):
     root.mkdir()
     for i in range(10):
         (root / f"{i}.png").write_bytes(encoded(picture(i), "PNG"))
-    monkeypatch.setattr(images, "CHUNK", 8)
     monkeypatch.setattr(images, "SAVE_EVERY", 0.0)
-
-    def chunk(source, names, size, crop, *, real=images._chunk):
-        if len(names) < 8:
-            raise OSError(28, "No space left on device")
-        return real(source, names, size, crop)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(images, "_chunk", chunk)
-        with pytest.raises(OSError, match="No space"):
-            prepare(Folder(root), tmp_path / "cut.npy", size=SIZE, processes=1)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(Folder(root), tmp_path / "cut.npy", size=SIZE, processes=1, on_progress=killing(9))
     partition = tmp_path / "list_eval_partition.txt"
     partition.write_text("\n".join(f"{i}.png {0 if i < 5 else 2}" for i in range(10)))
-    made = prepare(Folder(root), tmp_path / "cut.npy", size=SIZE, partition=partition, processes=1)
+    made = prepare(Folder(root), tmp_path / "cut.npy", size=SIZE, partition=read_partition(partition), processes=1)
     assert made.splits == {"train": [0, 5], "test": [5, 10]}
 
 
@@ -394,7 +390,7 @@ def test_the_command(cli, folder, checkpoints, tmp_path):
     assert lines[2] == (
         "it cannot be trained on: it has 9 pictures, 9 to train on and 0 held out; at least 32 of each are needed"
     )
-    assert lines[3].startswith("skipped 5: 2 not a picture")
+    assert lines[3].startswith("skipped 7: 3 not a picture")
     assert "no list_eval_partition.txt" in cli("prepare", "celeba", str(folder), "--size", "16", "--name", "c").out
     again = cli("prepare", "images", str(folder), "--size", "16")
     assert (again.status, again.err) == (

@@ -161,8 +161,8 @@ def draw_prepare_form() -> None:
     with st.form("faces.prepare", border=False):
         source = st.selectbox(
             "Kind", list(SOURCES), format_func=SOURCES.get,
-            help="CelebA: the official zip, with its official split if the split's file is beside it. LSUN: an LMDB "
-            "export. Own pictures: a folder, a ZIP, or a folder of Parquet files",
+            help="CelebA: the official zip, with its official split if the split's file is in it or near it. LSUN: an "
+            "LMDB export. Own pictures: a folder, a ZIP, Parquet, or arrays (NPY, NPZ, IDX, CIFAR)",
         )  # fmt: skip
         path = st.text_input(
             "Path on this machine", placeholder="/data/img_align_celeba.zip",

@@ -11,12 +11,16 @@ from mvm.errors import ConfigError
 
 __all__ = ["add"]
 
+CELEBA_ZIPS = ("img_align_celeba.zip", "Img/img_align_celeba.zip")  # in the folder that its page offers
+
 
 def add(command: Commands) -> None:
     """The commands of this family."""
     prepare = command("prepare", prepare_command, "make a cache of pictures to train on", run=False)
     prepare.add_argument("kind", choices=["celeba", "lsun", "images"], help="what SOURCE holds")
-    prepare.add_argument("source", metavar="SOURCE", type=Path, help="a ZIP, a folder of pictures or Parquet, an LMDB")
+    prepare.add_argument(
+        "source", metavar="SOURCE", type=Path, help="a folder, a ZIP, Parquet, arrays (NPY, NPZ, IDX, CIFAR), an LMDB"
+    )
     prepare.add_argument("--size", type=int, default=64, help="pixels each way (default 64)")
     prepare.add_argument("--crop", type=int, help="centred pixels taken of each (default: the largest square)")
     prepare.add_argument("--name", help="of the cache (default: made from kind and size)")
@@ -26,18 +30,22 @@ def add(command: Commands) -> None:
 
 def prepare_command(options: argparse.Namespace) -> None:
     """Decode a collection of pictures into a cache, and list what was skipped."""
-    from mvm.data.cache import Lmdb, find_partition, open_source, prepare
+    from mvm.data.cache import open_source, prepare
     from mvm.data.images import too_few
+    from mvm.data.sources import Lmdb, printable
+    from mvm.data.splits import find_partition, read_partition
     from mvm.jobs.prepare import cache_path, sole
 
     path = options.source
-    if options.kind == "celeba" and (path / "img_align_celeba.zip").is_file():
-        path = path / "img_align_celeba.zip"
+    if options.kind == "celeba":
+        path = next((zipped for zipped in (path / part for part in CELEBA_ZIPS) if zipped.is_file()), path)
     source = open_source(path)
     if options.kind == "lsun" and not isinstance(source, Lmdb):
-        raise ConfigError(f"source: {path} is no LMDB export of LSUN: a folder with data.mdb in it")
+        raise ConfigError(f"source: {printable(path)} is no LMDB export of LSUN: a folder with data.mdb in it")
     out = cache_path(options.kind, path, options.size, options.name)
-    partition = options.partition or (find_partition(path) if options.kind == "celeba" else None)
+    partition = read_partition(options.partition) if options.partition else None
+    if partition is None and options.kind == "celeba":
+        partition = find_partition(source)
     with sole(out), progress_bar("file") as show:
         made = prepare(
             source, out, size=options.size, crop=options.crop, partition=partition, processes=options.processes,
@@ -47,10 +55,11 @@ def prepare_command(options: argparse.Namespace) -> None:
     print(f"{out}: {made.count:,} pictures of {made.size} x {made.size} ({parts}) in {made.seconds} s")
     if made.converted:
         print("converted to RGB: " + ", ".join(f"{count} {mode}" for mode, count in made.converted.items()))
-    if options.kind == "celeba" and partition is None:
+    for sentence in made.assumed:
+        print(f"assumed: {sentence}")
+    if options.kind == "celeba" and set(made.splits) == {"train"}:
         print("no list_eval_partition.txt was found near it: the last tenth is held out, not CelebA's official split")
     if reason := too_few(made):
         print(f"it cannot be trained on: it has {reason}")
     if made.skipped:
-        kinds = ", ".join(f"{count} {reason}" for reason, count in made.reasons.items())
-        print(f"skipped {len(made.skipped):,}: {kinds}; each is listed in {out.with_suffix('.json')}")
+        print(f"skipped {made.skipped_summary}; each is listed in {out.with_suffix('.json')}")

@@ -335,6 +335,8 @@ def load_images(settings: DataSettings) -> ImageData:
         raise ConfigError(f"size: {settings.data} holds pictures of {prepared.size} pixels, not {settings.size}")
     if reason := too_few(prepared):
         raise ConfigError(f"data: {settings.data} has {reason}")
+    if _all_equal(images):
+        raise ConfigError(f"data: all pictures of {settings.data} are equal; prepare it again from another source")
     train, held_out = _split(images, prepared.splits)
     return ImageData(train, held_out, None, settings.flips, min(settings.view_points, len(held_out)))
 
@@ -378,6 +380,14 @@ def _split(images: np.ndarray | range, splits: dict[str, list[int]]) -> tuple[An
         return images[start:stop], images[stop:]
     held = min(MOST_HELD, int(len(images) * HELD_OUT))
     return images[: len(images) - held], images[len(images) - held :]
+
+
+def _all_equal(images: np.ndarray) -> bool:
+    """Whether all pictures are the same; reads all of them only if a few are."""
+    few = images[np.linspace(0, len(images) - 1, MIN_PICTURES).astype(int)]
+    return bool((few == images[0]).all()) and all(
+        (images[start : start + PART] == images[0]).all() for start in range(0, len(images), PART)
+    )
 
 
 def _rendered(source: np.ndarray | Tensor | Toys) -> np.ndarray | Tensor:

@@ -216,7 +216,10 @@ def _read_npy(path: Path, *, header: bool) -> tuple[np.ndarray, list[str]]:
     if rows.dtype.kind not in "fiub":
         raise ConfigError(f"data: {path.name} holds {rows.dtype} values; points must be numbers")
     if rows.ndim != 2:
-        raise ConfigError(f"data: {path.name} has shape {rows.shape}; points must be rows of one two-dimensional table")
+        pictures = "; if it holds pictures: mvm prepare images FILE" if rows.ndim in (3, 4) else ""
+        raise ConfigError(
+            f"data: {path.name} has shape {rows.shape}; points must be rows of one two-dimensional table{pictures}"
+        )
     if not header or not len(rows):
         return rows, []
     return rows[1:], [repr(cell) for cell in rows[0].tolist()]

@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mvm.data.cache import Progress, image_folder, open_cache, progress
+from mvm.data.cache import Progress, image_folder, open_cache, progress, writing
 from mvm.data.images import FACES, too_few
 from mvm.data.kinds import kind_of
+from mvm.data.sources import printable
 from mvm.errors import ConfigError, RunBusy
 from mvm.files import locked, write_atomic
 from mvm.jobs.launch import LAUNCHERS, launcher_of
@@ -76,11 +77,12 @@ class Preparation:
         """In one line: how many pictures there are and what was skipped, or why there are none."""
         if self.out.exists():
             made = open_cache(self.out)[1]
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in made.reasons.items())
-            files = "1 file" if len(made.skipped) == 1 else f"{len(made.skipped):,} files"
-            skipped = f"{files} skipped: {reasons}" if made.skipped else "no file skipped"
+            files = "file" if len(made.skipped) == 1 else "files"
+            count, _, reasons = made.skipped_summary.partition(": ")
+            skipped = f"{count} {files} skipped: {reasons}" if made.skipped else "no file skipped"
+            assumed = "".join(f"; {sentence}" for sentence in made.assumed)
             few = f". They cannot be trained on: {reason}" if (reason := too_few(made)) else ""
-            return f"{made.count:,} pictures of {made.size} x {made.size}; {skipped}{few}"
+            return f"{made.count:,} pictures of {made.size} x {made.size}; {skipped}{assumed}{few}"
         reason = last_line(_beside(self.out, "log")).removeprefix("mvm: ")
         return reason or "the process exited unexpectedly; preparing the same again goes on where it was"
 
@@ -119,23 +121,25 @@ def launch(
         launcher: where it runs, of `mvm.jobs.launch.LAUNCHERS`.
 
     Raises:
-        ConfigError: there is nothing at that path, or the cache exists or is being prepared.
+        ConfigError: there is nothing at that path, the cache exists or is being prepared, or the folder is read-only.
     """
     if not source.strip():
-        raise ConfigError("source: give the path of a ZIP, a folder of pictures or Parquet files, or an LMDB")
+        raise ConfigError("source: give the path of a folder, a ZIP, a Parquet or array file, or an LMDB")
     path = Path(source.strip()).expanduser().absolute()
     if not path.exists():
-        raise ConfigError(f"source: no file or folder {path}")
+        raise ConfigError(f"source: no file or folder {printable(path)}")
     out = cache_path(kind, path, size, name)
     if any(known.name == out.stem and known.state == "running" for known in preparations()):
         raise ConfigError(f"name: {out.stem} is being prepared already")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    _beside(out, "log").unlink(missing_ok=True)
+    with writing(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _beside(out, "log").unlink(missing_ok=True)
     arguments = ("prepare", kind, str(path), "--size", str(size), "--name", out.stem)
     task = _task(out, (*arguments, *(("--crop", str(crop)) if crop else ())))
-    job = launcher_of(launcher).submit(task).job
-    preparation = Preparation(out.stem, str(path), job, time.time(), launcher)
-    write_atomic(_beside(out, "json"), json.dumps(asdict(preparation)).encode())
+    with writing(out.parent):
+        job = launcher_of(launcher).submit(task).job
+        preparation = Preparation(out.stem, printable(path), job, time.time(), launcher)
+        write_atomic(_beside(out, "json"), json.dumps(asdict(preparation)).encode())
     return preparation
 
 
@@ -166,12 +170,14 @@ def sole(out: Path) -> Iterator[None]:
     """Be the only process that prepares this cache.
 
     Raises:
-        ConfigError: another one does.
+        ConfigError: another one does, or the folder is read-only.
+        OSError: the disk is full.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(_beside(out, "lock"), wait=0):
-            yield
+        with writing(out.parent):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with locked(_beside(out, "lock"), wait=0):
+                yield
     except RunBusy:
         raise ConfigError(f"name: {out.stem} is being prepared by another process") from None
 
