@@ -320,7 +320,7 @@ def damage(run: Run, name: str) -> None:
     frames = run.path / "frames"
     frames.mkdir(exist_ok=True)
     snapshot = load_file(run.path / SNAPSHOT)
-    np.save(frames / "00000020.npy", np.zeros((V, 2 * snapshot["fake"].shape[1], 2), np.float32) + np.arange(2))
+    np.save(frames / "00000020.npy", np.ones((V, 2 * snapshot["fake"].shape[1], 2), np.float32))
     file, change = MUTATIONS[name]
     change(run.path / file)
 
@@ -445,17 +445,16 @@ def test_no_mutant_of_a_document_breaks_a_reader(pair, file: str) -> None:
 
 
 COMMANDS = (  # one mutation of each kind: each command costs what it costs
-    "config.json, deep", "config, other variants", "config, other width", "scalars.jsonl, folder", "scores.json, pipe",
-    "records, step 2^62", "records, words", "event, heavy weights", "quick scores, words", "final scores, other keys",
-    "fork, changes", "control, weights", "snapshot, fewer networks", "checkpoint, step 2^62", "best, odd steps",
-    "points, of 3 dimensions", "frame, of others",
+    "config.json, deep", "config, other width", "scalars.jsonl, folder", "records, words", "event, heavy weights",
+    "final scores, other keys", "control, weights", "snapshot, fewer networks", "checkpoint, step 2^62",
+    "best, odd steps", "points, of 3 dimensions",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_answers_in_one_line(pair, cli, tmp_path: Path, name: str) -> None:
     damage(pair[0], name)
-    figures = "curves branches scores spectrum samples"
+    figures = "curves spectrum"
     for command in (
         "runs", "runs --json", "compare mine foreign --baseline foreign", "note foreign",
         f"sample foreign -n 4 --out {tmp_path}/made", f"sample foreign -n 4 --best --out {tmp_path}/best",

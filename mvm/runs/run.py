@@ -275,7 +275,7 @@ class Run:
         return None if arrays is None else arrays.get(name)
 
     def frame(self, step: int) -> np.ndarray | None:
-        """The UMAP frame `(V, 2n, 2)` of a snapshot, reals first; None if it is to be made: is not there, or is none."""
+        """The UMAP frame `(V, 2n, 2)` of a snapshot, reals first; None if it is to be made, or made anew."""
         if "n" not in self._views.sizes:
             self.snapshot_tensor(step, "step")
         with contextlib.suppress(OSError, ValueError):
