@@ -135,8 +135,8 @@ def _draw_view(tab: Page, run: Run, rows: Rows) -> None:
     """Draw status, timeline and view, which change with every step."""
     status = _rerun_if_changed(tab, run)
     records = history(run)
-    draw_status(run, status)
     newest = records.newest()
+    draw_status(run, status)  # after the reading, of which it says what was passed over
     done = max(int(newest["step"]) if newest else 0, status.step)
     every = run.config.every(run.config.snapshots)
     step = timeline(records.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}")

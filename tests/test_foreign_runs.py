@@ -6,23 +6,35 @@ what is wrong; a healthy run beside it is listed, compared and shown as before.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
+from pages import open_page, shown, words
 from safetensors.numpy import load_file, save
 from trainers import small_config, write_cloud
 
-from mvm.errors import Stopped
+from mvm.errors import ConfigError, RunError, Stopped
+from mvm.geometry.spectrum import SPECTRUM_FORMS
+from mvm.runs.archive import unpack
+from mvm.runs.fork import Branches, config_at
+from mvm.runs.history import History
+from mvm.runs.library import all_runs, delete_unreadable
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
+from mvm.studies.compare import AXES, curves, differences, matrix, other_scores, quantities, scoreboard
+from mvm.studies.index import summaries, unreadable
 
 STEPS = 40
 
@@ -141,8 +153,9 @@ EVERY = ("config.json", "scalars.jsonl", "scores.json", "fork.json", "control.js
 ODD_STEPS = {"negative": -1, "2^62": 2**62, "2^70": 2**70, "float": 1.5, "word": "x", "list": [1], "bool": True}
 V = 4
 MUTATIONS: dict[str, tuple[str, Callable[[Path], None]]] = {
-    **{f"{file}, {name}": (file, replaced(content)) for file in EVERY for name, content in CODES.items()},
-    **{f"{file}, {make.__name__}": (file, make) for file in EVERY for make in (folder, pipe, endless)},
+    "config.json, deep": ("config.json", replaced(DEEP)),
+    "scalars.jsonl, folder": ("scalars.jsonl", folder),
+    "scores.json, pipe": ("scores.json", pipe),
     **{
         f"records, step {n}": ("scalars.jsonl", added({**OUT, "step": s, "d_c": [1.0] * V}))
         for n, s in ODD_STEPS.items()
@@ -307,58 +320,291 @@ def damage(run: Run, name: str) -> None:
     frames = run.path / "frames"
     frames.mkdir(exist_ok=True)
     snapshot = load_file(run.path / SNAPSHOT)
-    np.save(frames / "00000020.npy", np.zeros((V, 2 * snapshot["fake"].shape[1], 2), np.float32) + np.arange(2))
+    np.save(frames / "00000020.npy", np.ones((V, 2 * snapshot["fake"].shape[1], 2), np.float32))
     file, change = MUTATIONS[name]
     change(run.path / file)
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
-def test_every_command_answers(pair, cli, tmp_path, name) -> None:
-    run, _ = pair
-    damage(run, name)
-    commands = {
-        "runs": ["runs"],
-        "runs --json": ["runs", "--json"],
-        "compare": ["compare", "mine", "foreign", "--baseline", "foreign"],
-        "note": ["note", "foreign"],
-        "sample": ["sample", "foreign", "-n", "4", "--out", str(tmp_path / "made")],
-        "sample --best": ["sample", "foreign", "-n", "4", "--best", "--out", str(tmp_path / "best")],
-        "score": ["score", "foreign", "-n", "16", "--json"],
-        "export": [
-            "export",
-            "foreign",
-            "mine",
-            "--figure",
-            "curves",
-            "branches",
-            "scores",
-            "--out",
-            str(tmp_path / "figures"),
-            "--format",
-            "svg",
-        ],
-        "fork": ["fork", "foreign", "--step", "20", "--set", "steps=21", "--name", "forked"],
-        "pack": ["pack", "foreign", "--out", str(tmp_path / "foreign.zip")],
-        "pause": ["pause", "foreign"],
-        "rename": ["rename", "foreign", "foreigner"],
-        "resume": ["resume", "foreigner"],
-    }
-    bad = []
-    for said, command in commands.items():
-        try:
-            result = cli(*command)
-        except BaseException as error:
-            import traceback
+def read_all(run: Path) -> dict[str, str]:
+    """Call every reader of a run; returns what each of them refused, in words, by its name."""
+    refused: dict[str, str] = {}
 
-            tb = traceback.extract_tb(error.__traceback__)[-1]
-            bad.append(
-                f"{said}: {type(error).__name__}: {str(error)[:100]} at {tb.filename.split('/')[-1]}:{tb.lineno}"
-            )
-            continue
-        if result.err and not all(
-            line.startswith(("mvm:", "warning:")) and len(line) < 1000 for line in result.err.splitlines()
-        ):
-            bad.append(f"{said}: {result.err[:300]}")
-        if said == "runs --json" and "mine" not in [row["name"] for row in json.loads(result.out)]:
-            bad.append("mine is not listed")
-    assert not bad, "\n".join(bad)
+    def call(read: Callable[..., Any], *values: Any, **options: Any) -> Any:
+        try:
+            return read(*values, **options)
+        except (RunError, ConfigError) as error:
+            refused[getattr(read, "__name__", str(read))] = str(error)
+
+    opened = call(Run, run)
+    if opened is None:
+        return refused
+    mine = Run.named("mine")
+    history = History(opened).refresh()
+    for step in (0, 20, STEPS):
+        history.at(step), history.scores(step)
+        call(config_at, opened, step)
+    history.newest(), history.gaps(), history.marks()
+    for form in SPECTRUM_FORMS:
+        history.spectrum(form)
+    opened.status(), opened.control()
+    assert isinstance(opened.note, str)
+    both = [opened, mine]
+    for number, key in enumerate([*quantities(both)][::8]):
+        curves(both, key, axis=[*AXES][number % len(AXES)])
+    differences(both), matrix(both), scoreboard(both, baseline=opened, keys=other_scores(both))
+    call(opened.checkpoint), call(opened.checkpoint, best=True), call(opened.real_view), opened.frame(20)
+    for branch in (opened, mine):
+        call(lambda branch=branch: Branches(branch, opened).parted())
+    assert all("\n" not in line and len(line) < 1000 for line in refused.values()), refused
+    return refused
+
+
+def neighbour() -> Any:
+    """What the list says of the healthy run."""
+    return next(row for row in summaries() if row.name == "mine")
+
+
+@pytest.mark.parametrize("file", EVERY)
+def test_any_content_of_any_file_is_read_or_refused(pair, file: str) -> None:
+    run, before = pair[0].path, neighbour()
+    (run / "frames").mkdir()
+    contents = [replaced(content) for content in CODES.values()]
+    for change in (*contents, endless, pipe, lambda path: (path.unlink(), path.mkdir())):
+        change(run / file)
+        refused = read_all(run)
+        assert neighbour() == before
+        told = [row.damage for row in summaries() if row.name == "foreign"] + [
+            str(why) for why in unreadable().values()
+        ]
+        assert len(told) == 1
+        if file in ("config.json", "scalars.jsonl", "scores.json", "fork.json"):
+            assert refused or told[0] or file == "scalars.jsonl"
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_every_reader_takes_or_refuses_a_mutated_run(pair, name: str) -> None:
+    before = neighbour()
+    damage(pair[0], name)
+    read_all(pair[0].path)
+    assert neighbour() == before
+
+
+ODD = [
+    None,
+    True,
+    -1,
+    0,
+    2**62,
+    2**70,
+    1e308,
+    1.5,
+    "",
+    "x",
+    "\ud800",
+    "a\0b",
+    "![](http://localhost)",
+    [],
+    [[]],
+    {},
+    {"a": {"b": []}},
+]
+
+
+def mutant(value: Any, random: Random) -> Any:
+    """A JSON value with one place that is another, or is gone."""
+    if not isinstance(value, dict | list) or not value or random.random() < 0.15:
+        return random.choice(ODD)
+    place = random.choice([*value]) if isinstance(value, dict) else random.randrange(len(value))
+    made = copy(value)
+    if random.random() < 0.15:
+        del made[place]
+    elif random.random() < 0.1 and isinstance(made, list):
+        made.append(copy(made[place]))
+    else:
+        made[place] = mutant(made[place], random)
+    return made
+
+
+@pytest.mark.parametrize("file", ["config.json", "scores.json", "fork.json", "control.json", "scalars.jsonl"])
+def test_no_mutant_of_a_document_breaks_a_reader(pair, file: str) -> None:
+    run, random, before = pair[0], Random(file), neighbour()
+    shutil.copy(pair[1].path / "scores.json", run.path)
+    (run.path / "fork.json").write_text(
+        json.dumps({"run": "mine", "step": 20, "changes": {"steps": 50, "mvm.gamma": 0.1}})
+    )
+    run.ask(weights={"centroid": 2})
+    lines = (run.path / file).read_text().splitlines() if file == "scalars.jsonl" else [(run.path / file).read_text()]
+    for _ in range(20):
+        made = list(lines)
+        for _ in range(random.choice((1, 3))):
+            place = random.randrange(len(made))
+            made[place] = json.dumps(mutant(json.loads(made[place]), random))
+        (run.path / file).write_text("\n".join(made) + "\n")
+        read_all(run.path)
+        assert neighbour() == before
+
+
+COMMANDS = (  # one mutation of each kind: each command costs what it costs
+    "config.json, deep", "config, other width", "scalars.jsonl, folder", "records, words", "event, heavy weights",
+    "final scores, other keys", "control, weights", "snapshot, fewer networks", "checkpoint, step 2^62",
+    "best, odd steps", "points, of 3 dimensions",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_answers_in_one_line(pair, cli, tmp_path: Path, name: str) -> None:
+    damage(pair[0], name)
+    figures = "curves spectrum"
+    for command in (
+        "runs", "runs --json", "compare mine foreign --baseline foreign", "note foreign",
+        f"sample foreign -n 4 --out {tmp_path}/made", f"sample foreign -n 4 --best --out {tmp_path}/best",
+        "score foreign -n 16 --json", f"export foreign mine --figure {figures} --out {tmp_path}/x --format svg",
+        "fork foreign --step 20 --set steps=21 --name forked", f"pack foreign --out {tmp_path}/foreign.zip",
+        "pause foreign", "rename foreign foreigner", "resume foreigner",
+    ):  # fmt: skip
+        result = cli(*command.split())
+        assert result.status in (0, 1, 2), command
+        for line in result.err.splitlines():
+            assert line.startswith(("mvm:", "warning:")), (command, result.err)
+            assert len(line) < 1000, command
+        if command == "runs --json":
+            assert "mine" in [row["name"] for row in json.loads(result.out)]
+
+
+REFUSED = ("config", "records, words", "quick scores, words", "final scores, few", "fork, step", "event, member 99",
+           "snapshot, fewer networks", "frame, of others", "points, flat")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in MUTATIONS if name.startswith(REFUSED)])
+def test_a_pack_of_a_mutated_run_is_refused_or_a_run(pair, checkpoints: Path, tmp_path: Path, name: str) -> None:
+    """A mutation is written into the ZIP of a healthy run, as its packing would refuse it."""
+    source = tmp_path / "foreign.zip"
+    (pair[0].path / "fork.json").write_text(json.dumps({"run": "mine", "step": 20, "changes": {}}))
+    shutil.copy(pair[1].path / "scores.json", pair[0].path)
+    damage(pair[0], name)
+    with zipfile.ZipFile(source, "w") as archive:
+        for path in sorted(pair[0].path.rglob("*.*")):
+            if path.is_file() and path.name not in ("live.safetensors", "control.json", "control.lock", "lock"):
+                archive.write(path, f"foreign/{path.relative_to(pair[0].path)}")
+    before = sorted(checkpoints.iterdir())
+    if name in ("config, other view", "config, other width", "config, fewer steps"):
+        assert unpack(source, name="back").name == "back"
+        return
+    with pytest.raises(RunError, match=r"nothing was unpacked|schema 99|config\.json is not valid"):
+        unpack(source, name="back")
+    assert sorted(checkpoints.iterdir()) == before
+
+
+PAGES = ("records, words", "event, member 99", "snapshot, 3 dimensions", "snapshot, no grid", "frame, few",
+         "final scores, other keys", "config, other variants", "fork, changes")  # fmt: skip
+RUNS_PAGE = """
+import streamlit as st
+from app.views.runs import runs_page
+st.session_state.setdefault("_pages", {})
+runs_page()
+"""
+
+
+@pytest.mark.usefixtures("no_processes")
+@pytest.mark.parametrize("name", PAGES)
+def test_the_lab_and_the_table_show_a_mutated_run_and_its_neighbour(pair, name: str) -> None:
+    damage(pair[0], name)
+    app = open_page(run="foreign")
+    assert shown(app) == "foreign"
+    fits = name in ("final scores, other keys", "fork, changes", "frame, few")  # or is made anew
+    assert ("Files of this run are damaged" in words(app)) != fits
+    table = open_page(RUNS_PAGE, compare="foreign,mine")
+    assert words(table)
+    assert {"foreign", "mine"} == set(table.dataframe[0].value["name"])
+
+
+@pytest.mark.usefixtures("no_processes")
+@pytest.mark.parametrize("name", ["config, newer", "config.json, deep", "scores.json, pipe"])
+def test_pages_name_a_run_that_cannot_be_opened_and_show_its_neighbour(pair, name: str) -> None:
+    damage(pair[0], name)
+    assert shown(open_page(run="foreign")) == "mine"
+    table = open_page(RUNS_PAGE)
+    assert "foreign" in words(table)
+    assert [b.label for b in table.button].count("Delete for good") == (name != "config, newer")
+    assert list(table.dataframe[0].value["name"]) == ["mine"]
+
+
+# -- a moment's failure ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path | None, int], None]:
+    """Let a file fail to open with this error number from now on; None: all is well again."""
+    real = os.open
+
+    def fail(path: Path | None, number: int = 0) -> None:
+        def opened(name: Any, *rest: Any, **more: Any) -> int:
+            if path is not None and str(name) == str(path):
+                raise OSError(number, os.strerror(number), str(name))
+            return real(name, *rest, **more)
+
+        monkeypatch.setattr(os, "open", opened)
+
+    return fail
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE], ids=errno.errorcode.get)
+@pytest.mark.parametrize("file", ["config.json", "scalars.jsonl", "scores.json", "note.txt"])
+def test_what_cannot_be_read_for_a_moment_is_read_at_the_next(pair, cli, failing, file: str, number: int) -> None:
+    mine = pair[1]
+    mine.write_note("kept")
+    expected = neighbour()
+    (mine.path.parent / ".index.json").unlink()
+    failing(mine.path / file, number)
+    said = cli("runs").err
+    assert os.strerror(number) in said
+    assert "removes it" not in said
+    if file == "config.json":
+        refused = cli("delete", "mine", "--yes")
+        assert (refused.status, os.strerror(number) in refused.err, mine.path.exists()) == (2, True, True)
+        assert [why.damaged for why in unreadable().values()] == [False]
+    failing(None)
+    assert neighbour() == expected
+    assert unreadable() == {}
+    assert cli("runs").err == ""
+
+
+def test_a_damaged_run_is_looked_at_again_before_it_is_deleted(pair, checkpoints: Path) -> None:
+    whole = (checkpoints / "mine" / "config.json").read_bytes()
+    (checkpoints / "mine" / "config.json").write_bytes(whole[:50])
+    assert [why.damaged for why in unreadable().values()] == [True]
+    (checkpoints / "mine" / "config.json").write_bytes(whole)
+    with pytest.raises(RunError, match="mine can be read again"):
+        delete_unreadable("mine")
+    (checkpoints / "mine" / "config.json").write_bytes(b"{}{}")
+    delete_unreadable("mine")
+    assert not (checkpoints / "mine").exists()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda row: row | {"step": "x"},
+        lambda row: row | {"created": 1e300},
+        lambda row: row | {"kind": "songs"},
+        lambda row: row | {"steps": 0},
+        lambda row: row | {"seeds": None},
+        lambda row: [row],
+    ],
+)
+def test_a_list_that_someone_else_cached_is_made_anew(pair, checkpoints: Path, spoil) -> None:
+    before, cache = summaries(), checkpoints / ".index.json"
+    entries = json.loads(cache.read_bytes())
+    cache.write_text(json.dumps({name: entry | {"row": spoil(entry["row"])} for name, entry in entries.items()}))
+    assert summaries() == before
+    cache.write_bytes(DEEP)
+    assert summaries() == before
+
+
+def test_a_folder_whose_name_no_page_can_show_is_named_and_harms_none(pair, cli, checkpoints: Path) -> None:
+    before = neighbour()
+    for name in ("a\nb", os.fsdecode(b"caf\xe9")):
+        shutil.copytree(checkpoints / "foreign", checkpoints / name)
+        assert repr(name)[1:-1] in cli("runs").err
+    assert neighbour() == before
+    assert sorted(run.name for run in all_runs()) == ["foreign", "mine"]

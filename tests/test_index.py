@@ -14,7 +14,7 @@ from mvm.runs.fork import fork
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
 from mvm.studies import index
-from mvm.studies.index import summaries
+from mvm.studies.index import summaries, unreadable
 
 
 @pytest.fixture
@@ -103,16 +103,17 @@ def test_nothing_is_read_twice(trained, make, monkeypatch):
     assert read == ["a"]
 
 
-def test_what_is_no_run_is_passed_over_and_not_tried_again(trained, checkpoints, monkeypatch):
+def test_what_is_no_run_is_passed_over_and_what_does_not_fit_is_named(trained, checkpoints):
     for name, text in (("cut", "{"), ("later", '{"schema_version": 99}')):
         (checkpoints / name).mkdir()
         (checkpoints / name / "config.json").write_text(text)
     shutil.copytree(trained.path, checkpoints / "foreign")
-    append_line(checkpoints / "foreign" / "scalars.jsonl", {"step": "x", "seconds": 1.0})
+    append_line(checkpoints / "foreign" / "scalars.jsonl", {"step": "x", "seconds": 1.0, "d_c": [1.0] * 4})
     (checkpoints / "claims").mkdir()
-    assert [row.name for row in summaries()] == ["a"]
-    monkeypatch.setattr(index, "_row", pytest.fail)
-    assert [row.name for row in summaries()] == ["a"]
+    damage = {row.name: row.damage for row in summaries()}
+    assert damage.pop("a") == ""
+    assert damage == {"foreign": "1 line of scalars.jsonl passed over: step: must be a whole number (got 'x')"}
+    assert {name: why.damaged for name, why in unreadable().items()} == {"cut": True, "later": False}
 
 
 def test_no_folder_is_no_run():

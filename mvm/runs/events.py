@@ -219,7 +219,7 @@ class MemberChanged(Event):
     member: Count
     variant: Words
     seed: Count
-    what: Literal["collapsed", "diverged", "recovered"]
+    what: Annotated[str, Field(pattern="^(collapsed|diverged|recovered)$")]
 
     @property
     def mark(self) -> str:

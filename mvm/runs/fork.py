@@ -187,7 +187,8 @@ class Branches:
                 apart = (ours.astype(np.float32) - theirs).reshape(*ours.shape[:2], -1)
                 self._distance[step] = np.linalg.norm(apart, axis=-1).mean(-1) / self._unit
         steps = sorted(self._distance)
-        return np.array(steps), np.array([self._distance[step] for step in steps]).reshape(len(steps), -1)
+        distance = np.array([self._distance[step] for step in steps])
+        return np.array(steps), distance.reshape(len(steps), len(first.config.members))
 
     def parted(self) -> list[int | None]:
         """The first step at which each member's fakes are 1 % of the reals' 2-diameter apart; None before."""

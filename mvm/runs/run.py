@@ -282,10 +282,12 @@ class Run:
         return None if arrays is None else arrays.get(name)
 
     def frame(self, step: int) -> np.ndarray | None:
-        """The UMAP frame `(V, 2n, 2)` of a snapshot, reals first; None if it is not there, or does not fit."""
+        """The UMAP frame `(V, 2n, 2)` of a snapshot, reals first; None if it is to be made, or made anew."""
         if "n" not in self._views.sizes:
             self.snapshot_tensor(step, "step")
-        return self._read(self._name(layout.frame_path(self.path, step)), self._views.frame)
+        with contextlib.suppress(OSError, ValueError):
+            return self._views.frame(layout.frame_path(self.path, step))
+        return None
 
     def real_view(self) -> np.ndarray:
         """The real data points that every snapshot shows, `(n, ...)` in their own units.

@@ -32,7 +32,6 @@ TYPES = {"float": {"float16", "float32", "float64"}, "uint8": {"uint8"}, "int": 
 DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "U8": "uint8", "I32": "int32", "I64": "int64"}
 EMBEDDINGS = {"real_embedding": "float V n k", "fake_embedding": "float V n k"}
 SPECTRA = {f"spectrum_{form}": "float V e" for form in SPECTRUM_FORMS}
-REALS = "uint8 n s s 3"
 
 
 class Views:
@@ -65,10 +64,11 @@ class Views:
         return self._read(path, {"step": "int", **self._shown}, {}, None, learn=False)
 
     def reals(self, path: Path) -> np.ndarray:
-        """The real pictures of every view, `(n, s, s, 3)` uint8, memory-mapped."""
-        pictures = array_in(path)
-        self._fit({"real pictures": pictures}, {"real pictures": REALS}, learn=True)
-        return pictures
+        """The real data points of every view that are stored once, such as pictures; memory-mapped."""
+        reals = array_in(path)
+        if "fake" in self._shown:
+            self._fit({"the array": reals}, {"the array": self._shown["fake"].replace("V ", "")}, learn=True)
+        return reals
 
     def frame(self, path: Path) -> np.ndarray:
         """A UMAP frame `(V, 2n, 2)` float32."""
