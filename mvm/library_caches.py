@@ -35,9 +35,7 @@ def find_library_caches() -> None:
     if lacking:
         folder = _private_folder()
         os.environ.update({name: str(folder / name.lower()) for name in lacking})
-    if "numba" in sys.modules:  # it has read its variables
-        from numba.core import config
-
+    if (config := sys.modules.get("numba.core.config")) is not None:  # it has read its variables
         config.reload_config()
 
 

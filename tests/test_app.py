@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import streamlit as st
 from launchers import Here
-from pages import button, open_page, run_list, shown, words
+from pages import as_read, button, open_page, run_list, shown, words
 from trainers import small_config
 
 from app import header, services
@@ -308,6 +310,42 @@ def test_a_bad_upload_gets_one_clear_line(finished: Run, name: str, content: byt
     assert says in error
     assert "\n" not in error
     assert button(app, "Train").disabled
+
+
+@pytest.mark.parametrize("count", [3, 2000, 22_000])
+def test_what_is_odd_about_an_upload_is_summed_up(
+    finished: Run, cloud: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Thousands of lines would take the page seconds; the words of a header are no Markdown."""
+    lines = [f"column {number} (![x](http://127.0.0.1:9/{number}.png)) never changes" for number in range(count)]
+    monkeypatch.setattr("app.views.lab.described", lambda _: [f"200 points: {' '.join(lines)}", *lines])
+    app = open_page(source="Own file")
+    app.file_uploader[0].set_value(("mine.csv", cloud.read_bytes(), "text/csv")).run()
+    said = [warning.value for warning in app.warning]
+    assert [as_read(line) for line in said[:3]] == lines[:3]
+    assert len(said) == min(count, 5)
+    if count > 5:
+        assert said[-1] == f"and {count - 4:,} more"
+    texts = [*said, *(caption.value for caption in app.caption)]
+    assert not [text for text in texts if "![x](" in text or "http://" in text]
+    assert max(map(len, texts)) < 2000
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"\xff\xfe", "\u202eedoc".encode()])
+def test_a_folder_with_a_name_that_cannot_be_shown_harms_no_page(finished: Run, checkpoints: Path, name: bytes) -> None:
+    shutil.copytree(finished.path, os.fsdecode(os.fsencode(checkpoints) + b"/" + name))
+    broken = Path(os.fsdecode(os.fsencode(checkpoints) + b"/broken" + name))
+    broken.mkdir()
+    (broken / "config.json").write_text("{")
+    pages = {"lab": "lab", "runs": "runs_page", "figures": "figures_page"}
+    for module, view in pages.items():
+        app = open_page(f"import streamlit as st; from app.views.{module} import {view}\n"
+                        f"st.session_state.setdefault('_pages', {{}}); {view}()", compare="ring")  # fmt: skip
+        assert not app.exception
+        if module == "runs":
+            shown = list(app.dataframe[0].value["name"])
+            assert "ring" in shown
+            assert any("\ufffd" in row for row in shown), "with a sign for what cannot be shown"
 
 
 def test_an_upload_is_trained_on(finished: Run, no_processes: list[str], cloud: Path) -> None:

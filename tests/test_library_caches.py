@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from numba.core import config
 from waiting import until
 
 from mvm import library_caches
@@ -23,17 +25,19 @@ NO_HOME = {  # even to root
 
 
 @pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def temporary(tmp_path: Path) -> Iterator[Path]:
     """The folder of temporary files, and no variable set."""
     (tmp_path / "file").write_text("")
     folder = tmp_path / "temporary"
     folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    for name, (base, _) in FOLDERS.items():
-        for variable in (name, base):
-            monkeypatch.setenv(variable, "")  # so that the test's end restores it
-            monkeypatch.delenv(variable)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(folder))
+        for name, (base, _) in FOLDERS.items():
+            for variable in (name, base):
+                patch.setenv(variable, "")  # so that the end restores it
+                patch.delenv(variable)
+        yield folder
+    config.reload_config()
 
 
 @pytest.fixture(params=NO_HOME)
@@ -59,6 +63,7 @@ def test_without_a_home_both_libraries_have_one_private_folder(temporary: Path) 
     (folder,) = temporary.iterdir()
     assert named() == {"NUMBA_CACHE_DIR": f"{folder}/numba_cache_dir", "MPLCONFIGDIR": f"{folder}/mplconfigdir"}
     assert folder.stat().st_mode & 0o777 == 0o700
+    assert f"{folder}/numba_cache_dir" == config.CACHE_DIR, "also where numba was imported before"
     found = named()
     for name in FOLDERS:
         del os.environ[name]

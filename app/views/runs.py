@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -189,7 +190,8 @@ def draw_table(tab: RunsTab, names: list[str]) -> None:
     if not rows:
         st.info("No run matches these filters.", icon=":material/search_off:")
         return
-    digest = sha1(" ".join(names).encode()).hexdigest()[:8]  # rows are ticked by number: other rows need another table
+    # rows are ticked by number: other rows need another table
+    digest = sha1(b" ".join(map(os.fsencode, names))).hexdigest()[:8]
     ticked = [number for number, row in enumerate(rows) if row.name in tab.ticked]
     selection = st.dataframe(
         frame(rows),
