@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mvm.files import append_line, beside
+from mvm.files import append_line, write_atomic
 from mvm.runs.events import Event, WeightsChanged, read_event
 
 __all__ = ["Kind", "PastRecords", "Records", "kind_of", "last_records", "write_records"]
@@ -104,14 +104,10 @@ class Records:
         return PastRecords(self.path, _up_to(self.scalars, step), _up_to(self.scores, step), events)
 
     def rewind(self, step: int) -> None:
-        """Delete all records of later steps from the file; the events of trainer processes stay."""
-        self.poll()
-        events = [event for event in self.events if event.step <= step or event.clock is not None]
-        rewritten = beside(self.path)
-        rewritten.unlink(missing_ok=True)
-        rewritten.touch()
-        write_records(rewritten, PastRecords(self.path, _up_to(self.scalars, step), _up_to(self.scores, step), events))
-        rewritten.replace(self.path)
+        """Delete all records of later steps from the file; the events of trainer processes stay, and every order."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+        write_atomic(self.path, b"".join(line for line in lines if _is_of(line, step)))
         self.poll()
 
     def weight_changes(self) -> list[WeightsChanged]:
@@ -132,6 +128,15 @@ def write_records(path: Path, records: Records) -> None:
     lines = [*(event.record() for event in records.events), *records.scalars, *records.scores]
     for line in sorted(lines, key=lambda line: line["step"]):
         append_line(path, line)
+
+
+def _is_of(line: bytes, step: int) -> bool:
+    """Whether a line is a record of no later step, or an event of a trainer process."""
+    read = Records(Path())
+    read._add(line)
+    return any(event.step <= step or event.clock is not None for event in read.events) or any(
+        record["step"] <= step for record in (*read.scalars, *read.scores)
+    )
 
 
 def last_records(path: Path) -> Records:
