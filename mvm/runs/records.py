@@ -104,10 +104,15 @@ class Records:
         return PastRecords(self.path, _up_to(self.scalars, step), _up_to(self.scores, step), events)
 
     def rewind(self, step: int) -> None:
-        """Delete all records of later steps from the file; the events of trainer processes stay, and every order."""
+        """Delete all records of later steps from the file; the events of trainer processes stay.
+
+        Records of one step keep their order: those of a run that was killed are those of one that was not.
+        """
         content = self.path.read_bytes() if self.path.exists() else b""
         lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
-        write_atomic(self.path, b"".join(line for line in lines if _is_of(line, step)))
+        steps = [_step_if_kept(line, step) for line in lines]
+        kept = [(at, line) for at, line in zip(steps, lines, strict=True) if at is not None]
+        write_atomic(self.path, b"".join(line for _, line in sorted(kept, key=lambda pair: pair[0])))
         self.poll()
 
     def weight_changes(self) -> list[WeightsChanged]:
@@ -130,13 +135,14 @@ def write_records(path: Path, records: Records) -> None:
         append_line(path, line)
 
 
-def _is_of(line: bytes, step: int) -> bool:
-    """Whether a line is a record of no later step, or an event of a trainer process."""
+def _step_if_kept(line: bytes, step: int) -> int | None:
+    """Step of a line that is a record of no later step, or an event of a trainer process; None for other lines."""
     read = Records(Path())
     read._add(line)
-    return any(event.step <= step or event.clock is not None for event in read.events) or any(
-        record["step"] <= step for record in (*read.scalars, *read.scores)
-    )
+    if read.events:
+        event = read.events[0]
+        return event.step if event.step <= step or event.clock is not None else None
+    return next((at for record in (*read.scalars, *read.scores) if (at := record["step"]) <= step), None)
 
 
 def last_records(path: Path) -> Records:
