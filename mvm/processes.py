@@ -10,6 +10,7 @@ No clock is asked: the start is counted from the machine's boot, which no change
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -72,13 +73,7 @@ def _started(pid: int) -> int | None:
 def _machine() -> str:
     """Eight hexadecimal digits for this boot of this machine, and for its space of process numbers."""
     known = os.uname().nodename
-    for read in (lambda: Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"), _namespace):
-        try:
-            known += read()
-        except OSError:
-            continue
+    with contextlib.suppress(OSError):
+        known += Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        known += str(Path("/proc/self/ns/pid").readlink())
     return f"{zlib.crc32(known.encode()):08x}"
-
-
-def _namespace() -> str:
-    return str(Path("/proc/self/ns/pid").readlink())

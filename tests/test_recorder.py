@@ -102,7 +102,7 @@ def test_killed_in_the_midst_of_every_kind_of_write(make, mvm, whole):
         dies("rename", 3, ".safetensors"),
         dies("rename", 1, "best.safetensors"),
         dies("rename", 1, "scalars.jsonl"),  # while records are cut back
-        dies("append", 1, ".scalars.jsonl"),
+        dies("open", 1, ".scalars.jsonl"),
         dies("open", 2, "000001"),  # a snapshot
         dies("append", 20, "scalars"),
         dies("rename", 1, "scores.json"),  # trained to the end, not yet finished

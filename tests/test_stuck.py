@@ -345,7 +345,7 @@ def test_a_training_whose_files_are_removed_fails_with_the_name_and_saves(make, 
 def test_a_command_whose_files_are_removed_ends_with_1_and_the_run_says_why(make, mvm, name):
     run = make("a", 5_000_000)
     command = mvm("train", "--run", str(run.path))
-    until(lambda: run.status().step > 0 or command.has_ended())
+    until(lambda: (run.path / "live.safetensors").exists() or command.has_ended())
     (run.path / name).unlink()
     assert command.wait() == 1
     assert command.err.splitlines()[-1].startswith(f"mvm: run: a's {name} was removed while it trained; step ")
@@ -360,7 +360,8 @@ def test_a_training_without_its_folder_ends_and_leaves_another_of_its_name_alone
     if state == "paused":
         run.ask(pause_at=5)
     command = mvm("train", "--run", str(run.path))
-    until(lambda: (run.status().state == state and run.status().step > 0) or command.has_ended())
+    shown = run.path / "live.safetensors"
+    until(lambda: (run.status().state == state and shown.exists()) or command.has_ended())
     run.path.rename(run.path.with_name("moved"))
     if replaced:
         make("a", 7)

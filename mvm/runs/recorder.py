@@ -154,6 +154,9 @@ class Recorder:
         live = self.run.live()
         if live and live["step"] > step:
             (self.run.path / layout.LIVE).unlink(missing_ok=True)
+        for folder in (self.run.path, self.run.path / layout.SNAPSHOTS, self.run.path / layout.KEPT):
+            for left in folder.glob(".*.safetensors.*"):  # none but a run's only trainer writes them
+                left.unlink(missing_ok=True)
         records = self.run.records
         records.rewind(step)
         self.serial = max((change.serial for change in records.weight_changes()), default=0)
