@@ -73,12 +73,8 @@ def test_the_method_needs_no_benchmark(module):
 
 
 FLOORS = (  # the packages from the ground up: each imports from those before it only
-<<<<<<< HEAD
     {"mvm.library_caches"},
     {"toy_manifolds", "mvm.errors", "mvm.processes", "mvm.settings", "mvm.distributed", "mvm.geometry"},
-=======
-    {"toy_manifolds", "mvm.errors", "mvm.settings", "mvm.processes", "mvm.distributed", "mvm.geometry"},
->>>>>>> stuck
     {"mvm.files", "mvm.devices", "mvm.networks", "mvm.scoring"},
     {"mvm.methods", "mvm.data"},
     {"mvm.config", "mvm.look"},

@@ -16,15 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-<<<<<<< HEAD
 from pydantic import BaseModel, ConfigDict
-=======
-from mvm.files import append_line, write_atomic
-from mvm.runs.events import Event, WeightsChanged, read_event
->>>>>>> stuck
 
 from mvm.errors import RunError
-from mvm.files import append_line, beside
+from mvm.files import append_line, write_atomic
 from mvm.geometry.descriptors import GAPS
 from mvm.runs.documents import Members, Number, check_rows, fit
 from mvm.runs.events import (
@@ -209,30 +204,28 @@ class Records:
     def rewind(self, step: int) -> None:
         """Delete all records of later steps from the file; the events of trainer processes stay.
 
-<<<<<<< HEAD
+        Records of one step keep their order: those of a run that was killed are those of one that was not.
+
         Raises:
             RunError: the file cannot be read, so that nothing of it could be kept.
         """
         if self.poll().problem is not None:
             raise RunError(f"run: {self.path.parent.name}'s {self.damage}")
-        events = [event for event in self.events if event.step <= step or event.clock is not None]
-        rewritten = beside(self.path)
-        rewritten.unlink(missing_ok=True)
-        rewritten.touch()
-        past = self.up_to(step)
-        past.events = events
-        write_records(rewritten, past)
-        rewritten.replace(self.path)
-=======
-        Records of one step keep their order: those of a run that was killed are those of one that was not.
-        """
         content = self.path.read_bytes() if self.path.exists() else b""
         lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
-        steps = [_step_if_kept(line, step) for line in lines]
+        steps = [self._step_if_kept(line, step) for line in lines]
         kept = [(at, line) for at, line in zip(steps, lines, strict=True) if at is not None]
         write_atomic(self.path, b"".join(line for _, line in sorted(kept, key=lambda pair: pair[0])))
->>>>>>> stuck
         self.poll()
+
+    def _step_if_kept(self, line: bytes, step: int) -> int | None:
+        """Step of a line that is a record of no later step, or an event of a trainer process; None for other lines."""
+        read = Records(self.path, self.members)
+        read._add(line)
+        if read.events:
+            event = read.events[0]
+            return event.step if event.step <= step or event.clock is not None else None
+        return next((at for record in (*read.scalars, *read.scores) if (at := record["step"]) <= step), None)
 
     def weight_changes(self) -> list[WeightsChanged]:
         """Changes of descriptor weights, oldest first."""
@@ -254,21 +247,7 @@ def write_records(path: Path, records: Records) -> None:
         append_line(path, line)
 
 
-<<<<<<< HEAD
 def last_records(path: Path, members: Members | None = None) -> Records:
-=======
-def _step_if_kept(line: bytes, step: int) -> int | None:
-    """Step of a line that is a record of no later step, or an event of a trainer process; None for other lines."""
-    read = Records(Path())
-    read._add(line)
-    if read.events:
-        event = read.events[0]
-        return event.step if event.step <= step or event.clock is not None else None
-    return next((at for record in (*read.scalars, *read.scores) if (at := record["step"]) <= step), None)
-
-
-def last_records(path: Path) -> Records:
->>>>>>> stuck
     """All events, the last scalars and the last scores of a file; the other records are not parsed."""
     found = Records(path, members)
     try:
