@@ -32,7 +32,6 @@ PAGES = {  # by its module: its view, and a link that shows its widgets
         "figures_page",
         {"runs": "ring", "figures.figure": "Lab: Where each descriptor would move generated points"},
     ),
-    "claims": ("claims", {}),
 }
 ODD = {
     "no number": "NaN",
