@@ -232,7 +232,7 @@ def inode_of(path: Path) -> tuple[int, int] | None:
 
 def lost_target(path: Path) -> Path | None:
     """Where a link leads that leads nowhere; None for other paths."""
-    return path.readlink() if path.is_symlink() and not path.exists() else None
+    return path.readlink() if os.path.islink(path) and not os.path.exists(path) else None  # noqa: PTH110, PTH114
 
 
 def _check_links(folder: Path) -> None:

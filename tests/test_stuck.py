@@ -267,6 +267,7 @@ def as_someone(script: str) -> subprocess.CompletedProcess:
 def test_on_a_read_only_folder_every_command_says_what_to_do(make, checkpoints):
     run = make("a")
     (run.path / "lock").touch()
+    (checkpoints / "another-user's").mkdir(mode=0)
     for folder in (run.path, checkpoints):
         folder.chmod(0o555)
     (run.path / "lock").chmod(0o444)

@@ -90,11 +90,11 @@ class LocalLauncher:
     def submit(self, task: Task) -> LocalHandle:
         """As for `Launcher`; a training gets its place in the queue now, whenever its process comes to it."""
         if task.device is None:
-            child = self._start(task, list(task.arguments), {})
-            return LocalHandle(task, identity(child.pid), child)
+            started = self._start(task, list(task.arguments), {})
+            return LocalHandle(task, identity(started.pid), started)
         ticket = Ticket.draw(task.device)
         arguments, given = [*task.arguments, "--queue"], {TICKET: str(ticket.path.absolute())}
-        child = None
+        child: subprocess.Popen[bytes] | None = None
         try:
             if self.warm_trainer and not task.environment and _is_served(ticket):
                 child = self.warm_trainer.take(arguments, log=task.log, environment=given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def run_folders() -> Iterator[Path]:
     A run that is being made or deleted has a hidden folder.
     """
     for path in checkpoints().glob("[!.]*"):
-        if (path / CONFIG).exists() or lost_target(path):
+        if os.path.exists(path / CONFIG) or lost_target(path):  # noqa: PTH110 (false for what this user may not see)
             yield path
 
 
