@@ -529,6 +529,64 @@ def test_pages_name_a_run_that_cannot_be_opened_and_show_its_neighbour(pair, nam
     assert list(table.dataframe[0].value["name"]) == ["mine"]
 
 
+# -- pictures ----------------------------------------------------------------------------------------------------------
+
+LAST = "snapshots/00000020.safetensors"
+PICTURES: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "reals, flat": ("real.npy", an_array(np.ravel)),
+    "reals, of words": ("real.npy", an_array(lambda a: a.astype(str))),
+    "reals, float": ("real.npy", an_array(lambda a: a.astype(np.float32) * np.nan)),
+    "reals, smaller": ("real.npy", an_array(lambda a: a[:, :4, :4])),
+    "reals, oblong": ("real.npy", an_array(lambda a: a[:, :4])),
+    "reals, grey": ("real.npy", an_array(lambda a: a[..., 0])),
+    "reals, none": ("real.npy", an_array(lambda a: a[:0])),
+    "fakes, float": (LAST, arrays(fake=lambda a: a.astype(np.float32))),
+    "fakes, grey": (LAST, arrays(fake=lambda a: a[..., :1])),
+    "fakes, smaller": (LAST, arrays(fake=lambda a: a[:, :, :4, :4])),
+    "fakes, few": (LAST, arrays(fake=lambda a: a[:, :3])),
+    "raw, none": (LAST, arrays(raw=lambda a: None)),
+}
+
+
+@pytest.fixture
+def faces(checkpoints: Path) -> Run:
+    """A finished run on pictures."""
+    with zipfile.ZipFile(Path(__file__).with_name("data") / "runs_0_1.zip") as archive:
+        archive.extractall(checkpoints, [name for name in archive.namelist() if name.startswith("faces/")])
+    return Run.named("faces")
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_that_do_not_fit_are_refused(faces: Run, cli, tmp_path: Path, name: str) -> None:
+    file, change = PICTURES[name]
+    faces.snapshot(0)  # its sizes are the run's
+    change(faces.path / file)
+    if file == "real.npy":
+        with pytest.raises(RunError, match=r"real\.npy is damaged"):
+            faces.real_view()
+        result = cli("export", "faces", "--figure", "nearest", "sheet", "--out", str(tmp_path / "x"), "--format", "svg")
+        assert result.status == 2, result
+    else:
+        assert faces.snapshot(20) is None
+        assert faces.snapshot(10) is not None
+        assert LAST in faces.damage
+        result = cli("export", "faces", "--figure", "sheet", "--out", str(tmp_path / "x"), "--format", "svg")
+        assert result.err == "mvm: run: faces's 00000020.safetensors is damaged; choose another --step\n"
+
+
+@pytest.mark.usefixtures("no_processes")
+@pytest.mark.parametrize("name", ["reals, smaller", "fakes, grey", "scores, other keys"])
+def test_the_page_of_pictures_shows_what_fits(faces: Run, name: str) -> None:
+    if name == "scores, other keys":
+        path = faces.path / "scores.json"
+        path.write_text(json.dumps([row | {"joy": 1, "joy_floor": 2} for row in json.loads(path.read_text())]))
+    else:
+        file, change = PICTURES[name]
+        change(faces.path / file)
+    app = open_page("from app.views.faces import faces; faces()", run="faces")
+    assert ("Files of this run are damaged" in words(app)) == (name == "fakes, grey")
+
+
 # -- a moment's failure ------------------------------------------------------------------------------------------------
 
 

@@ -1,9 +1,11 @@
 """Trainings that are killed, paused, reweighted, fed garbage and starved of disk: nothing saved is lost or changed."""
 
+import errno
 import json
 import re
 import shutil
 from itertools import count
+from pathlib import Path
 
 import pytest
 import torch
@@ -389,14 +391,21 @@ def test_a_full_disk_costs_nothing_that_was_saved(checkpoints, cli, make, half, 
     assert_same(run, whole)
 
 
-def test_a_full_disk_from_the_first_line_on(make, cli):
-    run = make("a")
-    (run.path / "scalars.jsonl").symlink_to("/dev/full")
+def test_a_full_disk_from_the_first_line_on(make, cli, monkeypatch):
+    run, write = make("a"), os.write
+
+    def full(descriptor, line):
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == "scalars.jsonl":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, line)
+
+    monkeypatch.setattr(os, "write", full)
     result = cli("train", "--run", str(run.path))
     expected = f"mvm: {run.path}/scalars.jsonl: No space left on device; all that was saved is kept\n"
     assert (result.status, result.err) == (1, expected)
     assert run.status().state == "new"
-    (run.path / "scalars.jsonl").unlink()
+    monkeypatch.undo()
+    monkeypatch.setenv("MVM_CHECKPOINTS", str(run.path.parent))
     assert cli("resume", "a").status == 0
 
 

@@ -334,8 +334,17 @@ def draw_history(tab: Page, run: Run, records: History, step: int) -> None:
     draw_gaps(tab, run, records, step)
     draw_spectra(tab, run, records, step)
     scores = records.scores(step)
-    keys = [] if scores is None else [k for k in scores.rows[0] if f"{k}_floor" in scores.rows[0]]
+    keys = [] if scores is None else [k for k in scores.rows[0] if f"{k}_floor" in scores.rows[0] and is_score(k)]
     draw_scores(run, records, step, {key: describe(key) for key in keys if not key.startswith("factor.")})
+
+
+def is_score(key: str) -> bool:
+    """Whether this version knows a score of pictures by this key."""
+    try:
+        describe(key)
+    except KeyError:
+        return False
+    return True
 
 
 def draw_factors(run: Run, records: History, step: int) -> None:

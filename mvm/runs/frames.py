@@ -16,13 +16,14 @@ __all__ = ["make_frame", "read_frame"]
 
 
 def read_frame(run_dir: Path | str, step: int) -> np.ndarray | None:
-    """The frame `(V, 2n, 2)` float32 of a step; None if it is not there yet, or is none of the step's snapshot."""
+    """The frame `(V, 2n, 2)` float32 of a step; None if it is not there yet, or does not fit the step's snapshot."""
     try:
         frame = np.array(array_in(frame_path(run_dir, step)))
-        rows = _embedding_rows(snapshot_path(run_dir, step))
+        snapshot = snapshot_path(run_dir, step)
+        rows = _embedding_rows(snapshot) if snapshot.exists() else frame.shape[:2]
     except (OSError, ValueError):
         return None
-    return frame if frame.dtype == np.float32 and frame.shape == (*rows, 2) else None
+    return frame if frame.dtype == np.float32 and frame.ndim == 3 and frame.shape == (*rows, 2) else None
 
 
 def make_frame(run: Path | str, step: int, *, stop: Callable[[], bool] = lambda: False) -> bool:
@@ -46,7 +47,7 @@ def make_frame(run: Path | str, step: int, *, stop: Callable[[], bool] = lambda:
     return True
 
 
-def _embedding_rows(path: Path) -> tuple[int, int]:
+def _embedding_rows(path: Path) -> tuple[int, ...]:
     """(V, 2n) of the embeddings of a snapshot.
 
     Raises:
