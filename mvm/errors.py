@@ -26,7 +26,7 @@ class RunError(ValueError):
 
 
 class RunDamaged(RunError):
-    """A file of a run was read and does not hold what it should; reading it again does not help."""
+    """A file of a run was read and does not hold what it should, or the run is a link that leads nowhere."""
 
 
 class RunBusy(RunError):

@@ -47,7 +47,7 @@ def test_from_a_csv_to_scores_and_samples(cli, cloud, tmp_path):
     assert [(row["variant"], row["seed"]) for row in rows] == members
     assert rows == Run.named("a").scores()
     for row in rows:
-        assert set(row) == {"variant", "seed", "step", "n", *SCORE_KEYS}
+        assert set(row) == {"variant", "seed", "step", "n", "coordinates", *SCORE_KEYS}
         assert {key for key, value in row.items() if value is None} == TRUTH
         assert (row["step"], row["n"]) == (40, 20)
     assert json.loads(cli("score", "a", "--json", "--repeat", "1").out)[0]["w2_floor"] != rows[0]["w2_floor"]
@@ -309,7 +309,7 @@ MISTAKES = {
         "resume foreign",
         "foreign's config.json is not valid: unknown setting 'learning_rate'",
     ),
-    "too few points to score": ("score done -n 5", "-n: at least 16 points .* got 5"),
+    "too few points to score": ("score done -n 5", "-n: give 16 to 100,000 points, got 5"),
     "no points to sample": ("sample done -n 0 --out {tmp}/x.npy", "-n: at least one, got 0"),
     "unknown suffix": ("sample done --out {tmp}/x.txt", "x.txt must end in .npy"),
     "variant that it lacks": (

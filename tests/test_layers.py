@@ -153,6 +153,9 @@ def test_no_pickle_anywhere(module):
                 assert (keyword.arg, ast.unparse(keyword.value)) != ("allow_pickle", "True")
 
 
+BINARY = ("Image", "os", "webbrowser", "lmdb", "archive", "_archive", "gzip")  # whose `open` reads no text by default
+
+
 def without_encoding(source: str) -> list[int]:
     """Lines that read or write text as the locale has it."""
     found = []
@@ -163,7 +166,7 @@ def without_encoding(source: str) -> list[int]:
         owner = ast.unparse(getattr(node.func, "value", node.func))
         values = [*node.args, *(keyword.value for keyword in node.keywords)]
         modes = [v.value for v in values if isinstance(v, ast.Constant) and re.fullmatch("[rwxabt+]+", str(v.value))]
-        opens = name == "open" and owner not in ("Image", "os", "webbrowser", "lmdb", "archive")
+        opens = name == "open" and owner.split("(")[0] not in BINARY
         text_pipe = any(k.arg in ("text", "universal_newlines") for k in node.keywords) and owner == "subprocess"
         if (
             name in ("read_text", "write_text", "TextIOWrapper")

@@ -104,7 +104,7 @@ class Run:
             layout.check_folder(self.path)
         except (FileNotFoundError, NotADirectoryError):
             if target := lost_target(self.path):
-                raise RunError(
+                raise RunDamaged(
                     f"run: {self.name} is a link to {target}, which is not there; bring it back, or delete {self.name}"
                 ) from None
             raise RunError(
