@@ -35,6 +35,7 @@ def write(trial: tuple[str, str, int], *, ratios: dict[str, list[float | None]],
         ranks = dict(zip(("", "_initial", "_euclidean"), numbers.get("ranks", (0.5, 0.4, 0.3)), strict=True))
         row = {f"geodesic_spearman{suffix}": value for suffix, value in ranks.items()}
         rows.append(row | {"variant": variant, "seed": seed, "w2_ratio": ratios.get(variant, [9.0] * 3)[seed]})
+        rows[-1] |= {"step": 20, "n": 64}
     write_atomic(run.path / "scores.json", json.dumps(rows).encode())
     for step in range(20):
         gap = numbers.get("gap", lambda step: 1 / (1 + step) ** 2)(step)
@@ -43,7 +44,11 @@ def write(trial: tuple[str, str, int], *, ratios: dict[str, list[float | None]],
     (run.path / "snapshots").mkdir()
     flat, steep = torch.ones(len(rows), 10), torch.tensor([[1.0] + [0.0] * 9]).repeat(len(rows), 1)
     for step, spectrum in ((0, steep), (20, numbers.get("spectrum", flat))):
-        write_tensors(run.snapshot_path(step), {"spectrum_distance": spectrum, "spectrum_mds": spectrum.clone()})
+        shown = {"step": torch.tensor(step), "real": torch.zeros(16, 2), "fake": torch.zeros(len(rows), 16, 2)}
+        shown |= {"grid": torch.zeros(len(rows), 3, 3, 2)}
+        shown |= {f"{name}_embedding": torch.zeros(len(rows), 16, 4) for name in ("real", "fake")}
+        spectra = {"spectrum_distance": spectrum, "spectrum_mds": spectrum.clone()}
+        write_tensors(run.snapshot_path(step), shown | spectra)
     run.append_event(events.Finished(step=20, time=0.0))
     return run
 
