@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import shutil
 from itertools import count
