@@ -27,6 +27,7 @@ from mvm.errors import ConfigError, Diverged, Lost, Stopped
 from mvm.files import append_line, inode_of, link, write_array, write_atomic, write_tensors
 from mvm.geometry.descriptors import DESCRIPTORS, GAPS, two_diameter
 from mvm.geometry.spectrum import SPECTRUM_FORMS, eigenvalues
+from mvm.processes import identity
 from mvm.runs import events, layout
 from mvm.runs.layout import frame_path
 from mvm.runs.liveness import lock_of, sweep_run
@@ -155,8 +156,9 @@ class Recorder:
         if live and live["step"] > step:
             (self.run.path / layout.LIVE).unlink(missing_ok=True)
         for folder in (self.run.path, self.run.path / layout.SNAPSHOTS, self.run.path / layout.KEPT):
-            for left in folder.glob(".*.safetensors.*"):  # none but a run's only trainer writes them
-                left.unlink(missing_ok=True)
+            for left in folder.glob(".*.safetensors.*"):
+                if identity() not in left.name:  # of a trainer before: none but a run's only trainer writes them
+                    left.unlink(missing_ok=True)
         records = self.run.records
         records.rewind(step)
         self.serial = max((change.serial for change in records.weight_changes()), default=0)

@@ -379,7 +379,7 @@ class Run:
 
         Earlier versions scored the points of a file in the file's units.
         """
-        return scores.get("coordinates", "own") == KINDS[self.config.kind].coordinates(self.config.data)
+        return bool(scores.get("coordinates", "own") == KINDS[self.config.kind].coordinates(self.config.data))
 
     def scores_are_outdated(self) -> bool:
         """Whether all scores of this run are in coordinates of an earlier version; `mvm score` measures them anew."""

@@ -243,8 +243,8 @@ class Reference:
                 yield real.radius[rows], distances
                 self._count(0.5 * len(distances) / self.size)
 
-        scores: dict[str, Tensor | float] = neighbourhood_scores(blocks(), fake.radius, tie=self._tie)
-        scores |= {
+        scores: dict[str, Tensor | float] = {
+            **neighbourhood_scores(blocks(), fake.radius, tie=self._tie),
             "w2": _matching(real.points, fake.points, self.seed),
             "sliced_w2": (real.projections - fake.projections).square().mean().sqrt(),
             "c2st": (_accuracy(real.nearest, to_fake, self._tie) + _accuracy(fake.nearest, to_real, self._tie)) / 2,
