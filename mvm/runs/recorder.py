@@ -13,7 +13,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,12 @@ from mvm.processes import identity
 from mvm.runs import events, layout
 from mvm.runs.layout import frame_path
 from mvm.runs.liveness import lock_of, sweep_run
+from mvm.runs.profile import Profile
 from mvm.runs.run import Control, Run
+from mvm.runs.writer import Writer
 from mvm.training.checkpoint import rows_of
 from mvm.training.experiment import Experiment, Step, fit
+from mvm.training.graph import EAGER_STEPS
 from mvm.training.sampling import generated
 
 __all__ = ["Diverged", "Recorder", "Stopped", "follow", "train"]
@@ -50,29 +53,37 @@ KEPT = 2**29  # bytes of checkpoints kept to fork from: of large networks, every
 STATES = ("ok", "spread", "collapsed", "recovered", "diverged")  # of a member; ok: it has not spread yet
 
 
-def train(run: Run) -> Iterator[Step]:
-    """Train a run to its end in this process, yielding every step after it was recorded.
+def train(run: Run, *, profile: Profile | None = None) -> Iterator[Step]:
+    """Train a run to its end in this process, yielding every step.
 
-    The caller holds the run's lock.
+    The caller holds the run's lock. What a step leaves is written by a thread, in order; all is written at the end.
+
+    Args:
+        run: what is trained.
+        profile: gets the time of each part.
 
     Raises:
         ConfigError: data, device or checkpoint cannot be used.
         Stopped: before the last step.
     """
-    experiment = _experiment(run)
-    recorder = Recorder(run, experiment)
+    profile = Profile() if profile is None else profile
+    with profile.part("start"):
+        experiment = _experiment(run)
     try:
-        try:
-            recorder.start()
-        finally:  # the others wait for it, also where this one is told to stop before its first step
-            experiment.share()
-        for step in fit(experiment):
-            recorder(step)
-            yield step
+        with Recorder(run, experiment, profile=profile) as recorder:
+            try:
+                recorder.start()
+            finally:  # the others wait for it, also where this one is told to stop before its first step
+                experiment.share()
+            for step in profile.each("steps", fit(experiment)):
+                recorder(step)
+                yield step
+            recorder.finish()
     except Stopped:
         experiment.agree(False)
         raise
-    recorder.finish()
+    finally:
+        experiment.release()
 
 
 def follow(run: Run) -> None:
@@ -91,13 +102,24 @@ def _experiment(run: Run) -> Experiment:
 class Recorder:
     """Writes one experiment's records, views and checkpoints, and obeys its control file.
 
+    The training's thread computes fakes and embeddings; a thread of the recorder measures gaps, spectra and scores, and
+    writes. As a context, it ends this thread; outside of one, all is done at once.
+
     Args:
         run: where to write.
         experiment: what is trained; a checkpoint of the run is loaded into it by `start`.
+        profile: gets the time of each part.
+
+    Attributes:
+        best: best generators so far, for the recorder's thread.
+        steps_here: number of steps trained in this process.
     """
 
-    def __init__(self, run: Run, experiment: Experiment) -> None:
+    def __init__(self, run: Run, experiment: Experiment, *, profile: Profile | None = None) -> None:
         self.run, self.experiment, self.config = run, experiment, run.config
+        self.profile = profile or Profile()
+        self.writer = Writer(begin=lambda: use_cpu(run.config.cpu_threads))
+        self.steps_here = 0
         self.member_count = len(run.config.members)
         self.real = experiment.data.view.to(device=experiment.device, dtype=experiment.dtype)
         self.noise = experiment.view_noise(len(self.real))
@@ -117,6 +139,40 @@ class Recorder:
         self.shown, self.show_cost, self.polled = 0.0, 0.0, 0.0
         self._reference: Reference | None = None
         self.watch = Watch(run.path)
+
+    def __enter__(self) -> Recorder:
+        self.writer.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Write what is left."""
+        with self.profile.part("waiting for files"):
+            self.writer.__exit__(*error)
+
+    def _later(self, part: str, work: Callable[[], None]) -> None:
+        """Let the recorder's thread do some work, after all that came before it."""
+        self._check()
+        step = self.experiment.step
+
+        def timed() -> None:
+            if not self.watch.has_folder():
+                raise Lost(f"run: the folder of {self.run.name} was removed while it trained, at step {step}")
+            with self.profile.part(f"{part}, beside the steps"), torch.no_grad():
+                work()
+
+        with self.profile.part("waiting for files"):
+            self.writer.put(timed)
+            if self.steps_here <= EAGER_STEPS:  # the next step may be captured: nothing else may use the GPU meanwhile
+                self.writer.flush()
+
+    def _event(self, event: events.Event) -> None:
+        """Append an event, after all that came before it."""
+        self._later("records", lambda: self.run.append_event(event))
+
+    def _settle(self) -> None:
+        """Wait until all is written."""
+        with self.profile.part("waiting for files"):
+            self.writer.flush()
 
     # -- beginning and end -----------------------------------------------------------------------------------------
 
@@ -145,6 +201,7 @@ class Recorder:
             self.save()
         if not run.kept_path(self.experiment.step).exists():  # one that was kept has the weights it was trained with
             self._keep()
+        self._settle()
         self._obey(self.experiment.step, self.experiment.step == self.config.steps)
 
     def _rewind(self, step: int) -> None:
@@ -169,7 +226,7 @@ class Recorder:
                 best["w2"] = self._score_best()
             later = best["step"] > step
             if later.any():
-                self._take_best(best, later, torch.full_like(best["w2"], torch.inf))
+                self._take_best(best, later, torch.full_like(best["w2"], torch.inf), step, self._averages())
 
     def _score_best(self) -> Tensor:
         """Error of each kept best generator, in the coordinates of this version."""
@@ -183,10 +240,11 @@ class Recorder:
         """Save the end, score it with all points, and say so."""
         self.save()
         self._keep()
+        self._settle()
         if self.run.scores() is None:
-            self._write_scores()
-        self._check()
-        self.run.append_event(events.Finished(step=self.experiment.step, time=time.time()))
+            with self.profile.part("final scores"):
+                self._write_scores()
+        self._event(events.Finished(step=self.experiment.step, time=time.time()))
 
     def _write_scores(self) -> None:
         from mvm.runs.evaluate import score_run
@@ -198,11 +256,12 @@ class Recorder:
     def __call__(self, step: Step) -> None:
         """Record, show, score, save and obey, each when its step or moment has come."""
         n, last = step.number, step.number == self.config.steps
+        self.steps_here += 1
         if n % self.record_every == 0 or last:
             self._record(step)
         if n % self.snapshot_every == 0 or last:
             self._snapshot()
-        elif time.perf_counter() - self.shown > max(LIVE_EVERY, 8 * self.show_cost):
+        elif time.perf_counter() - self.shown > max(LIVE_EVERY, 8 * self.show_cost) and self.writer.idle:
             self._show()
         if n % self.score_every == 0 or last:
             self._score()
@@ -219,13 +278,14 @@ class Recorder:
         self._show()
         self.save()
         self.seconds += time.perf_counter() - self.clock
-        self.run.append_event(events.Paused(step=step, time=time.time()))
+        self._event(events.Paused(step=step, time=time.time()))
+        self._settle()
         while control.pause_at is not None and step >= control.pause_at:
             time.sleep(POLL)
             self._check()
             control = self._read_control()
         self.clock = time.perf_counter()
-        self.run.append_event(events.Continued(step=step, time=time.time()))
+        self._event(events.Continued(step=step, time=time.time()))
 
     def _read_control(self) -> Control:
         """Read control.json; apply new weights; leave if asked to."""
@@ -237,7 +297,8 @@ class Recorder:
         if control.stop:
             self._show()
             self.save()
-            self.run.append_event(events.Stopped(step=self.experiment.step, time=time.time()))
+            self._event(events.Stopped(step=self.experiment.step, time=time.time()))
+            self._settle()
             self.run.ask(stop=False)
             name = self.run.name
             raise Stopped(f"{name} stopped at step {self.experiment.step}; `python -m mvm resume {name}` continues it")
@@ -249,14 +310,14 @@ class Recorder:
         self.experiment.method.reweight(dict(self.config.with_changes(known).weights))
         self.serial = serial
         self.save()
-        self.run.append_event(events.WeightsChanged(step=self.experiment.step, weights=weights, serial=serial))
+        self._event(events.WeightsChanged(step=self.experiment.step, weights=weights, serial=serial))
+        self._settle()
 
     # -- what is written -------------------------------------------------------------------------------------------
 
-    def _append(self, record: dict[str, Any]) -> None:
-        """Append a record of the present step."""
-        self._check()
-        append_line(self.run.path / layout.RECORDS, {"step": self.experiment.step} | record)
+    def _append(self, step: int, record: dict[str, Any]) -> None:
+        """Append a record of a step."""
+        append_line(self.run.path / layout.RECORDS, {"step": step} | record)
 
     @torch.no_grad()
     def _embed(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -267,13 +328,19 @@ class Recorder:
     @torch.no_grad()
     def _record(self, step: Step | None) -> None:
         """Losses of this step, and the three distances of the paper's Fig. 7 on the fixed view points."""
-        fake, real_embedding, fake_embedding = self._embed(SPECTRUM_POINTS)
-        gaps = {symbol: DESCRIPTORS[gap.descriptor].gap(real_embedding, fake_embedding) for symbol, gap in GAPS.items()}
-        losses = {} if step is None else {f"{player}_loss": loss for player, loss in step.losses.items()}
-        terms = {} if step is None else step.terms
-        seconds = self.seconds + time.perf_counter() - self.clock
-        cost = {"seconds": seconds, "memory": peak_memory(self.experiment.device)}
-        self._append({**cost, **losses, **terms, **gaps})
+        with self.profile.part("records"):
+            fake, real_embedding, fake_embedding = self._embed(SPECTRUM_POINTS)
+            losses = {} if step is None else {f"{player}_loss": loss for player, loss in step.losses.items()}
+            terms = {} if step is None else step.terms
+            seconds = self.seconds + time.perf_counter() - self.clock
+            cost = {"seconds": seconds, "memory": peak_memory(self.experiment.device)}
+        number = self.experiment.step
+
+        def write() -> None:
+            gaps = {s: DESCRIPTORS[gap.descriptor].gap(real_embedding, fake_embedding) for s, gap in GAPS.items()}
+            self._append(number, {**cost, **losses, **terms, **gaps})
+
+        self._later("records", write)
         if step is not None:
             self._watch(fake)
 
@@ -293,36 +360,39 @@ class Recorder:
                 self.state[member] = now
                 if now != "spread":
                     n = self.experiment.step
-                    self.run.append_event(
-                        events.MemberChanged(step=n, member=member, variant=variant, seed=seed, what=now)
-                    )
+                    self._event(events.MemberChanged(step=n, member=member, variant=variant, seed=seed, what=now))
         if not finite.any():
             self.save()
             reason = "every variant diverged"
-            self.run.append_event(events.Diverged(step=self.experiment.step, time=time.time(), reason=reason))
+            self._event(events.Diverged(step=self.experiment.step, time=time.time(), reason=reason))
+            self._settle()
             kept = "the best generators are kept" if self.best else "too early for any generator worth keeping"
             raise Diverged(f"{self.run.name} diverged at step {self.experiment.step}; {kept}")
 
     @torch.no_grad()
     def _snapshot(self) -> None:
         """What the timeline keeps of this step: fakes, embeddings, spectra."""
-        self._check()
-        fake, real_embedding, fake_embedding = self._embed(len(self.real))
-        near = real_embedding[:, :SPECTRUM_POINTS].cpu()  # a GPU decomposes small matrices one by one, and slowly
-        tensors = self._views(fake) | {
-            "real_embedding": real_embedding.float(),
-            "fake_embedding": fake_embedding.float(),
-        }
-        tensors |= {f"spectrum_{f}": eigenvalues(near, k=SPECTRUM_SIZE, form=f).float() for f in SPECTRUM_FORMS}
-        write_tensors(self.run.snapshot_path(self.experiment.step), tensors)
+        with self.profile.part("snapshots"):
+            fake, real_embedding, fake_embedding = self._embed(len(self.real))
+            tensors = self._views(fake) | {"real_embedding": real_embedding, "fake_embedding": fake_embedding}
+        path = self.run.snapshot_path(self.experiment.step)
+
+        def write() -> None:
+            near = real_embedding[:, :SPECTRUM_POINTS].cpu()  # a GPU decomposes small matrices one by one, and slowly
+            spectra = {f"spectrum_{f}": eigenvalues(near, k=SPECTRUM_SIZE, form=f) for f in SPECTRUM_FORMS}
+            embedded = {"real_embedding": real_embedding, "fake_embedding": fake_embedding} | spectra
+            write_tensors(path, tensors | {name: tensor.float() for name, tensor in embedded.items()})
+
+        self._later("snapshots", write)
         self.shown = time.perf_counter()
 
+    @torch.no_grad()
     def _show(self) -> None:
         """The live view between two snapshots: the fakes alone, which cost little."""
-        self._check()
         began = time.perf_counter()
-        fake = self.experiment.generate(self.noise[: self.live_fakes])
-        write_tensors(self.run.path / layout.LIVE, self._views(fake))
+        with self.profile.part("live views"):
+            views = self._views(self.experiment.generate(self.noise[: self.live_fakes]))
+        self._later("live views", lambda: write_tensors(self.run.path / layout.LIVE, views))
         self.shown = time.perf_counter()
         self.show_cost = self.shown - began
 
@@ -334,31 +404,41 @@ class Recorder:
     @torch.no_grad()
     def _score(self) -> None:
         """Quick scores of every member, and the best generator so far by them."""
-        reference = self._scored_against()
-        fakes = generated(self.experiment, self.experiment.view_noise(reference.size))
-        rows = [reference.score(fake) for fake in fakes]
-        self._append({"n": reference.size, "coordinates": reference.coordinates, "scores": rows})
-        self._keep_best(_errors(reference, rows))
+        with self.profile.part("scores"):
+            reference = self._scored_against()
+            fakes = generated(self.experiment, self.experiment.view_noise(reference.size))
+            averages = {name: tensor.to("cpu", copy=True) for name, tensor in self._averages().items()}
+        step = self.experiment.step
+
+        def write() -> None:
+            rows = [reference.score(fake) for fake in fakes]
+            self._append(step, {"n": reference.size, "coordinates": reference.coordinates, "scores": rows})
+            self._keep_best(_errors(reference, rows), step, averages)
+
+        self._later("scores", write)
 
     def _scored_against(self) -> Reference:
         if self._reference is None:
             self._reference = self.experiment.data.reference(QUICK)
         return self._reference
 
-    def _keep_best(self, error: Tensor) -> None:
+    def _keep_best(self, error: Tensor, step: int, averages: dict[str, Tensor]) -> None:
+        """Keep the averages of a step for each member whose error, `(V,)`, is the least so far."""
         if self.best is None:
-            step = torch.zeros(self.member_count, dtype=torch.long)
-            self.best = {"step": step, "w2": torch.full_like(error, torch.inf)}
-            self.best |= {name: tensor.clone().cpu() for name, tensor in self._averages().items()}
+            steps = torch.zeros(self.member_count, dtype=torch.long)
+            self.best = {"step": steps, "w2": torch.full_like(error, torch.inf)}
+            self.best |= {name: tensor.clone() for name, tensor in averages.items()}
         better = error < self.best["w2"]
         if better.any():
-            self._take_best(self.best, better, error)
+            self._take_best(self.best, better, error, step, averages)
 
-    def _take_best(self, best: dict[str, Tensor], members: Tensor, error: Tensor) -> None:
-        """Replace the best averages of some members, `(V,)` bool, by the present ones, and write all."""
+    def _take_best(
+        self, best: dict[str, Tensor], members: Tensor, error: Tensor, step: int, averages: dict[str, Tensor]
+    ) -> None:
+        """Replace the best averages of some members, `(V,)` bool, by those of a step, and write all."""
         best["w2"][members] = error[members]
-        best["step"][members] = self.experiment.step
-        for name, tensor in self._averages().items():
+        best["step"][members] = step
+        for name, tensor in averages.items():
             rows = rows_of(name, members)
             best[name][rows] = tensor.detach().cpu()[rows]
         write_tensors(self.run.path / layout.BEST, best, durable=True)
@@ -372,21 +452,27 @@ class Recorder:
         Raises:
             Lost: something was removed from the run while it trained.
         """
-        self._check()
-        self._save()
+        with self.profile.part("checkpoints"):
+            tensors = self._state_tensors()
+        self._later("checkpoints", lambda: write_tensors(self.run.path / layout.CHECKPOINT, tensors, durable=True))
 
-    def _save(self) -> None:
+    def _state_tensors(self) -> dict[str, Tensor]:
+        """Copies of everything that an exact continuation needs, on the CPU."""
         state = torch.tensor([STATES.index(state) for state in self.state])
         tensors = self.experiment.tensors() | {"state": state}
-        write_tensors(self.run.path / layout.CHECKPOINT, tensors, durable=True)
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
     def _keep(self) -> None:
         """Keep the checkpoint just saved, to fork from: a second name of the same file costs no disk."""
         step = self.experiment.step
         if step % self.keep_every == 0 or step == self.config.steps:
             target = self.run.kept_path(step)
-            target.parent.mkdir(exist_ok=True)
-            link(self.run.path / layout.CHECKPOINT, target)
+
+            def write() -> None:
+                target.parent.mkdir(exist_ok=True)
+                link(self.run.path / layout.CHECKPOINT, target)
+
+            self._later("checkpoints", write)
 
     def _check(self) -> None:
         """Fail if the run has lost something since training began, after saving what is in memory.
@@ -396,6 +482,8 @@ class Recorder:
         """
         if (missing := self.watch.missing()) is None:
             return
+        with contextlib.suppress(Exception):  # this is told in its place
+            self.writer.flush()
         name, step = self.run.name, self.experiment.step
         if missing == self.run.path:
             raise Lost(f"run: the folder of {name} was removed while it trained, at step {step}: {missing} is gone")
@@ -405,7 +493,7 @@ class Recorder:
             write_atomic(missing, self.config.model_dump_json(indent=1).encode(), durable=True)
         if self.best is not None:
             write_tensors(self.run.path / layout.BEST, self.best, durable=True)
-        self._save()
+        write_tensors(self.run.path / layout.CHECKPOINT, self._state_tensors(), durable=True)
         raise Lost(
             f"run: {name}'s {missing.name} was removed while it trained; step {step} is saved, and "
             f"`python -m mvm resume {name}` goes on from it"

@@ -38,9 +38,11 @@ class Writer:
         self._begin = begin
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._running = False
 
     def __enter__(self) -> Writer:
         self._thread.start()
+        self._running = True
         return self
 
     def __exit__(
@@ -49,6 +51,7 @@ class Writer:
         """Do what is left, and end the thread; raises the work's error unless another one is on its way."""
         self._queue.put(None)
         self._thread.join()
+        self._running = False
         if error is None:
             self._raise()
 
@@ -58,11 +61,13 @@ class Writer:
         return self._queue.unfinished_tasks == 0
 
     def put(self, work: Work) -> None:
-        """Do work after all that was put before; waits while the queue is full.
+        """Do work after all that was put before; waits while the queue is full. Outside of the context, do it now.
 
         Raises:
             Exception: the error of earlier work.
         """
+        if not self._running:
+            return work()
         began = time.perf_counter()
         self._queue.put(work)
         self.waited += time.perf_counter() - began

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mvm.methods import Draws
 
-__all__ = ["Computed", "CudaGraph", "Graph", "StepGraph"]
+__all__ = ["EAGER_STEPS", "Computed", "CudaGraph", "Graph", "StepGraph"]
 
 EAGER_STEPS = 3
 
