@@ -545,7 +545,7 @@ def test_what_diverged_from_the_start_has_no_scores_to_draw(own):
     rows = json.loads((own.path / "scores.json").read_text())
     none = [
         {
-            key: value if key.endswith("_floor") or key in ("variant", "seed", "step", "n") else None
+            key: value if key.endswith("_floor") or key in ("variant", "seed", "step", "n", "coordinates") else None
             for key, value in row.items()
         }
         for row in rows
