@@ -31,7 +31,7 @@ IN_LETTERS = re.compile(
     r"""(?<=:)(?=[\w+/-])           # an icon, an emoji, a directive, the // of an address
     | (?<=[Ww]{3})(?=\.)            # an address without its scheme
     | (?<=@)(?=\w)                  # an address of e-mail
-    | (?<=(?<!\S)[<>~-])(?=[>=-])   # an arrow, a dash or another sign that stands alone
+    | (?<=(?<!\S)[<>~-])(?=[>=-]+(?:\s|$))  # an arrow, a dash or another sign that stands alone
     """,
     re.VERBOSE,
 )

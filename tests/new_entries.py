@@ -102,7 +102,7 @@ class Waves:
 class Spread:
     """Distance between the standard deviations of fakes and reals."""
 
-    criterion = "spread"
+    criterion, coordinates = "spread", "own"
 
     def __init__(self, real, floor):
         self.real, self.floor, self.size = real, floor, len(real)

@@ -330,7 +330,7 @@ def test_images_table(monkeypatch, tmp_path):
     assert "no GPU" in page
     assert all(f"| 8 | 4 | {title} |" in page for kind, title in images.CONTENDERS.items() if kind != "eager")
     rows = list(csv.DictReader((tmp_path / "tables" / "images.csv").open()))
-    assert len(rows) == 2 * (len(images.CONTENDERS) + 1)
+    assert len(rows) == 2 * len(images.CONTENDERS)  # the ceiling too, and no graphs on a CPU
     assert all(float(row["steps_per_second"]) > 0 and float(row["memory_mb"]) > 1 for row in rows)
     work = {row["kind"]: float(row["gigaflop"]) for row in rows}
     assert work["published"] > work["lean"] > work["ours"]

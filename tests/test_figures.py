@@ -137,7 +137,13 @@ def as_pictures(run: Run) -> np.ndarray:
         save_file(weights, run.kept_path(STEPS))
         made = load_generator(Run(run.path), member, step=STEPS)(view_noise(16, values["network"]["noise_dim"]))
         fakes[member] = made.numpy()
-    save_file(load_file(run.snapshot_path(STEPS)) | {"fake": fakes}, run.snapshot_path(STEPS))
+    arrays = {
+        name: array for name, array in load_file(run.snapshot_path(STEPS)).items() if name not in ("real", "grid")
+    }
+    save_file(arrays | {"fake": fakes, "raw": fakes[:, :4].copy()}, run.snapshot_path(STEPS))
+    for name in ("scores.json", "scalars.jsonl"):  # pictures are scored in their own units
+        text = (run.path / name).read_text()
+        (run.path / name).write_text(re.sub('"coordinates": ?"standardised"', '"coordinates":"own"', text))
     return fakes
 
 
@@ -539,7 +545,7 @@ def test_what_diverged_from_the_start_has_no_scores_to_draw(own):
     rows = json.loads((own.path / "scores.json").read_text())
     none = [
         {
-            key: value if key.endswith("_floor") or key in ("variant", "seed", "step", "n") else None
+            key: value if key.endswith("_floor") or key in ("variant", "seed", "step", "n", "coordinates") else None
             for key, value in row.items()
         }
         for row in rows
