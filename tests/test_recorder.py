@@ -369,10 +369,11 @@ def half(tmp_path_factory):
     "name",
     ["checkpoint.safetensors", "snapshots/00000140.safetensors", "best.safetensors", "scores.json", "control.json"],
 )
-def test_a_full_disk_costs_nothing_that_was_saved(checkpoints, cli, make, half, whole, name):
+def test_a_full_disk_costs_nothing_that_was_saved(checkpoints, cli, make, half, whole, name, monkeypatch):
     new = name == "best.safetensors"  # it is written while scores still rise
     run = make("a", **PLAN) if new else Run(shutil.copytree(half.path, checkpoints / "a"))
     before = 0 if new else 130
+    monkeypatch.setattr("mvm.files.threading.get_ident", lambda: 123_456)  # whichever thread writes
     full = beside(run.path / name)
     full.symlink_to("/dev/full")  # the file beside its place, where a write begins
     result = cli("resume", "a")

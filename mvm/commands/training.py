@@ -37,6 +37,7 @@ def add(command: Commands) -> None:
     train.add_argument("--run", metavar="DIR", help="a run folder: continue it, or make it here")
     train.add_argument("--like", metavar="RUN", help="begin with the settings of this run instead of a recipe's")
     train.add_argument("--queue", action="store_true", help="wait for a free device slot, as the app's trainings do")
+    train.add_argument("--profile", action="store_true", help="print at the end where the time went")
     add_fields(train, Config, defaults=asked_defaults(command.arguments))
     train.epilog = manifolds_told()
     command("pause", pause_command, "pause a running training")
@@ -56,7 +57,7 @@ def train_command(options: argparse.Namespace) -> None:
     with distributed.process_group() as is_rank_0:
         run = _same_run(_wanted_run(options) if is_rank_0 else None)
         if run is not None:
-            train_here(run, queue=options.queue, place=options.place)
+            train_here(run, queue=options.queue, place=options.place, profiled=options.profile)
 
 
 def _wanted_run(options: argparse.Namespace) -> Run:
@@ -156,13 +157,14 @@ def _same_run(run: Run | None) -> Run | None:
     return run or (Run(Path(path)) if path else None)
 
 
-def train_here(run: Run, *, queue: bool = False, place: Place | None = None) -> None:
+def train_here(run: Run, *, queue: bool = False, place: Place | None = None, profiled: bool = False) -> None:
     """Train a run in this process to its end, with a progress bar.
 
     Args:
         run: what is trained.
         queue: wait for a device slot first.
         place: what the command holds already.
+        profiled: print where the time went.
 
     Raises:
         RunBusy: another trainer holds it.
@@ -184,7 +186,7 @@ def train_here(run: Run, *, queue: bool = False, place: Place | None = None) -> 
         with _failures_recorded(run):
             if not queue:  # `launch` has done it, and requests made since then hold
                 run.clear_requests()
-            _train(run)
+            _train(run, profiled=profiled)
 
 
 def _has_turn(run: Run, place: Place, held: contextlib.ExitStack) -> bool:
@@ -199,14 +201,16 @@ def _has_turn(run: Run, place: Place, held: contextlib.ExitStack) -> bool:
     return got is not None
 
 
-def _train(run: Run) -> None:
+def _train(run: Run, *, profiled: bool = False) -> None:
+    from mvm.runs.profile import Profile
     from mvm.runs.recorder import train
 
+    profile = Profile()
     count = len(run.config.members)
     print(f"{run.name}: {count} network{'s' * (count > 1)} on {run.config.data}, in {run.path}")
     with progress_bar("step") as show:
         try:
-            for step in train(run):
+            for step in train(run, profile=profile):
                 show(step.number, run.config.steps)
         except Diverged:
             raise
@@ -214,6 +218,10 @@ def _train(run: Run) -> None:
             print(reason)
             return
     print(f"{run.name}: finished; `python -m mvm score {run.name}`")
+    if profiled:
+        print(f"{'part':32} {'s':>8} {'share':>6}")
+        for part, seconds, share in profile.table():
+            print(f"{part:32} {seconds:>8.2f} {share:>6.0%}")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 FINAL = 2000
+MOST_WORKERS = 8  # threads that score members side by side: each holds some 200 MB
 GALLERY = 10_000  # training pictures that a screen or a figure looks for the nearest among
 MOST_TRAIN = 200_000  # that scores do: more than CelebA has; of a larger set this many, evenly spread
 COARSE = 16  # pixels each way by which a screen looks for the nearest: its axes are fitted 20 times as fast
@@ -100,15 +103,21 @@ def score_run(
     fakes = generated(experiment, experiment.view_noise(against.size, repeat=repeat))
     untrained = Experiment(experiment.config, data) if data.scores_metric else None
     steps = run.checkpoint(best=True)["step"].tolist() if best else [experiment.step] * len(members)
-    rows = []
-    for member, (variant, seed) in enumerate(members):
-        metrics = {}
+
+    def row_of(member: int) -> dict[str, Any]:
+        (variant, seed), metrics = members[member], {}
         if untrained is not None:
             metrics = {"embed": embedding(experiment, member), "initial_embed": embedding(untrained, member)}
         row = {"variant": variant, "seed": seed, "step": steps[member], "n": against.size}
-        row |= {"coordinates": against.coordinates}
-        rows.append(row | against.score(fakes[member], **metrics))
-    return rows
+        return row | {"coordinates": against.coordinates} | against.score(fakes[member], **metrics)
+
+    threads = torch.get_num_threads()
+    workers = min(MOST_WORKERS, max(1, (os.cpu_count() or 1) // threads))
+    with (
+        experiment.exact(),
+        ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads,)) as pool,
+    ):
+        return list(pool.map(row_of, range(len(members))))
 
 
 def load_generator(run: Run, member: int, *, step: int | None = None) -> Callable[[Tensor], Tensor]:
