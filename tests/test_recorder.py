@@ -7,6 +7,7 @@ import re
 import shutil
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -373,7 +374,7 @@ def test_a_full_disk_costs_nothing_that_was_saved(checkpoints, cli, make, half, 
     new = name == "best.safetensors"  # it is written while scores still rise
     run = make("a", **PLAN) if new else Run(shutil.copytree(half.path, checkpoints / "a"))
     before = 0 if new else 130
-    monkeypatch.setattr("mvm.files.threading.get_ident", lambda: 123_456)  # whichever thread writes
+    monkeypatch.setattr("mvm.files.threading", SimpleNamespace(get_ident=lambda: 123_456))  # whichever thread writes
     full = beside(run.path / name)
     full.symlink_to("/dev/full")  # the file beside its place, where a write begins
     result = cli("resume", "a")
