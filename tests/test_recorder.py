@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,9 @@ from mvm.runs.events import MemberChanged, WeightsChanged
 from mvm.runs.layout import frame_path
 from mvm.runs.recorder import Recorder, train
 from mvm.runs.run import Control, Run
+from mvm.runs.writer import Writer
 from mvm.training.experiment import Experiment, fit
+from mvm.training.graph import EAGER_STEPS
 
 STEPS = 300  # records every 10, checkpoints every 50, snapshots every 20, scores every 30 steps
 PLAN = {"steps": STEPS, "checkpoints": 6, "snapshots": 15}
@@ -526,3 +529,41 @@ def test_others_that_train_along_are_not_left_waiting_by_an_early_stop(make, mon
     with pytest.raises(Stopped, match="a stopped at step 0"):
         next(train(run))
     assert said == ["shared", False]
+
+
+def test_a_disk_that_stands_still_delays_no_step_while_the_queue_has_places(make, whole, monkeypatch):
+    """And nothing is lost: all that an undisturbed training writes is written, in its order."""
+    run, open_gate, writers = make("slow", **PLAN), threading.Event(), []
+    open_gate.set()
+
+    def slow(*arguments, **options):
+        assert open_gate.wait(60)
+        return write_tensors(*arguments, **options)
+
+    monkeypatch.setattr("mvm.runs.recorder.write_tensors", slow)
+    monkeypatch.setattr("mvm.runs.recorder.Writer", lambda **options: writers.append(Writer(**options)) or writers[0])
+    closed = passed = 0
+    for step in train(run):
+        if step.number == EAGER_STEPS + 1:
+            open_gate.clear()
+            closed = step.number
+        if not open_gate.is_set() and writers[0]._queue.qsize() >= 3:  # a step adds at most five to eight places
+            passed = step.number - closed
+            open_gate.set()
+    assert passed >= 10
+    assert open_gate.is_set()
+    ours, theirs = (load_file(each.path / "checkpoint.safetensors") for each in (run, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert history(run) == history(whole)
+    assert run.snapshot_steps() == whole.snapshot_steps()
+    assert run.checkpoint_steps() == whole.checkpoint_steps()
+
+
+def test_a_profile_has_the_time_of_every_part(make, cli):
+    run = make("a", **PLAN)
+    result = cli("train", "--run", str(run.path), "--profile")
+    table = dict(line.rsplit(maxsplit=2)[::2] for line in result.out.splitlines() if line.endswith("%"))
+    assert {"start", "steps", "records", "snapshots", "scores", "checkpoints", "final scores", "rest"} <= table.keys()
+    assert {f"{part}, beside the steps" for part in ("records", "snapshots", "scores", "checkpoints")} <= table.keys()
+    own = [int(share.rstrip("%")) for part, share in table.items() if not part.endswith("beside the steps")]
+    assert sum(own) == pytest.approx(100, abs=len(own))

@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -155,8 +156,8 @@ class Recorder:
         step = self.experiment.step
 
         def timed() -> None:
-            if not self.watch.has_folder():
-                raise Lost(f"run: the folder of {self.run.name} was removed while it trained, at step {step}")
+            if missing := self.watch.missing():  # what is written now would take its place, and hide the loss
+                raise Lost(f"run: {self.run.name}'s {missing.name} was removed while it trained, at step {step}")
             with self.profile.part(f"{part}, beside the steps"), torch.no_grad():
                 work()
 
@@ -510,6 +511,7 @@ class Watch:
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self._folder = inode_of(run_dir)
+        self._looking = Lock()
         self._seen: dict[Path, tuple[int, int] | None] = {}
 
     def has_folder(self) -> bool:
@@ -518,6 +520,10 @@ class Watch:
 
     def missing(self) -> Path | None:
         """The first thing that is gone, or is another than it was; None while all is there."""
+        with self._looking:
+            return self._missing()
+
+    def _missing(self) -> Path | None:
         if not self.has_folder():
             return self.run_dir
         for path in (lock_of(self.run_dir), *(self.run_dir / name for name in (*KEPT_OPEN, *REPLACED))):
