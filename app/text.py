@@ -18,7 +18,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from mvm.look.words import visible
+from mvm.words import visible
 
 __all__ = ["first_lines", "plain", "plotly_text", "quoted", "visible_words"]
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_RIGHT",
+    "NO_ROOM",
     "advice",
     "append_line",
     "beside",

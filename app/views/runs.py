@@ -27,7 +27,6 @@ from app.text import plain, visible_words
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError
 from mvm.look.palette import title_of
-from mvm.look.words import visible
 from mvm.runs.archive import pack, unpack
 from mvm.runs.events import ALIVE
 from mvm.runs.fork import Branches, Origin, changeable, config_at, fork, fresh_name, origin
@@ -46,6 +45,7 @@ from mvm.studies.compare import (
     scoreboard,
 )
 from mvm.studies.index import Summary, summaries, unreadable
+from mvm.words import visible
 
 __all__ = ["runs_page"]
 

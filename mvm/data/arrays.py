@@ -23,8 +23,9 @@ from typing import IO
 import numpy as np
 
 from mvm.data.picture import MOST_BYTES
-from mvm.data.sources import MOST_FILES, MOST_ROWS, Listing, is_picture, line_of, printable, split_of, walk
-from mvm.errors import ConfigError
+from mvm.data.sources import MOST_FILES, MOST_ROWS, Listing, is_picture, split_of, walk
+from mvm.errors import ConfigError, line_of
+from mvm.words import printable
 
 __all__ = ["Arrays", "holds_arrays"]
 

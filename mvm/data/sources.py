@@ -21,7 +21,8 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from mvm.data.picture import HEAD, MOST_BYTES, recognise
-from mvm.errors import ConfigError
+from mvm.errors import ConfigError, line_of
+from mvm.words import printable
 
 __all__ = [
     "SPLITS",
@@ -33,8 +34,6 @@ __all__ = [
     "Zip",
     "holds_rows",
     "is_picture",
-    "line_of",
-    "printable",
     "split_of",
     "walk",
 ]
@@ -217,8 +216,8 @@ def walk(folder: Path, passed: list[list[str]]) -> Iterator[str]:
             names = sorted(path.name for path in (folder / inside).iterdir())
         except OSError as error:
             if not inside:
-                raise ConfigError(f"source: {printable(folder)}: {error.strerror}") from None
-            passed.append([inside, str(error.strerror)])
+                raise ConfigError(f"source: {printable(folder)}: {line_of(error)}") from None
+            passed.append([inside, line_of(error)])
             continue
         folders = []
         for name in names:
@@ -226,7 +225,7 @@ def walk(folder: Path, passed: list[list[str]]) -> Iterator[str]:
             try:
                 mode = (folder / path).stat().st_mode
             except OSError as error:  # a broken link
-                passed.append([path, str(error.strerror)])
+                passed.append([path, line_of(error)])
                 continue
             if name.startswith(".") or name == "__MACOSX":
                 passed.append([path, "hidden"])
@@ -266,17 +265,6 @@ def split_of(name: str) -> str:
     """Split that a file's name tells: train, valid or test; train if it tells none."""
     words = re.split("[^a-z0-9]+", name.lower())
     return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "train")
-
-
-def printable(path: Path | str) -> str:
-    """A file name as text: bytes that are not UTF-8 are replaced."""
-    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def line_of(error: BaseException) -> str:
-    """What an exception says, in one line."""
-    said = error.strerror if isinstance(error, OSError) else None
-    return " ".join(str(said or error).split()) or type(error).__name__
 
 
 def _content(file: IO[bytes], length: int) -> bytes:

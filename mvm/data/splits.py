@@ -11,8 +11,9 @@ import codecs
 import re
 from pathlib import Path, PurePosixPath
 
-from mvm.data.sources import SPLITS, Listing, Source, Zip, printable
-from mvm.errors import ConfigError
+from mvm.data.sources import SPLITS, Listing, Source, Zip
+from mvm.errors import ConfigError, line_of
+from mvm.words import printable
 
 __all__ = ["Partition", "find_partition", "in_splits", "read_partition"]
 
@@ -48,7 +49,7 @@ def read_partition(path: Path) -> Partition:
     try:
         return _read(printable(path), path.read_bytes())
     except OSError as error:
-        raise ConfigError(f"partition: {printable(path)}: {error.strerror}") from None
+        raise ConfigError(f"partition: {printable(path)}: {line_of(error)}") from None
 
 
 def in_splits(listing: Listing, partition: Partition | None) -> tuple[list[str], dict[str, list[int]]]:

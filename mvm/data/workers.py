@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from mvm.data.picture import Unmeasured
-from mvm.data.sources import Source, line_of, printable
-from mvm.errors import ConfigError
+from mvm.data.sources import Source
+from mvm.errors import ConfigError, line_of
+from mvm.words import printable
 
 __all__ = ["MOST_MEMORY", "Skipped", "spread"]
 

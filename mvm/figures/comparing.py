@@ -14,10 +14,10 @@ from mvm.figures.tables import counts_note, digits, interval, latex_table, signs
 from mvm.look.bands import QUARTILES
 from mvm.look.palette import QUIET, RATIOS, VARIANTS, title_of, variant_colours
 from mvm.look.scales import ratio_shade
-from mvm.look.words import mathtext, tex
 from mvm.runs.fork import PARTED, Branches, Origin, origin
 from mvm.runs.run import Run
 from mvm.studies.compare import AXES, curves, main_score, matrix, quantities
+from mvm.words import mathtext, tex
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

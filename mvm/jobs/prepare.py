@@ -20,13 +20,13 @@ from pathlib import Path
 from mvm.data.cache import Progress, image_folder, open_cache, progress, writing
 from mvm.data.images import FACES, too_few
 from mvm.data.kinds import kind_of
-from mvm.data.sources import printable
 from mvm.errors import ConfigError, RunBusy
 from mvm.files import locked, write_atomic
 from mvm.jobs.launch import LAUNCHERS, launcher_of
 from mvm.jobs.launcher import Handle, Task, last_line
 from mvm.runs.events import ALIVE
 from mvm.runs.layout import check_name
+from mvm.words import printable
 
 __all__ = ["KINDS", "Preparation", "cache_path", "launch", "preparations", "sole"]
 

@@ -30,7 +30,7 @@ from typing import IO
 from safetensors import SafetensorError, safe_open
 
 from mvm.data.points import POINT_FILES
-from mvm.errors import RunError
+from mvm.errors import RunError, line_of
 from mvm.files import beside, checkpoints, sweep
 from mvm.runs import layout
 from mvm.runs.documents import MOST_SCORES, Origin, scores_in, text_in
@@ -303,7 +303,7 @@ def _aside(name: str) -> Iterator[Path]:
         hidden = beside(root / "unpacking")
         hidden.mkdir()
     except OSError as error:
-        raise RunError(f"run: cannot write {root / name}: {error.strerror or error}") from None
+        raise RunError(f"run: cannot write {root / name}: {line_of(error)}") from None
     try:
         (hidden / name).mkdir()
         yield hidden / name

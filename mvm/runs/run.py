@@ -19,7 +19,7 @@ from mvm.config import Config
 from mvm.data.kind import Dataset
 from mvm.data.kinds import KINDS, load_data
 from mvm.devices import device_of
-from mvm.errors import ConfigError, RunBusy, RunDamaged, RunError
+from mvm.errors import ConfigError, RunBusy, RunDamaged, RunError, line_of
 from mvm.files import (
     advice,
     beside,
@@ -111,7 +111,7 @@ class Run:
                 f"run: no run {self.name!r} in {self.path.parent}; `python -m mvm runs` lists them"
             ) from None
         except OSError as error:
-            raise RunError(f"run: {self.name}'s {layout.CONFIG} cannot be read: {error.strerror or error}") from None
+            raise RunError(f"run: {self.name}'s {layout.CONFIG} cannot be read: {line_of(error)}") from None
         except RunError:
             raise
         except ValueError as error:
@@ -152,7 +152,7 @@ class Run:
                 f"run: {target.name!r} exists in {target.parent}; give another --name, or resume it"
             ) from None
         except OSError as error:
-            raise RunError(f"run: cannot write {target}: {error.strerror or error}{advice(error)}") from None
+            raise RunError(f"run: cannot write {target}: {line_of(error)}{advice(error)}") from None
         return cls(target)
 
     @classmethod
@@ -339,7 +339,7 @@ class Run:
         except FileNotFoundError:
             raise RunError(f"run: {self.name} has no {name} yet; train it first") from None
         except OSError as error:
-            raise RunError(f"run: {self.name}'s {name} cannot be read: {error.strerror or error}") from None
+            raise RunError(f"run: {self.name}'s {name} cannot be read: {line_of(error)}") from None
         except Exception as error:
             raise RunDamaged(f"run: {self.name}'s {name} is damaged: {error}") from None
         return tensors
@@ -396,7 +396,7 @@ class Run:
     @property
     def damage(self) -> str:
         """What of its files was passed over when they were last read, and why, in words; empty if nothing was."""
-        words = [f"{name}: {getattr(error, 'strerror', None) or error}" for name, error in self.problems.items()]
+        words = [f"{name}: {line_of(error)}" for name, error in self.problems.items()]
         return "; ".join(filter(None, [self.records.damage, *words]))
 
     def _read(self, name: str, read: Callable[[Path], T]) -> T | None:
@@ -465,7 +465,7 @@ class Run:
         try:
             temporary.write_bytes(json.dumps(json.loads(path.read_bytes()) | {"run": name}).encode())
         except OSError as error:
-            reason = f"{error.strerror or error}{advice(error)}"
+            reason = f"{line_of(error)}{advice(error)}"
             raise RunError(f"run: its fork {fork.name} cannot take the new name of {self.name}: {reason}") from None
         return temporary
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from mvm.data.kinds import KINDS
-from mvm.errors import RunDamaged, RunError
+from mvm.errors import RunDamaged, RunError, line_of
 from mvm.files import checkpoints, write_atomic
 from mvm.runs import layout
 from mvm.runs.events import (
@@ -152,7 +152,7 @@ def _read() -> dict[str, dict[str, Any] | Unreadable]:
         except RunError as error:
             rows[name] = Unreadable(str(error), isinstance(error, RunDamaged))
         except OSError as error:  # it is being deleted, or its disk is gone
-            rows[name] = Unreadable(f"run: {name} cannot be read: {error.strerror or error}", damaged=False)
+            rows[name] = Unreadable(f"run: {name} cannot be read: {line_of(error)}", damaged=False)
         else:
             rows[name] = row
             if lasting:
