@@ -204,10 +204,10 @@ def _idx_header(file: IO[bytes], member: str) -> _Block:
 
 
 def _checked(block: _Block, stream: IO[bytes]) -> _Block:
-    """A block whose rows are pictures, and whose last row is there; what is compressed is read once for this.
+    """Check that rows are pictures, and that the file holds the last one; compressed data is read to its end for this.
 
     Raises:
-        ValueError: it is not.
+        ValueError: they are none, or the last one is missing.
     """
     whole = f"shape {(block.rows, *block.shape)}"
     if block.dtype.kind not in "fiub":
@@ -268,7 +268,7 @@ def _opened(path: Path, member: str = "") -> IO[bytes]:
     return gzip.open(path) if compressed else path.open("rb")  # type: ignore[return-value]
 
 
-_reading: dict[tuple[Path, str], IO[bytes]] = {}  # the stream of which this process reads rows
+_reading: dict[tuple[Path, str], IO[bytes]] = {}  # the one stream that this process keeps open
 
 
 def _stream(path: Path, member: str) -> IO[bytes]:

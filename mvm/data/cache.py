@@ -36,6 +36,7 @@ from mvm.data.splits import Partition, in_splits
 from mvm.data.workers import Skipped, spread
 from mvm.errors import ConfigError, line_of
 from mvm.files import NO_RIGHT, NO_ROOM, advice, checkpoints, write_atomic
+from mvm.plain import MOST_LISTS, read_object
 from mvm.words import printable
 
 __all__ = [
@@ -331,7 +332,7 @@ class Progress(NamedTuple):
 def progress(out: Path) -> Progress | None:
     """Progress of preparing an NPY file; None if the preparation has not started or is finished."""
     try:
-        part = _Part(**json.loads(_note(out).read_text(encoding="utf-8")))
+        part = _Part(**read_object(_note(out), most=MOST_LISTS))
     except (OSError, ValueError, TypeError):
         return None
     return Progress(part.done, part.total, len(part.skipped))
@@ -345,7 +346,7 @@ def open_cache(path: Path) -> tuple[np.ndarray, Prepared]:
     """
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
-        values = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        values = read_object(path.with_suffix(".json"), most=MOST_LISTS)
         if values.get("schema_version", 0) > SCHEMA:
             raise ConfigError(f"data: {path.name} was prepared by a newer program; update this one")
         prepared = Prepared(**values)
@@ -400,7 +401,7 @@ def _note(out: Path) -> Path:
 def _resume(pixels: Path, note: Path, fingerprint: str, size: int) -> _Part:
     """Resume an unfinished preparation with this fingerprint, or start with an empty pixel file."""
     try:
-        part = _Part(**json.loads(note.read_text(encoding="utf-8")))
+        part = _Part(**read_object(note, most=MOST_LISTS))
         length = HEADER + part.count * size * size * 3
         if part.fingerprint == fingerprint and pixels.stat().st_size >= length:
             os.truncate(pixels, length)

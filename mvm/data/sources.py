@@ -1,6 +1,6 @@
 """Collections of pictures: a folder, a ZIP, Parquet shards, an LMDB. Nothing is extracted to disk.
 
-    listing = source.list()      the names of what is to be decoded, by split, and what was passed over, with the reason
+    listing = source.list()      names of the pictures, by split, and of the files passed over, with the reasons
     source.read(name)            bytes of a file, or values of a row of an array; called in worker processes
 
 Every file is looked at, whatever its name, and links are followed. Arrays are sources, too: `mvm.data.arrays`.
@@ -52,9 +52,9 @@ class Listing:
     """What a source holds.
 
     Attributes:
-        names: of what is to be decoded; unique, as `Source.read` takes them.
+        names: unique names of the pictures, as `Source.read` takes them.
         passed: [file, reason] for each file that is passed over.
-        splits: split of each name, if the source itself tells them, as the names of Parquet shards may.
+        splits: split of each name, where the source itself has them, such as in the names of Parquet shards.
         titles: file name of each name, where it is not the name itself; official lists name these.
     """
 
@@ -262,7 +262,7 @@ def is_picture(path: Path) -> bool:
 
 
 def split_of(name: str) -> str:
-    """Split that a file's name tells: train, valid or test; train if it tells none."""
+    """Split that a file name contains: train, valid or test; train without any."""
     words = re.split("[^a-z0-9]+", name.lower())
     return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "train")
 

@@ -24,6 +24,7 @@ from mvm.errors import ConfigError, RunBusy
 from mvm.files import locked, write_atomic
 from mvm.jobs.launch import LAUNCHERS, launcher_of
 from mvm.jobs.launcher import Handle, Task, last_line
+from mvm.plain import read_object
 from mvm.runs.events import ALIVE
 from mvm.runs.layout import check_name
 from mvm.words import printable
@@ -102,7 +103,7 @@ def preparations() -> list[Preparation]:
     found = []
     for path in image_folder().glob(".*.prepare.json"):
         with contextlib.suppress(OSError, ValueError, TypeError):
-            found.append(Preparation(**json.loads(path.read_text(encoding="utf-8"))))
+            found.append(Preparation(**read_object(path)))
     known = (preparation for preparation in found if preparation.launcher in LAUNCHERS)
     return sorted(known, key=lambda preparation: preparation.began, reverse=True)
 

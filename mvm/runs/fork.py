@@ -27,8 +27,8 @@ import numpy as np
 import torch
 
 from mvm.config import Config
-from mvm.errors import RunError, line_of
-from mvm.files import advice, checkpoints, link, new_folder, write_atomic
+from mvm.errors import RunError
+from mvm.files import cannot_write, checkpoints, link, new_folder, write_atomic
 from mvm.geometry.descriptors import DESCRIPTORS, matched, two_diameter, weight_table
 from mvm.methods import METHODS
 from mvm.runs import layout
@@ -95,7 +95,7 @@ def fork(run: Run, step: int, changes: Mapping[str, Any], *, name: str | None = 
     except FileExistsError:
         raise RunError(f"run: {target.name!r} exists in {target.parent}; give another --name") from None
     except OSError as error:
-        raise RunError(f"run: cannot write {target}: {line_of(error)}{advice(error)}") from None
+        raise cannot_write(target, error) from None
     return Run(target)
 
 

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from mvm.errors import RunError, line_of
 from mvm.files import append_line, write_atomic
 from mvm.geometry.descriptors import GAPS
+from mvm.plain import open_plain, parse
 from mvm.runs.documents import Members, Number, check_rows, fit
 from mvm.runs.events import (
     Count,
@@ -33,7 +34,6 @@ from mvm.runs.events import (
     Words,
     event_of,
 )
-from mvm.runs.plain import open_plain, parse
 
 __all__ = ["MOST_RECORDS", "Kind", "PastRecords", "Records", "kind_of", "last_records", "record_of", "write_records"]
 
