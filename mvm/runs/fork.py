@@ -38,14 +38,9 @@ from mvm.runs.layout import check_name, frame_path, kept_path, snapshot_path
 from mvm.runs.records import PastRecords, write_records
 from mvm.runs.run import Control, Run
 
-__all__ = ["Branches", "Origin", "changeable", "config_at", "fork", "fresh_name", "origin"]
+__all__ = ["Branches", "changeable", "config_at", "fork", "fresh_name"]
 
 PARTED = 0.01  # of the reals' 2-diameter
-
-
-def origin(run: Run) -> Origin | None:
-    """Where a run was forked from; None if it is no fork."""
-    return run.origin
 
 
 def changeable(config: Config) -> dict[str, Any]:
