@@ -18,7 +18,6 @@ from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError
 from mvm.files import checkpoints, write_array, write_atomic
 from mvm.jobs.queue import device_kind
-from mvm.look.words import visible
 from mvm.runs.evaluate import load_generator, training_gallery
 from mvm.runs.history import History
 from mvm.runs.layout import CHECKPOINT, check_name
@@ -27,6 +26,7 @@ from mvm.runs.run import Run
 from mvm.scoring.images import Gallery
 from mvm.training.experiment import view_noise
 from mvm.training.sampling import between
+from mvm.words import visible
 
 __all__ = [
     "described",

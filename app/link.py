@@ -29,12 +29,12 @@ MOST_OPTIONS = 20  # named in a message
 
 @dataclass
 class _Link:
-    """What links have asked of one browser tab in vain.
+    """Problems of the links opened in one browser tab.
 
     Attributes:
         drawn: keys of the linked widgets of the page as drawn last.
-        told: time of each told problem, in seconds since the epoch, by its line.
-        unknown: parameters that were told to be unknown.
+        told: time at which each problem was found, in seconds since the epoch, by its line.
+        unknown: unknown parameters that were named already.
     """
 
     drawn: set[str] = field(default_factory=set)
@@ -56,13 +56,13 @@ def _link() -> _Link:
 
 
 def tell(line: str) -> None:
-    """Show a line above the page: what its URL asks for in vain."""
+    """Show a problem of the URL, in one line, above the page."""
     _link().tell(line)
 
 
 @contextlib.contextmanager
 def problems_above() -> Iterator[None]:
-    """Draw a page, and above it what its URL asks for in vain."""
+    """Draw a page, and above it the problems of its URL."""
     link, place = _link(), st.container()
     link.drawn = set()
     yield

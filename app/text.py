@@ -3,7 +3,7 @@ r"""Words from outside, such as names, notes, reasons and headers of files, draw
 plain(text)          Markdown's characters escaped: for Streamlit's texts, labels, helps and badges
 plotly_text(text)    HTML's characters escaped: for text of a Plotly figure, which reads a part of HTML
 quoted(text)         a value in quotes, shortened: for a message that names it
-visible_words(rows)  the same for rows of a table, which is drawn without Markdown
+visible_words(rows)  rows of a table, which is drawn without Markdown, with every word `visible`
 first_lines(lines)   the first few lines of many, and how many more there are
 
 Streamlit draws Markdown with pictures, which the browser fetches, links, formulas, colours and icons. A backslash
@@ -18,7 +18,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from mvm.look.words import visible
+from mvm.words import visible
 
 __all__ = ["first_lines", "plain", "plotly_text", "quoted", "visible_words"]
 
@@ -64,7 +64,7 @@ def first_lines(lines: Sequence[str], *, most: int = MOST_LINES) -> list[str]:
 
 
 def visible_words(value: Any) -> Any:
-    """Rows for a table, which is drawn without Markdown: nested lists and dictionaries with every word `visible`."""
+    """Nested lists and dictionaries with every word `visible`, for a table, which is drawn without Markdown."""
     if isinstance(value, dict):
         return {visible_words(key): visible_words(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvm import __version__
+from mvm.commands.terminal import print_line
 from mvm.commands.waiting import place
-from mvm.errors import ConfigError, Diverged, RunError, reason_of
+from mvm.errors import ConfigError, Diverged, RunError, line_of, reason_of
 from mvm.files import NO_RIGHT, advice, checkpoints
 from mvm.jobs.process import print_any_text, set_training_environment
 
@@ -84,7 +85,7 @@ def _file_reason(error: OSError, options: argparse.Namespace) -> str:
     """One line: the file, the system's reason, and what it means for a training or for --out."""
     from mvm.commands.training import TRAINERS
 
-    reason = f"{error.filename or 'files'}: {error.strerror or error}"
+    reason = f"{error.filename or 'files'}: {line_of(error)}"
     if options.command in TRAINERS and error.errno not in NO_RIGHT:
         return f"{reason}; all that was saved is kept"
     if error.filename and (out := getattr(options, "out", None)):
@@ -95,7 +96,7 @@ def _file_reason(error: OSError, options: argparse.Namespace) -> str:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"mvm: {message}", file=sys.stderr)
+    print_line(f"mvm: {message}", error=True)
     return status
 
 

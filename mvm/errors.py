@@ -13,6 +13,7 @@ __all__ = [
     "RunError",
     "Stopped",
     "check_known",
+    "line_of",
     "reason_of",
 ]
 
@@ -50,6 +51,12 @@ def check_known(what: str, name: str, known: Iterable[str]) -> None:
     known = list(known)
     if name not in known:
         raise ConfigError(f"{what}: unknown {name!r}; known: {', '.join(known)}")
+
+
+def line_of(error: BaseException) -> str:
+    """One line: the system's words of an OSError, without its file; an exception's message, or its type without one."""
+    words = error.strerror if isinstance(error, OSError) else None
+    return " ".join(str(words or error).split()) or type(error).__name__
 
 
 def reason_of(error: Exception) -> str:

@@ -5,8 +5,8 @@
     append_line                                  append a line in a single write
     link                                         give a file a second name; files are replaced, never modified
     locked, lock_is_held                         an exclusive lock of the kernel on a file
-    sweep                                        remove what processes that were killed have left in a folder
-    advice                                       what to do about an OSError of a disk that is full or read-only
+    sweep                                        remove what killed processes have left in a folder
+    advice, cannot_write                         what to do about an OSError of a disk that is full or read-only
 
 After a crash, readers find either the old or the new content; with `durable`, even after a power failure. No pickle.
 Processes that only wait import this module: it loads neither torch nor numpy.
@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from mvm.errors import RunBusy, RunError
+from mvm.errors import RunBusy, RunError, line_of
 from mvm.processes import MARK, identity, lives
 
 if TYPE_CHECKING:
@@ -38,9 +38,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_RIGHT",
+    "NO_ROOM",
     "advice",
     "append_line",
     "beside",
+    "cannot_write",
     "checkpoints",
     "hide_folder",
     "inode_of",
@@ -74,7 +76,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
     Raises:
         FileExistsError: `target` exists and is not an empty folder.
-        FileNotFoundError: a link above it leads nowhere.
+        FileNotFoundError: a link above it is broken.
     """
     _check_links(target.parent)
     temporary = beside(target)
@@ -162,8 +164,8 @@ def link(source: Path, target: Path) -> None:
 def hide_folder(folder: Path) -> Path:
     """Rename a folder to a hidden name that marks it for deletion; returns the new path.
 
-    Of a link, the folder that it leads to is hidden where it lies, and the link removed. A link to a folder beside it
-    is hidden alone: that folder is listed under a name of its own.
+    For a link, its target is hidden in place, and the link removed. A link to a folder beside it is hidden alone: that
+    folder is listed under its own name.
     """
     real = Path(os.path.realpath(folder))
     if not folder.is_symlink() or real.parent == Path(os.path.realpath(folder.parent)):
@@ -182,7 +184,7 @@ def _condemned(folder: Path) -> Path:
 
 
 def remove_hidden(gone: Path) -> None:
-    """Remove a hidden folder, and what processes that were killed left beside it."""
+    """Remove a hidden folder, and what killed processes left beside it."""
     if gone.is_symlink():
         gone.unlink()
     else:
@@ -196,9 +198,9 @@ STALE = 86400.0  # seconds after which a temporary file of another machine is of
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporary files and folders whose process was killed; one of a living process stays.
+    """Remove temporary files and folders of processes that were killed; those of living processes stay.
 
-    One of another machine on a shared disk goes once it is a day away from the present, whichever way: clocks differ.
+    On a shared disk, those of other machines go when their time is more than a day from now, past or future.
     """
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
@@ -222,7 +224,7 @@ def _is_left(entry: os.DirEntry[str], found: re.Match[str]) -> bool:
 
 
 def inode_of(path: Path) -> tuple[int, int] | None:
-    """Device and inode of a file or folder, which tell it from another of its name; None if it is not there."""
+    """Device and inode of a file or folder, which a later one of the same name lacks; None if it is missing."""
     try:
         stat = path.stat()
     except OSError:
@@ -231,12 +233,12 @@ def inode_of(path: Path) -> tuple[int, int] | None:
 
 
 def lost_target(path: Path) -> Path | None:
-    """Where a link leads that leads nowhere; None for other paths."""
+    """Target of a broken link; None for other paths."""
     return path.readlink() if os.path.islink(path) and not os.path.exists(path) else None  # noqa: PTH110, PTH114
 
 
 def _check_links(folder: Path) -> None:
-    """Raise FileNotFoundError for a link in a path that leads nowhere; the system says that it exists."""
+    """Raise FileNotFoundError for a broken link in a path; the system's error would be that it exists."""
     for part in (folder, *folder.parents):
         if target := lost_target(part):
             raise FileNotFoundError(errno.ENOENT, f"{part} is a link to {target}, which is not there", str(part))
@@ -247,7 +249,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def advice(error: OSError) -> str:
-    """What to do about a disk of runs that is full or may not be written, after a semicolon; "" about another error."""
+    """Advice on a disk of runs that is full or read-only, after a semicolon; "" on any other error."""
     runs = checkpoints().absolute()
     named = Path(os.fsdecode(error.filename)).absolute() if isinstance(error.filename, str | bytes) else None
     if named is None or not (named.is_relative_to(runs) or runs.is_relative_to(named)):
@@ -257,6 +259,11 @@ def advice(error: OSError) -> str:
     if error.errno in NO_ROOM:
         return "; make room, or set $MVM_CHECKPOINTS to a folder on another disk"
     return ""
+
+
+def cannot_write(path: Path, error: OSError) -> RunError:
+    """The error of a run or a file of it that could not be written: the system's reason, and advice."""
+    return RunError(f"run: cannot write {path}: {line_of(error)}{advice(error)}")
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ def lives(mark: str) -> bool | None:
 
 
 def order() -> int:
-    """A number of this process, above those of all processes that this machine has started before it."""
+    """A number that grows with the start of processes on this machine: above those of all earlier ones."""
     return ((_started(os.getpid()) or 0) << 22) + os.getpid()
 
 

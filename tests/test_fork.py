@@ -14,7 +14,7 @@ from mvm.errors import RunError, Stopped
 from mvm.files import link
 from mvm.jobs.launch import launch
 from mvm.runs.events import Forked
-from mvm.runs.fork import Branches, changeable, config_at, fork, fresh_name, origin
+from mvm.runs.fork import Branches, changeable, config_at, fork, fresh_name
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
 
@@ -80,8 +80,8 @@ def test_a_kept_checkpoint_has_the_weights_that_it_was_trained_with(make):
 
 def test_a_fork_that_changes_nothing_repeats_the_run(run):
     made = fork(run, 60, {})
-    assert (made.name, origin(made).run, origin(made).step) == ("trunk-fork60", "trunk", 60)
-    assert origin(run) is None
+    assert (made.name, made.origin.run, made.origin.step) == ("trunk-fork60", "trunk", 60)
+    assert run.origin is None
     assert made.status().state == "new"
     assert made.records.poll().step == 60
     assert tensors_equal(finish(made), run)
@@ -143,7 +143,7 @@ def test_the_past_is_shared_and_outlives_the_run(run):
     assert made.checkpoint_steps() == [0, 20, 40]
     run.delete()
     again = fork(finish(made), 20, {"mvm.gamma": 0.02})
-    assert origin(again).run == made.name
+    assert again.origin.run == made.name
     finish(again)
 
 

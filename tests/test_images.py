@@ -17,12 +17,12 @@ from PIL import Image
 from pyarrow import parquet
 
 import mvm.data.cache as images
-from mvm.data.cache import image_caches, image_folder, open_cache, open_source, prepare
+from mvm.data.cache import image_caches, image_folder, open_cache, open_source, prepare, progress
 from mvm.data.picture import decode
 from mvm.data.sources import Folder, Parquet, Zip
 from mvm.data.splits import find_partition, read_partition
 from mvm.errors import ConfigError
-from mvm.jobs.prepare import cache_path
+from mvm.jobs.prepare import cache_path, preparations
 
 SIZE = 16
 
@@ -378,6 +378,20 @@ def test_caches_that_are_none(tmp_path, folder):
     path.with_suffix(".json").write_text(json.dumps(sidecar))
     with pytest.raises(ConfigError, match=r"a\.npy is no image cache"):
         open_cache(path)
+
+
+@pytest.mark.parametrize("content", ["[]", "7", "[" * 5000, '{"count": NaN}', '{"source": "\\ud800"}', "folder"])
+def test_a_sidecar_that_someone_else_wrote_is_refused(tmp_path, checkpoints, content):
+    path = checkpoints / ".images" / "mine.npy"
+    path.parent.mkdir(parents=True)
+    np.save(path, np.zeros((1, SIZE, SIZE, 3), np.uint8))
+    for file in (path.with_suffix(".json"), path.with_name(".mine.npy.part.json"), path.with_name(".x.prepare.json")):
+        file.mkdir() if content == "folder" else file.write_text(content)
+    with pytest.raises(ConfigError, match=r"mine\.npy is no image cache") as refused:
+        open_cache(path)
+    assert len(str(refused.value).splitlines()) == 1
+    assert progress(path) is None
+    assert preparations() == []
 
 
 def test_the_command(cli, folder, checkpoints, tmp_path):

@@ -46,6 +46,36 @@ def test_the_list_can_be_searched_and_sorted(two, cli):
     assert "sort: unknown column 'beauty'; known: name, status, step" in refused.err
 
 
+@pytest.mark.parametrize(
+    "hostile", ["\x1b[2J\x1b[31mred", "\x1b]0;title\x07\rfinished", "\x9b31m\u202etxt.exe", "a\u2028b\x08\x08c\x7f"]
+)
+def test_no_word_of_a_run_steers_the_terminal(make, cli, checkpoints, hostile):
+    make("mine")
+    foreign = make("foreign").path
+    config = json.loads((foreign / "config.json").read_text())
+    (foreign / "config.json").write_text(json.dumps(config | {"data": f"{hostile}.csv"}))
+    (foreign / "note.txt").write_text(f"{hostile}\n\tsecond line", encoding="utf-8")
+    (foreign / "fork.json").write_text(json.dumps({"run": hostile, "step": 0, "changes": {}}))
+    started = {"step": 0, "event": "started", "time": 0.0, "device": hostile}
+    with (foreign / "scalars.jsonl").open("a") as records:
+        records.write(json.dumps(started) + "\n")
+        records.write(json.dumps({"step": 1, "event": "failed", "time": 1.0, "reason": hostile}) + "\n")
+    (checkpoints / "lost").symlink_to(hostile)
+    seen = [
+        cli("runs"), cli("compare", "mine", "foreign"), cli("note", "foreign"), cli("note", "lost"),
+        cli("score", "foreign"), cli("pack", "foreign", "--out", "none/foreign.zip"),
+        cli("delete", "foreign", "lost", "--yes"),
+    ]  # fmt: skip
+    printed = "".join(result.out + result.err for result in seen)
+    assert all(c == "\n" or (c.isprintable() and c != "\u202e") for c in printed)
+    runs, compared, note = (result.out for result in seen[:3])
+    assert "\ufffd" in runs
+    assert "\ufffd" in compared
+    assert note.endswith("\n        second line\n")
+    assert "lost" in seen[3].err
+    assert not (checkpoints / "foreign").exists()
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(two, checkpoints):
     command = f"{sys.executable} -m mvm runs | head -0; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=os.environ)

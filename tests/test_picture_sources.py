@@ -27,10 +27,11 @@ from mvm.data.arrays import Arrays
 from mvm.data.cache import Prepared, open_cache, open_source, prepare
 from mvm.data.images import load_images
 from mvm.data.kind import DataSettings
-from mvm.data.sources import Folder, Lmdb, Parquet, printable, split_of
+from mvm.data.sources import Folder, Lmdb, Parquet, split_of
 from mvm.data.splits import find_partition, read_partition
 from mvm.errors import ConfigError
 from mvm.jobs.prepare import launch
+from mvm.words import printable
 
 SIZE = 8
 

@@ -15,7 +15,7 @@ from trainers import small_config, write_cloud
 from app.charts import overlays
 from mvm.files import append_line, locked
 from mvm.runs.archive import pack
-from mvm.runs.fork import fork, origin
+from mvm.runs.fork import fork
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
 from mvm.studies.compare import curves, matrix
@@ -174,7 +174,7 @@ def test_a_fork_is_made_trained_and_compared(runs, no_processes):
     app.button(key="fork.go").click().run()
     assert no_processes == ["mine-fork20"]
     made = Run.named("mine-fork20")
-    assert origin(made).changes == {"weights.diameter": 0.25}
+    assert made.origin.changes == {"weights.diameter": 0.25}
     assert app.query_params["compare"] in ("mine,mine-fork20", ["mine,mine-fork20"])
     said = words(app)
     assert "Distance of the fork" in said

@@ -23,7 +23,7 @@ from mvm.files import advice, beside, lock_is_held, locked, sweep
 from mvm.processes import age, identity, lives
 from mvm.runs import events, layout
 from mvm.runs.archive import pack
-from mvm.runs.fork import fork, origin
+from mvm.runs.fork import fork
 from mvm.runs.library import all_runs, sweep_runs
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
@@ -134,7 +134,7 @@ def test_a_linked_run_is_renamed_forked_and_packed_like_others(make, cli, disk, 
     target = moved(run, disk)
     made = fork(run, 10, {"steps": 30})
     renamed = run.rename("large")
-    assert (renamed.path.readlink(), origin(made).run) == (target, "large")
+    assert (renamed.path.readlink(), made.origin.run) == (target, "large")
     assert trained(made).status().state == "finished"
     assert "checkpoint.safetensors" in " ".join(pack(renamed, tmp_path / "a.zip"))
     assert cli("delete", "large", "--yes").status == 0
@@ -310,10 +310,10 @@ def test_a_rename_is_done_whole_or_not_at_all(make, cli, checkpoints, monkeypatc
     assert (result.status != 0, result.err.count("\n")) == (True, 1)
     assert "No space left on device; make room, or set $MVM_CHECKPOINTS" in result.err
     assert run.is_there()
-    assert {origin(Run.named(name)).run for name in "bc"} == {"a"}
+    assert {Run.named(name).origin.run for name in "bc"} == {"a"}
     assert hidden(checkpoints) == []
     assert cli("rename", "a", "z").status == 0
-    assert {origin(Run.named(name)).run for name in "bc"} == {"z"}
+    assert {Run.named(name).origin.run for name in "bc"} == {"z"}
     assert hidden(checkpoints) == []
 
 

@@ -23,10 +23,10 @@ from app.text import first_lines, quoted, visible_words
 from mvm.figures import latex, render
 from mvm.figures.drawing import wrapped
 from mvm.figures.export import csv_of, encoded
-from mvm.look.words import cell, mathtext, tex, visible
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
 from mvm.studies.compare import curves, matrix
+from mvm.words import cell, mathtext, tex, visible
 
 HOSTILE = (
     "![x](http://127.0.0.1:9/x.png)",

@@ -23,11 +23,11 @@ from mvm.figures.export import DPI, FORMATS, Bundle, bundle, csv_of, encoded
 from mvm.figures.venues import VENUES, venue_of
 from mvm.geometry.spectrum import MOST_RANKS, SPECTRUM_FORMS
 from mvm.jobs.umap_worker import Projector
-from mvm.look.words import visible
 from mvm.runs.layout import CHECKPOINT, CONFIG, ORIGIN, REALS, RECORDS, SCORES, frame_path
 from mvm.runs.run import Run
 from mvm.studies.compare import AXES, quantities
 from mvm.studies.index import summaries
+from mvm.words import visible
 
 __all__ = ["figures_page"]
 

@@ -27,10 +27,10 @@ from app.text import plain, visible_words
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError
 from mvm.look.palette import title_of
-from mvm.look.words import visible
 from mvm.runs.archive import pack, unpack
+from mvm.runs.documents import Origin
 from mvm.runs.events import ALIVE
-from mvm.runs.fork import Branches, Origin, changeable, config_at, fork, fresh_name, origin
+from mvm.runs.fork import Branches, changeable, config_at, fork, fresh_name
 from mvm.runs.library import delete_unreadable
 from mvm.runs.run import Run
 from mvm.studies.compare import (
@@ -46,6 +46,7 @@ from mvm.studies.compare import (
     scoreboard,
 )
 from mvm.studies.index import Summary, summaries, unreadable
+from mvm.words import visible
 
 __all__ = ["runs_page"]
 
@@ -427,7 +428,7 @@ def draw_comparison(runs: list[Run]) -> None:
     others = [run for run in runs if pinned is None or run.name != pinned.name] or runs
     draw_curves(others, pinned, axis=axis, log=log, place=place)
     for run in runs:
-        made = origin(run)
+        made = run.origin
         trunk = next((other for other in runs if made and other.name == made.run), None)
         if trunk is not None:
             draw_branches(trunk, run, made)
@@ -478,7 +479,7 @@ def draw_curves(runs: list[Run], pinned: Run | None, *, axis: str, log: bool, pl
         st.caption("No values of these quantities are recorded yet.")
         return
     grey = {known[key]: curves([pinned], key, axis=axis) for key in chosen if key in known} if pinned else None
-    marks = [made.step for run in runs if (made := origin(run))] if axis == "step" else []
+    marks = [made.step for run in runs if (made := run.origin)] if axis == "step" else []
     figure = overlays.overlay(panels, axis=AXES[axis], log=log, baseline=grey, marks=marks)
     words = "; ".join(f"{label}: {', '.join(c.series.title for c in drawn)}" for label, drawn in panels.items())
     live_plot(

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from mvm.commands.flags import Commands
 from mvm.commands.progress import progress_bar
+from mvm.commands.terminal import print_line
 from mvm.errors import ConfigError
+from mvm.words import printable
 
 __all__ = ["add"]
 
@@ -32,7 +34,7 @@ def prepare_command(options: argparse.Namespace) -> None:
     """Decode a collection of pictures into a cache, and list what was skipped."""
     from mvm.data.cache import open_source, prepare
     from mvm.data.images import too_few
-    from mvm.data.sources import Lmdb, printable
+    from mvm.data.sources import Lmdb
     from mvm.data.splits import find_partition, read_partition
     from mvm.jobs.prepare import cache_path, sole
 
@@ -52,14 +54,16 @@ def prepare_command(options: argparse.Namespace) -> None:
             on_progress=show,
         )  # fmt: skip
     parts = ", ".join(f"{name} {last - first:,}" for name, (first, last) in made.splits.items())
-    print(f"{out}: {made.count:,} pictures of {made.size} x {made.size} ({parts}) in {made.seconds} s")
+    print_line(f"{out}: {made.count:,} pictures of {made.size} x {made.size} ({parts}) in {made.seconds} s")
     if made.converted:
-        print("converted to RGB: " + ", ".join(f"{count} {mode}" for mode, count in made.converted.items()))
+        print_line("converted to RGB: " + ", ".join(f"{count} {mode}" for mode, count in made.converted.items()))
     for sentence in made.assumed:
-        print(f"assumed: {sentence}")
+        print_line(f"assumed: {sentence}")
     if options.kind == "celeba" and set(made.splits) == {"train"}:
-        print("no list_eval_partition.txt was found near it: the last tenth is held out, not CelebA's official split")
+        print_line(
+            "no list_eval_partition.txt was found near it: the last tenth is held out, not CelebA's official split"
+        )
     if reason := too_few(made):
-        print(f"it cannot be trained on: it has {reason}")
+        print_line(f"it cannot be trained on: it has {reason}")
     if made.skipped:
-        print(f"skipped {made.skipped_summary}; each is listed in {out.with_suffix('.json')}")
+        print_line(f"skipped {made.skipped_summary}; each is listed in {out.with_suffix('.json')}")

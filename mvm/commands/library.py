@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 from mvm.commands.flags import Commands
 from mvm.commands.progress import progress_bar
+from mvm.commands.terminal import print_line
 from mvm.errors import ConfigError, RunDamaged
 from mvm.runs.run import Run
+from mvm.words import printable
 
 if TYPE_CHECKING:
     from mvm.studies.index import Summary
@@ -74,10 +76,10 @@ def runs_command(options: argparse.Namespace) -> None:
         _print_table(rows)
     for row in rows:
         if row.damage:
-            print(f"mvm: run: {row.name}'s {row.damage}", file=sys.stderr)
+            print_line(f"mvm: run: {row.name}'s {row.damage}", error=True)
     for name, found in unreadable().items():
         advice = f"; `python -m mvm delete {name}` removes it" if found.damaged else ""
-        print(f"mvm: {found.reason}{advice}", file=sys.stderr)
+        print_line(f"mvm: {found.reason}{advice}", error=True)
 
 
 def _print_table(rows: list[Summary]) -> None:
@@ -92,12 +94,14 @@ def _print_table(rows: list[Summary]) -> None:
         quality = "old" if row.outdated else quality
         begun, device = time.strftime("%m-%d %H:%M", time.localtime(row.created)), (row.device or "-")[:10]
         note = f"  # {row.note.splitlines()[0]}" if row.note else ""
-        print(
+        print_line(
             f"{row.name:32} {row.status:12} {progress:>15} {quality:>7}  {row.data[-20:]:20} {row.method:14} "
             f"{len(row.seeds):>5}  {begun:11} {row.seconds / 60:>7.1f}  {device:10} {' '.join(row.variants)}{note}"
         )
     if old := next((row.name for row in rows if row.outdated), None):
-        print(f"old: measured by an earlier version in the file's own units; `python -m mvm score {old}` measures anew")
+        print_line(
+            f"old: measured by an earlier version in the file's own units; `python -m mvm score {old}` measures anew"
+        )
 
 
 def compare_command(options: argparse.Namespace) -> None:
@@ -116,21 +120,25 @@ def compare_command(options: argparse.Namespace) -> None:
     for row in board.itertuples():
         score, spread = in_words(row.quality), f"{in_words(row.low)} to {in_words(row.high)}"
         against = f"{row.against:+.0%}" if math.isfinite(row.against) else "-"
-        print(f"{row.series:{width}} {row.seeds:>5} {row.step:>8} {score:>8} {spread:>18} {against:>8}")
+        print_line(f"{row.series:{width}} {row.seeds:>5} {row.step:>8} {score:>8} {spread:>18} {against:>8}")
     for run in runs:
         if run.scores_are_outdated():
-            print(f"{run.name} has scores of an earlier version; `python -m mvm score {run.name}` measures them anew")
+            print_line(
+                f"{run.name} has scores of an earlier version; `python -m mvm score {run.name}` measures them anew"
+            )
     for name, words in differs.items():
-        print(f"\n{name}")
+        print_line()
+        print_line(name)
         for run, word in zip(runs, words, strict=True):
-            print(f"    {run.name:32} {word}")
+            print_line(f"    {run.name:32} {word}")
 
 
 def note_command(options: argparse.Namespace) -> None:
     """Write or print a note."""
     run = Run.named(options.run)
     if options.text is None:
-        print(run.note or f"{run.name} has no note")
+        for line in (run.note or f"{run.name} has no note").splitlines():
+            print_line(line.expandtabs())
     else:
         run.write_note(options.text)
 
@@ -138,7 +146,7 @@ def note_command(options: argparse.Namespace) -> None:
 def rename_command(options: argparse.Namespace) -> None:
     """Give a run another name."""
     run = Run.named(options.run)
-    print(f"{run.name}: now {run.rename(options.name).name}")
+    print_line(f"{run.name}: now {run.rename(options.name).name}")
 
 
 def delete_command(options: argparse.Namespace) -> None:
@@ -148,12 +156,12 @@ def delete_command(options: argparse.Namespace) -> None:
     if not options.yes:
         if not sys.stdin.isatty():
             raise ConfigError(f"delete: {names} would be gone for good; say --yes")
-        if input(f"delete {names} for good? [y/N] ").strip().lower() not in ("y", "yes"):
+        if input(printable(f"delete {names} for good? [y/N] ")).strip().lower() not in ("y", "yes"):
             print("nothing is deleted")
             return
     for name, remove in removals.items():
         remove()
-        print(f"{name}: deleted")
+        print_line(f"{name}: deleted")
 
 
 def _removal(name: str) -> tuple[str, Callable[[], None]]:
@@ -174,7 +182,7 @@ def pack_command(options: argparse.Namespace) -> None:
     run = Run.named(options.run)
     with progress_bar("B") as show:
         members = pack(run, options.out, light=options.light, on_progress=show)
-    print(f"{options.out}: {run.name}, {len(members)} files, {options.out.stat().st_size:,} bytes")
+    print_line(f"{options.out}: {run.name}, {len(members)} files, {options.out.stat().st_size:,} bytes")
 
 
 def unpack_command(options: argparse.Namespace) -> None:
@@ -184,4 +192,4 @@ def unpack_command(options: argparse.Namespace) -> None:
     with progress_bar("B") as show:
         run = unpack(options.file, name=options.name, on_progress=show)
     status = run.status()
-    print(f"{run.name}: {status.state} at step {status.step} of {status.steps}, in {run.path}")
+    print_line(f"{run.name}: {status.state} at step {status.step} of {status.steps}, in {run.path}")

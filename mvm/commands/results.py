@@ -11,6 +11,7 @@ from typing import Any
 
 from mvm.commands.flags import Commands, seeded
 from mvm.commands.progress import progress_bar
+from mvm.commands.terminal import print_line
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError
 from mvm.files import write_array
@@ -95,7 +96,7 @@ def score_command(options: argparse.Namespace) -> None:
         return
     noun = KINDS[run.config.kind].noun
     steps = " to ".join(map(str, sorted({min(row["step"] for row in rows), max(row["step"] for row in rows)})))
-    print(f"{run.name}: step {steps}, n = {rows[0]['n']:,} {noun} in each sample{_how(rows[0])}")
+    print_line(f"{run.name}: step {steps}, n = {rows[0]['n']:,} {noun} in each sample{_how(rows[0])}")
     _print_scores(rows) if set(TABLE) <= rows[0].keys() else _print_all_scores(rows)
 
 
@@ -111,20 +112,20 @@ def _how(row: dict[str, Any]) -> str:
 def _print_scores(rows: list[dict[str, Any]]) -> None:
     """One line per generator, one column per score, the floors above them: they are the same for all."""
     floors = {key: rows[0].get(f"{key}_floor") for key in TABLE}
-    print(f"{'variant':28} {'seed':>6} " + " ".join(f"{key:>18}" for key in TABLE))
-    print(f"{'floor (real against real)':28} {'':6} " + " ".join(f"{_number(floors[key]):>18}" for key in TABLE))
+    print_line(f"{'variant':28} {'seed':>6} " + " ".join(f"{key:>18}" for key in TABLE))
+    print_line(f"{'floor (real against real)':28} {'':6} " + " ".join(f"{_number(floors[key]):>18}" for key in TABLE))
     for row in rows:
         values = " ".join(f"{_number(row[key]):>18}" for key in TABLE)
-        print(f"{row['variant']:28} {row['seed']:>6} {values}")
+        print_line(f"{row['variant']:28} {row['seed']:>6} {values}")
 
 
 def _print_all_scores(rows: list[dict[str, Any]]) -> None:
     """One line per score, one column per generator, the floor beside them."""
     names = [f"{row['variant']}, seed {row['seed']}" for row in rows]
-    print(f"{'score':26} {'floor':>12} " + " ".join(f"{name:>22}" for name in names))
+    print_line(f"{'score':26} {'floor':>12} " + " ".join(f"{name:>22}" for name in names))
     for key in (key for key in rows[0] if f"{key}_floor" in rows[0]):
         values = " ".join(f"{_number(row[key]):>22}" for row in rows)
-        print(f"{key:26} {_number(rows[0][f'{key}_floor']):>12} {values}")
+        print_line(f"{key:26} {_number(rows[0][f'{key}_floor']):>12} {values}")
 
 
 def _number(value: float | None) -> str:
@@ -155,13 +156,13 @@ def sample_command(options: argparse.Namespace) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         array = made[members.index((variant, chosen))]
         writers[out.suffix](out, array)
-        print(f"{out}: {options.n} {kind.noun} of {variant}, seed {chosen}")
+        print_line(f"{out}: {options.n} {kind.noun} of {variant}, seed {chosen}")
         return
     out.mkdir(parents=True, exist_ok=True)
     for (name, seed), array in zip(members, made, strict=True):
         for ending in kind.sample_formats:
             writers[ending](out / f"{name}-seed{seed}{ending}", array)
-    print(f"{out}: {options.n} {kind.noun} of each of {len(members)} generators")
+    print_line(f"{out}: {options.n} {kind.noun} of each of {len(members)} generators")
 
 
 def export_command(options: argparse.Namespace) -> None:
@@ -175,12 +176,12 @@ def export_command(options: argparse.Namespace) -> None:
             dpi=options.dpi, step=options.step, seed=options.seed, form=options.form,
             quantity=options.quantity, axis=options.axis, rank=options.rank, on_progress=show,
         )  # fmt: skip
-    print(f"{options.out}: {', '.join(made.files)}")
+    print_line(f"{options.out}: {', '.join(made.files)}")
     for run in runs:
         if options.step is not None and options.step > (last := run.snapshot_steps()[-1]):
-            print(f"{run.name} is shown at step {last:,}: it has nothing of step {options.step:,}")
+            print_line(f"{run.name} is shown at step {last:,}: it has nothing of step {options.step:,}")
     for name, reason in made.skipped.items():
-        print(f"skipped {name}: {reason.removeprefix(f'{name}: ')}")
+        print_line(f"skipped {name}: {reason.removeprefix(f'{name}: ')}")
     if made.skipped and "all" not in options.figure:
         raise ConfigError(f"figure: these runs do not give {', '.join(made.skipped)}; the others are made")
 
@@ -195,7 +196,7 @@ def mlflow_command(options: argparse.Namespace) -> None:
     for name, made in exported.made.items():
         known = exported.known[name]
         there = f", {known} there already" if known and made else " there already" if known else ""
-        print(f"{name}: {made or known} of {made + known} networks{there}, in experiment {options.experiment}")
+        print_line(f"{name}: {made or known} of {made + known} networks{there}, in experiment {options.experiment}")
 
 
 def claims_command(options: argparse.Namespace) -> None:

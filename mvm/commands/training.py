@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from mvm import distributed
 from mvm.commands.flags import Commands, add_fields, asked_defaults, given_fields, manifolds_told, nested
 from mvm.commands.progress import progress_bar
+from mvm.commands.terminal import print_line
 from mvm.commands.waiting import Place
 from mvm.config import OF_DATA, Config
 from mvm.data.kind import SWITCHES
@@ -77,12 +77,12 @@ def _wanted_run(options: argparse.Namespace) -> Run:
     same_data = like if "data" not in given else None
     run = Run.create(config, name=options.name, path=path, like=same_data)
     if config.unmatched:
-        print(f"warning: {config.unmatched}", file=sys.stderr)
+        print_line(f"warning: {config.unmatched}", error=True)
     if same_data is None and (lines := KINDS[config.kind].describe(config)):
         summary, *oddities = lines
-        print(f"{config.data}: {summary}")
+        print_line(f"{config.data}: {summary}")
         for oddity in oddities:
-            print(f"warning: {config.data}: {oddity}", file=sys.stderr)
+            print_line(f"warning: {config.data}: {oddity}", error=True)
     return run
 
 
@@ -126,7 +126,7 @@ def _resumable(name: str) -> Run | None:
     run = Run.named(name)
     if run.alive():
         run.ask(pause_at=None)
-        print(f"{run.name}: continues")
+        print_line(f"{run.name}: continues")
         return None
     if run.status().state == "finished":
         raise RunError(f"run: {run.name} is finished at step {run.config.steps}; there is nothing to resume")
@@ -139,7 +139,7 @@ def pause_command(options: argparse.Namespace) -> None:
     run = _living(options.run)
     run.ask(pause_at=0)
     if run.status().state == "queued":
-        print(f"{run.name}: waits in the queue, and will pause before its first step")
+        print_line(f"{run.name}: waits in the queue, and will pause before its first step")
     else:
         _await(run, "paused")
 
@@ -207,7 +207,7 @@ def _train(run: Run, *, profiled: bool = False) -> None:
 
     profile = Profile()
     count = len(run.config.members)
-    print(f"{run.name}: {count} network{'s' * (count > 1)} on {run.config.data}, in {run.path}")
+    print_line(f"{run.name}: {count} network{'s' * (count > 1)} on {run.config.data}, in {run.path}")
     with progress_bar("step") as show:
         try:
             for step in train(run, profile=profile):
@@ -215,9 +215,9 @@ def _train(run: Run, *, profiled: bool = False) -> None:
         except Diverged:
             raise
         except Stopped as reason:
-            print(reason)
+            print_line(reason)
             return
-    print(f"{run.name}: finished; `python -m mvm score {run.name}`")
+    print_line(f"{run.name}: finished; `python -m mvm score {run.name}`")
     if profiled:
         print(f"{'part':32} {'s':>8} {'share':>6}")
         for part, seconds, share in profile.table():
@@ -251,7 +251,7 @@ def _await(run: Run, *states: str) -> None:
     for _ in range(600):
         status = run.status()
         if status.state in states or not status.alive:
-            print(f"{run.name}: {status.state} at step {status.step}")
+            print_line(f"{run.name}: {status.state} at step {status.step}")
             return
         time.sleep(0.05)
     raise RunError(f"run: {run.name} did not answer within 30 s; is its machine another one?")

@@ -1,7 +1,7 @@
 """`train --queue` before anything is imported: its place in the queue, and the wait for its turn.
 
     train --queue --run DIR     waits in a process that has loaded nothing, then trains in it
-    train --queue ...           waits until no other makes a run, makes its own, draws a ticket and becomes the former
+    train --queue ...           waits for its turn to make a run, makes it, draws a ticket and becomes the former
 
 Both pass the entry, one at a time and in the order in which they were started, and draw their tickets there.
 """
@@ -9,7 +9,6 @@ Both pass the entry, one at a time and in the order in which they were started, 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from mvm import processes
 from mvm.jobs.queue import ENTRY, TICKET, Ticket, device_kind, slot
 from mvm.jobs.turn import turn
+from mvm.plain import read_object
 from mvm.runs.layout import CONFIG
 
 __all__ = ["Place", "place"]
@@ -45,7 +45,7 @@ class Place:
 
 @contextlib.contextmanager
 def place(arguments: Sequence[str], *, is_process: bool) -> Iterator[Place]:
-    """Queue, if a command line asks for it, as far as this needs no imports; others get a place that holds nothing.
+    """Queue a `train --queue` as far as this needs no imports; other commands get a place that holds nothing.
 
     Args:
         arguments: of the command line.
@@ -85,8 +85,8 @@ def _named_run(arguments: Sequence[str]) -> Path | None:
 def _kind(run_dir: Path) -> str | None:
     """The kind of device that a run waits for; None if there is none, or its config has to be checked first."""
     try:
-        device = json.loads((run_dir / CONFIG).read_text(encoding="utf-8"))["device"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        device = read_object(run_dir / CONFIG).get("device")
+    except (OSError, ValueError):
         return None
     return device_kind(device) if device in ("auto", "cpu", "cuda") else None
 

@@ -23,8 +23,9 @@ from typing import IO
 import numpy as np
 
 from mvm.data.picture import MOST_BYTES
-from mvm.data.sources import MOST_FILES, MOST_ROWS, Listing, is_picture, line_of, printable, split_of, walk
-from mvm.errors import ConfigError
+from mvm.data.sources import MOST_FILES, MOST_ROWS, Listing, is_picture, split_of, walk
+from mvm.errors import ConfigError, line_of
+from mvm.words import printable
 
 __all__ = ["Arrays", "holds_arrays"]
 
@@ -203,10 +204,10 @@ def _idx_header(file: IO[bytes], member: str) -> _Block:
 
 
 def _checked(block: _Block, stream: IO[bytes]) -> _Block:
-    """A block whose rows are pictures, and whose last row is there; what is compressed is read once for this.
+    """Check that rows are pictures, and that the file holds the last one; compressed data is read to its end for this.
 
     Raises:
-        ValueError: it is not.
+        ValueError: they are none, or the last one is missing.
     """
     whole = f"shape {(block.rows, *block.shape)}"
     if block.dtype.kind not in "fiub":
@@ -267,7 +268,7 @@ def _opened(path: Path, member: str = "") -> IO[bytes]:
     return gzip.open(path) if compressed else path.open("rb")  # type: ignore[return-value]
 
 
-_reading: dict[tuple[Path, str], IO[bytes]] = {}  # the stream of which this process reads rows
+_reading: dict[tuple[Path, str], IO[bytes]] = {}  # the one stream that this process keeps open
 
 
 def _stream(path: Path, member: str) -> IO[bytes]:

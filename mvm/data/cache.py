@@ -31,11 +31,13 @@ import numpy as np
 
 from mvm.data.arrays import Arrays, holds_arrays
 from mvm.data.picture import DEEP, HEAD, Unmeasured, decode, measure, recognise, tonal_range
-from mvm.data.sources import Folder, Lmdb, Parquet, Source, Zip, holds_rows, printable
+from mvm.data.sources import Folder, Lmdb, Parquet, Source, Zip, holds_rows
 from mvm.data.splits import Partition, in_splits
 from mvm.data.workers import Skipped, spread
-from mvm.errors import ConfigError
-from mvm.files import checkpoints, write_atomic
+from mvm.errors import ConfigError, line_of
+from mvm.files import NO_RIGHT, NO_ROOM, advice, checkpoints, write_atomic
+from mvm.plain import MOST_LISTS, read_object
+from mvm.words import printable
 
 __all__ = [
     "Prepared",
@@ -57,8 +59,7 @@ PACKED = {  # first bytes of files that hold pictures, but are no source
     b"\x1f\x8b": "a gzip file", b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a RAR archive", b"BZh": "a bzip2 file",
     b"\xfd7zXZ": "an xz file", b"\x28\xb5\x2f\xfd": "a zstd file", b"\x89HDF": "an HDF5 file",
 }  # fmt: skip
-REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
-FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
 
 
 # -- sources -----------------------------------------------------------------------------------------------------------
@@ -89,7 +90,7 @@ def _open_file(path: Path) -> Source:
         with path.open("rb") as file:
             head = file.read(512)
     except OSError as error:
-        raise ConfigError(f"source: {printable(path)}: {error.strerror}") from None
+        raise ConfigError(f"source: {printable(path)}: {line_of(error)}") from None
     if head.startswith(b"PAR1"):
         return Parquet(path)
     if head.startswith(b"\x80"):  # names a pickle, and refuses it
@@ -331,7 +332,7 @@ class Progress(NamedTuple):
 def progress(out: Path) -> Progress | None:
     """Progress of preparing an NPY file; None if the preparation has not started or is finished."""
     try:
-        part = _Part(**json.loads(_note(out).read_text(encoding="utf-8")))
+        part = _Part(**read_object(_note(out), most=MOST_LISTS))
     except (OSError, ValueError, TypeError):
         return None
     return Progress(part.done, part.total, len(part.skipped))
@@ -345,7 +346,7 @@ def open_cache(path: Path) -> tuple[np.ndarray, Prepared]:
     """
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
-        values = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        values = read_object(path.with_suffix(".json"), most=MOST_LISTS)
         if values.get("schema_version", 0) > SCHEMA:
             raise ConfigError(f"data: {path.name} was prepared by a newer program; update this one")
         prepared = Prepared(**values)
@@ -374,23 +375,21 @@ def image_caches() -> dict[str, Path]:
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Tell what to do where the system refuses to write in the folder of caches.
+    """Name the folder of caches in the system's errors of writing in it.
 
     Raises:
-        ConfigError: it is read-only.
+        ConfigError: it cannot be written in, or is no folder; the message says what to do.
         OSError: the disk is full.
     """
     try:
         yield
     except OSError as error:
-        if error.errno in REFUSED:
-            raise ConfigError(
-                f"checkpoints: cannot write in {printable(folder)}: {error.strerror}; "
-                "set $MVM_CHECKPOINTS to a folder that can be written"
-            ) from None
-        if error.errno in FULL:
-            advice = "; what is done is kept: make room, or set $MVM_CHECKPOINTS to another folder, and start again"
-            raise OSError(error.errno, f"{error.strerror}{advice}", str(folder)) from None
+        named = OSError(error.errno, error.strerror, str(folder))
+        if error.errno in (*NO_RIGHT, *NO_FOLDER):
+            todo = advice(named) or "; set $MVM_CHECKPOINTS to a folder that can be written"
+            raise ConfigError(f"checkpoints: cannot write in {printable(folder)}: {line_of(error)}{todo}") from None
+        if error.errno in NO_ROOM:
+            raise OSError(error.errno, f"{error.strerror}; what is done is kept", str(folder)) from None
         raise
 
 
@@ -402,7 +401,7 @@ def _note(out: Path) -> Path:
 def _resume(pixels: Path, note: Path, fingerprint: str, size: int) -> _Part:
     """Resume an unfinished preparation with this fingerprint, or start with an empty pixel file."""
     try:
-        part = _Part(**json.loads(note.read_text(encoding="utf-8")))
+        part = _Part(**read_object(note, most=MOST_LISTS))
         length = HEADER + part.count * size * size * 3
         if part.fingerprint == fingerprint and pixels.stat().st_size >= length:
             os.truncate(pixels, length)

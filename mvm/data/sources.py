@@ -1,6 +1,6 @@
 """Collections of pictures: a folder, a ZIP, Parquet shards, an LMDB. Nothing is extracted to disk.
 
-    listing = source.list()      the names of what is to be decoded, by split, and what was passed over, with the reason
+    listing = source.list()      names of the pictures, by split, and of the files passed over, with the reasons
     source.read(name)            bytes of a file, or values of a row of an array; called in worker processes
 
 Every file is looked at, whatever its name, and links are followed. Arrays are sources, too: `mvm.data.arrays`.
@@ -21,7 +21,8 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from mvm.data.picture import HEAD, MOST_BYTES, recognise
-from mvm.errors import ConfigError
+from mvm.errors import ConfigError, line_of
+from mvm.words import printable
 
 __all__ = [
     "SPLITS",
@@ -33,8 +34,6 @@ __all__ = [
     "Zip",
     "holds_rows",
     "is_picture",
-    "line_of",
-    "printable",
     "split_of",
     "walk",
 ]
@@ -53,9 +52,9 @@ class Listing:
     """What a source holds.
 
     Attributes:
-        names: of what is to be decoded; unique, as `Source.read` takes them.
+        names: unique names of the pictures, as `Source.read` takes them.
         passed: [file, reason] for each file that is passed over.
-        splits: split of each name, if the source itself tells them, as the names of Parquet shards may.
+        splits: split of each name, where the source itself has them, such as in the names of Parquet shards.
         titles: file name of each name, where it is not the name itself; official lists name these.
     """
 
@@ -217,8 +216,8 @@ def walk(folder: Path, passed: list[list[str]]) -> Iterator[str]:
             names = sorted(path.name for path in (folder / inside).iterdir())
         except OSError as error:
             if not inside:
-                raise ConfigError(f"source: {printable(folder)}: {error.strerror}") from None
-            passed.append([inside, str(error.strerror)])
+                raise ConfigError(f"source: {printable(folder)}: {line_of(error)}") from None
+            passed.append([inside, line_of(error)])
             continue
         folders = []
         for name in names:
@@ -226,7 +225,7 @@ def walk(folder: Path, passed: list[list[str]]) -> Iterator[str]:
             try:
                 mode = (folder / path).stat().st_mode
             except OSError as error:  # a broken link
-                passed.append([path, str(error.strerror)])
+                passed.append([path, line_of(error)])
                 continue
             if name.startswith(".") or name == "__MACOSX":
                 passed.append([path, "hidden"])
@@ -263,20 +262,9 @@ def is_picture(path: Path) -> bool:
 
 
 def split_of(name: str) -> str:
-    """Split that a file's name tells: train, valid or test; train if it tells none."""
+    """Split that a file name contains: train, valid or test; train without any."""
     words = re.split("[^a-z0-9]+", name.lower())
     return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "train")
-
-
-def printable(path: Path | str) -> str:
-    """A file name as text: bytes that are not UTF-8 are replaced."""
-    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def line_of(error: BaseException) -> str:
-    """What an exception says, in one line."""
-    said = error.strerror if isinstance(error, OSError) else None
-    return " ".join(str(said or error).split()) or type(error).__name__
 
 
 def _content(file: IO[bytes], length: int) -> bytes:

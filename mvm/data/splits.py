@@ -1,4 +1,4 @@
-"""Which pictures are held out: CelebA's official list, or what the names of shards and arrays tell.
+"""Which pictures are held out: by CelebA's official list, or by the names of shards and arrays.
 
     list_eval_partition.txt     NAME 0|1|2, for train, valid, test; also as CSV, with a header or a byte-order mark
 
@@ -11,8 +11,9 @@ import codecs
 import re
 from pathlib import Path, PurePosixPath
 
-from mvm.data.sources import SPLITS, Listing, Source, Zip, printable
-from mvm.errors import ConfigError
+from mvm.data.sources import SPLITS, Listing, Source, Zip
+from mvm.errors import ConfigError, line_of
+from mvm.words import printable
 
 __all__ = ["Partition", "find_partition", "in_splits", "read_partition"]
 
@@ -48,14 +49,14 @@ def read_partition(path: Path) -> Partition:
     try:
         return _read(printable(path), path.read_bytes())
     except OSError as error:
-        raise ConfigError(f"partition: {printable(path)}: {error.strerror}") from None
+        raise ConfigError(f"partition: {printable(path)}: {line_of(error)}") from None
 
 
 def in_splits(listing: Listing, partition: Partition | None) -> tuple[list[str], dict[str, list[int]]]:
     """Names in the order of the cache, and the rows [start, stop] of each split in this order.
 
-    A partition decides, else what the source tells by itself: if it has pictures to train on and others. Names that
-    the partition lacks are passed over.
+    A partition decides; without one, the splits of the source, if they include train and another. Names that the
+    partition lacks are passed over.
 
     Raises:
         ConfigError: the partition has none of the names.

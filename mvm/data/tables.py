@@ -64,7 +64,7 @@ class Table:
         values: `(N, D)` float64, C-contiguous.
         names: of the D columns; empty without a header.
         columns: number of each of the D columns in the file, from 1.
-        left_out: number of rows left out because a number is missing.
+        left_out: number of rows left out because of a missing number.
     """
 
     values: np.ndarray

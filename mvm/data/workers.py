@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from mvm.data.picture import Unmeasured
-from mvm.data.sources import Source, line_of, printable
-from mvm.errors import ConfigError
+from mvm.data.sources import Source
+from mvm.errors import ConfigError, line_of
+from mvm.words import printable
 
 __all__ = ["MOST_MEMORY", "Skipped", "spread"]
 
@@ -79,9 +80,9 @@ def spread(
     """Yield (name, outcome) for each name, in order; worker processes decode ahead.
 
     Args:
-        function: of what `source.read` returns; it and the source are sent to the processes.
-        source: that has the names.
-        names: in the order of the outcomes.
+        function: applied to what `source.read` returns; it and the source are sent to the processes.
+        source: collection that has the names.
+        names: names to read; outcomes come in their order.
         processes: number of processes; the number of cores when None. 1 decodes in this process.
 
     Raises:

@@ -14,10 +14,11 @@ from mvm.figures.tables import counts_note, digits, interval, latex_table, signs
 from mvm.look.bands import QUARTILES
 from mvm.look.palette import QUIET, RATIOS, VARIANTS, title_of, variant_colours
 from mvm.look.scales import ratio_shade
-from mvm.look.words import mathtext, tex
-from mvm.runs.fork import PARTED, Branches, Origin, origin
+from mvm.runs.documents import Origin
+from mvm.runs.fork import PARTED, Branches
 from mvm.runs.run import Run
 from mvm.studies.compare import AXES, curves, main_score, matrix, quantities
+from mvm.words import mathtext, tex
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -206,14 +207,14 @@ def branches_data(selection: Selection) -> pd.DataFrame:
 
 def _origin_in(trunk: Run, run: Run) -> Origin | None:
     """Where the run left the trunk; None if it is no fork of it."""
-    made = origin(run)
+    made = run.origin
     return made if made is not None and made.run == trunk.name and run.path != trunk.path else None
 
 
 def draw_branches(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
     """One curve for each variant, with a vertical line at the fork."""
     fork = next(run for run in selection.runs if run.name == table["fork"].iloc[0])
-    made, forked_at = origin(fork), int(table["forked_at"].iloc[0])
+    made, forked_at = fork.origin, int(table["forked_at"].iloc[0])
     variants = list(table["variant"].unique())
     (axes,) = panels_of(figure, [""], shape=0.45)
     figure.set_figheight(min(max(0.45 * figure.get_figwidth(), 1.7), 2.4))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mvm.look.bands import QUARTILES
-from mvm.look.words import mathtext, visible
+from mvm.words import mathtext, visible
 
 if TYPE_CHECKING:
     import pandas as pd

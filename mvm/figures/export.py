@@ -29,11 +29,11 @@ from mvm.errors import ConfigError, RunError, check_known
 from mvm.figures import FIGURES, NoFigure, Selection, drawn, figure_of
 from mvm.figures.venues import FONTS, Venue, styled, venue_of
 from mvm.files import write_atomic
-from mvm.look.words import cell
 from mvm.runs import layout
 from mvm.runs.layout import frame_path
 from mvm.runs.run import Run
 from mvm.studies.learned_metric import checkpoint_at
+from mvm.words import cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -35,10 +35,10 @@ from mvm.geometry.pullback import half_axes, log_volume
 from mvm.geometry.spectrum import modes_shown
 from mvm.look.palette import DIVERGING, FAKE, QUIET, REAL, SEQUENTIAL, VOLUME, descriptor_colour
 from mvm.look.scales import MARGIN, arrow_factor, limits, span_of
-from mvm.look.words import tex
 from mvm.methods import METHODS
 from mvm.studies.compare import Series
 from mvm.studies.learned_metric import FIELD, FILL, LearnedMetric, cells, field_on, metric_at, moves, step_length
+from mvm.words import tex
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

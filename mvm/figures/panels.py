@@ -15,10 +15,10 @@ from mvm.figures.tables import digits, interval, latex_table, rows_of, seeds_not
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.bands import QUARTILES
 from mvm.look.palette import QUIET, REAL
-from mvm.look.words import mathtext, tex
 from mvm.methods import METHODS
 from mvm.scoring.images import FACTOR_SCORES, describe
 from mvm.studies.compare import label_of
+from mvm.words import mathtext, tex
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -32,11 +32,11 @@ from mvm.look.bands import QUARTILES
 from mvm.look.palette import FAKE, QUIET, REAL, VARIANTS
 from mvm.look.scales import MARGIN
 from mvm.look.sheets import sheet
-from mvm.look.words import mathtext, tex
 from mvm.runs.events import lost_members
 from mvm.runs.run import Run
 from mvm.scoring.points import SCORES
 from mvm.studies.compare import quality
+from mvm.words import mathtext, tex
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,13 +20,14 @@ from pathlib import Path
 from mvm.data.cache import Progress, image_folder, open_cache, progress, writing
 from mvm.data.images import FACES, too_few
 from mvm.data.kinds import kind_of
-from mvm.data.sources import printable
 from mvm.errors import ConfigError, RunBusy
 from mvm.files import locked, write_atomic
 from mvm.jobs.launch import LAUNCHERS, launcher_of
 from mvm.jobs.launcher import Handle, Task, last_line
+from mvm.plain import read_object
 from mvm.runs.events import ALIVE
 from mvm.runs.layout import check_name
+from mvm.words import printable
 
 __all__ = ["KINDS", "Preparation", "cache_path", "launch", "preparations", "sole"]
 
@@ -102,7 +103,7 @@ def preparations() -> list[Preparation]:
     found = []
     for path in image_folder().glob(".*.prepare.json"):
         with contextlib.suppress(OSError, ValueError, TypeError):
-            found.append(Preparation(**json.loads(path.read_text(encoding="utf-8"))))
+            found.append(Preparation(**read_object(path)))
     known = (preparation for preparation in found if preparation.launcher in LAUNCHERS)
     return sorted(known, key=lambda preparation: preparation.began, reverse=True)
 

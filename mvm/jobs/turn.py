@@ -36,8 +36,7 @@ def turn(run_dir: Path, kind: str, *, ticket: Ticket, is_process: bool) -> Itera
         run_dir: folder of the run.
         kind: of device.
         ticket: its place in the queue.
-        is_process: nothing but this training is in this process: if it has loaded torch, and must wait, it becomes a
-            process that has not.
+        is_process: this process does nothing else; if it has loaded torch and must wait, a fresh one replaces it.
 
     Yields:
         The number of the slot, from 0; None if the run was asked to stop while it waited.
@@ -67,13 +66,13 @@ def turn(run_dir: Path, kind: str, *, ticket: Ticket, is_process: bool) -> Itera
 
 
 def _record(run_dir: Path, event: str, **more: str) -> None:
-    """Append an event of `mvm.runs.events`, without the types that this process has not loaded."""
+    """Append an event as `mvm.runs.events` would, without loading pydantic."""
     append_line(run_dir / RECORDS, {"step": 0, "event": event, "time": time.time(), **more})
 
 
 @contextlib.contextmanager
 def _end_recorded(run_dir: Path) -> Iterator[None]:
-    """Leave in the run why the wait has ended, if its disk still takes a line."""
+    """Record in the run why the wait has ended, if its disk takes a line."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):

@@ -31,11 +31,11 @@ from safetensors import SafetensorError, safe_open
 
 from mvm.data.points import POINT_FILES
 from mvm.errors import RunError
-from mvm.files import beside, checkpoints, sweep
+from mvm.files import beside, cannot_write, checkpoints, sweep
+from mvm.plain import MOST_TEXT, parse, read_bytes
 from mvm.runs import layout
 from mvm.runs.documents import MOST_SCORES, Origin, scores_in, text_in
 from mvm.runs.layout import check_name
-from mvm.runs.plain import MOST_TEXT, parse, read_bytes
 from mvm.runs.records import kind_of, record_of
 from mvm.runs.run import Run
 from mvm.runs.views import Views, array_in
@@ -303,7 +303,7 @@ def _aside(name: str) -> Iterator[Path]:
         hidden = beside(root / "unpacking")
         hidden.mkdir()
     except OSError as error:
-        raise RunError(f"run: cannot write {root / name}: {error.strerror or error}") from None
+        raise cannot_write(root / name, error) from None
     try:
         (hidden / name).mkdir()
         yield hidden / name

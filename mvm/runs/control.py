@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from mvm.files import locked, write_atomic
+from mvm.plain import read_object
 from mvm.runs.layout import CONTROL, CONTROL_LOCK
-from mvm.runs.plain import MOST_TEXT, parse, read_bytes
 
 __all__ = ["Control", "change_control", "control_of", "read_control"]
 
@@ -43,9 +43,7 @@ def read_control(path: Path) -> Control:
         OSError: it is not there, or cannot be read now.
         ValueError: it is no plain file, or holds something else.
     """
-    parts = parse(read_bytes(path, most=MOST_TEXT))
-    if not isinstance(parts, dict):
-        raise ValueError("it is no JSON object of requests")
+    parts = read_object(path)
     control = Control(**{part.name: parts[part.name] for part in fields(Control) if part.name in parts})
     weights = control.weights.values() if isinstance(control.weights, dict) else [None]
     valid = {
@@ -71,9 +69,9 @@ def change_control(run_dir: Path, change: Callable[[Control], Control]) -> Contr
     """Replace the requests by what `change` makes of them; no request that another process makes meanwhile is lost.
 
     Raises:
-        RunBusy: another process is at it for seconds.
+        RunBusy: another process holds their lock for 5 s.
     """
-    busy = f"run: {run_dir.name} is being asked something by another process; try again"
+    busy = f"run: another process is changing the requests to {run_dir.name}; try again"
     with locked(run_dir / CONTROL_LOCK, wait=5, busy=busy):
         wanted = change(control_of(run_dir))
         write_atomic(run_dir / CONTROL, json.dumps(asdict(wanted)).encode())

@@ -23,9 +23,9 @@ from pydantic.dataclasses import dataclass
 
 from mvm.config import SCHEMA, Config, one_line
 from mvm.errors import RunError
+from mvm.plain import MOST_TEXT, parse, read_bytes, read_object
 from mvm.runs.control import Control, read_control
 from mvm.runs.events import Count, DescriptorWeights, Step, Words
-from mvm.runs.plain import MOST_TEXT, parse, read_bytes
 
 __all__ = [
     "MOST_SCORES",
@@ -57,7 +57,7 @@ def text_in(path: Path) -> str:
 
 
 def fit(validate: Callable[..., T], *values: Any, **parts: Any) -> T:
-    """What a model makes of a value, or of its parts.
+    """Validate a value, or its parts, and return the model.
 
     Raises:
         ValueError: it does not fit; one line with the first place, the problem and the value.
@@ -69,9 +69,8 @@ def fit(validate: Callable[..., T], *values: Any, **parts: Any) -> T:
 
 
 def _of_parts(model: type[T], path: Path) -> T:
-    parts = parse(read_bytes(path, most=MOST_TEXT))
-    if not isinstance(parts, dict):
-        raise ValueError(f"it is no JSON object with {', '.join(model.__annotations__)}")
+    """Read a JSON object into a dataclass; unknown keys are passed over."""
+    parts = read_object(path)
     return fit(model, **{part.name: parts[part.name] for part in fields(model) if part.name in parts})  # type: ignore[arg-type]
 
 
@@ -113,8 +112,8 @@ class Origin:
 
     Attributes:
         run: name of the run that was rewound.
-        step: to which.
-        changes: settings by dotted name, as they are from then on.
+        step: to which it was rewound.
+        changes: new values of the changed settings, by dotted name.
     """
 
     run: Words
@@ -123,7 +122,7 @@ class Origin:
 
     @classmethod
     def of(cls, path: Path) -> Origin:
-        """That in a file; errors as for `read_bytes`, and ValueError for other content."""
+        """Read an origin; errors as for `read_bytes`, and ValueError for other content."""
         return _of_parts(cls, path)
 
     @property
@@ -133,13 +132,13 @@ class Origin:
 
     @property
     def changed(self) -> str:
-        """What is other from then on, in words; nothing if nothing is."""
+        """The changed settings in words, such as "mvm.gamma 0.01"; empty without any."""
         words = {name: f"{value:g}" if isinstance(value, float) else value for name, value in self.changes.items()}
         return ", ".join(f"{name} {word}" for name, word in words.items())
 
 
 class ScoreRow(BaseModel):
-    """Scores of one member: finite numbers by key, None where a score has no meaning. Words have a field here."""
+    """Scores of one member: finite numbers by key, None where a score has no meaning; text only in declared fields."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
     __pydantic_extra__: dict[str, Number | None]
@@ -155,10 +154,10 @@ ROWS = TypeAdapter(list[ScoreRow])
 
 
 def check_rows(rows: Any, members: Members | None) -> None:
-    """Check that these are scores of the members of a variant axis, in its order; of any where it is not known.
+    """Check rows of scores, one per member in the order of the variant axis; any members when None.
 
     Raises:
-        ValueError: they are not.
+        ValueError: a row is invalid, or of another member.
     """
     found = fit(ROWS.validate_python, rows)
     if members is None:

@@ -28,7 +28,7 @@ import torch
 
 from mvm.config import Config
 from mvm.errors import RunError
-from mvm.files import advice, checkpoints, link, new_folder, write_atomic
+from mvm.files import cannot_write, checkpoints, link, new_folder, write_atomic
 from mvm.geometry.descriptors import DESCRIPTORS, matched, two_diameter, weight_table
 from mvm.methods import METHODS
 from mvm.runs import layout
@@ -38,14 +38,9 @@ from mvm.runs.layout import check_name, frame_path, kept_path, snapshot_path
 from mvm.runs.records import PastRecords, write_records
 from mvm.runs.run import Control, Run
 
-__all__ = ["Branches", "Origin", "changeable", "config_at", "fork", "fresh_name", "origin"]
+__all__ = ["Branches", "changeable", "config_at", "fork", "fresh_name"]
 
 PARTED = 0.01  # of the reals' 2-diameter
-
-
-def origin(run: Run) -> Origin | None:
-    """Where a run was forked from; None if it is no fork."""
-    return run.origin
 
 
 def changeable(config: Config) -> dict[str, Any]:
@@ -95,7 +90,7 @@ def fork(run: Run, step: int, changes: Mapping[str, Any], *, name: str | None = 
     except FileExistsError:
         raise RunError(f"run: {target.name!r} exists in {target.parent}; give another --name") from None
     except OSError as error:
-        raise RunError(f"run: cannot write {target}: {error.strerror or error}{advice(error)}") from None
+        raise cannot_write(target, error) from None
     return Run(target)
 
 

@@ -41,7 +41,7 @@ def all_runs(known: MutableMapping[str, Run] | None = None) -> Iterator[Run]:
 
 
 def run_folders() -> Iterator[Path]:
-    """Folders under `checkpoints()` that look like runs, and links that lead nowhere: to a disk that is not there.
+    """Folders under `checkpoints()` that look like runs, and broken links, such as to a disk that is not mounted.
 
     A run that is being made or deleted has a hidden folder.
     """
@@ -51,10 +51,10 @@ def run_folders() -> Iterator[Path]:
 
 
 def delete_unreadable(name: str) -> None:
-    """Remove a run under `checkpoints()` whose files are none of a run, at once for all who look.
+    """Remove a damaged run under `checkpoints()`, at once for all readers.
 
     Raises:
-        RunError: there is none, it is whole, it cannot be read now, or a trainer holds it.
+        RunError: there is none, it is readable, it cannot be read now, or a trainer holds it.
     """
     folder = checkpoints() / check_name(name)
     if folder not in run_folders():
@@ -71,7 +71,7 @@ def delete_unreadable(name: str) -> None:
 
 
 def sweep_runs() -> None:
-    """Remove the temporary files that processes left which were killed, of all runs and beside them."""
+    """Remove the temporary files that killed processes left in the runs and beside them."""
     root = checkpoints()
     for folder in (root, root / CLAIMS, *root.glob(".*/"), *root.glob(".slots/*/")):
         sweep(folder)

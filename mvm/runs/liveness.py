@@ -1,6 +1,6 @@
 """Liveness of a run's trainer: answered here alone, so that a heartbeat can stand beside the local lock.
 
-And what processes leave in a run that do not live any more.
+`sweep_run` removes what killed processes have left in a run.
 """
 
 from __future__ import annotations
@@ -41,6 +41,6 @@ def lock_of(run_dir: Path) -> Path:
 
 
 def sweep_run(run_dir: Path) -> None:
-    """Remove the temporary files that processes left in a run which were killed."""
+    """Remove the temporary files that killed processes left in a run."""
     for folder in (run_dir, *(run_dir / inner for inner in (SNAPSHOTS, FRAMES, KEPT))):
         sweep(folder)

@@ -18,9 +18,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from mvm.errors import RunError
+from mvm.errors import RunError, line_of
 from mvm.files import append_line, write_atomic
 from mvm.geometry.descriptors import GAPS
+from mvm.plain import open_plain, parse
 from mvm.runs.documents import Members, Number, check_rows, fit
 from mvm.runs.events import (
     Count,
@@ -33,7 +34,6 @@ from mvm.runs.events import (
     Words,
     event_of,
 )
-from mvm.runs.plain import open_plain, parse
 
 __all__ = ["MOST_RECORDS", "Kind", "PastRecords", "Records", "kind_of", "last_records", "record_of", "write_records"]
 
@@ -184,7 +184,7 @@ class Records:
     def damage(self) -> str:
         """What could not be read, in words; empty if all could be."""
         if self.problem is not None:
-            return f"{self.path.name} cannot be read: {getattr(self.problem, 'strerror', None) or self.problem}"
+            return f"{self.path.name} cannot be read: {line_of(self.problem)}"
         if self.passed_over:
             lines = "1 line" if self.passed_over == 1 else f"{self.passed_over:,} lines"
             return f"{lines} of {self.path.name} passed over: {self.reason}"

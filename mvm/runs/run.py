@@ -19,10 +19,11 @@ from mvm.config import Config
 from mvm.data.kind import Dataset
 from mvm.data.kinds import KINDS, load_data
 from mvm.devices import device_of
-from mvm.errors import ConfigError, RunBusy, RunDamaged, RunError
+from mvm.errors import ConfigError, RunBusy, RunDamaged, RunError, line_of
 from mvm.files import (
     advice,
     beside,
+    cannot_write,
     checkpoints,
     hide_folder,
     lost_target,
@@ -32,12 +33,12 @@ from mvm.files import (
     write_array,
     write_atomic,
 )
+from mvm.plain import check_plain
 from mvm.runs import layout
 from mvm.runs.control import Control, change_control
 from mvm.runs.documents import Origin, config_in, control_in, scores_in, text_in
 from mvm.runs.events import ALIVE, MOST_STEP, Event, append_event, last_state_event, reason_of, state_of
 from mvm.runs.liveness import hold_run, is_alive
-from mvm.runs.plain import check_plain
 from mvm.runs.records import Records
 from mvm.runs.views import Views
 
@@ -85,12 +86,12 @@ class Run:
         path: an existing run directory.
 
     Attributes:
-        identity: inode and time of its config: no other run that has had, or will have, its folder's name has them.
+        identity: inode and time of its config, which differ in any earlier or later run of the same folder name.
         problems: why files were passed over when they were last read, by name; `damage` has it in words.
 
     Raises:
         RunError: there is no run, it cannot be read now, or it is of a newer schema.
-        RunDamaged: its config is none, or its folder has a folder or a pipe in place of a file.
+        RunDamaged: its config is invalid, or a folder or a pipe is in place of a file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -111,7 +112,7 @@ class Run:
                 f"run: no run {self.name!r} in {self.path.parent}; `python -m mvm runs` lists them"
             ) from None
         except OSError as error:
-            raise RunError(f"run: {self.name}'s {layout.CONFIG} cannot be read: {error.strerror or error}") from None
+            raise RunError(f"run: {self.name}'s {layout.CONFIG} cannot be read: {line_of(error)}") from None
         except RunError:
             raise
         except ValueError as error:
@@ -152,7 +153,7 @@ class Run:
                 f"run: {target.name!r} exists in {target.parent}; give another --name, or resume it"
             ) from None
         except OSError as error:
-            raise RunError(f"run: cannot write {target}: {error.strerror or error}{advice(error)}") from None
+            raise cannot_write(target, error) from None
         return cls(target)
 
     @classmethod
@@ -339,7 +340,7 @@ class Run:
         except FileNotFoundError:
             raise RunError(f"run: {self.name} has no {name} yet; train it first") from None
         except OSError as error:
-            raise RunError(f"run: {self.name}'s {name} cannot be read: {error.strerror or error}") from None
+            raise RunError(f"run: {self.name}'s {name} cannot be read: {line_of(error)}") from None
         except Exception as error:
             raise RunDamaged(f"run: {self.name}'s {name} is damaged: {error}") from None
         return tensors
@@ -351,7 +352,7 @@ class Run:
             if name not in tensors or tensors[name].shape != members:
                 raise ValueError(f"it has no {name} of {members[0]} networks")
         if not ((tensors["step"] >= 0) & (tensors["step"] <= MOST_STEP)).all():
-            raise ValueError("a step in it is none")
+            raise ValueError(f"it has a step outside of 0 to {MOST_STEP:,}")
         with safe_open(self.path / layout.CHECKPOINT, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118
                 if name.startswith("average."):
@@ -395,12 +396,12 @@ class Run:
 
     @property
     def damage(self) -> str:
-        """What of its files was passed over when they were last read, and why, in words; empty if nothing was."""
-        words = [f"{name}: {getattr(error, 'strerror', None) or error}" for name, error in self.problems.items()]
+        """Files that were passed over when last read, with the reasons, in words; empty without any."""
+        words = [f"{name}: {line_of(error)}" for name, error in self.problems.items()]
         return "; ".join(filter(None, [self.records.damage, *words]))
 
     def _read(self, name: str, read: Callable[[Path], T]) -> T | None:
-        """What a file of it holds; None, with the reason in `problems` where it is there, if it cannot be read."""
+        """Read a file of the run; None if it is missing, or unreadable: `problems` then has the reason."""
         try:
             found = read(self.path / name)
         except FileNotFoundError:
@@ -458,14 +459,14 @@ class Run:
                     yield path.parent
 
     def _renamed_origin(self, fork: Path, name: str, staged: contextlib.ExitStack) -> Path:
-        """Write a fork's origin with the new name beside the old one: all are written before any is replaced."""
+        """Write a fork's new origin beside the old one; `rename` replaces them once all are written."""
         path = fork / layout.ORIGIN
         temporary = beside(path)
         staged.callback(temporary.unlink, missing_ok=True)
         try:
             temporary.write_bytes(json.dumps(json.loads(path.read_bytes()) | {"run": name}).encode())
         except OSError as error:
-            reason = f"{error.strerror or error}{advice(error)}"
+            reason = f"{line_of(error)}{advice(error)}"
             raise RunError(f"run: its fork {fork.name} cannot take the new name of {self.name}: {reason}") from None
         return temporary
 

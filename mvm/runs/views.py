@@ -22,8 +22,8 @@ from safetensors import SafetensorError, safe_open
 from mvm.config import Config
 from mvm.data.kinds import KINDS
 from mvm.geometry.spectrum import SPECTRUM_FORMS
+from mvm.plain import check_plain
 from mvm.runs.events import MOST_STEP
-from mvm.runs.plain import check_plain
 
 __all__ = ["Views", "array_in"]
 

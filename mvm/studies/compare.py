@@ -22,7 +22,6 @@ from mvm.data.kinds import kind_of
 from mvm.geometry.descriptors import DESCRIPTORS, GAPS
 from mvm.look.bands import QUARTILES, quantiles
 from mvm.look.palette import title_of, variant_colours
-from mvm.runs.fork import origin
 from mvm.runs.history import History, Scores, middle
 from mvm.runs.run import Run
 from mvm.scoring.images import describe
@@ -251,7 +250,7 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
             "; ".join(f"step {change.step}: {_weights(change.weights)}" for change in changes) or "–"
             for changes in moved
         ]
-    origins = [origin(run) for run in runs]
+    origins = [run.origin for run in runs]
     if any(origins):
         table["forked from"] = [found.place if found else "–" for found in origins]
     return table

@@ -18,8 +18,9 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from mvm.data.kinds import KINDS
-from mvm.errors import RunDamaged, RunError
+from mvm.errors import RunDamaged, RunError, line_of
 from mvm.files import checkpoints, write_atomic
+from mvm.plain import parse, read_bytes
 from mvm.runs import layout
 from mvm.runs.events import (
     Seconds,
@@ -35,7 +36,6 @@ from mvm.runs.events import (
 from mvm.runs.history import Scores
 from mvm.runs.library import run_folders
 from mvm.runs.liveness import is_alive
-from mvm.runs.plain import parse, read_bytes
 from mvm.runs.records import last_records
 from mvm.runs.run import Run
 from mvm.studies.compare import beside, data_title, qualities
@@ -69,7 +69,7 @@ class Summary:
         reason: why it failed.
         lost: how many of its generators are diverged or collapsed, in words; empty if none.
         outdated: its only scores are in coordinates of an earlier version, and rank nothing.
-        damage: what of its files was passed over, and why; empty if nothing was.
+        damage: files that were passed over, with the reasons; empty without any.
     """
 
     name: str
@@ -116,8 +116,8 @@ class Unreadable:
 
     Attributes:
         reason: why, in one line.
-        damaged: its files were read and are none of a run, so that it can only be deleted; else it may be readable
-            another time, by another user or by a newer version.
+        damaged: its files were read and are not those of a run: it can only be deleted. Otherwise it may be readable
+            later, by another user or by a newer version.
     """
 
     reason: str
@@ -131,7 +131,7 @@ def summaries() -> list[Summary]:
 
 
 def unreadable() -> dict[str, Unreadable]:
-    """The other runs there, by name."""
+    """Runs there that cannot be read, by name."""
     return {name: row for name, row in _read().items() if isinstance(row, Unreadable)}
 
 
@@ -152,7 +152,7 @@ def _read() -> dict[str, dict[str, Any] | Unreadable]:
         except RunError as error:
             rows[name] = Unreadable(str(error), isinstance(error, RunDamaged))
         except OSError as error:  # it is being deleted, or its disk is gone
-            rows[name] = Unreadable(f"run: {name} cannot be read: {error.strerror or error}", damaged=False)
+            rows[name] = Unreadable(f"run: {name} cannot be read: {line_of(error)}", damaged=False)
         else:
             rows[name] = row
             if lasting:
@@ -164,7 +164,7 @@ def _read() -> dict[str, dict[str, Any] | Unreadable]:
 
 
 def _read_cache(path: Path) -> dict[str, dict[str, Any]]:
-    """Entries that are whole, and of this version's columns: anyone may have written them."""
+    """Valid entries with this version's columns; anyone may have written the file."""
     try:
         entries = parse(read_bytes(path, most=MOST_INDEX))
     except (OSError, ValueError):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from app.components.component import component
 from mvm.look.palette import MARKS, title_of
-from mvm.look.words import visible
+from mvm.runs.documents import Origin
 from mvm.runs.events import Diverged, Event, Failed, Forked, MemberChanged, WeightsChanged
-from mvm.runs.fork import Origin
+from mvm.words import visible
 
 __all__ = ["timeline"]
 

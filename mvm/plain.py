@@ -2,6 +2,7 @@
 
     open_plain, read_bytes     a plain file of bounded size; a pipe or a folder in its place is refused at once
     parse                      UTF-8 JSON whose text can be shown: no NaN, no lone surrogate, no NUL, no endless nesting
+    read_object                a JSON object in such a file
 
 Processes that only wait import this module: it loads neither torch nor numpy nor pydantic.
 """
@@ -16,10 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["MOST_TEXT", "check_plain", "open_plain", "parse", "read_bytes"]
+__all__ = ["MOST_LISTS", "MOST_TEXT", "check_plain", "open_plain", "parse", "read_bytes", "read_object"]
 
 MiB = 2**20
 MOST_TEXT = MiB  # bytes of config.json, control.json, fork.json and note.txt
+MOST_LISTS = 2**30  # bytes of what lists every file of a source: the sidecar of an image cache
 
 
 @contextlib.contextmanager
@@ -82,6 +84,19 @@ def parse(content: bytes) -> Any:
             raise ValueError("a text in it has a lone surrogate, half of a character") from None
         if "\\u0000" in written:
             raise ValueError("a text in it has a NUL")
+    return value
+
+
+def read_object(path: Path, *, most: int = MOST_TEXT) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        OSError: it is not there, or cannot be read now.
+        ValueError: it is no plain file of at most `most` bytes, or holds something else.
+    """
+    value = parse(read_bytes(path, most=most))
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")
     return value
 
 

@@ -1,6 +1,7 @@
-"""Words from outside, such as names, notes and headers of files, for a page, a figure or a table of LaTeX.
+"""Words from outside, such as names, notes and headers of files, for a terminal, a page, a figure or a LaTeX table.
 
-visible(text)        one line of bounded length, without what a font, a file format or a browser cannot carry
+printable(text)      without what a terminal obeys, or a font, a file format or a browser cannot carry
+visible(text)        the same in one line of bounded length
 mathtext(text)       the same, for matplotlib, which reads formulas between dollar signs
 tex(text)            the same, for LaTeX
 cell(text)           a cell of a CSV file that a spreadsheet does not take for a formula
@@ -10,23 +11,25 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["cell", "mathtext", "tex", "visible"]
+__all__ = ["cell", "mathtext", "printable", "tex", "visible"]
 
 LONGEST = 600  # characters
+HIDDEN = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode: controls, lone surrogates, line and paragraph separators
 TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # the writing direction
 TEX = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
 TEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
 FORMULA = ("=", "+", "-", "@")
 
 
-def visible(text: object) -> str:
-    """Text in one line: blanks of every kind as one blank; controls and lone surrogates as the replacement sign.
+def printable(text: object) -> str:
+    """Text of the same length: controls, line breaks and lone surrogates become the replacement sign, U+FFFD."""
+    return "".join("\ufffd" if unicodedata.category(c) in HIDDEN or c in TURNING else c for c in str(text))
 
-    It is cut after `LONGEST` characters.
-    """
+
+def visible(text: object) -> str:
+    """Text in one line of at most `LONGEST` characters: printable, with each run of blanks as one blank."""
     line = " ".join(str(text).split())
-    line = line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
-    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or c in TURNING else c for c in line)
+    return printable(line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…")
 
 
 def mathtext(text: object) -> str:
