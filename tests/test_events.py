@@ -29,6 +29,7 @@ LINES = {  # as they stand in runs of the first version
     "weights": b'{"step":31,"event":"weights","weights":{"centroid":2,"diameter":0.5},"serial":1}',
     "forked": b'{"step":40,"event":"forked","of":"a","changes":{"weights.diameter":0.0,"steps":200}}',
     "member": b'{"step":30,"event":"member","member":0,"variant":"both","seed":1,"what":"collapsed"}',
+    "not captured": b'{"step":4,"event":"not captured","reason":"--graph off"}',
 }
 STRANGE = {
     "unknown": b'{"step":3,"event":"moved","to":"a cluster","time":12.5}',
@@ -128,7 +129,7 @@ def test_the_device_and_the_clock_are_those_of_the_trainers():
     assert events.training_device(every) == "CPU"
     assert events.training_device(every[:2]) is None
     assert len(events.times(every)) == 10
-    assert [event.event for event in every if event.clock is None] == ["weights", "forked", "member"]
+    assert [event.event for event in every if event.clock is None] == ["weights", "forked", "member", "not captured"]
 
 
 def test_marks_are_of_events_and_of_what_becomes_of_members():

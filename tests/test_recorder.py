@@ -18,7 +18,7 @@ from trainers import dies, small_config, small_disk, until, write_cloud
 from mvm.__main__ import main
 from mvm.errors import Stopped
 from mvm.files import append_line, beside, write_tensors
-from mvm.runs.events import MemberChanged, WeightsChanged
+from mvm.runs.events import MemberChanged, NotCaptured, WeightsChanged, why_not_captured
 from mvm.runs.layout import frame_path
 from mvm.runs.recorder import Recorder, train
 from mvm.runs.run import Control, Run
@@ -567,3 +567,16 @@ def test_a_profile_has_the_time_of_every_part(make, cli):
     assert {f"{part}, beside the steps" for part in ("records", "snapshots", "scores", "checkpoints")} <= table.keys()
     own = [int(share.rstrip("%")) for part, share in table.items() if not part.endswith("beside the steps")]
     assert sum(own) == pytest.approx(100, abs=len(own))
+
+
+@pytest.mark.parametrize(("reasons", "told"), [(["--graph off"], ["--graph off"]), (["", "cannot"], ["cannot"])])
+def test_why_a_gpu_does_not_replay_steps_is_told_once(make, monkeypatch, reasons, told):
+    """From the start, or from the step that could not be captured on."""
+    run = make("a", steps=10)
+    eager = property(lambda self: reasons[-1] if self.step >= EAGER_STEPS else reasons[0])
+    monkeypatch.setattr("mvm.runs.recorder.Experiment.eager", eager)
+    monkeypatch.setattr("mvm.runs.recorder.Experiment._captured", lambda self: self.compute)
+    for _ in train(run):
+        pass
+    assert [event.reason for event in run.records.poll().events if isinstance(event, NotCaptured)] == told
+    assert why_not_captured(run.records.events) == told[0]

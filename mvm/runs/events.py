@@ -3,6 +3,7 @@
     launched queued started resumed paused continued    of the trainer process: each has the clock's time, and
     stopped finished diverged failed                    tells the state of the run
     weights forked member                               of the training: a function of its steps alone
+    not captured                                        of the device
 
 `event_of` reads a record, `Event.record` is the record again, `append_event` writes it. An event that this version does
 not know is kept as `Unknown`, and readers pass over it.
@@ -36,6 +37,7 @@ __all__ = [
     "Forked",
     "Launched",
     "MemberChanged",
+    "NotCaptured",
     "Paused",
     "Queued",
     "Resumed",
@@ -56,6 +58,7 @@ __all__ = [
     "state_of",
     "times",
     "training_device",
+    "why_not_captured",
 ]
 
 ALIVE = ("starting", "queued", "running", "paused")
@@ -162,6 +165,13 @@ class Continued(Event):
     time: Seconds | None = None
 
 
+class NotCaptured(Event):
+    """On a GPU, steps start each operation, as no graph replays them."""
+
+    event: Literal["not captured"] = "not captured"
+    reason: Words
+
+
 class Stopped(Event):
     """The trainer saved and left on request."""
 
@@ -245,6 +255,7 @@ EVENTS: dict[str, type[Event]] = {
     "weights": WeightsChanged,
     "forked": Forked,
     "member": MemberChanged,
+    "not captured": NotCaptured,
 }
 
 
@@ -310,6 +321,16 @@ def training_device(events: Sequence[Event]) -> str | None:
     """Name of the device that the run was last trained on; None before."""
     begun = (event for event in reversed(events) if isinstance(event, Started | Resumed))
     return next((event.device for event in begun if event.device), None)
+
+
+def why_not_captured(events: Sequence[Event]) -> str:
+    """Why the last training's steps are not replayed as a graph on its GPU; "" if they are, or on a CPU."""
+    for event in reversed(events):
+        if isinstance(event, NotCaptured):
+            return event.reason
+        if isinstance(event, Started | Resumed):
+            break
+    return ""
 
 
 LOST = ("collapsed", "diverged")

@@ -36,7 +36,7 @@ from mvm.runs.profile import Profile
 from mvm.runs.run import Control, Run
 from mvm.runs.writer import Writer
 from mvm.training.checkpoint import rows_of
-from mvm.training.experiment import Experiment, Step, fit
+from mvm.training.experiment import NO_GPU, Experiment, Step, fit
 from mvm.training.graph import EAGER_STEPS
 from mvm.training.sampling import generated
 
@@ -121,6 +121,7 @@ class Recorder:
         self.profile = profile or Profile()
         self.writer = Writer(begin=lambda: use_cpu(run.config.cpu_threads))
         self.steps_here = 0
+        self.told_eager = ""
         self.member_count = len(run.config.members)
         self.real = experiment.data.view.to(device=experiment.device, dtype=experiment.dtype)
         self.noise = experiment.view_noise(len(self.real))
@@ -170,6 +171,13 @@ class Recorder:
         """Append an event, after all that came before it."""
         self._later("records", lambda: self.run.append_event(event))
 
+    def _tell_eager(self) -> None:
+        """Put on record why a GPU does not replay the steps, once."""
+        reason = self.experiment.eager
+        if reason not in ("", NO_GPU, self.told_eager):
+            self.told_eager = reason
+            self._event(events.NotCaptured(step=self.experiment.step, reason=reason))
+
     def _settle(self) -> None:
         """Wait until all is written."""
         with self.profile.part("waiting for files"):
@@ -195,6 +203,7 @@ class Recorder:
         device = torch.cuda.get_device_name() if self.experiment.device.type == "cuda" else "CPU"
         begun = events.Resumed if resumed else events.Started
         run.append_event(begun(step=self.experiment.step, device=device, time=time.time(), pid=os.getpid()))
+        self._tell_eager()
         self.clock = time.perf_counter()
         if not resumed:
             self._record(None)
@@ -258,6 +267,8 @@ class Recorder:
         """Record, show, score, save and obey, each when its step or moment has come."""
         n, last = step.number, step.number == self.config.steps
         self.steps_here += 1
+        if self.steps_here == EAGER_STEPS + 1:  # the first that is captured, or not
+            self._tell_eager()
         if n % self.record_every == 0 or last:
             self._record(step)
         if n % self.snapshot_every == 0 or last:

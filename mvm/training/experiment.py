@@ -35,7 +35,10 @@ from mvm.networks.resnet import ImageStack
 from mvm.training.graph import CudaGraph, Graph, StepGraph
 from mvm.training.player import Player
 
-__all__ = ["Experiment", "Step", "build_method", "fit", "view_noise"]
+__all__ = ["NO_GPU", "Experiment", "Step", "build_method", "fit", "view_noise"]
+
+
+NO_GPU = "no CUDA device"
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ class Experiment:
     def eager(self) -> str:
         """Why steps are not replayed from a CUDA graph, in a few words; "" if they are."""
         if self.device.type != "cuda":
-            return "no CUDA device"
+            return NO_GPU
         if self.config.graph == "off":
             return "--graph off"
         if self.method.host_work:
