@@ -413,6 +413,15 @@ def test_switches_are_for_files_of_points(cli, checkpoints, data, switch):
     assert not (checkpoints / "a").exists()
 
 
+@pytest.mark.parametrize(("header", "row"), [(",400,402", "{},.5,.25"), ("nan;1990;1991", "{};.5;.25")])
+def test_a_header_of_numbers_with_an_empty_first_cell_is_refused_with_both_ways_out(tmp_path, header, row):
+    path = tmp_path / "odd.csv"
+    path.write_text("\n".join([header, *(row.format(i) for i in range(70))]))
+    assert "if the line holds names: --header true; else mend it, or leave such rows out: --missing nan" in refused(
+        path
+    )
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from trainers import small_config
 
 from mvm.config import Config
 from mvm.data.points import load_points
+from mvm.figures.export import csv_of
 from mvm.files import read_tensors, write_tensors
 from mvm.runs.liveness import hold_run
 from mvm.runs.recorder import train
@@ -114,6 +117,8 @@ def test_numbers_far_from_zero_keep_their_digits(cli, tmp_path: Path, case: str)
     assert made.dtype == np.float64
     varying = points.std(0) > 0
     assert all(len(np.unique(column)) > 190 for column in made.T[varying])
+    exported = pd.read_csv(io.BytesIO(csv_of(pd.DataFrame(points, columns=[*"xyz"][: points.shape[1]]))))
+    np.testing.assert_allclose(exported.to_numpy(), points, rtol=0, atol=1e-6 * points.std(0).clip(1e-9).min())
     assert all(row["coordinates"] == "standardised" and row["w2"] > 0 for row in run.scores())
 
 

@@ -355,13 +355,15 @@ class _Lines:
         return ConfigError(f"data: {self.file} line {line}, column {column}: {_short(cell)!r} {reason}")
 
     def _advice(self, cell: str, line: int, j: int) -> str:
+        may_hold_names = line == self.wide_line and not self.names
         if cell.lower() in ABSENT:
-            return "mend it, or leave such rows out: --missing nan"
+            names = "if the line holds names: --header true; else " if may_hold_names else ""
+            return f"{names}mend it, or leave such rows out: --missing nan"
         if self.decimal == "," and NUMBER.fullmatch(cell):
             return "other cells have a decimal comma; write all of them alike"
         if GROUPED.fullmatch(cell):
             return "write it with a decimal point and without marks between thousands"
-        if line == self.wide_line and not self.names:
+        if may_hold_names:
             return "if the line holds names: --header true"
         return f"mend it, or leave the column out: --drop-columns {j + 1}"
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from mvm.data.kinds import KINDS
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["DPI", "FORMATS", "Bundle", "bundle", "csv_of", "encoded", "export", "fingerprint", "rebuild"]
 
 FORMATS = ("pdf", "svg", "png")
+DIGITS = 9  # of numbers in CSV: all of float32's
 DPI = (36, 2400)  # limits
 RECIPE = ".recipe.json"
 SCRIPT = '''"""Make the figures of this folder again, into rebuilt/, and compare: python rebuild.py [RUN_FOLDER ...]
@@ -239,13 +241,23 @@ def _files(name: str, selection: Selection, look: dict[str, Any], stem: str) -> 
 
 
 def csv_of(table: pd.DataFrame) -> bytes:
-    """Numbers of a figure as CSV, with the digits of float32; an empty cell is no number.
+    """Numbers of a figure as CSV, with nine digits, or all of a column far from zero; an empty cell is no number.
 
     Names are from outside: one that a spreadsheet would compute has an apostrophe before it.
     """
     table = table.map(lambda value: cell(value) if isinstance(value, str) else value)
-    text: str = table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    for name in table.select_dtypes("float64"):
+        if _is_far_from_zero(table[name]):
+            table[name] = [repr(float(value)) if np.isfinite(value) else "" for value in table[name]]
+    text: str = table.to_csv(index=False, float_format=f"%.{DIGITS}g", lineterminator="\n")
     return text.encode()
+
+
+def _is_far_from_zero(column: pd.Series) -> bool:
+    """Whether nine digits would keep fewer than six of a column's deviations from its mean, or change a constant."""
+    values = column[np.isfinite(column)]
+    spread = float(values.std()) if len(values) > 1 else 0.0
+    return bool((values.abs() > (1000 * spread or 10.0**DIGITS)).any())
 
 
 def _versions() -> dict[str, str]:
