@@ -2,10 +2,10 @@
 
     train(run)     lock, resume if there is a checkpoint, then for every step: record, show, save, obey
 
-A thread measures gaps, spectra and scores and writes, in order, while the training goes on: what is on disk is what some
-earlier moment left. What is written at which step depends on the config alone, never on a clock (but for the live view), and the draws of a
-step depend on the step alone. So a run that was killed at any moment continues from its last checkpoint, on a CPU to
-the very bits it would have had.
+A thread measures gaps, spectra and scores, and writes, in order, while the training goes on: the disk holds what some
+earlier moment left. What is written at which step depends on the config alone, never on a clock (but for the live
+view), and the draws of a step depend on the step alone. So a run that was killed at any moment continues from its last
+checkpoint, on a CPU to the very bits it would have had.
 """
 
 from __future__ import annotations
