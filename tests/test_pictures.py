@@ -144,7 +144,7 @@ def test_later_steps_are_fetched_before_they_are_asked_for_and_dropped_after_a_j
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"data": "celeba-64"}, "unknown 'celeba-64'; give a file ending in .csv or .npy, or one of circle"),
+        ({"data": "celeba-64"}, "unknown 'celeba-64'; give a file ending in .csv, .tsv, .txt, .npy, or one of circle"),
         ({"data": "faces", "size": 20}, "power of two"),
         ({"data": "faces", "method": "flow_matching"}, "flow_matching has no networks for pictures"),
     ],

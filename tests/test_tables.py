@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mvm.config import Config
+from mvm.data.kinds import kind_of
 from mvm.data.points import file_table, load_points
 from mvm.data.tables import MIN_POINTS, Table, read_table
 from mvm.errors import ConfigError
@@ -413,6 +414,17 @@ def test_switches_are_for_files_of_points(cli, checkpoints, data, switch):
     assert not (checkpoints / "a").exists()
 
 
+@pytest.mark.parametrize(("ending", "delimiter"), [(".txt", " "), (".TSV", "\t"), (".tsv", ";"), (".Txt", ",")])
+def test_the_ending_of_a_text_tells_nothing_of_its_delimiter(tmp_path, ending, delimiter):
+    points = np.random.default_rng(0).normal(size=(80, 2)).round(3)
+    path = tmp_path / f"cloud{ending}"
+    np.savetxt(path, points, delimiter=delimiter, header="x y", fmt="%.3f")
+    table = read_table(path)
+    np.testing.assert_array_equal(table.values, points)
+    assert table.names == ("x", "y")
+    assert kind_of(str(path)).name == "points"
+
+
 @pytest.mark.parametrize(("header", "row"), [(",400,402", "{},.5,.25"), ("nan;1990;1991", "{};.5;.25")])
 def test_a_header_of_numbers_with_an_empty_first_cell_is_refused_with_both_ways_out(tmp_path, header, row):
     path = tmp_path / "odd.csv"
@@ -591,7 +603,9 @@ def test_what_is_not_there_is_named(tmp_path):
     (tmp_path / "folder.npy").mkdir()
     assert refused(tmp_path / "folder.npy") == f"data: no file {tmp_path / 'folder.npy'}"
     for name in ("points.xlsx", "points", "cirle"):
-        with pytest.raises(ConfigError, match=r"give a toy manifold \(circle, .* or a file ending in .csv or .npy"):
+        with pytest.raises(
+            ConfigError, match=r"give a toy manifold \(circle, .* or a file ending in .csv, .tsv, .txt, .npy"
+        ):
             file_table(Config.make(data=str(tmp_path / name)))
 
 

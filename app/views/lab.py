@@ -32,6 +32,7 @@ from app.text import first_lines, plain
 from app.widgets import manifold_widgets, model_widgets
 from mvm.config import Config
 from mvm.data.kind import SWITCHES
+from mvm.data.tables import POINT_FILES
 from mvm.errors import ConfigError
 from mvm.runs.history import History
 from mvm.runs.run import Run
@@ -126,12 +127,12 @@ def upload_points() -> dict[str, Any] | None:
         ConfigError: it cannot be trained on.
     """
     upload = st.file_uploader(
-        "Points", type=["csv", "npy"],
-        help="CSV: one point per line, with or without a header, decimal points or commas. NPY: one two-dimensional "
+        "Points", type=[ending[1:] for ending in POINT_FILES],
+        help="Text: one point per line, with or without a header, decimal points or commas. NPY: one two-dimensional "
         "array. Points are standardised for training and for scores; clouds are drawn in the file's units.",
     )  # fmt: skip
     if upload is None:
-        st.caption("A CSV or NPY file with at least 64 points of 2 or more columns.")
+        st.caption("A file of text (CSV, TSV) or NPY with at least 64 points of 2 or more columns.")
         return None
     with st.expander("Rows and columns to leave out"):
         switches = model_widgets(Config(), prefix="file.", skip=tuple({*Config.model_fields} - {*SWITCHES}))

@@ -23,6 +23,7 @@ from torch import Tensor
 from mvm.data.cache import Prepared, image_caches, open_cache
 from mvm.data.kind import Dataset, DataSettings, Generate, Kind, Members
 from mvm.data.seeds import FLOOR_SEED, REAL_SEED, TRAIN_SEED, VIEW_SEED
+from mvm.data.tables import POINT_FILES
 from mvm.errors import ConfigError
 from mvm.networks.architecture import Architecture
 from mvm.networks.resnet import ImageNetworks
@@ -367,7 +368,7 @@ def _cache(settings: DataSettings) -> tuple[np.ndarray, Prepared]:
     if settings.data not in caches:
         known = ", ".join([*MANIFOLDS, FACES, *caches])
         raise ConfigError(
-            f"data: unknown {settings.data!r}; give a file ending in .csv or .npy, or one of {known}; "
+            f"data: unknown {settings.data!r}; give a file ending in {', '.join(POINT_FILES)}, or one of {known}; "
             "`python -m mvm prepare` makes a cache of pictures"
         )
     return open_cache(caches[settings.data])

@@ -47,8 +47,8 @@ class DataSettings(Settings):
     data: str = Field(
         "circle",
         max_length=4096,
-        description="a toy manifold by name, a file of points (FILE.csv or FILE.npy), faces (toy faces), or the name "
-        "of a prepared cache of pictures",
+        description="a toy manifold by name, a file of points (.csv, .tsv, .txt or .npy), faces (toy faces), or the "
+        "name of a prepared cache of pictures",
     )
     settings: dict[str, float] = Field({}, description="settings of the toy manifold, for example: noise 0.05")
     ambient_dim: int | None = Field(

@@ -276,7 +276,7 @@ def file_table(settings: DataSettings) -> Table:
     """
     path = Path(settings.data)
     if path.suffix.lower() not in POINT_FILES:
-        known = f"a toy manifold ({', '.join(MANIFOLDS)}) or a file ending in .csv or .npy"
+        known = f"a toy manifold ({', '.join(MANIFOLDS)}) or a file ending in {', '.join(POINT_FILES)}"
         raise ConfigError(f"data: unknown {settings.data!r}; give {known}")
     return read_table(path, **settings.switches)
 

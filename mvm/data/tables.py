@@ -28,7 +28,7 @@ from mvm.errors import ConfigError
 __all__ = ["MIN_POINTS", "POINT_FILES", "Table", "read_table"]
 
 MIN_POINTS = 64
-POINT_FILES = (".csv", ".npy")
+POINT_FILES = (".csv", ".tsv", ".txt", ".npy")  # by ending; the delimiter is found in the text
 MAX_BYTES = 2**31  # of a file, and of its numbers in float64
 LARGEST = 1e150  # squares of larger numbers overflow
 SAMPLE_LINES, SAMPLE_BYTES = 1000, 2**18  # at the start of a file, from which the delimiter is chosen
@@ -80,10 +80,10 @@ class Table:
 def read_table(
     path: Path, *, header: bool = False, missing: Sequence[str] = (), drop_columns: Sequence[str] = ()
 ) -> Table:
-    """Read and check the numbers of a CSV or NPY file.
+    """Read and check the numbers of a file of text, or of an NPY file.
 
     Args:
-        path: the file; its suffix tells CSV from NPY.
+        path: the file; its ending tells text from NPY.
         header: the first row holds names even if they are numbers. A first row without numbers always does.
         missing: numbers that mark a missing one; rows that contain a mark are left out. `nan` also stands for cells
             that are empty, NA, N/A, null or none.
