@@ -303,6 +303,7 @@ def test_celebas_list_is_found_where_downloads_put_it(tmp_path, pictures, listed
     assert Path(found[0]) == tmp_path / listed
     made, values = made_from(tmp_path / source, tmp_path / "out.npy", partition=found)
     assert (made.splits, values) == (RANGES, ORDERED)
+    assert made.skipped == [], "the list is no picture that was left out"
 
 
 @pytest.mark.parametrize("inside", ["", "archive/", "a/b/Eval/"])
@@ -314,6 +315,7 @@ def test_celebas_list_is_found_inside_the_zip(tmp_path, cli, checkpoints, inside
         archive.writestr(f"{inside}list_eval_partition.csv", CSV)
     done = cli("prepare", "celeba", str(path), "--size", "8", "--processes", "1", "--name", "c")
     assert "(train 7, valid 2, test 3)" in done.out, done.err
+    assert "skipped" not in done.out
     assert [round(image.mean()) for image in np.load(checkpoints / ".images" / "c.npy")] == ORDERED
 
 

@@ -70,7 +70,9 @@ def in_splits(listing: Listing, partition: Partition | None) -> tuple[list[str],
         if official := any(own):
             told = own
             left_out = f"not in {PurePosixPath(where).name}"
-            listing.passed += [[name, left_out] for name, split in zip(names, told, strict=True) if not split]
+            passed = [[name, left_out] for name, split in zip(names, told, strict=True) if not split]
+            passed = [*listing.passed, *passed]  # but for the list itself
+            listing.passed = [each for each in passed if PurePosixPath(each[0]).name not in PARTITIONS]
         elif names and len(set(told)) < 2:
             raise ConfigError(f"partition: {where} has none of the {len(names):,} names, such as {printable(names[0])}")
     if not official and not ("train" in told and len(set(told)) > 1):
