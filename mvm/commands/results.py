@@ -27,7 +27,10 @@ def add(command: Commands) -> None:
     """The commands of this family."""
     score = command("score", score_command, "score every variant, each score beside its real-vs-real floor")
     score.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
-    score.add_argument("-n", type=int, default=2000, help="points of each sample (default 2000)")
+    score.add_argument(
+        "-n", type=int, default=2000,
+        help=f"points of each sample (default 2000; at most {MOST:,}, in up to 1.5 GB of memory)",
+    )  # fmt: skip
     score.add_argument("--inception", action="store_true", help="pictures: the FID, too (needs torch-fidelity)")
     score.add_argument("--repeat", type=seeded, default=0, help="another held-out sample for another number")
     score.add_argument("--json", action="store_true", help="print JSON")
