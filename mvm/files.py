@@ -133,10 +133,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return load(path.read_bytes())
 
 
-def append_line(path: Path, record: dict[str, Any]) -> None:
-    """Append one JSON line in a single write; non-finite numbers become null."""
+def append_line(path: Path, record: dict[str, Any], *, create: bool = True) -> None:
+    """Append one JSON line in a single write; non-finite numbers become null.
+
+    Raises:
+        FileNotFoundError: the file is not there, and `create` is false.
+    """
     line = json.dumps(_plain(record), allow_nan=False, separators=(",", ":")).encode() + b"\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | (os.O_CREAT if create else 0), 0o644)
     try:
         with _named(path):
             written = os.write(descriptor, line)

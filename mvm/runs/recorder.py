@@ -163,14 +163,14 @@ class Recorder:
             with self.profile.part(f"{part}, beside the steps"), torch.no_grad():
                 work()
 
-        with self.profile.part("waiting for files"):
+        with self._waiting():
             self.writer.put(timed)
             if self.steps_here <= EAGER_STEPS:  # the next step may be captured: nothing else may use the GPU meanwhile
                 self.writer.flush()
 
     def _event(self, event: events.Event) -> None:
         """Append an event, after all that came before it."""
-        self._later("records", lambda: self.run.append_event(event))
+        self._later("records", lambda: self._append_line(event.record()))
 
     def _tell_eager(self) -> None:
         """Put on record why a GPU does not replay the steps, once."""
@@ -181,8 +181,18 @@ class Recorder:
 
     def _settle(self) -> None:
         """Wait until all is written."""
-        with self.profile.part("waiting for files"):
+        with self._waiting():
             self.writer.flush()
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Count the time of a wait for the thread; where that failed as something was removed, say so."""
+        with self.profile.part("waiting for files"):
+            try:
+                yield
+            except OSError:
+                self._check()
+                raise
 
     # -- beginning and end -----------------------------------------------------------------------------------------
 
@@ -330,7 +340,11 @@ class Recorder:
 
     def _append(self, step: int, record: dict[str, Any]) -> None:
         """Append a record of a step."""
-        append_line(self.run.path / layout.RECORDS, {"step": step} | record)
+        self._append_line({"step": step} | record)
+
+    def _append_line(self, record: dict[str, Any]) -> None:
+        """Append a line of records; a file that was removed is not made anew, which would hide the loss."""
+        append_line(self.run.path / layout.RECORDS, record, create=False)
 
     @torch.no_grad()
     def _embed(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
