@@ -113,20 +113,17 @@ def measure_train(settings: Settings) -> Iterator[Row]:
     """Seconds of a whole training from the start of its process, and where they went."""
     steps = 8000 if not settings.small else 40
     for data, seeds in (("swiss_roll", ("0", "1", "2")), ("circle", ("0",))):
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "mvm", "train", "--data", data, "--seeds", *seeds, "--steps", str(steps)]
-            began = time.perf_counter()
-            subprocess.run(
-                [*command, "--device", settings.device, "--name", "run"],
-                env=os.environ | {"MVM_CHECKPOINTS": folder},
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
-            seconds = time.perf_counter() - began
-            rows = json.loads((Path(folder) / "run" / layout.SCORES).read_text(encoding="utf-8"))
-        ratios = sorted(row["w2_ratio"] for row in rows if row["variant"] == "both")
+        trained = _trained(["--data", data, "--seeds", *seeds, "--steps", str(steps)], settings)
+        ratios = sorted(row["w2_ratio"] for row in trained.scores if row["variant"] == "both")
         networks = 3 * len(seeds)
-        yield [data, str(networks), f"{steps:,}", f"{seconds:.1f}", f"{ratios[len(ratios) // 2]:.2f}"]
+        yield [
+            data,
+            str(networks),
+            f"{steps:,}",
+            f"{trained.seconds:.1f}",
+            f"{ratios[len(ratios) // 2]:.2f}",
+            trained.profile,
+        ]
 
 
 def measure_pictures(settings: Settings) -> Iterator[Row]:
@@ -191,22 +188,14 @@ def measure_resume(settings: Settings) -> Iterator[Row]:
 def measure_quality(settings: Settings) -> Iterator[Row]:
     """Scores of a training on toy faces."""
     size, channels, steps, batch = (32, 128, 4000, 64) if not settings.small else (8, 8, 20, 8)
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "mvm", "train", "--data", "faces", "--size", str(size), "--steps", str(steps)]
-        command += ["--network.channels", str(channels), "--batch", str(batch), "--name", "run"]
-        command += ["--points", "400", "--view-points", "64"] if settings.small else []
-        began = time.perf_counter()
-        subprocess.run(
-            [*command, "--device", settings.device],
-            env=os.environ | {"MVM_CHECKPOINTS": folder},
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        seconds = time.perf_counter() - began
-        row = json.loads((Path(folder) / "run" / layout.SCORES).read_text(encoding="utf-8"))[0]
-    shown = [f"{row[f'{key}']:.2f} ({row[f'{key}_floor']:.2f})" for key in ("pixels.recall", "factor_mean")]
+    arguments = ["--data", "faces", "--size", str(size), "--steps", str(steps), "--batch", str(batch)]
+    arguments += ["--network.channels", str(channels)]
+    arguments += ["--points", "400", "--view-points", "64"] if settings.small else []
+    trained = _trained(arguments, settings)
+    row = trained.scores[0]
+    shown = [f"{row[key]:.2f} ({row[f'{key}_floor']:.2f})" for key in ("pixels.recall", "factor_mean")]
     ratio = row["pixels.fd"] / row["pixels.fd_floor"]
-    yield [f"{size}", f"{channels}", f"{steps:,}", f"{batch}", f"{seconds:.0f}", f"{ratio:.2f}", *shown]
+    yield [f"{size}", f"{channels}", f"{steps:,}", f"{batch}", f"{trained.seconds:.0f}", f"{ratio:.2f}", *shown]
 
 
 PARTS: dict[str, Part] = {
@@ -227,7 +216,7 @@ PARTS: dict[str, Part] = {
     "train": Part(
         "A whole training",
         "`mvm train` from the start of its process to its exit, final scores included; W₂ / floor of both descriptors.",
-        ["data", "networks", "steps", "s", "W₂ / floor"],
+        ["data", "networks", "steps", "s", "W₂ / floor", "of these, s"],
         90,
         measure_train,
         needs=("ot",),
@@ -266,6 +255,37 @@ def _methods(settings: Settings) -> dict[str, dict[str, Any]]:
     methods = {name: {"method": name, "seeds": (0, 1)} for name in ("mvm", "wgan", "wgan_gp", "sngan", "swgan")}
     paper = {"MvM, paper's recipe": {"recipe": "paper", "seeds": (0, 1)}, "MvM, toy faces": faces}
     return methods | paper
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Result of a whole `mvm train`.
+
+    Attributes:
+        seconds: from the start of its process to its exit.
+        scores: final scores, one dict per network.
+        profile: seconds of the parts that took at least a twentieth, in words.
+    """
+
+    seconds: float
+    scores: list[dict[str, Any]]
+    profile: str
+
+
+def _trained(arguments: list[str], settings: Settings) -> Trained:
+    """Train in a process of its own, in a folder that is removed."""
+    command = [sys.executable, "-m", "mvm", "train", *arguments, "--device", settings.device, "--name", "run"]
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        environment = os.environ | {"MVM_CHECKPOINTS": folder}
+        done = subprocess.run(
+            [*command, "--profile"], env=environment, check=True, stdout=subprocess.PIPE, encoding="utf-8"
+        )
+        seconds = time.perf_counter() - began
+        scores = json.loads((Path(folder) / "run" / layout.SCORES).read_text(encoding="utf-8"))
+    parts = [line.rsplit(maxsplit=2) for line in done.stdout.splitlines() if line.endswith("%")]
+    large = [f"{part} {float(took):.1f}" for part, took, share in parts if int(share.rstrip("%")) >= 5]
+    return Trained(seconds, scores, "; ".join(large))
 
 
 def _experiment(settings: Settings, **values: Any) -> Any:

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -26,9 +26,10 @@ from mvm.networks.settings import NetworkSettings
 from mvm.settings import Settings
 
 if TYPE_CHECKING:
+    from mvm.scoring.score import Coordinates
     from toy_manifolds.base import Manifold
 
-__all__ = ["SWITCHES", "Coordinates", "DataSettings", "Dataset", "Generate", "Kind", "Members", "Reference"]
+__all__ = ["SWITCHES", "DataSettings", "Dataset", "Generate", "Kind", "Members", "Reference"]
 
 
 SWITCHES = ("header", "missing", "drop_columns")
@@ -97,9 +98,6 @@ class DataSettings(Settings):
     def switches(self) -> dict[str, Any]:
         """How to read a file of points, by name of the field: arguments of `mvm.data.tables.read_table`."""
         return {name: getattr(self, name) for name in SWITCHES}
-
-
-Coordinates = Literal["own", "standardised"]
 
 
 class Generate(Protocol):

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from mvm.data.anomalies import describe
-from mvm.data.kind import Coordinates, Dataset, DataSettings, Generate, Kind, Members
+from mvm.data.kind import Dataset, DataSettings, Generate, Kind, Members
 from mvm.data.seeds import FLOOR_SEED, REAL_SEED, TRAIN_SEED, VIEW_SEED
 from mvm.data.tables import POINT_FILES, Table, read_table
 from mvm.errors import ConfigError
@@ -32,6 +32,7 @@ from toy_manifolds.base import Manifold
 
 if TYPE_CHECKING:
     from mvm.scoring.points import Reference
+    from mvm.scoring.score import Coordinates
 
 __all__ = [
     "POINT_FILES",

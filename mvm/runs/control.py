@@ -14,9 +14,9 @@ from mvm.files import locked, write_atomic
 from mvm.plain import read_object
 from mvm.runs.layout import CONTROL, CONTROL_LOCK
 
-__all__ = ["Control", "change_control", "control_of", "read_control"]
+__all__ = ["MOST_COUNT", "MOST_STEP", "Control", "change_control", "control_of", "read_control"]
 
-MOST_STEP, MOST_SERIAL = 10_000_000, 2**53
+MOST_STEP, MOST_COUNT = 10_000_000, 2**53  # of a run's documents
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def read_control(path: Path) -> Control:
         "pause_at": control.pause_at is None or (type(control.pause_at) is int and 0 <= control.pause_at <= MOST_STEP),
         "stop": type(control.stop) is bool,
         "weights": all(type(weight) in (int, float) for weight in weights),
-        "serial": type(control.serial) is int and 0 <= control.serial <= MOST_SERIAL,
+        "serial": type(control.serial) is int and 0 <= control.serial <= MOST_COUNT,
     }
     if wrong := [name for name, fits in valid.items() if not fits]:
         raise ValueError(f"{wrong[0]}: no such request can be made")

@@ -21,12 +21,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from mvm.config import Weights
 from mvm.files import append_line
+from mvm.runs.control import MOST_COUNT, MOST_STEP
 from mvm.runs.layout import RECORDS
 
 __all__ = [
     "ALIVE",
     "EVENTS",
-    "MOST_STEP",
     "Continued",
     "Count",
     "DescriptorWeights",
@@ -65,10 +65,9 @@ ALIVE = ("starting", "queued", "running", "paused")
 STARTING = 120  # seconds that a launched process may take to get hold of its run: a busy machine needs long to import
 
 END_OF_TIME = 1e11  # seconds since 1970: the last year that a calendar has
-MOST_STEP = 10_000_000
 Step = Annotated[int, Field(ge=0, le=MOST_STEP)]
 Seconds = Annotated[int | float, Field(ge=0, lt=END_OF_TIME)]
-Count = Annotated[int, Field(ge=0, le=2**53)]
+Count = Annotated[int, Field(ge=0, le=MOST_COUNT)]
 Words = Annotated[str, Field(max_length=10_000)]
 
 

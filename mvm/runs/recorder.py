@@ -401,14 +401,14 @@ class Recorder:
         """What the timeline keeps of this step: fakes, embeddings, spectra."""
         with self.profile.part("snapshots"):
             fake, real_embedding, fake_embedding = self._embed(len(self.real))
-            tensors = self._views(fake) | {"real_embedding": real_embedding, "fake_embedding": fake_embedding}
+            views = self._views(fake)
         path = self.run.snapshot_path(self.experiment.step)
 
         def write() -> None:
             near = real_embedding[:, :SPECTRUM_POINTS].cpu()  # a GPU decomposes small matrices one by one, and slowly
             spectra = {f"spectrum_{f}": eigenvalues(near, k=SPECTRUM_SIZE, form=f) for f in SPECTRUM_FORMS}
             embedded = {"real_embedding": real_embedding, "fake_embedding": fake_embedding} | spectra
-            write_tensors(path, tensors | {name: tensor.float() for name, tensor in embedded.items()})
+            write_tensors(path, views | {name: tensor.float() for name, tensor in embedded.items()})
 
         self._later("snapshots", write)
         self.shown = time.perf_counter()
@@ -540,17 +540,13 @@ class Watch:
         self._looking = Lock()
         self._seen: dict[Path, tuple[int, int] | None] = {}
 
-    def has_folder(self) -> bool:
-        """Whether the folder is the one that it was: not gone, nor another of its name."""
-        return inode_of(self.run_dir) == self._folder
-
     def missing(self) -> Path | None:
         """The first thing that is gone, or is another than it was; None while all is there."""
         with self._looking:
             return self._missing()
 
     def _missing(self) -> Path | None:
-        if not self.has_folder():
+        if inode_of(self.run_dir) != self._folder:  # gone, or another of its name
             return self.run_dir
         for path in (lock_of(self.run_dir), *(self.run_dir / name for name in (*KEPT_OPEN, *REPLACED))):
             now = inode_of(path)

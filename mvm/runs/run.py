@@ -35,9 +35,9 @@ from mvm.files import (
 )
 from mvm.plain import check_plain
 from mvm.runs import layout
-from mvm.runs.control import Control, change_control
+from mvm.runs.control import MOST_STEP, Control, change_control
 from mvm.runs.documents import Origin, config_in, control_in, scores_in, text_in
-from mvm.runs.events import ALIVE, MOST_STEP, Event, append_event, last_state_event, reason_of, state_of
+from mvm.runs.events import ALIVE, Event, append_event, last_state_event, reason_of, state_of
 from mvm.runs.liveness import hold_run, is_alive
 from mvm.runs.records import Records
 from mvm.runs.views import Views

@@ -23,7 +23,7 @@ from mvm.config import Config
 from mvm.data.kinds import KINDS
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.plain import check_plain
-from mvm.runs.events import MOST_STEP
+from mvm.runs.control import MOST_STEP
 
 __all__ = ["Views", "array_in"]
 

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Lock
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from torch import Tensor
 from mvm.geometry.distances import pairwise
 from mvm.scoring.features import Extractor, FactorRegressor, Inception, check_images
 from mvm.scoring.points import SCORES
-from mvm.scoring.score import NEIGHBOURS, Score, neighbourhood_scores, ratio, thinned, tie_of
+from mvm.scoring.score import NEIGHBOURS, Coordinates, Score, neighbourhood_scores, ratio, thinned, tie_of
 from toy_manifolds.faces import FACTORS
 
 __all__ = [
@@ -146,7 +146,7 @@ class ImageReference:
         self._spaces: dict[tuple[str, int], _FeatureSpace] = {}
         self.size = min(len(real), len(floor))
         self.criterion = f"{extractors[0].name}.fd"
-        self.coordinates: Literal["own"] = "own"
+        self.coordinates: Coordinates = "own"
         self.floors = self._floors(self.size)
         self._on_progress, self._measured, self._counting = on_progress, 1, Lock()
         self._count()

@@ -28,13 +28,13 @@ import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from mvm.geometry.distances import pairwise
-from mvm.scoring.score import NEIGHBOURS, Score, neighbourhood_scores, ratio, thinned, tie_of
+from mvm.scoring.score import NEIGHBOURS, Coordinates, Score, neighbourhood_scores, ratio, thinned, tie_of
 
 if TYPE_CHECKING:
     from toy_manifolds.base import Manifold
@@ -162,7 +162,7 @@ class Reference:
             _check_shape(name, points, dim=real.shape[-1])
             if not _usable(points):
                 raise ValueError(f"{name} has non-finite (or absurdly large) coordinates")
-        self.coordinates: Literal["own", "standardised"] = "own" if standardise is None else "standardised"
+        self.coordinates: Coordinates = "own" if standardise is None else "standardised"
         self.size = min(len(real), len(floor_sample)) if size is None else size
         self.seed = seed
         self.manifold = manifold

@@ -23,7 +23,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["NEIGHBOURS", "Score", "neighbourhood_scores", "ratio", "thinned", "tie_of"]
+__all__ = ["NEIGHBOURS", "Coordinates", "Score", "neighbourhood_scores", "ratio", "thinned", "tie_of"]
+
+Coordinates = Literal["own", "standardised"]
+"""In which a data set is compared: its own units, or the standardised ones of training."""
 
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
 ROUNDING = 1e-6  # of the spread of a sample: its coordinates have been float32
