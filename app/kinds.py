@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mvm.data.images import FACES
+from mvm.data.pairs import SUPERRES
 
 __all__ = ["PAGES", "KindPage"]
 
@@ -44,6 +45,10 @@ class KindPage:
 PAGES = {  # by the kind's name in `mvm.data.kinds.KINDS`
     "points": KindPage(
         "Lab", "lab", "science", "app.views.lab:lab", example="circle", batches=tuple(2**k for k in range(4, 13))
+    ),
+    "superres": KindPage(
+        "Super-resolution", "superres", "zoom_in", "app.views.superres:superres", example=SUPERRES,
+        batches=tuple(2**k for k in range(2, 8)), prefix="superres.", throughput=True,
     ),
     "images": KindPage(
         "Faces", "faces", "face", "app.views.faces:faces", example=FACES, batches=tuple(2**k for k in range(3, 10)),

@@ -104,7 +104,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     if cell.supervised:
         experiment.method = Supervised(experiment)
     quick = data.reference(min(QUICK, cell.points), repeat=QUICK_REPEAT)
-    noise = experiment.view_noise(quick.size, repeat=QUICK_REPEAT)
+    noise = experiment.view_inputs(quick.size, repeat=QUICK_REPEAT)
     looks, seconds, began = max(1, config.steps // LOOKS), 0.0, time.process_time()
     reached: list[float | None] = [None] * len(config.members)
     for step in fit(experiment):
@@ -131,7 +131,7 @@ def _scores(experiment: Any, reached: list[float | None], points: int) -> list[d
     references = [_reference(named, points, REPEAT + i) for i in range(len(config.seeds))]
     for i, (variant, seed) in enumerate(config.members):
         own = config.seeds.index(seed)
-        fakes = experiment.generate(experiment.view_noise(references[own].size, repeat=REPEAT + own))
+        fakes = experiment.generate(experiment.view_inputs(references[own].size, repeat=REPEAT + own))
         rows.append({"variant": variant, "seed": seed} | references[own].score(data.restore(fakes[i].cpu().float())))
         rows[-1]["seconds_to_quality"] = reached[i]
     fresh = statistics.fmean(reference.floors["w2_floor"] for reference in references)

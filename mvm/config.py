@@ -17,30 +17,40 @@ from mvm.data.kind import SWITCHES, DataSettings
 from mvm.data.kinds import KINDS, kind_of
 from mvm.errors import ConfigError
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
-from mvm.methods import METHODS
+from mvm.methods import METHODS, method_on
+from mvm.methods.method import PAIRED_KINDS
+from mvm.methods.pairs import TERMS
 from mvm.networks.settings import NetworkSettings
 from mvm.settings import Settings
 
 __all__ = ["OF_DATA", "SCHEMA", "STARTING_POINT", "Config", "OptimiserSettings", "Weights", "one_line"]
 
 SCHEMA = 2
-OF_DATA = ("data", "settings", "ambient_dim", "size", *SWITCHES)  # fields that together define the data set
+OF_DATA = ("data", "data_from", "patch", "settings", "ambient_dim", "size", *SWITCHES)  # fields that together define the data set
 STARTING_POINT = {"method": "mvm", "recipe": "stabilised", "data": "circle"}  # determine the defaults when not given
 
 
 if TYPE_CHECKING:
 
     class Weights(Settings):
-        """Weight of each shape descriptor in L_MM: one field for each entry of `DESCRIPTORS`."""
+        """Weights of losses: one field for each entry of `DESCRIPTORS`, and of `TERMS`."""
 
 else:
     Weights = create_model(
         "Weights",
         __base__=Settings,
-        __doc__="Weight of each shape descriptor in L_MM, in every variant that contains it.",
+        __doc__="Weights of losses: of each descriptor in L_MM, in every variant that contains it, and of the terms of "
+        "super-resolution.",
         **{
             name: (float, Field(1.0, ge=0, le=10, title=descriptor.title, description=descriptor.help))
             for name, descriptor in DESCRIPTORS.items()
+        },
+        **{
+            name: (
+                float,
+                Field(term.default, ge=0, le=10, title=term.title, description=f"super-resolution: {term.help}"),
+            )
+            for name, term in TERMS.items()
         },
     )
 
@@ -79,8 +89,8 @@ class OptimiserSettings(Settings):
         return betas
 
     def of(self, player: str) -> Adam:
-        """Adam's settings for a player: the metric's for `metric`, the generator's for every other player."""
-        if player == "metric":
+        """Adam's settings for a player: the metric's for `metric` and a discriminator, else the generator's."""
+        if player in ("metric", "discriminator"):
             return Adam(self.metric_lr, self.metric_betas, self.metric_eps)
         return Adam(self.generator_lr, self.generator_betas, self.generator_eps)
 
@@ -162,13 +172,15 @@ class Config(DataSettings, MethodSettings, KindSettings):
     @model_validator(mode="after")
     def _known_variants(self) -> Config:
         """Check recipe, kind of data and variants against the method."""
-        method = METHODS[self.method]
+        method = method_on(self.kind, self.method)
         if self.recipe not in method.recipes:
             known = ", ".join(method.recipes)
             raise ValueError(f"recipe: {self.method} has {known}, not {self.recipe!r}")
-        if not method.learns(self.kind):
+        if not METHODS[self.method].learns(self.kind):
             noun = KINDS[self.kind].noun
             raise ValueError(f"method: {self.method} has no networks for {noun}; choose another for {self.data}")
+        if self.kind in PAIRED_KINDS and (refusal := method.refusal(getattr(self, self.kind))):
+            raise ValueError(refusal)
         if not method.matches_descriptors:
             if self.variants != (self.method,):
                 raise ValueError(f"variants: {self.method} matches no descriptors; leave variants out")
@@ -279,7 +291,7 @@ class Config(DataSettings, MethodSettings, KindSettings):
         return f"did you mean {' or '.join(close)}?" if close else "`python -m mvm train --help` lists them"
 
     def flat(self, *, used: bool = False) -> dict[str, Any]:
-        """Every setting by its dotted name; `used` omits settings of other methods and of other kinds' networks."""
+        """Every setting by its dotted name; `used` omits settings of other methods, and of other kinds of data."""
         flat: dict[str, Any] = {}
         for name, value in self:
             dotted = isinstance(value, BaseModel)
@@ -289,6 +301,9 @@ class Config(DataSettings, MethodSettings, KindSettings):
         of_kinds = frozenset().union(*(kind.network_settings for kind in KINDS.values()))
         unused = {f"network.{key}" for key in of_kinds - KINDS[self.kind].network_settings}
         unused |= {f"{method}.{key}" for method in METHODS if method != self.method for key, _ in getattr(self, method)}
+        for kind in (kind for kind in KINDS.values() if kind.settings_type is not None and kind.name != self.kind):
+            unused |= {f"{kind.name}.{key}" for key, _ in getattr(self, kind.name)}
+        unused |= set() if self.kind in PAIRED_KINDS else {f"weights.{name}" for name in TERMS}
         return {name: value for name, value in flat.items() if name not in unused}
 
 

@@ -85,7 +85,7 @@ def train(values: dict[str, Any]) -> dict[str, str]:
         with DeviceOnly():
             computed = experiment.compute()
         step = experiment.commit(*computed)
-        fakes = experiment.generate(experiment.view_noise(8))
+        fakes = experiment.generate(experiment.view_inputs(8))
         left = experiment.tensors() | {"fakes": fakes, "embedded": experiment.embed(fakes)} | step.losses | step.terms
     del left["step"]  # a number of the host's
     return {name: str(tensor.device) for name, tensor in left.items()}

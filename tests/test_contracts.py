@@ -258,7 +258,7 @@ def check_updates(experiment: Experiment) -> None:
 def test_method_samples_and_embeds(method, kind):
     experiment = experiment_of(method, kind)
     data, members = experiment.data, len(experiment.config.members)
-    noise = experiment.view_noise(5)
+    noise = experiment.view_inputs(5)
     assert noise.shape == (5, experiment.noise_dim)
     fakes = experiment.generate(noise)
     assert fakes.shape == (members, 5, data.dim)
@@ -540,7 +540,7 @@ def test_data_set_gives_points_to_train_on_and_back(run):
 
 def test_a_snapshot_shows_fakes_and_the_reals_beside_them(run):
     data, experiment = run.data, Experiment(run.config, run.data)
-    noise = experiment.view_noise(16)
+    noise = experiment.view_inputs(16)
     fake = experiment.generate(noise)
     shown, once = data.snapshot(fake, noise, experiment.generate), data.shown_once()
     torch.testing.assert_close(shown["fake"], data.restore(fake.cpu().float()))
@@ -575,7 +575,7 @@ def test_units_are_enough_for_trained_networks(run):
     units, data = run.units, run.data
     assert units.dim == data.dim
     made = load_experiment(run, data=units)
-    noise = made.view_noise(5)
+    noise = made.view_inputs(5)
     assert torch.equal(generated(made, noise), generated(load_experiment(run), noise))
     real = data.restore(data.view)
     assert torch.equal(units.standardise(real), data.standardise(real))

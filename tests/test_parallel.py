@@ -51,7 +51,7 @@ def trained(case: str) -> dict[str, torch.Tensor]:
     for _ in range(STEPS):
         assert experiment.agree(distributed.rank() == 0)
         step = experiment.advance()
-    noise = experiment.view_noise(7)
+    noise = experiment.view_inputs(7)
     return experiment.tensors() | {"made": experiment.generate(noise)} | {f"{k}!": v for k, v in step.terms.items()}
 
 

@@ -209,7 +209,7 @@ def test_every_method_trains_pictures_and_resumes_exactly(method: str) -> None:
         assert all(loss.isfinite().all() for loss in step.losses.values())
         if step.number == 2:
             saved = {name: tensor.clone() for name, tensor in whole.tensors().items()}
-        whole.generate(whole.view_noise(3))  # a look changes nothing
+        whole.generate(whole.view_inputs(3))  # a look changes nothing
     resumed = Experiment(config, data)
     resumed.load(saved)
     for _ in fit(resumed):
@@ -224,7 +224,7 @@ def test_each_fake_is_by_itself() -> None:
     experiment = Experiment(config, load_data(config))
     for _ in fit(experiment):
         pass
-    noise = experiment.view_noise(6)
+    noise = experiment.view_inputs(6)
     for averaged in (True, False):
         many, few = (experiment.generate(z, averaged=averaged) for z in (noise, noise[2:3]))
         torch.testing.assert_close(many[:, 2:3], few)
@@ -249,7 +249,7 @@ def test_bf16_is_near_float32() -> None:
         config = faces(precision=precision)
         experiment = Experiment(config, load_data(config))
         step = experiment.advance()
-        fakes = experiment.generate(experiment.view_noise(2))
+        fakes = experiment.generate(experiment.view_inputs(2))
         for precise in (fakes, experiment.embed(fakes)):  # its last layer does not round to 8 bits
             assert precise.dtype == torch.float32
             assert (precise != precise.bfloat16()).any()

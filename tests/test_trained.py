@@ -32,7 +32,7 @@ def test_its_samples_are_those_of_the_command_line(cli, make, cloud, tmp_path):
     torch.testing.assert_close(
         other.metric(torch.from_numpy(shown["real"])), torch.from_numpy(shown["real_embedding"][1])
     )
-    noise = experiment.view_noise(16)
+    noise = experiment.view_inputs(16)
     torch.testing.assert_close(other.generator(noise), torch.from_numpy(shown["fake"][1]))
     assert not other.generator(noise).requires_grad
 

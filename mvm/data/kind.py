@@ -48,8 +48,17 @@ class DataSettings(Settings):
     data: str = Field(
         "circle",
         max_length=4096,
-        description="a toy manifold by name, a file of points (.csv, .tsv, .txt or .npy), faces (toy faces), or the "
-        "name of a prepared cache of pictures",
+        description="a toy manifold by name, a file of points (.csv, .tsv, .txt or .npy), faces (toy faces), the name "
+        "of a prepared cache of pictures, or sr (super-resolution)",
+    )
+    data_from: str | None = Field(
+        None,
+        max_length=4096,
+        description="sr: folder, ZIP or prepared cache of high-resolution pictures to train on; none is the photographs "
+        "that come with scikit-image and scikit-learn",
+    )
+    patch: int = Field(
+        48, ge=8, le=256, multiple_of=8, description="sr: side of the low-resolution patches in pixels, a multiple of 8"
     )
     settings: dict[str, float] = Field({}, description="settings of the toy manifold, for example: noise 0.05")
     ambient_dim: int | None = Field(
@@ -73,7 +82,7 @@ class DataSettings(Settings):
     )
     view_points: int = Field(512, ge=16, le=4096, description="number of real points and of fakes in each snapshot")
 
-    @field_validator("data", mode="before")
+    @field_validator("data", "data_from", mode="before")
     @classmethod
     def _can_be_a_path(cls, data: Any) -> Any:
         if isinstance(data, str) and ("\0" in data or any("\ud800" <= letter <= "\udfff" for letter in data)):
@@ -161,7 +170,10 @@ class Dataset(Protocol):
 
     @property
     def view(self) -> Tensor:
-        """Real points that every snapshot embeds, standardised, `(n, D)`."""
+        """Real points that every snapshot embeds, standardised, `(n, D)`.
+
+        A data set of a kind in `mvm.methods.method.PAIRED_KINDS` also has `view_inputs`, their inputs `(n, m)`.
+        """
         ...
 
     def table(self, device: torch.device, dtype: torch.dtype) -> Any:

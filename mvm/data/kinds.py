@@ -6,13 +6,14 @@ from pathlib import Path
 
 from mvm.data.images import Images
 from mvm.data.kind import Dataset, DataSettings, Kind
+from mvm.data.pairs import Superres
 from mvm.data.points import Points
 from mvm.data.tables import POINT_FILES
 from mvm.errors import ConfigError
 
 __all__ = ["KINDS", "kind_of", "load_data"]
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Points(), Images())}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (Points(), Superres(), Images())}
 
 
 def kind_of(data: str) -> Kind:

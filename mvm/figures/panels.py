@@ -289,7 +289,7 @@ def draw_loss(figure: Figure, table: pd.DataFrame, selection: Selection) -> None
 
 def _players(selection: Selection) -> list[str]:
     """Players of the runs' methods, in the order of their first appearance."""
-    return list(dict.fromkeys(player for run in selection.runs for player in METHODS[run.config.method].players))
+    return list(dict.fromkeys(player for run in selection.runs for player in method_on(run.config.kind, run.config.method).players))
 
 
 # -- factors -----------------------------------------------------------------------------------------------------------

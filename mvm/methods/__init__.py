@@ -4,14 +4,15 @@ from typing import Any
 
 from mvm.methods.draws import Draws
 from mvm.methods.flow_matching import FlowMatching
-from mvm.methods.method import Loss, Method, Task
+from mvm.methods.method import PAIRED_KINDS, Loss, Method, Task
 from mvm.methods.mvm import MvM
 from mvm.methods.sngan import SNGAN
+from mvm.methods.superres import GAN, L1, PairedMvM
 from mvm.methods.swgan import SWGAN
 from mvm.methods.wgan import WGAN
 from mvm.methods.wgan_gp import WGANGP
 
-__all__ = ["METHODS", "Draws", "Loss", "Method", "Task"]
+__all__ = ["METHODS", "Draws", "Loss", "Method", "Task", "method_on"]
 
 METHODS: dict[str, type[Method[Any]]] = {
     "mvm": MvM,
@@ -20,4 +21,12 @@ METHODS: dict[str, type[Method[Any]]] = {
     "sngan": SNGAN,
     "swgan": SWGAN,
     "flow_matching": FlowMatching,
+    "l1": L1,
+    "gan": GAN,
 }
+ON_PAIRS: dict[str, type[Method[Any]]] = {"mvm": PairedMvM}  # methods that also learn pairs, by other losses
+
+
+def method_on(kind: str, name: str) -> type[Method[Any]]:
+    """Class of the method `name` on a kind of data."""
+    return ON_PAIRS.get(name, METHODS[name]) if kind in PAIRED_KINDS else METHODS[name]

@@ -20,7 +20,10 @@ from mvm.methods.draws import Draws
 from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.settings import Settings
 
-__all__ = ["Loss", "Method", "Network", "Task", "Update", "peer_recipes", "squared_slope"]
+__all__ = ["PAIRED_KINDS", "Loss", "Method", "Network", "Task", "Update", "peer_recipes", "squared_slope"]
+
+PAIRED_KINDS = ("superres",)
+"""Kinds of data whose data points are targets of aligned inputs; elsewhere a generator's inputs are noise."""
 
 Network = Callable[[Tensor], Tensor]
 """`(V, B, in)` to `(V, B, out)`"""
@@ -55,13 +58,15 @@ class Task:
         architecture: builds networks for the data.
         batch: B, number of data points in a batch.
         members: (variant, seed) of each of the V members, in the order of the variant axis.
-        weights: weight of each descriptor by name.
+        weights: weight of each descriptor, and of each term of a loss on pairs, by name.
+        pairs: settings of the losses on pairs; None for data without pairs.
     """
 
     architecture: Architecture
     batch: int
     members: Sequence[tuple[str, int]]
     weights: Mapping[str, float]
+    pairs: Settings | None = None
 
 
 class Method(Generic[S]):
@@ -76,7 +81,8 @@ class Method(Generic[S]):
         settings_type: model of the method's settings, which `Config` holds under the method's name.
         recipes: config defaults by recipe. Every method has "stabilised", the default, and "paper".
         kind_recipes: config defaults by kind of data, then by recipe, on top of the kind's own defaults.
-        kinds: names of the kinds of data that the method can train on; None for every kind.
+        kinds: names of the kinds of data that the method can train on; None for every kind without pairs.
+        paired_kinds: names of kinds with pairs that it learns, too, by a class of its own (`mvm.methods.method_on`).
         matches_descriptors: variants are descriptor sets; if False, the single variant has the method's name.
         learns_metric: `embed` returns learned embeddings.
         players: names of the networks that each player's optimiser updates, by player. The player `metric` has the
@@ -91,6 +97,7 @@ class Method(Generic[S]):
     recipes: ClassVar[dict[str, dict[str, Any]]]
     kind_recipes: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {}
     kinds: ClassVar[tuple[str, ...] | None] = None
+    paired_kinds: ClassVar[tuple[str, ...]] = ()
     matches_descriptors: ClassVar[bool] = False
     learns_metric: ClassVar[bool] = True
     players: ClassVar[dict[str, tuple[str, ...]]] = {"generator": ("generator",), "metric": ("metric",)}
@@ -122,7 +129,13 @@ class Method(Generic[S]):
     @classmethod
     def learns(cls, kind: str) -> bool:
         """Whether the method can train on a kind of data, by its name."""
-        return cls.kinds is None or kind in cls.kinds
+        known = kind not in PAIRED_KINDS if cls.kinds is None else kind in cls.kinds
+        return known or kind in cls.paired_kinds
+
+    @classmethod
+    def refusal(cls, pairs: Any) -> str:
+        """Why the method cannot train with the settings of losses on pairs, in a line; "" if it can."""
+        return ""
 
     def updates(self, draws: Draws) -> Iterator[Update]:
         """Yield the losses of one step, each with its player, in the order of the algorithm."""

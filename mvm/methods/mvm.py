@@ -1,6 +1,7 @@
 """MvM: match shape descriptors under a learned metric (Dai & Hang, ICCV 2021, Algorithm 1).
 
     generator   L_MM  = Σ_k λ_k gap_k(g_w(R), g_w(f_θ(z)))                        (Eq. 1: centroid and 2-diameter)
+    on pairs    L_img + λ₂ L_pair + λ₃ L_MM                 (Eq. 3: `mvm.methods.superres`)
     metric      L_apn = E relu(d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a))      (Eq. 2)
               + ρ E relu(‖∇_x ⟨u, g_w(x)⟩‖ − 1)²     u ~ N(0, I), x between an anchor and a negative
 
@@ -22,13 +23,14 @@ from torch import Tensor
 
 from mvm.geometry.descriptors import DESCRIPTORS, matched, weight_table
 from mvm.methods.draws import Draws
-from mvm.methods.method import Loss, Method, Task, Update, squared_slope
+from mvm.methods.method import PAIRED_KINDS, Loss, Method, Task, Update, squared_slope
 from mvm.methods.metric_losses import metric_loss
 from mvm.settings import Settings
 
 __all__ = ["MvM", "MvMSettings"]
 
 IMAGE_RATES = {"generator_lr": 1e-4, "metric_lr": 1e-4}  # of the paper
+PAIR_RATES = IMAGE_RATES | {"generator_betas": (0.9, 0.999), "metric_betas": (0.9, 0.999)}  # of section 4.2
 TOY_RATES = {"generator_lr": 1e-3, "metric_lr": 1e-3}  # the paper gives rates only for images: 1e-4 over far more steps
 
 
@@ -106,6 +108,7 @@ class MvM(Method[MvMSettings]):
     title = "MvM"
     settings_type = MvMSettings
     matches_descriptors = True
+    paired_kinds = PAIRED_KINDS
     recipes: ClassVar = {
         "stabilised": {
             "mvm": {"anchors": "fake", "alpha": 0.03, "pairs": 64},
@@ -132,7 +135,11 @@ class MvM(Method[MvMSettings]):
             "stabilised": {"variants": ("both",), "mvm": {"alpha": 0.1, "pairs": 1, "metric_steps": 3}},
             "paper": {"variants": ("both",), "optimiser": IMAGE_RATES},
             "published": {"variants": ("centroid+distance_matrix",), "optimiser": IMAGE_RATES},
-        }
+        },
+        "superres": {
+            "stabilised": {"variants": ("both",), "mvm": {"anchors": "real", "alpha": 1.0, "pairs": 1}},
+            "paper": {"variants": ("both",), "optimiser": PAIR_RATES},
+        },
     }
 
     def __init__(self, settings: MvMSettings, task: Task) -> None:
@@ -162,6 +169,10 @@ class MvM(Method[MvMSettings]):
         """One update of the generator, then `metric_steps` updates of the metric (Algorithm 1)."""
         loss, sides = self._generator_loss(draws.real(self.batch), draws.noise(self.batch))
         yield "generator", loss
+        yield from self._metric_updates(sides, draws)
+
+    def _metric_updates(self, sides: tuple[Side, Side], draws: Draws) -> Iterator[Update]:
+        """`metric_steps` updates of the metric, of which only the first can reuse the generator's real and fake side."""
         for update in range(self.settings.metric_steps):
             if self.fresh:
                 yield "metric", self._fresh_triplet_loss(draws)
@@ -175,10 +186,14 @@ class MvM(Method[MvMSettings]):
         matching = self._matching(sides[0].embeddings.detach(), sides[1].embeddings)
         return Loss(matching.total, matching.terms, reused=not self.fresh), sides
 
+    def _inputs(self, draws: Draws) -> Tensor:
+        """Draw generator inputs, `(V, B, m)`."""
+        return draws.noise(self.batch)
+
     def _sides(self, draws: Draws) -> tuple[Side, Side]:
         """Draw a real and a fake batch and embed both, for a further update of the metric."""
         with torch.no_grad():
-            sides = draws.real(self.batch), self.networks["generator"](draws.noise(self.batch))
+            sides = draws.real(self.batch), self.networks["generator"](self._inputs(draws))
         real, fake = self.networks["metric"](torch.cat(sides, dim=-2)).split(self.batch, dim=-2)
         return Side(sides[0], real), Side(sides[1], fake)
 
@@ -192,7 +207,7 @@ class MvM(Method[MvMSettings]):
         """L_apn on three new batches (Algorithm 1)."""
         on_fakes = self.settings.anchors == "fake"
         with torch.no_grad():
-            fakes = [self.networks["generator"](draws.noise(self.batch)) for _ in range(1 + on_fakes)]
+            fakes = [self.networks["generator"](self._inputs(draws)) for _ in range(1 + on_fakes)]
         reals = [draws.real(self.batch) for _ in range(2 - on_fakes)]
         points = fakes + reals if on_fakes else reals + fakes
         embeddings = self.networks["metric"](torch.cat(points, dim=-2)).split(self.batch, dim=-2)

@@ -62,6 +62,10 @@ class Architecture(Protocol):
         """g_w: `(V, B, D)` to `(V, B, n)`."""
         ...
 
+    def discriminator(self) -> StackedNetwork:
+        """Discriminator of data points: `(V, B, D)` to logits `(V, B, 1)`; for kinds with pairs."""
+        ...
+
     def readout(self, outputs: int) -> StackedNetwork:
         """A linear layer on embeddings: `(V, B, n)` to `(V, B, outputs)`."""
         ...

@@ -177,6 +177,8 @@ class ImageStack(StackedNetwork):
         if self.takes_images:
             x = x.unflatten(-1, (self.size, self.size, 3)).permute(0, 3, 1, 2)
         y: Tensor = member(x)
+        if y.ndim == 1:
+            return y[:, None]
         return y.permute(0, 2, 3, 1).flatten(1) if self.gives_images else y
 
 

@@ -37,6 +37,13 @@ class NetworkSettings(Settings):
         32, ge=4, le=256, description="pictures: channels of the metric's first layer; each further layer doubles them"
     )
 
+    backbone: Literal["small", "srresnet", "rdn", "nsrnet"] = Field(
+        "small", description="super-resolution: the generator; small has 89 thousand weights, the others their papers'"
+    )
+    discriminator: Literal["light", "srgan"] = Field(
+        "light", description="super-resolution: the discriminator of a GAN; srgan is the paper's of that name"
+    )
+
     @field_validator("frequencies")
     @classmethod
     def _positive(cls, frequencies: tuple[float, ...]) -> tuple[float, ...]:

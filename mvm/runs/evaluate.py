@@ -14,12 +14,13 @@ from torch import Tensor
 from mvm.config import Config
 from mvm.data.images import load_images
 from mvm.data.kind import Dataset
-from mvm.errors import RunError
+from mvm.errors import ConfigError, RunError
+from mvm.methods.method import PAIRED_KINDS
 from mvm.runs.layout import CHECKPOINT
 from mvm.runs.run import Run
 from mvm.training.checkpoint import load_member
 from mvm.training.experiment import Experiment
-from mvm.training.sampling import embedding, generated
+from mvm.training.sampling import embedding, generated, to_score
 
 if TYPE_CHECKING:
     from mvm.scoring.images import Gallery
@@ -100,7 +101,7 @@ def score_run(
             on_progress(measured, 2 + len(members))
 
     against = data.reference(n, repeat=repeat, inception=inception, on_progress=report)
-    fakes = generated(experiment, experiment.view_noise(against.size, repeat=repeat))
+    fakes = to_score(experiment, against, repeat=repeat)
     untrained = Experiment(experiment.config, data) if data.scores_metric else None
     steps = run.checkpoint(best=True)["step"].tolist() if best else [experiment.step] * len(members)
 
@@ -168,6 +169,8 @@ def sample_run(run: Run, n: int, *, seed: int = 0, best: bool = False) -> Tensor
         seed: of the generators' noise, the same for all members.
         best: from the best generators in place of the last ones.
     """
+    if run.config.kind in PAIRED_KINDS:
+        raise ConfigError(f"run: {run.name} upscales pictures; `python -m mvm upscale {run.name} FILE --out DIR` does")
     experiment = load_experiment(run, best=best)
     generator = torch.Generator().manual_seed(seed)
     return generated(experiment, torch.randn(n, experiment.noise_dim, generator=generator))

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mvm.config import Weights
 from mvm.data.kind import Reference
 from mvm.data.kinds import KINDS
 from mvm.devices import peak_memory, use_cpu
@@ -29,6 +30,7 @@ from mvm.errors import ConfigError, Diverged, Lost, Stopped
 from mvm.files import append_line, inode_of, link, write_array, write_atomic, write_tensors
 from mvm.geometry.descriptors import DESCRIPTORS, GAPS, two_diameter
 from mvm.geometry.spectrum import SPECTRUM_FORMS, eigenvalues
+from mvm.methods.method import PAIRED_KINDS
 from mvm.processes import identity
 from mvm.runs import events, layout
 from mvm.runs.layout import frame_path
@@ -36,10 +38,11 @@ from mvm.runs.liveness import lock_of, sweep_run
 from mvm.runs.profile import Profile
 from mvm.runs.run import Control, Run
 from mvm.runs.writer import Writer
+from mvm.scoring.images import describe
 from mvm.training.checkpoint import rows_of
 from mvm.training.experiment import NO_GPU, Experiment, Step, fit
 from mvm.training.graph import EAGER_STEPS
-from mvm.training.sampling import generated
+from mvm.training.sampling import to_score
 
 __all__ = ["Diverged", "Recorder", "Stopped", "follow", "train"]
 
@@ -125,7 +128,7 @@ class Recorder:
         self.told_eager = ""
         self.member_count = len(run.config.members)
         self.real = experiment.data.view.to(device=experiment.device, dtype=experiment.dtype)
-        self.noise = experiment.view_noise(len(self.real))
+        self.noise = experiment.view_inputs(len(self.real))
         self.live_fakes = KINDS[run.config.kind].live_fakes
         self.real_spread = two_diameter(self.real)
         self.record_every = run.config.every(run.config.records)
@@ -254,8 +257,7 @@ class Recorder:
         from mvm.runs.evaluate import load_experiment
 
         best, reference = load_experiment(self.run, best=True, data=self.experiment.data), self._scored_against()
-        fakes = generated(best, best.view_noise(reference.size))
-        return _errors(reference, [reference.score(fake) for fake in fakes])
+        return _errors(reference, [reference.score(fake) for fake in to_score(best, reference)])
 
     def finish(self) -> None:
         """Save the end, score it with all points, and say so."""
@@ -329,7 +331,7 @@ class Recorder:
 
     def _reweight(self, weights: dict[str, float], serial: int) -> None:
         """Take new weights, and save them before they go on record: no change lies past the last checkpoint."""
-        known = {f"weights.{name}": value for name, value in weights.items() if name in DESCRIPTORS}
+        known = {f"weights.{name}": value for name, value in weights.items() if name in Weights.model_fields}
         self.experiment.method.reweight(dict(self.config.with_changes(known).weights))
         self.serial = serial
         self.save()
@@ -365,6 +367,8 @@ class Recorder:
 
         def write() -> None:
             gaps = {s: DESCRIPTORS[gap.descriptor].gap(real_embedding, fake_embedding) for s, gap in GAPS.items()}
+            if self.config.kind in PAIRED_KINDS:
+                gaps["d_p"] = (real_embedding - fake_embedding).norm(dim=-1).mean(-1)
             self._append(number, {**cost, **losses, **terms, **gaps})
 
         self._later("records", write)
@@ -433,7 +437,7 @@ class Recorder:
         """Quick scores of every member, and the best generator so far by them."""
         with self.profile.part("scores"):
             reference = self._scored_against()
-            fakes = generated(self.experiment, self.experiment.view_noise(reference.size))
+            fakes = to_score(self.experiment, reference)
             averages = {name: tensor.to("cpu", copy=True) for name, tensor in self._averages().items()}
         step = self.experiment.step
 
@@ -564,9 +568,10 @@ REPLACED = (layout.CHECKPOINT, layout.BEST)
 
 
 def _errors(reference: Reference, rows: list[dict[str, float | None]]) -> Tensor:
-    """The score of every row that selects the best generator, `(V,)`; infinite without one."""
+    """The score of every row that selects the best generator, `(V,)`, negated if higher is better; infinite without."""
+    sign = -1 if describe(reference.criterion).direction == "higher" else 1
     found = [row[reference.criterion] for row in rows]
-    return torch.tensor([torch.inf if value is None else value for value in found])
+    return torch.tensor([torch.inf if value is None else sign * value for value in found])
 
 
 def _states(codes: Tensor | None, members: int) -> list[str]:

@@ -28,9 +28,9 @@ from mvm.data.kind import Dataset, Members
 from mvm.data.kinds import KINDS
 from mvm.devices import computes_bf16, device_of, exact_float32
 from mvm.errors import ConfigError
-from mvm.methods import METHODS, Draws, Method, Task
+from mvm.methods import Draws, Method, Task, method_on
 from mvm.methods.draws import stream
-from mvm.methods.method import Network
+from mvm.methods.method import PAIRED_KINDS, Network
 from mvm.networks.resnet import ImageStack
 from mvm.training.graph import CudaGraph, Graph, StepGraph
 from mvm.training.player import Player
@@ -226,9 +226,33 @@ class Experiment:
             for network, bf16 in zip(stacks, before, strict=True):
                 network.bf16 = bf16
 
-    def view_noise(self, n: int, *, repeat: int = 0) -> Tensor:
-        """Fixed generator inputs `(n, m)` for all views and scores of a run."""
-        return view_noise(n, self.noise_dim, repeat=repeat).to(device=self.device, dtype=self.dtype)
+    def view_inputs(self, n: int, *, repeat: int = 0) -> Tensor:
+        """Fixed generator inputs `(n, m)` for all views and scores of a run: noise, or the inputs of paired data."""
+        paired = self.config.kind in PAIRED_KINDS
+        inputs = self.data.view_inputs[:n] if paired else view_noise(n, self.noise_dim, repeat=repeat)
+        return inputs.to(device=self.device, dtype=self.dtype)
+
+    def upscaler(self, member: int) -> Callable[[Tensor], Tensor]:
+        """Averaged generator of a member, for pictures of any size: `(B, 3, h, w)` to `(B, 3, 4h, 4w)`; paired data only.
+
+        It computes in full float32, unclipped.
+        """
+        stack = self.method.networks["generator"]
+        assert isinstance(stack, ImageStack)
+        module, prefix = stack.members[member], f"members.{member}."
+        averaged = {name.removeprefix("average."): tensor for name, tensor in self.averaged().items()}
+        weights = {name.removeprefix(prefix): t for name, t in averaged.items() if name.startswith(prefix)}
+
+        @torch.no_grad()
+        def upscale(pictures: Tensor) -> Tensor:
+            module.eval()
+            try:
+                with exact_float32():
+                    return _call_with(module, weights, pictures.to(device=self.device, dtype=self.dtype))
+            finally:
+                module.train()
+
+        return upscale
 
     def _networks(self, *, averaged: bool) -> dict[str, Network]:
         """The method's networks by name; with `averaged`, networks of averaged players use averaged weights."""
@@ -303,8 +327,9 @@ def build_method(config: Config, data: Dataset, device: torch.device) -> Method[
     seeds = [stream(seed, -1) for seed in config.seeds]
     members = Members([torch.Generator().manual_seed(seed) for seed in seeds], seeds, len(config.variants))
     architecture = KINDS[config.kind].architecture(data, config.network, members, bf16=bf16)
-    task = Task(architecture, config.batch, config.members, dict(config.weights))
-    return METHODS[config.method](config.method_settings, task)
+    pairs = getattr(config, config.kind) if config.kind in PAIRED_KINDS else None
+    task = Task(architecture, config.batch, config.members, dict(config.weights), pairs)
+    return method_on(config.kind, config.method)(config.method_settings, task)
 
 
 def fit(experiment: Experiment) -> Iterator[Step]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from mvm.data.kind import Reference
 from mvm.training.experiment import Experiment
 
-__all__ = ["between", "embedding", "generated"]
+__all__ = ["between", "embedding", "generated", "to_score", "upscaled"]
 
 
 CHUNK = 2**20  # values generated at a time, per member
@@ -34,6 +36,31 @@ def generated(experiment: Experiment, noise: Tensor) -> Tensor:
     parts = noise.split(max(1, CHUNK // experiment.data.dim))
     with experiment.exact():
         return torch.cat([restore(experiment.generate(part).cpu().float()) for part in parts], dim=1)
+
+
+def upscaled(experiment: Experiment, pictures: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Upscale pictures `(h, w, 3)` uint8 of any size by every member: V lists of pictures `(4h, 4w, 3)` uint8."""
+    networks = [experiment.upscaler(member) for member in range(len(experiment.config.members))]
+    return [[_upscaled(network, picture) for picture in pictures] for network in networks]
+
+
+def _upscaled(network: Callable[[Tensor], Tensor], picture: Tensor) -> Tensor:
+    upscaled = network(picture.movedim(-1, 0)[None].float() / 255)[0].movedim(0, -1)
+    return upscaled.nan_to_num(0.5).clamp(0, 1).mul(255).round().byte().cpu()
+
+
+def to_score(experiment: Experiment, reference: Reference, *, repeat: int = 0) -> Sequence[Any]:
+    """What each member is scored by, V arguments of `reference.score`: fakes of fixed noise, or upscaled pictures.
+
+    Args:
+        experiment: with the generators.
+        reference: what they are scored against.
+        repeat: index of the pair of samples; another index gives other noise.
+    """
+    pictures = getattr(reference, "inputs", None)
+    if pictures is not None:
+        return upscaled(experiment, pictures)
+    return generated(experiment, experiment.view_inputs(reference.size, repeat=repeat))
 
 
 def embedding(experiment: Experiment, member: int) -> Callable[[Tensor], Tensor]:

@@ -1,0 +1,299 @@
+"""Pairs of patches for x4 super-resolution: an LR patch, the generator's input, and its HR patch, the data point.
+
+    row  =  8 · (position of the LR patch among all positions of all pictures)  +  turn
+
+Each of the 8 turns of the square (4 rotations, mirrored or not) is a pair of its own, so the table has 8 · (number of
+positions) rows, and every position of every picture is drawn equally often. Training pairs are cut out of a
+`Collection` of photographs at the draw: on the device if the pixels fit, else on the host, where later batches are
+prefetched. Views and scores use four photographs that no training sees.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvm.data.images import MEMORY_SHARE
+from mvm.data.kind import Dataset, DataSettings, Generate, Kind, Members
+from mvm.data.photographs import Collection, built_in, describe_collection, held_out, open_collection
+from mvm.data.seeds import VIEW_SEED
+from mvm.errors import ConfigError
+from mvm.imaging.resize import SCALE, imresize
+from mvm.methods.draws import Pair
+from mvm.methods.pairs import PairSettings
+from mvm.networks.architecture import Architecture
+from mvm.networks.settings import NetworkSettings
+from mvm.networks.superres import SuperresNetworks
+
+if TYPE_CHECKING:
+    from mvm.scoring.superres import SuperresReference
+
+__all__ = ["SUPERRES", "PairData", "Patches", "Superres"]
+
+SUPERRES = "sr"  # name of the data set
+TURNS = 8
+SHOWN = 12  # upscaled patches in each snapshot
+
+
+class Patches:
+    """Pairs of patches as a table: `patches[rows]` is a `Pair` of LR `(*rows.shape, 3 p²)` and HR `(*rows.shape, D)`.
+
+    Args:
+        collection: photographs to cut patches from.
+        patch: p, side of an LR patch in pixels.
+        device, dtype: device and dtype of the drawn patches.
+
+    Raises:
+        ConfigError: no picture is as large as a patch.
+    """
+
+    def __init__(self, collection: Collection, patch: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.collection, self.patch, self.device, self.dtype = collection, patch, device, dtype
+        heights, widths = torch.from_numpy(collection.sizes).unbind(1)
+        across = (widths - patch + 1).clamp_min(0)
+        positions = across * (heights - patch + 1).clamp_min(0)
+        if not positions.any():
+            raise ConfigError(f"patch: no picture has {SCALE * patch} x {SCALE * patch} pixels; give smaller patches")
+        starts = torch.cat([torch.zeros(1, dtype=torch.long), (heights * widths).cumsum(0)])[:-1]
+        self._count = int(positions.sum()) * TURNS
+        # of each picture: rows of the table before the next, positions per row of pixels, width, first pixel
+        self._layout = [x.to(device) for x in (positions.cumsum(0), positions, across, widths, starts)]
+        self._steps = {side: _turned_grid(side).to(device) for side in (patch, SCALE * patch)}
+
+    @cached_property
+    def pixels(self) -> tuple[Tensor, Tensor] | None:
+        """LR and HR pixels `(·, 3)` uint8 on the device; None if they do not fit."""
+        arrays = self.collection.low, self.collection.high
+        if self.device.type != "cpu":
+            _, total = torch.cuda.mem_get_info(self.device)  # not free memory: a resumed run must choose the same
+            if sum(array.nbytes for array in arrays) >= MEMORY_SHARE * total:
+                return None
+        elif isinstance(self.collection.high, np.memmap):
+            return None
+        low, high = (torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays)
+        return low, high
+
+    @property
+    def streamed(self) -> bool:
+        """Whether each batch is copied from the host to the device."""
+        return self.device.type != "cpu" and self.pixels is None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, rows: Tensor) -> Pair:
+        return self.finish(self.gather(rows), rows)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """LR and HR values of `rows`, `(*rows.shape, 3 p² + D)` uint8; in pinned memory if streamed."""
+        places = [layout.to(rows.device) for layout in self._layout]
+        ends, positions, across, widths, starts = places
+        position, turn = rows.flatten() // TURNS, rows.flatten() % TURNS
+        picture = torch.searchsorted(ends, position, right=True)
+        local = position - (ends - positions)[picture]
+        y, x = local // across[picture], local % across[picture]
+        values = []
+        for pixels, scale in zip(self.pixels or (self.collection.low, self.collection.high), (1, SCALE), strict=True):
+            down, right = self._steps[scale * self.patch].to(rows.device)[:, turn]
+            width = scale * widths[picture]
+            first = scale**2 * starts[picture] + scale * (y * width + x)
+            indices = first[:, None] + down * width[:, None] + right
+            values.append(_taken(pixels, indices).flatten(1))
+        gathered = torch.cat(values, dim=1).unflatten(0, rows.shape)
+        if not self.streamed:
+            return gathered
+        with torch.cuda.device(self.device):  # each thread has its own current device
+            return gathered.pin_memory()
+
+    def finish(self, gathered: Tensor, rows: Tensor) -> Pair:
+        """Convert gathered values to a pair of patches in [0, 1]."""
+        values = gathered.to(self.device, non_blocking=True).to(self.dtype).div_(255)
+        return Pair(*values.split([3 * self.patch**2, 3 * (SCALE * self.patch) ** 2], dim=-1))
+
+
+def _turned_grid(side: int) -> Tensor:
+    """Row and column steps from a patch's first pixel, in each turn of the patch: `(2, TURNS, side²)`."""
+    down, right = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    grid = torch.stack([down, right])
+    turned = [torch.rot90(g, k, (1, 2)) for g in (grid, grid.flip(2)) for k in range(4)]
+    return torch.stack(turned, dim=1).flatten(2)
+
+
+def _taken(pixels: Tensor | np.ndarray, indices: Tensor) -> Tensor:
+    """Pixels `(*indices.shape, 3)` of the colours `(·, 3)`; a memory-mapped array is read in its order."""
+    if isinstance(pixels, Tensor):
+        return pixels[indices]
+    order = np.unique(indices.numpy(), return_inverse=True)
+    return torch.from_numpy(np.asarray(pixels[order[0]]))[torch.from_numpy(order[1]).view(indices.shape)]
+
+
+@dataclass(frozen=True)
+class PairData:
+    """Pairs of patches of photographs; a data point is a flat HR patch in [0, 1].
+
+    Attributes:
+        collection: photographs to train on; None in a data set without training patches.
+        patch: p, side of an LR patch in pixels.
+        view_images: HR patches of the held-out photographs that every snapshot embeds, `(n, 4p, 4p, 3)` uint8.
+    """
+
+    collection: Collection | None
+    patch: int
+    view_images: Tensor
+
+    manifold: ClassVar[None] = None
+    scores_metric: ClassVar[bool] = False
+
+    @property
+    def side(self) -> int:
+        """4p, side of an HR patch in pixels."""
+        return SCALE * self.patch
+
+    @property
+    def dim(self) -> int:
+        """D = 3 · (4p)², dimension of a data point."""
+        return 3 * self.side**2
+
+    @property
+    def train_size(self) -> int:
+        """N, number of training photographs."""
+        return 0 if self.collection is None else len(self.collection)
+
+    def table(self, device: torch.device, dtype: torch.dtype) -> Patches:
+        """Training pairs."""
+        assert self.collection is not None
+        return Patches(self.collection, self.patch, device, dtype)
+
+    @property
+    def view(self) -> Tensor:
+        """`view_images` as data points, `(n, D)`."""
+        return self.standardise(self.view_images)
+
+    @cached_property
+    def view_inputs(self) -> Tensor:
+        """LR patches of the view, the generator's inputs, `(n, 3 p²)`."""
+        return self.standardise(imresize(self.view_images, (self.patch, self.patch)))
+
+    def standardise(self, images: Tensor) -> Tensor:
+        """Patches `(..., side, side, 3)` uint8 to data points `(..., D)`."""
+        return images.flatten(-3).float() / 255
+
+    def restore(self, points: Tensor) -> Tensor:
+        """Data points `(..., D)` to patches `(..., side, side, 3)` uint8; clips to [0, 1], NaN becomes 0.5."""
+        whole = points.nan_to_num(0.5).clamp(0, 1).mul(255).round().byte()
+        patches: Tensor = whole.unflatten(-1, (self.side, self.side, 3))
+        return patches
+
+    def snapshot(self, fake: Tensor, noise: Tensor, generate: Generate) -> dict[str, Tensor]:
+        """The first `SHOWN` upscaled patches, `(V, SHOWN, side, side, 3)` uint8."""
+        return {"fake": self.restore(fake[:, :SHOWN])}
+
+    def copied(self) -> None:
+        """None: a run does not copy photographs."""
+        return None
+
+    def shown_once(self) -> np.ndarray:
+        """HR patches of the view, `(n, side, side, 3)` uint8."""
+        return self.view_images.numpy()
+
+    def reference(
+        self, n: int, *, repeat: int = 0, inception: bool = False, on_progress: Callable[[float], None] | None = None
+    ) -> SuperresReference:
+        """The held-out photographs, to be upscaled and compared; n and `repeat` do not change them.
+
+        Raises:
+            ConfigError: Inception is asked for.
+        """
+        from mvm.scoring.superres import SuperresReference
+
+        if inception:
+            raise ConfigError("inception: upscaled photographs are compared with their originals, without FID")
+        photographs = held_out()
+        pictures = [photographs.high_picture(i) for i in range(len(photographs))]
+        lows = [photographs.low_picture(i) for i in range(len(photographs))]
+        return SuperresReference(
+            photographs.names,
+            [torch.from_numpy(np.ascontiguousarray(picture)) for picture in pictures],
+            [torch.from_numpy(np.ascontiguousarray(picture)) for picture in lows],
+        )
+
+
+class Superres(Kind):
+    """Pairs of patches of photographs."""
+
+    name = "superres"
+    title = "Super-resolution"
+    noun = "photographs"
+    network_settings = frozenset({"backbone", "discriminator", "metric_channels"})
+    sample_formats = ()
+    live_fakes = SHOWN
+    snapshot_arrays: ClassVar = {"fake": "uint8 V r s s 3"}
+    settings_type = PairSettings
+    recipes: ClassVar = {
+        "": {  # section 4.2
+            "batch": 32, "steps": 100_000, "patch": 48, "view_points": 64, "snapshots": 40, "records": 200,
+            "network": {"backbone": "srresnet", "discriminator": "srgan", "embedding_dim": 32},
+        },
+        "stabilised": {  # minutes on two CPU cores
+            "batch": 16, "steps": 3000, "patch": 24, "snapshots": 30, "records": 150,
+            "network": {"backbone": "small", "discriminator": "light", "metric_channels": 16},
+            "optimiser": {"generator_lr": 2e-3, "metric_lr": 1e-3, "decay_from": 0.0},
+        },
+    }  # fmt: skip
+
+    def accepts(self, data: str) -> bool:
+        """Only `SUPERRES`: `data_from` names the photographs."""
+        return data == SUPERRES
+
+    def load(self, settings: DataSettings, *, own: Path | None = None) -> PairData:
+        """Open the photographs named by `data_from`, or the built-in ones; `own` is ignored."""
+        return PairData(_collection(settings), settings.patch, _view(settings.patch, settings.view_points))
+
+    def units(self, settings: DataSettings, *, own: Path | None, shown: Path) -> PairData:
+        """Build a data set from the run's stored view patches."""
+        view = torch.from_numpy(np.load(shown, allow_pickle=False))
+        return PairData(None, view.shape[1] // SCALE, view)
+
+    def architecture(self, data: Dataset, settings: NetworkSettings, members: Members, *, bf16: bool) -> Architecture:
+        """A backbone, a metric and a discriminator per member."""
+        assert isinstance(data, PairData)
+        return SuperresNetworks(settings, data.patch, members.streams, members.seeds, copies=members.copies, bf16=bf16)
+
+    def data_title(self, data: str) -> str:
+        """Super-resolution."""
+        return "Super-resolution ×4"
+
+    def describe(self, settings: DataSettings) -> list[str]:
+        """Counts and sizes of a person's photographs, then a line for each that was passed over."""
+        return [] if settings.data_from is None else describe_collection(_collection(settings))
+
+    def digest(self, settings: DataSettings) -> str | None:
+        """SHA-256 of the photographs' pixels; None for the built-in ones."""
+        return None if settings.data_from is None else _collection(settings).sha256
+
+    def threads(self) -> int:
+        """The number of cores."""
+        return os.cpu_count() or 1
+
+
+def _collection(settings: DataSettings) -> Collection:
+    """The photographs to train on."""
+    if settings.data_from is None:
+        return built_in()
+    return open_collection(settings.data_from, smallest=settings.patch)
+
+
+def _view(patch: int, n: int) -> Tensor:
+    """n HR patches of the held-out photographs, the same for all runs with this patch, `(n, 4p, 4p, 3)` uint8."""
+    patches = Patches(held_out(), patch, torch.device("cpu"), torch.float32)
+    rows = torch.randint(len(patches) // TURNS, (n,), generator=torch.Generator().manual_seed(VIEW_SEED)) * TURNS
+    high = patches.gather(rows)[:, 3 * patch**2 :]
+    return high.unflatten(1, (SCALE * patch, SCALE * patch, 3)).contiguous()
