@@ -374,8 +374,12 @@ def image_caches() -> dict[str, Path]:
 
 
 @contextlib.contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path, *, resumes: bool = True) -> Iterator[None]:
     """Name the folder of caches in the system's errors of writing in it.
+
+    Args:
+        folder: of caches.
+        resumes: what is written stays when the disk is full, which its error then says.
 
     Raises:
         ConfigError: it cannot be written in, or is no folder; the message says what to do.
@@ -389,7 +393,7 @@ def writing(folder: Path) -> Iterator[None]:
             todo = advice(named) or "; set $MVM_CHECKPOINTS to a folder that can be written"
             raise ConfigError(f"checkpoints: cannot write in {printable(folder)}: {line_of(error)}{todo}") from None
         if error.errno in NO_ROOM:
-            raise OSError(error.errno, f"{error.strerror}; what is done is kept", str(folder)) from None
+            raise OSError(error.errno, f"{error.strerror}{'; what is done is kept' * resumes}", str(folder)) from None
         raise
 
 

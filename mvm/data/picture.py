@@ -1,4 +1,4 @@
-"""One picture: from the bytes of a file, or a row of an array, to a square of RGB.
+"""One picture: from the bytes of a file, or a row of an array, to RGB: a square of it, or the whole.
 
     v ↦ 255 · (v − black) / (white − black)     for values of more than 8 bits; one range for all pictures of a source
 
@@ -13,13 +13,24 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-__all__ = ["DEEP", "HEAD", "MOST_BYTES", "Tones", "Unmeasured", "decode", "measure", "recognise", "tonal_range"]
+__all__ = [
+    "DEEP",
+    "HEAD",
+    "MOST_BYTES",
+    "Tones",
+    "Unmeasured",
+    "decode",
+    "decode_whole",
+    "measure",
+    "recognise",
+    "tonal_range",
+]
 
 MOST_PIXELS = 64 * 2**20  # larger pictures count as decompression bombs and are never decoded
 MOST_COSTLY = 32 * 2**20  # the same for `COSTLY` formats, whose decoders hold several copies
@@ -29,7 +40,6 @@ HEAD = 32  # bytes that `recognise` needs
 LEAST_SIZE = 8  # side of the smallest picture that the networks accept
 FULL_SCALES = (1, 255, 1023, 4095, 16383, 65535)  # white in [0, 1], 8, 10, 12, 14 and 16 bits
 DEEP = "16-bit colour"  # of which Pillow keeps the upper 8 bits
-TURNS = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")  # that Pillow may open
 COSTLY = ("AVIF", "JPEG2000", "WEBP")
@@ -69,20 +79,25 @@ class _Opened:
         image: Pillow's image, or the values `(H, W)` or `(H, W, C)` of a row of an array.
         mode: mode it is stored in.
         size: width and height in the header.
-        side: side of the centred square to take.
+        side: side of the centred square to take; None for the whole picture.
         form: format of a file; empty for a row of an array.
     """
 
     image: Any
     mode: str
     size: tuple[int, int]
-    side: int
+    side: int | None
     form: str = ""
 
     @property
     def is_wide(self) -> bool:
         """Whether its values need the range of their source."""
         return self.mode in ("F", DEEP) or self.mode.startswith(("I", "float", "int", "uint"))
+
+    @property
+    def stored(self) -> str:
+        """Mode it is stored in, and whether it is the first frame of several; before `load`."""
+        return f"{self.mode}, first frame" if self.is_first else self.mode
 
     @property
     def is_first(self) -> bool:
@@ -92,23 +107,26 @@ class _Opened:
         return False
 
     @property
-    def box(self) -> tuple[int, int, int]:
-        """Left, top and side of the centred square, in pixels of the decoded picture."""
+    def box(self) -> tuple[int, int, int, int]:
+        """Left, top, width and height of the part to take, in pixels of the decoded picture."""
         if isinstance(self.image, np.ndarray):
             width, height = self.size
         else:
             width, height = self.image.size  # draft mode reduces it, and a TIFF is turned
+        if self.side is None:
+            return 0, 0, width, height
         side = min(round(self.side * max(width, height) / max(self.size)), width, height)  # draft mode rounds up
-        return (width - side) // 2, (height - side) // 2, side
+        return (width - side) // 2, (height - side) // 2, side, side
 
-    def load(self, size: int) -> None:
-        """Decode it, a JPEG to twice `size` or more, so that the resize still antialiases."""
+    def load(self, size: int | None = None) -> None:
+        """Decode it, a JPEG to twice `size` or more, so that the resize still antialiases; None for all pixels."""
         if isinstance(self.image, np.ndarray):
             return
-        scale = self.side / size / 2
         width, height = self.size
         with _reasons(self.form):
-            self.image.draft("RGB", (max(1, int(width / scale)), max(1, int(height / scale))))  # JPEG only
+            if size is not None and self.side is not None:
+                scale = self.side / size / 2
+                self.image.draft("RGB", (max(1, int(width / scale)), max(1, int(height / scale))))  # JPEG only
             self.image.load()
 
 
@@ -152,15 +170,14 @@ def decode(
     """
     from PIL import Image
 
-    opened = _open(content, size, crop)
+    opened = _open(content, lambda width, height: _side(width, height, size, crop))
     if tones is not None and opened.is_wide and opened.mode not in tones:
         raise Unmeasured(opened.mode)
-    mode = f"{opened.mode}, first frame" if opened.is_first else opened.mode
+    mode = opened.stored
     opened.load(size)
     found = _span(opened) if tones is None else tones.get(opened.mode)
-    if opened.mode == DEEP and found is not None and found[1] < 64:
-        raise ValueError("16-bit colour that uses 14 bits or fewer: Pillow keeps the upper 8; convert it to 8 bits")
-    left, top, side = opened.box
+    _check_depth(opened, found)
+    left, top, side, _ = opened.box
     factor = max(1, side // (2 * size)) if side * side > BAND else 1  # keeps twice the final size, as for a JPEG
     whole = -(-side // factor)
     reduced = Image.new("RGB", (whole, whole))
@@ -170,9 +187,32 @@ def decode(
         band = _rgb(_cut(opened.image, (left, top + start, left + side, top + stop)), found)
         reduced.paste(band.reduce(factor) if factor > 1 else band, (0, start // factor))
     square = reduced.resize((size, size), Image.Resampling.BICUBIC, box=(0, 0, side / factor, side / factor))
-    if (turn := _orientation(opened.image)) > 1:
-        square = square.transpose(Image.Transpose[TURNS[turn - 2]])
-    return np.asarray(square), mode
+    return _upright(np.asarray(square), _orientation(opened.image)), mode
+
+
+def decode_whole(content: bytes | np.ndarray) -> tuple[np.ndarray, str]:
+    """Decode all pixels of a picture to `(H, W, 3)` uint8 RGB; also returns the mode it was stored in.
+
+    Converts as `decode` does, values of more than 8 bits by the picture's own range.
+
+    Args:
+        content: as for `decode`.
+
+    Raises:
+        ValueError: the content is not a picture, truncated or too large; the message gives the reason.
+    """
+    opened = _open(content, lambda width, height: None)
+    mode = opened.stored
+    opened.load()
+    found = _span(opened)
+    _check_depth(opened, found)
+    _, _, width, height = opened.box
+    whole = np.empty((height, width, 3), np.uint8)
+    rows = max(1, BAND // width)
+    for start in range(0, height, rows):
+        stop = min(start + rows, height)
+        whole[start:stop] = np.asarray(_rgb(_cut(opened.image, (0, start, width, stop)), found))
+    return _upright(whole, _orientation(opened.image)), mode
 
 
 def measure(content: bytes | np.ndarray, size: int, *, crop: int | None = None) -> tuple[str, float, float] | None:
@@ -181,7 +221,7 @@ def measure(content: bytes | np.ndarray, size: int, *, crop: int | None = None) 
     Raises:
         ValueError: as for `decode`.
     """
-    opened = _open(content, size, crop)
+    opened = _open(content, lambda width, height: _side(width, height, size, crop))
     if not opened.is_wide:
         return None
     opened.load(size)
@@ -202,10 +242,15 @@ def tonal_range(least: float, greatest: float) -> tuple[float, float]:
     return (0.0, float(full)) if greatest >= full / 4 > 0 and not narrow else (least, greatest)
 
 
-def _open(content: bytes | np.ndarray, size: int, crop: int | None) -> _Opened:
-    """Read the header of a picture, and check it against the limits."""
+def _open(content: bytes | np.ndarray, side_of: Callable[[int, int], int | None]) -> _Opened:
+    """Read the header of a picture, and check it against the limits.
+
+    Args:
+        content: an encoded picture, or a row of an array.
+        side_of: side of the square to take by width and height, or None; raises `_Refused` for sizes not used.
+    """
     if isinstance(content, np.ndarray):
-        return _row(content, size, crop)
+        return _row(content, side_of)
     from PIL import Image
 
     form = recognise(content[:HEAD])
@@ -216,7 +261,7 @@ def _open(content: bytes | np.ndarray, size: int, crop: int | None) -> _Opened:
             image = Image.open(io.BytesIO(content), formats=[form])
         except Image.DecompressionBombError:
             raise _Refused(f"{_promised(content)}: larger than {most >> 20} megapixels") from None
-        side = _side(*image.size, size, crop)
+        side = _allowed(*image.size, side_of)
         stored = str([tile[3] for tile in image.tile])
         mode = DEEP if ";16" in stored and image.mode in ("RGB", "RGBA", "LA") else image.mode
         return _Opened(image, mode, image.size, side, form)
@@ -241,12 +286,12 @@ def _reasons(form: str) -> Iterator[None]:
             raise ValueError(f"truncated or damaged: {error or type(error).__name__}") from None
 
 
-def _row(values: np.ndarray, size: int, crop: int | None) -> _Opened:
+def _row(values: np.ndarray, side_of: Callable[[int, int], int | None]) -> _Opened:
     """A picture of an array: 8-bit values as Pillow's image, others as they are."""
     from PIL import Image
 
     height, width = values.shape[:2]
-    side = _side(width, height, size, crop)
+    side = _allowed(width, height, side_of)
     values = values[..., 0] if values.shape[2:] == (1,) else values
     if values.dtype == bool:
         values = values.astype(np.uint8) * 255
@@ -260,10 +305,15 @@ class _Refused(ValueError):
     """The picture is of a size that is not used."""
 
 
-def _side(width: int, height: int, size: int, crop: int | None) -> int:
-    """Side of the centred square to crop."""
+def _allowed(width: int, height: int, side_of: Callable[[int, int], int | None]) -> int | None:
+    """Side of the square to take, for a picture that is not too large."""
     if width * height > MOST_PIXELS:
         raise _Refused(f"{width} x {height} pixels: larger than {MOST_PIXELS >> 20} megapixels")
+    return side_of(width, height)
+
+
+def _side(width: int, height: int, size: int, crop: int | None) -> int:
+    """Side of the centred square to crop."""
     side = min(width, height)
     if crop is not None and crop > side:
         raise _Refused(f"{width} x {height} pixels: smaller than the crop of {crop}")
@@ -287,24 +337,30 @@ def _promised(content: bytes) -> str:
 
 
 def _span(opened: _Opened) -> tuple[float, float] | None:
-    """Least and greatest value in the square of a picture with more than 8 bits; None for any other.
+    """Least and greatest value in the part to take of a picture with more than 8 bits; None for any other.
 
     Raises:
         ValueError: a value is NaN or infinite.
     """
     if not opened.is_wide:
         return None
-    left, top, side = opened.box
-    rows = max(1, BAND // max(side, 1))
+    left, top, width, height = opened.box
+    rows = max(1, BAND // max(width, 1))
     least, greatest = np.inf, -np.inf
-    for start in range(top, top + side, rows):
-        band = np.asarray(_cut(opened.image, (left, start, left + side, min(start + rows, top + side))))
+    for start in range(top, top + height, rows):
+        band = np.asarray(_cut(opened.image, (left, start, left + width, min(start + rows, top + height))))
         if opened.mode == DEEP and band.shape[-1] in (2, 4):
             band = band[..., :-1]
         if not np.isfinite(band).all():
             raise ValueError("NaN or infinite values")
         least, greatest = min(least, float(band.min())), max(greatest, float(band.max()))
     return least, greatest
+
+
+def _check_depth(opened: _Opened, found: tuple[float, float] | None) -> None:
+    """Refuse 16-bit colour of which the upper 8 bits hold little."""
+    if opened.mode == DEEP and found is not None and found[1] < 64:
+        raise ValueError("16-bit colour that uses 14 bits or fewer: Pillow keeps the upper 8; convert it to 8 bits")
 
 
 def _cut(image: Any, box: tuple[int, int, int, int]) -> Any:
@@ -339,3 +395,14 @@ def _orientation(image: Any) -> int:
         turn = image.getexif().get(0x0112, 1)
         return turn if turn in range(1, 9) else 1
     return 1
+
+
+def _upright(pixels: np.ndarray, turn: int) -> np.ndarray:
+    """Pixels `(H, W, 3)` turned as an EXIF orientation demands."""
+    if turn >= 5:  # mirrored along the diagonal
+        pixels = pixels.swapaxes(0, 1)
+    if turn in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if turn in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)

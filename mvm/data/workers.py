@@ -22,19 +22,27 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from mvm.data.picture import Unmeasured
-from mvm.data.sources import Source
 from mvm.errors import ConfigError, line_of
 from mvm.words import printable
 
-__all__ = ["MOST_MEMORY", "Skipped", "spread"]
+__all__ = ["MOST_MEMORY", "Reader", "Skipped", "spread"]
 
-CHUNK = 64  # pictures per task of a worker process
+CHUNK = 64  # pictures per task of a worker process, by default
 MOST_MEMORY = 2**30  # bytes that a worker process may take beside what its start takes
 
 T = TypeVar("T")
+
+
+class Reader(Protocol):
+    """What is read in a worker process: a `mvm.data.sources.Source`, or several together."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def read(self, name: str) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class _Task(Generic[T]):
     """What a worker does with a chunk of names."""
 
     function: Callable[[Any], T]
-    source: Source
+    source: Reader
 
     def __call__(self, names: Sequence[str]) -> list[T | Skipped]:
         return [self.outcome(name) for name in names]
@@ -75,7 +83,12 @@ class _Task(Generic[T]):
 
 
 def spread(
-    function: Callable[[Any], T], source: Source, names: Sequence[str], *, processes: int | None = None
+    function: Callable[[Any], T],
+    source: Reader,
+    names: Sequence[str],
+    *,
+    processes: int | None = None,
+    chunk: int | None = None,
 ) -> Iterator[tuple[str, T | Skipped]]:
     """Yield (name, outcome) for each name, in order; worker processes decode ahead.
 
@@ -84,6 +97,7 @@ def spread(
         source: collection that has the names.
         names: names to read; outcomes come in their order.
         processes: number of processes; the number of cores when None. 1 decodes in this process.
+        chunk: names per task, whose outcomes are in memory together; `CHUNK` when None.
 
     Raises:
         ConfigError: the source itself fails, rather than a file of it.
@@ -93,7 +107,8 @@ def spread(
     if processes == 1:
         yield from ((name, task.outcome(name)) for name in names)
         return
-    waiting = deque(names[i : i + CHUNK] for i in range(0, len(names), CHUNK))
+    chunk = chunk or CHUNK
+    waiting = deque(names[i : i + chunk] for i in range(0, len(names), chunk))
     count = min(processes or os.cpu_count() or 1, len(waiting))
     while waiting:
         begun: deque[tuple[Sequence[str], Future[list[T | Skipped]]]] = deque()
@@ -103,12 +118,12 @@ def spread(
                     while waiting and len(begun) <= 2 * count:
                         begun.append((waiting[0], _submit(pool, task, waiting[0])))
                         waiting.popleft()
-                    chunk, future = begun[0]
+                    part, future = begun[0]
                     outcomes = future.result()
                     begun.popleft()
-                    yield from zip(chunk, outcomes, strict=True)
+                    yield from zip(part, outcomes, strict=True)
         except BrokenProcessPool:
-            waiting.extendleft(chunk for chunk, _ in reversed(begun))
+            waiting.extendleft(part for part, _ in reversed(begun))
             yield from _one_by_one(task, waiting.popleft())
 
 
@@ -150,6 +165,7 @@ def _begin() -> None:
     The libraries that decode print what they find wrong with a picture, without its name.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of torch: the processes share the cores
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(ImportError, AttributeError):
         from PIL import AvifImagePlugin
