@@ -1,10 +1,11 @@
 """Generators of super-resolution: fully convolutional networks that enlarge pictures by 4.
 
-    Small       bicubic(x) + up(tail(blocks(head(x))))        block  x + conv(relu(conv(x)))
-    SRResNet    output(up(up(y + BN(conv(blocks(y))))))       y = prelu(conv9(x))     block  x + BN(conv(prelu(BN(conv(x)))))
-    RDN         output(up(up(y + fuse(b₁, ..., b₁₆))))        y = conv(x)             block  x + conv1(dense(x))
-    NSRNet      output(up(up(y + conv(blocks(y)))))           y = conv(x)             block  x + conv1(dense(x)) / 10
-        dense   x ← (x, relu(conv(x))), repeatedly            up     conv to f² channels per channel, interleaved
+    Small       bicubic(x) + tail(blocks(head(x)))           block  x + conv(relu(conv(x)))
+    SRResNet    output(up(up(y + BN(conv(blocks(y))))))      block  x + BN(conv(prelu(BN(conv(x)))))
+    RDN         output(up(up(y + fusion(b₁, b₂, ...))))      block  x + conv1(dense(x)),    bᵢ: output of block i
+    NSRNet      output(up(up(y + conv(blocks(y)))))          block  x + conv1(dense(x)) / 10
+
+    y = head(x);   dense: x ← (x, relu(conv(x))), repeated;   up: a convolution to four phases per channel, interleaved
 
 Every network maps `(B, 3, h, w)` in [0, 1] to `(B, 3, 4h, 4w)` for any h and w; outputs are not clipped. Its
 `receptive_field` is the number of input pixels on each side of an output pixel's source pixel that the output depends
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 from mvm.distributed import GlobalBatchNorm
 from mvm.networks.upsampling import BICUBIC_REACH, SCALE, bicubic_phases, interleave
 
-__all__ = ["BACKBONES", "NSRNet", "RDN", "SRResNet", "Small"]
+__all__ = ["BACKBONES", "RDN", "Backbone", "NSRNet", "SRResNet", "Small"]
 
 
 class Backbone(nn.Module):
@@ -156,8 +157,8 @@ class RDN(Backbone):
 class NSRNet(Backbone):
     """Network of NatSR: residual dense blocks in pairs, with a skip around each block, each pair and all of them.
 
-    The residuals of blocks and of pairs are scaled by 0.1. The paper gives this factor for the blocks; scaling the pairs
-    too is a reading, which keeps the pictures' range through all skips.
+    Residuals are scaled by 0.1: those of blocks, and, as a reading, those of pairs, so that the skips together keep the
+    range of the features.
 
     Args:
         channels: channels of every hidden picture.
@@ -257,18 +258,3 @@ def _reach_of_two_ups(size: int) -> int:
             low, high = low // 2 - 1, high // 2 + 1
         phases += [-low, high]
     return max(phases)
-
-
-class PatchMetric(nn.Module):
-    """placeholder"""
-
-    def __init__(self, size: int, *, embedding_dim: int = 32, channels: int = 32) -> None:
-        super().__init__()
-        widths = [3, *(channels * 2**i for i in range(5))]
-        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip(widths, widths[1:]))
-        self.output = nn.Linear(widths[-1] * (size // 64) ** 2, embedding_dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for convolution in self.convolutions:
-            x = nn.functional.leaky_relu(convolution(x), 0.2)
-        return self.output(nn.functional.max_pool2d(x, 2).flatten(1))

@@ -3,6 +3,7 @@
     generator   z (m) -> Linear -> (c, 4, 4) -> log₂(size/4) blocks -> BN, ReLU, conv3 -> sigmoid
         block   conv3(relu(BN(conv3(up(relu(BN(x))))))) + conv3(up(x))        up: nearest, x2
     metric      conv4 stride 2, 3 -> 32 -> 64 -> ... channels, LeakyReLU₀.₂, down to 2 x 2 -> max-pool 2 -> Linear
+    of patches  the same with five convolutions, whatever the size
 
 At 64 x 64 these are the networks of the published code (2.04 M and 2.79 M parameters). Doubling the size adds a block
 to the generator and a convolution to the metric. The paper's 32 x 32 networks are in a supplement that is not public.
@@ -19,7 +20,7 @@ convolution of the small picture, with 4/9 of the multiplications.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -33,7 +34,7 @@ from mvm.networks.architecture import StackedNetwork
 from mvm.networks.mlp import SizedBySettings
 from mvm.networks.settings import NetworkSettings
 
-__all__ = ["ImageNetworks", "ImageStack", "ResNetGenerator", "ResNetMetric", "UpConv"]
+__all__ = ["ImageNetworks", "ImageStack", "PatchMetric", "ResNetGenerator", "ResNetMetric", "UpConv"]
 
 
 class UpConv(nn.Conv2d):
@@ -129,12 +130,41 @@ class ResNetMetric(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed pictures: `(B, 3, size, size)` to `(B, n)`."""
-        for convolution in self.convolutions:
-            x = F.leaky_relu(convolution(x), 0.2)
-        x = _full_precision(F.max_pool2d(x, 2).flatten(1), self.output)
-        with torch.autocast(x.device.type, enabled=False):
-            x = self.output(x)
-            return F.normalize(x, dim=-1) if self.unit_length else x
+        return _embed(x, self.convolutions, self.output, unit_length=self.unit_length)
+
+
+class PatchMetric(nn.Module):
+    """g_w for patches of super-resolution: `(B, 3, size, size)` to embeddings `(B, n)`.
+
+    The paper's metric for 192 x 192 patches is in a supplement that is not public. This is a reading: the five
+    convolutions of its 64 x 64 metric, continued to 32 -> 512 channels, which leave size/32 squared features for the
+    max-pool and the linear layer (2,935,296 parameters at 192 x 192 with n = 32).
+
+    Args:
+        size: height and width in pixels, a multiple of 32.
+        embedding_dim: n, dimension of an embedding.
+        channels: channels of the first convolution; each further convolution doubles them.
+        unit_length: scale each embedding to Euclidean length 1.
+
+    Raises:
+        ConfigError: `size` is not a multiple of 32.
+    """
+
+    def __init__(
+        self, size: int = 192, *, embedding_dim: int = 32, channels: int = 32, unit_length: bool = False
+    ) -> None:
+        super().__init__()
+        if size < 32 or size % 32:
+            raise ConfigError(f"size: patches of {size} pixels; give a multiple of 32: 96, 128, 192")
+        self.unit_length = unit_length
+        widths = [3, *(channels * 2**i for i in range(5))]
+        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
+        side = -(-size // 64)  # of the pooled features; rounded up, so that no feature is left out
+        self.output = nn.Linear(widths[-1] * side**2, embedding_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embed patches: `(B, 3, size, size)` to `(B, n)`."""
+        return _embed(x, self.convolutions, self.output, unit_length=self.unit_length)
 
 
 class ImageStack(StackedNetwork):
@@ -237,6 +267,16 @@ class ImageNetworks(SizedBySettings):
                     torch.manual_seed(seed + takes_images)  # generator and metric of a seed use different streams
                     members.append(build())
         return ImageStack(members, size=self.size, bf16=self.bf16, takes_images=takes_images, gives_images=gives_images)
+
+
+def _embed(x: Tensor, convolutions: Iterable[nn.Module], output: nn.Linear, *, unit_length: bool) -> Tensor:
+    """Convolutions, max-pool and linear layer of a metric: `(B, 3, size, size)` to `(B, n)`."""
+    for convolution in convolutions:
+        x = F.leaky_relu(convolution(x), 0.2)
+    x = _full_precision(F.max_pool2d(x, 2, ceil_mode=True).flatten(1), output)
+    with torch.autocast(x.device.type, enabled=False):
+        x = output(x)
+        return F.normalize(x, dim=-1) if unit_length else x
 
 
 def _full_precision(x: Tensor, layer: nn.Linear | nn.Conv2d) -> Tensor:
