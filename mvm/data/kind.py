@@ -54,8 +54,8 @@ class DataSettings(Settings):
     data_from: str | None = Field(
         None,
         max_length=4096,
-        description="sr: folder, ZIP or prepared cache of high-resolution pictures to train on; none is the photographs "
-        "that come with scikit-image and scikit-learn",
+        description="sr: folder, ZIP or prepared cache of high-resolution pictures to train on; none is the "
+        "photographs that come with scikit-image and scikit-learn",
     )
     patch: int = Field(
         48, ge=8, le=256, multiple_of=8, description="sr: side of the low-resolution patches in pixels, a multiple of 8"

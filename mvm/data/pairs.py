@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -26,12 +26,13 @@ from mvm.data.kind import Dataset, DataSettings, Generate, Kind, Members
 from mvm.data.photographs import Collection, built_in, describe_collection, held_out, open_collection
 from mvm.data.seeds import VIEW_SEED
 from mvm.errors import ConfigError
-from mvm.imaging.resize import SCALE, imresize
+from mvm.imaging.resize import imresize
 from mvm.methods.draws import Pair
 from mvm.methods.pairs import PairSettings
 from mvm.networks.architecture import Architecture
 from mvm.networks.settings import NetworkSettings
 from mvm.networks.superres import SuperresNetworks
+from mvm.networks.upsampling import SCALE
 
 if TYPE_CHECKING:
     from mvm.scoring.superres import SuperresReference
@@ -78,7 +79,7 @@ class Patches:
                 return None
         elif isinstance(self.collection.high, np.memmap):
             return None
-        low, high = (torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays)
+        low, high = (torch.tensor(array, device=self.device) for array in arrays)
         return low, high
 
     @property

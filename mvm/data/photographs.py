@@ -34,15 +34,16 @@ import torch
 
 from mvm.data.cache import image_folder, writing
 from mvm.data.picture import decode_whole
-from mvm.data.resolutions import SCALE, Pairs, find_pairs
+from mvm.data.resolutions import Pairs, find_pairs
 from mvm.data.workers import Skipped, spread
 from mvm.errors import ConfigError
 from mvm.files import hide_folder, locked, new_folder, remove_hidden, sweep
 from mvm.imaging.resize import imresize
+from mvm.networks.upsampling import SCALE
 from mvm.plain import MOST_LISTS, read_object
 from mvm.words import printable
 
-__all__ = ["SCALE", "Collection", "built_in", "describe_collection", "held_out", "open_collection"]
+__all__ = ["Collection", "built_in", "describe_collection", "held_out", "open_collection"]
 
 SCHEMA = 1
 IN_MEMORY = 2**28  # bytes of a collection that is loaded whole; larger ones are memory-mapped

@@ -23,11 +23,11 @@ from mvm.data.cache import image_caches, open_cache, open_source
 from mvm.data.sources import Folder, Listing, Source, Zip, split_of, walk
 from mvm.data.splits import in_splits
 from mvm.errors import ConfigError, line_of
+from mvm.networks.upsampling import SCALE
 from mvm.words import printable
 
-__all__ = ["SCALE", "Pairs", "find_pairs"]
+__all__ = ["Pairs", "find_pairs"]
 
-SCALE = 4  # HR pixels per LR pixel, along each axis
 
 FOLDER = re.compile(r"(?:(?P<set>.*)_)?(?:(?P<high>HR)|LR(?:_(?P<how>[a-z]+))?(?:_X(?P<scale>[0-9]))?)")
 SCALED = re.compile(r"(?P<stem>.+)x(?P<scale>[0-9])[a-z]?")  # 0001x4, of "mild" and "difficult" 0001x4m and 0001x4d

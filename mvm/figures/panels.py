@@ -15,7 +15,6 @@ from mvm.figures.tables import digits, interval, latex_table, rows_of, seeds_not
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.bands import QUARTILES
 from mvm.look.palette import QUIET, REAL
-from mvm.methods import METHODS
 from mvm.scoring.images import FACTOR_SCORES, describe
 from mvm.studies.compare import label_of
 from mvm.words import mathtext, tex
@@ -289,7 +288,11 @@ def draw_loss(figure: Figure, table: pd.DataFrame, selection: Selection) -> None
 
 def _players(selection: Selection) -> list[str]:
     """Players of the runs' methods, in the order of their first appearance."""
-    return list(dict.fromkeys(player for run in selection.runs for player in method_on(run.config.kind, run.config.method).players))
+    return list(
+        dict.fromkeys(
+            player for run in selection.runs for player in method_on(run.config.kind, run.config.method).players
+        )
+    )
 
 
 # -- factors -----------------------------------------------------------------------------------------------------------

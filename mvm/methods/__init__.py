@@ -7,7 +7,7 @@ from mvm.methods.flow_matching import FlowMatching
 from mvm.methods.method import PAIRED_KINDS, Loss, Method, Task
 from mvm.methods.mvm import MvM
 from mvm.methods.sngan import SNGAN
-from mvm.methods.superres import GAN, L1, PairedMvM
+from mvm.methods.superres import ESRGAN, GAN, L1, SRGAN, EnhanceNet, NatSR, PairedMvM
 from mvm.methods.swgan import SWGAN
 from mvm.methods.wgan import WGAN
 from mvm.methods.wgan_gp import WGANGP
@@ -23,6 +23,10 @@ METHODS: dict[str, type[Method[Any]]] = {
     "flow_matching": FlowMatching,
     "l1": L1,
     "gan": GAN,
+    "srgan": SRGAN,
+    "enhancenet": EnhanceNet,
+    "esrgan": ESRGAN,
+    "natsr": NatSR,
 }
 ON_PAIRS: dict[str, type[Method[Any]]] = {"mvm": PairedMvM}  # methods that also learn pairs, by other losses
 

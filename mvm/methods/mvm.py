@@ -172,7 +172,7 @@ class MvM(Method[MvMSettings]):
         yield from self._metric_updates(sides, draws)
 
     def _metric_updates(self, sides: tuple[Side, Side], draws: Draws) -> Iterator[Update]:
-        """`metric_steps` updates of the metric, of which only the first can reuse the generator's real and fake side."""
+        """`metric_steps` updates of the metric; only the first can reuse the sides of the generator's update."""
         for update in range(self.settings.metric_steps):
             if self.fresh:
                 yield "metric", self._fresh_triplet_loss(draws)

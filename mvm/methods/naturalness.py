@@ -8,8 +8,8 @@
 Half of a batch are real patches, a quarter noisy and a quarter blurred ones.
 Both kinds of fakes get more natural in training: after k updates of the annealing, σ = 0.1 · 0.8ᵏ, and α goes evenly
 from 0.5 to 0.9. High frequencies are those that the LR picture cannot hold: from 2 of 8 along either axis. Blocks,
-frequencies and the number of updates (`UPDATES`) are a reading: the annealing of the paper waits for an accuracy, which
-a captured step cannot read. Fakes are clipped to [0, 1], so that their range does not give them away.
+frequencies and the number of updates (`ANNEALINGS`) are a reading: the paper's annealing waits for an accuracy, which a
+captured step cannot read. Fakes are clipped to [0, 1], so that their range does not give them away.
 
 All functions take and return flat points: HR patches `(V, B, D)` with D = 3 · side², in the order row, column, colour.
 
@@ -30,6 +30,7 @@ from torch.nn.functional import softplus
 from mvm.networks.upsampling import SCALE, bicubic
 
 __all__ = [
+    "ANNEALINGS",
     "Annealing",
     "Graded",
     "anneal",
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 BLOCK = 8  # pixels
-UPDATES = 14  # of the annealing
+ANNEALINGS = 14  # updates of the fakes' strength
 
 
 class Annealing(NamedTuple):
@@ -67,8 +68,8 @@ def anneal(step: Tensor, every: int) -> Annealing:
         step: number of the step, a scalar on the device.
         every: steps from one update of the annealing to the next.
     """
-    k = torch.div(step, every, rounding_mode="floor").clamp(max=UPDATES)
-    return Annealing(sigma=0.1 * 0.8**k, alpha=0.5 + 0.4 * k / UPDATES)
+    k = torch.div(step, every, rounding_mode="floor").clamp(max=ANNEALINGS)
+    return Annealing(sigma=0.1 * 0.8**k, alpha=0.5 + 0.4 * k / ANNEALINGS)
 
 
 def noisy_rows(batch: int) -> int:

@@ -15,14 +15,14 @@ edges. The paper's weights: λ₂ = λ₃ = 1e-3, and 2e-3 for a relativistic GA
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from mvm.methods.adversarial import discriminator_loss, generator_loss
-from mvm.methods.draws import Draws
+from mvm.methods.draws import Draws, Pair
 from mvm.methods.method import PAIRED_KINDS, Loss, Method, Task, Update
 from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.settings import Settings
@@ -48,15 +48,17 @@ class Term(NamedTuple):
 
 TERMS: dict[str, Term] = {
     "image": Term("L_img", 1.0, "mean absolute difference between the pixels of upscaled and true patches"),
-    "pair": Term("λ₂, of L_pair", 1e-3, "mean distance of an upscaled patch to its true patch under the learned metric"),
+    "pair": Term(
+        "λ₂, of L_pair", 1e-3, "mean distance of an upscaled patch to its true patch under the learned metric"
+    ),
     "matching": Term("λ₃, of L_MM", 1e-3, "gaps of the descriptors between upscaled and true patches"),
     "adversarial": Term("Adversarial", 2e-3, "loss of the generator against the discriminator"),
-    "perceptual": Term("Perceptual", 1e-2, "distance of features of a pretrained network, or unnaturalness"),
+    "perceptual": Term("Perceptual", 1.0, "distance of features of a pretrained network, or unnaturalness"),
 }
 
 
 class PairSettings(Settings):
-    """Super-resolution: losses of pairs."""
+    """Super-resolution: losses."""
 
     gan: Literal["none", "standard", "relativistic"] = Field(
         "none",
@@ -81,9 +83,18 @@ class OnPairs(Method[S]):
 
     Attributes:
         pairs: settings of the losses.
+        gans: discriminators that it can have; the first is the default.
     """
 
     kinds = PAIRED_KINDS
+    gans: ClassVar[tuple[str, ...]] = ("none", "standard", "relativistic")
+
+    @classmethod
+    def refusal(cls, pairs: Any) -> str:
+        """Refuse a discriminator that the method's name does not say, and its absence where the name does."""
+        if pairs.gan in cls.gans:
+            return ""
+        return f"superres.gan: {cls.title} trains with {' or '.join(cls.gans)}, not {pairs.gan!r}"
 
     def __init__(self, settings: S, task: Task) -> None:
         assert isinstance(task.pairs, PairSettings)
@@ -109,17 +120,28 @@ class OnPairs(Method[S]):
 
     def updates(self, draws: Draws) -> Iterator[Update]:
         """One update of the generator, then those of its adversaries on the same pairs."""
-        inputs, real = draws.pair(self.batch)
+        pair = draws.pair(self.batch)
+        inputs, real = pair
         fake = self.networks["generator"](inputs)
         terms = {"image": (real - fake).abs().mean((-2, -1))}
         if self.phase(draws.step) == IMAGE_PHASE:
-            yield "generator", Loss(self._weighted(terms), terms)
+            yield from self.image_updates(terms, pair, draws)
             return
         if self.pairs.gan != "none":
             terms["adversarial"] = self._adversarial_loss(real, fake)
         yield from self.further_updates(terms, real, fake, draws)
         if self.pairs.gan != "none":
             yield "discriminator", self._discriminator_loss(real, fake.detach())
+
+    def image_updates(self, terms: dict[str, Tensor], pair: Pair, draws: Draws) -> Iterator[Update]:
+        """Yield the losses of a step in `IMAGE_PHASE`: the generator's, on pixels.
+
+        Args:
+            terms: L_img under "image", `(V,)`.
+            pair: LR and HR patches of the step.
+            draws: further random numbers.
+        """
+        yield "generator", Loss(self._weighted(terms), terms)
 
     def further_updates(self, terms: dict[str, Tensor], real: Tensor, fake: Tensor, draws: Draws) -> Iterator[Update]:
         """Yield the generator's loss, of the given terms and the method's own, then the losses of its own players.
@@ -156,4 +178,3 @@ class OnPairs(Method[S]):
     def _term_table(self, weights: Mapping[str, float]) -> Tensor:
         """Weights of `TERMS`, `(V, terms)`: equal rows, as a checkpoint is read by member."""
         return torch.tensor([[weights[name] for name in TERMS] for _ in self.task.members])
-

@@ -2,6 +2,10 @@
 
     L1          L_img alone: where the perceptual methods start
     GAN         L_img + L_adv, standard or relativistic: SRGAN without its perceptual loss
+    SRGAN       + features of the last block, after their activation (Ledig et al., CVPR 2017)
+    EnhanceNet  + features of two poolings (Sajjadi et al., ICCV 2017)
+    ESRGAN      + features of the last block, before their activation (Wang et al., ECCV workshops 2018)
+    NatSR       + unnaturalness by a discriminator of natural pictures (Soh et al., CVPR 2019)
     MvM         L_img + λ₂ L_pair + λ₃ L_MM (setting A), + L_adv (setting B)
 
 MvM's metric learns from triplets of which anchors and positives are HR patches, and negatives are upscaled ones.
@@ -10,21 +14,33 @@ MvM's metric learns from triplets of which anchors and positives are HR patches,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from functools import cached_property
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from mvm.methods.draws import Draws
-from mvm.methods.method import Loss, Update
+from mvm.methods.draws import Draws, Pair
+from mvm.methods.method import PAIRED_KINDS, Loss, Task, Update
 from mvm.methods.mvm import MvM, MvMSettings, Side
-from mvm.methods.pairs import OnPairs, PairSettings
+from mvm.methods.naturalness import ANNEALINGS, anneal, graded_batch, naturalness_loss, nmd_loss, noisy_rows
+from mvm.methods.pairs import OnPairs
+from mvm.methods.perceptual import PERCEPTUAL_LOSSES, PerceptualLoss
+from mvm.networks.architecture import Architecture, StackedNetwork
+from mvm.networks.resnet import as_pictures
+from mvm.networks.vgg import FEATURES, Features, layers_of, load_features
 from mvm.settings import Settings
 
-__all__ = ["GAN", "L1", "GANSettings", "L1Settings", "PairedMvM"]
+__all__ = ["ESRGAN", "GAN", "L1", "SRGAN", "EnhanceNet", "NatSR", "PairedMvM", "Perceptual"]
 
 BETAS = {"generator_betas": (0.9, 0.999), "metric_betas": (0.9, 0.999)}
 PAPER = {"generator_lr": 1e-4, "metric_lr": 1e-4, "decay_to": 1.0, "ema": 0.0}  # section 4.2
 RECIPES = {"stabilised": {"optimiser": BETAS}, "paper": {"optimiser": BETAS | PAPER}}
+
+
+def _with_defaults(**values: Any) -> dict[str, dict[str, Any]]:
+    """Config defaults of a method on pairs, for each recipe."""
+    return {kind: dict.fromkeys(RECIPES, values) for kind in PAIRED_KINDS}
 
 
 class PairedMvM(OnPairs[MvMSettings], MvM):
@@ -56,31 +72,117 @@ class L1(OnPairs[L1Settings]):
 
     title = "L1"
     settings_type = L1Settings
+    gans = ("none",)
     learns_metric = False
     players: ClassVar = {"generator": ("generator",)}
     recipes: ClassVar = RECIPES
-
-    @classmethod
-    def refusal(cls, pairs: PairSettings) -> str:
-        """Refuse a discriminator, which the name does not say."""
-        return "" if pairs.gan == "none" else "superres.gan: l1 has no discriminator; choose the method gan"
 
 
 class GANSettings(Settings):
-    """GAN: settings are in the group superres."""
+    """GAN: its settings are those of super-resolution."""
 
 
 class GAN(OnPairs[GANSettings]):
-    """Regression on pixels and a discriminator."""
+    """Regression on pixels, and a discriminator."""
 
     title = "GAN"
     settings_type = GANSettings
+    gans = ("relativistic", "standard")
     learns_metric = False
     players: ClassVar = {"generator": ("generator",)}
     recipes: ClassVar = RECIPES
-    kind_recipes: ClassVar = {"superres": {recipe: {"superres": {"gan": "relativistic"}} for recipe in RECIPES}}
+    kind_recipes: ClassVar = _with_defaults(superres={"gan": "relativistic"})
+
+
+class PerceptualSettings(Settings):
+    """Perceptual loss: its network is a setting of super-resolution."""
+
+
+class Perceptual(GAN):
+    """GAN with a distance of features of a pretrained network."""
+
+    settings_type: ClassVar[type[Settings]] = PerceptualSettings
+    loss: ClassVar[str]
+
+    @cached_property
+    def distance(self) -> tuple[PerceptualLoss, Features]:
+        """The loss, and the network whose features it compares."""
+        loss = PERCEPTUAL_LOSSES[self.loss].resolve(layers_of(FEATURES[self.pairs.features]))
+        return loss, load_features(self.pairs.features, loss.layers)
+
+    def updates(self, draws: Draws) -> Iterator[Update]:
+        """As `OnPairs.updates`; a missing pretrained network is noticed at the first step, whatever its phase."""
+        self.distance[1].to(self.state["terms"])
+        yield from super().updates(draws)
+
+    def further_updates(self, terms: dict[str, Tensor], real: Tensor, fake: Tensor, draws: Draws) -> Iterator[Update]:
+        """The generator's loss with the perceptual term."""
+        loss, features = self.distance
+        pictures = [as_pictures(points.flatten(0, 1)) for points in (real, fake)]
+        with torch.no_grad():
+            on_real = features(pictures[0])
+        perceptual = loss(on_real, features(pictures[1])).unflatten(0, real.shape[:2]).mean(-1)
+        yield from super().further_updates(terms | {"perceptual": perceptual}, real, fake, draws)
+
+
+class SRGAN(Perceptual):
+    """Features of the last block."""
+
+    title, loss = "SRGAN", "srgan"
+
+
+class EnhanceNet(Perceptual):
+    """Features of two poolings."""
+
+    title, loss = "EnhanceNet", "enhancenet"
+
+
+class ESRGAN(Perceptual):
+    """Features of the last block before their activation."""
+
+    title, loss = "ESRGAN", "esrgan"
+
+
+class NatSRSettings(Settings):
+    """NatSR: the discriminator of natural pictures learns in the first `image_steps`, then it is fixed."""
+
+
+class NatSR(GAN):
+    """GAN with unnaturalness by a discriminator that has learnt natural from noisy and blurred pictures."""
+
+    title = "NatSR"
+    settings_type: ClassVar[type[Settings]] = NatSRSettings
+    players: ClassVar = {"generator": ("generator",), "naturalness": ("naturalness",)}
+    kind_recipes: ClassVar = _with_defaults(superres={"gan": "relativistic"}, weights={"perceptual": 1e-3})
+
+    def __init__(self, settings: Settings, task: Task) -> None:
+        super().__init__(settings, task)
+        self.state["naturalness_updates"] = torch.zeros(len(task.members))
 
     @classmethod
-    def refusal(cls, pairs: PairSettings) -> str:
-        """Ask for a discriminator."""
-        return "" if pairs.gan != "none" else "superres.gan: gan trains with a discriminator, standard or relativistic"
+    def refusal(cls, pairs: Any) -> str:
+        """Also refuse to train against a discriminator that has learnt nothing."""
+        if not pairs.image_steps:
+            return "superres.image_steps: NatSR's discriminator of natural pictures learns in these steps; give some"
+        return super().refusal(pairs)
+
+    def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
+        """The networks of a GAN, and the discriminator of natural pictures."""
+        return super().build(architecture) | {"naturalness": architecture.naturalness()}
+
+    def image_updates(self, terms: dict[str, Tensor], pair: Pair, draws: Draws) -> Iterator[Update]:
+        """The generator's loss on pixels, then an update of the discriminator of natural pictures."""
+        yield from super().image_updates(terms, pair, draws)
+        updates = self.state["naturalness_updates"]
+        strength = anneal(updates[0], max(1, self.pairs.image_steps // (ANNEALINGS + 1)))
+        noise = draws.normal(noisy_rows(self.batch), pair.targets.shape[-1])
+        graded = graded_batch(pair.targets, pair.inputs, noise, strength)
+        logits = self.networks["naturalness"](graded.points).squeeze(-1)
+        loss = nmd_loss(logits, graded.natural)
+        yield "naturalness", Loss(loss, {"naturalness": loss})
+        updates.add_(1)
+
+    def further_updates(self, terms: dict[str, Tensor], real: Tensor, fake: Tensor, draws: Draws) -> Iterator[Update]:
+        """The generator's loss with its unnaturalness."""
+        perceptual = naturalness_loss(self.networks["naturalness"](fake).squeeze(-1))
+        yield from super().further_updates(terms | {"perceptual": perceptual}, real, fake, draws)

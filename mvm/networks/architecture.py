@@ -66,6 +66,10 @@ class Architecture(Protocol):
         """Discriminator of data points: `(V, B, D)` to logits `(V, B, 1)`; for kinds with pairs."""
         ...
 
+    def naturalness(self) -> StackedNetwork:
+        """Discriminator of natural pictures (NatSR): `(V, B, D)` to logits `(V, B, 1)`; for kinds with pairs."""
+        ...
+
     def readout(self, outputs: int) -> StackedNetwork:
         """A linear layer on embeddings: `(V, B, n)` to `(V, B, outputs)`."""
         ...

@@ -205,7 +205,7 @@ class ImageStack(StackedNetwork):
     def _forward_member(self, member: nn.Module, x: Tensor) -> Tensor:
         """Map `(B, in)` to `(B, out)`; a flat side of D numbers is a picture for the member."""
         if self.takes_images:
-            x = x.unflatten(-1, (self.size, self.size, 3)).permute(0, 3, 1, 2)
+            x = as_pictures(x)
         y: Tensor = member(x)
         if y.ndim == 1:
             return y[:, None]
@@ -282,6 +282,12 @@ def _embed(x: Tensor, convolutions: Iterable[nn.Module], output: nn.Linear, *, u
 def _full_precision(x: Tensor, layer: nn.Linear | nn.Conv2d) -> Tensor:
     """Cast x to the dtype of a layer's weights: bfloat16 is too coarse for distances of embeddings, and for pixels."""
     return x.to(layer.weight.dtype)
+
+
+def as_pictures(points: Tensor) -> Tensor:
+    """View flat square pictures `(B, 3 · side²)`, in the order row, column, colour, as `(B, 3, side, side)`."""
+    side = math.isqrt(points.shape[-1] // 3)
+    return points.unflatten(-1, (side, side, 3)).permute(0, 3, 1, 2)
 
 
 def _doublings(size: int, start: int) -> int:

@@ -1,8 +1,8 @@
 """Networks for x4 super-resolution: a backbone that upscales patches, a metric and discriminators of HR patches.
 
     generator       LR patches (3 p²) -> HR patches (3 (4p)²)        an entry of `mvm.networks.backbones.BACKBONES`
-    metric          HR patches -> embeddings (n)                     `mvm.networks.backbones.PatchMetric`
-    discriminator   HR patches -> a logit                            `mvm.networks.discriminators`
+    metric          HR patches -> embeddings (n)                     `mvm.networks.resnet.PatchMetric`
+    discriminator   HR patches -> a logit                            `mvm.networks.discriminators`; so is NatSR's NMD
 
 Patches are flat, in the order row, column, colour, as pictures are in `mvm.networks.resnet`. The backbones are fully
 convolutional: trained on patches, they upscale pictures of any size.
@@ -16,16 +16,17 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mvm.imaging.resize import SCALE
-from mvm.networks.backbones import BACKBONES, PatchMetric
-from mvm.networks.discriminators import DISCRIMINATORS
+from mvm.networks.backbones import BACKBONES
+from mvm.networks.discriminators import DISCRIMINATORS, NMD
 from mvm.networks.mlp import SizedBySettings
-from mvm.networks.resnet import ImageStack
+from mvm.networks.resnet import ImageStack, PatchMetric
 from mvm.networks.settings import NetworkSettings
+from mvm.networks.upsampling import SCALE
 
 __all__ = ["SuperresNetworks"]
 
-GENERATOR, METRIC, DISCRIMINATOR = range(3)  # offsets of the seeds of initial weights
+GENERATOR, METRIC, DISCRIMINATOR, NATURALNESS = range(4)  # offsets of the seeds of initial weights
+NMD_CHANNELS = {"srgan": 64, "light": 16}  # of the first layers of the NMD beside a discriminator: NatSR's has 64
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,23 @@ class SuperresNetworks(SizedBySettings):
         """g_w: flat HR patches `(V, B, D)` to `(V, B, n)`."""
         net = self.settings
         return self._stack(
-            lambda: PatchMetric(self.side, embedding_dim=net.embedding_dim, channels=net.metric_channels), METRIC
+            lambda: PatchMetric(
+                self.side,
+                embedding_dim=net.embedding_dim,
+                channels=net.metric_channels,
+                unit_length=net.unit_embedding,
+            ),
+            METRIC,
         )
 
     def discriminator(self) -> ImageStack:
         """Flat HR patches `(V, B, D)` to logits `(V, B, 1)`."""
-        return self._stack(lambda: DISCRIMINATORS[self.settings.discriminator](self.side), DISCRIMINATOR)
+        return self._stack(DISCRIMINATORS[self.settings.discriminator], DISCRIMINATOR)
+
+    def naturalness(self) -> ImageStack:
+        """NatSR's discriminator of natural patches, flat HR patches `(V, B, D)` to logits `(V, B, 1)`."""
+        channels = NMD_CHANNELS[self.settings.discriminator]
+        return self._stack(lambda: NMD(channels=channels), NATURALNESS)
 
     def _stack(self, build: Callable[[], nn.Module], offset: int, *, size: int | None = None) -> ImageStack:
         """Build V members; variants of a seed get equal initial weights, and networks of a seed different streams."""

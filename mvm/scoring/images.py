@@ -35,8 +35,8 @@ from torch import Tensor
 from mvm.geometry.distances import pairwise
 from mvm.scoring.features import Extractor, FactorRegressor, Inception, check_images
 from mvm.scoring.points import SCORES
-from mvm.scoring.superres import SUPERRES_SCORES
 from mvm.scoring.score import NEIGHBOURS, Coordinates, Score, neighbourhood_scores, ratio, thinned, tie_of
+from mvm.scoring.superres import SUPERRES_SCORES
 from toy_manifolds.faces import FACTORS
 
 __all__ = [

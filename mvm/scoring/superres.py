@@ -37,7 +37,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from scipy import ndimage
 from torch import Tensor
 
@@ -194,7 +193,9 @@ class SuperresReference:
         niqe: bool = True,
     ) -> None:
         if not names or not len(names) == len(high) == len(low):
-            raise ValueError(f"{len(names)} names, {len(high)} originals and {len(low)} inputs: give one of each or more")
+            raise ValueError(
+                f"{len(names)} names, {len(high)} originals and {len(low)} inputs: give one of each or more"
+            )
         self.names, self.inputs, self._high = tuple(names), low, high
         self._niqe, found = niqe, find_distances() if perceptual else Found()
         self._distances, self.missing = found.distances, found.missing

@@ -233,9 +233,9 @@ class Experiment:
         return inputs.to(device=self.device, dtype=self.dtype)
 
     def upscaler(self, member: int) -> Callable[[Tensor], Tensor]:
-        """Averaged generator of a member, for pictures of any size: `(B, 3, h, w)` to `(B, 3, 4h, 4w)`; paired data only.
+        """Averaged generator of a member on paired data, for pictures of any size: `(B, 3, h, w)` to `(B, 3, 4h, 4w)`.
 
-        It computes in full float32, unclipped.
+        It computes in full float32, and does not clip.
         """
         stack = self.method.networks["generator"]
         assert isinstance(stack, ImageStack)
