@@ -1,6 +1,8 @@
 """What every entry of every registry owes: a new entry is tested by being there."""
 
 import functools
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,16 +14,20 @@ from mvm.config import Config
 from mvm.data.images import ImageData, load_images
 from mvm.data.kind import Members
 from mvm.data.kinds import KINDS, kind_of, load_data
+from mvm.data.pairs import PairData
+from mvm.data.photographs import built_in
 from mvm.data.points import PointData, load_points
 from mvm.errors import ConfigError
 from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.geometry.spectrum import SPECTRUM_FORMS, eigenpairs, eigenvalues
+from mvm.imaging.resize import imresize
 from mvm.methods import METHODS, Draws
-from mvm.methods.method import squared_slope
+from mvm.methods.method import PAIRED_KINDS, squared_slope
 from mvm.methods.metric_losses import METRIC_LOSSES, metric_loss
 from mvm.networks.architecture import Architecture
 from mvm.networks.mlp import ACTIVATIONS, StackedMLP
 from mvm.networks.settings import NetworkSettings
+from mvm.networks.vgg import FEATURES, WIDTHS, Pretrained, layers_of
 from mvm.runs.evaluate import load_experiment, sample_run, score_run
 from mvm.runs.recorder import Recorder, train
 from mvm.runs.run import Run
@@ -165,6 +171,7 @@ def cloud() -> PointData:
 
 def config(**values) -> Config:
     network = {"width": 8, "depth": 2, "noise_dim": 3, "embedding_dim": 4, "channels": 4, "metric_channels": 4}
+    network |= {"backbone": "small", "discriminator": "light"}
     return Config.make(**{"device": "cpu", "steps": 3, "batch": 16, "seeds": (0, 5), "network": network} | values)
 
 
@@ -173,14 +180,43 @@ def pictures() -> ImageData:
     return load_images(config(**PICTURES))
 
 
+@functools.cache
+def pairs() -> PairData:
+    return load_data(config(**PAIRS))
+
+
 PICTURES = {"data": "faces", "size": 8, "points": 64, "view_points": 16, "batch": 8, "threads": 1}
-DATA = {"points": ({}, cloud), "images": (PICTURES, pictures)}  # what config and data set every kind is tested on
-RECIPES = [(method, recipe) for method in METHODS for recipe in METHODS[method].recipes]
+PAIRS = {
+    "data": "sr", "patch": 8, "view_points": 16, "batch": 4, "threads": 1, "superres": {"image_steps": 1},
+}  # fmt: skip
+DATA = {  # what config and data set every kind is tested on
+    "points": ({}, cloud), "images": (PICTURES, pictures), "superres": (PAIRS, pairs),
+}  # fmt: skip
 LEARNED = [(method, kind) for method in METHODS for kind in KINDS if METHODS[method].learns(kind)]
+KIND_OF = dict(reversed(LEARNED))  # the first kind that a method learns
+RECIPES = [(method, recipe) for method in METHODS for recipe in METHODS[method].recipes]
 
 
-def experiment_of(method: str, kind: str = "points", *, dtype: torch.dtype = torch.float32, **values) -> Experiment:
-    fields, data = DATA[kind]
+@pytest.fixture(autouse=True, scope="module")
+def random_features(tmp_path_factory) -> Iterator[None]:
+    """A perceptual network with random weights, as the pretrained ones are not at hand everywhere."""
+    network = replace(FEATURES["vgg16_hed"], read=lambda: random_weights(FEATURES["vgg16_hed"]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FEATURES, "vgg16_hed", network)
+        yield
+
+
+def random_weights(network: Pretrained) -> dict[str, torch.Tensor]:
+    generator, weights, inputs = torch.Generator().manual_seed(0), {}, 3
+    for layer in (layer for layer in layers_of(network) if layer.startswith("conv")):
+        outputs = WIDTHS[int(layer[4]) - 1]
+        weights[f"{layer}.weight"] = torch.randn(outputs, inputs, 3, 3, generator=generator) / (9 * inputs) ** 0.5
+        weights[f"{layer}.bias"], inputs = torch.zeros(outputs), outputs
+    return weights
+
+
+def experiment_of(method: str, kind: str = "", *, dtype: torch.dtype = torch.float32, **values) -> Experiment:
+    fields, data = DATA[kind or KIND_OF[method]]
     return Experiment(config(method=method, **fields, **values), data(), dtype=dtype)
 
 
@@ -215,26 +251,27 @@ def test_method_introduces_itself(method):
 @pytest.mark.parametrize(("method", "kind"), LEARNED)
 def test_every_network_is_moved_by_one_player(method, kind):
     experiment = experiment_of(method, kind)
-    moves = [network for networks in METHODS[method].players.values() for network in networks]
+    moves = [network for networks in experiment.method.players.values() for network in networks]
     assert sorted(moves) == sorted(experiment.method.networks)
-    assert set(experiment.players) == set(METHODS[method].players)
+    assert set(experiment.players) == set(experiment.method.players) >= set(METHODS[method].players)
 
 
 @pytest.mark.parametrize(("method", "recipe"), RECIPES)
-def test_every_update_of_points_is_its_players(method, recipe):
+def test_every_update_is_its_players(method, recipe):
     check_updates(experiment_of(method, recipe=recipe))
 
 
-@pytest.mark.parametrize("method", [method for method, kind in LEARNED if kind == "images"])
-def test_every_update_of_pictures_is_its_players(method):
-    check_updates(experiment_of(method, "images"))
+@pytest.mark.parametrize(("method", "kind"), [(method, kind) for method, kind in LEARNED if kind != KIND_OF[method]])
+def test_every_update_of_another_kind_is_its_players(method, kind):
+    check_updates(experiment_of(method, kind))
 
 
 def check_updates(experiment: Experiment) -> None:
     """A declared player descends a finite loss of every variant, all of its networks move, and no others do."""
     players, members, descended = experiment.method.players, len(experiment.config.members), []
     after = weights(experiment)
-    for player, loss in experiment.method.updates(experiment.draws.at(0)):
+    steps = range(2) if experiment.method.phase(0) != experiment.method.phase(1) else [0]
+    for player, loss in (loss for step in steps for loss in experiment.method.updates(experiment.draws.at(step))):
         assert player in players
         assert loss.total.shape == (members,)
         assert loss.terms
@@ -242,7 +279,7 @@ def check_updates(experiment: Experiment) -> None:
         parameters = experiment.players[player].parameters
         gradients = torch.autograd.grad(loss.total.sum(), parameters, retain_graph=True)
         assert all(gradient.isfinite().all() for gradient in gradients)
-        assert gradients[0].abs().amax() > 0
+        assert max(gradient.abs().amax() for gradient in gradients) > 0
 
         before = weights(experiment)
         assert moved(after, before) <= set(players[descended[-1]] if descended else ()), "a projection is of one player"
@@ -260,6 +297,7 @@ def test_method_samples_and_embeds(method, kind):
     data, members = experiment.data, len(experiment.config.members)
     noise = experiment.view_inputs(5)
     assert noise.shape == (5, experiment.noise_dim)
+    assert noise.isfinite().all()
     fakes = experiment.generate(noise)
     assert fakes.shape == (members, 5, data.dim)
     live = experiment.method.sample(experiment.method.networks, noise.expand(members, -1, -1))
@@ -299,7 +337,8 @@ def test_method_trains_the_same_from_the_same_seed_and_another_from_another(meth
     one, again, other = trained(0), trained(0), trained(1)
     assert all(value.isfinite().all() for value in one.values())
     assert all(torch.equal(one[name], again[name]) for name in one)
-    assert not torch.equal(one["generator.weights.0"], other["generator.weights.0"])
+    first = next(name for name in one if name.startswith("generator."))
+    assert not torch.equal(one[first], other[first])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -311,9 +350,14 @@ def test_a_stacked_method_is_separate_runs(method):
         for _ in fit(experiment):
             pass
     member = together.config.members.index((together.config.variants[-1], 5))
-    for name, value in alone.averaged().items():
-        torch.testing.assert_close(together.averaged()[name][member], value[-1], rtol=1e-7, atol=1e-9)
-    view = cloud().view.double()
+    if KIND_OF[method] == "points":  # their tensors have a variant axis
+        for name, value in alone.averaged().items():
+            torch.testing.assert_close(together.averaged()[name][member], value[-1], rtol=1e-7, atol=1e-9)
+    view = together.view_inputs(8)
+    for averaged in (True, False):
+        ours, theirs = (each.generate(view, averaged=averaged) for each in (together, alone))
+        torch.testing.assert_close(ours[member], theirs[-1], rtol=1e-7, atol=1e-9)
+    view = together.data.view.double()
     torch.testing.assert_close(together.embed(view)[member], alone.embed(view)[-1], rtol=1e-6, atol=1e-8)
 
 
@@ -361,7 +405,7 @@ def test_exact_computes_in_float32_inside_and_restores_every_switch(kind, precis
         return [torch.backends.cudnn.allow_tf32, *(n.bf16 for n in networks if hasattr(n, "bf16"))]
 
     before = switches()
-    assert before == [True, *[precision == "bf16"] * (2 if kind == "images" else 0)]
+    assert before == [True, *[precision == "bf16"] * (0 if kind == "points" else 2)]
     with experiment.exact():
         assert not any(switches())
         with experiment.exact():
@@ -472,7 +516,7 @@ def test_kind_introduces_itself(name):
     for words in (kind.title, kind.noun):
         assert words.strip() == words != ""
     assert kind.network_settings <= set(NetworkSettings.model_fields)
-    assert ".npy" in kind.sample_formats
+    assert (".npy" in kind.sample_formats) == (name not in PAIRED_KINDS)
     assert set(kind.recipes) <= {"", *Config.model_fields["recipe"].annotation.__args__}
     assert kind.threads() >= 1
     assert kind.live_fakes is None or kind.live_fakes >= 1
@@ -500,11 +544,16 @@ def test_architecture_builds_networks_of_every_member(name):
     def built() -> tuple[Architecture, dict[str, torch.nn.Module]]:
         members = Members([torch.Generator().manual_seed(seed) for seed in (0, 5)], (0, 5), copies=2)
         made = KINDS[name].architecture(data(), config(**fields).network, members, bf16=False)
-        return made, {"generator": made.generator(6), "metric": made.metric(), "readout": made.readout(2)}
+        networks = {"generator": made.generator(noise), "metric": made.metric(), "readout": made.readout(2)}
+        if name in PAIRED_KINDS:
+            networks |= {"discriminator": made.discriminator(), "naturalness": made.naturalness()}
+        return made, networks
 
+    noise = data().view_inputs.shape[1] if name in PAIRED_KINDS else 3
     (made, networks), (_, again) = built(), built()
-    assert (made.dim, made.noise_dim, made.embedding_dim, made.copies) == (data().dim, 3, 4, 2)
-    sides = {"generator": (6, made.dim), "metric": (made.dim, 4), "readout": (4, 2)}
+    assert (made.dim, made.noise_dim, made.embedding_dim, made.copies) == (data().dim, noise, 4, 2)
+    sides = {"generator": (noise, made.dim), "metric": (made.dim, 4), "readout": (4, 2)}
+    sides |= {"discriminator": (made.dim, 1), "naturalness": (made.dim, 1)}
     for role, network in networks.items():
         inputs, outputs = sides[role]
         x = points(1, 7, inputs).float().expand(4, -1, -1)
@@ -512,7 +561,7 @@ def test_architecture_builds_networks_of_every_member(name):
         assert y.shape == (4, 7, outputs)
         assert torch.equal(y, again[role](x))
         torch.testing.assert_close(y[:2], y[2:])
-        assert not torch.allclose(y[0], y[1])
+        assert not torch.allclose(y[0], y[1]) or (role == "generator" and name in PAIRED_KINDS), "bicubic, untrained"
         parameters = dict(network.named_parameters())
         for weight, matrix in network.matrices().items():
             assert matrix.ndim == 3
@@ -523,7 +572,7 @@ def test_data_set_gives_points_to_train_on_and_back(run):
     data = run.data
     again = load_data(run.config)
     assert data.dim >= 1
-    assert data.train_size == 64
+    assert data.train_size == (len(built_in()) if run.config.kind in PAIRED_KINDS else 64)
     view = data.view
     assert view.shape == (16, data.dim)
     assert view.isfinite().all()
@@ -543,7 +592,8 @@ def test_a_snapshot_shows_fakes_and_the_reals_beside_them(run):
     noise = experiment.view_inputs(16)
     fake = experiment.generate(noise)
     shown, once = data.snapshot(fake, noise, experiment.generate), data.shown_once()
-    torch.testing.assert_close(shown["fake"], data.restore(fake.cpu().float()))
+    count = shown["fake"].shape[1]
+    torch.testing.assert_close(shown["fake"], data.restore(fake.cpu().float())[:, :count])
     assert ("real" in shown) == (once is None), "reals are in every snapshot, or kept once for all"
     assert all(isinstance(tensor, torch.Tensor) and tensor.device.type == "cpu" for tensor in shown.values())
     saved = run.snapshot(0)
@@ -552,11 +602,14 @@ def test_a_snapshot_shows_fakes_and_the_reals_beside_them(run):
     real = run.real_view()
     np.testing.assert_array_equal(real, saved["real"] if once is None else once)
     np.testing.assert_array_equal(real, data.restore(data.view).numpy())
-    assert saved["fake"].shape == (len(run.config.members), *real.shape)
+    assert saved["fake"].shape == (len(run.config.members), count, *real.shape[1:])
 
 
 def test_reference_scores_fakes_beside_a_baseline(run):
     data = run.data
+    if run.config.kind in PAIRED_KINDS:
+        check_upscaling_is_scored(data.reference(32))
+        return
     reference, other = data.reference(32), data.reference(32, repeat=1)
     assert reference.size == 32
     fakes = data.restore(torch.randn(32, data.dim, generator=torch.Generator().manual_seed(0)))
@@ -568,6 +621,16 @@ def test_reference_scores_fakes_beside_a_baseline(run):
     assert scores[criterion] > scores[f"{criterion}_floor"] > 0, "noise is no data"
     assert {key.removesuffix("_floor") for key in scores if key.endswith("_floor")} <= set(scores)
     assert all(value is None or isinstance(value, float | int) for value in scores.values())
+
+
+def check_upscaling_is_scored(reference) -> None:
+    """The scores of bicubic pictures are the baseline; noise is worse."""
+    bicubic = [imresize(low, (4 * low.shape[0], 4 * low.shape[1])) for low in reference.inputs]
+    scores = reference.score(bicubic)
+    assert reference.score(bicubic) == scores
+    assert all(scores[key.removesuffix("_floor")] == value for key, value in scores.items() if key.endswith("_floor"))
+    noise = [torch.randint(256, picture.shape, dtype=torch.uint8) for picture in bicubic]
+    assert reference.score(noise)[reference.criterion] < scores[reference.criterion]
 
 
 def test_units_are_enough_for_trained_networks(run):
@@ -588,6 +651,10 @@ def test_a_run_of_every_kind_trains_scores_and_samples(run, monkeypatch):
         assert all(loss.isfinite().all() for loss in step.losses.values())
     rows, members = run.scores(), run.config.members
     assert [(row["variant"], row["seed"]) for row in rows] == members
+    if run.config.kind in PAIRED_KINDS:
+        with pytest.raises(ConfigError, match="upscale"):
+            sample_run(run, 3)
+        return
     samples = sample_run(run, 3)
     assert samples.shape == (len(members), 3, *run.real_view().shape[1:])
     assert samples.numpy().dtype == run.real_view().dtype

@@ -275,6 +275,7 @@ class Images(Kind):
     sample_formats = (".npy", ".png")
     live_fakes = RAW_FAKES
     snapshot_arrays: ClassVar = {"fake": "uint8 V n s s 3", "raw": "uint8 V r s s 3"}
+    shown_once = "uint8 n s s 3"
     recipes: ClassVar = {
         "": {  # the paper's sizes
             "batch": 64, "steps": 50_000, "points": 20_000, "view_points": 256, "snapshots": 50, "records": 100,

@@ -248,6 +248,7 @@ class Kind(ABC):
         network_settings: fields of `NetworkSettings` that it reads and some other kind does not.
         sample_formats: suffixes of the files that samples can be written to.
         live_fakes: number of fakes in the live view; all when None.
+        shown_once: type and axes of what `Dataset.shown_once` gives, as in `snapshot_arrays`; empty if None.
         snapshot_arrays: what `Dataset.snapshot` stores, by name: a type and the axes, as in "float V n D"; every
             letter is one size throughout a run, V the members of the variant axis, n the points of a view.
         recipes: config defaults by recipe; those under "" apply to every recipe.
@@ -261,6 +262,7 @@ class Kind(ABC):
     sample_formats: ClassVar[tuple[str, ...]] = (".npy",)
     live_fakes: ClassVar[int | None] = None
     snapshot_arrays: ClassVar[dict[str, str]] = {}
+    shown_once: ClassVar[str] = ""
     recipes: ClassVar[dict[str, dict[str, Any]]] = {}
     settings_type: ClassVar[type[Settings] | None] = None
 

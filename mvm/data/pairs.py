@@ -41,6 +41,7 @@ __all__ = ["SUPERRES", "PairData", "Patches", "Superres"]
 
 SUPERRES = "sr"  # name of the data set
 TURNS = 8
+WITH_NIQE = 1000
 SHOWN = 12  # upscaled patches in each snapshot
 
 
@@ -141,12 +142,12 @@ class PairData:
     """Pairs of patches of photographs; a data point is a flat HR patch in [0, 1].
 
     Attributes:
-        collection: photographs to train on; None in a data set without training patches.
+        collection: photographs to train on.
         patch: p, side of an LR patch in pixels.
         view_images: HR patches of the held-out photographs that every snapshot embeds, `(n, 4p, 4p, 3)` uint8.
     """
 
-    collection: Collection | None
+    collection: Collection
     patch: int
     view_images: Tensor
 
@@ -166,11 +167,10 @@ class PairData:
     @property
     def train_size(self) -> int:
         """N, number of training photographs."""
-        return 0 if self.collection is None else len(self.collection)
+        return len(self.collection)
 
     def table(self, device: torch.device, dtype: torch.dtype) -> Patches:
         """Training pairs."""
-        assert self.collection is not None
         return Patches(self.collection, self.patch, device, dtype)
 
     @property
@@ -208,7 +208,13 @@ class PairData:
     def reference(
         self, n: int, *, repeat: int = 0, inception: bool = False, on_progress: Callable[[float], None] | None = None
     ) -> SuperresReference:
-        """The held-out photographs, to be upscaled and compared; n and `repeat` do not change them.
+        """The held-out photographs, to be upscaled and compared.
+
+        Args:
+            n: below `WITH_NIQE`, as for quick scores, NIQE is left out, which takes longer than all other scores.
+            repeat: makes no difference.
+            inception: not for photographs.
+            on_progress: called with the number of samples measured so far.
 
         Raises:
             ConfigError: Inception is asked for.
@@ -222,8 +228,9 @@ class PairData:
         lows = [photographs.low_picture(i) for i in range(len(photographs))]
         return SuperresReference(
             photographs.names,
-            [torch.from_numpy(np.ascontiguousarray(picture)) for picture in pictures],
-            [torch.from_numpy(np.ascontiguousarray(picture)) for picture in lows],
+            [torch.tensor(picture) for picture in pictures],
+            [torch.tensor(picture) for picture in lows],
+            niqe=n >= WITH_NIQE,
         )
 
 
@@ -237,6 +244,7 @@ class Superres(Kind):
     sample_formats = ()
     live_fakes = SHOWN
     snapshot_arrays: ClassVar = {"fake": "uint8 V r s s 3"}
+    shown_once = "uint8 n s s 3"
     settings_type = PairSettings
     recipes: ClassVar = {
         "": {  # section 4.2
@@ -259,9 +267,13 @@ class Superres(Kind):
         return PairData(_collection(settings), settings.patch, _view(settings.patch, settings.view_points))
 
     def units(self, settings: DataSettings, *, own: Path | None, shown: Path) -> PairData:
-        """Build a data set from the run's stored view patches."""
+        """Build a data set of the run's stored view patches."""
         view = torch.from_numpy(np.load(shown, allow_pickle=False))
-        return PairData(None, view.shape[1] // SCALE, view)
+        patch = view.shape[1] // SCALE
+        low = imresize(view, (patch, patch)).view(-1, 3).numpy()
+        sizes = np.full((len(view), 2), patch)
+        patches = Collection(view.view(-1, 3).numpy(), low, sizes, ("",) * len(view), (), "")
+        return PairData(patches, patch, view)
 
     def architecture(self, data: Dataset, settings: NetworkSettings, members: Members, *, bf16: bool) -> Architecture:
         """A backbone, a metric and a discriminator per member."""

@@ -105,9 +105,13 @@ class OnPairs(Method[S]):
         self.state["terms"] = self._term_table(task.weights)
 
     def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
-        """The method's networks, and a discriminator if there is a GAN."""
-        discriminator = {} if self.pairs.gan == "none" else {"discriminator": architecture.discriminator()}
-        return super().build(architecture) | discriminator
+        """A generator, a metric if the method learns one, and a discriminator if there is a GAN."""
+        networks = {"generator": architecture.generator(architecture.noise_dim)}
+        if self.learns_metric:
+            networks["metric"] = architecture.metric()
+        if self.pairs.gan != "none":
+            networks["discriminator"] = architecture.discriminator()
+        return networks
 
     def phase(self, step: int) -> str:
         """`IMAGE_PHASE`, or "" with all losses."""

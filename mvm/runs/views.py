@@ -50,7 +50,7 @@ class Views:
     def __init__(self, config: Config) -> None:
         self.sizes = {"V": len(config.members)}
         self._most = {"n": config.view_points}
-        self._shown = KINDS[config.kind].snapshot_arrays
+        self._shown, self._reals = KINDS[config.kind].snapshot_arrays, KINDS[config.kind].shown_once
 
     def snapshot(self, path: Path, *, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
         """Arrays of a snapshot, or those of some names."""
@@ -66,8 +66,8 @@ class Views:
     def reals(self, path: Path) -> np.ndarray:
         """The real data points of every view that are stored once, such as pictures; memory-mapped."""
         reals = array_in(path)
-        if "fake" in self._shown:
-            self._fit({"the array": reals}, {"the array": self._shown["fake"].replace("V ", "")}, learn=True)
+        if self._reals:
+            self._fit({"the array": reals}, {"the array": self._reals}, learn=True)
         return reals
 
     def frame(self, path: Path) -> np.ndarray:
