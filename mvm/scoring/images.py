@@ -36,6 +36,7 @@ from mvm.geometry.distances import pairwise
 from mvm.scoring.features import Extractor, FactorRegressor, Inception, check_images
 from mvm.scoring.points import SCORES
 from mvm.scoring.score import NEIGHBOURS, Coordinates, Score, neighbourhood_scores, ratio, thinned, tie_of
+from mvm.scoring.superres import SUPERRES_SCORES
 from toy_manifolds.faces import FACTORS
 
 __all__ = [
@@ -91,8 +92,8 @@ def describe(key: str) -> Score:
     Raises:
         KeyError: no score has this key (a baseline is not a score).
     """
-    if key in SCORES:
-        return SCORES[key]
+    if known := SCORES.get(key) or SUPERRES_SCORES.get(key):
+        return known
     extractor, _, name = key.partition(".")
     if key not in FACTOR_SCORES and name not in IMAGE_SCORES and not key.endswith("_floor"):
         return Score(key.replace("_", " "), "a score of this kind of data", "floor", f"{key}_floor")
