@@ -1,4 +1,4 @@
-"""Scores of upscaled pictures against scikit-image, scipy, naive loops, and published rows where benchmarks are at hand."""
+"""Scores of upscaled pictures against scikit-image, scipy, naive loops; published rows where benchmarks are named."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ the weighted window, without the correction n/(n − 1) that other libraries app
     niqe                          `mvm.scoring.niqe`, without the original
     vgg16_hed, lpips              `mvm.scoring.perceptual`, where the networks are at hand
 
-A picture that is stored without colours is its own luma. Set14 has one, its third; another one has three equal channels,
+A picture that is stored without colours is its own luma. Set14 has one, its third; another has three equal channels,
 and counts as a colour picture in published rows.
 
 Bicubic rows of published tables are of Y: 28.42 / .8104 on Set5 is reproduced here as 28.42 / .8101 rounded and
