@@ -320,6 +320,7 @@ def test_every_score_introduces_itself(key):
     assert about.meaning
     assert about.direction == ("lower" if key in ("niqe", "vgg16_hed", "lpips") else "higher")
     assert about.floor == f"{key}_floor"
+    assert about.baseline == "bicubic"
 
 
 # -- published rows, where a folder of benchmarks is named -------------------------------------------------------------

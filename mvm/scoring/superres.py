@@ -64,7 +64,9 @@ _SCORES = {
     "vgg16_hed": Score("VGG16-HED", "distance of unit features of a VGG16 trained to find edges; not LPIPS", "lower"),
     "lpips": Score("LPIPS (VGG)", "learned perceptual distance, version 0.1, of VGG16 features", "lower"),
 }
-SUPERRES_SCORES: dict[str, Score] = {key: replace(about, floor=f"{key}_floor") for key, about in _SCORES.items()}
+SUPERRES_SCORES: dict[str, Score] = {
+    key: replace(about, floor=f"{key}_floor", baseline="bicubic") for key, about in _SCORES.items()
+}
 """Scores by key, in the order of tables. The baseline, under KEY_floor, is that of bicubic interpolation."""
 
 
@@ -225,10 +227,10 @@ class SuperresReference:
         """Scores of each upscaled picture: one row with its name under "picture", every key, and its KEY_floor."""
         if len(pictures) != self.size:
             raise ValueError(f"{len(pictures)} pictures for {self.size} inputs; give one for each")
-        rows = []
+        rows: list[dict[str, Any]] = []
         for place, (name, picture) in enumerate(zip(self.names, pictures, strict=True)):
             floors = {f"{key}_floor": value for key, value in self._baselines[place].items()}
-            rows.append({"picture": name} | self._measure(place, picture) | floors)
+            rows.append({"picture": name, **self._measure(place, picture), **floors})
         return rows
 
     def _measure(self, place: int, picture: Tensor) -> dict[str, float | None]:
