@@ -245,6 +245,28 @@ def test_vgg16_hed_is_the_distance_of_unit_features(size, tmp_path, monkeypatch)
     assert "$MVM_LPIPS" in found.missing["lpips"]
 
 
+@pytest.mark.parametrize("name", ["vgg16_hed", "vgg16"])
+@pytest.mark.parametrize("size", [(300, 290), (273, 200)])
+def test_a_large_picture_is_measured_by_tiles_with_the_same_result(name, size, tmp_path, monkeypatch):
+    installed(name, tmp_path, monkeypatch)
+    distance = PerceptualDistance("own", load_features(name, LAYERS))
+    x, y = pictures(size)
+    whole = distance(x, y)
+    seen, each = [], distance.features.each
+    monkeypatch.setattr(distance.features, "each", lambda pair: seen.append(pair.shape[2:]) or each(pair))
+    monkeypatch.setattr("mvm.scoring.perceptual.SIDE", 32)
+    assert distance(x, y) == pytest.approx(whole, rel=1e-5)
+    assert max(map(max, seen)) == 32 + 2 * 112
+    monkeypatch.setattr("mvm.scoring.perceptual.CONTEXT", 32)
+    assert distance(x, y) != pytest.approx(whole, rel=1e-5), "the context counts"
+
+
+def test_strides_are_those_of_the_activations(tmp_path, monkeypatch):
+    installed("vgg19", tmp_path, monkeypatch)
+    for layer, values in load_features("vgg19", layers_of(FEATURES["vgg19"]))(torch.rand(1, 3, 64, 96)).items():
+        assert values.shape[2:] == (64 // vgg.stride_of(layer), 96 // vgg.stride_of(layer))
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_lpips_weighs_the_channels(seed, tmp_path, monkeypatch):
     kernels = installed("vgg16", tmp_path, monkeypatch, seed)

