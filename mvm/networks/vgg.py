@@ -118,7 +118,7 @@ def layers_of(network: Pretrained) -> tuple[str, ...]:
 def stride_of(layer: str) -> int:
     """Pixels from one activation of a layer to the next."""
     block = int(layer[len("conv")])  # every kind of layer has four letters
-    return 2**block if layer.startswith("pool") else 2 ** (block - 1)
+    return 1 << (block if layer.startswith("pool") else block - 1)
 
 
 def load_features(name: str, layers: Sequence[str]) -> Features:
