@@ -6,16 +6,20 @@ import argparse
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mvm.commands.flags import Commands, seeded
 from mvm.commands.progress import progress_bar
 from mvm.commands.terminal import print_line
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError
-from mvm.files import write_array
+from mvm.files import write_array, write_atomic
 from mvm.runs.run import Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["add"]
 
@@ -34,6 +38,18 @@ def add(command: Commands) -> None:
     score.add_argument("--inception", action="store_true", help="pictures: the FID, too (needs torch-fidelity)")
     score.add_argument("--repeat", type=seeded, default=0, help="another held-out sample for another number")
     score.add_argument("--json", action="store_true", help="print JSON")
+    score.add_argument(
+        "--on", type=Path, nargs="+", metavar="FOLDER",
+        help="super-resolution: on all original pictures below these folders, beside bicubic interpolation",
+    )  # fmt: skip
+    score.add_argument(
+        "--no-perceptual", action="store_true",
+        help="with --on: leave out perceptual distances, which take 20 core seconds for each megapixel and network",
+    )  # fmt: skip
+    score.add_argument(
+        "--csv", type=Path, metavar="FILE", help="with --on: write means and the scores of every picture"
+    )
+    score.add_argument("--latex", type=Path, metavar="FILE", help="with --on: write a table of the means")
     sample = command(
         "sample", sample_command, "generate: FILE.npy for one network, a folder for all; of pictures FILE.png too"
     )
@@ -86,6 +102,11 @@ def score_command(options: argparse.Namespace) -> None:
     """Print the scores of a run."""
     from mvm.runs.evaluate import FINAL, score_run
 
+    if options.on:
+        _score_on(options)
+        return
+    if options.csv or options.latex:
+        raise ConfigError("--csv, --latex: tables of scores on folders of pictures; give --on FOLDER")
     if not 16 <= options.n <= MOST:
         raise ConfigError(f"-n: give 16 to {MOST:,} points, got {options.n:,}")
     run = Run.named(options.run)
@@ -101,6 +122,55 @@ def score_command(options: argparse.Namespace) -> None:
     steps = " to ".join(map(str, sorted({min(row["step"] for row in rows), max(row["step"] for row in rows)})))
     print_line(f"{run.name}: step {steps}, n = {rows[0]['n']:,} {noun} in each sample{_how(rows[0])}")
     _print_scores(rows) if set(TABLE) <= rows[0].keys() else _print_all_scores(rows)
+
+
+def _score_on(options: argparse.Namespace) -> None:
+    """Print the scores of every generator on folders of original pictures, and write tables of them."""
+    from mvm.figures.superres_tables import superres_csv, superres_latex
+    from mvm.runs.benchmark import score_on
+
+    run, rows, notes = Run.named(options.run), list[dict[str, Any]](), dict[str, None]()
+    settings = {
+        f"{variant}, seed {seed}": _upscale(run, variant, seed, options.best) for variant, seed in run.config.members
+    }
+    for folder in options.on:
+        with progress_bar("picture", layout="{l_bar}{bar}| {elapsed} passed, {remaining} left") as show:
+            found = score_on(settings, folder, perceptual=not options.no_perceptual, on_progress=show)
+        rows += found.rows
+        notes |= dict.fromkeys(f"skipped {name}: {reason}" for name, reason in found.skipped)
+        notes |= dict.fromkeys(f"not measured: {reason}" for reason in found.missing.values())
+    for path, write in ((options.csv, superres_csv), (options.latex, superres_latex)):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, write(rows).encode())
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return
+    _print_means(rows)
+    for line in (*notes, *(f"written: {path}" for path in (options.csv, options.latex) if path is not None)):
+        print_line(line)
+
+
+def _upscale(run: Run, variant: str, seed: int, best: bool) -> Callable[[Tensor], Tensor]:
+    """The network of one member, from pictures `(h, w, 3)` uint8 to `(4h, 4w, 3)` uint8."""
+    import torch
+
+    from mvm.runs.trained import load
+
+    upscale = load(run.path, variant=variant, seed=seed, best=best).upscale
+    return lambda low: torch.from_numpy(upscale(low.numpy()))
+
+
+def _print_means(rows: list[dict[str, Any]]) -> None:
+    """One line per data set and setting, one column per score: means over the pictures."""
+    from mvm.figures.superres_tables import LABELS, superres_means
+
+    means = superres_means(rows)
+    keys = [key for key in means if key not in (*LABELS, "pictures")]
+    print_line(f"{'data':16} {'pictures':>8} {'setting':28} " + " ".join(f"{key:>13}" for key in keys))
+    for row in means.to_dict("records"):
+        values = " ".join(f"{_number(row[key] if row[key] == row[key] else None):>13}" for key in keys)
+        print_line(f"{row['data']:16} {row['pictures']:>8} {row['setting']:28} {values}")
 
 
 def _how(row: dict[str, Any]) -> str:
@@ -124,9 +194,13 @@ def _print_scores(rows: list[dict[str, Any]]) -> None:
 
 def _print_all_scores(rows: list[dict[str, Any]]) -> None:
     """One line per score, one column per generator, the floor beside them."""
+    from mvm.scoring.images import describe
+
     names = [f"{row['variant']}, seed {row['seed']}" for row in rows]
-    print_line(f"{'score':26} {'floor':>12} " + " ".join(f"{name:>22}" for name in names))
-    for key in (key for key in rows[0] if f"{key}_floor" in rows[0]):
+    keys = [key for key in rows[0] if f"{key}_floor" in rows[0]]
+    baseline = describe(keys[0]).baseline if keys else "floor"
+    print_line(f"{'score':26} {baseline:>12} " + " ".join(f"{name:>22}" for name in names))
+    for key in keys:
         values = " ".join(f"{_number(row[key]):>22}" for row in rows)
         print_line(f"{key:26} {_number(rows[0][f'{key}_floor']):>12} {values}")
 

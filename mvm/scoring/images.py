@@ -92,8 +92,8 @@ def describe(key: str) -> Score:
     Raises:
         KeyError: no score has this key (a baseline is not a score).
     """
-    if found := SCORES.get(key) or SUPERRES_SCORES.get(key):
-        return found
+    if known := SCORES.get(key) or SUPERRES_SCORES.get(key):
+        return known
     extractor, _, name = key.partition(".")
     if key not in FACTOR_SCORES and name not in IMAGE_SCORES and not key.endswith("_floor"):
         return Score(key.replace("_", " "), "a score of this kind of data", "floor", f"{key}_floor")

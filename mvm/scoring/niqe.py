@@ -23,8 +23,6 @@ from typing import NamedTuple
 
 import numpy as np
 from safetensors.numpy import load_file
-from scipy import ndimage
-from scipy.special import gamma
 from torch import Tensor
 
 from mvm.imaging.resize import imresize
@@ -35,8 +33,7 @@ BLOCK = 96
 SIGMA, RADIUS = 7 / 6, 3
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 PRISTINE = Path(__file__).with_name("niqe_pristine.safetensors")
-SHAPES = np.arange(0.2, 10.001, 0.001)
-RATIOS = gamma(2 / SHAPES) ** 2 / (gamma(1 / SHAPES) * gamma(3 / SHAPES))  # (E|x|)² / E x² of each shape, ascending
+SHAPES = np.arange(0.2, 10.001, 0.001)  # that a fit chooses from
 
 
 class Fit(NamedTuple):
@@ -70,14 +67,15 @@ def niqe(y: Tensor) -> float | None:
 
 def fit_asymmetric(x: np.ndarray) -> Fit:
     """Fit each row of `x` `(n, m)` by its moments; a row without values on both sides of 0 has NaN widths."""
+    from scipy.special import gamma
+
+    ratios = _moments()
     with np.errstate(divide="ignore", invalid="ignore"):
-        left, right = (
-            np.sqrt((x**2 * side).sum(axis=1) / side.sum(axis=1)) for side in (x < 0, x > 0)
-        )  # root mean squares of both halves
+        left, right = (np.sqrt((x**2 * half).sum(axis=1) / half.sum(axis=1)) for half in (x < 0, x > 0))
         ratio, moment = left / right, np.abs(x).mean(axis=1) ** 2 / (x**2).mean(axis=1)
         moment = moment * (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
-    above = np.searchsorted(RATIOS, moment).clip(1, len(RATIOS) - 1)
-    nearest = above - (moment - RATIOS[above - 1] <= RATIOS[above] - moment)
+    above = np.searchsorted(ratios, moment).clip(1, len(ratios) - 1)
+    nearest = above - (moment - ratios[above - 1] <= ratios[above] - moment)
     shape = SHAPES[np.where(np.isnan(moment), 0, nearest)]
     width = np.sqrt(gamma(1 / shape) / gamma(3 / shape))
     return Fit(shape, left * width, right * width)
@@ -85,6 +83,8 @@ def fit_asymmetric(x: np.ndarray) -> Fit:
 
 def _features(x: np.ndarray, blocks: tuple[int, int]) -> np.ndarray:
     """The 18 numbers of each block of one scale, `(n, 18)`."""
+    from scipy import ndimage
+    from scipy.special import gamma
 
     def smoothed(values: np.ndarray) -> np.ndarray:
         return ndimage.gaussian_filter(values, SIGMA, radius=RADIUS, mode="nearest")
@@ -102,6 +102,14 @@ def _features(x: np.ndarray, blocks: tuple[int, int]) -> np.ndarray:
         mean = (fit.right - fit.left) * gamma(2 / fit.shape) / gamma(1 / fit.shape)
         numbers += [fit.shape, mean, fit.left, fit.right]
     return np.stack(numbers, axis=1)
+
+
+@cache
+def _moments() -> np.ndarray:
+    """(E|x|)² / E x² of the symmetric law of each shape, ascending."""
+    from scipy.special import gamma
+
+    return gamma(2 / SHAPES) ** 2 / (gamma(1 / SHAPES) * gamma(3 / SHAPES))
 
 
 @cache

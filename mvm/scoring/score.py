@@ -42,6 +42,7 @@ class Score:
         direction: which values are better. "floor": those closest to the baseline (for a ratio, to 1) on either side.
         floor: key of the baseline; None for a score that has none.
         about_zero: the baseline is about 0, so that a ratio to it means nothing.
+        baseline: title of the baseline: "floor" is a second real sample.
     """
 
     label: str
@@ -49,6 +50,7 @@ class Score:
     direction: Literal["lower", "higher", "floor"]
     floor: str | None = None
     about_zero: bool = False
+    baseline: str = "floor"
 
 
 def neighbourhood_scores(
