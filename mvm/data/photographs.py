@@ -283,9 +283,7 @@ def _judged(errors: dict[str, float], total: int) -> list[str]:
     """Sentences about given LR pictures: how many, and how many are not bicubic."""
     if not errors:
         return []
-    given = (
-        "all LR pictures are given" if len(errors) == total else f"{len(errors):,} of {total:,} LR pictures are given"
-    )
+    given = f"{len(errors):,} of {total:,} LR pictures are given"
     psnr = {name: 10 * math.log10(255**2 / error) if error else math.inf for name, error in errors.items()}
     others = [name for name, value in psnr.items() if value < BICUBIC]
     if not others:
@@ -304,9 +302,7 @@ def _packaged(files: dict[str, tuple[str, ...]]) -> Collection:
         for package, names in files.items():
             found = importlib.util.find_spec(package)
             if found is None or not found.submodule_search_locations:
-                raise ConfigError(
-                    f"photographs: {package} is not installed; pip install {package.replace('sk', 'scikit-', 1)}"
-                )
+                raise ConfigError(f"photographs: {package} is not installed; pip install scikit-image scikit-learn")
             folder = Path(found.submodule_search_locations[0])
             for name in names:
                 yield Path(name).stem, _Decode(1)(((folder / name).read_bytes(), None))

@@ -175,16 +175,14 @@ def _place(own: str, name: str) -> _Place:
             if found["high"]:
                 return _Place(inside, stem, "HR", "", split_of(folder))
             scaled = SCALED.fullmatch(stem)
-            scales = {
-                found["scale"],
-                scaled and scaled["scale"],
-                *(f[1:] for f in folders if re.fullmatch("X[0-9]", f)),
-            }
+            scales = [found["scale"], scaled and scaled["scale"]]
+            scales += [each[1:] for each in folders if re.fullmatch("X[0-9]", each)]
+            reason = ""
             if found["how"] not in (None, "bicubic"):
-                return _Place(inside, stem, "LR", "an LR picture of another degradation", "")
-            if scales - {None, str(SCALE)}:
-                return _Place(inside, stem, "LR", "an LR picture of another scale", "")
-            return _Place(inside, scaled["stem"] if scaled else stem, "LR", "", "")
+                reason = "an LR picture of another degradation"
+            elif {*scales} - {None, str(SCALE)}:
+                reason = "an LR picture of another scale"
+            return _Place(inside, scaled["stem"] if scaled else stem, "LR", reason, "")
     return _Place("", stem, "", "", "train")
 
 
@@ -195,9 +193,8 @@ def _archive(source: Source, listing: Listing, places: dict[str, _Place]) -> Pat
     archives = [name for name in listing.names if HR_ARCHIVE.fullmatch(PurePosixPath(name).name)]
     train = [name for name in archives if split_of(PurePosixPath(name).name) == "train"]
     if len(train) > 1:
-        raise ConfigError(
-            f"source: {printable(source.path)} holds {', '.join(map(printable, train))}; give one of these"
-        )
+        found = printable(", ".join(train))
+        raise ConfigError(f"source: {printable(source.path)} holds {found}; give one of these")
     return source.path / train[0] if train else None
 
 

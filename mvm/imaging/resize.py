@@ -66,7 +66,7 @@ def _whole(values: Tensor) -> Tensor:
 
 
 def _blocks(length: int, wanted: int) -> Iterator[tuple[slice, Tensor]]:
-    """Matrix of weights `(wanted, length)` by blocks of rows: the columns that a block needs, and the block of these."""
+    """Matrix of weights `(wanted, length)` by blocks of rows: the columns that each needs, and the block of these."""
     scale = wanted / length
     shrink = min(scale, 1.0)
     taps = math.ceil(WIDTH / shrink) + 2
