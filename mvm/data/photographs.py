@@ -27,15 +27,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import torch
 
 from mvm.data.cache import image_folder, writing
-from mvm.data.picture import decode_whole
-from mvm.data.resolutions import SCALE, Pairs, find_pairs
+from mvm.data.resolutions import SCALE, Decoded, Pairs, decode_pair, find_pairs
 from mvm.data.workers import Skipped, spread
+from mvm.devices import one_thread
 from mvm.errors import ConfigError
 from mvm.files import hide_folder, locked, new_folder, remove_hidden, sweep
 from mvm.imaging.resize import imresize
@@ -159,59 +159,6 @@ def describe_collection(collection: Collection) -> list[str]:
     return lines
 
 
-# -- one picture -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """An HR picture and its LR counterpart.
-
-    Attributes:
-        high: `(4h, 4w, 3)` uint8.
-        low: `(h, w, 3)` uint8.
-        mode: mode in which the HR picture was stored.
-        error: mean squared difference of a given LR picture from ours; None if the source gives none.
-    """
-
-    high: np.ndarray
-    low: np.ndarray
-    mode: str
-    error: float | None
-
-
-@dataclass(frozen=True)
-class _Small:
-    """A picture that is smaller than wanted: height and width in pixels."""
-
-    height: int
-    width: int
-
-
-@dataclass(frozen=True)
-class _Decode:
-    """What a worker process does with a picture: pictures of fewer than `smallest` LR pixels are left out."""
-
-    smallest: int
-
-    def __call__(self, contents: tuple[bytes | np.ndarray, bytes | np.ndarray | None]) -> _Pair | _Small:
-        content, given = contents
-        high, mode = decode_whole(content)
-        height, width = (side // SCALE for side in high.shape[:2])
-        if min(height, width) < self.smallest:
-            return _Small(*high.shape[:2])
-        high = np.ascontiguousarray(high[: SCALE * height, : SCALE * width])
-        own = imresize(torch.from_numpy(high), (height, width)).numpy()
-        if given is None:
-            return _Pair(high, own, mode, None)
-        try:
-            low, _ = decode_whole(given)
-        except ValueError as error:
-            raise ValueError(f"its LR picture: {error}") from None
-        if low.shape != own.shape:
-            raise ValueError(f"its LR picture: {low.shape[1]} x {low.shape[0]} pixels, not {width} x {height}")
-        return _Pair(high, low, mode, float(np.square(low.astype(np.float32) - own).mean()))
-
-
 # -- a collection ------------------------------------------------------------------------------------------------------
 
 
@@ -251,28 +198,40 @@ class _Record:
         )
 
 
-def _write(outcomes: Iterable[tuple[str, _Pair | _Small | Skipped]], high: IO[bytes], low: IO[bytes]) -> _Record:
+def _write(
+    outcomes: Iterable[tuple[str, Decoded | Skipped]], high: IO[bytes], low: IO[bytes], smallest: int
+) -> _Record:
     """Write the pixels of pictures, one after the other, and record what they are."""
     record, checksum, modes = _Record(), hashlib.sha256(), Counter[str]()
-    errors: dict[str, float] = {}  # of given LR pictures
-    for name, outcome in outcomes:
+    errors: dict[str, float] = {}  # mean squared differences of given LR pictures from ours
+    for name, outcome in ((printable(name), outcome) for name, outcome in outcomes):
         if isinstance(outcome, Skipped):
-            record.skipped.append([printable(name), printable(outcome.reason)])
-        elif isinstance(outcome, _Small):
-            record.skipped.append([printable(name), f"{outcome.width} x {outcome.height} pixels: too small"])
-            record.too_small = max(record.too_small, min(outcome.height, outcome.width) // SCALE)
-        else:
-            shape = outcome.low.shape[:2]
-            high.write(outcome.high.data)
-            low.write(outcome.low.data)
-            checksum.update(np.array(shape, np.int64).tobytes())
-            checksum.update(outcome.high.data)
-            if outcome.error is not None:
-                checksum.update(outcome.low.data)
-                errors[printable(name)] = outcome.error
-            record.sizes.append(list(shape))
-            record.names.append(printable(name))
-            modes[outcome.mode] += outcome.mode != "RGB"
+            record.skipped.append([name, printable(outcome.reason)])
+            continue
+        size = [side // SCALE for side in outcome.high.shape[:2]]
+        height, width = size
+        if min(size) < smallest:
+            found = "{1} x {0} pixels".format(*outcome.high.shape)
+            record.skipped.append([name, f"{found}: smaller than {SCALE} x {smallest}"])
+            record.too_small = max(record.too_small, min(size))
+            continue
+        pixels = np.ascontiguousarray(outcome.high[: SCALE * height, : SCALE * width])
+        reduced = imresize(torch.from_numpy(pixels), (height, width)).numpy()
+        checksum.update(np.array(size, np.int64).data)
+        checksum.update(pixels.data)
+        if outcome.low is not None:
+            if outcome.low.shape != reduced.shape:
+                found = "{1} x {0} pixels".format(*outcome.low.shape)
+                record.skipped.append([name, f"its LR picture: {found}, not {width} x {height}"])
+                continue
+            errors[name] = float(np.square(outcome.low.astype(np.float32) - reduced).mean())
+            reduced = np.ascontiguousarray(outcome.low)
+            checksum.update(reduced.data)
+        high.write(pixels.data)
+        low.write(reduced.data)
+        record.sizes.append(size)
+        record.names.append(name)
+        modes[outcome.mode] += outcome.mode != "RGB"
     record.sha256 = checksum.hexdigest()
     converted = ", ".join(f"{count:,} {mode}" for mode, count in modes.most_common() if count)
     record.notes = [f"converted to RGB: {converted}"] * bool(converted) + _judged(errors, len(record.names))
@@ -295,20 +254,21 @@ def _judged(errors: dict[str, float], total: int) -> list[str]:
     ]
 
 
+@one_thread()
 def _packaged(files: dict[str, tuple[str, ...]]) -> Collection:
     """Photographs in the folders of installed packages, which are not imported."""
 
-    def outcomes() -> Iterator[tuple[str, _Pair | _Small]]:
+    def outcomes() -> Iterator[tuple[str, Decoded]]:
         for package, names in files.items():
             found = importlib.util.find_spec(package)
             if found is None or not found.submodule_search_locations:
                 raise ConfigError(f"photographs: {package} is not installed; pip install scikit-image scikit-learn")
             folder = Path(found.submodule_search_locations[0])
             for name in names:
-                yield Path(name).stem, _Decode(1)(((folder / name).read_bytes(), None))
+                yield Path(name).stem, decode_pair(((folder / name).read_bytes(), None))
 
     high, low = io.BytesIO(), io.BytesIO()
-    record = _write(outcomes(), high, low)
+    record = _write(outcomes(), high, low, 1)
     return record.collection(*(np.frombuffer(file.getvalue(), np.uint8) for file in (high, low)))
 
 
@@ -323,17 +283,17 @@ def _build(
 ) -> None:
     """Decode all pictures of a source into the folder `target`, in place of what it holds."""
 
-    def outcomes() -> Iterator[tuple[str, Any]]:
-        decoded = spread(_Decode(smallest), pairs, pairs.names, processes=processes, chunk=1)
+    def outcomes() -> Iterator[tuple[str, Decoded | Skipped]]:
+        decoded = spread(decode_pair, pairs, pairs.names, processes=processes, chunk=1)
         for done, outcome in enumerate(decoded, 1):
             yield outcome
             if on_progress is not None:
                 on_progress(done / len(pairs.names))
 
     gone = None
-    with new_folder(target) as folder:
+    with new_folder(target) as folder, one_thread():  # the other cores decode
         with (folder / "high.rgb").open("wb") as high, (folder / "low.rgb").open("wb") as low:
-            record = _write(outcomes(), high, low)
+            record = _write(outcomes(), high, low, smallest)
         record.stamp = stamp
         if not record.names:
             name, reason = record.skipped[0]

@@ -1,10 +1,10 @@
-"""Which pictures of a source are high-resolution (HR), and which are their low-resolution (LR) counterparts.
+"""Sources of pictures in two resolutions: high (HR), and the low (LR) ones that belong to them.
 
     DIV2K_train_HR/0001.png                 HR: a folder, or a ZIP, named ..._HR
     DIV2K_train_LR_bicubic/X4/0001x4.png    its LR: beside it, or in the same source, as a folder or as ..._X4.zip
 
 This is how DIV2K, Flickr2K and the benchmarks of EDSR are published. Without a folder named HR, all pictures are HR and
-need no LR. LR pictures of other scales and other degradations are passed over, and so are the HR pictures of official
+have no LR. LR pictures of other scales and other degradations are passed over, and so are the HR pictures of official
 validation and test sets.
 """
 
@@ -20,12 +20,13 @@ from typing import NamedTuple
 import numpy as np
 
 from mvm.data.cache import image_caches, open_cache, open_source
+from mvm.data.picture import decode_whole
 from mvm.data.sources import Folder, Listing, Source, Zip, split_of, walk
 from mvm.data.splits import in_splits
 from mvm.errors import ConfigError, line_of
 from mvm.words import printable
 
-__all__ = ["SCALE", "Pairs", "find_pairs"]
+__all__ = ["SCALE", "Decoded", "Pairs", "decode_pair", "find_pairs"]
 
 SCALE = 4  # HR pixels per LR pixel, along each axis
 
@@ -95,6 +96,36 @@ class Pairs:
                 found = (source.path / name).stat()
                 state.append([name, found.st_size, found.st_mtime_ns])
         return hashlib.sha256(json.dumps([state, self.names]).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An HR picture, and its LR picture if the source has one.
+
+    Attributes:
+        high: `(H, W, 3)` uint8.
+        low: `(h, w, 3)` uint8, or None.
+        mode: mode in which the HR picture was stored.
+    """
+
+    high: np.ndarray
+    low: np.ndarray | None
+    mode: str
+
+
+def decode_pair(contents: tuple[bytes | np.ndarray, bytes | np.ndarray | None]) -> Decoded:
+    """Decode what `Pairs.read` returns; called in worker processes.
+
+    Raises:
+        ValueError: one of the two is not a picture, truncated or too large; the message gives the reason.
+    """
+    high, mode = decode_whole(contents[0])
+    if contents[1] is None:
+        return Decoded(high, None, mode)
+    try:
+        return Decoded(high, decode_whole(contents[1])[0], mode)
+    except ValueError as error:
+        raise ValueError(f"its LR picture: {error}") from None
 
 
 def find_pairs(source: str) -> Pairs:
