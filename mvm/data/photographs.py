@@ -269,7 +269,7 @@ def _packaged(files: dict[str, tuple[str, ...]]) -> Collection:
 
     high, low = io.BytesIO(), io.BytesIO()
     record = _write(outcomes(), high, low, 1)
-    return record.collection(*(np.frombuffer(file.getvalue(), np.uint8) for file in (high, low)))
+    return record.collection(*(np.frombuffer(file.getbuffer(), np.uint8) for file in (high, low)))
 
 
 def _build(
