@@ -150,7 +150,7 @@ def describe_collection(collection: Collection) -> list[str]:
     least, most = (collection.sizes[collection.sizes.prod(1).argsort()[end]] * SCALE for end in (0, -1))
     sizes = " to ".join(dict.fromkeys(f"{width} x {height}" for height, width in (least, most)))
     millions = len(collection.high) / 1e6
-    lines = [f"{len(collection):,} photographs of {sizes} pixels, {millions:,.1f} megapixels", *collection.notes]
+    lines = [f"{len(collection):,} photographs of {sizes} pixels, {millions:,.2f} megapixels", *collection.notes]
     if collection.skipped:
         lines.append(f"{len(collection.skipped):,} files skipped")
         lines += [f"{name}: {reason}" for name, reason in collection.skipped[:MOST_SKIPPED]]
