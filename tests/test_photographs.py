@@ -206,7 +206,7 @@ def test_a_long_list_of_skipped_files_is_cut(tmp_path):
         ({}, "no HR picture in"),
         ({"a.txt": b"text", "b.txt": b"text"}, "none of 2 files in .* can be used.*; the first, a.txt: not a picture"),
         ({"a.png": encoded(pixels(12, 12))}, "at 4 LR pixels or more; the first, a.png: 12 x 12 pixels: smaller"),
-        ({"LR/a.png": encoded(pixels())}, "no HR picture in"),
+        ({"LR/a.png": encoded(pixels())}, "holds LR pictures only, by the names of its folders"),
     ],
 )
 def test_a_source_without_a_usable_picture_is_refused_in_one_line(tmp_path, files, message):

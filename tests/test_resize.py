@@ -67,7 +67,6 @@ def test_a_uint8_picture_is_rounded_after_each_pass():
     both = (torch.einsum("jw,iwc->ijc", matrix(72, 18), rows) + 0.5).floor().clamp(0, 255)
     assert imresize(given, (12, 18)).dtype == torch.uint8
     assert_close(imresize(given, (12, 18)), both.byte(), rtol=0, atol=0)
-    assert_close(imresize(given, (12, 18), rounded=False), imresize(given.double(), (12, 18)))
 
 
 def test_values_beyond_the_range_are_clipped_in_uint8_alone():

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 
 from mvm.data.cache import image_folder, writing
-from mvm.data.resolutions import SCALE, Decoded, Pairs, decode_pair, find_pairs
+from mvm.data.resolutions import Decoded, Pairs, decode_pair, find_pairs
 from mvm.data.workers import Skipped, spread
 from mvm.devices import one_thread
 from mvm.errors import ConfigError
@@ -44,6 +44,7 @@ from mvm.words import printable
 
 __all__ = ["SCALE", "Collection", "built_in", "describe_collection", "held_out", "open_collection"]
 
+SCALE = 4  # HR pixels per LR pixel, along each axis
 SCHEMA = 1
 IN_MEMORY = 2**28  # bytes of a collection that is loaded whole; larger ones are memory-mapped
 BICUBIC = 40.0  # least PSNR, in dB, of a given LR picture to ours, if it is bicubic, too
@@ -130,7 +131,7 @@ def open_collection(
         ConfigError: the source does not exist, or has no picture that can be used; one line.
         OSError: the disk is full.
     """
-    pairs = find_pairs(source)
+    pairs = find_pairs(source, scale=SCALE)
     target = image_folder() / f"pairs-{hashlib.sha256(str(pairs.path.resolve()).encode()).hexdigest()[:16]}"
     stamp = pairs.stamp()
     with writing(target.parent, resumes=False):
@@ -217,8 +218,6 @@ def _write(
             continue
         pixels = np.ascontiguousarray(outcome.high[: SCALE * height, : SCALE * width])
         reduced = imresize(torch.from_numpy(pixels), (height, width)).numpy()
-        checksum.update(np.array(size, np.int64).data)
-        checksum.update(pixels.data)
         if outcome.low is not None:
             if outcome.low.shape != reduced.shape:
                 found = "{1} x {0} pixels".format(*outcome.low.shape)
@@ -226,7 +225,8 @@ def _write(
                 continue
             errors[name] = float(np.square(outcome.low.astype(np.float32) - reduced).mean())
             reduced = np.ascontiguousarray(outcome.low)
-            checksum.update(reduced.data)
+        for part in (np.array(size, np.int64), pixels, *([] if outcome.low is None else [reduced])):
+            checksum.update(part.data)
         high.write(pixels.data)
         low.write(reduced.data)
         record.sizes.append(size)

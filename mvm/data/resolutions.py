@@ -26,9 +26,7 @@ from mvm.data.splits import in_splits
 from mvm.errors import ConfigError, line_of
 from mvm.words import printable
 
-__all__ = ["SCALE", "Decoded", "Pairs", "decode_pair", "find_pairs"]
-
-SCALE = 4  # HR pixels per LR pixel, along each axis
+__all__ = ["Decoded", "Pairs", "decode_pair", "find_pairs"]
 
 FOLDER = re.compile(r"(?:(?P<set>.*)_)?(?:(?P<high>HR)|LR(?:_(?P<how>[a-z]+))?(?:_X(?P<scale>[0-9]))?)")
 SCALED = re.compile(r"(?P<stem>.+)x(?P<scale>[0-9])[a-z]?")  # 0001x4, of "mild" and "difficult" 0001x4m and 0001x4d
@@ -128,11 +126,12 @@ def decode_pair(contents: tuple[bytes | np.ndarray, bytes | np.ndarray | None]) 
         raise ValueError(f"its LR picture: {error}") from None
 
 
-def find_pairs(source: str) -> Pairs:
+def find_pairs(source: str, *, scale: int) -> Pairs:
     """Find the HR pictures of a source, and the LR pictures in it or beside it.
 
     Args:
         source: name of an image cache, or a path.
+        scale: HR pixels per pixel of the LR pictures to find, along each axis.
 
     Raises:
         ConfigError: there is nothing at the path, it is of no kind that is read, or has no HR pictures; one line.
@@ -143,7 +142,7 @@ def find_pairs(source: str) -> Pairs:
     if not path.exists():
         known = f", or one of the prepared {', '.join(caches)}" if caches else ""
         raise ConfigError(f"source: no file or folder {printable(path)}; give a folder or a ZIP of photographs{known}")
-    return _of_source(open_source(path))
+    return _of_source(open_source(path), scale)
 
 
 def _of_cache(path: Path) -> Pairs:
@@ -154,12 +153,12 @@ def _of_cache(path: Path) -> Pairs:
     return Pairs(open_source(path), None, listing.names[start:stop] if stop > start else listing.names[: len(images)])
 
 
-def _of_source(source: Source) -> Pairs:
+def _of_source(source: Source, scale: int) -> Pairs:
     """HR pictures of a source, and their LR pictures."""
     listing = source.list()
-    places = _places(source, listing)
+    places = _places(source, listing, scale)
     if archive := _archive(source, listing, places):
-        return _of_source(open_source(archive))
+        return _of_source(open_source(archive), scale)
     has_hr = any(place.resolution == "HR" for place in places.values())
     passed = list(listing.passed)
     chosen = Listing(splits=[], titles=listing.titles and [])
@@ -177,6 +176,8 @@ def _of_source(source: Source) -> Pairs:
     ordered, ranges = in_splits(chosen, None)
     names = ordered[slice(*ranges["train"])]
     passed += [[name, "of an official validation or test set"] for name in ordered[ranges["train"][1] :]]
+    if not names and any(place.resolution == "LR" for place in places.values()):
+        raise ConfigError(f"source: {printable(source.path)} holds LR pictures only, by the names of its folders")
     if not names:
         first = f"; passed over {len(passed):,} files, such as {': '.join(passed[0])}" if passed else ""
         raise ConfigError(f"source: no HR picture in {printable(source.path)}{printable(first)}")
@@ -184,19 +185,19 @@ def _of_source(source: Source) -> Pairs:
     if inside:
         low, given = source, inside
     else:
-        low, given = _beside(source)
+        low, given = _beside(source, scale)
     matched = {name: given[places[name][:2]] for name in names if places[name][:2] in given}
     return Pairs(source, low if matched else None, names, matched, passed)
 
 
-def _places(source: Source, listing: Listing) -> dict[str, _Place]:
+def _places(source: Source, listing: Listing, scale: int) -> dict[str, _Place]:
     """Where each name of a source belongs."""
     if not isinstance(source, Folder | Zip):
         return {name: _Place("", name, "", "", "train") for name in listing.names}
-    return {name: _place(source.path.absolute().name.removesuffix(".zip"), name) for name in listing.names}
+    return {name: _place(source.path.absolute().name.removesuffix(".zip"), name, scale) for name in listing.names}
 
 
-def _place(own: str, name: str) -> _Place:
+def _place(own: str, name: str, scale: int) -> _Place:
     """Where a file belongs; the source's own name counts as its outermost folder."""
     *folders, file = PurePosixPath(own, name).parts
     stem = PurePosixPath(file).stem
@@ -211,7 +212,7 @@ def _place(own: str, name: str) -> _Place:
             reason = ""
             if found["how"] not in (None, "bicubic"):
                 reason = "an LR picture of another degradation"
-            elif {*scales} - {None, str(SCALE)}:
+            elif {*scales} - {None, str(scale)}:
                 reason = "an LR picture of another scale"
             return _Place(inside, scaled["stem"] if scaled else stem, "LR", reason, "")
     return _Place("", stem, "", "", "train")
@@ -229,16 +230,16 @@ def _archive(source: Source, listing: Listing, places: dict[str, _Place]) -> Pat
     return source.path / train[0] if train else None
 
 
-def _beside(source: Source) -> tuple[Source | None, dict[tuple[str, ...], str]]:
+def _beside(source: Source, scale: int) -> tuple[Source | None, dict[tuple[str, ...], str]]:
     """Source of the LR pictures beside a folder or ZIP of HR pictures, and its names by set and stem."""
     path = source.path.absolute()
     found = FOLDER.fullmatch(path.name.removesuffix(".zip"))
     if found is None or not found["high"]:
         return None, {}
     stem = f"{found['set']}_LR_bicubic" if found["set"] else "LR_bicubic"
-    for name in (stem, f"{stem}_X{SCALE}", f"{stem}_X{SCALE}.zip", f"{stem}.zip"):
+    for name in (stem, f"{stem}_X{scale}", f"{stem}_X{scale}.zip", f"{stem}.zip"):
         if (path.parent / name).exists():
             low = open_source(path.parent / name)
-            places = _places(low, low.list())
+            places = _places(low, low.list(), scale)
             return low, {place[:2]: name for name, place in places.items() if not place.reason}
     return None, {}
