@@ -23,7 +23,7 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -255,7 +255,7 @@ def _judged(errors: dict[str, float], total: int) -> list[str]:
 
 
 @one_thread()
-def _packaged(files: dict[str, tuple[str, ...]]) -> Collection:
+def _packaged(files: Mapping[str, tuple[str, ...]]) -> Collection:
     """Photographs in the folders of installed packages, which are not imported."""
 
     def outcomes() -> Iterator[tuple[str, Decoded]]:

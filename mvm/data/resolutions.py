@@ -182,10 +182,7 @@ def _of_source(source: Source, scale: int) -> Pairs:
         first = f"; passed over {len(passed):,} files, such as {': '.join(passed[0])}" if passed else ""
         raise ConfigError(f"source: no HR picture in {printable(source.path)}{printable(first)}")
     inside = {place[:2]: name for name, place in places.items() if place.resolution == "LR" and not place.reason}
-    if inside:
-        low, given = source, inside
-    else:
-        low, given = _beside(source, scale)
+    low, given = (source, inside) if inside else _beside(source, scale)
     matched = {name: given[places[name][:2]] for name in names if places[name][:2] in given}
     return Pairs(source, low if matched else None, names, matched, passed)
 
@@ -230,7 +227,7 @@ def _archive(source: Source, listing: Listing, places: dict[str, _Place]) -> Pat
     return source.path / train[0] if train else None
 
 
-def _beside(source: Source, scale: int) -> tuple[Source | None, dict[tuple[str, ...], str]]:
+def _beside(source: Source, scale: int) -> tuple[Source | None, dict[tuple[str, str], str]]:
     """Source of the LR pictures beside a folder or ZIP of HR pictures, and its names by set and stem."""
     path = source.path.absolute()
     found = FOLDER.fullmatch(path.name.removesuffix(".zip"))
