@@ -12,7 +12,7 @@ import torch
 
 from mvm.errors import ConfigError
 
-__all__ = ["computes_bf16", "device_of", "exact_float32", "peak_memory", "use_cpu", "use_gpu"]
+__all__ = ["computes_bf16", "device_of", "exact_float32", "one_thread", "peak_memory", "use_cpu", "use_gpu"]
 
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # <malloc.h>
@@ -43,6 +43,17 @@ def exact_float32() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = before
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread inside the context: sums in one order give the same bytes on any machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def use_cpu(threads: int) -> None:

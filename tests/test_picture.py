@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mvm.data import picture
-from mvm.data.picture import HEAD, Unmeasured, decode, measure, recognise, tonal_range
+from mvm.data.picture import HEAD, Unmeasured, decode, decode_whole, measure, recognise, tonal_range
 
 SIZE = 16
 
@@ -353,3 +353,42 @@ def test_a_large_picture_looks_as_if_decoded_at_once(mode):
     square = whole.convert("RGB").crop((50, 0, 1450, 1400)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     assert stored == mode
     assert np.abs(got.astype(int) - np.asarray(square)).max() <= 4
+
+
+# -- whole pictures ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("turn", range(10))
+@pytest.mark.parametrize("band", [60, 2**20])
+def test_a_whole_picture_is_decoded_upright_in_bands_of_rows(monkeypatch, turn, band):
+    monkeypatch.setattr(picture, "BAND", band)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    content = encoded(smooth(), "PNG", exif=exif)
+    wanted = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    pixels, mode = decode_whole(content)
+    np.testing.assert_array_equal(pixels, np.asarray(wanted))
+    assert mode == "RGB"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF"])
+def test_a_whole_picture_keeps_all_its_pixels(kind):
+    content = encoded(smooth(300, 200), kind)
+    np.testing.assert_array_equal(decode_whole(content)[0], np.asarray(Image.open(io.BytesIO(content)).convert("RGB")))
+
+
+def test_a_whole_picture_of_more_than_8_bits_has_its_own_range():
+    values = np.linspace(0, 4095, 40 * 60).reshape(40, 60).astype(np.uint16)
+    for content in (values, encoded(Image.fromarray(values), "TIFF")):
+        pixels, _ = decode_whole(content)
+        assert pixels.shape == (40, 60, 3)
+        assert np.abs(pixels[..., 0] - values / 4095 * 255).max() <= 0.5
+    with pytest.raises(ValueError, match="14 bits or fewer"):
+        decode_whole(deep(0x3F00))
+
+
+def test_a_whole_picture_within_the_limits_only():
+    with pytest.raises(ValueError, match="20000 x 20000 pixels: larger than 64 megapixels"):
+        decode_whole(largest(20_000))
+    with pytest.raises(ValueError, match="not a picture"):
+        decode_whole(b"text")

@@ -23,19 +23,19 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import torch
 
 from mvm.data.cache import image_folder, writing
-from mvm.data.picture import decode_whole
-from mvm.data.resolutions import Pairs, find_pairs
+from mvm.data.resolutions import Decoded, Pairs, decode_pair, find_pairs
 from mvm.data.workers import Skipped, spread
+from mvm.devices import one_thread
 from mvm.errors import ConfigError
 from mvm.files import hide_folder, locked, new_folder, remove_hidden, sweep
 from mvm.imaging.resize import imresize
@@ -131,7 +131,7 @@ def open_collection(
         ConfigError: the source does not exist, or has no picture that can be used; one line.
         OSError: the disk is full.
     """
-    pairs = find_pairs(source)
+    pairs = find_pairs(source, scale=SCALE)
     target = image_folder() / f"pairs-{hashlib.sha256(str(pairs.path.resolve()).encode()).hexdigest()[:16]}"
     stamp = pairs.stamp()
     with writing(target.parent, resumes=False):
@@ -151,66 +151,13 @@ def describe_collection(collection: Collection) -> list[str]:
     least, most = (collection.sizes[collection.sizes.prod(1).argsort()[end]] * SCALE for end in (0, -1))
     sizes = " to ".join(dict.fromkeys(f"{width} x {height}" for height, width in (least, most)))
     millions = len(collection.high) / 1e6
-    lines = [f"{len(collection):,} photographs of {sizes} pixels, {millions:,.1f} megapixels", *collection.notes]
+    lines = [f"{len(collection):,} photographs of {sizes} pixels, {millions:,.2f} megapixels", *collection.notes]
     if collection.skipped:
         lines.append(f"{len(collection.skipped):,} files skipped")
         lines += [f"{name}: {reason}" for name, reason in collection.skipped[:MOST_SKIPPED]]
     if len(collection.skipped) > MOST_SKIPPED:
         lines.append(f"{len(collection.skipped) - MOST_SKIPPED:,} more skipped")
     return lines
-
-
-# -- one picture -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """An HR picture and its LR counterpart.
-
-    Attributes:
-        high: `(4h, 4w, 3)` uint8.
-        low: `(h, w, 3)` uint8.
-        mode: mode in which the HR picture was stored.
-        error: mean squared difference of a given LR picture from ours; None if the source gives none.
-    """
-
-    high: np.ndarray
-    low: np.ndarray
-    mode: str
-    error: float | None
-
-
-@dataclass(frozen=True)
-class _Small:
-    """A picture that is smaller than wanted: height and width in pixels."""
-
-    height: int
-    width: int
-
-
-@dataclass(frozen=True)
-class _Decode:
-    """What a worker process does with a picture: pictures of fewer than `smallest` LR pixels are left out."""
-
-    smallest: int
-
-    def __call__(self, contents: tuple[bytes | np.ndarray, bytes | np.ndarray | None]) -> _Pair | _Small:
-        content, given = contents
-        high, mode = decode_whole(content)
-        height, width = (side // SCALE for side in high.shape[:2])
-        if min(height, width) < self.smallest:
-            return _Small(*high.shape[:2])
-        high = np.ascontiguousarray(high[: SCALE * height, : SCALE * width])
-        own = imresize(torch.from_numpy(high), (height, width)).numpy()
-        if given is None:
-            return _Pair(high, own, mode, None)
-        try:
-            low, _ = decode_whole(given)
-        except ValueError as error:
-            raise ValueError(f"its LR picture: {error}") from None
-        if low.shape != own.shape:
-            raise ValueError(f"its LR picture: {low.shape[1]} x {low.shape[0]} pixels, not {width} x {height}")
-        return _Pair(high, low, mode, float(np.square(low.astype(np.float32) - own).mean()))
 
 
 # -- a collection ------------------------------------------------------------------------------------------------------
@@ -252,28 +199,39 @@ class _Record:
         )
 
 
-def _write(outcomes: Iterable[tuple[str, _Pair | _Small | Skipped]], high: IO[bytes], low: IO[bytes]) -> _Record:
+def _write(
+    outcomes: Iterable[tuple[str, Decoded | Skipped]], high: IO[bytes], low: IO[bytes], smallest: int
+) -> _Record:
     """Write the pixels of pictures, one after the other, and record what they are."""
     record, checksum, modes = _Record(), hashlib.sha256(), Counter[str]()
-    errors: dict[str, float] = {}  # of given LR pictures
-    for name, outcome in outcomes:
+    errors: dict[str, float] = {}  # mean squared differences of given LR pictures from ours
+    for name, outcome in ((printable(name), outcome) for name, outcome in outcomes):
         if isinstance(outcome, Skipped):
-            record.skipped.append([printable(name), printable(outcome.reason)])
-        elif isinstance(outcome, _Small):
-            record.skipped.append([printable(name), f"{outcome.width} x {outcome.height} pixels: too small"])
-            record.too_small = max(record.too_small, min(outcome.height, outcome.width) // SCALE)
-        else:
-            shape = outcome.low.shape[:2]
-            high.write(outcome.high.data)
-            low.write(outcome.low.data)
-            checksum.update(np.array(shape, np.int64).tobytes())
-            checksum.update(outcome.high.data)
-            if outcome.error is not None:
-                checksum.update(outcome.low.data)
-                errors[printable(name)] = outcome.error
-            record.sizes.append(list(shape))
-            record.names.append(printable(name))
-            modes[outcome.mode] += outcome.mode != "RGB"
+            record.skipped.append([name, printable(outcome.reason)])
+            continue
+        size = [side // SCALE for side in outcome.high.shape[:2]]
+        height, width = size
+        if min(size) < smallest:
+            found = "{1} x {0} pixels".format(*outcome.high.shape)
+            record.skipped.append([name, f"{found}: smaller than {SCALE} x {smallest}"])
+            record.too_small = max(record.too_small, min(size))
+            continue
+        pixels = np.ascontiguousarray(outcome.high[: SCALE * height, : SCALE * width])
+        reduced = imresize(torch.from_numpy(pixels), (height, width)).numpy()
+        if outcome.low is not None:
+            if outcome.low.shape != reduced.shape:
+                found = "{1} x {0} pixels".format(*outcome.low.shape)
+                record.skipped.append([name, f"its LR picture: {found}, not {width} x {height}"])
+                continue
+            errors[name] = float(np.square(outcome.low.astype(np.float32) - reduced).mean())
+            reduced = np.ascontiguousarray(outcome.low)
+        for part in (np.array(size, np.int64), pixels, *([] if outcome.low is None else [reduced])):
+            checksum.update(part.data)
+        high.write(pixels.data)
+        low.write(reduced.data)
+        record.sizes.append(size)
+        record.names.append(name)
+        modes[outcome.mode] += outcome.mode != "RGB"
     record.sha256 = checksum.hexdigest()
     converted = ", ".join(f"{count:,} {mode}" for mode, count in modes.most_common() if count)
     record.notes = [f"converted to RGB: {converted}"] * bool(converted) + _judged(errors, len(record.names))
@@ -284,9 +242,7 @@ def _judged(errors: dict[str, float], total: int) -> list[str]:
     """Sentences about given LR pictures: how many, and how many are not bicubic."""
     if not errors:
         return []
-    given = (
-        "all LR pictures are given" if len(errors) == total else f"{len(errors):,} of {total:,} LR pictures are given"
-    )
+    given = f"{len(errors):,} of {total:,} LR pictures are given"
     psnr = {name: 10 * math.log10(255**2 / error) if error else math.inf for name, error in errors.items()}
     others = [name for name, value in psnr.items() if value < BICUBIC]
     if not others:
@@ -298,23 +254,22 @@ def _judged(errors: dict[str, float], total: int) -> list[str]:
     ]
 
 
-def _packaged(files: dict[str, tuple[str, ...]]) -> Collection:
+@one_thread()
+def _packaged(files: Mapping[str, tuple[str, ...]]) -> Collection:
     """Photographs in the folders of installed packages, which are not imported."""
 
-    def outcomes() -> Iterator[tuple[str, _Pair | _Small]]:
+    def outcomes() -> Iterator[tuple[str, Decoded]]:
         for package, names in files.items():
             found = importlib.util.find_spec(package)
             if found is None or not found.submodule_search_locations:
-                raise ConfigError(
-                    f"photographs: {package} is not installed; pip install {package.replace('sk', 'scikit-', 1)}"
-                )
+                raise ConfigError(f"photographs: {package} is not installed; pip install scikit-image scikit-learn")
             folder = Path(found.submodule_search_locations[0])
             for name in names:
-                yield Path(name).stem, _Decode(1)(((folder / name).read_bytes(), None))
+                yield Path(name).stem, decode_pair(((folder / name).read_bytes(), None))
 
     high, low = io.BytesIO(), io.BytesIO()
-    record = _write(outcomes(), high, low)
-    return record.collection(*(np.frombuffer(file.getvalue(), np.uint8) for file in (high, low)))
+    record = _write(outcomes(), high, low, 1)
+    return record.collection(*(np.frombuffer(file.getbuffer(), np.uint8) for file in (high, low)))
 
 
 def _build(
@@ -328,17 +283,17 @@ def _build(
 ) -> None:
     """Decode all pictures of a source into the folder `target`, in place of what it holds."""
 
-    def outcomes() -> Iterator[tuple[str, Any]]:
-        decoded = spread(_Decode(smallest), pairs, pairs.names, processes=processes, chunk=1)
+    def outcomes() -> Iterator[tuple[str, Decoded | Skipped]]:
+        decoded = spread(decode_pair, pairs, pairs.names, processes=processes, chunk=1)
         for done, outcome in enumerate(decoded, 1):
             yield outcome
             if on_progress is not None:
                 on_progress(done / len(pairs.names))
 
     gone = None
-    with new_folder(target) as folder:
+    with new_folder(target) as folder, one_thread():  # the other cores decode
         with (folder / "high.rgb").open("wb") as high, (folder / "low.rgb").open("wb") as low:
-            record = _write(outcomes(), high, low)
+            record = _write(outcomes(), high, low, smallest)
         record.stamp = stamp
         if not record.names:
             name, reason = record.skipped[0]

@@ -165,7 +165,6 @@ def _begin() -> None:
     The libraries that decode print what they find wrong with a picture, without its name.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    os.environ["OMP_NUM_THREADS"] = "1"  # of torch: the processes share the cores
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(ImportError, AttributeError):
         from PIL import AvifImagePlugin

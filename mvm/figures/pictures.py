@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ import torch
 
 from mvm.config import Config
 from mvm.data.images import cache_digest
+from mvm.devices import one_thread
 from mvm.errors import ConfigError, RunError
 from mvm.figures.drawing import framed, place_of, wrapped
 from mvm.figures.selection import NoFigure, Selection, require_kind
@@ -40,17 +39,6 @@ ENDS = ((0, 1), (2, 3), (4, 5))  # noise vectors at both ends of each row
 PLACES = 9  # images per row
 NARROWEST_WALK, WIDEST_WALK = 2.4, 5.0
 COLOURS = ("red", "green", "blue")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread: sums in one order give the same bytes on any machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 # -- contact sheets ----------------------------------------------------------------------------------------------------
@@ -145,7 +133,7 @@ def _blocks(
 # -- nearest training pictures -----------------------------------------------------------------------------------------
 
 
-@_one_thread()
+@one_thread()
 def nearest_data(selection: Selection) -> pd.DataFrame:
     """Training images nearest to the first fakes, in the feature space that the page Faces uses.
 
@@ -185,7 +173,7 @@ def _gallery(run: Run) -> Gallery:
 
 
 @lru_cache(maxsize=2)
-@_one_thread()
+@one_thread()
 def _made_gallery(data: str, digest: str | None) -> Gallery:
     """The gallery of a data set, kept in memory; `digest` changes when a cache is prepared anew."""
     return training_gallery(Config.model_validate_json(data))
@@ -254,7 +242,7 @@ def _kept(selection: Selection, place: int) -> int:
     return kept
 
 
-@_one_thread()
+@one_thread()
 def _walk(selection: Selection, place: int, member: int) -> np.ndarray:
     """Images of all rows by the averaged generator of that checkpoint, `(rows · PLACES, size, size, 3)` uint8."""
     run = selection.runs[place]

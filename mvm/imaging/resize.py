@@ -24,30 +24,28 @@ WIDTH = 4.0  # of the kernel, in pixels of the coarser picture
 BLOCK = 32  # output rows, or columns, that share a dense matrix of weights
 
 
-def imresize(picture: Tensor, size: tuple[int, int], *, rounded: bool = True) -> Tensor:
+def imresize(picture: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize pictures to a height and a width; memory beside the result is a band of rows in floating point.
 
     Args:
-        picture: `(..., h, w, c)`, uint8 or floating point.
+        picture: `(..., h, w, c)`. A uint8 picture is rounded to whole values after each pass, half up, and clipped to
+            0..255, as MATLAB does; a floating-point picture is neither rounded nor clipped.
         size: height and width of the result.
-        rounded: round a uint8 picture to whole values after each pass, half up, and clip it to 0..255, as MATLAB
-            does. Floating-point pictures are never rounded.
 
     Returns:
-        `(..., *size, c)`: uint8 if rounded, float64 for a uint8 picture that is not, else of the picture's dtype.
+        `(..., *size, c)` of the picture's dtype.
 
     Raises:
         ValueError: a height or width, given or wanted, is not positive, or the dtype is of other integers than uint8.
     """
     if min(*size, *picture.shape[-3:-1]) < 1:
         raise ValueError(f"imresize: {tuple(picture.shape)} to {size}; heights and widths must be positive")
-    whole = picture.dtype == torch.uint8
-    if not whole and not picture.is_floating_point():
+    rounded = picture.dtype == torch.uint8
+    if not rounded and not picture.is_floating_point():
         raise ValueError(f"imresize: {picture.dtype} picture; give uint8 or floating point")
-    dtype = torch.float64 if whole else picture.dtype
-    rounded = rounded and whole
+    dtype = torch.float64 if rounded else picture.dtype
     shape = (*picture.shape[:-3], *size, picture.shape[-1])
-    result = picture.new_empty(shape, dtype=torch.uint8 if rounded else dtype)
+    result = picture.new_empty(shape)
     across = [(where, weights.to(picture.device, dtype)) for where, weights in _blocks(picture.shape[-2], size[1])]
     out = 0
     for rows, down in _blocks(picture.shape[-3], size[0]):
@@ -66,7 +64,7 @@ def _whole(values: Tensor) -> Tensor:
 
 
 def _blocks(length: int, wanted: int) -> Iterator[tuple[slice, Tensor]]:
-    """Matrix of weights `(wanted, length)` by blocks of rows: the columns that a block needs, and the block of these."""
+    """Matrix of weights `(wanted, length)` by blocks of rows: the columns that each needs, and the block of these."""
     scale = wanted / length
     shrink = min(scale, 1.0)
     taps = math.ceil(WIDTH / shrink) + 2
