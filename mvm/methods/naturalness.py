@@ -136,7 +136,7 @@ def enlarge(low: Tensor) -> Tensor:
     """Bicubic enlargement of flat LR patches `(V, B, D/16)` to `(V, B, D)`."""
     side = _side(low)
     pictures = low.flatten(0, 1).unflatten(-1, (side, side, 3)).permute(0, 3, 1, 2)
-    return bicubic(pictures).permute(0, 2, 3, 1).flatten(1).unflatten(0, low.shape[:2])
+    return bicubic(pictures).permute(0, 2, 3, 1).reshape(*low.shape[:2], -1)
 
 
 def _side(points: Tensor) -> int:
