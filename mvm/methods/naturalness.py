@@ -126,10 +126,10 @@ def block_noise(noise: Tensor) -> Tensor:
 def dct_matrix(device: torch.device, dtype: torch.dtype) -> Tensor:
     """C of the orthonormal DCT-II of 8 numbers, x ↦ C x: `(8, 8)`, a row for each frequency."""
     with torch.inference_mode(False):  # a tensor made in inference mode could not take part in training later
-        place = torch.arange(BLOCK, dtype=torch.float64)
+        place = torch.arange(BLOCK, dtype=dtype, device=device)
         c = (math.pi / BLOCK * (place + 0.5) * place[:, None]).cos() * math.sqrt(2 / BLOCK)
         c[0] /= math.sqrt(2)
-        return c.to(device, dtype)
+        return c
 
 
 def enlarge(low: Tensor) -> Tensor:
