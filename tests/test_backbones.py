@@ -15,7 +15,7 @@ LIGHT = {  # a light network of each kind, two of those whose reach depends on m
     "srresnet": lambda: SRResNet(4, 2),
     "rdn": lambda: RDN(4, 3, blocks=2, layers=3),
     "rdn-wide": lambda: RDN(3, 4, blocks=3, layers=1),
-    "nsrnet": lambda: NSRNet(4, 3, blocks=4, layers=2),
+    "nsrnet": lambda: NSRNet(4, 3, pairs=2, layers=2),
 }
 SIZES = {"small": 88_752, "srresnet": 1_549_462, "rdn": 22_271_107, "nsrnet": 4_959_235}
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from recorded_graph import RecordedGraph
 from scipy.fft import dctn
 from torch import nn
 from torch.nn import functional as F
@@ -245,3 +246,24 @@ def test_losses_of_the_nmd(seed):
     wanted = [F.binary_cross_entropy_with_logits(row, natural) for row in logits]
     torch.testing.assert_close(nmd_loss(logits, natural), torch.stack(wanted))
     torch.testing.assert_close(naturalness_loss(logits), -logits.sigmoid().log().mean(-1))
+
+
+@pytest.mark.parametrize("step", [25, 10**4])
+def test_a_captured_step_follows_the_annealing(step):
+    """As a CUDA graph does: the operations are repeated, and what the host computed stays."""
+    torch.manual_seed(0)
+    number, high, low = torch.tensor(0), torch.rand(1, 4, 192), torch.rand(1, 4, 12)
+    noise = torch.randn(1, 1, 192)
+
+    def compute() -> torch.Tensor:
+        points, natural = graded_batch(high, low, noise, anneal(number, 10))
+        return nmd_loss(points.mean(-1), natural)
+
+    graph = RecordedGraph([])
+    loss = graph.capture(compute)
+    first = loss.clone()
+    number.fill_(step)
+    high.mul_(0.9)
+    graph.replay()
+    assert not torch.equal(loss, first)
+    torch.testing.assert_close(loss, compute())

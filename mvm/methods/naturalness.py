@@ -127,17 +127,17 @@ def block_noise(noise: Tensor) -> Tensor:
 def dct_matrix(device: torch.device, dtype: torch.dtype) -> Tensor:
     """C of the orthonormal DCT-II of 8 numbers, x ↦ C x: `(8, 8)`, a row for each frequency."""
     with torch.inference_mode(False):  # a tensor made in inference mode could not take part in training later
-        place = torch.arange(BLOCK, dtype=torch.float64)
+        place = torch.arange(BLOCK, dtype=dtype, device=device)
         c = (math.pi / BLOCK * (place + 0.5) * place[:, None]).cos() * math.sqrt(2 / BLOCK)
         c[0] /= math.sqrt(2)
-        return c.to(device, dtype)
+        return c
 
 
 def enlarge(low: Tensor) -> Tensor:
     """Bicubic enlargement of flat LR patches `(V, B, D/16)` to `(V, B, D)`."""
     side = _side(low)
     pictures = low.flatten(0, 1).unflatten(-1, (side, side, 3)).permute(0, 3, 1, 2)
-    return bicubic(pictures).permute(0, 2, 3, 1).flatten(1).unflatten(0, low.shape[:2])
+    return bicubic(pictures).permute(0, 2, 3, 1).reshape(*low.shape[:2], -1)
 
 
 def _side(points: Tensor) -> int:

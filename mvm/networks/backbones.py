@@ -163,20 +163,19 @@ class NSRNet(Backbone):
     Args:
         channels: channels of every hidden picture.
         growth: channels that each dense convolution adds.
-        blocks: residual dense blocks, an even number.
+        pairs: pairs of residual dense blocks.
         layers: dense convolutions of a block.
     """
 
-    def __init__(self, channels: int = 64, growth: int = 64, blocks: int = 8, layers: int = 5) -> None:
+    def __init__(self, channels: int = 64, growth: int = 64, pairs: int = 4, layers: int = 5) -> None:
         super().__init__()
         self.head, self.end = _conv(3, channels), _conv(channels, channels)
         self.pairs = nn.ModuleList(
-            nn.Sequential(*(DenseBlock(channels, growth, layers, residual=0.1) for _ in range(2)))
-            for _ in range(blocks // 2)
+            nn.Sequential(*(DenseBlock(channels, growth, layers, residual=0.1) for _ in range(2))) for _ in range(pairs)
         )
         self.up = nn.Sequential(Up(channels), Up(channels))
         self.output = FullPrecisionConv(channels)
-        self.receptive_field = 1 + layers * blocks + 1 + _reach_of_two_ups(3)
+        self.receptive_field = 1 + layers * 2 * pairs + 1 + _reach_of_two_ups(3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarge pictures: `(B, 3, h, w)` to `(B, 3, 4h, 4w)`."""

@@ -61,11 +61,11 @@ def _mirror(x: Tensor, dim: int) -> Tensor:
 def _kernel(device: torch.device, dtype: torch.dtype) -> Tensor:
     """Weights `(48, 3, 5, 5)` of the convolution: channel (p, q, c) reads colour c."""
     with torch.inference_mode(False):  # a tensor made in inference mode could not take part in training later
-        offsets = torch.arange(-BICUBIC_REACH, BICUBIC_REACH + 1, dtype=torch.float64)
-        phases = (torch.arange(SCALE, dtype=torch.float64) - (SCALE - 1) / 2) / SCALE
-        axis = _cubic(offsets - phases[:, None])  # (4, 5)
-        kernel = torch.einsum("pi,qj,cd->pqcdij", axis, axis, torch.eye(3, dtype=torch.float64))
-        return kernel.flatten(0, 2).to(device, dtype).contiguous(memory_format=torch.channels_last)
+        offsets = torch.arange(-BICUBIC_REACH, BICUBIC_REACH + 1.0, device=device)
+        phases = (torch.arange(SCALE, device=device) - (SCALE - 1) / 2) / SCALE
+        axis = _cubic(offsets - phases[:, None])  # (4, 5), exact: multiples of 1/1024
+        kernel = torch.einsum("pi,qj,cd->pqcdij", axis, axis, torch.eye(3, device=device))
+        return kernel.flatten(0, 2).to(dtype).contiguous(memory_format=torch.channels_last)
 
 
 def _cubic(x: Tensor) -> Tensor:
