@@ -282,10 +282,12 @@ def cannot_write(path: Path, error: OSError) -> RunError:
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Add the path to an OSError; the system's error on a full disk has none."""
+    """Add the path to an OSError of the system, which has none on a full disk; a library's own stays as it is."""
     try:
         yield
     except OSError as error:
+        if error.errno is None:
+            raise
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -22,8 +23,7 @@ class Convolutions(nn.Module):
         torch.manual_seed(seed)
         widths = [3, *[channels] * (depth - 1), 48]
         self.layers = nn.ModuleList(
-            nn.Conv2d(before, after, kernel, padding=kernel // 2)
-            for before, after in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(before, after, kernel, padding=kernel // 2) for before, after in itertools.pairwise(widths)
         )
         self.receptive_field = max(depth * (kernel // 2), 2)
 

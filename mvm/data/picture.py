@@ -19,7 +19,19 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["DEEP", "HEAD", "MOST_BYTES", "Tones", "Unmeasured", "decode", "measure", "recognise", "tonal_range"]
+__all__ = [
+    "COSTLY",
+    "DEEP",
+    "HEAD",
+    "MOST_BYTES",
+    "Tones",
+    "Unmeasured",
+    "decode",
+    "measure",
+    "reasons",
+    "recognise",
+    "tonal_range",
+]
 
 MOST_PIXELS = 64 * 2**20  # larger pictures count as decompression bombs and are never decoded
 MOST_COSTLY = 32 * 2**20  # the same for `COSTLY` formats, whose decoders hold several copies
@@ -107,7 +119,7 @@ class _Opened:
             return
         scale = self.side / size / 2
         width, height = self.size
-        with _reasons(self.form):
+        with reasons(self.form):
             self.image.draft("RGB", (max(1, int(width / scale)), max(1, int(height / scale))))  # JPEG only
             self.image.load()
 
@@ -211,7 +223,7 @@ def _open(content: bytes | np.ndarray, size: int, crop: int | None) -> _Opened:
     form = recognise(content[:HEAD])
     most = MOST_COSTLY if form in COSTLY else MOST_PIXELS
     Image.MAX_IMAGE_PIXELS = most // 2  # Pillow raises beyond twice this, for whatever is inside a file, too
-    with _reasons(form):
+    with reasons(form):
         try:
             image = Image.open(io.BytesIO(content), formats=[form])
         except Image.DecompressionBombError:
@@ -223,7 +235,7 @@ def _open(content: bytes | np.ndarray, size: int, crop: int | None) -> _Opened:
 
 
 @contextlib.contextmanager
-def _reasons(form: str) -> Iterator[None]:
+def reasons(form: str) -> Iterator[None]:
     """Turn whatever a decoder raises into a ValueError with the reason; its warnings are left out."""
     from PIL import UnidentifiedImageError
 
