@@ -24,6 +24,7 @@ __all__ = [
     "DEEP",
     "HEAD",
     "MOST_BYTES",
+    "Refused",
     "Tones",
     "Unmeasured",
     "decode",
@@ -227,7 +228,7 @@ def _open(content: bytes | np.ndarray, size: int, crop: int | None) -> _Opened:
         try:
             image = Image.open(io.BytesIO(content), formats=[form])
         except Image.DecompressionBombError:
-            raise _Refused(f"{_promised(content)}: larger than {most >> 20} megapixels") from None
+            raise Refused(f"{_promised(content)}: larger than {most >> 20} megapixels") from None
         side = _side(*image.size, size, crop)
         stored = str([tile[3] for tile in image.tile])
         mode = DEEP if ";16" in stored and image.mode in ("RGB", "RGBA", "LA") else image.mode
@@ -236,14 +237,14 @@ def _open(content: bytes | np.ndarray, size: int, crop: int | None) -> _Opened:
 
 @contextlib.contextmanager
 def reasons(form: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a ValueError with the reason; its warnings are left out."""
+    """Turn whatever a decoder raises, `Refused` aside, into a ValueError with the reason; warnings are left out."""
     from PIL import UnidentifiedImageError
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
-        except _Refused:
+        except Refused:
             raise
         except UnidentifiedImageError:
             raise ValueError(f"truncated or damaged: no {form} that Pillow can open") from None
@@ -268,22 +269,22 @@ def _row(values: np.ndarray, size: int, crop: int | None) -> _Opened:
     return _Opened(image, image.mode, (width, height), side)
 
 
-class _Refused(ValueError):
-    """The picture is of a size that is not used."""
+class Refused(ValueError):
+    """The picture is not used, though it is not damaged: it is too large, or of a layout that is not read."""
 
 
 def _side(width: int, height: int, size: int, crop: int | None) -> int:
     """Side of the centred square to crop."""
     if width * height > MOST_PIXELS:
-        raise _Refused(f"{width} x {height} pixels: larger than {MOST_PIXELS >> 20} megapixels")
+        raise Refused(f"{width} x {height} pixels: larger than {MOST_PIXELS >> 20} megapixels")
     side = min(width, height)
     if crop is not None and crop > side:
-        raise _Refused(f"{width} x {height} pixels: smaller than the crop of {crop}")
+        raise Refused(f"{width} x {height} pixels: smaller than the crop of {crop}")
     side = side if crop is None else crop
     if side < size:
         fits = 1 << side.bit_length() - 1 if side else 0
         advice = f"; --size {fits} would use it" if fits >= LEAST_SIZE else ""
-        raise _Refused(f"{width} x {height} pixels: smaller than {size}{advice}")
+        raise Refused(f"{width} x {height} pixels: smaller than {size}{advice}")
     return side
 
 

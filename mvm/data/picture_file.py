@@ -29,7 +29,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin, TiffTags
 
-from mvm.data.picture import COSTLY, HEAD, reasons, recognise
+from mvm.data.picture import COSTLY, HEAD, Refused, reasons, recognise
 from mvm.errors import line_of
 from mvm.files import new_file
 from mvm.plain import open_plain
@@ -143,7 +143,7 @@ class PictureFile:
             whole = np.asarray(self.image)
             return _joined(whole[..., ::2], whole[..., 1::2])
         if any(raw.startswith("RGBa") for raw in raws):
-            raise ValueError("16-bit colour multiplied by its alpha; save it with its alpha apart")
+            raise Refused("16-bit colour multiplied by its alpha; save it with its alpha apart")
         upper = np.asarray(self.image)
         self.file.seek(0)
         again = Image.open(self.file, formats=[self.form])
@@ -172,12 +172,12 @@ def opened(path: Path) -> Iterator[PictureFile]:
             try:
                 image = Image.open(file, formats=[form])
             except Image.DecompressionBombError:
-                raise ValueError(f"larger than {MOST_PIXELS // 10**6} megapixels") from None
-        height, width = _size(image)
+                raise Refused(f"larger than {MOST_PIXELS // 10**6} megapixels") from None
+            height, width = _size(image)
         if height * width > MOST_PIXELS:
-            raise ValueError(f"{width} x {height} pixels: larger than {MOST_PIXELS // 10**6} megapixels")
+            raise Refused(f"{width} x {height} pixels: larger than {MOST_PIXELS // 10**6} megapixels")
         if form != "JPEG" and _has_frames(image):  # a JPEG holds previews of itself
-            raise ValueError("holds several frames or pages; save the one to upscale as PNG")
+            raise Refused("holds several frames or pages; save the one to upscale as PNG")
         grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I") or _raws(image) == {"LA;16B"}
         channels = (1 if grey else 3) + bool(image.has_transparency_data)
         deep = image.mode.startswith("I") or _is_deep_colour(image)
@@ -217,10 +217,10 @@ def _picture(image: Image.Image, values: np.ndarray, icc: bytes | None, notes: l
 def _wide(image: Image.Image) -> np.ndarray:
     """Values `(h, w, 1 or 2)` uint16 of a grey picture with more than 8 bits."""
     if image.mode == "F":
-        raise ValueError("floating-point values; convert them to 16 bits")
+        raise Refused("floating-point values; convert them to 16 bits")
     values = np.asarray(image)
     if values.size and not 0 <= values.min() <= values.max() < 2**16:
-        raise ValueError(f"values from {values.min()} to {values.max()}; convert them to 16 bits")
+        raise Refused(f"values from {values.min()} to {values.max()}; convert them to 16 bits")
     values = values.astype(np.uint16)[..., None]
     tags = getattr(image, "tag_v2", {})
     if tags.get(258) == (12,):
@@ -241,7 +241,7 @@ def _to_srgb(image: Image.Image, icc: bytes | None, notes: list[str]) -> Image.I
                 notes.append(f"{image.mode} was converted to sRGB by its profile")
                 return made
     if image.mode == "LAB":
-        raise ValueError("LAB without a profile; convert it to RGB")
+        raise Refused("LAB without a profile; convert it to RGB")
     notes.append(f"{image.mode} was converted to RGB, without a profile")
     return image.convert("RGB")
 

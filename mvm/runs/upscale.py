@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -299,7 +301,7 @@ class Plan:
         return max((job.scratch for job in self.jobs), default=0)
 
     def memory(self, upscaler: Upscaler) -> int:
-        """Bytes that the work takes at most, beside the program and the weights of the network."""
+        """Bytes that the work takes at most beside the program and the network; the system's cache of files is free."""
         largest = self.largest
         return 0 if largest is None else max(job.memory for job in self.jobs) + upscaler.memory(largest.size)
 
@@ -364,7 +366,13 @@ def _result(values: np.ndarray, folder: Path) -> Iterator[np.ndarray]:
         yield np.empty(shape, values.dtype)
         return
     with tempfile.TemporaryFile(dir=folder) as file:
-        yield np.memmap(file, values.dtype, "w+", shape=shape)
+        try:
+            if sys.platform != "darwin":  # a full disk ends a process that writes to a file mapped beyond it
+                os.posix_fallocate(file.fileno(), 0, SCALE**2 * values.nbytes)
+            mapped = np.memmap(file, values.dtype, "w+", shape=shape)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(folder)) from None
+        yield mapped
 
 
 def _job(source: Path, name: str, out: Path, form: str | None, *, is_shared: bool) -> Job:
