@@ -18,11 +18,18 @@ __version__ = "0.2.0.dev0"
 # torch and matplotlib take seconds to import: each function imports its module when it is called
 
 
-def load(run: str | Path, *, variant: str | None = None, seed: int | None = None, best: bool = False) -> Trained:
+def load(
+    run: str | Path,
+    *,
+    variant: str | None = None,
+    seed: int | None = None,
+    best: bool = False,
+    device: str | None = None,
+) -> Trained:
     """Load a run's generator and metric: see `mvm.runs.trained.load`."""
     from mvm.runs import trained
 
-    return trained.load(run, variant=variant, seed=seed, best=best)
+    return trained.load(run, variant=variant, seed=seed, best=best, device=device)
 
 
 def rebuild(folder: Path, runs: Sequence[str] = ()) -> int:

@@ -63,6 +63,6 @@ def reason_of(error: Exception) -> str:
     """One line: an error's message, or what to do about too little memory."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
-        return "out of memory; use a smaller --batch or -n, fewer --variants or --seeds, or --device cpu"
+        return "out of memory; use a smaller --batch, --tile or -n, fewer --variants or --seeds, or --device cpu"
     foreseen = isinstance(error, ConfigError | RunError | OSError | RuntimeError)
     return text if foreseen else f"{type(error).__name__}: {text}"

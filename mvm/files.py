@@ -1,7 +1,7 @@
 """Atomic writes, and locks that the kernel releases when their process ends.
 
     write_atomic, write_array, write_tensors     write a temporary file beside the target, then rename it
-    new_folder                                   the same for a folder
+    new_file, new_folder                         the same for a file written piece by piece, and for a folder
     append_line                                  append a line in a single write
     link                                         give a file a second name; files are replaced, never modified
     locked, lock_is_held                         an exclusive lock of the kernel on a file
@@ -50,6 +50,7 @@ __all__ = [
     "lock_is_held",
     "locked",
     "lost_target",
+    "new_file",
     "new_folder",
     "read_tensors",
     "remove_hidden",
@@ -93,20 +94,29 @@ def new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_atomic(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Replace a file's content; `durable` waits until the content is on disk."""
-    temporary = beside(path)
+@contextlib.contextmanager
+def new_file(target: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
+    """Yield a temporary file to write, and rename it to `target` at the end; an exception removes it.
+
+    `durable` waits until the content is on disk.
+    """
+    temporary = beside(target)
     try:
-        with _named(path):
-            with temporary.open("wb") as file:
-                file.write(content)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-            temporary.replace(path)
+        with _named(target), temporary.open("w+b") as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_atomic(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Replace a file's content; `durable` waits until the content is on disk."""
+    with new_file(path, durable=durable) as file:
+        file.write(content)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -272,10 +282,12 @@ def cannot_write(path: Path, error: OSError) -> RunError:
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Add the path to an OSError; the system's error on a full disk has none."""
+    """Add the path to an OSError of the system, which has none on a full disk; a library's own stays as it is."""
     try:
         yield
     except OSError as error:
+        if error.errno is None:
+            raise
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 

@@ -20,14 +20,17 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "COSTLY",
     "DEEP",
     "HEAD",
     "MOST_BYTES",
+    "Refused",
     "Tones",
     "Unmeasured",
     "decode",
     "decode_whole",
     "measure",
+    "reasons",
     "recognise",
     "tonal_range",
 ]
@@ -123,7 +126,7 @@ class _Opened:
         if isinstance(self.image, np.ndarray):
             return
         width, height = self.size
-        with _reasons(self.form):
+        with reasons(self.form):
             if size is not None and self.side is not None:
                 scale = self.side / size / 2
                 self.image.draft("RGB", (max(1, int(width / scale)), max(1, int(height / scale))))  # JPEG only
@@ -247,7 +250,7 @@ def _open(content: bytes | np.ndarray, side_of: Callable[[int, int], int | None]
 
     Args:
         content: an encoded picture, or a row of an array.
-        side_of: side of the square to take by width and height, or None; raises `_Refused` for sizes not used.
+        side_of: side of the square to take by width and height, or None; raises `Refused` for sizes not used.
     """
     if isinstance(content, np.ndarray):
         return _row(content, side_of)
@@ -256,11 +259,11 @@ def _open(content: bytes | np.ndarray, side_of: Callable[[int, int], int | None]
     form = recognise(content[:HEAD])
     most = MOST_COSTLY if form in COSTLY else MOST_PIXELS
     Image.MAX_IMAGE_PIXELS = most // 2  # Pillow raises beyond twice this, for whatever is inside a file, too
-    with _reasons(form):
+    with reasons(form):
         try:
             image = Image.open(io.BytesIO(content), formats=[form])
         except Image.DecompressionBombError:
-            raise _Refused(f"{_promised(content)}: larger than {most >> 20} megapixels") from None
+            raise Refused(f"{_promised(content)}: larger than {most >> 20} megapixels") from None
         side = _allowed(*image.size, side_of)
         stored = str([tile[3] for tile in image.tile])
         mode = DEEP if ";16" in stored and image.mode in ("RGB", "RGBA", "LA") else image.mode
@@ -268,15 +271,15 @@ def _open(content: bytes | np.ndarray, side_of: Callable[[int, int], int | None]
 
 
 @contextlib.contextmanager
-def _reasons(form: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a ValueError with the reason; its warnings are left out."""
+def reasons(form: str) -> Iterator[None]:
+    """Turn whatever a decoder raises, `Refused` aside, into a ValueError with the reason; warnings are left out."""
     from PIL import UnidentifiedImageError
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
-        except _Refused:
+        except Refused:
             raise
         except UnidentifiedImageError:
             raise ValueError(f"truncated or damaged: no {form} that Pillow can open") from None
@@ -301,14 +304,14 @@ def _row(values: np.ndarray, side_of: Callable[[int, int], int | None]) -> _Open
     return _Opened(image, image.mode, (width, height), side)
 
 
-class _Refused(ValueError):
-    """The picture is of a size that is not used."""
+class Refused(ValueError):
+    """The picture is not used, though it is not damaged: it is too large, or of a layout that is not read."""
 
 
 def _allowed(width: int, height: int, side_of: Callable[[int, int], int | None]) -> int | None:
     """Side of the square to take, for a picture that is not too large."""
     if width * height > MOST_PIXELS:
-        raise _Refused(f"{width} x {height} pixels: larger than {MOST_PIXELS >> 20} megapixels")
+        raise Refused(f"{width} x {height} pixels: larger than {MOST_PIXELS >> 20} megapixels")
     return side_of(width, height)
 
 
@@ -316,12 +319,12 @@ def _side(width: int, height: int, size: int, crop: int | None) -> int:
     """Side of the centred square to crop."""
     side = min(width, height)
     if crop is not None and crop > side:
-        raise _Refused(f"{width} x {height} pixels: smaller than the crop of {crop}")
+        raise Refused(f"{width} x {height} pixels: smaller than the crop of {crop}")
     side = side if crop is None else crop
     if side < size:
         fits = 1 << side.bit_length() - 1 if side else 0
         advice = f"; --size {fits} would use it" if fits >= LEAST_SIZE else ""
-        raise _Refused(f"{width} x {height} pixels: smaller than {size}{advice}")
+        raise Refused(f"{width} x {height} pixels: smaller than {size}{advice}")
     return side
 
 

@@ -24,7 +24,6 @@ from mvm.data.picture import decode_whole
 from mvm.data.sources import Folder, Listing, Source, Zip, split_of, walk
 from mvm.data.splits import in_splits
 from mvm.errors import ConfigError, line_of
-from mvm.networks.upsampling import SCALE
 from mvm.words import printable
 
 __all__ = ["Decoded", "Pairs", "decode_pair", "find_pairs"]

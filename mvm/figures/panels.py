@@ -13,9 +13,9 @@ from mvm.figures.paper import FAINT
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import digits, interval, latex_table, rows_of, seeds_note, signs
 from mvm.geometry.spectrum import SPECTRUM_FORMS
-from mvm.methods import method_on
 from mvm.look.bands import QUARTILES
 from mvm.look.palette import QUIET, REAL
+from mvm.methods import method_on
 from mvm.scoring.images import FACTOR_SCORES, describe
 from mvm.studies.compare import label_of
 from mvm.words import mathtext, tex

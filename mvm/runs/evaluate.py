@@ -41,18 +41,21 @@ MOST_TRAIN = 200_000  # that scores do: more than CelebA has; of a larger set th
 COARSE = 16  # pixels each way by which a screen looks for the nearest: its axes are fitted 20 times as fast
 
 
-def load_experiment(run: Run, *, best: bool = False, data: Dataset | None = None) -> Experiment:
+def load_experiment(
+    run: Run, *, best: bool = False, data: Dataset | None = None, device: str | None = None
+) -> Experiment:
     """The trained networks of a run in float32, on whatever device this machine has, unless the run asks for the CPU.
 
     Args:
         run: a run with a checkpoint.
         best: put the best generators in place of the last ones.
         data: in place of the run's own data set, if that is not at hand.
+        device: auto, cpu or cuda, in place of the run's.
 
     Raises:
         RunError: there is no such checkpoint.
     """
-    device = "cpu" if run.config.device == "cpu" else "auto"
+    device = device or ("cpu" if run.config.device == "cpu" else "auto")
     experiment = Experiment(run.config.with_changes({"device": device}), data or run.data)
     experiment.load(run.checkpoint())
     if best:

@@ -31,6 +31,7 @@ from mvm.errors import ConfigError
 from mvm.methods import Draws, Method, Task, method_on
 from mvm.methods.draws import stream
 from mvm.methods.method import PAIRED_KINDS, Network
+from mvm.networks.backbones import Backbone
 from mvm.networks.resnet import ImageStack
 from mvm.training.graph import CudaGraph, Graph, StepGraph
 from mvm.training.player import Player
@@ -253,6 +254,15 @@ class Experiment:
                 module.train()
 
         return upscale
+
+    @property
+    def receptive_field(self) -> int:
+        """Input pixels on each side of its source pixel that an output pixel of `upscaler` depends on."""
+        stack = self.method.networks["generator"]
+        assert isinstance(stack, ImageStack)
+        backbone = stack.members[0]
+        assert isinstance(backbone, Backbone)
+        return backbone.receptive_field
 
     def _networks(self, *, averaged: bool) -> dict[str, Network]:
         """The method's networks by name; with `averaged`, networks of averaged players use averaged weights."""
