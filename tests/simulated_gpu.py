@@ -25,6 +25,7 @@ from mvm.config import Config
 from mvm.data.images import ImageData, Pixels
 from mvm.data.kind import Dataset
 from mvm.data.kinds import load_data
+from mvm.data.pairs import PairData, Patches
 from mvm.methods import draws, flow_matching
 from mvm.methods.metric_losses import PytorchMetricLearningLoss
 from mvm.training import experiment as training
@@ -147,8 +148,26 @@ def _fake(data: Dataset, mode: FakeTensorMode) -> Any:
         pictures = mode.from_tensor(torch.zeros(len(data.source), data.size, data.size, 3, dtype=torch.uint8))
         table = Pixels(pictures, torch.device(GPU), torch.float, flips=True)
         return types.SimpleNamespace(dim=data.dim, table=lambda device, dtype: table)
+    if isinstance(data, PairData):
+        return SimulatedPairs(data, mode)
     train = mode.from_tensor(data.train)
     return types.SimpleNamespace(dim=data.dim, table=lambda device, dtype: train.to(device=device, dtype=dtype))
+
+
+class SimulatedPairs:
+    """Pairs of patches without values; the method of a kind asks for its patch."""
+
+    def __init__(self, data: PairData, mode: FakeTensorMode) -> None:
+        self.dim, self.patch = data.dim, data.patch
+        self.view_inputs = mode.from_tensor(data.view_inputs)
+        self._pixels = mode.from_tensor(torch.zeros(4, 3, dtype=torch.uint8))
+        self._collection = data.collection
+
+    def table(self, device: torch.device, dtype: torch.dtype) -> Patches:
+        table = Patches(self._collection, self.patch, torch.device("cpu"), dtype)
+        table._layout, table._steps = [x.to(device) for x in table._layout], {k: v.to(device) for k, v in table._steps.items()}
+        table.device, table.pixels = device, (self._pixels.to(device), self._pixels.to(device))
+        return table
 
 
 def _to(self: nn.Module, *, device: torch.device, dtype: torch.dtype) -> nn.Module:

@@ -217,7 +217,7 @@ def test_settings_of_the_shown_run_are_not_wishes_to_it(finished: Run, monkeypat
     assert Run.named("alive").control().weights == {"diameter": 0.5}
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "mvm"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "mvm" and METHODS[name].learns("points")])
 def test_every_peer_can_be_set_up_and_shown(finished: Run, no_processes: list[str], cli, method: str) -> None:
     app = open_page(method=METHODS[method].title)
     assert not app.exception

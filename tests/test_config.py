@@ -15,6 +15,10 @@ from mvm.config import SCHEMA, Config, Weights, one_line
 from mvm.errors import ConfigError
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.methods import METHODS
+from mvm.methods.pairs import TERMS
+from mvm.networks.backbones import BACKBONES
+from mvm.networks.discriminators import DISCRIMINATORS
+from mvm.networks.vgg import FEATURES
 from mvm.networks.mlp import ACTIVATIONS
 
 NOT_A_KNOB = {"schema_version"}
@@ -88,13 +92,16 @@ def test_choices_are_those_of_their_registries():
     assert set(typing.get_args(FIELDS["recipe"].annotation)) == {
         name for method in METHODS.values() for name in method.recipes
     }
-    assert set(Weights.model_fields) == set(DESCRIPTORS)
+    assert set(Weights.model_fields) == set(DESCRIPTORS) | set(TERMS)
+    assert set(typing.get_args(FIELDS["network.backbone"].annotation)) == set(BACKBONES)
+    assert set(typing.get_args(FIELDS["network.discriminator"].annotation)) == set(DISCRIMINATORS)
+    assert set(typing.get_args(FIELDS["superres.features"].annotation)) <= set(FEATURES)
     assert set(typing.get_args(FIELDS["method"].annotation)) == set(METHODS)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_a_group_of_its_own_settings(method: str):
-    config = Config.make(method=method)
+    config = Config.make(method=method, **({} if METHODS[method].learns("points") else PAIRS))
     assert config.method_settings is getattr(config, method)
     assert type(config.method_settings) is METHODS[method].settings_type
     assert f"settings of --method {method}" == FIELDS[method].description
@@ -168,7 +175,7 @@ def test_used_settings_are_those_that_have_a_part(values: dict[str, Any], used: 
     assert flat == {name: value for name, value in every.items() if name in flat}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if METHODS[name].learns("points")])
 def test_the_waves_are_this_labs_for_points(method: str):
     assert Config.make(method=method).network.frequencies == (2.0, 4.0)
     assert Config.make(method=method, data="a.csv").network.frequencies == (2.0, 4.0)
@@ -181,7 +188,7 @@ def test_what_all_recipes_share_is_the_papers():
     for recipe in METHODS["mvm"].recipes:
         config = Config.make(recipe=recipe)
         assert config.network.embedding_dim == 10
-        assert set(dict(config.weights).values()) == {1.0}
+        assert {getattr(config.weights, name) for name in DESCRIPTORS} == {1.0}
         assert config.optimiser.generator_betas == (0.0, 0.9)
         assert config.optimiser.metric_betas == (0.5, 0.999)
     stable = Config.make()

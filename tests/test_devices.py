@@ -16,6 +16,8 @@ from tests import simulated_gpu
 FACES = {"data": "faces", "size": 16, "points": 64, "view_points": 64, "precision": "float32"}
 FACES |= {"network": {"channels": 8, "metric_channels": 8}}
 
+PAIRS = {"data": "sr", "patch": 8, "view_points": 16, "batch": 4, "precision": "float32", "superres": {"image_steps": 1}}
+
 FEW = {name: {"critic_steps": 2} for name in METHODS if "critic_steps" in METHODS[name].settings_type.model_fields}
 
 
@@ -49,7 +51,7 @@ def test_the_simulated_gpu_refuses_what_a_captured_step_must_not_do(process: Pro
 RECIPES = [(method, recipe) for method in METHODS for recipe in METHODS[method].recipes]
 
 
-@pytest.mark.parametrize(("method", "recipe"), RECIPES)
+@pytest.mark.parametrize(("method", "recipe"), [(m, recipe) for m, recipe in RECIPES if METHODS[m].learns("points")])
 def test_every_recipe_on_points(devices, method: str, recipe: str) -> None:
     assert devices(data="swiss_roll", method=method, recipe=recipe, seeds=(0, 1)) == {"gpu:0"}
 
@@ -59,10 +61,24 @@ def test_every_method_on_pictures(devices, method: str) -> None:
     assert devices(method=method, **FACES) == {"gpu:0"}
 
 
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.learns("superres")])
+@pytest.mark.parametrize("image_steps", [0, 10])
+def test_every_method_on_pairs(devices, method: str, image_steps: int) -> None:
+    if (method, image_steps) == ("natsr", 0):
+        image_steps = 1  # which the first of two steps has done
+    assert devices(method=method, **PAIRS | {"superres": {"image_steps": image_steps}}) == {"gpu:0"}
+
+
+@pytest.mark.parametrize("gan", ["standard", "relativistic"])
+def test_mvm_on_pairs_with_a_discriminator(devices, gan: str) -> None:
+    assert devices(**PAIRS | {"superres": {"gan": gan}}) == {"gpu:0"}
+
+
 @pytest.mark.parametrize(
     "values",
     [
-        *({"method": method} for method in METHODS),
+        *({"method": method} for method in METHODS if METHODS[method].learns("points")),
+        *({"method": method, **PAIRS} for method in METHODS if METHODS[method].learns("superres")),
         {"mvm": {"metric_loss": "pml:TripletMarginLoss"}},
         {"mvm": {"metric_loss": "pml:TripletMarginLoss", "miner": "BatchHardMiner"}},
     ],
