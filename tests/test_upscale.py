@@ -740,7 +740,7 @@ def test_the_command_upscales_a_folder(cli, network, tmp_path):
     assert lines[1:] == [
         "b.jpg: CMYK was converted to RGB, without a profile",
         "skipped c.txt: not a picture",
-        f"{out}: 2 pictures upscaled x4, 1 files skipped",
+        f"{out}: 2 pictures upscaled x4, 1 file skipped",
     ]
     assert files_below(out) == ["a.webp", "b.webp"]
     again = cli("upscale", "my-run", str(source), "--out", str(out), "--format", "webp")
@@ -754,7 +754,7 @@ def test_the_command_upscales_a_folder(cli, network, tmp_path):
     [
         (("nowhere.png", "--out", "out"), "source: no file or folder nowhere.png"),
         (("text.png", "--out", "out"), "source: text.png: not a picture"),
-        (("cut.png", "--out", "out"), "source: nothing of cut.png was upscaled, 1 files skipped"),
+        (("cut.png", "--out", "out"), "source: nothing of cut.png was upscaled, 1 file skipped"),
         (("a.png", "--out", "text.png"), "out: text.png is a file; give a folder"),
         (("a.png", "--out", "."), "out: . is the folder of the source; give another, to keep the originals"),
         (("a.png", "--out", "out", "--tile", "4"), "--tile: 8 to 4096 pixels, got 4"),
