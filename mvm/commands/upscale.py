@@ -70,8 +70,8 @@ def upscale_command(options: argparse.Namespace) -> None:
             print_line(f"{outcome.name}: {note}")
     for left in skipped[:MOST_LISTED]:
         print_line(f"skipped {left.name}: {left.reason}")
-    for reason, count in Counter(left.reason for left in skipped[MOST_LISTED:]).most_common(MOST_LISTED):
-        print_line(f"skipped {count:,} more: {reason}")
+    for reason, more in Counter(left.reason for left in skipped[MOST_LISTED:]).most_common(MOST_LISTED):
+        print_line(f"skipped {more:,} more: {reason}")
     missing = f", {len(skipped):,} {'file' if len(skipped) == 1 else 'files'} skipped" if skipped else ""
     if not done and not any(left.is_done for left in skipped):
         raise ConfigError(f"source: nothing of {options.source} was upscaled{missing}")
