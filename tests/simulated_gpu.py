@@ -29,6 +29,7 @@ from mvm.data.pairs import PairData, Patches
 from mvm.methods import draws, flow_matching
 from mvm.methods.metric_losses import PytorchMetricLearningLoss
 from mvm.training import experiment as training
+from tests.random_features import random_features
 
 GPU = "gpu:0"
 
@@ -124,7 +125,7 @@ def refused() -> list[str]:
 def _experiment(values: dict[str, Any]) -> Iterator[training.Experiment]:
     config = Config.make(**values)
     mode, data = the_gpu(), load_data(config)
-    with mode:
+    with random_features(), mode:
         yield training.Experiment(config, _fake(data, mode))
 
 
@@ -155,7 +156,7 @@ def _fake(data: Dataset, mode: FakeTensorMode) -> Any:
 
 
 class SimulatedPairs:
-    """Pairs of patches without values; the method of a kind asks for its patch."""
+    """Pairs of patches without values."""
 
     def __init__(self, data: PairData, mode: FakeTensorMode) -> None:
         self.dim, self.patch = data.dim, data.patch
@@ -165,7 +166,8 @@ class SimulatedPairs:
 
     def table(self, device: torch.device, dtype: torch.dtype) -> Patches:
         table = Patches(self._collection, self.patch, torch.device("cpu"), dtype)
-        table._layout, table._steps = [x.to(device) for x in table._layout], {k: v.to(device) for k, v in table._steps.items()}
+        table._layout = [x.to(device) for x in table._layout]
+        table._steps = {side: steps.to(device) for side, steps in table._steps.items()}
         table.device, table.pixels = device, (self._pixels.to(device), self._pixels.to(device))
         return table
 

@@ -18,8 +18,8 @@ from mvm.methods import METHODS
 from mvm.methods.pairs import TERMS
 from mvm.networks.backbones import BACKBONES
 from mvm.networks.discriminators import DISCRIMINATORS
-from mvm.networks.vgg import FEATURES
 from mvm.networks.mlp import ACTIVATIONS
+from mvm.networks.vgg import FEATURES
 
 NOT_A_KNOB = {"schema_version"}
 
@@ -37,6 +37,7 @@ def is_number(field: FieldInfo) -> bool:
     return any(kind in (int, float) for kind in kinds)
 
 
+PAIRS = {"data": "sr", "superres": {"image_steps": 1}}
 FIELDS = dict(fields())
 NUMBERS = {name: field for name, field in FIELDS.items() if is_number(field) and name not in NOT_A_KNOB}
 

@@ -2,11 +2,11 @@
 
 import functools
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from random_features import random_features
 from safetensors.torch import load, save
 
 from mvm import load as trained
@@ -27,7 +27,6 @@ from mvm.methods.metric_losses import METRIC_LOSSES, metric_loss
 from mvm.networks.architecture import Architecture
 from mvm.networks.mlp import ACTIVATIONS, StackedMLP
 from mvm.networks.settings import NetworkSettings
-from mvm.networks.vgg import FEATURES, WIDTHS, Pretrained, layers_of
 from mvm.runs.evaluate import load_experiment, sample_run, score_run
 from mvm.runs.recorder import Recorder, train
 from mvm.runs.run import Run
@@ -198,21 +197,10 @@ RECIPES = [(method, recipe) for method in METHODS for recipe in METHODS[method].
 
 
 @pytest.fixture(autouse=True, scope="module")
-def random_features(tmp_path_factory) -> Iterator[None]:
+def without_pretrained_networks() -> Iterator[None]:
     """A perceptual network with random weights, as the pretrained ones are not at hand everywhere."""
-    network = replace(FEATURES["vgg16_hed"], read=lambda: random_weights(FEATURES["vgg16_hed"]))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(FEATURES, "vgg16_hed", network)
+    with random_features():
         yield
-
-
-def random_weights(network: Pretrained) -> dict[str, torch.Tensor]:
-    generator, weights, inputs = torch.Generator().manual_seed(0), {}, 3
-    for layer in (layer for layer in layers_of(network) if layer.startswith("conv")):
-        outputs = WIDTHS[int(layer[4]) - 1]
-        weights[f"{layer}.weight"] = torch.randn(outputs, inputs, 3, 3, generator=generator) / (9 * inputs) ** 0.5
-        weights[f"{layer}.bias"], inputs = torch.zeros(outputs), outputs
-    return weights
 
 
 def experiment_of(method: str, kind: str = "", *, dtype: torch.dtype = torch.float32, **values) -> Experiment:

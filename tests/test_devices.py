@@ -16,7 +16,14 @@ from tests import simulated_gpu
 FACES = {"data": "faces", "size": 16, "points": 64, "view_points": 64, "precision": "float32"}
 FACES |= {"network": {"channels": 8, "metric_channels": 8}}
 
-PAIRS = {"data": "sr", "patch": 8, "view_points": 16, "batch": 4, "precision": "float32", "superres": {"image_steps": 1}}
+PAIRS = {
+    "data": "sr",
+    "patch": 8,
+    "view_points": 16,
+    "batch": 4,
+    "precision": "float32",
+    "superres": {"image_steps": 1},
+}
 
 FEW = {name: {"critic_steps": 2} for name in METHODS if "critic_steps" in METHODS[name].settings_type.model_fields}
 

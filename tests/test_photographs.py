@@ -21,10 +21,10 @@ from PIL import Image, ImageOps
 
 from mvm.data import photographs
 from mvm.data.cache import image_folder, prepare
-from mvm.data.photographs import SCALE, Collection, built_in, describe_collection, held_out, open_collection
+from mvm.data.photographs import Collection, built_in, describe_collection, held_out, open_collection
 from mvm.data.sources import Folder
 from mvm.errors import ConfigError
-from mvm.imaging.resize import imresize
+from mvm.imaging.resize import SCALE, imresize
 
 
 def pixels(height: int = 41, width: int = 50, *, seed: int = 0) -> np.ndarray:

@@ -740,7 +740,7 @@ def test_the_command_upscales_a_folder(cli, network, tmp_path):
     assert lines[1:] == [
         "b.jpg: CMYK was converted to RGB, without a profile",
         "skipped c.txt: not a picture",
-        f"{out}: 2 pictures upscaled x4, 1 files skipped",
+        f"{out}: 2 pictures upscaled x4, 1 file skipped",
     ]
     assert files_below(out) == ["a.webp", "b.webp"]
     again = cli("upscale", "my-run", str(source), "--out", str(out), "--format", "webp")
@@ -749,12 +749,25 @@ def test_the_command_upscales_a_folder(cli, network, tmp_path):
     assert cli("upscale", "my-run", str(source), "--out", str(out), "--format", "webp", "--overwrite").status == 0
 
 
+@pytest.mark.parametrize("more", [0, 7])
+def test_the_command_lists_a_hundred_skipped_files_and_counts_the_rest(more, cli, network, tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    image_of(noise(5, 6)).save(source / "a.png")
+    for number in range(100 + more):
+        (source / f"{number:03}.txt").write_text("no picture", encoding="utf-8")
+    lines = cli("upscale", "my-run", str(source), "--out", str(tmp_path / "out")).out.strip().splitlines()
+    assert [line for line in lines if line.startswith("skipped 0")][-1] == "skipped 099.txt: not a picture"
+    assert ("skipped 7 more: not a picture" in lines) == (more == 7)
+    assert lines[-1].endswith(f"1 picture upscaled x4, {100 + more} files skipped")
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
         (("nowhere.png", "--out", "out"), "source: no file or folder nowhere.png"),
         (("text.png", "--out", "out"), "source: text.png: not a picture"),
-        (("cut.png", "--out", "out"), "source: nothing of cut.png was upscaled, 1 files skipped"),
+        (("cut.png", "--out", "out"), "source: nothing of cut.png was upscaled, 1 file skipped"),
         (("a.png", "--out", "text.png"), "out: text.png is a file; give a folder"),
         (("a.png", "--out", "."), "out: . is the folder of the source; give another, to keep the originals"),
         (("a.png", "--out", "out", "--tile", "4"), "--tile: 8 to 4096 pixels, got 4"),

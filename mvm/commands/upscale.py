@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+from collections import Counter
 from pathlib import Path
 
 from mvm.commands.flags import Commands
@@ -14,6 +15,7 @@ from mvm.errors import ConfigError
 __all__ = ["add"]
 
 FORMATS = ("png", "jpeg", "webp", "tiff", "bmp")
+MOST_LISTED = 100  # files that are skipped, each in a line
 LEAST_TILE, MOST_TILE = 8, 4096
 
 
@@ -66,9 +68,11 @@ def upscale_command(options: argparse.Namespace) -> None:
     for outcome in done:
         for note in outcome.notes:
             print_line(f"{outcome.name}: {note}")
-    for left in skipped:
+    for left in skipped[:MOST_LISTED]:
         print_line(f"skipped {left.name}: {left.reason}")
-    missing = f", {len(skipped):,} files skipped" if skipped else ""
+    for reason, more in Counter(left.reason for left in skipped[MOST_LISTED:]).most_common(MOST_LISTED):
+        print_line(f"skipped {more:,} more: {reason}")
+    missing = f", {len(skipped):,} {'file' if len(skipped) == 1 else 'files'} skipped" if skipped else ""
     if not done and not any(left.is_done for left in skipped):
         raise ConfigError(f"source: nothing of {options.source} was upscaled{missing}")
     where = done[0].target if len(done) == 1 and not skipped else options.out

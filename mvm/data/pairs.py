@@ -10,6 +10,7 @@ prefetched. Views and scores use four photographs that no training sees.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,13 +27,12 @@ from mvm.data.kind import Dataset, DataSettings, Generate, Kind, Members
 from mvm.data.photographs import Collection, built_in, describe_collection, held_out, open_collection
 from mvm.data.seeds import VIEW_SEED
 from mvm.errors import ConfigError
-from mvm.imaging.resize import imresize
+from mvm.imaging.resize import SCALE, imresize
 from mvm.methods.draws import Pair
 from mvm.methods.pairs import PairSettings
 from mvm.networks.architecture import Architecture
 from mvm.networks.settings import NetworkSettings
 from mvm.networks.superres import SuperresNetworks
-from mvm.networks.upsampling import SCALE
 
 if TYPE_CHECKING:
     from mvm.scoring.superres import SuperresReference
@@ -277,8 +277,8 @@ class Superres(Kind):
 
     def architecture(self, data: Dataset, settings: NetworkSettings, members: Members, *, bf16: bool) -> Architecture:
         """A backbone, a metric and a discriminator per member."""
-        assert isinstance(data, PairData)
-        return SuperresNetworks(settings, data.patch, members.streams, members.seeds, copies=members.copies, bf16=bf16)
+        patch = math.isqrt(data.dim // 3) // SCALE
+        return SuperresNetworks(settings, patch, members.streams, members.seeds, copies=members.copies, bf16=bf16)
 
     def data_title(self, data: str) -> str:
         """Super-resolution."""

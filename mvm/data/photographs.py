@@ -38,8 +38,7 @@ from mvm.data.workers import Skipped, spread
 from mvm.devices import one_thread
 from mvm.errors import ConfigError
 from mvm.files import hide_folder, locked, new_folder, remove_hidden, sweep
-from mvm.imaging.resize import imresize
-from mvm.networks.upsampling import SCALE
+from mvm.imaging.resize import SCALE, imresize
 from mvm.plain import MOST_LISTS, read_object
 from mvm.words import printable
 

@@ -18,7 +18,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-__all__ = ["imresize"]
+__all__ = ["SCALE", "imresize"]
+
+SCALE = 4  # of super-resolution, along height and width
 
 WIDTH = 4.0  # of the kernel, in pixels of the coarser picture
 BLOCK = 32  # output rows, or columns, that share a dense matrix of weights

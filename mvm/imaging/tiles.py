@@ -20,9 +20,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["SCALE", "TILE", "Network", "averaged_turns", "memory_of", "on_grey", "upscale_tiled"]
+from mvm.imaging.resize import SCALE
 
-SCALE = 4  # output pixels per input pixel, each way
+__all__ = ["TILE", "Network", "averaged_turns", "memory_of", "on_grey", "upscale_tiled"]
+
 TILE = 192  # input pixels each way
 PROBE = 48  # input pixels each way of the window on which memory is measured
 WORKSPACE = 2.5  # process memory per byte of living tensors: convolutions reorder theirs, and malloc keeps freed blocks
@@ -135,7 +136,7 @@ class _Peak(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.most = 0
         self._now = 0
         self._known: set[int] = set()

@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from mvm.networks.upsampling import SCALE, bicubic
+from mvm.imaging.resize import SCALE
+from mvm.networks.upsampling import bicubic
 
 __all__ = [
     "ANNEALINGS",

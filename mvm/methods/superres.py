@@ -112,7 +112,7 @@ class Perceptual(GAN):
 
     def updates(self, draws: Draws) -> Iterator[Update]:
         """As `OnPairs.updates`; a missing pretrained network is noticed at the first step, whatever its phase."""
-        self.distance[1].to(self.state["terms"])
+        self.distance[1].to(device=self.state["terms"].device, dtype=self.state["terms"].dtype)
         yield from super().updates(draws)
 
     def further_updates(self, terms: dict[str, Tensor], real: Tensor, fake: Tensor, draws: Draws) -> Iterator[Update]:

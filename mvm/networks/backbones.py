@@ -26,7 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from mvm.distributed import GlobalBatchNorm
-from mvm.networks.upsampling import BICUBIC_REACH, SCALE, bicubic_phases, interleave
+from mvm.imaging.resize import SCALE
+from mvm.networks.upsampling import BICUBIC_REACH, bicubic_phases, interleave
 
 __all__ = ["BACKBONES", "RDN", "Backbone", "NSRNet", "SRResNet", "Small"]
 

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from mvm.imaging.resize import SCALE
 from mvm.networks.backbones import BACKBONES
 from mvm.networks.discriminators import DISCRIMINATORS, NMD
 from mvm.networks.mlp import SizedBySettings
 from mvm.networks.resnet import ImageStack, PatchMetric
 from mvm.networks.settings import NetworkSettings
-from mvm.networks.upsampling import SCALE
 
 __all__ = ["SuperresNetworks"]
 

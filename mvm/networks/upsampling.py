@@ -20,10 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["BICUBIC_REACH", "SCALE", "bicubic", "bicubic_phases", "interleave"]
+from mvm.imaging.resize import SCALE
 
-SCALE = 4
-"""Factor of super-resolution along height and width."""
+__all__ = ["BICUBIC_REACH", "bicubic", "bicubic_phases", "interleave"]
 
 BICUBIC_REACH = 2
 """Input pixels on each side of an output pixel's source pixel that `bicubic` reads."""

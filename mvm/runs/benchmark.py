@@ -19,8 +19,7 @@ from torch import Tensor
 from mvm.data.picture import decode_whole
 from mvm.data.sources import Folder
 from mvm.errors import ConfigError, line_of
-from mvm.imaging.resize import imresize
-from mvm.networks.upsampling import SCALE
+from mvm.imaging.resize import SCALE, imresize
 from mvm.scoring.perceptual import Found, PerceptualDistance, find_distances
 from mvm.scoring.superres import bicubic, measure
 from mvm.words import printable

@@ -29,8 +29,8 @@ from mvm.data.picture_file import FORMS, FullPicture, encoding_memory, opened, p
 from mvm.data.sources import walk
 from mvm.errors import ConfigError, check_known, line_of
 from mvm.files import sweep
-from mvm.imaging.resize import imresize
-from mvm.imaging.tiles import SCALE, TILE, Network, averaged_turns, memory_of, on_grey, upscale_tiled
+from mvm.imaging.resize import SCALE, imresize
+from mvm.imaging.tiles import TILE, Network, averaged_turns, memory_of, on_grey, upscale_tiled
 from mvm.words import printable
 
 __all__ = ["Done", "Plan", "Skipped", "Upscaler", "upscale_files", "upscale_picture"]
@@ -343,17 +343,16 @@ def _upscaled(job: Job, upscaler: Upscaler, *, overwrite: bool, on_progress: Pro
             return Skipped(job.name, f"{printable(job.target)} exists by now{ADVICE}", is_done=True)
     except (OSError, ValueError, MemoryError) as error:
         return Skipped(job.name, _reason(error))
-    with contextlib.ExitStack() as held:
-        try:
-            out = held.enter_context(_result(picture.values, job.target.parent))
+    try:
+        with _result(picture.values, job.target.parent) as out:
             result = upscaler.full(picture, out=out, on_progress=on_progress)
             notes = write(job.target, result, form=job.form, is_lossless=is_lossless)
-        except (ValueError, MemoryError) as error:
-            return Skipped(job.name, _reason(error))
-        except RuntimeError as error:
-            if not _is_memory(error):
-                raise
-            return Skipped(job.name, _reason(error))
+    except (ValueError, MemoryError) as error:
+        return Skipped(job.name, _reason(error))
+    except RuntimeError as error:
+        if not _is_memory(error):
+            raise
+        return Skipped(job.name, _reason(error))
     return Done(job.name, job.target, (*job.notes, *picture.notes, *notes))
 
 
@@ -403,7 +402,9 @@ def _job(source: Path, name: str, out: Path, form: str | None, *, is_shared: boo
     result = SCALE**2 * values
     scratch = result if result > IN_MEMORY else 0
     encoding = encoding_memory(large, channels=channels, is_deep=is_deep)
-    return Job(name, source, target, wanted, size, max(memory, values + result - scratch + encoding), scratch, notes)
+    return Job(
+        name, source, target, wanted, size, max(memory, 2 * values + result - scratch + encoding), scratch, notes
+    )
 
 
 def _check(values: np.ndarray) -> None:
