@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -421,6 +422,14 @@ import os, signal, sys
 from mvm.data.photographs import open_collection
 open_collection(sys.argv[1], smallest=4, processes=1, on_progress=lambda _: os.kill(os.getpid(), signal.SIGKILL))
 """
+
+
+def test_who_asks_for_the_same_source_waits_for_the_one_who_decodes_it(tmp_path, builds):
+    folder = write(tmp_path / "p", {f"{i}.png": encoded(pixels(seed=i)) for i in range(3)})
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(opened, [folder] * 4))
+    assert len(builds) == 1
+    assert {collection.sha256 for collection in found} == {found[0].sha256}
 
 
 def test_a_killed_build_leaves_nothing_that_is_opened(tmp_path):
