@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from architecture import imports_of
+from architecture import FILES, imports_of
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -253,6 +253,17 @@ def test_worker_processes_give_what_one_process_gives(tmp_path):
     assert fractions == [i / 6 for i in range(1, 7)]
     one = opened(folder.rename(tmp_path / "q"))
     assert (one.sha256, one.names, one.skipped) == (many.sha256, many.names, many.skipped)
+
+
+def test_worker_processes_load_no_torch():
+    """It takes seconds in each of them."""
+    waiting, loaded = ["mvm.data.resolutions"], set[str]()
+    while waiting:
+        module = waiting.pop()
+        loaded.add(module)
+        waiting += imports_of(module, lazy=False) & set(FILES) - loaded
+        assert "torch" not in imports_of(module, lazy=False), module
+    assert {"mvm.data.cache", "mvm.data.picture"} <= loaded
 
 
 # -- DIV2K -------------------------------------------------------------------------------------------------------------
