@@ -9,12 +9,13 @@ import subprocess
 import sys
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from architecture import imports_of
+from architecture import FILES, imports_of
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -254,6 +255,17 @@ def test_worker_processes_give_what_one_process_gives(tmp_path):
     assert (one.sha256, one.names, one.skipped) == (many.sha256, many.names, many.skipped)
 
 
+def test_worker_processes_load_no_torch():
+    """It takes seconds in each of them."""
+    waiting, loaded = ["mvm.data.resolutions"], set[str]()
+    while waiting:
+        module = waiting.pop()
+        loaded.add(module)
+        waiting += imports_of(module, lazy=False) & set(FILES) - loaded
+        assert "torch" not in imports_of(module, lazy=False), module
+    assert {"mvm.data.cache", "mvm.data.picture"} <= loaded
+
+
 # -- DIV2K -------------------------------------------------------------------------------------------------------------
 
 STEMS = {"0001": pixels(), "0002": pixels(60, 44, seed=1)}
@@ -421,6 +433,14 @@ import os, signal, sys
 from mvm.data.photographs import open_collection
 open_collection(sys.argv[1], smallest=4, processes=1, on_progress=lambda _: os.kill(os.getpid(), signal.SIGKILL))
 """
+
+
+def test_who_asks_for_the_same_source_waits_for_the_one_who_decodes_it(tmp_path, builds):
+    folder = write(tmp_path / "p", {f"{i}.png": encoded(pixels(seed=i)) for i in range(3)})
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(opened, [folder] * 4))
+    assert len(builds) == 1
+    assert {collection.sha256 for collection in found} == {found[0].sha256}
 
 
 def test_a_killed_build_leaves_nothing_that_is_opened(tmp_path):

@@ -168,7 +168,7 @@ class _Record:
 
     Attributes:
         stamp: state of the source's files.
-        too_small: least height or width in LR pixels of the largest picture that was too small; 0 without any.
+        too_small: largest short side, in LR pixels, of the pictures that were too small; 0 without any.
     """
 
     stamp: str = ""

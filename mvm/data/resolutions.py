@@ -85,13 +85,20 @@ class Pairs:
         return high, low
 
     def stamp(self) -> str:
-        """Digest of the names, lengths and times of all files, which changes when the source does."""
+        """Digest of the names, lengths and times of all files, which changes when the source does.
+
+        Raises:
+            ConfigError: a file has gone meanwhile.
+        """
         state = []
         for source in (self.high, self.low):
             if source is None:
                 continue
             for name in [""] if source.path.is_file() else walk(source.path, []):
-                found = (source.path / name).stat()
+                try:
+                    found = (source.path / name).stat()
+                except OSError as error:
+                    raise ConfigError(f"source: {printable(source.path / name)}: {line_of(error)}") from None
                 state.append([name, found.st_size, found.st_mtime_ns])
         return hashlib.sha256(json.dumps([state, self.names]).encode()).hexdigest()
 
