@@ -125,6 +125,7 @@ def refused() -> list[str]:
 def _experiment(values: dict[str, Any]) -> Iterator[training.Experiment]:
     config = Config.make(**values)
     mode, data = the_gpu(), load_data(config)
+    data = SimulatedPairs(data, mode) if isinstance(data, PairData) else data
     with random_features(), mode:
         yield training.Experiment(config, _fake(data, mode))
 
@@ -149,8 +150,8 @@ def _fake(data: Dataset, mode: FakeTensorMode) -> Any:
         pictures = mode.from_tensor(torch.zeros(len(data.source), data.size, data.size, 3, dtype=torch.uint8))
         table = Pixels(pictures, torch.device(GPU), torch.float, flips=True)
         return types.SimpleNamespace(dim=data.dim, table=lambda device, dtype: table)
-    if isinstance(data, PairData):
-        return SimulatedPairs(data, mode)
+    if isinstance(data, SimulatedPairs):
+        return data
     train = mode.from_tensor(data.train)
     return types.SimpleNamespace(dim=data.dim, table=lambda device, dtype: train.to(device=device, dtype=dtype))
 
@@ -159,16 +160,15 @@ class SimulatedPairs:
     """Pairs of patches without values."""
 
     def __init__(self, data: PairData, mode: FakeTensorMode) -> None:
-        self.dim, self.patch = data.dim, data.patch
+        self.dim, self._mode = data.dim, mode
         self.view_inputs = mode.from_tensor(data.view_inputs)
-        self._pixels = mode.from_tensor(torch.zeros(4, 3, dtype=torch.uint8))
-        self._collection = data.collection
+        self._table = data.table(torch.device("cpu"), torch.float)
 
     def table(self, device: torch.device, dtype: torch.dtype) -> Patches:
-        table = Patches(self._collection, self.patch, torch.device("cpu"), dtype)
-        table._layout = [x.to(device) for x in table._layout]
-        table._steps = {side: steps.to(device) for side, steps in table._steps.items()}
-        table.device, table.pixels = device, (self._pixels.to(device), self._pixels.to(device))
+        table, pixels = self._table, self._mode.from_tensor(torch.zeros(4, 3, dtype=torch.uint8)).to(device)
+        table._layout = [self._mode.from_tensor(x).to(device) for x in table._layout]
+        table._steps = {side: self._mode.from_tensor(steps).to(device) for side, steps in table._steps.items()}
+        table.device, table.pixels = device, (pixels, pixels)
         return table
 
 
