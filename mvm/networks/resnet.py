@@ -30,6 +30,7 @@ from torch.nn import functional as F
 from mvm.distributed import GlobalBatchNorm, rowwise
 from mvm.errors import ConfigError
 from mvm.networks.architecture import StackedNetwork
+from mvm.networks.compiled import compilable
 from mvm.networks.mlp import SizedBySettings
 from mvm.networks.settings import NetworkSettings
 
@@ -166,6 +167,7 @@ class ImageStack(StackedNetwork):
         return {name: p.flatten(1).mT[None] for name, p in self.named_parameters() if p.ndim > 1}
 
     @rowwise
+    @compilable
     def forward(self, x: Tensor) -> Tensor:
         """Map `(V, B, in)` to `(V, B, out)`."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):

@@ -31,14 +31,17 @@ from mvm.errors import ConfigError
 from mvm.methods import METHODS, Draws, Method, Task
 from mvm.methods.draws import stream
 from mvm.methods.method import Network
+from mvm.networks.compiled import compile_networks, training_step
 from mvm.networks.resnet import ImageStack
-from mvm.training.graph import CudaGraph, Graph, StepGraph
+from mvm.training.compiling import seconds_gained
+from mvm.training.graph import Computed, CudaGraph, Graph, StepGraph
 from mvm.training.player import Player
 
 __all__ = ["NO_GPU", "Experiment", "Step", "build_method", "fit", "view_noise"]
 
 
 NO_GPU = "no CUDA device"
+MOST_OF_REASON = 200  # letters of a compiler's error that are kept
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,12 @@ class Experiment:
         averages: exponential moving average of each averaged player's flat weights, by player.
         buffers: averaged buffers of the averaged networks (batch normalisation), by name.
         averaging: weight of the current weights in the averages, a 0-dim tensor.
+        compiled: whether training steps compute by compiled networks.
+        not_compiled: why compiling failed, one line; steps compute as written then. "" if nothing failed.
     """
 
     graph: Callable[[Sequence[torch.Generator]], Graph] = CudaGraph
+    compiler = "inductor"
 
     def __init__(self, config: Config, data: Dataset, *, dtype: torch.dtype = torch.float32) -> None:
         if config.batch % distributed.world():
@@ -99,6 +105,20 @@ class Experiment:
             noise_dim=self.method.noise_dim,
         )
         self._graphs: dict[str, StepGraph] = {}
+        self.compiled, self._phases_compiled = self._compiles(), set[str]()
+        self.not_compiled = ""
+        compile_networks(self.method.networks.values(), self.compiler if self.compiled else "")
+
+    def _compiles(self) -> bool:
+        """Whether the networks are to be compiled, by the config and `seconds_gained`."""
+        if self.config.compile != "auto":
+            return self.config.compile == "on"
+        stacks = [network for network in self.method.networks.values() if isinstance(network, ImageStack)]
+        if not stacks or self.device.type != "cuda" or distributed.world() > 1:
+            return False
+        config, size = self.config, stacks[0].size
+        sizes = {"size": size, "channels": config.network.channels, "batch": config.batch}
+        return seconds_gained(config.steps, **sizes, members=len(config.members)) > 0
 
     @property
     def noise_dim(self) -> int:
@@ -110,7 +130,26 @@ class Experiment:
     def advance(self) -> Step:
         """Do one training step; on a GPU by a graph, if the config and the method allow it."""
         self.prepare()
-        return self.commit(*(self.compute() if self.eager else self._captured()()))
+        if self.compiled and self.method.phase(self.step) not in self._phases_compiled:
+            return self.commit(*self._compile())
+        return self.commit(*self._computed())
+
+    def _computed(self) -> Computed:
+        return self.compute() if self.eager else self._captured()()
+
+    def _compile(self) -> Computed:
+        """Compute a phase's first step, in which its networks are compiled; if that fails, compute it as written."""
+        before = {name: tensor.clone() for name, tensor in self.tensors().items()}
+        self._phases_compiled.add(self.method.phase(self.step))
+        try:
+            return self._computed()
+        except Exception as error:  # whatever a compiler may raise: training does not need it
+            self.not_compiled = " ".join(f"{type(error).__name__}: {error}".split())[:MOST_OF_REASON]
+            self.compiled = False
+            compile_networks(self.method.networks.values(), "")
+            self.load(before)
+            self.prepare()
+            return self._computed()
 
     @property
     def eager(self) -> str:
@@ -148,7 +187,8 @@ class Experiment:
         self.averaging.fill_(1 - min(opt.ema, (1 + self.step) / (10 + self.step)))
 
     @distributed.sharded()
-    def compute(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    @training_step()
+    def compute(self) -> Computed:
         """Do every update of the step, and update the averages, on the device; returns losses by player, and terms."""
         losses: dict[str, Tensor] = {}
         terms: dict[str, Tensor] = {}
