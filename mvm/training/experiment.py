@@ -96,7 +96,9 @@ class Experiment:
             for player, names in self.method.players.items()
         }
         self.averages = {player: self.players[player].flat.clone() for player in self.method.averaged}
-        self.buffers = {name: buffer.clone() for name, buffer in self._live_buffers().items()}
+        live = self._live_buffers()
+        self._averaged_buffers = torch.cat([*live.values()]) if live else torch.empty(0)
+        self.buffers = dict(zip(live, self._averaged_buffers.split([*map(len, live.values())]), strict=True))
         self.averaging = torch.zeros((), device=self.device, dtype=dtype)
         self.draws = Draws(
             data.table(self.device, dtype),
@@ -198,8 +200,8 @@ class Experiment:
             terms |= {name: value.detach() for name, value in loss.terms.items()}
         for player, average in self.averages.items():
             average.lerp_(self.players[player].flat, self.averaging)
-        for name, buffer in self._live_buffers().items():
-            self.buffers[name].lerp_(buffer, self.averaging)
+        if live := [*self._live_buffers().values()]:
+            self._averaged_buffers.lerp_(torch.cat(live), self.averaging)
         return losses, terms
 
     def commit(self, losses: dict[str, Tensor], terms: dict[str, Tensor]) -> Step:
