@@ -23,7 +23,9 @@ from mvm.training.experiment import Experiment
 
 __all__ = ["count_operations", "main", "step_of"]
 
-ALLOCATIONS = {"aten.empty.memory_format", "aten.empty_like.default", "aten.empty_strided.default"}
+NO_KERNEL = {  # views that do not say so, and allocations
+    "aten._unsafe_view.default", "aten.empty.memory_format", "aten.empty_like.default", "aten.empty_strided.default",
+}  # fmt: skip
 CASTS, NORMS = "aten._to_copy.default", "batch_norm"
 
 
@@ -34,7 +36,7 @@ def count_operations(compute: Callable[[], Any]) -> Counter[str]:
     class Counting(TorchDispatchMode):
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             views = any(r.alias_info is not None and not r.alias_info.is_write for r in function._schema.returns)
-            if not views and str(function) not in ALLOCATIONS:
+            if not views and str(function) not in NO_KERNEL:
                 counts[str(function)] += 1
             return function(*args, **(kwargs or {}))
 
