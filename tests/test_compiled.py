@@ -171,3 +171,13 @@ def test_which_trainings_are_compiled(values: dict, device: str, compiled: bool)
     experiment = Experiment(config, load_data(config))
     experiment.device = torch.device(device)
     assert experiment._compiles() is compiled
+
+
+@pytest.mark.parametrize(("compile", "reason"), [("on", "several processes"), ("auto", ""), ("off", "")])
+def test_several_processes_compile_nothing(monkeypatch: pytest.MonkeyPatch, compile: str, reason: str) -> None:
+    """A compiler that fails in one of them would leave the others waiting."""
+    monkeypatch.setattr("mvm.training.experiment.distributed.world", lambda: 2)
+    config = Config.make(batch=8, device="cpu", compile=compile, **POINTS)
+    experiment = Experiment(config, load_data(config))
+    assert not experiment.compiled
+    assert experiment.not_compiled == reason

@@ -77,7 +77,8 @@ def folded(weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
     kernels = F.avg_pool2d(spread.flatten(0, 1), 2, stride=1, divisor_override=1)  # sums
     if torch.is_autocast_enabled(kernels.device.type):
         kernels = kernels.to(torch.get_autocast_dtype(kernels.device.type))
-    return kernels.unflatten(0, spread.shape[:2]).unbind()
+    unstacked: tuple[Tensor, ...] = kernels.unflatten(0, spread.shape[:2]).unbind()
+    return unstacked
 
 
 class UpBlock(nn.Module):
@@ -121,10 +122,10 @@ class ResNetGenerator(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Generate pictures: `(B, m)` to `(B, 3, size, size)`."""
         x = self.input(z).view(len(z), self.channels, 4, 4).contiguous(memory_format=torch.channels_last)
-        kernels = iter(folded([up.weight for block in self.blocks for up in (block.first, block.shortcut)]))
+        kernels = iter(folded([up.weight for up in self.modules() if isinstance(up, UpConv)]))
         for block in self.blocks:
             x = block(x, next(kernels), next(kernels))
-        y = self.output(self.norm(x).relu())
+        y: Tensor = self.output(self.norm(x).relu())
         return y.to(self.norm.weight.dtype).sigmoid()  # bfloat16 is too coarse for pixels
 
 
@@ -195,7 +196,7 @@ class ImageStack(StackedNetwork):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(V, B, in)` to `(V, B, out)`."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            members = map(lowered, self.members) if self.bf16 else self.members
+            members = [lowered(member) if self.bf16 else member for member in self.members]
             y = [self._forward_member(member, part) for member, part in zip(members, x, strict=True)]
         return torch.stack(y).to(x.dtype)
 

@@ -108,15 +108,15 @@ class Experiment:
         )
         self._graphs: dict[str, StepGraph] = {}
         self.compiled, self._phases_compiled = self._compiles(), set[str]()
-        self.not_compiled = ""
+        self.not_compiled = "several processes" if config.compile == "on" and not self.compiled else ""
         compile_networks(self.method.networks.values(), self.compiler if self.compiled else "")
 
     def _compiles(self) -> bool:
         """Whether the networks are to be compiled, by the config and `seconds_gained`."""
-        if self.config.compile != "auto":
-            return self.config.compile == "on"
+        if self.config.compile != "auto" or distributed.world() > 1:
+            return self.config.compile == "on" and distributed.world() == 1
         stacks = [network for network in self.method.networks.values() if isinstance(network, ImageStack)]
-        if not stacks or self.device.type != "cuda" or distributed.world() > 1:
+        if not stacks or self.device.type != "cuda":
             return False
         config, size = self.config, stacks[0].size
         sizes = {"size": size, "channels": config.network.channels, "batch": config.batch}
