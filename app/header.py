@@ -18,7 +18,7 @@ from mvm.data.images import FACES
 from mvm.data.kinds import KINDS
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.palette import title_of
-from mvm.runs.events import describe_lost_members, training_device, why_not_captured
+from mvm.runs.events import compiled_networks, describe_lost_members, training_device, why_not_captured
 from mvm.runs.run import Run, Status
 from mvm.studies.compare import data_title
 
@@ -155,6 +155,8 @@ def draw_status(run: Run, status: Status) -> None:
     parts += [plain(data_title(run.config.data)), plain(training_device(run.records.events) or "no device yet")]
     if reason := why_not_captured(run.records.events):
         parts.append(plain(f"steps not captured as a graph: {reason}"))
+    if compiled := compiled_networks(run.records.events):
+        parts.append(plain(compiled))
     if throughput and status.memory:
         parts += [f"{status.memory:,} MiB of memory"]
     st.markdown(" &nbsp;·&nbsp; ".join(parts))

@@ -8,9 +8,10 @@ command may be stopped at any moment: `docs/results.md` then has the rows that w
 which is not installed are left out, and the page says so.
 
     equality    captured steps train to the bits of eager ones
-    toys        steps/s of V networks together: eager, as a graph, compiled
+    toys        steps/s of V networks together: eager, as a graph
     train       a whole `mvm train`, with its profile
     pictures    images/s beside the published step, and the share of the measured bf16 ceiling
+    compiled    eager, as a graph, and with compiled networks: toys and pictures
     resume      a training that is killed and resumed ends with the bits of one that is not
     quality     scores of a run on toy faces
 """
@@ -159,6 +160,44 @@ def measure_pictures(settings: Settings) -> Iterator[Row]:
                     yield [*row, f"{measured[kind].gigaflop * rate / top:.0%}", f"{measured[kind].memory_mb:,.0f}"]
 
 
+def measure_compiled(settings: Settings) -> Iterator[Row]:
+    """Steps per second eagerly, by a graph, and by a graph with compiled networks in it; pictures first."""
+    from benchmarks import images
+
+    size, batch, channels = (64, 256, 128) if not settings.small else (8, 8, 4)
+    pictures, distinct = (images.CELEBA, 256) if not settings.small else (64, 8)
+    common = (size, batch, channels, 1, settings.device, pictures, distinct, "")
+    what, kinds = f"toy faces {size}², {channels} channels", ("eager", "ours_default", "compiled", "ceiling")
+    began = time.perf_counter()
+    try:
+        measured = images.measure([images.Task(kind, *common) for kind in kinds], seconds=settings.seconds, rounds=1)
+    except RuntimeError as error:
+        yield [what, f"{batch}", *["–"] * 5, str(error)]
+    else:
+        took = time.perf_counter() - began - 6 * settings.seconds  # but for the seconds of measuring and warming up
+        top = measured["ceiling"].rate * measured["ceiling"].gigaflop
+        rates = [measured[kind].rate for kind in kinds[:-1]]
+        yield _beside(what, batch, rates, took, f"{measured['compiled'].gigaflop * rates[-1] / top:.0%}")
+    for v in (1, 24) if not settings.small else (1,):
+        values = {"seeds": tuple(range(v)), "batch": 256 if not settings.small else 16}
+        rates = [_rate(_experiment(settings, graph="off", **values), settings)]
+        for compile in ("off", "on"):
+            with images.compiler_of(settings.device):
+                experiment = _experiment(settings, compile=compile, **values)
+            began = time.perf_counter()
+            experiment.advance()
+            took = time.perf_counter() - began
+            rates.append(_rate(experiment, settings))
+            experiment.release()
+        failed = experiment.not_compiled and f"not compiled: {experiment.not_compiled}"
+        yield _beside(f"circle, V = {v}", values["batch"], rates, took, failed or "–")
+
+
+def _beside(what: str, batch: int, rates: list[float], took: float, last: str) -> Row:
+    """A row of `measure_compiled`; rates are eager, graph, compiled, in steps/s."""
+    return [what, f"{batch}", *(f"{rate:,.3g}" for rate in rates), f"{rates[2] / rates[1]:.2f}", f"{took:.0f}", last]
+
+
 def measure_resume(settings: Settings) -> Iterator[Row]:
     """Kill a training at a moment of its own, resume it, and compare its checkpoint with an undisturbed one's."""
     import torch
@@ -228,6 +267,14 @@ PARTS: dict[str, Part] = {
         150,
         measure_pictures,
     ),
+    "compiled": Part(
+        "Compiled networks",
+        "Steps/s; default recipe, both descriptors. s: until the first compiled step is done, sooner if the compiler's "
+        "cache holds it; of pictures, with the start of all four processes.",
+        ["what", "batch", "eager", "graph", "compiled", "× graph", "s", "of the ceiling"],
+        120,
+        measure_compiled,
+    ),
     "resume": Part(
         "Killed and resumed",
         "A training that SIGKILL ended at a step, resumed to its end, beside one that was left alone.",
@@ -252,7 +299,10 @@ def _methods(settings: Settings) -> dict[str, dict[str, Any]]:
     faces = (
         {"data": "faces", "size": 32, "points": 2048, "batch": 64} if not settings.small else {"data": "faces"} | small
     )
-    methods = {name: {"method": name, "seeds": (0, 1)} for name in ("mvm", "wgan", "wgan_gp", "sngan", "swgan")}
+    names = ["mvm", "wgan", "wgan_gp", "sngan", "swgan"]
+    if importlib.util.find_spec("ot"):
+        names.append("flow_matching")
+    methods = {name: {"method": name, "seeds": (0, 1)} for name in names}
     paper = {"MvM, paper's recipe": {"recipe": "paper", "seeds": (0, 1)}, "MvM, toy faces": faces}
     return methods | paper
 
@@ -294,7 +344,7 @@ def _experiment(settings: Settings, **values: Any) -> Any:
     from mvm.data.kinds import load_data
     from mvm.training.experiment import Experiment
 
-    base: dict[str, Any] = {"data": "circle", "batch": 256, "steps": 10**6, "device": settings.device}
+    base: dict[str, Any] = {"data": "circle", "batch": 256, "steps": 10**6, "device": settings.device, "compile": "off"}
     if values.get("method", "mvm") == "mvm" and "variants" not in values:
         values["variants"] = ("both",)
     config = Config.make(**base | values)

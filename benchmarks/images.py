@@ -17,7 +17,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing import Value, get_context
 from multiprocessing.connection import Connection
@@ -37,6 +37,7 @@ from benchmarks.cells import device_line, markdown, write_section
 from mvm.config import Config
 from mvm.data.images import Pixels
 from mvm.devices import device_of, use_cpu
+from mvm.networks.compiled import compile_networks
 from mvm.networks.resnet import ResNetGenerator, ResNetMetric, UpConv
 from mvm.training.experiment import Experiment
 from toy_manifolds.faces import Faces
@@ -54,7 +55,9 @@ CONTENDERS = {
     "ours": "ours, `--mvm.metric-steps 1`",
     "ours_default": "ours, default recipe",
     "eager": "ours, default recipe, `--graph off`",
+    "compiled": "ours, default recipe, `--compile on`",
 }
+ON_CUDA = ("eager", "compiled")  # contenders that only a GPU tells apart
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def main() -> None:
         for size in options.sizes:
             for batch in batches:
                 common = (size, batch, options.channels, options.threads, device, options.pictures, options.distinct)
-                kinds = [kind for kind in CONTENDERS if device == "cuda" or kind != "eager"]
+                kinds = [kind for kind in CONTENDERS if device == "cuda" or kind not in ON_CUDA]
                 tasks = [Task(kind, *common, jpegs) for kind in (*kinds, "ceiling")]
                 tables.append(measure(tasks, seconds=options.seconds, rounds=options.rounds))
                 report(options, device, tables)  # after each: the next may take an hour on a busy processor
@@ -256,22 +259,39 @@ def ours(task: Task) -> Contender:
     config = Config.make(
         data="faces", size=task.size, recipe=recipe, variants=(variant,), batch=task.batch, steps=10**7,
         points=task.pictures, threads=task.threads, device=task.device, network=networks(task),
-        graph="off" if task.kind == "eager" else "auto",
+        graph="off" if task.kind == "eager" else "auto", compile="on" if task.kind == "compiled" else "off",
     )  # fmt: skip
     if task.kind == "ours":  # as many updates of the metric as the published script's step has
         config = config.with_changes({"mvm.metric_steps": 1})
     images, _ = Faces(task.size).images(task.distinct, torch.Generator().manual_seed(0))
     images = images.repeat(-(-task.pictures // task.distinct), 1, 1, 1)[: task.pictures]
-    experiment = Experiment(config, Pictures(images))
+    with compiler_of(task.device):
+        experiment = Experiment(config, Pictures(images))
 
     def count() -> float:
+        compile_networks(experiment.method.networks.values(), "")  # compiled kernels hide their operations
         for module in experiment.method.networks["generator"].modules():
             if isinstance(module, UpConv):
                 module.folded = False
         experiment.prepare()
         return operations(experiment.compute)  # a replayed graph hides its operations
 
+    if experiment.compiled:
+        experiment.advance()
+        if experiment.not_compiled:
+            raise RuntimeError(f"not compiled: {experiment.not_compiled}")
     return Contender(experiment.advance, count)
+
+
+@contextmanager
+def compiler_of(device: str) -> Iterator[None]:
+    """On a CPU, where the command itself is tried, compile without making kernels, which takes minutes there."""
+    before = Experiment.compiler
+    Experiment.compiler = before if device == "cuda" else "aot_eager"
+    try:
+        yield
+    finally:
+        Experiment.compiler = before
 
 
 @dataclass(frozen=True)

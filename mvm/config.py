@@ -166,6 +166,11 @@ class Config(DataSettings, MethodSettings, KindSettings):
         description="auto replays training steps on a GPU as one CUDA graph, several times as fast for small networks "
         "and equal to the bit; off starts each operation",
     )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="compile networks with torch.compile, equal up to rounding; auto compiles picture networks on a "
+        "GPU if the run's steps save more time than compiling takes, about a minute per network; off never compiles",
+    )
     threads: int | None = Field(
         None,
         ge=1,

@@ -6,13 +6,24 @@ import contextlib
 import ctypes
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from mvm.errors import ConfigError
 
-__all__ = ["computes_bf16", "device_of", "exact_float32", "one_thread", "peak_memory", "use_cpu", "use_gpu"]
+__all__ = [
+    "Arrival",
+    "SideStream",
+    "computes_bf16",
+    "device_of",
+    "exact_float32",
+    "peak_memory",
+    "use_cpu",
+    "use_gpu",
+]
 
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # <malloc.h>
@@ -81,3 +92,41 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device) >> 20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
     return peak >> (20 if sys.platform == "darwin" else 10)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Tensors that are copied to a device; on CUDA, the event after their copies."""
+
+    tensors: list[Tensor]
+    event: torch.cuda.Event | None = None
+
+    def wait(self) -> list[Tensor]:
+        """Queue what the current stream does next behind the copies, without a wait of the host."""
+        if self.event is not None:
+            current = torch.cuda.current_stream(self.tensors[0].device)
+            current.wait_event(self.event)
+            for tensor in self.tensors:
+                tensor.record_stream(current)  # their memory was allocated for the side stream
+        return self.tensors
+
+
+class SideStream:
+    """Copies tensors to a device; on CUDA on a stream of its own, beside what the device computes.
+
+    Args:
+        device: where they are copied to.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def copy(self, tensors: Sequence[Tensor]) -> Arrival:
+        """Start the copies, which are asynchronous from pinned memory; from any thread."""
+        if self._stream is None:
+            return Arrival([tensor.to(self._device) for tensor in tensors])
+        with torch.cuda.stream(self._stream):
+            return Arrival(
+                [tensor.to(self._device, non_blocking=True) for tensor in tensors], self._stream.record_event()
+            )

@@ -170,6 +170,10 @@ class _Total(torch.autograd.Function):
 class GlobalBatchNorm(nn.BatchNorm2d):
     """Batch normalisation of pictures `(B, c, H, W)` by the moments of the global batch."""
 
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.num_batches_tracked = None  # only for a cumulative average; counting is an operation in every pass
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalise; as `nn.BatchNorm2d` with one process, or in evaluation."""
         if not (self.training and _active):
@@ -181,12 +185,10 @@ class GlobalBatchNorm(nn.BatchNorm2d):
         variance = _apply(_Total, centred.square().sum((0, 2, 3))) / n
         assert self.running_mean is not None
         assert self.running_var is not None
-        assert self.num_batches_tracked is not None
         assert self.momentum is not None
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (n / (n - 1)), self.momentum)
-            self.num_batches_tracked += 1
         scale = self.weight * (variance + self.eps).rsqrt()
         normalised: Tensor = (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
         return normalised

@@ -2,6 +2,8 @@
 
     numba        compiled code: without a folder for it, umap cannot be imported     $NUMBA_CACHE_DIR
     matplotlib   its list of fonts: without, every process makes it anew             $MPLCONFIGDIR
+    inductor     compiled networks: by default under the temporary folder,           $TORCHINDUCTOR_CACHE_DIR
+                 which is emptied; here `mvm-lab/inductor` of the user's caches
 
 They fall back to one folder under the system's temporary one. numba unpickles what it finds, so the folder is this
 user's alone; a folder of that name that others can write to is passed over.
@@ -17,13 +19,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-__all__ = ["find_library_caches"]
+__all__ = ["find_compiler_cache", "find_library_caches"]
 
 MAC = sys.platform == "darwin"
 FOLDERS = {  # by the variable that names another: variable of the base folder, and its default under the home
     "NUMBA_CACHE_DIR": ("XDG_CACHE_HOME", "Library/Caches" if MAC else ".cache"),
     "MPLCONFIGDIR": ("XDG_CONFIG_HOME", "" if MAC else ".config"),
 }
+COMPILER = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def find_library_caches() -> None:
@@ -37,6 +40,13 @@ def find_library_caches() -> None:
         os.environ.update({name: str(folder / name.lower()) for name in lacking})
     if (config := sys.modules.get("numba.core.config")) is not None:  # it has read its variables
         config.reload_config()
+
+
+def find_compiler_cache() -> None:
+    """Name a folder that outlives the machine's restart to the compiler of `torch.compile`; a set variable holds."""
+    base = _base(*FOLDERS["NUMBA_CACHE_DIR"]) / "mvm-lab"
+    if not os.environ.get(COMPILER):
+        os.environ[COMPILER] = str((base if _is_writable(base) else _private_folder()) / "inductor")
 
 
 def _base(variable: str, under_home: str) -> Path:

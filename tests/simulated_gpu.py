@@ -81,7 +81,7 @@ def the_gpu() -> FakeTensorMode:
 
 def train(values: dict[str, Any]) -> dict[str, str]:
     """Two steps of a config, a sample and its embedding; the devices of all that training leaves, by name."""
-    with _experiment(values) as experiment, _couplings_on_the_device():
+    with _experiment(values) as experiment, _couplings_without_values():
         experiment.advance()  # pictures are rendered, and move to the device, when they are first drawn
         experiment.prepare()
         with DeviceOnly():
@@ -95,9 +95,10 @@ def train(values: dict[str, Any]) -> dict[str, str]:
 
 def asks(values: dict[str, Any]) -> tuple[bool, str]:
     """Whether a config's method says that its step can be captured; the error where the step asks the host."""
-    with _experiment(values) as experiment:
-        experiment.prepare()
+    with _experiment(values) as experiment, _couplings_without_values():
         try:
+            experiment.draws.planned(experiment.method.couple) if hasattr(experiment.method, "couple") else None
+            experiment.prepare()
             with DeviceOnly():
                 experiment.compute()
         except Exception as error:
@@ -131,18 +132,22 @@ def _experiment(values: dict[str, Any]) -> Iterator[training.Experiment]:
 
 
 @contextlib.contextmanager
-def _couplings_on_the_device() -> Iterator[None]:
-    """In place of the optimal plans, which a library finds on the host, so that the rest of the step is seen."""
+def _couplings_without_values() -> Iterator[None]:
+    """In place of the optimal plans of values that a simulated host lacks, any; made here, not by a thread."""
 
     def pairs(start: Tensor, end: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
         rows = chance.argsort(-1)
         return rows, rows.flip(-1)
 
-    own, flow_matching.optimal_pairs = flow_matching.optimal_pairs, pairs
+    def fetch(self: draws.Draws, step: int, *batch: int) -> list[Tensor]:
+        return self._sent(step, *batch).wait()
+
+    own = flow_matching.optimal_pairs, draws.Draws._fetch
+    flow_matching.optimal_pairs, draws.Draws._fetch = pairs, fetch
     try:
         yield
     finally:
-        flow_matching.optimal_pairs = own
+        flow_matching.optimal_pairs, draws.Draws._fetch = own
 
 
 def _fake(data: Dataset, mode: FakeTensorMode) -> Any:

@@ -18,7 +18,7 @@ import torch
 from scipy.stats import ks_2samp
 from torch.nn import functional as F
 
-from benchmarks import cells, engine, gpu, images, library, recipe, toys
+from benchmarks import cells, engine, gpu, images, library, operations, recipe, toys
 from benchmarks.cells import Cell, markdown, median
 from benchmarks.supervised import Supervised
 from mvm.config import Config
@@ -312,25 +312,27 @@ TINY = ["--sizes", "8", "--batch", "4", "--channels", "4", "--seconds", "0.02", 
 TINY += ["--device", "cpu", "--distinct", "8", "--pictures", "2000"]
 
 
-def test_images_table(monkeypatch, tmp_path):
+def measure_here(tasks, *, seconds: float, rounds: int) -> dict[str, images.Measured]:
     """Every contender in this process; `test_processes_take_turns` has the processes."""
+    made = {task: images.contender(task) for task in tasks}
+    turns = {task: [images.turn(made[task].step, seconds, lambda: None) for _ in range(rounds)] for task in tasks}
+    return {t.kind: images.Measured(t, turns[t], made[t].count(), images.peak_memory("cpu")) for t in tasks}
 
-    def measure(tasks, *, seconds: float, rounds: int) -> dict[str, images.Measured]:
-        made = {task: images.contender(task) for task in tasks}
-        turns = {task: [images.turn(made[task].step, seconds, lambda: None) for _ in range(rounds)] for task in tasks}
-        return {t.kind: images.Measured(t, turns[t], made[t].count(), images.peak_memory("cpu")) for t in tasks}
 
+def test_images_table(monkeypatch, tmp_path):
     monkeypatch.undo()  # no `SMALL`: the sizes are the options'
-    monkeypatch.setattr(images, "measure", measure)
+    monkeypatch.setattr(images, "measure", measure_here)
     monkeypatch.setattr(images, "PRODUCT", {"cpu": 64})
     monkeypatch.setattr(images, "WORKERS", 1)
     monkeypatch.setattr(sys, "argv", ["x", *TINY, "--out", str(tmp_path)])
     images.main()
     page = (tmp_path / "results.md").read_text()
     assert "no GPU" in page
-    assert all(f"| 8 | 4 | {title} |" in page for kind, title in images.CONTENDERS.items() if kind != "eager")
+    assert all(
+        f"| 8 | 4 | {title} |" in page for kind, title in images.CONTENDERS.items() if kind not in images.ON_CUDA
+    )
     rows = list(csv.DictReader((tmp_path / "tables" / "images.csv").open()))
-    assert len(rows) == 2 * len(images.CONTENDERS)  # the ceiling too, and no graphs on a CPU
+    assert len(rows) == 2 * (len(images.CONTENDERS) - len(images.ON_CUDA) + 1)  # the ceiling too
     assert all(float(row["steps_per_second"]) > 0 and float(row["memory_mb"]) > 1 for row in rows)
     work = {row["kind"]: float(row["gigaflop"]) for row in rows}
     assert work["published"] > work["lean"] > work["ours"]
@@ -439,8 +441,47 @@ def test_gpu_measures_that_replayed_steps_equal_eager_ones(tmp_path):
         "wgan_gp",
         "sngan",
         "swgan",
+        "flow_matching",
         "MvM, paper's recipe",
         "MvM, toy faces",
     ]
     assert {(row[1], row[2].split()[0], row[3]) for row in rows} == {("eager: no CUDA device", "0", "0")}
     assert [row[:2] for row in gpu.measure_toys(gpu.Settings("cpu", 0.05, small=True))] == [["1", "64"], ["2", "64"]]
+
+
+def test_gpu_measures_compiled_networks_beside_plain_ones(monkeypatch):
+    monkeypatch.setattr(images, "measure", measure_here)
+    monkeypatch.setattr(images, "PRODUCT", {"cpu": 64})
+    faces, circle = gpu.measure_compiled(gpu.Settings("cpu", 0.02, small=True))
+    assert faces[:2] == ["toy faces 8², 4 channels", "8"]
+    assert faces[-1].endswith("%")
+    assert circle[:2] == ["circle, V = 1", "16"]
+    assert circle[-1] == "–", "it was compiled"
+    for row in (faces, circle):
+        assert len(row) == len(gpu.PARTS["compiled"].header)
+        assert all(float(rate.replace(",", "")) > 0 for rate in row[2:6])
+
+
+def test_gpu_says_which_networks_could_not_be_compiled(monkeypatch):
+    def measure(tasks, **_):
+        raise RuntimeError("the process that measures compiled ended early; its error is above")
+
+    monkeypatch.setattr(images, "measure", measure)
+    faces, circle = gpu.measure_compiled(gpu.Settings("cpu", 0.02, small=True))
+    assert faces[-1] == "the process that measures compiled ended early; its error is above"
+    assert circle[-1] == "–"
+
+
+def test_operations_of_a_step_are_counted_without_views():
+    x = torch.ones(3, 4)
+    counts = operations.count_operations(lambda: (x.T.reshape(2, 6) + 1, x[1:].flatten(), torch.empty(2), x.bfloat16()))
+    assert counts == {"aten.clone.default": 1, "aten.add.Tensor": 1, "aten._to_copy.default": 1}
+
+
+def test_operations_in_bfloat16_are_those_in_float32_and_casts():
+    small = {"size": 8, "batch": 2, "network": {"channels": 4, "metric_channels": 4}}
+    steps = {precision: operations.step_of(precision=precision, **small) for precision in ("float32", "bf16")}
+    counts = {precision: operations.count_operations(step) for precision, step in steps.items()}
+    assert counts["bf16"][operations.CASTS] > counts["float32"][operations.CASTS]
+    assert counts["bf16"]["aten._foreach_copy_.default"] > 0
+    assert counts["bf16"]["aten.convolution.default"] == counts["float32"]["aten.convolution.default"] > 0

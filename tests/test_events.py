@@ -30,6 +30,8 @@ LINES = {  # as they stand in runs of the first version
     "forked": b'{"step":40,"event":"forked","of":"a","changes":{"weights.diameter":0.0,"steps":200}}',
     "member": b'{"step":30,"event":"member","member":0,"variant":"both","seed":1,"what":"collapsed"}',
     "not captured": b'{"step":4,"event":"not captured","reason":"--graph off"}',
+    "compiles": b'{"step":0,"event":"compiles"}',
+    "not compiled": b'{"step":4,"event":"not compiled","reason":"RuntimeError: no C++ compiler"}',
 }
 STRANGE = {
     "unknown": b'{"step":3,"event":"moved","to":"a cluster","time":12.5}',
@@ -129,7 +131,17 @@ def test_the_device_and_the_clock_are_those_of_the_trainers():
     assert events.training_device(every) == "CPU"
     assert events.training_device(every[:2]) is None
     assert len(events.times(every)) == 10
-    assert [event.event for event in every if event.clock is None] == ["weights", "forked", "member", "not captured"]
+    unclocked = ["weights", "forked", "member", "not captured", "compiles", "not compiled"]
+    assert [event.event for event in every if event.clock is None] == unclocked
+
+
+def test_what_is_said_of_the_compiler_is_of_the_last_training():
+    started, compiles, failed = (event_of(json.loads(LINES[name])) for name in ("started", "compiles", "not compiled"))
+    assert events.compiled_networks([]) == events.compiled_networks([started]) == ""
+    assert events.compiled_networks([started, compiles]) == "compiled networks"
+    failure = "networks not compiled: RuntimeError: no C++ compiler"
+    assert events.compiled_networks([started, compiles, failed]) == failure
+    assert events.compiled_networks([started, compiles, failed, started]) == ""
 
 
 def test_marks_are_of_events_and_of_what_becomes_of_members():

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 from recorded_graph import RecordedGraph
 
+import mvm.methods.draws
 from mvm.config import Config
 from mvm.data.kinds import load_data
+from mvm.devices import Arrival, SideStream
 from mvm.methods import METHODS
 from mvm.training.experiment import Experiment
 from mvm.training.graph import EAGER_STEPS, StepGraph
@@ -52,11 +55,16 @@ def check_equal(eager: Experiment, captured: Experiment) -> None:
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
-CAPTURABLE = [(m, r) for m in METHODS for r in METHODS[m].recipes if m != "flow_matching"]
+CAPTURABLE = [
+    pytest.param(method, recipe, kind, id=f"{method}-{recipe}-{name}")
+    for method in METHODS
+    for recipe in METHODS[method].recipes
+    for name, kind in {"points": POINTS, "images": FACES}.items()
+    if METHODS[method].learns(name)
+]
 
 
-@pytest.mark.parametrize("kind", [POINTS, FACES], ids=["points", "pictures"])
-@pytest.mark.parametrize(("method", "recipe"), CAPTURABLE)
+@pytest.mark.parametrize(("method", "recipe", "kind"), CAPTURABLE)
 def test_replayed_steps_equal_eager_steps(method: str, recipe: str, kind: dict) -> None:
     eager, captured = experiments(kind | {"method": method, "recipe": recipe} | few(method))
     for _ in range(STEPS):
@@ -140,6 +148,55 @@ def test_streamed_batches_are_those_of_the_step(recipe: str) -> None:
     check_equal(eager, captured)
 
 
+class Late(SideStream):
+    """A side stream that is always behind: its copies are there when the stream that reads them has waited."""
+
+    waits = True
+
+    def copy(self, tensors: Sequence[torch.Tensor]) -> Arrival:
+        sent = [tensor.clone() for tensor in tensors]
+
+        class LateArrival(Arrival):
+            def wait(self) -> list[torch.Tensor]:
+                for place, tensor in zip(self.tensors, sent, strict=True):
+                    place.copy_(tensor if Late.waits else 0 * tensor)
+                return self.tensors
+
+        return LateArrival([torch.zeros_like(tensor) for tensor in sent])
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"recipe": "paper"}, {"method": "flow_matching"}], ids=["one batch", "more batches", "plans"]
+)
+def test_a_replay_waits_for_the_copies_of_its_own_step(values: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps 4 to 6 are replays; what later steps read is copied meanwhile, by threads."""
+    eager, captured = experiments(POINTS | values)
+    monkeypatch.setattr(mvm.methods.draws, "SideStream", Late)
+    if "method" in values:  # plans are made by threads on other devices than this one
+        captured.draws._fetch = lambda step, *batch: captured.draws._prefetch(step, *batch).wait()
+    else:
+        for experiment in (eager, captured):
+            experiment.draws.train = Streamed(experiment.draws.train)
+    for _ in range(STEPS):
+        eager.advance(), captured.advance()
+    assert captured._captured().captured
+    check_equal(eager, captured)
+    with monkeypatch.context() as unwaited:
+        unwaited.setattr(Late, "waits", False)
+        captured.advance()
+    eager.advance()
+    with pytest.raises(AssertionError):
+        check_equal(eager, captured)
+
+
+def test_couplings_do_not_depend_on_the_thread_that_makes_them() -> None:
+    here, threads = (experiments(POINTS | {"method": "flow_matching"})[0] for _ in range(2))
+    threads.draws._fetch = lambda step, *batch: threads.draws._prefetch(step, *batch).wait()
+    for _ in range(STEPS):
+        here.advance(), threads.advance()
+    check_equal(here, threads)
+
+
 def test_each_phase_has_its_own_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     eager, captured = experiments(POINTS | {"method": "wgan", "wgan": {"critic_steps": 2}})
     own = type(eager.method).updates
@@ -198,7 +255,7 @@ def test_why_steps_are_eager() -> None:
     assert experiment.eager == ""
     experiment.config = config.with_changes({"graph": "off"})
     assert experiment.eager == "--graph off"
-    flow = Config.make(data="circle", batch=16, method="flow_matching")
-    experiment = Experiment(flow, load_data(flow))
+    mined = Config.make(data="circle", batch=16, mvm={"metric_loss": "pml:TripletMarginLoss"})
+    experiment = Experiment(mined, load_data(mined))
     experiment.device = torch.device("cuda")
-    assert experiment.eager == "optimal transport plans on the host"
+    assert experiment.eager == "triplets of pytorch-metric-learning on the host"

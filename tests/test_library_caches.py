@@ -147,3 +147,27 @@ def test_a_worker_that_does_not_start_says_its_last_line(
         until(lambda: not projector.request(tmp_path, 0) and projector.gave_up, "the worker's deaths")
         until(lambda: projector.last_line == last, "its last line")
     assert last in capsys.readouterr().err
+
+
+def test_compiled_networks_are_kept_in_the_users_caches(tmp_path: Path, temporary: Path, monkeypatch) -> None:
+    """Under the home, under another base, and where a variable says."""
+    own = tmp_path / "home" / FOLDERS["NUMBA_CACHE_DIR"][1]
+    for variable, value, expected in (
+        ("HOME", tmp_path / "home", own / "mvm-lab/inductor"),
+        ("XDG_CACHE_HOME", tmp_path / "caches", tmp_path / "caches/mvm-lab/inductor"),
+        ("TORCHINDUCTOR_CACHE_DIR", tmp_path / "named", tmp_path / "named"),
+    ):
+        monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+        monkeypatch.setenv(variable, str(value))
+        library_caches.find_compiler_cache()
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(expected)
+
+
+@pytest.mark.usefixtures("no_home")
+def test_compiled_networks_without_a_home_are_kept_in_a_folder_of_this_user(temporary: Path, monkeypatch) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    library_caches.find_compiler_cache()
+    folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    assert folder.is_relative_to(temporary)
+    assert folder.parent.stat().st_mode & 0o077 == 0
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from mvm.networks.resnet import ResNetGenerator, ResNetMetric, UpConv
+from mvm.methods.method import squared_slope
+from mvm.networks.resnet import ImageStack, ResNetGenerator, ResNetMetric, UpConv, folded
 
 
 def parameters(network: torch.nn.Module) -> int:
@@ -71,3 +73,80 @@ def test_the_metric_embeds_each_picture_by_itself():
     torch.manual_seed(0)
     g, images = ResNetMetric(16, channels=4).double(), torch.rand(5, 3, 16, 16, dtype=torch.float64)
     torch.testing.assert_close(g(images)[2:3], g(images[2:3]))
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (2, 3)])
+def test_kernels_folded_together_are_those_folded_alone(shape):
+    torch.manual_seed(0)
+    weights = [torch.randn(*shape, 3, 3, requires_grad=True) for _ in range(3)]
+    together, alone = folded(weights), [folded([weight])[0] for weight in weights]
+    assert all(map(torch.equal, together, alone))
+    toward = torch.randn_like(alone[0])
+    gradients = [
+        torch.autograd.grad(sum((k * toward).sum() for k in kernels), weights) for kernels in (together, alone)
+    ]
+    assert all(map(torch.equal, *gradients))
+
+
+def stacks() -> dict[str, tuple[ImageStack, torch.Tensor]]:
+    torch.manual_seed(0)
+    generators = [ResNetGenerator(16, noise_dim=5, channels=4) for _ in range(2)]
+    metrics = [ResNetMetric(16, embedding_dim=3, channels=4) for _ in range(2)]
+    return {
+        "generator": (ImageStack(generators, size=16, gives_images=True, bf16=True), torch.randn(2, 6, 5)),
+        "metric": (ImageStack(metrics, size=16, takes_images=True, bf16=True), torch.rand(2, 6, 3 * 16 * 16)),
+    }
+
+
+def by_autocast(stack: ImageStack, x: torch.Tensor) -> torch.Tensor:
+    """Autocast casts weights one by one."""
+    with torch.autocast("cpu", torch.bfloat16):
+        return torch.stack([stack._forward_member(member, part) for member, part in zip(stack.members, x, strict=True)])
+
+
+@pytest.mark.parametrize("name", ["generator", "metric"])
+def test_weights_cast_together_train_as_weights_cast_one_by_one(name):
+    """Outputs, gradients summed over two passes in float32, and the slope's second derivative, to the bit."""
+    stack, x = stacks()[name]
+    parameters = list(stack.parameters())
+    outputs, gradients, slopes = [], [], []
+    for function in (stack, lambda x: by_autocast(stack, x)):
+        first, second = function(x), function(x.flip(1))
+        outputs.append(first)
+        gradients.append(torch.autograd.grad(first.square().sum() + second.sin().sum(), parameters))
+        slope = squared_slope(function, x).sum()
+        slopes.append(torch.autograd.grad(slope, parameters, materialize_grads=True))
+    assert torch.equal(*outputs)
+    assert all(gradient.dtype == torch.float32 for gradient in gradients[0])
+    assert all(map(torch.equal, *gradients))
+    assert all(map(torch.equal, *slopes))
+
+
+def test_gradients_of_many_passes_add_up_in_float32():
+    """Of 512 equal passes, 512 times that of one: in bfloat16, sums stop growing at 256 times a term."""
+    stack, x = stacks()["metric"]
+    weight = stack.members[0].convolutions[1].weight
+    (one,) = torch.autograd.grad(stack(x).sum(), weight)
+    (many,) = torch.autograd.grad(sum(stack(x).sum() for _ in range(512)), weight)
+    torch.testing.assert_close(many, 512 * one, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["generator", "metric"])
+def test_no_weight_is_cast_by_itself(name):
+    stack, x = stacks()[name]
+    owned = {parameter.data_ptr() for parameter in stack.parameters()}
+    alone = []
+
+    class Casts(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function is torch.ops.aten._to_copy.default and args[0].data_ptr() in owned:
+                alone.append(tuple(args[0].shape))
+            return function(*args, **(kwargs or {}))
+
+    with Casts():
+        y = stack(x)
+    assert y.dtype == torch.float32
+    assert alone == []
+    with Casts():
+        by_autocast(stack, x)
+    assert alone, "as the counter would have shown"

@@ -6,6 +6,9 @@
     solver      x ← x + v_θ(x, t)/N,   t = 0, 1/N, …, (N − 1)/N:  N evaluations of the network
 
 There is no metric. Pairs are drawn from the plan with the step's random numbers, so that a training resumes exactly.
+
+An exact plan takes a data-dependent number of operations, which no graph of a GPU repeats: the couplings are drawn and
+computed on the host, ahead of their steps (`Draws.planned`), so that every device trains on the same couplings.
 """
 
 from __future__ import annotations
@@ -57,11 +60,6 @@ class FlowMatching(Method[FlowMatchingSettings]):
         """D: the flow starts from Gaussian points of the data's dimension."""
         return self.task.architecture.dim
 
-    @property
-    def host_work(self) -> str:
-        """Optimal transport plans."""
-        return "optimal transport plans"
-
     @classmethod
     def evaluations(cls, settings: Settings) -> int:
         """Number of Euler steps."""
@@ -70,12 +68,17 @@ class FlowMatching(Method[FlowMatchingSettings]):
 
     def updates(self, draws: Draws) -> Iterator[Update]:
         """Yield one loss: the squared error of the velocity on the paths between coupled points."""
-        start, end, t = draws.noise(self.batch), draws.real(self.batch), draws.uniform(self.batch, 1)
-        rows, columns = optimal_pairs(start, end, draws.uniform(self.batch))
-        start, end = (torch.take_along_dim(x, i[..., None], dim=-2) for x, i in ((start, rows), (end, columns)))
+        start, end, t = draws.planned(self.couple)
         path = straight_path(start, end, t)
         error = (_velocity(self.networks["generator"], path.point, t) - path.velocity).square().sum(-1).mean(-1)
         yield "generator", Loss(error, {"flow_error": error})
+
+    def couple(self, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw coupled Gaussian and real points `(V, B, D)`, and times `(V, B, 1)`; on the host (`optimal_pairs`)."""
+        start, end, t = draws.noise(self.batch), draws.real(self.batch), draws.uniform(self.batch, 1)
+        rows, columns = optimal_pairs(start, end, draws.uniform(self.batch))
+        start, end = (torch.take_along_dim(x, i[..., None], dim=-2) for x, i in ((start, rows), (end, columns)))
+        return start, end, t
 
     def sample(self, networks: Mapping[str, Network], noise: Tensor) -> Tensor:
         """Integrate the flow from Gaussian points `(V, B, D)`."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mvm.methods.draws import Draws
 from mvm.networks.architecture import Architecture, StackedNetwork
+from mvm.networks.compiled import twice_differentiable
 from mvm.settings import Settings
 
 __all__ = ["PAIRED_KINDS", "Loss", "Method", "Network", "Task", "Update", "peer_recipes", "squared_slope"]
@@ -178,5 +179,7 @@ def peer_recipes(*, lr: float, betas: tuple[float, float]) -> dict[str, dict[str
 def squared_slope(function: Network, x: Tensor) -> Tensor:
     """‖∇Σ function(x)‖² at each point, `(V, B, D)` to `(V, B)`; differentiable in the function's weights, not in x."""
     x = x.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(function(x).sum(), x, create_graph=True)
+    with twice_differentiable():
+        y = function(x).sum()
+    (gradient,) = torch.autograd.grad(y, x, create_graph=True)
     return gradient.square().sum(-1)

@@ -15,7 +15,13 @@ __all__ = ["Architecture", "StackedNetwork"]
 
 
 class StackedNetwork(nn.Module):
-    """V networks evaluated together: `(V, B, in)` to `(V, B, out)`."""
+    """V networks evaluated together: `(V, B, in)` to `(V, B, out)`.
+
+    Attributes:
+        compiler: as in `mvm.networks.compiled`.
+    """
+
+    compiler: str = ""
 
     if TYPE_CHECKING:
 

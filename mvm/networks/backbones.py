@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from mvm.distributed import GlobalBatchNorm
 from mvm.imaging.resize import SCALE
+from mvm.networks.convolution import FullPrecisionConv
 from mvm.networks.upsampling import BICUBIC_REACH, bicubic_phases, interleave
 
 __all__ = ["BACKBONES", "RDN", "Backbone", "NSRNet", "SRResNet", "Small"]
@@ -97,7 +98,7 @@ class SRResNet(Backbone):
         self.blocks = nn.Sequential(*(NormalisedBlock(channels) for _ in range(blocks)))
         self.end = nn.Sequential(_conv(channels, channels), GlobalBatchNorm(channels))
         self.up = nn.Sequential(Up(channels), nn.PReLU(), Up(channels), nn.PReLU())
-        self.output = FullPrecisionConv(channels, 9)
+        self.output = FullPrecisionConv(channels, size=9)
         self.receptive_field = 4 + 2 * blocks + 1 + _reach_of_two_ups(9)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -221,18 +222,6 @@ class Up(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(B, c, h, w)` to `(B, c, 2h, 2w)`."""
         return interleave(self.conv(x), 2)
-
-
-class FullPrecisionConv(nn.Conv2d):
-    """Convolution to colours that autocast does not touch: `(B, c, H, W)` to `(B, 3, H, W)`."""
-
-    def __init__(self, channels: int, size: int = 3) -> None:
-        super().__init__(channels, 3, size, padding=size // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve in the precision of the weights."""
-        with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.to(self.weight.dtype))
 
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {

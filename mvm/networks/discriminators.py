@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from mvm.distributed import GlobalBatchNorm
+from mvm.networks.convolution import FullPrecisionConv
 
 __all__ = ["DISCRIMINATORS", "NMD", "LightDiscriminator", "SRGANDiscriminator"]
 
@@ -91,13 +92,11 @@ class NMD(nn.Module):
             if i % 2:
                 layers.append(nn.MaxPool2d(2))
         self.layers = nn.Sequential(*layers)
-        self.head = nn.Conv2d(widths[-1], 1, 3, padding=1)
+        self.head = FullPrecisionConv(widths[-1], 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of pictures: `(B, 3, H, W)` to `(B,)`, positive for natural ones."""
-        features = self.layers(x.contiguous(memory_format=torch.channels_last))
-        with torch.autocast(x.device.type, enabled=False):
-            logits: Tensor = self.head(features.to(self.head.weight.dtype)).mean((1, 2, 3))
+        logits: Tensor = self.head(self.layers(x.contiguous(memory_format=torch.channels_last))).mean((1, 2, 3))
         return logits
 
 

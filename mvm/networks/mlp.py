@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from mvm.distributed import rowwise
 from mvm.networks.architecture import StackedNetwork
+from mvm.networks.compiled import compilable
 from mvm.networks.settings import NetworkSettings
 
 __all__ = ["ACTIVATIONS", "Perceptrons", "SizedBySettings", "StackedMLP", "waves"]
@@ -83,6 +84,7 @@ class StackedMLP(StackedNetwork):
         return single
 
     @rowwise
+    @compilable
     def forward(self, x: Tensor) -> Tensor:
         """Map `(V, B, in)` to `(V, B, out)`."""
         last = len(self.weights) - 1

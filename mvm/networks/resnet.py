@@ -13,8 +13,11 @@ in the order of an image cache (row, column, colour). This is PyTorch's memory f
 convolutions, so the conversion copies nothing.
 
 Nearest-neighbour upsampling turns each pixel into a 2 x 2 block, which a following 3 x 3 convolution multiplies by
-several of its weights. `UpConv` adds up these weights first and computes the same result as a transposed 4 x 4
-convolution of the small picture, with 4/9 of the multiplications.
+several of its weights. `folded` adds up these weights first, of all `UpConv` of a generator at once, and `UpConv`
+computes the same result as a transposed 4 x 4 convolution of the small picture, with 4/9 of the multiplications.
+
+In bfloat16, the weights of convolutions are cast anew in every pass, all of them in one operation (`lowered`). Their
+gradients become float32 before those of several passes add up.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +35,8 @@ from torch.nn import functional as F
 from mvm.distributed import GlobalBatchNorm, rowwise
 from mvm.errors import ConfigError
 from mvm.networks.architecture import StackedNetwork
+from mvm.networks.compiled import compilable
+from mvm.networks.convolution import FullPrecisionConv
 from mvm.networks.mlp import SizedBySettings
 from mvm.networks.settings import NetworkSettings
 
@@ -50,14 +56,31 @@ class UpConv(nn.Conv2d):
         super().__init__(inputs, outputs, 3, padding=1)
         self.folded = folded
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Upsample and convolve: `(B, in, H, W)` to `(B, out, 2H, 2W)`."""
+    def forward(self, x: Tensor, kernel: Tensor | None = None) -> Tensor:
+        """Upsample and convolve: `(B, in, H, W)` to `(B, out, 2H, 2W)`.
+
+        Args:
+            x: pictures.
+            kernel: this convolution's of `folded`, if it is known.
+        """
         if not self.folded:
             return super().forward(F.interpolate(x, scale_factor=2, mode="nearest"))
-        # a 3 x 3 kernel spreads one small pixel over 4 x 4 large ones; the weights of each 2 x 2 window add up
-        spread = F.pad(self.weight.flip(2, 3).transpose(0, 1), [1, 1, 1, 1])
-        kernel = F.avg_pool2d(spread, 2, stride=1, divisor_override=1)  # (in, out, 4, 4), sums
+        kernel = folded([self.weight])[0] if kernel is None else kernel
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
+
+
+def folded(weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Transposed 4 x 4 kernels `(in, out, 4, 4)` of 3 x 3 weights `(out, in, 3, 3)` after nearest-neighbour upsampling.
+
+    In the dtype of autocast, if it is on.
+    """
+    # a 3 x 3 kernel spreads one small pixel over 4 x 4 large ones; the weights of each 2 x 2 window add up
+    spread = F.pad(torch.stack([*weights]).flip(3, 4).transpose(1, 2), [1, 1, 1, 1])
+    kernels = F.avg_pool2d(spread.flatten(0, 1), 2, stride=1, divisor_override=1)  # sums
+    if torch.is_autocast_enabled(kernels.device.type):
+        kernels = kernels.to(torch.get_autocast_dtype(kernels.device.type))
+    unstacked: tuple[Tensor, ...] = kernels.unflatten(0, spread.shape[:2]).unbind()
+    return unstacked
 
 
 class UpBlock(nn.Module):
@@ -70,10 +93,10 @@ class UpBlock(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         self.shortcut = UpConv(channels, channels, folded=folded)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`(B, c, H, W)` to `(B, c, 2H, 2W)`."""
-        y = self.first(self.before(x).relu())
-        doubled: Tensor = self.second(self.between(y).relu()) + self.shortcut(x)
+    def forward(self, x: Tensor, first: Tensor, shortcut: Tensor) -> Tensor:
+        """`(B, c, H, W)` to `(B, c, 2H, 2W)`, with the kernels of both `UpConv`."""
+        y = self.first(self.before(x).relu(), first)
+        doubled: Tensor = self.second(self.between(y).relu()) + self.shortcut(x, shortcut)
         return doubled
 
 
@@ -101,7 +124,11 @@ class ResNetGenerator(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Generate pictures: `(B, m)` to `(B, 3, size, size)`."""
         x = self.input(z).view(len(z), self.channels, 4, 4).contiguous(memory_format=torch.channels_last)
-        return _full_precision(self.output(self.norm(self.blocks(x)).relu()), self.output).sigmoid()
+        kernels = iter(folded([up.weight for up in self.modules() if isinstance(up, UpConv)]))
+        for block in self.blocks:
+            x = block(x, next(kernels), next(kernels))
+        y: Tensor = self.output(self.norm(x).relu())
+        return y.to(self.norm.weight.dtype).sigmoid()  # bfloat16 is too coarse for pixels
 
 
 class ResNetMetric(nn.Module):
@@ -196,20 +223,56 @@ class ImageStack(StackedNetwork):
         return {name: p.flatten(1).mT[None] for name, p in self.named_parameters() if p.ndim > 1}
 
     @rowwise
+    @compilable
     def forward(self, x: Tensor) -> Tensor:
         """Map `(V, B, in)` to `(V, B, out)`."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            y = [self._forward_member(member, part) for member, part in zip(self.members, x, strict=True)]
+            members = [lowered(member) if self.bf16 else member for member in self.members]
+            y = [self._forward_member(member, part) for member, part in zip(members, x, strict=True)]
         return torch.stack(y).to(x.dtype)
 
-    def _forward_member(self, member: nn.Module, x: Tensor) -> Tensor:
+    def _forward_member(self, member: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """Map `(B, in)` to `(B, out)`; a flat side of D numbers is a picture for the member."""
         if self.takes_images:
             x = as_pictures(x)
-        y: Tensor = member(x)
+        y = member(x)
         if y.ndim == 1:
             return y[:, None]
         return y.permute(0, 2, 3, 1).flatten(1) if self.gives_images else y
+
+
+def lowered(member: nn.Module) -> Callable[[Tensor], Tensor]:
+    """A network with those weights in bfloat16 that autocast would cast one by one, in the network's pass.
+
+    Weights that `folded` adds up, the last layer of a metric, and `FullPrecisionConv` stay in full precision.
+    """
+    weights = {
+        f"{name}.{key}": weight
+        for name, layer in member.named_modules()
+        if isinstance(layer, nn.Conv2d) or (isinstance(layer, nn.Linear) and name == "input")
+        for key, weight in layer.named_parameters(recurse=False)
+        if not (
+            isinstance(layer, FullPrecisionConv) or (isinstance(layer, UpConv) and layer.folded and key == "weight")
+        )
+    }
+    cast: Callable[..., tuple[Tensor, ...]] = _Cast.apply
+    lower = dict(zip(weights, cast(torch.bfloat16, *weights.values()), strict=True))
+    return lambda x: torch.func.functional_call(member, lower, (x,))
+
+
+class _Cast(torch.autograd.Function):
+    """Cast tensors of one dtype to another, in one operation on a GPU, and their gradients back."""
+
+    @staticmethod
+    def forward(ctx: Any, dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.dtype = tensors[0].dtype
+        cast = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
+        torch._foreach_copy_(cast, tensors)
+        return tuple(cast)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *_Cast.apply(ctx.dtype, *gradients)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -273,15 +336,10 @@ def _embed(x: Tensor, convolutions: Iterable[nn.Module], output: nn.Linear, *, u
     """Convolutions, max-pool and linear layer of a metric: `(B, 3, size, size)` to `(B, n)`."""
     for convolution in convolutions:
         x = F.leaky_relu(convolution(x), 0.2)
-    x = _full_precision(F.max_pool2d(x, 2, ceil_mode=True).flatten(1), output)
+    x = F.max_pool2d(x, 2, ceil_mode=True).flatten(1).to(output.weight.dtype)  # bfloat16 is too coarse for distances
     with torch.autocast(x.device.type, enabled=False):
         x = output(x)
         return F.normalize(x, dim=-1) if unit_length else x
-
-
-def _full_precision(x: Tensor, layer: nn.Linear | nn.Conv2d) -> Tensor:
-    """Cast x to the dtype of a layer's weights: bfloat16 is too coarse for distances of embeddings, and for pixels."""
-    return x.to(layer.weight.dtype)
 
 
 def as_pictures(points: Tensor) -> Tensor:

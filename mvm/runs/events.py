@@ -27,6 +27,7 @@ from mvm.runs.layout import RECORDS
 __all__ = [
     "ALIVE",
     "EVENTS",
+    "Compiles",
     "Continued",
     "Count",
     "DescriptorWeights",
@@ -38,6 +39,7 @@ __all__ = [
     "Launched",
     "MemberChanged",
     "NotCaptured",
+    "NotCompiled",
     "Paused",
     "Queued",
     "Resumed",
@@ -49,6 +51,7 @@ __all__ = [
     "WeightsChanged",
     "Words",
     "append_event",
+    "compiled_networks",
     "describe_lost_members",
     "event_of",
     "last_state_event",
@@ -171,6 +174,19 @@ class NotCaptured(Event):
     reason: Words
 
 
+class Compiles(Event):
+    """The networks are compiled from the next step on, which takes a minute where the compiler's cache lacks them."""
+
+    event: Literal["compiles"] = "compiles"
+
+
+class NotCompiled(Event):
+    """The compiler failed; steps compute as written."""
+
+    event: Literal["not compiled"] = "not compiled"
+    reason: Words
+
+
 class Stopped(Event):
     """The trainer saved and left on request."""
 
@@ -255,6 +271,8 @@ EVENTS: dict[str, type[Event]] = {
     "forked": Forked,
     "member": MemberChanged,
     "not captured": NotCaptured,
+    "compiles": Compiles,
+    "not compiled": NotCompiled,
 }
 
 
@@ -327,6 +345,18 @@ def why_not_captured(events: Sequence[Event]) -> str:
     for event in reversed(events):
         if isinstance(event, NotCaptured):
             return event.reason
+        if isinstance(event, Started | Resumed):
+            break
+    return ""
+
+
+def compiled_networks(events: Sequence[Event]) -> str:
+    """Whether the last training computes by compiled networks, in words, and if not why; "" if it was not to."""
+    for event in reversed(events):
+        if isinstance(event, NotCompiled):
+            return f"networks not compiled: {event.reason}"
+        if isinstance(event, Compiles):
+            return "compiled networks"
         if isinstance(event, Started | Resumed):
             break
     return ""

@@ -12,7 +12,7 @@ import numpy as np
 from mvm.geometry.descriptors import GAPS
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.runs import layout
-from mvm.runs.events import Continued, Event, Launched, NotCaptured, Queued, Started, Unknown
+from mvm.runs.events import Compiles, Continued, Event, Launched, NotCaptured, NotCompiled, Queued, Started, Unknown
 from mvm.runs.run import Run
 
 __all__ = ["History", "Scores", "middle"]
@@ -134,7 +134,7 @@ class History:
 
     def marks(self) -> list[Event]:
         """Events worth a mark on the timeline: all but those of a training that begins or goes on."""
-        unmarked = Launched | Queued | Started | Continued | NotCaptured | Unknown
+        unmarked = Launched | Queued | Started | Continued | NotCaptured | Compiles | NotCompiled | Unknown
         return [event for event in self.run.records.events if not isinstance(event, unmarked)]
 
     def _snapshot(self, step: int) -> dict[str, np.ndarray] | None:

@@ -218,6 +218,8 @@ class Recorder:
         begun = events.Resumed if resumed else events.Started
         run.append_event(begun(step=self.experiment.step, device=device, time=time.time(), pid=os.getpid()))
         self._tell_eager()
+        if self.experiment.compiled:
+            self._event(events.Compiles(step=self.experiment.step))
         self.clock = time.perf_counter()
         if not resumed:
             self._record(None)
@@ -282,6 +284,8 @@ class Recorder:
         self.steps_here += 1
         if self.steps_here == EAGER_STEPS + 1:  # the first that is captured, or not
             self._tell_eager()
+            if self.experiment.not_compiled:
+                self._event(events.NotCompiled(step=n, reason=self.experiment.not_compiled))
         if n % self.record_every == 0 or last:
             self._record(step)
         if n % self.snapshot_every == 0 or last:

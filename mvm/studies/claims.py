@@ -42,7 +42,7 @@ from mvm.runs.run import Run
 
 __all__ = ["CLAIMS", "RULE", "Claim", "Finding", "Plan", "findings", "launch", "shipped", "train"]
 
-WITHOUT_EFFECT = {"device", "graph", "threads"}  # settings that no result depends on
+WITHOUT_EFFECT = {"device", "graph", "compile", "threads"}  # settings that no result depends on
 RECIPES = ("stabilised", "paper")
 PUBLISHED = "centroid+distance_matrix"
 VARIANTS = ("centroid", "diameter", "both", PUBLISHED)

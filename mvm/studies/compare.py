@@ -54,7 +54,7 @@ AXES = {
     "examples": "examples seen",
 }
 NO_DIFFERENCE = {  # settings that do not change what is learned: runs that differ in these alone are pooled
-    "variants", "seeds", "device", "graph", "threads", "records", "snapshots", "checkpoints", "view_points",
+    "variants", "seeds", "device", "graph", "compile", "threads", "records", "snapshots", "checkpoints", "view_points",
 }  # fmt: skip
 SAID_FIRST = ("data", "recipe", "batch")  # named first in titles; variants name the method
 SHOWN = ("precision", "recall", "coverage", "density", "distance_mean", "geodesic_spearman")

@@ -32,14 +32,17 @@ from mvm.methods import Draws, Method, Task, method_on
 from mvm.methods.draws import stream
 from mvm.methods.method import PAIRED_KINDS, Network
 from mvm.networks.backbones import Backbone
+from mvm.networks.compiled import compile_networks, training_step
 from mvm.networks.resnet import ImageStack
-from mvm.training.graph import CudaGraph, Graph, StepGraph
+from mvm.training.compiling import seconds_gained
+from mvm.training.graph import Computed, CudaGraph, Graph, StepGraph
 from mvm.training.player import Player
 
 __all__ = ["NO_GPU", "Experiment", "Step", "build_method", "fit", "view_noise"]
 
 
 NO_GPU = "no CUDA device"
+MOST_OF_REASON = 200  # letters of a compiler's error that are kept
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,12 @@ class Experiment:
         averages: exponential moving average of each averaged player's flat weights, by player.
         buffers: averaged buffers of the averaged networks (batch normalisation), by name.
         averaging: weight of the current weights in the averages, a 0-dim tensor.
+        compiled: whether training steps compute by compiled networks.
+        not_compiled: why compiling failed, one line; steps compute as written then. "" if nothing failed.
     """
 
     graph: Callable[[Sequence[torch.Generator]], Graph] = CudaGraph
+    compiler = "inductor"
 
     def __init__(self, config: Config, data: Dataset, *, dtype: torch.dtype = torch.float32) -> None:
         if config.batch % distributed.world():
@@ -91,7 +97,9 @@ class Experiment:
             for player, names in self.method.players.items()
         }
         self.averages = {player: self.players[player].flat.clone() for player in self.method.averaged}
-        self.buffers = {name: buffer.clone() for name, buffer in self._live_buffers().items()}
+        live = self._live_buffers()
+        self._averaged_buffers = torch.cat([*live.values()]) if live else torch.empty(0)
+        self.buffers = dict(zip(live, self._averaged_buffers.split([*map(len, live.values())]), strict=True))
         self.averaging = torch.zeros((), device=self.device, dtype=dtype)
         self.draws = Draws(
             data.table(self.device, dtype),
@@ -100,6 +108,20 @@ class Experiment:
             noise_dim=self.method.noise_dim,
         )
         self._graphs: dict[str, StepGraph] = {}
+        self.compiled, self._phases_compiled = self._compiles(), set[str]()
+        self.not_compiled = "several processes" if config.compile == "on" and not self.compiled else ""
+        compile_networks(self.method.networks.values(), self.compiler if self.compiled else "")
+
+    def _compiles(self) -> bool:
+        """Whether the networks are to be compiled, by the config and `seconds_gained`."""
+        if self.config.compile != "auto" or distributed.world() > 1:
+            return self.config.compile == "on" and distributed.world() == 1
+        stacks = [network for network in self.method.networks.values() if isinstance(network, ImageStack)]
+        if not stacks or self.device.type != "cuda" or self.config.kind in PAIRED_KINDS:  # nothing measured for pairs
+            return False
+        config, size = self.config, stacks[0].size
+        sizes = {"size": size, "channels": config.network.channels, "batch": config.batch}
+        return seconds_gained(config.steps, **sizes, members=len(config.members)) > 0
 
     @property
     def noise_dim(self) -> int:
@@ -111,7 +133,26 @@ class Experiment:
     def advance(self) -> Step:
         """Do one training step; on a GPU by a graph, if the config and the method allow it."""
         self.prepare()
-        return self.commit(*(self.compute() if self.eager else self._captured()()))
+        if self.compiled and self.method.phase(self.step) not in self._phases_compiled:
+            return self.commit(*self._compile())
+        return self.commit(*self._computed())
+
+    def _computed(self) -> Computed:
+        return self.compute() if self.eager else self._captured()()
+
+    def _compile(self) -> Computed:
+        """Compute a phase's first step, in which its networks are compiled; if that fails, compute it as written."""
+        before = {name: tensor.clone() for name, tensor in self.tensors().items()}
+        self._phases_compiled.add(self.method.phase(self.step))
+        try:
+            return self._computed()
+        except Exception as error:  # whatever a compiler may raise: training does not need it
+            self.not_compiled = " ".join(f"{type(error).__name__}: {error}".split())[:MOST_OF_REASON]
+            self.compiled = False
+            compile_networks(self.method.networks.values(), "")
+            self.load(before)
+            self.prepare()
+            return self._computed()
 
     @property
     def eager(self) -> str:
@@ -149,7 +190,8 @@ class Experiment:
         self.averaging.fill_(1 - min(opt.ema, (1 + self.step) / (10 + self.step)))
 
     @distributed.sharded()
-    def compute(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    @training_step()
+    def compute(self) -> Computed:
         """Do every update of the step, and update the averages, on the device; returns losses by player, and terms."""
         losses: dict[str, Tensor] = {}
         terms: dict[str, Tensor] = {}
@@ -159,8 +201,8 @@ class Experiment:
             terms |= {name: value.detach() for name, value in loss.terms.items()}
         for player, average in self.averages.items():
             average.lerp_(self.players[player].flat, self.averaging)
-        for name, buffer in self._live_buffers().items():
-            self.buffers[name].lerp_(buffer, self.averaging)
+        if live := [*self._live_buffers().values()]:
+            self._averaged_buffers.lerp_(torch.cat(live), self.averaging)
         return losses, terms
 
     def commit(self, losses: dict[str, Tensor], terms: dict[str, Tensor]) -> Step:
