@@ -138,6 +138,13 @@ class Method(Generic[S]):
         """Why the method cannot train with the settings of losses on pairs, in a line; "" if it can."""
         return ""
 
+    def prepare(self) -> None:
+        """Load, before a step, what training needs and a trained generator does not; does nothing by default.
+
+        Raises:
+            ConfigError: it is not there; one line.
+        """
+
     def updates(self, draws: Draws) -> Iterator[Update]:
         """Yield the losses of one step, each with its player, in the order of the algorithm."""
         raise NotImplementedError

@@ -110,10 +110,10 @@ class Perceptual(GAN):
         loss = PERCEPTUAL_LOSSES[self.loss].resolve(layers_of(FEATURES[self.pairs.features]))
         return loss, load_features(self.pairs.features, loss.layers)
 
-    def updates(self, draws: Draws) -> Iterator[Update]:
-        """As `OnPairs.updates`; a missing pretrained network is noticed at the first step, whatever its phase."""
-        self.distance[1].to(device=self.state["terms"].device, dtype=self.state["terms"].dtype)
-        yield from super().updates(draws)
+    def prepare(self) -> None:
+        """Load the pretrained network at the first step, whatever its phase."""
+        terms = self.state["terms"]
+        self.distance[1].to(device=terms.device, dtype=terms.dtype)
 
     def further_updates(self, terms: dict[str, Tensor], real: Tensor, fake: Tensor, draws: Draws) -> Iterator[Update]:
         """The generator's loss with the perceptual term."""

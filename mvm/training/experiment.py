@@ -182,6 +182,7 @@ class Experiment:
     def prepare(self) -> None:
         """Set the values that change from step to step: random streams, step sizes, the averaging weight."""
         opt = self.config.optimiser
+        self.method.prepare()
         self.draws.at(self.step)
         late = max(0.0, self.step / self.config.steps - opt.decay_from) / max(1 - opt.decay_from, 1e-9)
         share = 1 - (1 - opt.decay_to) * min(1.0, late)
