@@ -139,6 +139,7 @@ class MvM(Method[MvMSettings]):
         "superres": {
             "stabilised": {"variants": ("both",), "mvm": {"anchors": "real", "alpha": 1.0, "pairs": 1}},
             "paper": {"variants": ("both",), "optimiser": PAIR_RATES},
+            "published": {"variants": ("centroid+distance_matrix",), "optimiser": PAIR_RATES},  # of its pictures
         },
     }
 
