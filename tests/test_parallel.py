@@ -27,6 +27,10 @@ FACES = {
     "data": "faces", "size": 16, "points": 64, "view_points": 16, "batch": 12, "threads": 1,
     "network": {"channels": 4, "metric_channels": 4, "noise_dim": 5},
 }  # fmt: skip
+PAIRS = {
+    "data": "sr", "patch": 8, "view_points": 16, "batch": 6, "threads": 1, "superres": {"gan": "relativistic"},
+    "network": {"metric_channels": 4},
+}  # fmt: skip
 CASES = {
     "points": POINTS | {"variants": ("centroid", "both")},
     "points by the paper": POINTS | {"recipe": "paper", "variants": ("both",)},
@@ -39,6 +43,8 @@ CASES = {
     "faces, slope of uneven rows": FACES | {"variants": ("both",), "mvm": {"lipschitz_share": 0.45}},
     "faces by wgan_gp": FACES | {"method": "wgan_gp"},
     "faces by sngan": FACES | {"method": "sngan"},
+    "pairs, batch normalisation": PAIRS | {"network": PAIRS["network"] | {"backbone": "srresnet"}},
+    "pairs by natsr": PAIRS | {"method": "natsr", "superres": {"gan": "standard", "image_steps": 2}},
 }
 STEPS = 3
 
