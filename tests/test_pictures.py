@@ -137,6 +137,8 @@ def test_later_steps_are_fetched_before_they_are_asked_for_and_dropped_after_a_j
     assert prefetch(50, 10) == 500
     assert prefetch(2, 10) == 20, "back again"
     assert times[2, 10] == 2
+    prefetch.settle()
+    assert {key for key, event in done.items() if event.is_set()} >= {(2, 10), (3, 10), (4, 10)}
     with pytest.raises(OSError, match="the disk is gone"):
         prefetch(99, 1)
 

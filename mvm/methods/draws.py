@@ -116,8 +116,11 @@ class Draws:
     def fix(self) -> None:
         """Give what the previous step took from the host memory on the device that `at` refills.
 
-        A captured step reads it there.
+        A captured step reads it there. The threads are idle afterwards, until the next step: a device that captures
+        should do nothing else.
         """
+        if "_prefetch" in self.__dict__:
+            self._prefetch.settle()
         for key, fetched in self._fetched.items():
             self._places[key] = [tensor.to(self.train.device, copy=True) for tensor in fetched]
 

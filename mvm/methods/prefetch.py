@@ -10,7 +10,7 @@ This hides the time to read and copy a batch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
 __all__ = ["Prefetch"]
@@ -42,3 +42,7 @@ class Prefetch(Generic[T]):
         for key in [key for key in self._begun if key[0] not in steps]:  # training jumped, or requests changed
             self._begun.pop(key).cancel()
         return result.result()
+
+    def settle(self) -> None:
+        """Wait until the threads are idle; an error is raised where its result is asked for."""
+        wait(self._begun.values())

@@ -5,8 +5,8 @@
 
 Networks of this size leave a GPU idle while the host starts the next operation; a replay leaves no gaps. A replay
 repeats operations on fixed memory, so whatever changes from step to step is a tensor that `Experiment.prepare` fills:
-random streams, step sizes, the weight in the averages, descriptor weights, streamed batches. Replayed steps equal eager
-ones bit for bit.
+random streams, step sizes, the weight in the averages, descriptor weights, streamed batches, what a method plans on the
+host. Replayed steps equal eager ones bit for bit.
 
 The eager steps let libraries choose kernels and allocate workspaces, which must not happen while a graph is captured.
 """
