@@ -107,7 +107,7 @@ def test_samples_embeddings_and_slopes_are_of_the_plain_form(monkeypatch: pytest
     _, compiled = experiments(monkeypatch, "counting", **FACES)
     compiled.advance()
     forms = len(traced)
-    fakes = compiled.generate(compiled.view_noise(5))
+    fakes = compiled.generate(compiled.view_inputs(5))
     compiled.embed(fakes)
     with training_step():
         squared_slope(compiled.method.networks["metric"], fakes).sum().backward()

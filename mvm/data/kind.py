@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mvm.scoring.score import Coordinates
     from toy_manifolds.base import Manifold
 
-__all__ = ["SWITCHES", "DataSettings", "Dataset", "Generate", "Kind", "Members", "Reference"]
+__all__ = ["SWITCHES", "DataSettings", "Dataset", "Generate", "Kind", "Members", "PairedDataset", "Reference"]
 
 
 SWITCHES = ("header", "missing", "drop_columns")
@@ -170,10 +170,7 @@ class Dataset(Protocol):
 
     @property
     def view(self) -> Tensor:
-        """Real points that every snapshot embeds, standardised, `(n, D)`.
-
-        A data set of a kind in `mvm.methods.method.PAIRED_KINDS` also has `view_inputs`, their inputs `(n, m)`.
-        """
+        """Real points that every snapshot embeds, standardised, `(n, D)`."""
         ...
 
     def table(self, device: torch.device, dtype: torch.dtype) -> Any:
@@ -220,6 +217,15 @@ class Dataset(Protocol):
         Raises:
             ConfigError: Inception is not available, or the data are not pictures.
         """
+        ...
+
+
+class PairedDataset(Dataset, Protocol):
+    """Data of a kind in `mvm.methods.method.PAIRED_KINDS`: every data point has an input of the generator."""
+
+    @property
+    def view_inputs(self) -> Tensor:
+        """Inputs of the view's points, `(n, m)`."""
         ...
 
 

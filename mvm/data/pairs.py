@@ -102,14 +102,14 @@ class Patches:
         picture = torch.searchsorted(ends, position, right=True)
         local = position - (ends - positions)[picture]
         y, x = local // across[picture], local % across[picture]
-        values = []
-        for pixels, scale in zip(self.pixels or (self.collection.low, self.collection.high), (1, SCALE), strict=True):
+        values, sources = [], self.pixels or (self.collection.low, self.collection.high)
+        for pixels, scale in ((sources[0], 1), (sources[1], SCALE)):
             down, right = self._steps[scale * self.patch].to(rows.device)[:, turn]
             width = scale * widths[picture]
             first = scale**2 * starts[picture] + scale * (y * width + x)
             indices = first[:, None] + down * width[:, None] + right
             values.append(_taken(pixels, indices).flatten(1))
-        gathered = torch.cat(values, dim=1).unflatten(0, rows.shape)
+        gathered: Tensor = torch.cat(values, dim=1).unflatten(0, rows.shape)
         if not self.streamed:
             return gathered
         with torch.cuda.device(self.device):  # each thread has its own current device
@@ -308,5 +308,5 @@ def _view(patch: int, n: int) -> Tensor:
     """n HR patches of the held-out photographs, the same for all runs with this patch, `(n, 4p, 4p, 3)` uint8."""
     patches = Patches(held_out(), patch, torch.device("cpu"), torch.float32)
     rows = torch.randint(len(patches) // TURNS, (n,), generator=torch.Generator().manual_seed(VIEW_SEED)) * TURNS
-    high = patches.gather(rows)[:, 3 * patch**2 :]
-    return high.unflatten(1, (SCALE * patch, SCALE * patch, 3)).contiguous()
+    side, high = SCALE * patch, patches.gather(rows)[:, 3 * patch**2 :]
+    return high.reshape(n, side, side, 3)

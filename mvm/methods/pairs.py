@@ -15,7 +15,7 @@ edges. The paper's weights: λ₂ = λ₃ = 1e-3, and 2e-3 for a relativistic GA
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, cast
 
 import torch
 from pydantic import Field
@@ -24,7 +24,7 @@ from torch import Tensor
 from mvm.methods.adversarial import discriminator_loss, generator_loss
 from mvm.methods.draws import Draws, Pair
 from mvm.methods.method import PAIRED_KINDS, Loss, Method, Task, Update
-from mvm.networks.architecture import Architecture, StackedNetwork
+from mvm.networks.architecture import Architecture, PairArchitecture, StackedNetwork
 from mvm.settings import Settings
 
 __all__ = ["IMAGE_PHASE", "TERMS", "OnPairs", "PairSettings", "Term"]
@@ -101,7 +101,8 @@ class OnPairs(Method[S]):
         self.pairs = task.pairs
         super().__init__(settings, task)
         if self.pairs.gan != "none":
-            self.players = type(self).players | {"discriminator": ("discriminator",)}
+            # of this training: a setting decides
+            self.players = type(self).players | {"discriminator": ("discriminator",)}  # type: ignore[misc]
         self.state["terms"] = self._term_table(task.weights)
 
     def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
@@ -110,7 +111,7 @@ class OnPairs(Method[S]):
         if self.learns_metric:
             networks["metric"] = architecture.metric()
         if self.pairs.gan != "none":
-            networks["discriminator"] = architecture.discriminator()
+            networks["discriminator"] = cast(PairArchitecture, architecture).discriminator()
         return networks
 
     def phase(self, step: int) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ from mvm.methods.mvm import MvM, MvMSettings, Side
 from mvm.methods.naturalness import ANNEALINGS, anneal, graded_batch, naturalness_loss, nmd_loss, noisy_rows
 from mvm.methods.pairs import OnPairs
 from mvm.methods.perceptual import PERCEPTUAL_LOSSES, PerceptualLoss
-from mvm.networks.architecture import Architecture, StackedNetwork
+from mvm.networks.architecture import Architecture, PairArchitecture, StackedNetwork
 from mvm.networks.resnet import as_pictures
 from mvm.networks.vgg import FEATURES, Features, layers_of, load_features
 from mvm.settings import Settings
@@ -35,7 +35,7 @@ __all__ = ["ESRGAN", "GAN", "L1", "SRGAN", "EnhanceNet", "NatSR", "PairedMvM", "
 
 BETAS = {"generator_betas": (0.9, 0.999), "metric_betas": (0.9, 0.999)}
 PAPER = {"generator_lr": 1e-4, "metric_lr": 1e-4, "decay_to": 1.0, "ema": 0.0}  # section 4.2
-RECIPES = {"stabilised": {"optimiser": BETAS}, "paper": {"optimiser": BETAS | PAPER}}
+RECIPES: dict[str, dict[str, Any]] = {"stabilised": {"optimiser": BETAS}, "paper": {"optimiser": BETAS | PAPER}}
 
 
 def _with_defaults(**values: Any) -> dict[str, dict[str, Any]]:
@@ -82,11 +82,11 @@ class GANSettings(Settings):
     """GAN: its settings are those of super-resolution."""
 
 
-class GAN(OnPairs[GANSettings]):
+class GAN(OnPairs[Settings]):
     """Regression on pixels, and a discriminator."""
 
     title = "GAN"
-    settings_type = GANSettings
+    settings_type: ClassVar[type[Settings]] = GANSettings
     gans = ("relativistic", "standard")
     learns_metric = False
     players: ClassVar = {"generator": ("generator",)}
@@ -168,7 +168,7 @@ class NatSR(GAN):
 
     def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
         """The networks of a GAN, and the discriminator of natural pictures."""
-        return super().build(architecture) | {"naturalness": architecture.naturalness()}
+        return super().build(architecture) | {"naturalness": cast(PairArchitecture, architecture).naturalness()}
 
     def image_updates(self, terms: dict[str, Tensor], pair: Pair, draws: Draws) -> Iterator[Update]:
         """The generator's loss on pixels, then an update of the discriminator of natural pictures."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Architecture", "StackedNetwork"]
+__all__ = ["Architecture", "PairArchitecture", "StackedNetwork"]
 
 
 class StackedNetwork(nn.Module):
@@ -68,14 +68,18 @@ class Architecture(Protocol):
         """g_w: `(V, B, D)` to `(V, B, n)`."""
         ...
 
+    def readout(self, outputs: int) -> StackedNetwork:
+        """A linear layer on embeddings: `(V, B, n)` to `(V, B, outputs)`."""
+        ...
+
+
+class PairArchitecture(Architecture, Protocol):
+    """Architecture of a kind with pairs: `noise_dim` is the dimension of an input, and there are discriminators."""
+
     def discriminator(self) -> StackedNetwork:
-        """Discriminator of data points: `(V, B, D)` to logits `(V, B, 1)`; for kinds with pairs."""
+        """Discriminator of data points: `(V, B, D)` to logits `(V, B, 1)`."""
         ...
 
     def naturalness(self) -> StackedNetwork:
-        """Discriminator of natural pictures (NatSR): `(V, B, D)` to logits `(V, B, 1)`; for kinds with pairs."""
-        ...
-
-    def readout(self, outputs: int) -> StackedNetwork:
-        """A linear layer on embeddings: `(V, B, n)` to `(V, B, outputs)`."""
+        """Discriminator of natural pictures (NatSR): `(V, B, D)` to logits `(V, B, 1)`."""
         ...

@@ -345,7 +345,7 @@ def _embed(x: Tensor, convolutions: Iterable[nn.Module], output: nn.Linear, *, u
 def as_pictures(points: Tensor) -> Tensor:
     """View flat square pictures `(B, 3 · side²)`, in the order row, column, colour, as `(B, 3, side, side)`."""
     side = math.isqrt(points.shape[-1] // 3)
-    return points.unflatten(-1, (side, side, 3)).permute(0, 3, 1, 2)
+    return points.view(-1, side, side, 3).permute(0, 3, 1, 2)
 
 
 def _doublings(size: int, start: int) -> int:

@@ -17,14 +17,14 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from mvm import distributed
 from mvm.config import Config
-from mvm.data.kind import Dataset, Members
+from mvm.data.kind import Dataset, Members, PairedDataset
 from mvm.data.kinds import KINDS
 from mvm.devices import computes_bf16, device_of, exact_float32
 from mvm.errors import ConfigError
@@ -272,8 +272,10 @@ class Experiment:
 
     def view_inputs(self, n: int, *, repeat: int = 0) -> Tensor:
         """Fixed generator inputs `(n, m)` for all views and scores of a run: noise, or the inputs of paired data."""
-        paired = self.config.kind in PAIRED_KINDS
-        inputs = self.data.view_inputs[:n] if paired else view_noise(n, self.noise_dim, repeat=repeat)
+        if self.config.kind in PAIRED_KINDS:
+            inputs = cast(PairedDataset, self.data).view_inputs[:n]
+        else:
+            inputs = view_noise(n, self.noise_dim, repeat=repeat)
         return inputs.to(device=self.device, dtype=self.dtype)
 
     def upscaler(self, member: int) -> Callable[[Tensor], Tensor]:

@@ -60,7 +60,7 @@ def to_score(experiment: Experiment, reference: Reference, *, repeat: int = 0) -
     pictures = getattr(reference, "inputs", None)
     if pictures is not None:
         return upscaled(experiment, pictures)
-    return generated(experiment, experiment.view_inputs(reference.size, repeat=repeat))
+    return generated(experiment, experiment.view_inputs(reference.size, repeat=repeat)).unbind()
 
 
 def embedding(experiment: Experiment, member: int) -> Callable[[Tensor], Tensor]:
