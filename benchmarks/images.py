@@ -91,7 +91,7 @@ class Measured:
         memory_mb: peak of the device's memory on CUDA, else of the process's.
     """
 
-    task: Task
+    task: Any
     turns: list[Turn]
     gigaflop: float
     memory_mb: float
@@ -133,13 +133,22 @@ def main() -> None:
 # -- measuring ---------------------------------------------------------------------------------------------------------
 
 
-def measure(tasks: list[Task], *, seconds: float, rounds: int) -> dict[str, Measured]:
-    """Run the tasks' processes in turns; results by kind."""
+def measure(
+    tasks: list[Any], *, seconds: float, rounds: int, build: Callable[[Any], Contender] | None = None
+) -> dict[str, Measured]:
+    """Run the tasks' processes in turns; results by kind.
+
+    Args:
+        tasks: with the fields kind, size, batch, threads and device.
+        seconds: of each contender.
+        rounds: turns that these seconds are split into.
+        build: makes the contender of a task, in its process; `contender` when None.
+    """
     context, pipes, processes, turns = get_context("forkserver"), {}, [], {task.kind: [] for task in tasks}
     context.set_forkserver_preload(["mvm.training.experiment"])  # PyTorch is imported once
     for task in tasks:
         pipes[task.kind], theirs = context.Pipe()
-        processes.append(context.Process(target=serve, args=(theirs, task)))
+        processes.append(context.Process(target=serve, args=(theirs, task, build or contender)))
         processes[-1].start()
         theirs.close()  # so that the wait ends if the process dies
     try:
@@ -166,10 +175,10 @@ def ask(pipe: Connection, request: float | None, kind: str) -> Any:
         raise RuntimeError(f"the process that measures {kind} ended early; its error is above") from None
 
 
-def serve(pipe: Connection, task: Task) -> None:
+def serve(pipe: Connection, task: Any, build: Callable[[Any], Contender]) -> None:
     """Answer a number of seconds with a turn of that length, and None with the cost of a step."""
     torch.set_num_threads(task.threads)
-    measured = contender(task)
+    measured = build(task)
     wait = torch.cuda.synchronize if task.device == "cuda" else lambda: None
     with suppress(EOFError):
         while (seconds := pipe.recv()) is not None:
