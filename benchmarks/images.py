@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import resource
 import statistics
 import tempfile
@@ -19,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from multiprocessing import Value, get_context
+from multiprocessing import Value, active_children, get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Turn:
-    """Steps/s of wall-clock time, and processor seconds per step, which other load disturbs less."""
+    """Steps/s of wall-clock time, and processor seconds per step, which other load disturbs less; of workers, too."""
 
     rate: float
     cost: float
@@ -212,12 +213,23 @@ class Contender:
 def turn(step: Callable[[], Any], seconds: float, wait: Callable[[], None]) -> Turn:
     """Steps for that many seconds, at least one."""
     wait()
-    began, worked, done = time.perf_counter(), time.process_time(), 0
+    began, worked, done = time.perf_counter(), processor_seconds(), 0
     while not done or time.perf_counter() - began < seconds:
         step()
         done += 1
     wait()
-    return Turn(done / (time.perf_counter() - began), (time.process_time() - worked) / done)
+    return Turn(done / (time.perf_counter() - began), (processor_seconds() - worked) / done)
+
+
+def processor_seconds() -> float:
+    """Processor time of this process and of its living workers."""
+    seconds = time.process_time()
+    for worker in active_children():
+        stat = Path(f"/proc/{worker.pid}/stat")
+        if stat.exists():
+            fields = stat.read_text(encoding="utf-8").rpartition(")")[2].split()
+            seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # proc(5): utime, stime
+    return seconds
 
 
 def operations(step: Callable[[], Any]) -> float:

@@ -73,6 +73,8 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 SCORES = {"psnr_y": 2, "ssim_y": 4, "psnr_rgb": 2, "niqe": 3, "vgg16_hed": 4}  # with their digits
 HEADS = ("PSNR (Y)", "SSIM (Y)", "PSNR (RGB)", "NIQE ↓", "VGG16-HED ↓")
+CROP = 256  # pixels each way of the pictures that are upscaled
+LESS = "plain loop’s processor time / this"
 PHOTOGRAPHS = "held-out photographs"
 ENDED = ("finished", "diverged")
 
@@ -131,7 +133,7 @@ def speed(options: argparse.Namespace) -> None:
             measure([Task(kind, *common) for kind in kinds], seconds=seconds, rounds=options.rounds, build=contender)
             for kinds in (TRAINING, UPSCALING)
         ]
-        pixels = _mean_pixels(Path(folder) / "inputs")
+        pixels = _pixels(Path(folder) / "inputs")
     report(options, config, seconds, *found, pixels=pixels, source=len(data.collection))
 
 
@@ -148,24 +150,30 @@ def report(
     """Write the tables and the CSV."""
     rows = []
     for names, found, size in ((TRAINING, training, config.batch), (UPSCALING, upscaling, SCALE**2 * pixels / 1e6)):
-        plain = found[next(iter(names))].rate
+        plain = found[next(iter(names))]
         for kind, title in names.items():
             turns = [turn.rate * size for turn in found[kind].turns]
             digits = ",.0f" if names is TRAINING else ".2f"
             spread = f"{min(turns):{digits}} to {max(turns):{digits}}"
-            ratio = found[kind].rate / plain
-            rows.append([title, f"{found[kind].rate * size:{digits}}", spread, f"{ratio:.2f}"])
+            row = [title, f"{found[kind].rate * size:{digits}}", spread, f"{found[kind].rate / plain.rate:.2f}"]
+            rows.append([*row, f"{1e3 * _cost(found[kind]) / size:,.1f}", f"{_cost(plain) / _cost(found[kind]):.2f}"])
     count = len(TRAINING)
     tables = [
-        markdown(["training", "patches/s", "range over the turns", "× plain loop"], rows[:count]),
-        markdown(["upscaling", "Mpx/s", "range over the turns", "× plain loop"], rows[count:]),
+        markdown(
+            ["training", "patches/s", "range over the turns", "× plain loop", "processor ms a patch", LESS],
+            rows[:count],
+        ),
+        markdown(
+            ["upscaling", "Mpx/s", "range over the turns", "× plain loop", "processor ms a Mpx", LESS], rows[count:]
+        ),
     ]
     note = (
         f"Small backbone, batch {config.batch}, LR patches of {config.patch} pixels from {source} pictures; "
         f"{seconds:g} s a number, in {options.rounds} turns. *plain loop*: HR and LR PNG files, decoded whole for each "
         f"crop by a `DataLoader` with {_workers()} workers, or decoded once; L1, float32, eager, NCHW, `PixelShuffle`, "
-        "`torch.optim.Adam`. MvM trains a metric, too, which the plain loop does not. Mpx: of upscaled pictures, read "
-        "from PNG files and written as such."
+        "`torch.optim.Adam`. MvM trains a metric, too, which the plain loop does not. Mpx: of upscaled pictures, "
+        f"{CROP} x {CROP} before, read from PNG files and written as such. Processor time is that of "
+        "all threads and workers: other load disturbs it less."
     )
     command = f"python -m benchmarks.superres --seconds {seconds:g} --rounds {options.rounds}"
     command += f" --threads {options.threads}{_given(options)}"
@@ -181,13 +189,18 @@ def report(
             writer.writerows([kind, i, turn.rate, turn.cost] for i, turn in enumerate(each.turns))
 
 
+def _cost(found: Measured) -> float:
+    """Median processor seconds of a step, workers included."""
+    return statistics.median(turn.cost for turn in found.turns)
+
+
 def write_pngs(folder: Path, collection: Collection) -> None:
-    """Write HR and LR pictures to train on, and the held-out photographs to upscale."""
+    """Write HR and LR pictures to train on, and crops of the held-out photographs to upscale."""
     photographs = held_out()
     pictures = {
         "high": [collection.high_picture(i) for i in range(len(collection))],
         "low": [collection.low_picture(i) for i in range(len(collection))],
-        "inputs": [photographs.high_picture(i) for i in range(len(photographs))],
+        "inputs": [photographs.high_picture(i)[:CROP, :CROP] for i in range(len(photographs))],
     }
     for name, arrays in pictures.items():
         (folder / name).mkdir()
@@ -210,7 +223,7 @@ def ours(task: Task) -> Contender:
 
 
 def upscaling(task: Task) -> Contender:
-    """The product upscales one file per step."""
+    """The product upscales all files in a step."""
     use_cpu(task.threads)
     network = Small().eval()
 
@@ -222,7 +235,7 @@ def upscaling(task: Task) -> Contender:
 
 
 def plain_upscaling(task: Task) -> Contender:
-    """The plain loop upscales one file per step."""
+    """The plain loop upscales all files in a step."""
     network = PlainSmall().eval()
 
     @torch.no_grad()
@@ -235,13 +248,13 @@ def plain_upscaling(task: Task) -> Contender:
 
 
 def _file_by_file(task: Task, upscale: Callable[[Path, Path], None]) -> Contender:
-    """A step for each of the pictures in turn."""
+    """A step upscales every picture, so that turns do the same work."""
     folder = Path(task.folder)
     out = folder / f"{task.kind}_out"
     out.mkdir()
     paths = sorted((folder / "inputs").iterdir())
 
-    def step() -> None:  # all pictures: turns would differ in which they end with
+    def step() -> None:
         for path in paths:
             upscale(path, out)
 
@@ -354,7 +367,7 @@ def _tensor(picture: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))).float().div(255)
 
 
-def _mean_pixels(folder: Path) -> float:
+def _pixels(folder: Path) -> float:
     """Pixels of all pictures of a folder."""
     sizes = [Image.open(path).size for path in folder.iterdir()]
     return float(sum(width * height for width, height in sizes))

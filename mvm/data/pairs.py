@@ -273,7 +273,7 @@ class Superres(Kind):
             "network": {"backbone": "srresnet", "discriminator": "srgan", "embedding_dim": 32},
         },
         "stabilised": {  # minutes on two CPU cores
-            "batch": 16, "steps": 3000, "patch": 24, "snapshots": 30, "records": 100,
+            "batch": 16, "steps": 2000, "patch": 24, "snapshots": 30, "records": 100,
             "network": {"backbone": "small", "discriminator": "light", "metric_channels": 8},
             "optimiser": {"generator_lr": 2e-3, "metric_lr": 1e-3, "decay_from": 0.0},
         },
