@@ -29,6 +29,8 @@ bench: .venv/dev
 	$(BIN)/python -m benchmarks.toys --seconds 0.5 $(SHORT) --manifolds circle
 	$(BIN)/python -m benchmarks.engine --seconds 0.5 --variants 3 --batches 256 --out .bench
 	$(BIN)/python -m benchmarks.engine --quality --steps 300 $(SHORT)
+	$(BIN)/python -m benchmarks.superres --seconds 1 --rounds 1 --out .bench
+	$(BIN)/python -m benchmarks.superres --quality --steps 10 --seeds 1 --settings mvm_a --no-perceptual --runs .bench/superres --out .bench
 	MVM_CHECKPOINTS=.bench $(BIN)/python -m mvm claims --quick
 
 screenshot: .venv/dev

@@ -34,7 +34,18 @@ from mvm.scoring.score import ratio
 if TYPE_CHECKING:
     from mvm.scoring.points import Reference
 
-__all__ = ["POINTS", "Cell", "device_line", "markdown", "median", "row_of", "run", "write_csv", "write_section"]
+__all__ = [
+    "POINTS",
+    "Cell",
+    "device_line",
+    "markdown",
+    "median",
+    "row_of",
+    "run",
+    "steps_in",
+    "write_csv",
+    "write_section",
+]
 
 POINTS = 2000  # of each sample that a seed is scored on
 REPEAT = 100  # seed i is scored with repeat 100 + i; the lab's own scores use repeat 0, tuning used 7 and 8
@@ -99,7 +110,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     use_cpu(cell.config.cpu_threads)
     config, data = cell.config, load_points(cell.config)
     if cell.seconds is not None:
-        config = config.with_changes({"steps": _steps_in(cell.seconds, config, data)})
+        config = config.with_changes({"steps": steps_in(cell.seconds, config, data)})
     experiment = Experiment(config, data)
     if cell.supervised:
         experiment.method = Supervised(experiment)
@@ -146,7 +157,7 @@ def _reference(named: str, points: int, repeat: int) -> Reference:
     return load_points(Config.model_validate_json(named)).reference(points, repeat=repeat)
 
 
-def _steps_in(seconds: float, config: Config, data: Any, trial: int = 40) -> int:
+def steps_in(seconds: float, config: Config, data: Any, trial: int = 40) -> int:
     """Steps that fit in so much processor time, extrapolated from a trial after a warm-up."""
     from mvm.training.experiment import Experiment
 

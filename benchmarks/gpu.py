@@ -14,6 +14,7 @@ which is not installed are left out, and the page says so.
     compiled    eager, as a graph, and with compiled networks: toys and pictures
     resume      a training that is killed and resumed ends with the bits of one that is not
     quality     scores of a run on toy faces
+    superres    super-resolution: patches/s of the paper's size, and upscaled Mpx/s
 """
 
 from __future__ import annotations
@@ -237,6 +238,65 @@ def measure_quality(settings: Settings) -> Iterator[Row]:
     yield [f"{size}", f"{channels}", f"{steps:,}", f"{batch}", f"{trained.seconds:.0f}", f"{ratio:.2f}", *shown]
 
 
+def measure_superres(settings: Settings) -> Iterator[Row]:
+    """Patches per second of training SRResNet, and upscaled Mpx/s of every backbone, with shares of the ceiling."""
+    import torch
+
+    from benchmarks.images import PRODUCT, operations
+    from mvm.devices import exact_float32
+    from mvm.imaging.tiles import upscale_tiled
+    from mvm.networks.backbones import BACKBONES
+
+    wait = torch.cuda.synchronize if settings.device == "cuda" else lambda: None
+
+    def per_second(work: Callable[[], Any]) -> float:
+        work()
+        wait()
+        began, done = time.perf_counter(), 0
+        while not done or time.perf_counter() - began < settings.seconds:
+            work()
+            wait()
+            done += 1
+        return done / (time.perf_counter() - began)
+
+    def ceiling(dtype: torch.dtype) -> float:
+        """Gflop/s of square matrix products."""
+        n = PRODUCT[settings.device] if not settings.small else 256
+        a, b = torch.randn(2, n, n, device=settings.device, dtype=dtype)
+        with exact_float32():
+            return per_second(lambda: torch.mm(a, b)) * 2e-9 * n**3
+
+    half, full = (ceiling(dtype) for dtype in (torch.bfloat16, torch.float32))
+    backbone, batch, patch = ("srresnet", 32, 48) if not settings.small else ("small", 2, 8)
+    network = {"backbone": backbone, "discriminator": "srgan" if not settings.small else "light"}
+    for label, values in {"L1": {"method": "l1"}, "MvM, setting A": {"method": "mvm"}}.items():
+        rates = []
+        for graph in ("off", "auto"):
+            experiment = _experiment(
+                settings, data="sr", batch=batch, patch=patch, network=network, graph=graph, **values
+            )  # fmt: skip
+            rates.append(_rate(experiment, settings))
+            mode = _mode(experiment)
+            experiment.prepare()
+            gigaflop = operations(experiment.compute)  # eagerly: a replayed graph hides its operations
+            experiment.release()
+        row = [f"{backbone}, {label}", f"{batch} x {patch}²", *(f"{rate * batch:,.0f} patches/s" for rate in rates)]
+        yield [*row, mode, f"{gigaflop * max(rates) / half:.0%}"]
+    side = 512 if not settings.small else 32
+    picture = torch.rand(3, side, side, device=settings.device)
+    for name in BACKBONES if not settings.small else ("small",):
+        built = BACKBONES[name]().eval().to(settings.device)
+        out = torch.empty(3, 4 * side, 4 * side, dtype=torch.uint8, device=settings.device)
+
+        def upscale(built: Any = built, out: Any = out) -> None:
+            with exact_float32():
+                upscale_tiled(built, picture, overlap=built.receptive_field, out=out)
+
+        gigaflop, rate = operations(upscale), per_second(upscale)
+        row = [f"{name}, upscaling", f"{side}²", f"{rate * 16e-6 * side**2:,.2f} Mpx/s", "–", "eager, float32"]
+        yield [*row, f"{gigaflop * rate / full:.0%}"]
+
+
 PARTS: dict[str, Part] = {
     "equality": Part(
         "Captured steps equal eager ones",
@@ -289,6 +349,14 @@ PARTS: dict[str, Part] = {
         ["pixels", "channels", "steps", "batch", "s", "Fréchet / floor", "recall (floor)", "factors (floor)"],
         120,
         measure_quality,
+    ),
+    "superres": Part(
+        "Super-resolution",
+        "Training on the built-in photographs; upscaling of one picture, its tiles and rounding included, without "
+        "files. The ceiling: square matrix products, of bf16 for training and of float32 for upscaling.",
+        ["network", "batch or picture", "eager", "graph", "started", "of the ceiling"],
+        90,
+        measure_superres,
     ),
 }
 

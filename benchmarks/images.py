@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import resource
 import statistics
 import tempfile
@@ -19,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from multiprocessing import Value, get_context
+from multiprocessing import Value, active_children, get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Turn:
-    """Steps/s of wall-clock time, and processor seconds per step, which other load disturbs less."""
+    """Steps/s of wall-clock time, and processor seconds per step, which other load disturbs less; of workers, too."""
 
     rate: float
     cost: float
@@ -94,7 +95,7 @@ class Measured:
         memory_mb: peak of the device's memory on CUDA, else of the process's.
     """
 
-    task: Task
+    task: Any
     turns: list[Turn]
     gigaflop: float
     memory_mb: float
@@ -136,13 +137,22 @@ def main() -> None:
 # -- measuring ---------------------------------------------------------------------------------------------------------
 
 
-def measure(tasks: list[Task], *, seconds: float, rounds: int) -> dict[str, Measured]:
-    """Run the tasks' processes in turns; results by kind."""
+def measure(
+    tasks: list[Any], *, seconds: float, rounds: int, build: Callable[[Any], Contender] | None = None
+) -> dict[str, Measured]:
+    """Run the tasks' processes in turns; results by kind.
+
+    Args:
+        tasks: with the fields kind, size, batch, threads and device.
+        seconds: of each contender.
+        rounds: turns that these seconds are split into.
+        build: makes the contender of a task, in its process; `contender` when None.
+    """
     context, pipes, processes, turns = get_context("forkserver"), {}, [], {task.kind: [] for task in tasks}
     context.set_forkserver_preload(["mvm.training.experiment"])  # PyTorch is imported once
     for task in tasks:
         pipes[task.kind], theirs = context.Pipe()
-        processes.append(context.Process(target=serve, args=(theirs, task)))
+        processes.append(context.Process(target=serve, args=(theirs, task, build or contender)))
         processes[-1].start()
         theirs.close()  # so that the wait ends if the process dies
     try:
@@ -169,10 +179,10 @@ def ask(pipe: Connection, request: float | None, kind: str) -> Any:
         raise RuntimeError(f"the process that measures {kind} ended early; its error is above") from None
 
 
-def serve(pipe: Connection, task: Task) -> None:
+def serve(pipe: Connection, task: Any, build: Callable[[Any], Contender]) -> None:
     """Answer a number of seconds with a turn of that length, and None with the cost of a step."""
     torch.set_num_threads(task.threads)
-    measured = contender(task)
+    measured = build(task)
     wait = torch.cuda.synchronize if task.device == "cuda" else lambda: None
     with suppress(EOFError):
         while (seconds := pipe.recv()) is not None:
@@ -206,12 +216,23 @@ class Contender:
 def turn(step: Callable[[], Any], seconds: float, wait: Callable[[], None]) -> Turn:
     """Steps for that many seconds, at least one."""
     wait()
-    began, worked, done = time.perf_counter(), time.process_time(), 0
+    began, worked, done = time.perf_counter(), processor_seconds(), 0
     while not done or time.perf_counter() - began < seconds:
         step()
         done += 1
     wait()
-    return Turn(done / (time.perf_counter() - began), (time.process_time() - worked) / done)
+    return Turn(done / (time.perf_counter() - began), (processor_seconds() - worked) / done)
+
+
+def processor_seconds() -> float:
+    """Processor time of this process and of its living workers."""
+    seconds = time.process_time()
+    for worker in active_children():
+        stat = Path(f"/proc/{worker.pid}/stat")
+        if stat.exists():
+            fields = stat.read_text(encoding="utf-8").rpartition(")")[2].split()
+            seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # proc(5): utime, stime
+    return seconds
 
 
 def operations(step: Callable[[], Any]) -> float:

@@ -18,15 +18,18 @@ import torch
 from scipy.stats import ks_2samp
 from torch.nn import functional as F
 
-from benchmarks import cells, engine, gpu, images, library, operations, recipe, toys
+from benchmarks import cells, engine, gpu, images, library, operations, recipe, superres, toys
 from benchmarks.cells import Cell, markdown, median
 from benchmarks.supervised import Supervised
 from mvm.config import Config
+from mvm.data.pairs import Superres
 from mvm.data.points import load_points
 from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.methods import METHODS
 from mvm.methods.metric_losses import METRIC_LOSSES
+from mvm.networks.backbones import Small
 from mvm.networks.resnet import ResNetGenerator, ResNetMetric
+from mvm.runs.recorder import train
 from mvm.training.experiment import Experiment
 from toy_manifolds import MANIFOLDS
 
@@ -375,6 +378,100 @@ def test_a_jpeg_is_a_picture_of_the_data(tmp_path):
     assert folder.decoded.value == 4
 
 
+def test_the_plain_loop_has_the_network_of_the_product():
+    plain, own = superres.PlainSmall().double(), Small().double()
+    assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in own.parameters()) == 88_752
+    x = torch.rand(2, 3, 7, 9, generator=torch.Generator().manual_seed(0)).double()
+    weights = dict(zip(own.state_dict(), plain.state_dict().values(), strict=True))
+    tail = torch.randn(weights["tail.weight"].shape, generator=torch.Generator().manual_seed(1)).double()
+    plain.tail.weight.data.copy_(tail)
+    # PyTorch's shuffle takes the channels in another order: colour, row phase, column phase
+    own.load_state_dict(weights)
+    own.tail.weight.data.copy_(tail.unflatten(0, (3, 16)).transpose(0, 1).flatten(0, 1))
+    detail = plain(x) - F.interpolate(x, scale_factor=4, mode="bicubic")
+    with torch.no_grad():
+        bicubic = Small().double()(x)  # untrained
+    torch.testing.assert_close(detail, own(x) - bicubic)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_png_patches_are_aligned_and_turned_together(tmp_path, in_memory):
+    low = [torch.randint(256, shape, generator=torch.Generator().manual_seed(i)).byte().numpy()
+           for i, shape in enumerate([(6, 9, 3), (8, 5, 3)])]  # fmt: skip
+    high = [picture.repeat(4, 0).repeat(4, 1) for picture in low]
+    for name, pictures in (("low", low), ("high", high)):
+        (tmp_path / name).mkdir()
+        for i, picture in enumerate(pictures):
+            superres.Image.fromarray(picture).save(tmp_path / name / f"{i}.png")
+    patches = superres.PngPatches(tmp_path, 4, epoch=60, in_memory=in_memory)
+    assert len(patches) == 60
+    drawn = [patches[i] for i in range(60)]
+    for a, b in drawn:
+        torch.testing.assert_close(b, a.repeat_interleave(4, 1).repeat_interleave(4, 2))
+    assert len({a.numpy().tobytes() for a, _ in drawn}) > 30
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Small trainings of super-resolution, and all in this process."""
+    monkeypatch.undo()  # no `SMALL`
+    tiny = {"batch": 2, "patch": 8, "view_points": 16, "records": 1, "snapshots": 1}
+    recipes = {name: recipe | tiny for name, recipe in Superres.recipes.items()}
+    monkeypatch.setattr(Superres, "recipes", recipes)
+    monkeypatch.setattr(superres, "CROP", 16)
+    return monkeypatch
+
+
+def test_speed_of_superres(few, tmp_path):
+    def measure(tasks, *, seconds: float, rounds: int, build) -> dict[str, images.Measured]:
+        made = {task: build(task) for task in tasks}
+        turns = {task: [images.turn(made[task].step, seconds, lambda: None) for _ in range(rounds)] for task in tasks}
+        return {task.kind: images.Measured(task, turns[task], 0, 0) for task in tasks}
+
+    few.setattr(superres, "measure", measure)
+    few.setattr(superres, "_workers", lambda: 0)
+    few.setattr(sys, "argv", ["x", "--seconds", "0.02", "--rounds", "2", "--threads", "1", "--out", str(tmp_path)])
+    superres.main()
+    page = (tmp_path / "results.md").read_text()
+    assert "python -m benchmarks.superres --seconds 0.02 --rounds 2 --threads 1\n" in page
+    for title in (*superres.TRAINING.values(), *superres.UPSCALING.values()):
+        assert f"| {title} |" in page
+    rows = list(csv.DictReader((tmp_path / "tables" / "superres_speed.csv").open()))
+    assert len(rows) == 2 * 6
+    assert all(float(row["steps_per_second"]) > 0 for row in rows)
+
+
+def test_quality_of_superres(few, tmp_path, capsys):
+    """Two settings, of which a second call trains none again and gives the same page."""
+    trained = []
+
+    class Trained:
+        def __init__(self, run, **_):
+            trained.append(run.name)
+            for _ in train(run):
+                pass
+
+        def wait(self) -> str:
+            return "finished"
+
+    few.setattr(superres, "launch", Trained)
+    command = ["x", "--quality", "--settings", "l1", "mvm_b", "--seeds", "2", "--steps", "2", "--processes", "1"]
+    command += ["--no-perceptual", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]
+    few.setattr(sys, "argv", command)
+    superres.main()
+    page = (tmp_path / "results.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith(f"| {superres.PHOTOGRAPHS}")]
+    assert [(row[1], row[2]) for row in rows] == [("bicubic", ""), ("L1", "2"), ("MvM, setting B", "2")]
+    assert rows[0][3].startswith("28.89")
+    table = list(csv.DictReader((tmp_path / "tables" / "superres_quality.csv").open()))
+    own = sorted(float(row["psnr_y"]) for row in table if row["setting"] == "l1")
+    assert rows[1][3].split()[0] == f"{statistics.median(own):.2f}"
+    assert len(trained) == 4
+    superres.main()
+    assert len(trained) == 4
+    assert (tmp_path / "results.md").read_text() == page
+
+
 def test_library_table(monkeypatch, tmp_path):
     monkeypatch.setenv("MVM_CHECKPOINTS", "")  # it sets its own
     command = ["library", "--runs", "3", "--steps", "20", "--repeats", "2", "--out", str(tmp_path)]
@@ -446,6 +543,11 @@ def test_gpu_measures_that_replayed_steps_equal_eager_ones(tmp_path):
         "MvM, toy faces",
     ]
     assert {(row[1], row[2].split()[0], row[3]) for row in rows} == {("eager: no CUDA device", "0", "0")}
+    assert [row[0] for row in gpu.measure_superres(gpu.Settings("cpu", 0.05, small=True))] == [
+        "small, L1",
+        "small, MvM, setting A",
+        "small, upscaling",
+    ]
     assert [row[:2] for row in gpu.measure_toys(gpu.Settings("cpu", 0.05, small=True))] == [["1", "64"], ["2", "64"]]
 
 

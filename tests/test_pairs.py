@@ -10,6 +10,7 @@ import torch
 from random_features import random_features
 
 from mvm.config import Config
+from mvm.data import pairs
 from mvm.data.kinds import load_data
 from mvm.data.pairs import Patches
 from mvm.data.photographs import Collection, built_in, held_out
@@ -226,3 +227,15 @@ def test_a_trained_network_upscales_pictures_of_any_size_as_it_upscales_patches(
         assert upscale(torch.rand(1, 3, 5, 13)).shape == (1, 3, 20, 52)
         expected = experiment.generate(inputs)[member].unflatten(-1, (32, 32, 3)).permute(0, 3, 1, 2)
         torch.testing.assert_close(upscale(patches), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [[(3, 5), (4, 4)], [(2, 9), (6, 3)]])
+def test_indices_of_a_device_give_the_same_patches_as_slices(sizes, monkeypatch):
+    def indexed(pixels, first, width, turn, *, side):
+        return pairs._indexed(torch.from_numpy(pixels), first, width, pairs._turned_grid(side)[:, turn])
+
+    table = Patches(collection(*sizes), 3, CPU, torch.float32)
+    rows = torch.arange(len(table))
+    sliced = table[rows]
+    monkeypatch.setattr(pairs, "_cut", indexed)
+    assert all(torch.equal(one, other) for one, other in zip(sliced, table[rows], strict=True))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import as_strided
 from torch import Tensor
 
 from mvm.data.images import MEMORY_SHARE
@@ -104,11 +105,13 @@ class Patches:
         y, x = local // across[picture], local % across[picture]
         values, sources = [], self.pixels or (self.collection.low, self.collection.high)
         for pixels, scale in ((sources[0], 1), (sources[1], SCALE)):
-            down, right = self._steps[scale * self.patch].to(rows.device)[:, turn]
-            width = scale * widths[picture]
+            side, width = scale * self.patch, scale * widths[picture]
             first = scale**2 * starts[picture] + scale * (y * width + x)
-            indices = first[:, None] + down * width[:, None] + right
-            values.append(_taken(pixels, indices).flatten(1))
+            if rows.device.type == "cpu":
+                values.append(_cut(np.asarray(pixels), first, width, turn, side=side))
+            else:
+                assert isinstance(pixels, Tensor)
+                values.append(_indexed(pixels, first, width, self._steps[side][:, turn]))
         gathered: Tensor = torch.cat(values, dim=1).unflatten(0, rows.shape)
         if not self.streamed:
             return gathered
@@ -129,12 +132,30 @@ def _turned_grid(side: int) -> Tensor:
     return torch.stack(turned, dim=1).flatten(2)
 
 
-def _taken(pixels: Tensor | np.ndarray, indices: Tensor) -> Tensor:
-    """Pixels `(*indices.shape, 3)` of the colours `(·, 3)`; a memory-mapped array is read in its order."""
-    if isinstance(pixels, Tensor):
-        return pixels[indices]
-    order = np.unique(indices.numpy(), return_inverse=True)
-    return torch.from_numpy(np.asarray(pixels[order[0]]))[torch.from_numpy(order[1]).view(indices.shape)]
+def _indexed(pixels: Tensor, first: Tensor, width: Tensor, steps: Tensor) -> Tensor:
+    """As `_cut`, in a fixed number of operations; `steps` `(2, n, side²)` are those of `_turned_grid`, by patch."""
+    down, right = steps
+    return pixels[first[:, None] + down * width[:, None] + right].flatten(1)
+
+
+def _cut(pixels: np.ndarray, first: Tensor, width: Tensor, turn: Tensor, *, side: int) -> Tensor:
+    """Square patches of the colours `(·, 3)` uint8 of pictures, turned: `(n, 3 · side²)`.
+
+    Slices are several times as fast as indices of every pixel on a CPU, and read a memory-mapped array row by row.
+
+    Args:
+        pixels: of all pictures, row-major; may be memory-mapped.
+        first: each patch's first pixel.
+        width: of each patch's picture.
+        turn: of each patch, as in `_turned_grid`.
+        side: height and width of a patch.
+    """
+    whole = pixels.view("V3")[:, 0]  # an item per pixel: numpy then moves colours together
+    patches = np.empty((len(first), side, side), "V3")
+    for patch, start, row, k in zip(patches, first.tolist(), width.tolist(), turn.tolist(), strict=True):
+        part = as_strided(whole[start : start + (side - 1) * row + side], (side, side), (3 * row, 3))
+        patch[:] = np.rot90(part[:, ::-1] if k >= TURNS // 2 else part, k % (TURNS // 2))
+    return torch.from_numpy(patches.view(np.uint8)).flatten(1)
 
 
 @dataclass(frozen=True)
@@ -252,8 +273,8 @@ class Superres(Kind):
             "network": {"backbone": "srresnet", "discriminator": "srgan", "embedding_dim": 32},
         },
         "stabilised": {  # minutes on two CPU cores
-            "batch": 16, "steps": 3000, "patch": 24, "snapshots": 30, "records": 150,
-            "network": {"backbone": "small", "discriminator": "light", "metric_channels": 16},
+            "batch": 16, "steps": 2000, "patch": 24, "snapshots": 30, "records": 100,
+            "network": {"backbone": "small", "discriminator": "light", "metric_channels": 8},
             "optimiser": {"generator_lr": 2e-3, "metric_lr": 1e-3, "decay_from": 0.0},
         },
     }  # fmt: skip

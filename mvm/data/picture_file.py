@@ -59,6 +59,7 @@ FORMS = {  # formats that are written, with their suffixes, the first for new na
     "BMP": (".bmp", ".dib"),
 }  # fmt: skip
 QUALITY = 95  # of JPEG, with colour at full resolution (4:4:4), and of WebP that had losses
+PNG_LEVEL = 1  # of deflate: four times as fast as the usual 6, and files a fifth larger
 MOST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}  # pixels
 BY_ROW = ("PNG", "TIFF")  # formats that hold 16 bits and pictures beyond `MOST_ENCODED`
 WITH_ALPHA = ("PNG", "TIFF", "WEBP")
@@ -411,6 +412,7 @@ def write(path: Path, picture: FullPicture, *, form: str, is_lossless: bool = Tr
             held = {} if form == "BMP" else {"icc_profile": picture.icc, "exif": exif}
             options: dict[str, dict[str, Any]] = {
                 "JPEG": {"quality": QUALITY, "subsampling": 0},
+                "PNG": {"compress_level": PNG_LEVEL},
                 "WEBP": {"lossless": True, "exact": True} if is_lossless else {"quality": QUALITY},
             }
             try:
@@ -437,7 +439,7 @@ def _write_png(file: IO[bytes], values: np.ndarray, icc: bytes | None, exif: byt
         chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))
     if exif:
         chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
-    packer = zlib.compressobj()
+    packer = zlib.compressobj(PNG_LEVEL)
     before = np.zeros((1, width * channels * values.itemsize), np.uint8)
     for band in _bands(values):
         rows = np.concatenate([before, band])

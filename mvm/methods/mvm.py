@@ -30,7 +30,7 @@ from mvm.settings import Settings
 __all__ = ["MvM", "MvMSettings"]
 
 IMAGE_RATES = {"generator_lr": 1e-4, "metric_lr": 1e-4}  # of the paper
-PAIR_RATES = IMAGE_RATES | {"generator_betas": (0.9, 0.999), "metric_betas": (0.9, 0.999)}  # of section 4.2
+PAIR_BETAS = {"generator_betas": (0.9, 0.999), "metric_betas": (0.9, 0.999)}  # of section 4.2
 TOY_RATES = {"generator_lr": 1e-3, "metric_lr": 1e-3}  # the paper gives rates only for images: 1e-4 over far more steps
 
 
@@ -137,9 +137,9 @@ class MvM(Method[MvMSettings]):
             "published": {"variants": ("centroid+distance_matrix",), "optimiser": IMAGE_RATES},
         },
         "superres": {
-            "stabilised": {"variants": ("both",), "mvm": {"anchors": "real", "alpha": 1.0, "pairs": 1}},
-            "paper": {"variants": ("both",), "optimiser": PAIR_RATES},
-            "published": {"variants": ("centroid+distance_matrix",), "optimiser": PAIR_RATES},  # of its pictures
+            "stabilised": {"variants": ("both",), "optimiser": PAIR_BETAS},
+            "paper": {"variants": ("both",), "optimiser": IMAGE_RATES | PAIR_BETAS},
+            "published": {"variants": ("centroid+distance_matrix",), "optimiser": IMAGE_RATES | PAIR_BETAS},
         },
     }
 

@@ -8,7 +8,9 @@
     NatSR       + unnaturalness by a discriminator of natural pictures (Soh et al., CVPR 2019)
     MvM         L_img + λ₂ L_pair + λ₃ L_MM (setting A), + L_adv (setting B)
 
-MvM's metric learns from triplets of which anchors and positives are HR patches, and negatives are upscaled ones.
+In the paper, the anchors and positives of MvM's triplets are HR patches, and negatives are upscaled ones. This lab's
+recipe swaps the sides, as for other data: with HR anchors the metric shrank to a point in every trial
+(docs/superres.md).
 """
 
 from __future__ import annotations
