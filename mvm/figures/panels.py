@@ -201,6 +201,8 @@ def draw_scores(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
 
 def _draw_gains(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
     """Differences to bicubic interpolation, one panel for the scores of each scale."""
+    from matplotlib.ticker import MaxNLocator
+
     scales = {key: SCALES[key.split("_")[0]] for key in table["score"].unique()}
     panels = dict.fromkeys(scales.values())
     parts = [table[table["score"].map(scales) == scale] for scale in panels]
@@ -211,6 +213,7 @@ def _draw_gains(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
     for axes, part, scale in zip(grid.flat, parts, panels, strict=True):
         _dots_on(axes, part, series, "score", "gain", label=_label)
         axes.axvline(0, color=QUIET, linewidth=0.7, linestyle=(0, (3, 2)), zorder=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel(f"{scale} − bicubic", labelpad=1)
     legend(figure, *grid.flat[0].get_legend_handles_labels())
 

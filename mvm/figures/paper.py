@@ -32,6 +32,7 @@ from mvm.look.bands import QUARTILES
 from mvm.look.palette import FAKE, QUIET, REAL, VARIANTS
 from mvm.look.scales import MARGIN
 from mvm.look.sheets import sheet
+from mvm.methods import method_on
 from mvm.methods.method import PAIRED_KINDS
 from mvm.runs.events import lost_members
 from mvm.runs.run import Run
@@ -208,6 +209,7 @@ def _distances_in(table: pd.DataFrame) -> list[str]:
 def distances_data(selection: Selection) -> pd.DataFrame:
     """Recorded gaps of each member at every record up to the shown step; on pairs, their mean distance too."""
     parts = []
+    _check_units(selection)
     paired = all(run.config.kind in PAIRED_KINDS for run in selection.runs)
     names = [*GAPS, *([PAIR_DISTANCE] if paired else [])]
     for series, place, member in selection.members():
@@ -219,6 +221,18 @@ def distances_data(selection: Selection) -> pd.DataFrame:
         grid |= {gap: np.array([record[gap][member] for record in records], dtype=float) for gap in names}
         parts.append(rows_of(selection, series, place, member, grid))
     return pd.concat(parts, ignore_index=True)
+
+
+def _check_units(selection: Selection) -> None:
+    """Raise `NoFigure` if some methods embed points and others do not: their distances have other units."""
+    embedded = {run.name: method_on(run.config.kind, run.config.method).learns_metric for run in selection.runs}
+    if len(set(embedded.values())) > 1:
+        without = next(run for run in selection.runs if not embedded[run.name])
+        title = method_on(without.config.kind, without.config.method).title
+        raise NoFigure(
+            f"distances: {without.name} is of {title}, which learns no metric: its distances are of data, not of "
+            "embeddings; leave it out"
+        )
 
 
 def draw_distances(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:

@@ -106,8 +106,8 @@ class GAN(OnPairs[GANSettings]):
 
     @classmethod
     def label(cls, title: str, pairs: Any) -> str:
-        """GAN (standard) or GAN (relativistic)."""
-        return f"{title} ({pairs.gan})"
+        """Standard or relativistic GAN."""
+        return f"{pairs.gan} {title}"
 
 
 class PerceptualSettings(Settings):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mvm.config import OF_DATA, Config, Weights
+from mvm.config import OF_DATA, Config
 from mvm.data.kinds import kind_of
 from mvm.geometry.descriptors import DESCRIPTORS, GAPS
 from mvm.look.bands import QUARTILES, quantiles
@@ -141,8 +141,7 @@ def _setting_title(key: str, value: Any) -> str:
     """A setting in a few words."""
     group, _, name = key.rpartition(".")
     if group == "weights":
-        title = str(Weights.model_fields[name].title)
-        return f"{title.lower() if name in DESCRIPTORS else title} × {value:g}"
+        return f"{DESCRIPTORS[name].title.lower() if name in DESCRIPTORS else name} × {value:g}"
     if key in ("data", "recipe"):
         return Path(str(value)).stem.replace("_", " ") + (" recipe" if key == "recipe" else "")
     return f"{name.replace('_', ' ')} {value}"
