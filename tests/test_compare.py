@@ -20,12 +20,12 @@ from mvm.studies.compare import (
     last_scores,
     matrix,
     other_scores,
-    over_floor,
     qualities,
     quality,
     quantities,
     scoreboard,
     series_of,
+    to_baseline,
 )
 
 STEPS = 40
@@ -247,8 +247,8 @@ def test_a_score_over_its_floor():
     assert quality({"w2_ratio": 1.5, "w2": 3}) == ("w2_ratio", 1.5)
     assert quality({"factors.fd": 6.0, "factors.fd_floor": 2.0, "pixels.fd": 1.0}) == ("factors.fd_ratio", 3.0)
     assert quality({"x": 1}) == ("none", None)
-    assert over_floor({"coverage": 0.5, "coverage_floor": 0.0}, "coverage") is None
-    assert over_floor({"coverage": None, "coverage_floor": 1.0}, "coverage") is None
+    assert to_baseline({"coverage": 0.5, "coverage_floor": 0.0}, "coverage") is None
+    assert to_baseline({"coverage": None, "coverage_floor": 1.0}, "coverage") is None
 
 
 def test_a_run_without_records_is_no_error(make):

@@ -18,7 +18,7 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 from safetensors.numpy import load_file, save_file
-from trainers import small_config, write_cloud
+from trainers import small_config, small_pairs, write_cloud
 
 from mvm.data.cache import image_folder
 from mvm.errors import ConfigError, RunError
@@ -49,8 +49,8 @@ WIDTHS = {  # inches, from the style files: a column, and the whole text
 }
 STEPS = 40
 LAYERS = ("forces", "metric", "modes", "honesty")
-PIXELS = ("samples", *LAYERS, "sheet", "nearest", "walk")  # all other figures are vectors
-NO_TABLE = ("samples", "loss", "forces", "metric", "modes", "sheet", "nearest", "walk")
+PIXELS = ("samples", *LAYERS, "sheet", "nearest", "walk", "upscaled")  # all other figures are vectors
+NO_TABLE = ("samples", "loss", "forces", "metric", "modes", "sheet", "nearest", "walk", "upscaled")
 SAYS = {
     "forces": "Centroid ×",
     "metric": "steps of",
@@ -64,6 +64,9 @@ SAYS = {
     "nearest": "generated",
     "walk": "from one noise to another",
     "factors": "hair length",
+    "upscaled": "bicubic",
+    "similarity": "lower is better",
+    "settings": "Pretrained",
     "ablation": "cloud.csv",
 }
 
@@ -148,10 +151,20 @@ def as_pictures(run: Run) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def cases(runs, forked, pictures) -> dict[str, list[Run]]:
+def photographs(runs) -> Run:
+    """A run of super-resolution."""
+    run = Run.create(small_pairs(variants=("centroid", "both")), path=runs[0].path.parent / "photographs")
+    for _ in train(run):
+        pass
+    return run
+
+
+@pytest.fixture(scope="module")
+def cases(runs, forked, pictures, photographs) -> dict[str, list[Run]]:
     """The runs that each figure takes."""
     alone = {"batch": runs, "branches": [runs[0], forked]}
     alone |= {name: [pictures] for name in ("sheet", "nearest", "walk", "factors")}
+    alone |= {name: [photographs] for name in ("upscaled", "similarity", "settings")}
     return {name: alone.get(name, runs[:1]) for name in FIGURES}
 
 
@@ -206,7 +219,7 @@ def test_a_pdf_is_as_wide_as_the_column_with_truetype_fonts_and_vector_axes(name
     assert b"STIXGeneral" in content
     assert b"CreationDate" not in content
     assert (b"/Subtype /Image" in content) == (name in PIXELS)  # points are pixels, and nothing else is
-    if name not in (*LAYERS, "sheet", "nearest", "walk", "ablation"):  # which have no ticks
+    if name not in (*LAYERS, "sheet", "nearest", "walk", "ablation", "upscaled", "settings"):  # which have no ticks
         assert len(re.findall(rb"\bl\b", page(content))) > 20  # frames, and as many ticks as the numbers ask for
 
 

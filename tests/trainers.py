@@ -22,7 +22,7 @@ from mvm.config import Config
 from mvm.files import checkpoints
 from mvm.runs.run import Run
 
-__all__ = ["Command", "dies", "small_config", "small_disk", "start", "until", "write_cloud"]
+__all__ = ["Command", "dies", "small_config", "small_disk", "small_pairs", "start", "until", "write_cloud"]
 
 forked = multiprocessing.get_context("forkserver")
 forked.set_forkserver_preload(["mvm.__main__", "mvm.runs.recorder", "mvm.runs.evaluate", "ot", "tqdm.auto"])
@@ -149,6 +149,13 @@ def small_config(cloud: Path, **fields) -> Config:
     """A config that trains in an instant."""
     small = {"variants": ("centroid", "both"), "network": {"width": 8, "depth": 2}, "batch": 16, "view_points": 16}
     return Config.make(**{"data": str(cloud), **small, **fields})
+
+
+def small_pairs(**fields) -> Config:
+    """A config of super-resolution of the built-in photographs that trains in seconds."""
+    small = {"patch": 8, "steps": 4, "view_points": 16, "batch": 2, "snapshots": 2, "records": 4, "threads": 1}
+    small |= {"network": {"metric_channels": 4}, "device": "cpu"}
+    return Config.make(**{"data": "sr", **small, **fields})
 
 
 def write_cloud(path: Path, n: int = 200) -> Path:

@@ -10,8 +10,8 @@ import pandas as pd
 from app.charts.axes import RIGHT, Figure, axes_of, nth, subplots, vertical_line
 from app.text import plotly_text
 from mvm.look.palette import QUIET, RATIOS, VARIANTS, rgba, title_of, variant_colours
-from mvm.look.scales import ratio_shade
-from mvm.studies.compare import Curve, Series, in_words
+from mvm.look.scales import quality_shade
+from mvm.studies.compare import Curve, Series, in_words, is_gain
 
 __all__ = ["ablation", "branches", "overlay"]
 
@@ -91,14 +91,14 @@ def branches(steps: np.ndarray, distance: np.ndarray, *, variants: Sequence[str]
 def ablation(table: pd.DataFrame) -> Figure:
     """`mvm.studies.compare.matrix` as a heat map: colour and text by the median, with the extremes below it."""
     rows, columns = list(dict.fromkeys(table["what"])), list(dict.fromkeys(table["data"]))
-    cells = table.set_index(["what", "data"])
+    cells, keys = table.set_index(["what", "data"]), dict(zip(table["data"], table["score"], strict=True))
     medians = [[cells["median"].get((what, data), np.nan) for data in columns] for what in rows]
     texts = [[_cell(cells, what, data) for data in columns] for what in rows]
     trace = {
         "type": "heatmap",
         "x": list(map(plotly_text, columns)),
         "y": list(map(plotly_text, rows)),
-        "z": ratio_shade(np.array(medians, dtype=float)).tolist(),
+        "z": quality_shade(np.array(medians, dtype=float), [is_gain(keys[data]) for data in columns]).tolist(),
         "text": texts,
         "texttemplate": "%{text}",
         "textfont": {"color": "#1F2933"},
@@ -124,7 +124,7 @@ def _cell(cells: pd.DataFrame, what: str, data: str) -> str:
     if (what, data) not in cells.index:
         return ""
     cell = cells.loc[(what, data)]
-    low, median, high = (in_words(x) for x in cell[["low", "median", "high"]])
+    low, median, high = (in_words(x, cell["score"]) for x in cell[["low", "median", "high"]])
     spread = f"<br>{low} to {high}, {cell['n']:.0f} seeds" if cell["n"] > 1 else "<br>one seed"
     return f"<b>{median}</b>{spread}"
 

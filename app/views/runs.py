@@ -26,7 +26,6 @@ from app.session import Tab, page
 from app.text import plain, visible_words
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError
-from mvm.look.palette import title_of
 from mvm.runs.archive import pack, unpack
 from mvm.runs.documents import Origin
 from mvm.runs.events import ALIVE
@@ -38,12 +37,14 @@ from mvm.studies.compare import (
     curves,
     differences,
     in_words,
+    is_gain,
     label_of,
     main_score,
     matrix,
     other_scores,
     quantities,
     scoreboard,
+    title_in,
 )
 from mvm.studies.index import Summary, summaries, unreadable
 from mvm.words import visible
@@ -178,7 +179,10 @@ def filter_rows(tab: RunsTab, rows: list[Summary]) -> list[Summary]:
     kept = [row for row in rows if row.matches(words) and (not states or row.status in states)]
     kept = [row for row in kept if kind in (ALL_KINDS, KINDS[row.kind].noun)]
     note = f"{len(kept):,} of {len(rows):,} runs, {duration(sum(row.seconds for row in kept))} of training"
-    st.caption(f"{note}. Scores are in units of their real-vs-real floor; click a column's head to sort.")
+    st.caption(
+        f"{note}. Scores are in units of their real-vs-real floor, the PSNR of photographs is beside bicubic "
+        "interpolation; click a column's head to sort."
+    )
     return kept
 
 
@@ -217,8 +221,8 @@ OUTDATED = "scores of an earlier version"
 
 
 def frame(rows: list[Summary]) -> pd.DataFrame:
-    """Cells of the table."""
-    return pd.DataFrame(
+    """Cells of the table; of the two columns of a quality those that a row has."""
+    cells = pd.DataFrame(
         visible_words(
             [
                 {
@@ -229,8 +233,9 @@ def frame(rows: list[Summary]) -> pd.DataFrame:
                     "progress": row.step / row.steps,
                     "data": row.title,
                     "method": row.method if row.recipe == "stabilised" else f"{row.method} ({row.recipe})",
-                    "score": row.quality,
-                    "best": title_of(row.best) + ("" if row.final else ", so far")
+                    "score": None if is_gain(row.score) else row.quality,
+                    "gain": row.quality if is_gain(row.score) else None,
+                    "best": row.titles[row.variants.index(row.best)] + ("" if row.final else ", so far")
                     if row.best
                     else OUTDATED * row.outdated,
                     "coverage": row.coverage,
@@ -238,7 +243,7 @@ def frame(rows: list[Summary]) -> pd.DataFrame:
                     "seeds": len(row.seeds),
                     "when": datetime.fromtimestamp(row.created, tz=UTC),
                     "note": row.note or next((f"({why})" for why in (row.reason, row.damage) if why), ""),
-                    "variants": [title_of(variant) for variant in row.variants],
+                    "variants": row.titles,
                     "fork of": row.fork_of or "",
                     "step": row.step,
                     "minutes": row.seconds / 60,
@@ -248,6 +253,8 @@ def frame(rows: list[Summary]) -> pd.DataFrame:
             ]
         )
     )
+    gains = [is_gain(row.score) for row in rows]
+    return cells.drop(columns=[*(["score"] if all(gains) else []), *([] if any(gains) else ["gain"])])
 
 
 def columns(rows: list[Summary]) -> dict[str, Any]:
@@ -263,6 +270,12 @@ def columns(rows: list[Summary]) -> dict[str, Any]:
         "variants": c.ListColumn(width="medium"),
         "seeds": c.NumberColumn(width=60),
         "score": c.NumberColumn("score / floor", format="%.3g", width=95, help="W₂ or Fréchet distance, best variant"),
+        "gain": c.NumberColumn(
+            "PSNR gain (dB)",
+            format="%+.2f",
+            width=110,
+            help="PSNR (Y) on the held-out photographs minus that of bicubic interpolation, best variant",
+        ),
         "best": c.TextColumn(
             "best variant",
             width=150,
@@ -504,7 +517,7 @@ def draw_branches(trunk: Run, run: Run, made: Origin) -> None:
     words = []
     for variant, at in zip(variants, parted, strict=True):
         known = sorted(step for step in at if step is not None)
-        words.append(f"{title_of(variant)}: {f'at step {known[0]:,}' if known else 'not yet'}")
+        words.append(f"{title_in(run.config, variant)}: {f'at step {known[0]:,}' if known else 'not yet'}")
     changes = made.changed or "nothing changed"
     st.markdown(
         f"**Distance of the fork** &nbsp; :gray[{plain(run.name)}, {plain(changes)}, forked at step {made.step:,}; "
@@ -519,35 +532,48 @@ def draw_branches(trunk: Run, run: Run, made: Origin) -> None:
 def draw_last_scores(runs: list[Run], pinned: Run | None) -> None:
     """Draw a table of the last scores of every series."""
     st.markdown(
-        "**Last scores** &nbsp; :gray[medians over seeds; score / floor: W₂ of points, Fréchet distance of pictures. "
-        "Finished runs are scored on more samples than the curves, with another floor]"
+        "**Last scores** &nbsp; :gray[medians over seeds; score / floor: W₂ of points, Fréchet distance of pictures; "
+        "PSNR gain: PSNR (Y) of photographs minus that of bicubic interpolation. Finished runs are scored on more "
+        "samples than the curves, with another floor]"
     )
     others = other_scores(runs)
     board = scoreboard(runs, keys=others, baseline=pinned)
-    board["against"] *= 100
-    spread = zip(board["low"], board["high"], strict=True)
-    board["quartiles"] = [f"{in_words(low)} to {in_words(high)}" if low < high else "" for low, high in spread]
+    gains = board["score"].map(is_gain)
+    spread = zip(board["low"], board["high"], board["score"], strict=True)
+    board["quartiles"] = [
+        f"{in_words(low, key)} to {in_words(high, key)}" if low < high else "" for low, high, key in spread
+    ]
     lost = np.isinf(board["quality"])
     board.loc[lost, "quartiles"] = in_words(np.inf)
     board.loc[lost, ["quality", "against"]] = np.nan
-    shown = ["series", "seeds", "step", "quality", "quartiles", *(["against"] if pinned else []), *others]
+    board["against"] *= np.where(gains, 1, 100)
+    units = ["ratio"] * (not gains.all()) + ["gain"] * bool(gains.any())
+    for unit, those in (("ratio", ~gains), ("gain", gains)):  # a column has one unit
+        board[unit], board[f"against, {unit}"] = board["quality"].where(those), board["against"].where(those)
+    against = [f"against, {unit}" for unit in units] if pinned else []
+    shown = ["series", "seeds", "step", *units, "quartiles", *against, *others]
     c = st.column_config
-    config = {"quality": c.NumberColumn("score / floor", format="%.3g"), "step": c.NumberColumn(format="localized")}
+    config = {
+        "ratio": c.NumberColumn("score / floor", format="%.3g"),
+        "gain": c.NumberColumn("PSNR gain (dB)", format="%+.2f"),
+        "step": c.NumberColumn(format="localized"),
+    }
     longest = 7 * max(map(len, board["series"]))
     config["series"] = c.TextColumn(width=min(320, max(120, longest)), pinned=True)
-    config["against"] = c.NumberColumn("against the baseline", format="%+.0f %%", help="lower is better")
+    config["against, ratio"] = c.NumberColumn("against the baseline", format="%+.0f %%", help="lower is better")
+    config["against, gain"] = c.NumberColumn("against the baseline (dB)", format="%+.2f", help="higher is better")
     config |= {key: c.NumberColumn(visible(label_of(key)), format="%.3f") for key in others}
     st.dataframe(board[shown], hide_index=True, width="stretch", column_config=config, placeholder="–")
 
 
 def draw_matrix(runs: list[Run]) -> None:
-    """Draw score over floor by variant and data."""
+    """Draw the quality by variant and data."""
     cells = matrix(runs)
     if len(cells) < 2:
         return
     st.markdown(
         "**Ablation matrix** &nbsp; :gray[score over floor, median and range over seeds; 1: as near as a second real "
-        "sample]"
+        "sample; of photographs PSNR (Y) minus that of bicubic interpolation]"
     )
     rows = cells["what"].nunique()
     live_plot(overlays.ablation(cells), key=f"runs.matrix.{rows}", height=50 + 56 * rows, alt=cells.to_csv(index=False))

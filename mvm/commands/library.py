@@ -17,6 +17,7 @@ from mvm.commands.flags import Commands
 from mvm.commands.progress import progress_bar
 from mvm.commands.terminal import print_line
 from mvm.errors import ConfigError, RunDamaged
+from mvm.methods.method import PAIRED_KINDS
 from mvm.runs.run import Run
 from mvm.words import printable
 
@@ -30,7 +31,10 @@ NONE = "no runs yet; `python -m mvm train --data circle` makes one"
 
 def add(command: Commands) -> None:
     """The commands of this family."""
-    score = "W2 of points, or a Fréchet distance of pictures, over its floor between two real samples"
+    score = (
+        "W2 of points, or a Fréchet distance of pictures, over its floor between two real samples; of photographs "
+        "PSNR (Y) minus that of bicubic interpolation"
+    )
     told = f"list the runs, newest first; quality: {score}, of the best variant; ~ while training, of fewer samples"
     runs = command("runs", runs_command, told, run=False)
     runs.add_argument("--find", default="", metavar="WORDS", help="those of which the list says all these words")
@@ -66,7 +70,7 @@ def runs_command(options: argparse.Namespace) -> None:
     rows = [row for row in summaries() if row.matches(options.find)]
     known = [row for row in rows if getattr(row, options.sort) is not None]  # the others come last, either way
     downwards = (options.sort in ("created", "step", "seconds")) != options.reverse
-    ordered = sorted(known, key=lambda row: getattr(row, options.sort), reverse=downwards)
+    ordered = sorted(known, key=lambda row: row.order(options.sort), reverse=downwards)
     rows = ordered + [row for row in rows if getattr(row, options.sort) is None]
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
@@ -83,20 +87,23 @@ def runs_command(options: argparse.Namespace) -> None:
 
 
 def _print_table(rows: list[Summary]) -> None:
-    """One line for each run; its quality is the best variant's score over its floor, with ~ before the run's end."""
+    """One line for each run; its quality is the best variant's score by its baseline, with ~ before the run's end."""
+    from mvm.studies.compare import in_words
+
     print(
-        f"{'name':32} {'status':12} {'step':>15} {'quality':>7}  {'data':20} {'method':14} seeds  "
+        f"{'name':32} {'status':12} {'step':>15} {'quality':>9}  {'data':20} {'method':14} seeds  "
         f"{'begun':11} minutes  {'device':10} variants"
     )
     for row in rows:
-        progress, quality = f"{row.step}/{row.steps}", "-" if row.quality is None else f"{row.quality:.3g}"
+        progress, quality = f"{row.step}/{row.steps}", "-" if row.quality is None else in_words(row.quality, row.score)
+        variants = ", ".join(row.titles) if row.kind in PAIRED_KINDS else " ".join(row.variants)
         quality = quality if row.final or row.quality is None else f"~{quality}"
         quality = "old" if row.outdated else quality
         begun, device = time.strftime("%m-%d %H:%M", time.localtime(row.created)), (row.device or "-")[:10]
         note = f"  # {row.note.splitlines()[0]}" if row.note else ""
         print_line(
-            f"{row.name:32} {row.status:12} {progress:>15} {quality:>7}  {row.data[-20:]:20} {row.method:14} "
-            f"{len(row.seeds):>5}  {begun:11} {row.seconds / 60:>7.1f}  {device:10} {' '.join(row.variants)}{note}"
+            f"{row.name:32} {row.status:12} {progress:>15} {quality:>9}  {row.data[-20:]:20} {row.method:14} "
+            f"{len(row.seeds):>5}  {begun:11} {row.seconds / 60:>7.1f}  {device:10} {variants}{note}"
         )
     if old := next((row.name for row in rows if row.outdated), None):
         print_line(
@@ -106,7 +113,7 @@ def _print_table(rows: list[Summary]) -> None:
 
 def compare_command(options: argparse.Namespace) -> None:
     """Print last scores of every series, and the settings that are not the same in all runs."""
-    from mvm.studies.compare import differences, in_words, scoreboard
+    from mvm.studies.compare import differences, in_words, is_gain, scoreboard
 
     runs = [Run.named(name) for name in dict.fromkeys([*options.runs, *filter(None, [options.baseline])])]
     baseline = runs[[run.name for run in runs].index(Run.named(options.baseline).name)] if options.baseline else None
@@ -116,11 +123,13 @@ def compare_command(options: argparse.Namespace) -> None:
         print(json.dumps({"runs": [run.name for run in runs], "series": series, "differs": differs}, indent=1))
         return
     width = max(len(title) for title in board["series"])
-    print(f"{'series':{width}} {'seeds':>5} {'step':>8} {'score':>8} {'quartiles':>18} {'against':>8}")
+    print(f"{'series':{width}} {'seeds':>5} {'step':>8} {'score':>9} {'quartiles':>21} {'against':>9}")
     for row in board.itertuples():
-        score, spread = in_words(row.quality), f"{in_words(row.low)} to {in_words(row.high)}"
-        against = f"{row.against:+.0%}" if math.isfinite(row.against) else "-"
-        print_line(f"{row.series:{width}} {row.seeds:>5} {row.step:>8} {score:>8} {spread:>18} {against:>8}")
+        score, low, high = (in_words(value, row.score) for value in (row.quality, row.low, row.high))
+        spread, against = f"{low} to {high}", "-"
+        if math.isfinite(row.against):
+            against = in_words(row.against, row.score) if is_gain(row.score) else f"{row.against:+.0%}"
+        print_line(f"{row.series:{width}} {row.seeds:>5} {row.step:>8} {score:>9} {spread:>21} {against:>9}")
     for run in runs:
         if run.scores_are_outdated():
             print_line(

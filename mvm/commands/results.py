@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,15 @@ def score_command(options: argparse.Namespace) -> None:
     noun = KINDS[run.config.kind].noun
     steps = " to ".join(map(str, sorted({min(row["step"] for row in rows), max(row["step"] for row in rows)})))
     print_line(f"{run.name}: step {steps}, n = {rows[0]['n']:,} {noun} in each sample{_how(rows[0])}")
-    _print_scores(rows) if set(TABLE) <= rows[0].keys() else _print_all_scores(rows)
+    _print_scores(rows) if set(TABLE) <= rows[0].keys() else _print_all_scores(rows, _names(run))
+
+
+def _names(run: Run) -> list[str]:
+    """What tables call each member."""
+    from mvm.studies.compare import title_in
+
+    titles = {variant: title_in(run.config, variant) for variant in run.config.variants}
+    return [f"{titles[variant]}, seed {seed}" for variant, seed in run.config.members]
 
 
 def _score_on(options: argparse.Namespace) -> None:
@@ -131,7 +140,8 @@ def _score_on(options: argparse.Namespace) -> None:
 
     run, rows, notes = Run.named(options.run), list[dict[str, Any]](), dict[str, None]()
     settings = {
-        f"{variant}, seed {seed}": _upscale(run, variant, seed, options.best) for variant, seed in run.config.members
+        name: _upscale(run, variant, seed, options.best)
+        for name, (variant, seed) in zip(_names(run), run.config.members, strict=True)
     }
     for folder in options.on:
         with progress_bar("picture", layout="{l_bar}{bar}| {elapsed} passed, {remaining} left") as show:
@@ -163,13 +173,13 @@ def _upscale(run: Run, variant: str, seed: int, best: bool) -> Callable[[Tensor]
 
 def _print_means(rows: list[dict[str, Any]]) -> None:
     """One line per data set and setting, one column per score: means over the pictures."""
-    from mvm.figures.superres_tables import LABELS, superres_means
+    from mvm.figures.superres_tables import LABELS, score_text, superres_means
 
     means = superres_means(rows)
     keys = [key for key in means if key not in (*LABELS, "pictures")]
     print_line(f"{'data':16} {'pictures':>8} {'setting':28} " + " ".join(f"{key:>13}" for key in keys))
     for row in means.to_dict("records"):
-        values = " ".join(f"{_number(row[key] if row[key] == row[key] else None):>13}" for key in keys)
+        values = " ".join(f"{score_text(key, row[key]):>13}" for key in keys)
         print_line(f"{row['data']:16} {row['pictures']:>8} {row['setting']:28} {values}")
 
 
@@ -192,17 +202,30 @@ def _print_scores(rows: list[dict[str, Any]]) -> None:
         print_line(f"{row['variant']:28} {row['seed']:>6} {values}")
 
 
-def _print_all_scores(rows: list[dict[str, Any]]) -> None:
-    """One line per score, one column per generator, the floor beside them."""
+def _print_all_scores(rows: list[dict[str, Any]], names: list[str]) -> None:
+    """One line per score, one column per generator, the floor beside them; last the quality where that is a gain."""
+    from mvm.figures.superres_tables import score_text
     from mvm.scoring.images import describe
+    from mvm.scoring.superres import SUPERRES_SCORES
+    from mvm.studies.compare import in_words, is_gain, quality
 
-    names = [f"{row['variant']}, seed {row['seed']}" for row in rows]
     keys = [key for key in rows[0] if f"{key}_floor" in rows[0]]
     baseline = describe(keys[0]).baseline if keys else "floor"
-    print_line(f"{'score':26} {baseline:>12} " + " ".join(f"{name:>22}" for name in names))
+    widths = [max(22, len(name)) for name in names]
+    print_line(f"{'score':26} {baseline:>12} " + _columns(names, widths))
     for key in keys:
-        values = " ".join(f"{_number(row[key]):>22}" for row in rows)
-        print_line(f"{key:26} {_number(rows[0][f'{key}_floor']):>12} {values}")
+        text = partial(score_text, key) if key in SUPERRES_SCORES else _number
+        print_line(
+            f"{key:26} {text(rows[0][f'{key}_floor']):>12} " + _columns([text(row[key]) for row in rows], widths)
+        )
+    if is_gain(key := quality(rows[0])[0]):
+        gains = [_number(None) if (gain := quality(row)[1]) is None else in_words(gain, key) for row in rows]
+        print_line(f"{key:26} {'':12} " + _columns(gains, widths))
+
+
+def _columns(cells: list[str], widths: list[int]) -> str:
+    """Cells of a line, right-aligned."""
+    return " ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
 def _number(value: float | None) -> str:

@@ -3,20 +3,24 @@
     paper       spectrum      Fig. 5     ten leading eigenvalues of the real embeddings' distances over training
                 samples       Fig. 6     generated points, or pictures, and UMAP of the embeddings, per descriptor
                 distances     Fig. 7     d_c, d_g and d_H over training; bands span the quartiles of the seeds
+                              Fig. 10    the same and d_p, on pairs
                 batch         Table 2    quality and time by batch size, from several runs
     panels      eigenvalues   Lab        the same eigenvalues before training and now
-                scores        Lab        every score over its baseline, real against real
-                loss          Lab        losses of generator and metric
+                scores        Lab        every score over its baseline, real against real; minus that of bicubic
+                loss          Lab        losses of the players
                 factors       Faces      coverage of each factor of toy faces
     pictures    sheet         Faces      generated pictures beside real ones
                 nearest       Faces      generated pictures beside the training pictures nearest to them
                 walk          Faces      pictures between two noise vectors
+    upscaling   upscaled      Fig. 9     held-out crops: LR, bicubic, each setting, HR (Fig. 11, too)
+                similarity    Table 3    PSNR, SSIM and NIQE beside bicubic, by backbone and setting (Table 5, too)
+                settings      Table 6    perceptual part, pretrained or not, discriminator
     layers      forces        Lab        forces of the matched descriptors on generated points
                 metric        Lab        pull-back of the learned metric on the plane
                 modes         Lab        points coloured by an eigenvector of the real embeddings' distances
                 honesty       Lab        UMAP coloured by its trustworthiness
     comparing   curves        Runs       any recorded quantity over training, several runs overlaid
-                ablation      Runs       score over baseline by matched descriptors and data
+                ablation      Runs       score beside its baseline by matched descriptors and data
                 branches      Runs       distance between a fork and its run
 
 Figures and tables refer to Dai & Hang 2021; Lab, Faces and Runs are pages of the app. A figure is a table of numbers
@@ -32,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mvm.errors import check_known
-from mvm.figures import comparing, layers, panels, paper, pictures
+from mvm.figures import comparing, layers, panels, paper, pictures, upscaling
 from mvm.figures.selection import Definition, NoFigure, Selection
 from mvm.figures.venues import Venue, styled, venue_of
 from mvm.runs.run import Run
@@ -64,7 +68,7 @@ FIGURES: dict[str, Definition] = {
     ),
     "distances": Definition(
         "Distances between real and generated embeddings over training",
-        "Fig. 7",
+        "Figs. 7 and 10",
         paper.distances_data,
         paper.draw_distances,
         paper.distances_latex,
@@ -88,7 +92,7 @@ FIGURES: dict[str, Definition] = {
         options=("form",),
     ),
     "scores": Definition(
-        "Every score over its real-vs-real floor",
+        "Every score beside its baseline: over its real-vs-real floor, or minus that of bicubic interpolation",
         "Lab and Faces",
         panels.scores_data,
         panels.draw_scores,
@@ -96,7 +100,7 @@ FIGURES: dict[str, Definition] = {
         uses=("records", "scores"),
     ),
     "loss": Definition(
-        "Losses of the generator and the metric over training",
+        "Losses of the players over training",
         "Lab",
         panels.loss_data,
         panels.draw_loss,
@@ -166,6 +170,31 @@ FIGURES: dict[str, Definition] = {
         uses=("checkpoint", "reals"),
         options=("seed",),
     ),
+    "upscaled": Definition(
+        "Held-out crops: low resolution, bicubic, each setting, high resolution",
+        "Figs. 9 and 11",
+        upscaling.upscaled_data,
+        upscaling.draw_upscaled,
+        None,
+        uses=("snapshot", "reals"),
+        options=("seed",),
+    ),
+    "similarity": Definition(
+        "Similarity and naturalness of upscaled photographs beside bicubic interpolation",
+        "Tables 3 and 5",
+        upscaling.similarity_data,
+        upscaling.draw_similarity,
+        upscaling.similarity_latex,
+        uses=("records", "scores"),
+    ),
+    "settings": Definition(
+        "Settings of super-resolution: perceptual part, pretrained or not, discriminator",
+        "Table 6",
+        upscaling.settings_data,
+        upscaling.draw_settings,
+        upscaling.settings_latex,
+        uses=(),
+    ),
     "factors": Definition(
         "How much of each factor of toy faces is covered",
         "Faces",
@@ -184,7 +213,7 @@ FIGURES: dict[str, Definition] = {
         options=("quantity", "axis"),
     ),
     "ablation": Definition(
-        "Score over floor by what is matched and data",
+        "Score beside its baseline by what is matched and data",
         "Runs",
         comparing.ablation_data,
         comparing.draw_ablation,

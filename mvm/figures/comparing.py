@@ -12,12 +12,23 @@ from mvm.figures.drawing import legend, log_axis, panels_of, ribbon, ribbon_over
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import counts_note, digits, interval, latex_table, signs
 from mvm.look.bands import QUARTILES
-from mvm.look.palette import QUIET, RATIOS, VARIANTS, title_of, variant_colours
-from mvm.look.scales import ratio_shade
+from mvm.look.palette import QUIET, RATIOS, VARIANTS, variant_colours
+from mvm.look.scales import quality_shade
 from mvm.runs.documents import Origin
 from mvm.runs.fork import PARTED, Branches
 from mvm.runs.run import Run
-from mvm.studies.compare import AXES, curves, main_score, matrix, quantities
+from mvm.scoring.superres import SUPERRES_SCORES
+from mvm.studies.compare import (
+    AXES,
+    curves,
+    in_words,
+    is_gain,
+    main_score,
+    matrix,
+    quality_title,
+    quantities,
+    title_in,
+)
 from mvm.words import mathtext, tex
 
 if TYPE_CHECKING:
@@ -70,7 +81,7 @@ def draw_curves(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
     quantity, axis = table["quantity"].iloc[0], table["axis"].iloc[0]
     (axes,) = panels_of(figure, [""], shape=0.5)
     figure.set_figheight(min(max(0.5 * figure.get_figwidth(), 1.7), 2.6))
-    log = bool((table["median"].dropna() > 0).all())
+    log = bool((table["median"].dropna() > 0).all()) and not _is_compared_by_difference(quantity)
     colours = {each.title: each.colour for each in selection.series()}
     for place, (title, part) in enumerate(table.groupby("series", sort=False)):
         values = part[["low", "median", "high"]].to_numpy().T
@@ -88,6 +99,11 @@ def draw_curves(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
         axes.set_xlabel(AXES[axis])
     axes.set_ylabel(signs(mathtext(quantities(selection.runs)[quantity])))
     legend(figure, *axes.get_legend_handles_labels())
+
+
+def _is_compared_by_difference(quantity: str) -> bool:
+    """Whether differences of a quantity are read off, as of decibels; factors are read off a logarithmic axis."""
+    return quantity in SUPERRES_SCORES and SUPERRES_SCORES[quantity].compared == "difference"
 
 
 def curves_latex(table: pd.DataFrame, selection: Selection) -> str:
@@ -137,15 +153,16 @@ def draw_ablation(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
     axes = figure.subplots()
     shades = LinearSegmentedColormap.from_list("ratio", RATIOS)
     over = table.pivot(index="what", columns="data", values="median").reindex(index=rows, columns=columns)
-    shade = np.ma.masked_invalid(ratio_shade(over.to_numpy()))
+    gains = [is_gain(key) for key in table.drop_duplicates("data")["score"]]
+    shade = np.ma.masked_invalid(quality_shade(over.to_numpy(), gains))
     axes.pcolormesh(shade, cmap=shades, vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
     for _, cell in table.iterrows():
         x, y = columns.index(cell["data"]) + 0.5, rows.index(cell["what"]) + 0.5
         spread = ranged and cell["n"] > 1
         size = rcParams["axes.labelsize"]
-        axes.text(x, y - 0.14 * spread, digits(cell["median"]), ha="center", va="center", color=INK, fontsize=size)
+        axes.text(x, y - 0.14 * spread, _quality(cell, "median"), ha="center", va="center", color=INK, fontsize=size)
         if spread:
-            said = f"{digits(cell['low'])} to {digits(cell['high'])}"
+            said = f"{_quality(cell, 'low')} to {_quality(cell, 'high')}"
             axes.text(x, y + 0.24, said, ha="center", va="center", color=INK_QUIET, fontsize=7)
     axes.set_xticks(np.arange(len(columns)) + 0.5, heads)
     axes.set_yticks(np.arange(len(rows)) + 0.5, names)
@@ -156,6 +173,12 @@ def draw_ablation(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
         spine.set_visible(False)
 
 
+def _quality(cell: pd.Series, column: str) -> str:
+    """A quality for mathtext and LaTeX."""
+    value = float(cell[column])
+    return in_words(value, cell["score"]).removesuffix(" dB") if is_gain(cell["score"]) else digits(value)
+
+
 def ablation_latex(table: pd.DataFrame, selection: Selection) -> str:
     """Median and range over seeds of each cell."""
     rows, columns = table["what"].unique(), table["data"].unique()
@@ -163,17 +186,23 @@ def ablation_latex(table: pd.DataFrame, selection: Selection) -> str:
     lines = [
         [
             tex(row),
-            *(
-                interval(*cells.loc[(row, column), ["low", "median", "high"]]) if (row, column) in cells.index else "--"
-                for column in columns
-            ),
+            *(_spread(cells.loc[(row, column)]) if (row, column) in cells.index else "--" for column in columns),
         ]
         for row in rows
     ]
     said = counts_note(table["n"], quartiles=False).removesuffix(".").replace("Median", "Median [range]")
-    caption = f"Score over its real-vs-real floor by what is matched and data; 1 is the floor. {said}."
+    ratios = not all(map(is_gain, table["score"]))
+    texts = ["Score over its real-vs-real floor by what is matched and data; 1 is the floor."] if ratios else []
+    texts += [f"{signs(tex(quality_title(key)))}." for key in table["score"].unique() if is_gain(key)]
+    caption = f"{' '.join(texts)} {said}."
     head = ["matched", *map(tex, columns)]
     return latex_table("l" + "r" * len(columns), [head], lines, caption=caption, label="ablation")
+
+
+def _spread(cell: pd.Series) -> str:
+    """A median with its extremes in brackets."""
+    low, middle, high = (_quality(cell, column) for column in ("low", "median", "high"))
+    return middle if cell["low"] == cell["high"] else f"{middle} [{low}, {high}]"
 
 
 # -- branches ----------------------------------------------------------------------------------------------------------
@@ -222,7 +251,7 @@ def draw_branches(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
         part = table[table["variant"] == variant]
         look = {
             "colour": colour,
-            "label": mathtext(title_of(variant)),
+            "label": mathtext(title_in(fork.config, variant)),
             "log": False,
             "several": part["seed"].nunique() > 1,
         }
@@ -247,6 +276,8 @@ def _note(axes: Axes, x: float, text: str) -> None:
 
 def branches_latex(table: pd.DataFrame, selection: Selection) -> str:
     """Step at which fork and run are 1 % apart, and their final distance."""
+    fork = next(run for run in selection.runs if run.name == table["fork"].iloc[0])
+    titles = {variant: title_in(fork.config, variant) for variant in fork.config.variants}
     rows = []
     for variant, part in table.groupby("variant", sort=False):
         at, last = [], []
@@ -256,7 +287,7 @@ def branches_latex(table: pd.DataFrame, selection: Selection) -> str:
             last.append(member["distance"].iloc[-1])
         known = [step for step in at if np.isfinite(step)]
         first = f"{np.median(known):.0f} ({len(known)}/{len(at)})" if known else "not yet"
-        rows.append([tex(title_of(variant)), first, interval(*np.quantile(last, QUARTILES))])
+        rows.append([tex(titles[variant]), first, interval(*np.quantile(last, QUARTILES))])
     percent = rf"{100 * PARTED:g}\,\%"
     caption = (
         f"Distance of the samples of a run and of its fork at step {table['forked_at'].iloc[0]}, in the real data's "

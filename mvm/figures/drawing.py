@@ -149,7 +149,7 @@ def legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> 
     if len(labels) < 2:
         return
     size = size_of(figure.axes[0].xaxis.label)
-    widths = [len(label) * 0.44 * size / 72 + 0.35 for label in labels]
+    widths = [len(label) * 0.46 * size / 72 + 0.42 for label in labels]
     fits = sum(widths) < figure.get_figwidth()
     columns = len(labels) if fits else max(1, int(figure.get_figwidth() / max(widths)))
     rows = -(-len(labels) // columns)

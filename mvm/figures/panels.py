@@ -11,13 +11,14 @@ import pandas as pd
 from mvm.figures.drawing import legend, log_axis, panels_of, place_of, ribbon_over, step_axis
 from mvm.figures.paper import FAINT
 from mvm.figures.selection import NoFigure, Selection
-from mvm.figures.tables import digits, interval, latex_table, rows_of, seeds_note, signs
+from mvm.figures.superres_tables import score_text
+from mvm.figures.tables import digits, latex_table, rows_of, seeds_note, signs
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.bands import QUARTILES
 from mvm.look.palette import QUIET, REAL
-from mvm.methods import method_on
 from mvm.scoring.images import FACTOR_SCORES, describe
-from mvm.studies.compare import label_of
+from mvm.scoring.superres import SUPERRES_SCORES
+from mvm.studies.compare import Series, label_of
 from mvm.words import mathtext, tex
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ BETTER = {"lower": r"$\downarrow$", "higher": r"$\uparrow$", "floor": r"$\to 1$"
 MEAN = "mean of all"
 MOST_WITH_QUARTILES = 3  # largest number of series whose quartiles fit into a table
 MARKERS = "osD^v"
+SCALES = {  # of scores of photographs, by the first part of a key
+    "psnr": "PSNR (dB)", "ssim": "SSIM", "niqe": "NIQE", "vgg16": "distance of features", "lpips": "LPIPS",
+}  # fmt: skip
 
 
 # -- eigenvalues -------------------------------------------------------------------------------------------------------
@@ -136,14 +140,23 @@ def scores_data(selection: Selection) -> pd.DataFrame:
         parts.append(rows_of(selection, series, place, member, grid))
     table = pd.concat(parts, ignore_index=True).astype({"value": float, "floor": float})
     table["over_floor"] = (table["value"] / table["floor"]).where(table["floor"] != 0)
-    if not ((table["over_floor"] > 0) & _has_ratio(table)).any():
+    table["gain"] = (table["value"] - table["floor"]).where(_is_compared(table, "difference"))
+    drawn = (table["over_floor"] > 0) & _has_ratio(table) | table["gain"].notna()
+    if not drawn.any():
         raise NoFigure("scores: every generator of these runs diverged; there is no score to draw")
+    if table["gain"].notna().any() and table.loc[drawn, "gain"].isna().any():
+        raise NoFigure("scores: these runs have other baselines; give runs on photographs alone, or none of them")
     return table[table.groupby("score")["value"].transform("count") > 0].reset_index(drop=True)
 
 
+def _is_compared(table: pd.DataFrame, how: str) -> pd.Series:
+    """Rows whose score is compared with its baseline so, as `Score.compared`."""
+    return table["score"].map(lambda key: describe(key).compared == how)
+
+
 def _has_ratio(table: pd.DataFrame) -> pd.Series:
-    """Whether a score's baseline is far enough from zero to divide by it."""
-    return ~table["score"].map(lambda key: describe(key).about_zero)
+    """Whether a score is compared by a ratio, and its baseline is far enough from zero for that."""
+    return _is_compared(table, "ratio") & ~table["score"].map(lambda key: describe(key).about_zero)
 
 
 def _scored(selection: Selection, figure: str) -> list[Scores]:
@@ -156,10 +169,16 @@ def _scored(selection: Selection, figure: str) -> list[Scores]:
 
 
 def draw_scores(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
-    """Each score over its baseline, on a logarithmic axis; scores of zero are marked at its left end."""
+    """Each score over its baseline, on a logarithmic axis; scores of zero are marked at its left end.
+
+    Scores of photographs are drawn by their difference to bicubic interpolation.
+    """
     from matplotlib.lines import Line2D
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    if table["gain"].notna().any():
+        _draw_gains(figure, table, selection)
+        return
     table = table[_has_ratio(table)]
     axes = _dots(figure, table, selection, "score", "over_floor", label=_label)
     known = table["over_floor"][(table["over_floor"] > 0) & np.isfinite(table["over_floor"])]
@@ -180,6 +199,25 @@ def draw_scores(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
     legend(figure, *axes.get_legend_handles_labels())
 
 
+def _draw_gains(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """Differences to bicubic interpolation, one panel for the scores of each scale."""
+    from matplotlib.ticker import MaxNLocator
+
+    scales = {key: SCALES[key.split("_")[0]] for key in table["score"].unique()}
+    panels = dict.fromkeys(scales.values())
+    parts = [table[table["score"].map(scales) == scale] for scale in panels]
+    heights = [part["score"].nunique() for part in parts]
+    series = selection.series()
+    figure.set_figheight(sum(heights) * (0.09 + 0.07 * max(1, len(series))) + 0.42 * len(parts) + 0.1)
+    grid = figure.subplots(len(parts), 1, height_ratios=[height + 1 for height in heights], squeeze=False)
+    for axes, part, scale in zip(grid.flat, parts, panels, strict=True):
+        _dots_on(axes, part, series, "score", "gain", label=_label)
+        axes.axvline(0, color=QUIET, linewidth=0.7, linestyle=(0, (3, 2)), zorder=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.set_xlabel(f"{scale} − bicubic", labelpad=1)
+    legend(figure, *grid.flat[0].get_legend_handles_labels())
+
+
 def _label(key: str, escaped: Callable[[str], str] = mathtext) -> str:
     """Label of a score with the direction that is better; `escaped` is `mathtext` or `tex`."""
     return f"{signs(escaped(label_of(key)))} {BETTER[describe(key).direction]}"
@@ -196,28 +234,54 @@ def scores_latex(table: pd.DataFrame, selection: Selection) -> str:
         quartiles,
         _scores_caption(table),
         "scores",
+        baseline=_baseline(table),
+        number=_number,
     )
+
+
+def _number(key: str, value: float) -> str:
+    """A score in LaTeX."""
+    return score_text(key, value, unknown="--") if key in SUPERRES_SCORES else digits(value)
+
+
+def _baseline(table: pd.DataFrame) -> str:
+    """Title of the baseline of these scores."""
+    return describe(table["score"].iloc[0]).baseline
 
 
 def _scores_caption(table: pd.DataFrame) -> str:
     counts = sorted(int(n) for n in table["n"].dropna().unique())
-    size = f" of {counts[-1]} samples" if counts else ""
-    return f"Scores{size} at step {table['step'].max()}; floor: real against real."
+    photographs = _baseline(table) == "bicubic"
+    size = f" of {counts[-1]} {'photographs' if photographs else 'samples'}" if counts else ""
+    against = "bicubic: of bicubic interpolation" if photographs else "floor: real against real"
+    return f"Scores{size} at step {table['step'].max()}; {against}."
 
 
-def _across(table: pd.DataFrame, key: str, value: str, label: Any, quartiles: bool, caption: str, name: str) -> str:
+def _across(
+    table: pd.DataFrame,
+    key: str,
+    value: str,
+    label: Any,
+    quartiles: bool,
+    caption: str,
+    name: str,
+    *,
+    baseline: str = "floor",
+    number: Callable[[str, float], str] = lambda key, value: digits(value),
+) -> str:
     """A LaTeX table with a row for each key, and columns for the baseline and each series."""
     titles = list(table["series"].unique())
     rows = []
-    for name, part in table.groupby(key, sort=False):
-        cells = [label(name), digits(part["floor"].median())]
+    for row, part in table.groupby(key, sort=False):
+        cells = [label(row), number(row, part["floor"].median())]
         for title in titles:
             values = part.loc[part["series"] == title, value].dropna()
             low, middle, high = np.quantile(values, QUARTILES) if len(values) else (np.nan,) * 3
-            cells.append(interval(low, middle, high) if quartiles else digits(middle))
+            spread = f" [{number(row, low)}, {number(row, high)}]" if quartiles and low < high else ""
+            cells.append(number(row, middle) + spread)
         rows.append(cells)
     caption = f"{caption} {seeds_note(table, quartiles=quartiles)}"
-    head = ["", "floor", *map(tex, titles)]
+    head = ["", baseline, *map(tex, titles)]
     return latex_table("lr" + "r" * len(titles), [head], rows, caption=caption, label=name)
 
 
@@ -228,10 +292,18 @@ def _dots(
 
     Series with the same colour have different marks.
     """
-    keys = list(table[key].unique())
     series = [each for each in selection.series() if (table["series"] == each.title).any()]
-    figure.set_figheight(len(keys) * (0.09 + 0.07 * max(1, len(series))) + 0.5)
+    figure.set_figheight(table[key].nunique() * (0.09 + 0.07 * max(1, len(series))) + 0.5)
     axes = figure.subplots()
+    _dots_on(axes, table, series, key, value, label=label)
+    return axes
+
+
+def _dots_on(
+    axes: Axes, table: pd.DataFrame, series: list[Series], key: str, value: str, *, label: Callable[[str], str]
+) -> None:
+    """The rows of `_dots`, on given axes."""
+    keys = list(table[key].unique())
     spread = 0.7 / max(1, len(series))
     for place, each in enumerate(series):
         marker = MARKERS[sum(other.colour == each.colour for other in series[:place]) % len(MARKERS)]
@@ -246,7 +318,6 @@ def _dots(
     axes.tick_params(axis="y", length=0)
     for line in np.arange(0.5, len(keys) - 0.5):
         axes.axhline(line, color="#E4E6E9", linewidth=0.5, zorder=0)
-    return axes
 
 
 # -- losses ------------------------------------------------------------------------------------------------------------
@@ -288,12 +359,9 @@ def draw_loss(figure: Figure, table: pd.DataFrame, selection: Selection) -> None
 
 
 def _players(selection: Selection) -> list[str]:
-    """Players of the runs' methods, in the order of their first appearance."""
-    return list(
-        dict.fromkeys(
-            player for run in selection.runs for player in method_on(run.config.kind, run.config.method).players
-        )
-    )
+    """Players with recorded losses, in the order of their first appearance."""
+    keys = (key for run in selection.held for record in run.records.scalars for key in record if key.endswith("_loss"))
+    return [key.removesuffix("_loss") for key in dict.fromkeys(keys)]
 
 
 # -- factors -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Figures 5, 6, 7 and Table 2 of the paper."""
+"""Figures 5, 6, 7, 10 and Table 2 of the paper."""
 
 from __future__ import annotations
 
@@ -32,10 +32,12 @@ from mvm.look.bands import QUARTILES
 from mvm.look.palette import FAKE, QUIET, REAL, VARIANTS
 from mvm.look.scales import MARGIN
 from mvm.look.sheets import sheet
+from mvm.methods import method_on
+from mvm.methods.method import PAIRED_KINDS
 from mvm.runs.events import lost_members
 from mvm.runs.run import Run
 from mvm.scoring.points import SCORES
-from mvm.studies.compare import quality
+from mvm.studies.compare import PAIR_DISTANCE, quality
 from mvm.words import mathtext, tex
 
 if TYPE_CHECKING:
@@ -194,37 +196,59 @@ def _draw_above(axes: Axes, part: pd.DataFrame, selection: Selection, place: int
     return "generated"
 
 
-# -- Fig. 7: distances -------------------------------------------------------------------------------------------------
+# -- Figs. 7 and 10: distances -----------------------------------------------------------------------------------------
+
+TITLES = {PAIR_DISTANCE: "pairs", **{symbol: gap.title for symbol, gap in GAPS.items()}}
+
+
+def _distances_in(table: pd.DataFrame) -> list[str]:
+    """The distances that a table has, in the order of their panels."""
+    return [name for name in TITLES if name in table]
 
 
 def distances_data(selection: Selection) -> pd.DataFrame:
-    """Recorded gaps of each member at every record up to the shown step."""
+    """Recorded gaps of each member at every record up to the shown step; on pairs, their mean distance too."""
     parts = []
+    _check_units(selection)
+    paired = all(run.config.kind in PAIRED_KINDS for run in selection.runs)
+    names = [*GAPS, *([PAIR_DISTANCE] if paired else [])]
     for series, place, member in selection.members():
         run, last = selection.runs[place], selection.steps[place]
         records = [record for record in run.records.poll().scalars if record["step"] <= last]
         if len(records) < 2:
             raise NoFigure(f"distances: {run.name} has {len(records)} record so far; a curve needs two")
         grid: dict[str, Any] = {"step": [record["step"] for record in records]}
-        grid |= {gap: np.array([record[gap][member] for record in records], dtype=float) for gap in GAPS}
+        grid |= {gap: np.array([record[gap][member] for record in records], dtype=float) for gap in names}
         parts.append(rows_of(selection, series, place, member, grid))
     return pd.concat(parts, ignore_index=True)
 
 
+def _check_units(selection: Selection) -> None:
+    """Raise `NoFigure` if some methods embed points and others do not: their distances have other units."""
+    embedded = {run.name: method_on(run.config.kind, run.config.method).learns_metric for run in selection.runs}
+    if len(set(embedded.values())) > 1:
+        without = next(run for run in selection.runs if not embedded[run.name])
+        title = method_on(without.config.kind, without.config.method).title
+        raise NoFigure(
+            f"distances: {without.name} is of {title}, which learns no metric: its distances are of data, not of "
+            "embeddings; leave it out"
+        )
+
+
 def draw_distances(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
     """One panel for each gap, in a column on a narrow page."""
-    series = selection.series()
+    series, names = selection.series(), _distances_in(table)
     stacked = figure.get_figwidth() < 3 * 1.4
     if stacked:
-        figure.set_figheight(3 * 1.0 + 0.55)
-        panels = list(figure.subplots(3, 1, sharex=True))
+        figure.set_figheight(len(names) * 1.0 + 0.55)
+        panels = list(figure.subplots(len(names), 1, sharex=True))
     else:
-        panels = panels_of(figure, list(GAPS), shape=0.75)
-    for axes, gap in zip(panels, GAPS, strict=True):
+        panels = panels_of(figure, names, shape=0.75)
+    for axes, gap in zip(panels, names, strict=True):
         for each in series:
             part, several = table[table["series"] == each.title], len(each.members) > 1
             ribbon_over(axes, part, gap, colour=each.colour, label=mathtext(each.title), log=True, several=several)
-        axes.set_title(f"${gap}$  {GAPS[gap].title}")
+        axes.set_title(f"${gap}$  {TITLES[gap]}")
         log_axis(axes)
         step_axis(axes, table["step"])
     legend(figure, *panels[0].get_legend_handles_labels())
@@ -232,21 +256,21 @@ def draw_distances(figure: Figure, table: pd.DataFrame, selection: Selection) ->
 
 def distances_latex(table: pd.DataFrame, selection: Selection) -> str:
     """Each gap in the first and the last tenth of training."""
-    rows = []
+    rows, gaps = [], _distances_in(table)
     for title, part in table.groupby("series", sort=False):
         cells = [tex(title)]
-        for gap in GAPS:
+        for gap in gaps:
             ends = []
             for _, member in part.groupby(["run", "seed"], sort=False):
                 tenth = max(1, len(member) // 10)
                 ends.append([member[gap].iloc[:tenth].median(), member[gap].iloc[-tenth:].median()])
             cells += [digits(value) for value in np.median(ends, axis=0)]
         rows.append(cells)
-    names = [rf"\multicolumn{{2}}{{c}}{{${gap[0]}_{gap[-1]}$}}" for gap in GAPS]
-    head = [["", *names], ["matched"] + ["first", "last"] * len(GAPS)]
-    rules = [r"\cmidrule(lr){2-3} \cmidrule(lr){4-5} \cmidrule(lr){6-7}"]
+    names = [rf"\multicolumn{{2}}{{c}}{{${gap[0]}_{gap[-1]}$}}" for gap in gaps]
+    head = [["", *names], ["matched"] + ["first", "last"] * len(gaps)]
+    rules = [" ".join(rf"\cmidrule(lr){{{2 * i + 2}-{2 * i + 3}}}" for i in range(len(gaps)))]
     caption = f"Distances in the first and the last tenth of training. {seeds_note(table, quartiles=False)}"
-    return latex_table("l" + "rr" * len(GAPS), head, rows, caption=caption, label="distances", rules=rules)
+    return latex_table("l" + "rr" * len(gaps), head, rows, caption=caption, label="distances", rules=rules)
 
 
 # -- Table 2: batch size -----------------------------------------------------------------------------------------------
@@ -259,6 +283,9 @@ def batch_data(selection: Selection) -> pd.DataFrame:
         raise NoFigure(f"batch: all runs have batch {sizes[0]}; give runs of several batch sizes")
     scored = [history.scores(step) for history, step in zip(selection.histories, selection.steps, strict=True)]
     parts = []
+    for run in selection.runs:
+        if run.config.kind in PAIRED_KINDS:
+            raise NoFigure(f"batch: {run.name} draws patches of photographs, which make no epochs; give other runs")
     for series, place, member in selection.members(but=["batch"]):
         run, scores, last = selection.runs[place], scored[place], selection.steps[place]
         records = [record for record in run.records.scalars if 0 < record["step"] <= last]

@@ -15,12 +15,23 @@ from mvm.figures.tables import latex_table
 from mvm.scoring.superres import SUPERRES_SCORES
 from mvm.words import cell, tex
 
-__all__ = ["LABELS", "PRINTED", "superres_csv", "superres_latex", "superres_means"]
+__all__ = [
+    "LABELS",
+    "PRINTED",
+    "PROTOCOL",
+    "best_in_bold",
+    "score_text",
+    "scores_head",
+    "superres_csv",
+    "superres_latex",
+    "superres_means",
+]
 
 PRINTED = ("psnr_y", "ssim_y", "psnr_rgb", "vgg16_hed", "lpips", "niqe")  # scores of the LaTeX table
 DIGITS = {"psnr": 2, "ssim": 4, "niqe": 3, "vgg16": 3, "lpips": 4}  # by the first part of a key
 ARROWS = {"lower": r"$\downarrow$", "higher": r"$\uparrow$", "floor": ""}
 LABELS = ["data", "setting"]
+PROTOCOL = "Y: luma rounded to whole numbers; 4 pixels of each border do not count."
 
 
 def superres_means(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -59,23 +70,33 @@ def superres_latex(rows: Sequence[dict[str, Any]], *, keys: Sequence[str] = PRIN
     for place, (data, part) in enumerate(means.groupby("data", sort=False)):
         if place:
             lines.append(r"\addlinespace")
-        texts = {key: _marked(part[key].tolist(), key) for key in keys}
+        texts = {key: best_in_bold(key, part[key].tolist()) for key in keys}
         for row, setting in enumerate(part["setting"]):
             name = tex(data) if row == 0 else ""
             lines.append([name, tex(setting), *(texts[key][row] for key in keys)])
-    head = [rf"{tex(SUPERRES_SCORES[key].label)} {ARROWS[SUPERRES_SCORES[key].direction]}" for key in keys]
     counts = means.drop_duplicates("data").set_index("data")["pictures"]
     pictures = ", ".join(rf"{tex(data)} {count}" for data, count in counts.items())
     caption = (
         r"Upscaling $\times 4$: means over the pictures of each data set (" + pictures + "), the best in bold. "
-        "Y: luma rounded to whole numbers; 4 pixels of each border do not count."
+        f"{PROTOCOL}"
     )
-    return latex_table("ll" + "r" * len(keys), [["Data", "Setting", *head]], lines, caption=caption, label="superres")
+    head = ["Data", "Setting", *scores_head(keys)]
+    return latex_table("ll" + "r" * len(keys), [head], lines, caption=caption, label="superres")
 
 
-def _marked(values: Sequence[float], key: str) -> list[str]:
-    """Numbers of a column, of which the best are bold; a dash for those unknown."""
-    texts = ["--" if pd.isna(value) else f"{value:.{DIGITS[key.split('_')[0]]}f}" for value in values]
+def score_text(key: str, value: float | None, *, unknown: str = "-") -> str:
+    """A score with the digits that published tables give it; `unknown` in place of a value that is missing."""
+    return unknown if value is None or pd.isna(value) else f"{value:.{DIGITS[key.split('_')[0]]}f}"
+
+
+def scores_head(keys: Sequence[str]) -> list[str]:
+    """LaTeX heads of columns of scores, with the direction that is better."""
+    return [rf"{tex(SUPERRES_SCORES[key].label)} {ARROWS[SUPERRES_SCORES[key].direction]}" for key in keys]
+
+
+def best_in_bold(key: str, values: Sequence[float]) -> list[str]:
+    """Numbers of a column in LaTeX, of which the best are bold; a dash for those unknown."""
+    texts = [score_text(key, value, unknown="--") for value in values]
     known = [float(text) for text in texts if text != "--"]
     if len(known) < 2:
         return texts

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mvm.geometry.descriptors import GAPS
-from mvm.studies.compare import Series
+from mvm.studies.compare import PAIR_DISTANCE, Series
 
 if TYPE_CHECKING:
     from mvm.figures.selection import Selection
@@ -56,9 +56,15 @@ def counts_note(counts: Iterable[int], *, quartiles: bool = True) -> str:
 
 def signs(text: str) -> str:
     """Unicode signs of the app's labels as mathtext, which LaTeX reads as well."""
-    for sign, math in (("W₂", "$W_2$"), ("²", "$^2$"), ("ρ", r"$\rho$"), ("D / mean D", "$D$ / mean $D$")):
+    for sign, math in (
+        ("W₂", "$W_2$"),
+        ("−", "$-$"),
+        ("²", "$^2$"),
+        ("ρ", r"$\rho$"),
+        ("D / mean D", "$D$ / mean $D$"),
+    ):
         text = text.replace(sign, math)
-    for gap in GAPS:
+    for gap in (*GAPS, PAIR_DISTANCE):
         text = text.replace(gap.replace("_", r"\_"), gap).replace(gap, f"${gap}$")
     return text
 

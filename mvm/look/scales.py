@@ -4,6 +4,7 @@
     factor    round(ARROW · width / q.95(‖moves‖))    round: to the nearest of 1, 2, 5, 10, ... in ratio
     limits    [q_c, q_1−c] of the values, or ±max(|q_c|, |q_1−c|)
     shade     log(x) / log(WORST), within [0, 1]      x: a score over its baseline
+              ½ − x / (2 · GAIN), within [0, 1]       x: a score minus its baseline, in dB
 
 q are quantiles over all panels: what is drawn side by side has one scale.
 """
@@ -14,11 +15,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["MARGIN", "arrow_factor", "limits", "ratio_shade", "round_number", "span_of"]
+__all__ = ["MARGIN", "arrow_factor", "limits", "quality_shade", "ratio_shade", "round_number", "span_of"]
 
 MARGIN = 0.35  # shown beyond the reals on each side, as a share of half their extent
 ARROW = 0.12  # length of the longest of twenty arrows, as a share of a panel's width
 WORST = 30.0  # ratio of a score to its baseline that has the last colour
+GAIN = 3.0  # dB above the baseline that have the first colour, and below it the last
 
 
 def span_of(points: np.ndarray, margin: float = MARGIN) -> np.ndarray:
@@ -61,3 +63,8 @@ def ratio_shade(ratios: np.ndarray) -> np.ndarray:
     """Place on a colour scale from 0 to 1 of scores over their baselines: 0 at the baseline, 1 at `WORST`."""
     shade: np.ndarray = np.log(np.clip(ratios, 1, WORST)) / np.log(WORST)
     return shade
+
+
+def quality_shade(values: np.ndarray, gains: Sequence[bool]) -> np.ndarray:
+    """Place on a colour scale from 0, the best, to 1 of qualities `(rows, columns)`; `gains` tells columns in dB."""
+    return np.where(gains, np.clip(0.5 - values / (2 * GAIN), 0, 1), ratio_shade(values))

@@ -145,6 +145,11 @@ class Method(Generic[S]):
             ConfigError: it is not there; one line.
         """
 
+    @classmethod
+    def label(cls, title: str, pairs: Any) -> str:
+        """Name of a variant in legends and tables: its title, with what the settings of losses on pairs add to it."""
+        return title
+
     def updates(self, draws: Draws) -> Iterator[Update]:
         """Yield the losses of one step, each with its player, in the order of the algorithm."""
         raise NotImplementedError

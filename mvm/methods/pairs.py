@@ -84,9 +84,11 @@ class OnPairs(Method[S]):
     Attributes:
         pairs: settings of the losses.
         gans: discriminators that it can have; the first is the default.
+        pretrained: whether its perceptual part is a network trained on other data.
     """
 
     kinds = PAIRED_KINDS
+    pretrained: ClassVar[bool] = False
     gans: ClassVar[tuple[str, ...]] = ("none", "standard", "relativistic")
 
     @classmethod
@@ -95,6 +97,11 @@ class OnPairs(Method[S]):
         if pairs.gan in cls.gans:
             return ""
         return f"superres.gan: {cls.title} trains with {' or '.join(cls.gans)}, not {pairs.gan!r}"
+
+    @classmethod
+    def perceptual_part(cls, pairs: PairSettings) -> str:
+        """What compares patches beyond their pixels, in a few words; "" if nothing does."""
+        return ""
 
     def __init__(self, settings: S, task: Task) -> None:
         assert isinstance(task.pairs, PairSettings)

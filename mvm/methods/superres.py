@@ -26,7 +26,7 @@ from mvm.methods.draws import Draws, Pair
 from mvm.methods.method import PAIRED_KINDS, Loss, Task, Update
 from mvm.methods.mvm import MvM, MvMSettings, Side
 from mvm.methods.naturalness import ANNEALINGS, anneal, graded_batch, naturalness_loss, nmd_loss, noisy_rows
-from mvm.methods.pairs import OnPairs
+from mvm.methods.pairs import OnPairs, PairSettings
 from mvm.methods.perceptual import PERCEPTUAL_LOSSES, PerceptualLoss
 from mvm.networks.architecture import Architecture, PairArchitecture, StackedNetwork
 from mvm.networks.resnet import as_pictures
@@ -35,6 +35,7 @@ from mvm.settings import Settings
 
 __all__ = ["ESRGAN", "GAN", "L1", "SRGAN", "EnhanceNet", "NatSR", "PairedMvM", "Perceptual"]
 
+GANS = {"standard": "GAN", "relativistic": "RaGAN"}  # beside the name of another method
 BETAS = {"generator_betas": (0.9, 0.999), "metric_betas": (0.9, 0.999)}
 PAPER = {"generator_lr": 1e-4, "metric_lr": 1e-4, "decay_to": 1.0, "ema": 0.0}  # section 4.2
 RECIPES: dict[str, dict[str, Any]] = {"stabilised": {"optimiser": BETAS}, "paper": {"optimiser": BETAS | PAPER}}
@@ -47,6 +48,16 @@ def _with_defaults(**values: Any) -> dict[str, dict[str, Any]]:
 
 class PairedMvM(OnPairs[MvMSettings], MvM):
     """MvM on pairs (Eq. 3); a variant is a set of descriptors."""
+
+    @classmethod
+    def label(cls, title: str, pairs: Any) -> str:
+        """MvM (descriptors), and its discriminator in setting B."""
+        return f"{cls.title} ({title})" + (f" + {GANS[pairs.gan]}" if pairs.gan != "none" else "")
+
+    @classmethod
+    def perceptual_part(cls, pairs: PairSettings) -> str:
+        """The metric that it learns."""
+        return "learned metric"
 
     def further_updates(self, terms: dict[str, Tensor], real: Tensor, fake: Tensor, draws: Draws) -> Iterator[Update]:
         """The generator's loss with L_pair and L_MM, then `metric_steps` updates of the metric."""
@@ -95,6 +106,11 @@ class GAN(OnPairs[Settings]):
     recipes: ClassVar = RECIPES
     kind_recipes: ClassVar = _with_defaults(superres={"gan": "relativistic"})
 
+    @classmethod
+    def label(cls, title: str, pairs: Any) -> str:
+        """Standard or relativistic GAN."""
+        return f"{pairs.gan} {title}"
+
 
 class PerceptualSettings(Settings):
     """Perceptual loss: its network is a setting of super-resolution."""
@@ -104,12 +120,28 @@ class Perceptual(GAN):
     """GAN with a distance of features of a pretrained network."""
 
     settings_type: ClassVar[type[Settings]] = PerceptualSettings
+    pretrained = True
     loss: ClassVar[str]
+
+    @classmethod
+    def label(cls, title: str, pairs: Any) -> str:
+        """The title and the network whose features are compared: SRGAN's, for one, is not always that of its paper."""
+        return f"{title} · {FEATURES[pairs.features].title}"
+
+    @classmethod
+    def perceptual_part(cls, pairs: PairSettings) -> str:
+        """The network and its layers."""
+        return f"{FEATURES[pairs.features].title}: {', '.join(cls._loss_on(pairs).layers)}"
+
+    @classmethod
+    def _loss_on(cls, pairs: PairSettings) -> PerceptualLoss:
+        """The loss with the layers of the network that is compared."""
+        return PERCEPTUAL_LOSSES[cls.loss].resolve(layers_of(FEATURES[pairs.features]))
 
     @cached_property
     def distance(self) -> tuple[PerceptualLoss, Features]:
         """The loss, and the network whose features it compares."""
-        loss = PERCEPTUAL_LOSSES[self.loss].resolve(layers_of(FEATURES[self.pairs.features]))
+        loss = self._loss_on(self.pairs)
         return loss, load_features(self.pairs.features, loss.layers)
 
     def prepare(self) -> None:
@@ -156,6 +188,16 @@ class NatSR(GAN):
     settings_type: ClassVar[type[Settings]] = NatSRSettings
     players: ClassVar = {"generator": ("generator",), "naturalness": ("naturalness",)}
     kind_recipes: ClassVar = _with_defaults(superres={"gan": "relativistic"}, weights={"perceptual": 1e-3})
+
+    @classmethod
+    def label(cls, title: str, pairs: Any) -> str:
+        """Its title."""
+        return title
+
+    @classmethod
+    def perceptual_part(cls, pairs: PairSettings) -> str:
+        """The discriminator of natural pictures."""
+        return "discriminator of natural pictures"
 
     def __init__(self, settings: Settings, task: Task) -> None:
         super().__init__(settings, task)

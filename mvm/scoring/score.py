@@ -43,6 +43,7 @@ class Score:
         floor: key of the baseline; None for a score that has none.
         about_zero: the baseline is about 0, so that a ratio to it means nothing.
         baseline: title of the baseline: "floor" is a second real sample.
+        compared: with its baseline, by their ratio or by their difference.
     """
 
     label: str
@@ -51,6 +52,7 @@ class Score:
     floor: str | None = None
     about_zero: bool = False
     baseline: str = "floor"
+    compared: Literal["ratio", "difference"] = "ratio"
 
 
 def neighbourhood_scores(

@@ -65,7 +65,8 @@ _SCORES = {
     "lpips": Score("LPIPS (VGG)", "learned perceptual distance, version 0.1, of VGG16 features", "lower"),
 }
 SUPERRES_SCORES: dict[str, Score] = {
-    key: replace(about, floor=f"{key}_floor", baseline="bicubic") for key, about in _SCORES.items()
+    key: replace(about, floor=f"{key}_floor", baseline="bicubic", compared="difference")
+    for key, about in _SCORES.items()
 }
 """Scores by key, in the order of tables. The baseline, under KEY_floor, is that of bicubic interpolation."""
 

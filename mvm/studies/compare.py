@@ -1,9 +1,12 @@
-"""Comparison of runs: on one axis, with every seed, each score over its baseline (its value between two real samples).
+"""Comparison of runs: on one axis, with every seed, each score beside its baseline.
+
+    quality    points, pictures    W₂ or Fréchet distance over its value between two real samples: 1 is the best
+               photographs         PSNR (Y) minus that of bicubic interpolation, in dB: higher is better
 
 series_of(runs)       what a legend distinguishes: variants and differing settings; seeds are pooled
 curves(...)           median and quartiles over the seeds of each series, of any recorded quantity, on a common axis
 differences(runs)     settings that differ between the runs
-matrix(...)           score over baseline by descriptor set and data, with the range over seeds
+matrix(...)           quality by descriptor set and data, with the range over seeds
 scoreboard(...)       last scores of each series, beside those of a reference run
 """
 
@@ -17,11 +20,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mvm.config import OF_DATA
+from mvm.config import OF_DATA, Config
 from mvm.data.kinds import kind_of
 from mvm.geometry.descriptors import DESCRIPTORS, GAPS
 from mvm.look.bands import QUARTILES, quantiles
 from mvm.look.palette import title_of, variant_colours
+from mvm.methods import method_on
+from mvm.methods.method import PAIRED_KINDS
 from mvm.runs.history import History, Scores, middle
 from mvm.runs.run import Run
 from mvm.scoring.images import describe
@@ -29,22 +34,27 @@ from mvm.scoring.score import ratio
 
 __all__ = [
     "AXES",
+    "PAIR_DISTANCE",
     "Curve",
     "Series",
     "beside",
+    "best_variant",
     "curves",
     "data_title",
     "differences",
     "in_words",
+    "is_gain",
     "main_score",
     "matrix",
     "other_scores",
-    "over_floor",
     "qualities",
     "quality",
+    "quality_title",
     "quantities",
     "scoreboard",
     "series_of",
+    "title_in",
+    "to_baseline",
 ]
 
 AXES = {
@@ -57,7 +67,12 @@ NO_DIFFERENCE = {  # settings that do not change what is learned: runs that diff
     "variants", "seeds", "device", "graph", "compile", "threads", "records", "snapshots", "checkpoints", "view_points",
 }  # fmt: skip
 SAID_FIRST = ("data", "recipe", "batch")  # named first in titles; variants name the method
-SHOWN = ("precision", "recall", "coverage", "density", "distance_mean", "geodesic_spearman")
+SHOWN = (
+    "precision", "recall", "coverage", "density", "distance_mean", "geodesic_spearman",
+    "ssim_y", "psnr_rgb", "ssim_rgb", "niqe",
+)  # fmt: skip
+PAIR_DISTANCE = "d_p"  # recorded on pairs beside `GAPS`: mean distance of an embedded fake to its own real
+PHOTOGRAPHS = "psnr_y"  # the main score of super-resolution
 MOST_PLACES = 400  # largest number of places on a common axis
 HUGE = 1e300  # replaces infinity where values are interpolated
 
@@ -102,12 +117,13 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
             copy = seen[identity] = seen.get(identity, -1) + 1  # a seed counts once
             found.setdefault((variant, what, copy), []).append((place, member))
     titles = []
-    for (variant, *_), members in found.items():
-        alike = [flats[others[0][0]] for (other, *_), others in found.items() if other == variant]
+    own = {key: title_in(runs[members[0][0]].config, key[0]) for key, members in found.items()}
+    for identity, members in found.items():
+        alike = [flats[others[0][0]] for other, others in found.items() if own[other] == own[identity]]
         said = [key for key in SAID_FIRST if key in keys]
         said = said or [key for key in keys if len({repr(flat.get(key)) for flat in alike}) > 1]
         words = [_setting_title(key, flats[members[0][0]].get(key)) for key in said[:2]]
-        titles.append(", ".join([title_of(variant), *words]))
+        titles.append(", ".join([own[identity], *words]))
     first = [runs[members[0][0]].name for members in found.values()]
     titles = [f"{t} ({name})" if titles.count(t) > 1 else t for t, name in zip(titles, first, strict=True)]
     variants = [variant for variant, *_ in found]
@@ -116,11 +132,16 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
     return [Series(*each) for each in parts]
 
 
+def title_in(config: Config, variant: str) -> str:
+    """Displayed name of a variant of a run: on pairs with the method, its discriminator or its pretrained network."""
+    return method_on(config.kind, config.method).label(title_of(variant), config.superres)
+
+
 def _setting_title(key: str, value: Any) -> str:
     """A setting in a few words."""
     group, _, name = key.rpartition(".")
     if group == "weights":
-        return f"{DESCRIPTORS[name].title.lower()} × {value:g}"
+        return f"{DESCRIPTORS[name].title.lower() if name in DESCRIPTORS else name} × {value:g}"
     if key in ("data", "recipe"):
         return Path(str(value)).stem.replace("_", " ") + (" recipe" if key == "recipe" else "")
     return f"{name.replace('_', ' ')} {value}"
@@ -169,6 +190,7 @@ def quantities(runs: Sequence[Run]) -> dict[str, str]:
             found |= {key: label_of(key) for key, value in row.items() if isinstance(value, int | float)}
         for record in records.scalars[-1:]:
             found |= {key: key.replace("_", " ") for key in record if isinstance(record[key], list) and key not in GAPS}
+            found |= {PAIR_DISTANCE: f"{PAIR_DISTANCE}, mean distance of pairs"} if PAIR_DISTANCE in record else {}
     return {key: label for key, label in found.items() if not key.endswith("_floor")}
 
 
@@ -272,12 +294,12 @@ def _word(value: Any) -> str:
 
 
 def main_score(keys: Iterable[str]) -> str | None:
-    """The score that ranks generators: W₂ over its baseline for points, a Fréchet distance for images."""
-    return next((key for key in keys if key == "w2_ratio" or key.endswith(".fd")), None)
+    """The score that ranks generators: W₂ over its baseline for points, a Fréchet distance for images, PSNR (Y)."""
+    return next((key for key in keys if key in ("w2_ratio", PHOTOGRAPHS) or key.endswith(".fd")), None)
 
 
 def beside(row: dict[str, Any], name: str) -> str:
-    """Key of a score that goes with the main one: for images, by the same features."""
+    """Key of a score shown beside the main one: for images, by the same features."""
     return "".join((main_score(row) or "").rpartition(".")[:2]) + name
 
 
@@ -289,15 +311,29 @@ def other_scores(runs: Iterable[Run]) -> list[str]:
 
 
 def quality(row: dict[str, Any]) -> tuple[str, float | None]:
-    """Key and value of the main score over its baseline."""
+    """Key and value of the main score beside its baseline: KEY_ratio, or KEY_gain (`is_gain`); "none" without one."""
     key = main_score(row)
-    return ("none", None) if key is None else (f"{key.removesuffix('_ratio')}_ratio", over_floor(row, key))
+    if key is None:
+        return "none", None
+    end = "gain" if describe(key).compared == "difference" else "ratio"
+    return f"{key.removesuffix('_ratio')}_{end}", to_baseline(row, key)
+
+
+def is_gain(key: str) -> bool:
+    """Whether the quality under this key is a difference to its baseline, of which higher is better."""
+    return key.endswith("_gain")
+
+
+def quality_title(key: str) -> str:
+    """Title of the quality under a key: "score / floor", or "PSNR (Y) − bicubic (dB)"."""
+    return f"{label_of(key.removesuffix('_gain'))} − bicubic (dB)" if is_gain(key) else "score / floor"
 
 
 def _standing(row: dict[str, Any]) -> float | None:
-    """The quality; infinite for a generator that diverged, so that a median counts it as the worst."""
-    key = main_score(row)
-    return np.inf if key is not None and row[key] is None else quality(row)[1]
+    """The quality; of a generator that diverged infinitely bad, so that a median counts it as the worst."""
+    key, value = quality(row)
+    main = main_score(row)
+    return (-np.inf if is_gain(key) else np.inf) if main is not None and row[main] is None else value
 
 
 def qualities(scores: Scores) -> dict[str, float]:
@@ -307,16 +343,36 @@ def qualities(scores: Scores) -> dict[str, float]:
     return {variant: value for variant, value in found.items() if value is not None}
 
 
-def in_words(quality: float) -> str:
-    """Text of a quality of `scoreboard` or `matrix`."""
-    return "diverged" if np.isinf(quality) else f"{quality:.3g}"
+def best_variant(scores: Scores) -> tuple[str, float] | None:
+    """The variant of the best median quality, and that quality; None if all diverged or none is scored."""
+    known = {variant: value for variant, value in qualities(scores).items() if np.isfinite(value)}
+    if not known:
+        return None
+    best = (max if is_gain(_quality_key(scores.rows)) else min)(known, key=known.__getitem__)
+    return best, known[best]
 
 
-def over_floor(row: dict[str, Any], key: str) -> float | None:
-    """A score over its baseline; a ratio as it is; None if either is unknown or the baseline is zero."""
+def _quality_key(rows: Iterable[dict[str, Any]]) -> str:
+    """Key of the quality that rows of one run have."""
+    return next((key for row in rows if (key := quality(row)[0]) != "none"), "none")
+
+
+def in_words(value: float, key: str = "") -> str:
+    """Text of a quality of `scoreboard` or `matrix` under its key."""
+    return "diverged" if np.isinf(value) else f"{value:+.2f} dB" if is_gain(key) else f"{value:.3g}"
+
+
+def to_baseline(row: dict[str, Any], key: str) -> float | None:
+    """A score over its baseline, or minus it, as `Score.compared` says; a ratio as it is.
+
+    None if either is unknown, or if a ratio's baseline is zero.
+    """
     if key.endswith("_ratio"):
         return row.get(key)
-    return ratio(row.get(key), row.get(f"{key}_floor"))
+    value, floor = row.get(key), row.get(f"{key}_floor")
+    if describe(key).compared == "difference":
+        return None if value is None or floor is None else float(value) - float(floor)
+    return ratio(value, floor)
 
 
 def last_scores(run: Run) -> Scores | None:
@@ -334,8 +390,9 @@ def scoreboard(runs: Sequence[Run], *, keys: Sequence[str] = (), baseline: Run |
         baseline: run that the quality is compared with, by its same variant or else its last one.
 
     Returns:
-        Columns series, seeds, step, quality, low, high, one per key, and against: quality / the baseline's − 1, NaN for
-        other data. The quality of a diverged seed is infinite; other scores are NaN if half of the seeds diverged.
+        Columns series, seeds, step, score (key of the quality), quality, low, high, one per key, and against: quality /
+        the baseline's − 1, or for a gain quality − the baseline's; NaN for other data. The quality of a diverged seed
+        is infinite; other scores are NaN if half of the seeds diverged.
     """
     scored = [last_scores(run) for run in runs]
     base_scores = last_scores(baseline) if baseline is not None else None
@@ -344,34 +401,39 @@ def scoreboard(runs: Sequence[Run], *, keys: Sequence[str] = (), baseline: Run |
     for series in series_of(runs):
         known = [(scores, member) for place, member in series.members if (scores := scored[place]) is not None]
         found = [scores.rows[member] for scores, member in known]
-        values = np.array([min(value, HUGE) for row in found if (value := _standing(row)) is not None])
+        values = np.array([max(-HUGE, min(value, HUGE)) for row in found if (value := _standing(row)) is not None])
         row: dict[str, Any] = {
             "series": series.title,
             "seeds": len(series.members),
             "step": max((s.step for s, _ in known), default=0),
+            "score": _quality_key(found),
         }
         low, middle, high = np.quantile(values, QUARTILES) if len(values) else (np.nan,) * 3
         row |= {"quality": middle, "low": low, "high": high}
-        row |= {key: np.inf for key in ("quality", "low", "high") if row[key] > HUGE / 100}
+        row |= {key: np.sign(row[key]) * np.inf for key in ("quality", "low", "high") if abs(row[key]) > HUGE / 100}
         for key in keys:
             numbers = [each[key] for each in found if each.get(key) is not None]
             row[key] = float(np.median(numbers)) if 2 * len(numbers) > len(found) else np.nan
         place, member = series.members[0]
         variant = runs[place].config.members[member][0]
         base = against.get(variant, next(reversed(against.values()), np.nan))
-        if baseline is not None and _data_of(baseline) != _data_of(runs[place]):
+        if baseline is not None and not _are_scored_alike(baseline, runs[place]):
             base = np.nan
-        change = row["quality"] / base - 1 if np.isfinite(base) else np.nan
+        change = row["quality"] - base if is_gain(row["score"]) else row["quality"] / base - 1
+        change = change if np.isfinite(base) else np.nan
         rows.append(row | {"against": change})
     return pd.DataFrame(rows)
 
 
-def _data_of(run: Run) -> list[Any]:
-    return [getattr(run.config, name) for name in OF_DATA]
+def _are_scored_alike(one: Run, other: Run) -> bool:
+    """Whether two runs have the same data; super-resolution is scored on the same photographs whatever it learns."""
+    if one.config.kind == other.config.kind and one.config.kind in PAIRED_KINDS:
+        return True
+    return all(getattr(one.config, name) == getattr(other.config, name) for name in OF_DATA)
 
 
 def matrix(runs: Sequence[Run]) -> pd.DataFrame:
-    """Ablation matrix: score over baseline by matched descriptors (rows) and data (columns), with the range over seeds.
+    """Ablation matrix: quality by matched descriptors (rows) and data (columns), with the range over seeds.
 
     Runs that differ in more than data and seeds have rows of their own, as they are separate series.
 
@@ -379,20 +441,23 @@ def matrix(runs: Sequence[Run]) -> pd.DataFrame:
         runs: any; those without scores are left out.
 
     Returns:
-        One row per cell: what, data, median, low and high (extremes), and n, the number of seeds in all runs. The
-        quality of a diverged seed is infinite.
+        One row per cell: what, data, median, low and high (extremes), n, the number of seeds in all runs, and score,
+        the key of the quality. The quality of a diverged seed is infinite.
     """
     scored = [(run, scores) for run in runs if (scores := last_scores(run))]
     cells: dict[tuple[str, str], list[float]] = {}
+    keys: dict[str, str] = {}
     for series in series_of([run for run, _ in scored], but=("data",)):
         for place, member in series.members:
             run, scores = scored[place]
             value = _standing(scores.rows[member])
             if value is not None:
                 cells.setdefault((series.title, run.config.data), []).append(value)
+                keys[run.config.data] = quality(scores.rows[member])[0]
     titles = _data_titles([data for _, data in cells])
     rows = [
         {"what": what, "data": titles[data], "median": float(np.median(v)), "low": min(v), "high": max(v), "n": len(v)}
+        | {"score": keys[data]}
         for (what, data), v in cells.items()
     ]
-    return pd.DataFrame(rows, columns=["what", "data", "median", "low", "high", "n"])
+    return pd.DataFrame(rows, columns=["what", "data", "median", "low", "high", "n", "score"])

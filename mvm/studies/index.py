@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,7 +37,7 @@ from mvm.runs.library import run_folders
 from mvm.runs.liveness import is_alive
 from mvm.runs.records import last_records
 from mvm.runs.run import Run
-from mvm.studies.compare import beside, data_title, qualities
+from mvm.studies.compare import beside, best_variant, data_title, is_gain, quality, title_in
 
 __all__ = ["SORTS", "Summary", "Unreadable", "summaries", "unreadable"]
 
@@ -57,7 +56,10 @@ class Summary:
         data, method, recipe, variants, seeds, batch: of its config.
         title: what tables call the data.
         kind: kind of its data, a name in `mvm.data.kinds.KINDS`.
-        quality: score over floor (W₂ of points, a Fréchet distance of pictures) of its best variant, the seeds' median.
+        titles: displayed names of the variants, in their order.
+        score: key of the quality; empty while there is none.
+        quality: score over floor (W₂ of points, a Fréchet distance of pictures) of its best variant, the seeds' median;
+            of photographs PSNR (Y) minus that of bicubic interpolation, in dB.
         best: which variant that is.
         final: whether they are a finished run's; those of a training are of fewer samples, whose floor is another.
         coverage, recall: of that variant.
@@ -81,9 +83,11 @@ class Summary:
     method: str
     recipe: str
     variants: list[str]
+    titles: list[str]
     seeds: list[int]
     batch: int
     kind: str
+    score: str
     quality: float | None
     best: str | None
     final: bool
@@ -98,6 +102,11 @@ class Summary:
     lost: str
     outdated: bool
     damage: str
+
+    def order(self, column: str) -> Any:
+        """What a column is sorted by, the best quality first."""
+        value = getattr(self, column)
+        return (self.score, -value if is_gain(self.score) else value) if column == "quality" else value
 
     def matches(self, words: str) -> bool:
         """Whether every word is found in something that the table says, in any case."""
@@ -217,6 +226,7 @@ def _row(run: Run) -> tuple[dict[str, Any], bool]:
         "method": config.method,
         "recipe": config.recipe,
         "variants": list(config.variants),
+        "titles": [title_in(config, variant) for variant in config.variants],
         "seeds": list(config.seeds),
         "batch": config.batch,
         "kind": config.kind,
@@ -237,10 +247,10 @@ def _row(run: Run) -> tuple[dict[str, Any], bool]:
 
 
 def _best(scores: Scores) -> dict[str, Any]:
-    """Scores of the variant with the least quality, by the median over its seeds."""
-    known = {variant: value for variant, value in qualities(scores).items() if math.isfinite(value)}
-    if not known:
-        return dict.fromkeys(("quality", "best", "coverage", "recall"))
-    best = min(known, key=known.__getitem__)
+    """Scores of the variant with the best quality, by the median over its seeds."""
+    found = best_variant(scores)
+    if found is None:
+        return {"score": ""} | dict.fromkeys(("quality", "best", "coverage", "recall"))
+    best, value = found
     others = {key: scores.of(beside(scores.rows[0], key), best) for key in ("coverage", "recall")}
-    return {"quality": known[best], "best": best} | others
+    return {"score": quality(scores.rows[0])[0], "quality": value, "best": best} | others
