@@ -84,10 +84,17 @@ class OnPairs(Method[S]):
     Attributes:
         pairs: settings of the losses.
         gans: discriminators that it can have; the first is the default.
+        own_terms: names in `TERMS` of the losses that it has without a discriminator.
     """
 
     kinds = PAIRED_KINDS
     gans: ClassVar[tuple[str, ...]] = ("none", "standard", "relativistic")
+    own_terms: ClassVar[tuple[str, ...]] = ("image",)
+
+    @classmethod
+    def terms(cls, pairs: PairSettings) -> tuple[str, ...]:
+        """Names in `TERMS` of its losses with these settings."""
+        return cls.own_terms + ("adversarial",) * (pairs.gan != "none")
 
     @classmethod
     def refusal(cls, pairs: Any) -> str:

@@ -46,6 +46,8 @@ def _with_defaults(**values: Any) -> dict[str, dict[str, Any]]:
 class PairedMvM(OnPairs[MvMSettings], MvM):
     """MvM on pairs (Eq. 3); a variant is a set of descriptors."""
 
+    own_terms = ("image", "pair", "matching")
+
     def further_updates(self, terms: dict[str, Tensor], real: Tensor, fake: Tensor, draws: Draws) -> Iterator[Update]:
         """The generator's loss with L_pair and L_MM, then `metric_steps` updates of the metric."""
         sides = Side(real, self.networks["metric"](real)), Side(fake.detach(), self.networks["metric"](fake))
@@ -102,6 +104,7 @@ class Perceptual(GAN):
     """GAN with a distance of features of a pretrained network."""
 
     settings_type: ClassVar[type[Settings]] = PerceptualSettings
+    own_terms = ("image", "perceptual")
     loss: ClassVar[str]
 
     @cached_property
@@ -150,10 +153,12 @@ class NatSRSettings(Settings):
 class NatSR(GAN):
     """GAN with unnaturalness by a discriminator that has learnt natural from noisy and blurred pictures."""
 
-    title = "NatSR"
+    title, own_terms = "NatSR", ("image", "perceptual")
     settings_type: ClassVar[type[Settings]] = NatSRSettings
     players: ClassVar = {"generator": ("generator",), "naturalness": ("naturalness",)}
-    kind_recipes: ClassVar = _with_defaults(superres={"gan": "relativistic"}, weights={"perceptual": 1e-3})
+    kind_recipes: ClassVar = _with_defaults(
+        superres={"gan": "relativistic", "image_steps": 1000}, weights={"perceptual": 1e-3}
+    )
 
     def __init__(self, settings: Settings, task: Task) -> None:
         super().__init__(settings, task)
