@@ -1,4 +1,4 @@
-"""Data read from disk and kept for later reruns: runs, histories, generators, training pictures, photographs, uploaded points."""
+"""Data read from disk and kept: runs, histories, generators, training pictures, photographs, uploaded points."""
 
 from __future__ import annotations
 

@@ -66,7 +66,11 @@ class PairSettings(Settings):
         description="none (setting A of the paper), standard, or relativistic (RaGAN; setting B)",
     )
     image_steps: int = Field(
-        0, ge=0, le=10_000_000, description="number of first steps, in which the generator descends L_img alone"
+        0,
+        ge=0,
+        le=10_000_000,
+        title="Steps on L_img alone",
+        description="number of first steps, in which the generator descends L_img alone",
     )
     features: Literal["vgg16_hed", "vgg19"] = Field(
         "vgg16_hed",

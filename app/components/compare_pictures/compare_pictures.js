@@ -6,6 +6,7 @@ const MODES = { side: "Side by side", slider: "Before / after", difference: "Dif
 const MOST_HEIGHT = 560; // CSS pixels of a canvas
 const MOST_SCALE = 24; // CSS pixels of a picture's pixel
 const GAIN = 4; // of the difference map
+const LEAST_WIDTH = 200; // CSS pixels of a panel in a row of all
 const NEAR = 10; // pixels between the pointer and the divider that it takes hold of
 
 export default function ({ data, parentElement }) {
@@ -81,7 +82,6 @@ function build(shown) {
   }[mode];
   buildSides(shown);
   const holder = node.querySelector(".panels");
-  holder.classList.toggle("single", mode === "slider");
   const wanted = mode === "slider" ? [-1] : data.panels.map((_, i) => i).filter((i) => mode === "side" || i !== data.reference);
   while (shown.panels.length > wanted.length) shown.panels.pop().figure.remove();
   while (shown.panels.length < wanted.length) shown.panels.push(makePanel(shown, holder));
@@ -234,6 +234,7 @@ function redraw(shown) {
 function draw(shown) {
   const { data, panels, view, node, mode } = shown;
   const ratio = window.devicePixelRatio || 1;
+  arrange(node.querySelector(".panels"), panels.length);
   const widths = panels.map(({ figure }) => figure.clientWidth); // read all sizes before setting any
   panels.forEach((panel, place) => {
     if (widths[place] < 2) return;
@@ -265,6 +266,12 @@ function draw(shown) {
   const scale = scaleOf(shown, panels[0]);
   node.querySelector(".zoom").textContent = `${Math.round(100 * scale)} %`;
   node.dataset.view = JSON.stringify(view);
+}
+
+// Columns of the panels: all in a row where there is room, else rows of about the same length.
+function arrange(holder, count) {
+  const fit = Math.max(1, Math.min(4, Math.floor(holder.clientWidth / LEAST_WIDTH)));
+  holder.style.setProperty("--columns", Math.ceil(count / Math.ceil(count / fit)));
 }
 
 function drawSides(shown, panel, pen, paint) {
