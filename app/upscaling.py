@@ -92,6 +92,10 @@ class Upscaled:
     scores: dict[str, float | None] | None = None
 
 
+class GivenUp(RunError):
+    """No page shows the picture any more."""
+
+
 @dataclass(eq=False)
 class Upscaling:
     """Work on a picture.
@@ -112,7 +116,7 @@ class Upscaling:
         def report(done: float, total: float) -> None:
             self.share = done / total
             if time.monotonic() - self.asked > FORGOTTEN:
-                raise RunError("given up: no page shows this picture any more")
+                raise GivenUp("given up: no page shows this picture any more")
 
         try:
             torch.set_num_threads(1)  # trainings have the other cores
@@ -143,7 +147,7 @@ def request(run: Run, member: int, scene: Scene) -> Upscaling:
     works, key = _works(), (str(run.path), member, changed, scene.digest)
     with works.lock:
         work = works.by_key.pop(key, None)
-        if work is None or (work.result.done() and work.result.exception() is not None):
+        if work is None or (work.result.done() and isinstance(work.result.exception(), GivenUp)):
             work = Upscaling()
             works.pool.submit(work.work, run, member, changed, scene)
         works.by_key[key] = work
