@@ -1,10 +1,12 @@
-"""Data read from disk and kept for later reruns: runs, histories, generators, training pictures, uploaded points."""
+"""Data read from disk and kept: runs, histories, generators, training pictures, photographs, uploaded points."""
 
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from torch import Tensor
 
 from mvm.config import Config
 from mvm.data.kinds import KINDS
-from mvm.errors import ConfigError, RunError
+from mvm.data.pairs import SUPERRES
+from mvm.data.photographs import describe_collection, open_collection
+from mvm.errors import ConfigError, RunError, line_of
 from mvm.files import checkpoints, write_array, write_atomic
 from mvm.jobs.queue import device_kind
 from mvm.runs.evaluate import load_generator, training_gallery
@@ -29,6 +33,7 @@ from mvm.training.sampling import between
 from mvm.words import visible
 
 __all__ = [
+    "Reading",
     "described",
     "gallery",
     "history",
@@ -36,6 +41,7 @@ __all__ = [
     "keep_drawing",
     "keep_upload",
     "paused_runs",
+    "photographs",
     "run_named",
     "runs",
 ]
@@ -138,6 +144,45 @@ def _gallery(key: str, _config: Config) -> Future[Gallery]:
     future = pool.submit(training_gallery, _config)
     pool.shutdown(wait=False)
     return future
+
+
+# -- photographs of one's own ------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Reading:
+    """Photographs that are decoded in a thread.
+
+    Attributes:
+        source: path, or name of a cache.
+        lines: description of the collection; its error is a ConfigError.
+        share: of the files that are decoded.
+    """
+
+    source: str
+    lines: Future[list[str]] = field(default_factory=Future)
+    share: float = 0.0
+
+    def read(self) -> None:
+        """Decode the photographs, and describe them."""
+
+        def report(share: float) -> None:
+            self.share = share
+
+        try:
+            smallest = Config.make(data=SUPERRES).patch
+            collection = open_collection(self.source, smallest=smallest, processes=1, on_progress=report)
+            self.lines.set_result(describe_collection(collection))
+        except Exception as error:
+            self.lines.set_exception(error if isinstance(error, ConfigError) else ConfigError(line_of(error)))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def photographs(source: str) -> Reading:
+    """Photographs by their path, or by the name of a cache, which may take minutes to decode."""
+    reading = Reading(source)
+    threading.Thread(target=reading.read, daemon=True).start()
+    return reading
 
 
 # -- points of one's own -----------------------------------------------------------------------------------------------

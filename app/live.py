@@ -24,10 +24,14 @@ from app.header import MOST_COLUMNS, draw_status
 from app.services import projector
 from app.session import Page
 from app.text import plain
+from mvm.config import Config
 from mvm.data.kinds import KINDS
 from mvm.jobs.umap_worker import Projector
 from mvm.look.palette import title_of, variant_colours
 from mvm.methods import METHODS
+from mvm.methods.method import PAIRED_KINDS
+from mvm.methods.superres import Perceptual
+from mvm.networks.vgg import FEATURES
 from mvm.runs.history import History
 from mvm.runs.run import Run, Status
 from mvm.scoring.score import Score
@@ -43,10 +47,13 @@ __all__ = [
     "draw_scores",
     "draw_spectra",
     "request_projection",
+    "rerun_if_changed",
+    "setting_title",
     "why_not_started",
 ]
 
 ARROWS = {"lower": "↓", "higher": "↑", "floor": "≈"}
+BASELINES = {"floor": "floor: real against real", "bicubic": "beside bicubic interpolation"}
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ def draw_run(tab: Page, run: Run, status: Status, rows: Rows) -> None:
     """Draw a run, in fragments that rerun while it is trained."""
     if not status.alive:
         st.fragment(_draw_at_rest, run_every=1.0 if tab.behind else None)(tab, run, rows)
-        st.fragment(_rerun_if_changed, run_every=3.0)(tab, run)
+        st.fragment(rerun_if_changed, run_every=3.0)(tab, run)
         return
     st.fragment(_draw_view, run_every=0.15)(tab, run, rows)
     st.fragment(_draw_embeddings, run_every=1.0)(tab, run, rows)
@@ -123,8 +130,8 @@ def _draw_at_rest(tab: Page, run: Run, rows: Rows) -> None:
         st.rerun()
 
 
-def _rerun_if_changed(tab: Page, run: Run) -> Status:
-    """Rerun the page when the run's state is another, on which buttons and refresh rates depend."""
+def rerun_if_changed(tab: Page, run: Run) -> Status:
+    """Rerun the page when the run's state is another, on which buttons and refresh rates depend; return its status."""
     status = run.status()
     if tab.state != (run.name, status.state) or not run.is_there():
         st.rerun()
@@ -133,7 +140,7 @@ def _rerun_if_changed(tab: Page, run: Run) -> Status:
 
 def _draw_view(tab: Page, run: Run, rows: Rows) -> None:
     """Draw status, timeline and view, which change with every step."""
-    status = _rerun_if_changed(tab, run)
+    status = rerun_if_changed(tab, run)
     records = history(run)
     newest = records.newest()
     draw_status(run, status)  # after the reading, of which it says what was passed over
@@ -182,7 +189,22 @@ def columns_of(run: Run) -> Columns:
     seed = seed if seed in config.seeds else config.seeds[0]
     members = [config.members.index((config.variants[index], seed)) for index in shown]
     colours = variant_colours(config.variants)
-    return Columns(members, [title_of(config.variants[i]) for i in shown], [colours[i] for i in shown])
+    return Columns(members, [setting_title(config, config.variants[i]) for i in shown], [colours[i] for i in shown])
+
+
+def setting_title(config: Config, variant: str) -> str:
+    """Title of a variant; on pairs with its discriminator, and with the network whose features it compares."""
+    title, method = title_of(variant), METHODS[config.method]
+    if config.kind not in PAIRED_KINDS:
+        return title
+    gan = config.superres.gan
+    if issubclass(method, Perceptual):
+        return f"{title} · {FEATURES[config.superres.features].title}"
+    if config.method == "gan":
+        return f"{title}, {gan}"
+    if config.method != "mvm":
+        return title
+    return f"{METHODS['mvm'].title} ({title})" + {"none": "", "standard": " + GAN", "relativistic": " + RaGAN"}[gan]
 
 
 def request_projection(run: Run, records: History, step: int) -> Projection:
@@ -205,7 +227,8 @@ def request_projection(run: Run, records: History, step: int) -> Projection:
         return Projection(empty, at, behind and not failed, note)
     note = f"step {at:,}"
     if not METHODS[run.config.method].learns_metric:
-        note += ", by an untrained network: the method learns no metric"
+        by = "of the pixels" if run.config.kind in PAIRED_KINDS else "by an untrained network"
+        note += f", {by}: the method learns no metric"
     if behind:
         note += f"; {failed}" if failed else ", projecting a newer step ..."
     return Projection(frame, at, behind and not failed, note)
@@ -217,13 +240,18 @@ def why_not_started(service: Projector) -> str:
 
 
 def draw_gaps(tab: Page, run: Run, records: History, step: int) -> None:
-    """Draw d_c, d_g and d_H of the embeddings over training (the paper's Fig. 7)."""
+    """Draw d_c, d_g and d_H of the embeddings over training (the paper's Fig. 7), and d_p of pairs (Fig. 10)."""
     steps, values = records.gaps()
     seeds = len(run.config.seeds)
-    draw_heading("Gaps under the learned metric", f"median and range of {seeds} seeds" if seeds > 1 else "one seed")
+    of_pixels = run.config.kind in PAIRED_KINDS and not METHODS[run.config.method].learns_metric
+    title = "Gaps between pixels: the method learns no metric" if of_pixels else "Gaps under the learned metric"
+    note = f"median and range of {seeds} seeds" if seeds > 1 else "one seed"
+    if "d_p" in values:
+        note += "; all fall as upscaled patches come to lie like the originals; d_p: mean distance of a pair"
+    draw_heading(title, note)
     names = run.config.variants
     figure = training.gap_curves(
-        steps, values, titles=[title_of(name) for name in names], step=step,
+        steps, values, titles=[setting_title(run.config, name) for name in names], step=step,
         log=tab.setting("log", True), colours=variant_colours(names),
     )  # fmt: skip
     last = (
@@ -241,7 +269,8 @@ def draw_spectra(tab: Page, run: Run, records: History, step: int) -> None:
         return
     at_step = spectra[list(steps).index(step)]
     words = "of D / mean D, by magnitude" if form == "distance" else "of −½ J D² J, as shares of variance"
-    draw_heading("Spectrum of the distance matrix", f"ten leading eigenvalues {words}, real {_noun(run)}")
+    reals = "original patches" if run.config.kind in PAIRED_KINDS else f"real {_noun(run)}"
+    draw_heading("Spectrum of the distance matrix", f"ten leading eigenvalues {words}, {reals}")
     name, members, titles = run.name, shown.members, shown.titles
     now = training.spectrum_now(
         at_step[members], spectra[0][members], titles=titles, step=step, form=form, colours=shown.colours
@@ -272,19 +301,24 @@ def draw_scores(run: Run, records: History, step: int, described: dict[str, Scor
         draw_heading("Scores", f"first scores at step {run.config.every(10):,}")
         return
     names = run.config.variants
-    size = f"{scores.n:,} new {_noun(run)}, " if scores.n else ""
-    draw_heading("Scores", f"{size}step {scores.step:,}; floor: real against real")
+    baseline = next(iter(described.values())).baseline if described else "floor"
+    paired = run.config.kind in PAIRED_KINDS
+    size = f"{scores.n:,} {'held-out' if paired else 'new'} {_noun(run)}, " if scores.n else ""
+    draw_heading("Scores", f"{size}step {scores.step:,}; {'mean, ' * paired}{BASELINES.get(baseline, baseline)}")
     table = {}
     for key, score in described.items():
         values = [scores.of(key, variant) for variant in names]
         if any(value is not None for value in values):
             floor = 1.0 if key == "w2_ratio" else scores.floor(score.floor)  # the unit of w2_ratio is its floor
             table[f"{score.label} {ARROWS[score.direction]}"] = [*map(_number, values), _number(floor), score.meaning]
-    columns = [title_of(name) for name in names]
-    frame = pd.DataFrame.from_dict(table, orient="index", columns=[*columns, "floor", "meaning"])
-    narrow = {name: st.column_config.Column(width=112) for name in ["floor", *columns]}
+    columns = [setting_title(run.config, name) for name in names]
+    frame = pd.DataFrame.from_dict(table, orient="index", columns=[*columns, baseline, "meaning"])
+    narrow = {name: st.column_config.Column(width=112) for name in [baseline, *columns]}
     st.dataframe(frame, width="stretch", height=35 * (len(frame) + 1) + 3, column_config=narrow)
-    st.caption("↓: lower is better. ↑: higher is better. ≈: best at its floor; below it is sampling noise.")
+    closest = "≈: best at its floor; below it is sampling noise." * any(
+        s.direction == "floor" for s in described.values()
+    )
+    st.caption(f"↓: lower is better. ↑: higher is better. {closest}")
 
 
 def draw_heading(title: str, note: str) -> None:

@@ -149,7 +149,7 @@ def apply_moved_weights(tab: Page, widgets: WeightWidgets | None) -> None:
     """
     before = tab.weights
     if before is not None and widgets is not None and before.prefix == widgets.prefix:
-        moved = {name: value for name, value in widgets.values.items() if value != before.values.get(name)}
+        moved = {name: value for name, value in widgets.values.items() if value != before.values.get(name, value)}
         run = runs(tab.kind).get(tab.run) if moved and tab.run else None
         if run is not None and run.status().alive:
             ask(tab, run, weights=moved)

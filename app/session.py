@@ -55,11 +55,11 @@ class Tab:
 
 @dataclass(frozen=True)
 class WeightWidgets:
-    """Weights of the descriptors as widgets show them.
+    """Weights of descriptors, and of terms of a loss on pairs, as widgets show them.
 
     Attributes:
         prefix: of the widgets' keys.
-        values: weight by descriptor.
+        values: weight by descriptor or term.
     """
 
     prefix: str
@@ -77,7 +77,7 @@ class Page(Tab):
         state: run and state that the page was drawn for.
         cursor: run and step that its timeline points at; None for the newest step.
         behind: whether a newer projection is awaited.
-        weights: of the descriptors, as the sidebar showed them at the last rerun; None if it showed none.
+        weights: of descriptors and terms, as the sidebar showed them at the last rerun; None if it showed none.
         picked: run and the picture of it that was clicked last.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -14,6 +15,7 @@ from app.link import linked
 from mvm.config import Weights
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.look.palette import title_of
+from mvm.methods.pairs import TERMS
 from mvm.settings import bounds
 from toy_manifolds import MANIFOLDS
 
@@ -22,6 +24,7 @@ __all__ = [
     "label_of",
     "manifold_widgets",
     "model_widgets",
+    "term_widgets",
     "used_descriptors",
     "variant_choice",
     "weight_widgets",
@@ -29,6 +32,7 @@ __all__ = [
 
 MAIN_DESCRIPTORS = ("centroid", "diameter")
 VARIANTS = ("centroid", "diameter", "both", *(name for name in DESCRIPTORS if name not in MAIN_DESCRIPTORS))
+TERM_WEIGHTS = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
 TINY = 1e-12  # distance of a value from a bound that it must not reach
 WORDS = {"lr": "rate", "dim": "dimension", "eps": "ε", "betas": "β₁ β₂", "ema": "EMA", "alpha": "α", "gamma": "γ"}
 
@@ -180,6 +184,27 @@ def _weight(name: str, used: set[str], default: float, prefix: str) -> float:
         disabled=off or not on,
     )
     return weight * on
+
+
+def term_widgets(used: Sequence[str], base: Weights, *, prefix: str) -> dict[str, float]:
+    """Draw a slider of the weight of each term of a loss on pairs, in steps of about 3.
+
+    Args:
+        used: names in `TERMS`.
+        base: the defaults.
+        prefix: of the keys.
+
+    Returns:
+        Weight by term.
+    """
+    weights = {}
+    for name in used:
+        default = getattr(base, name)
+        weights[name] = linked(
+            st.select_slider, TERMS[name].title, sorted({*TERM_WEIGHTS, default}), default, key=f"{prefix}w.{name}",
+            format_func="{:g}".format, help=TERMS[name].help,
+        )  # fmt: skip
+    return weights
 
 
 def _step(value: int) -> int:

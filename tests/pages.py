@@ -6,19 +6,35 @@ import re
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest, local_script_runner
 from waiting import until
 
+import mvm.data.pairs
 import mvm.runs.evaluate
 import mvm.runs.recorder
 from mvm.__main__ import main
+from mvm.data.photographs import Collection, held_out
 
-__all__ = ["TINY", "as_read", "button", "open_page", "run_list", "shown", "train_faces", "words"]
+__all__ = [
+    "TINY",
+    "TINY_SR",
+    "as_read",
+    "button",
+    "open_page",
+    "run_list",
+    "shown",
+    "train_faces",
+    "train_superres",
+    "words",
+]
 
 TINY = ("--data", "faces", "--points", "200", "--batch", "16", "--view-points", "32", "--size", "16",
         "--network.channels", "4", "--network.metric-channels", "4", "--threads", "1",
         "--variants", "centroid", "both")  # fmt: skip
+TINY_SR = ("--data", "sr", "--patch", "8", "--batch", "4", "--view-points", "16", "--threads", "1",
+           "--network.metric-channels", "4", "--variants", "centroid", "both")  # fmt: skip
 MAIN = Path(__file__).parents[1] / "app" / "main.py"
 
 
@@ -39,6 +55,21 @@ def train_faces(path: Path) -> None:
         patch.setattr(mvm.runs.recorder, "QUICK", 48)
         patch.setattr(mvm.runs.evaluate, "score_run", partial(mvm.runs.evaluate.score_run, n=64))
         assert main(["train", "--run", str(path), *TINY, "--steps", "20"]) == 0
+
+
+def small_photographs() -> Collection:
+    """Two parts of the held-out photographs, which are scored in an instant."""
+    whole = held_out()
+    parts = [(whole.high_picture(i)[100:164, 100:180], whole.low_picture(i)[25:41, 25:45]) for i in (0, 2)]
+    high, low = (np.concatenate([part.reshape(-1, 3) for part in side]) for side in zip(*parts, strict=True))
+    return Collection(high, low, np.array([[16, 20]] * 2), ("astronaut", "chelsea"), (), "")
+
+
+def train_superres(path: Path, *arguments: str) -> None:
+    """A run of 20 steps of super-resolution, scored with parts of two photographs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mvm.data.pairs, "held_out", small_photographs)
+        assert main(["train", "--run", str(path), *TINY_SR, "--steps", "20", *arguments]) == 0
 
 
 def open_page(script: Path | str = MAIN, **query: str) -> AppTest:

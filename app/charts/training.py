@@ -1,4 +1,4 @@
-"""A run over training, as Plotly figures: eigenvalues, gaps, coverage of factors."""
+"""A run over training, as Plotly figures: eigenvalues, gaps, scores, coverage of factors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.bands import quantiles
 from mvm.look.palette import QUIET, REAL, VARIANTS, rgba
 
-__all__ = ["factor_coverage", "gap_curves", "spectrum_history", "spectrum_now"]
+__all__ = ["factor_coverage", "gap_curves", "score_curves", "spectrum_history", "spectrum_now"]
 
 
 def spectrum_now(
@@ -68,28 +68,47 @@ def gap_curves(
     log: bool,
     colours: Sequence[str],
 ) -> Figure:
-    """d_c, d_g and d_H `{name: (steps, variants, seeds)}` over training: the median and the range over seeds."""
+    """Gaps `{symbol: (steps, variants, seeds)}` over training: the median and the range over seeds."""
     traces = []
-    for column, name in enumerate(GAPS):
-        values = gaps[name]
-        if log:
-            values = np.where(values > 0, values, np.nan)
-        for variant, title in enumerate(titles):
-            low, middle, high = quantiles(values[:, variant].T, (0, 0.5, 1))
-            if values.shape[-1] > 1:
-                traces.append(_band(steps, low, high, f"{title} seeds", colours[variant]) | axes_of(column))
-            traces.append(
-                {"type": "scatter", "x": steps, "y": middle, "mode": _mode(steps), "name": title}
-                | {"line": {"color": colours[variant], "width": 1.8}, "legendgroup": title, "showlegend": column == 0}
-                | axes_of(column)
-            )
-    layout = _row([f"{symbol}  {gap.label}" for symbol, gap in GAPS.items()], step=step, cursor=True)
-    for column in range(len(GAPS)):
-        layout[nth("xaxis", column)] |= _step_axis(steps)
+    for column, values in enumerate(gaps.values()):
+        traces += _curves(steps, np.where(values > 0, values, np.nan) if log else values, titles, colours, column)
+    titled = {"d_p": "paired distance"} | {symbol: gap.label for symbol, gap in GAPS.items()}
+    layout = _row([f"{symbol}  {titled[symbol]}" for symbol in gaps], step=step, cursor=True)
+    for column in range(len(gaps)):
         layout[nth("yaxis", column)] |= {"type": "log", "exponentformat": "power"} if log else {"rangemode": "tozero"}
-    layout["legend"] |= {"y": -0.28, "x": 0.5, "xanchor": "center", "yanchor": "top"}
-    layout["margin"] |= {"b": 70}
-    return {"data": traces, "layout": layout}
+    return {"data": traces, "layout": _with_step_axes(layout, steps, len(gaps))}
+
+
+def score_curves(
+    steps: np.ndarray,
+    scores: dict[str, np.ndarray],
+    baselines: dict[str, float | None],
+    *,
+    baseline: str,
+    titles: Sequence[str],
+    step: int,
+    colours: Sequence[str],
+) -> Figure:
+    """Scores `{label: (steps, variants, seeds)}` over training, each with a dashed line at its baseline.
+
+    Args:
+        steps: of the scores.
+        scores: by label; NaN where a member has none.
+        baselines: value of the baseline by label.
+        baseline: its title.
+        titles, colours: of the variants.
+        step: of the vertical line.
+    """
+    traces = []
+    ends = np.array([0, steps.max(initial=1)], dtype=np.float32)
+    for column, (label, values) in enumerate(scores.items()):
+        traces += _curves(steps, values, titles, colours, column)
+        if (level := baselines[label]) is not None:
+            line = {"type": "scatter", "x": ends, "y": np.full(2, level), "mode": "lines", "name": baseline}
+            line |= {"line": {"color": QUIET, "width": 1.5, "dash": "dash"}, "legendgroup": baseline}
+            traces.append(line | {"showlegend": column == 0} | axes_of(column))
+    layout = _row(list(scores), step=step, cursor=True)
+    return {"data": traces, "layout": _with_step_axes(layout, steps, len(scores))}
 
 
 def factor_coverage(
@@ -152,6 +171,32 @@ def _row(titles: Sequence[str], *, step: int, cursor: bool = False) -> Figure:
     }
     if cursor:
         layout["shapes"] = [vertical_line(step, column, color=rgba(QUIET, 0.8)) for column in range(len(titles))]
+    return layout
+
+
+def _curves(
+    steps: np.ndarray, values: np.ndarray, titles: Sequence[str], colours: Sequence[str], column: int
+) -> list[dict[str, Any]]:
+    """Traces of `values` `(steps, variants, seeds)`: a line of medians per variant, and a band over several seeds."""
+    traces = []
+    for variant, title in enumerate(titles):
+        low, middle, high = quantiles(values[:, variant].T, (0, 0.5, 1))
+        if values.shape[-1] > 1:
+            traces.append(_band(steps, low, high, f"{title} seeds", colours[variant]) | axes_of(column))
+        traces.append(
+            {"type": "scatter", "x": steps, "y": middle, "mode": _mode(steps), "name": title}
+            | {"line": {"color": colours[variant], "width": 1.8}, "legendgroup": title, "showlegend": column == 0}
+            | axes_of(column)
+        )
+    return traces
+
+
+def _with_step_axes(layout: Figure, steps: np.ndarray, columns: int) -> Figure:
+    """A row's layout with axes of training steps, and the legend below them."""
+    for column in range(columns):
+        layout[nth("xaxis", column)] |= _step_axis(steps)
+    layout["legend"] |= {"y": -0.28, "x": 0.5, "xanchor": "center", "yanchor": "top"}
+    layout["margin"] |= {"b": 70}
     return layout
 
 

@@ -66,7 +66,11 @@ class PairSettings(Settings):
         description="none (setting A of the paper), standard, or relativistic (RaGAN; setting B)",
     )
     image_steps: int = Field(
-        0, ge=0, le=10_000_000, description="number of first steps, in which the generator descends L_img alone"
+        0,
+        ge=0,
+        le=10_000_000,
+        title="Steps on L_img alone",
+        description="number of first steps, in which the generator descends L_img alone",
     )
     features: Literal["vgg16_hed", "vgg19"] = Field(
         "vgg16_hed",
@@ -85,11 +89,18 @@ class OnPairs(Method[S]):
         pairs: settings of the losses.
         gans: discriminators that it can have; the first is the default.
         pretrained: whether its perceptual part is a network trained on other data.
+        own_terms: names in `TERMS` of the losses that it has without a discriminator.
     """
 
     kinds = PAIRED_KINDS
     pretrained: ClassVar[bool] = False
     gans: ClassVar[tuple[str, ...]] = ("none", "standard", "relativistic")
+    own_terms: ClassVar[tuple[str, ...]] = ("image",)
+
+    @classmethod
+    def terms(cls, pairs: PairSettings) -> tuple[str, ...]:
+        """Names in `TERMS` of its losses with these settings."""
+        return cls.own_terms + ("adversarial",) * (pairs.gan != "none")
 
     @classmethod
     def refusal(cls, pairs: Any) -> str:

@@ -49,6 +49,8 @@ def _with_defaults(**values: Any) -> dict[str, dict[str, Any]]:
 class PairedMvM(OnPairs[MvMSettings], MvM):
     """MvM on pairs (Eq. 3); a variant is a set of descriptors."""
 
+    own_terms = ("image", "pair", "matching")
+
     @classmethod
     def label(cls, title: str, pairs: Any) -> str:
         """MvM (descriptors), and its discriminator in setting B."""
@@ -121,6 +123,7 @@ class Perceptual(GAN):
 
     settings_type: ClassVar[type[Settings]] = PerceptualSettings
     pretrained = True
+    own_terms = ("image", "perceptual")
     loss: ClassVar[str]
 
     @classmethod
@@ -184,10 +187,12 @@ class NatSRSettings(Settings):
 class NatSR(GAN):
     """GAN with unnaturalness by a discriminator that has learnt natural from noisy and blurred pictures."""
 
-    title = "NatSR"
+    title, own_terms = "NatSR", ("image", "perceptual")
     settings_type: ClassVar[type[Settings]] = NatSRSettings
     players: ClassVar = {"generator": ("generator",), "naturalness": ("naturalness",)}
-    kind_recipes: ClassVar = _with_defaults(superres={"gan": "relativistic"}, weights={"perceptual": 1e-3})
+    kind_recipes: ClassVar = _with_defaults(
+        superres={"gan": "relativistic", "image_steps": 1000}, weights={"perceptual": 1e-3}
+    )
 
     @classmethod
     def label(cls, title: str, pairs: Any) -> str:

@@ -18,6 +18,7 @@ from mvm.errors import ConfigError, RunError
 from mvm.methods.method import PAIRED_KINDS
 from mvm.runs.layout import CHECKPOINT
 from mvm.runs.run import Run
+from mvm.runs.upscale import Upscaler
 from mvm.training.checkpoint import load_member
 from mvm.training.experiment import Experiment
 from mvm.training.sampling import embedding, generated, to_score
@@ -29,6 +30,7 @@ __all__ = [
     "FINAL",
     "load_experiment",
     "load_generator",
+    "load_upscaler",
     "sample_run",
     "score_run",
     "training_gallery",
@@ -137,15 +139,34 @@ def load_generator(run: Run, member: int, *, step: int | None = None) -> Callabl
     Raises:
         RunError: there is no readable checkpoint.
     """
+    experiment = _load_averages(run, member, step)
+    return lambda noise: generated(experiment, noise)[0]
+
+
+def load_upscaler(run: Run, member: int) -> Upscaler:
+    """One averaged generator of a run on pairs as it was saved last, on the CPU, ready for pictures of any size.
+
+    Args:
+        run: a run on pairs, with a checkpoint.
+        member: place on the variant axis.
+
+    Raises:
+        RunError: there is no readable checkpoint.
+    """
+    experiment = _load_averages(run, member, None)
+    return Upscaler(experiment.upscaler(0), experiment.receptive_field)
+
+
+def _load_averages(run: Run, member: int, step: int | None) -> Experiment:
+    """An experiment of one member with its averaged weights; nothing else of the checkpoint is read."""
     path = run.path / CHECKPOINT if step is None else run.kept_path(step)
     try:
-        experiment = load_member(path, run.config, member, run.units, prefixes=("average.",))
+        return load_member(path, run.config, member, run.units, prefixes=("average.",))
     except RunError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = "has no checkpoint yet" if isinstance(error, FileNotFoundError) else f"checkpoint: {error}"
         raise RunError(f"run: {run.name} {reason}") from None
-    return lambda noise: generated(experiment, noise)[0]
 
 
 def training_gallery(config: Config) -> Gallery:

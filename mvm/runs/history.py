@@ -11,6 +11,7 @@ import numpy as np
 
 from mvm.geometry.descriptors import GAPS
 from mvm.geometry.spectrum import SPECTRUM_FORMS
+from mvm.methods.method import PAIRED_KINDS
 from mvm.runs import layout
 from mvm.runs.events import Compiles, Continued, Event, Launched, NotCaptured, NotCompiled, Queued, Started, Unknown
 from mvm.runs.run import Run
@@ -112,13 +113,23 @@ class History:
         return np.array(steps, dtype=np.float32), values
 
     def gaps(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Steps `(s,)` and d_c, d_g, d_H of every record, `(s, variants, seeds)` each."""
+        """Steps `(s,)` and d_c, d_g, d_H of every record, `(s, variants, seeds)` each; of pairs, d_p before them."""
+        names = ["d_p", *GAPS] if self.run.config.kind in PAIRED_KINDS else [*GAPS]
         scalars = self.run.records.scalars
-        shape = (len(scalars), len(self.run.config.variants), len(self.run.config.seeds))
-        steps = np.array([record["step"] for record in scalars], dtype=np.float32)
         none = [None] * len(self.run.config.members)
-        gaps = {name: np.array([record.get(name) or none for record in scalars], dtype=np.float32) for name in GAPS}
-        return steps, {name: values.reshape(shape) for name, values in gaps.items()}
+        steps = np.array([record["step"] for record in scalars], dtype=np.float32)
+        return steps, {name: self._by_variant([record.get(name) or none for record in scalars]) for name in names}
+
+    def score_curve(self, key: str) -> tuple[np.ndarray, np.ndarray]:
+        """Steps `(s,)` and values of a quick score, `(s, variants, seeds)`; NaN where a member has none."""
+        records = self.run.quick_scores
+        steps = np.array([record["step"] for record in records], dtype=np.float32)
+        return steps, self._by_variant([[row.get(key) for row in record["scores"]] for record in records])
+
+    def _by_variant(self, rows: list[Any]) -> np.ndarray:
+        """Values of all members at s steps as `(s, variants, seeds)`."""
+        shape = (len(rows), len(self.run.config.variants), len(self.run.config.seeds))
+        return np.array(rows, dtype=np.float32).reshape(shape)
 
     def scores(self, step: int) -> Scores | None:
         """The final scores at the end, else the last quick ones at or before a step."""

@@ -1,0 +1,239 @@
+"""Super-resolution: pictures upscaled by every trained setting, and trainings on pairs of patches."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import streamlit as st
+import torch
+
+from app.caches import Reading, photographs
+from app.charts import clouds, training
+from app.components.cloud_plot import cloud_plot
+from app.components.live_plot import live_plot
+from app.components.picture_grid import picture_grid
+from app.header import choose_run, draw_buttons
+from app.link import linked
+from app.live import (
+    Rows,
+    columns_of,
+    draw_gaps,
+    draw_heading,
+    draw_run,
+    draw_scores,
+    draw_spectra,
+    request_projection,
+    setting_title,
+)
+from app.services import apply_moved_weights
+from app.session import Page, page
+from app.sidebar import CAPTION, draw_settings
+from app.text import first_lines, plain
+from app.views.pictures import draw_pictures
+from mvm.data.pairs import SUPERRES
+from mvm.errors import RunError
+from mvm.imaging.resize import imresize
+from mvm.look.palette import QUIET, rgba, variant_colours
+from mvm.networks.upsampling import SCALE
+from mvm.runs.history import History
+from mvm.runs.run import Run
+from mvm.scoring.superres import SUPERRES_SCORES, bicubic, measure
+
+__all__ = ["superres"]
+
+PICTURES, TRAINING = "Pictures", "Training"  # what the page shows
+BUILT_IN, OWN = "Built-in", "Own photographs"  # what is trained on
+PATCHES = 8  # shown side by side
+CURVES = ("psnr_y", "ssim_y", "psnr_rgb")  # scores drawn over training
+BEFORE_PATCHES = "every column is a part of a held-out photograph; the last row is what the others should look like"
+
+
+def superres() -> None:
+    """Draw the page."""
+    tab = page("superres")
+    run, status = choose_run(tab)
+    with st.sidebar:
+        st.markdown("#### Super-resolution")
+        st.caption(CAPTION)
+        next_run = draw_settings(tab, choose_data(tab), run)
+    apply_moved_weights(tab, next_run.weights)
+    tab.draw_notice()
+    draw_buttons(tab, run, status, next_run)
+    if draw_choice(tab, alive=status.alive) == PICTURES or run is None:
+        draw_pictures(tab, run, status)
+    else:
+        draw_run(tab, run, status, Rows(view=draw_patches, embeddings=draw_embeddings, history=draw_history))
+
+
+def draw_choice(tab: Page, *, alive: bool) -> str:
+    """Draw the choice between pictures and training; a training that has just been started is shown."""
+    turn, known = st.session_state.get("_superres.turn", tab.turn), tab.key("show") in st.session_state
+    if alive and known and turn != tab.turn:
+        st.session_state[tab.key("show")] = TRAINING
+    st.session_state["_superres.turn"] = tab.turn
+    return linked(
+        st.segmented_control, "Show", [PICTURES, TRAINING], default=TRAINING if alive else PICTURES, required=True,
+        key=tab.key("show"), label_visibility="collapsed",
+        help="pictures: upscale a picture by every trained setting, side by side. training: patches, distances and "
+        "scores of the shown run over its training",
+    )  # fmt: skip
+
+
+# -- left: the data ----------------------------------------------------------------------------------------------------
+
+
+def choose_data(tab: Page) -> dict[str, Any] | None:
+    """Draw the choice of photographs; return the config's fields of the data, None without data."""
+    source = linked(
+        st.segmented_control, "Data", [BUILT_IN, OWN], default=BUILT_IN, required=True, key=tab.key("source"),
+        help="built-in: four photographs that come with scikit-image and scikit-learn. own: high-resolution pictures "
+        "on the machine that runs the app; hundreds of them make a better network",
+    )  # fmt: skip
+    if source == BUILT_IN:
+        return {"data": SUPERRES}
+    path = linked(
+        st.text_input, "Photographs", "", key=tab.key("from"), placeholder="/data/DIV2K_train_HR",
+        help="folder or ZIP of pictures, DIV2K as published, Parquet, LMDB or arrays, or the name of a prepared cache; "
+        "only read, and decoded once",
+    ).strip()  # fmt: skip
+    if not path:
+        st.caption("Give the path of a folder or a ZIP of photographs, or the name of a prepared cache.")
+        return None
+    reading = photographs(path)
+    is_read = reading.lines.done()
+    st.fragment(draw_reading, run_every=None if is_read else 0.5)(reading, is_read)
+    if not is_read or reading.lines.exception() is not None:
+        return None
+    return {"data": SUPERRES, "data_from": path}
+
+
+def draw_reading(reading: Reading, was_read: bool) -> None:
+    """Draw progress of decoding photographs, or what they are; rerun the page when they are there."""
+    lines: Future[list[str]] = reading.lines
+    if lines.done() != was_read:
+        st.rerun()
+    if not lines.done():
+        st.progress(reading.share, text="decoding the photographs, once ...")
+    elif error := lines.exception():
+        st.error(plain(error), icon=":material/error:")
+        st.button(
+            "Read again", icon=":material/refresh:", on_click=photographs.clear, args=(reading.source,),
+            help="after the folder was mended",
+        )  # fmt: skip
+    else:
+        content, *oddities = lines.result()
+        st.caption(plain(content))
+        for line in first_lines(oddities):
+            st.caption(plain(line))
+
+
+# -- right: the run ----------------------------------------------------------------------------------------------------
+
+
+def draw_patches(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
+    """Draw upscaled patches of the held-out photographs between their inputs and the originals, one row per variant."""
+    shown, step = columns_of(run), int(view["step"])
+    draw_heading("Patches", f"step {step:,}; {BEFORE_PATCHES}; PSNR of brightness below each")
+    high = original_patches(run)
+    if high is None:
+        return
+    high = high[: min(PATCHES, view["fake"].shape[1])]
+    low, cubic, scores = inputs_of(high)
+    panels = [
+        {"title": "Low resolution, the input", "images": low},
+        {"title": "Bicubic", "images": cubic, "captions": scores},
+    ]
+    for member, title in zip(shown.members, shown.titles, strict=True):
+        fake = view["fake"][member, : len(high)]
+        panels.append({"title": title, "images": fake, "captions": psnr_captions(fake, high)})
+    panels.append({"title": "Original", "images": high})
+    picture_grid(
+        panels, key=f"patches.{run.name}", step=step, cell=150, columns=len(high),
+        alt=f"Patches upscaled at step {step}: low resolution, bicubic, {', '.join(shown.titles)}, original",
+    )  # fmt: skip
+
+
+def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> bool:
+    """Draw UMAP of the embeddings of original and upscaled patches, each pair joined by a line.
+
+    Returns:
+        Whether a newer projection is awaited.
+    """
+    projection, shown = request_projection(run, records, step), columns_of(run)
+    draw_heading(
+        "Embeddings, UMAP", f"{projection.note}; real: original patches, fake: upscaled ones; a line joins each pair, "
+        "short where upscaled patches are like the originals"
+    )  # fmt: skip
+    frame = projection.frame[shown.members]
+    panels = clouds.umap_panels(frame, titles=shown.titles)
+    half = frame.shape[1] // 2
+    for panel, points in zip(panels, frame, strict=True):
+        joined = np.stack([points[:half], points[half:], np.full_like(points[:half], np.nan)], axis=1).reshape(-1, 2)
+        line = {"name": "pair", "colour": rgba(QUIET, 0.6), "points": joined, "line": True}
+        panel["layers"] = [line, *panel["layers"]]
+    cloud_plot(
+        panels, key=f"umap.{run.name}", height=340, step=projection.step,
+        alt=f"UMAP of embeddings of original and upscaled patches at step {projection.step}, one panel per variant",
+    )  # fmt: skip
+    return projection.awaited
+
+
+def draw_history(tab: Page, run: Run, records: History, step: int) -> None:
+    """Draw scores over training, gaps, spectra, and all scores at the step."""
+    draw_score_curves(run, records, step)
+    draw_gaps(tab, run, records, step)
+    draw_spectra(tab, run, records, step)
+    scores = records.scores(step)
+    keys = [key for key in SUPERRES_SCORES if scores is not None and key in scores.rows[0]]
+    draw_scores(run, records, step, {key: SUPERRES_SCORES[key] for key in keys})
+
+
+def draw_score_curves(run: Run, records: History, step: int) -> None:
+    """Draw PSNR and SSIM of the four held-out photographs over training, beside bicubic interpolation."""
+    note = "mean of four photographs that no training sees; above the dashed line is better than bicubic interpolation"
+    draw_heading("Similarity to the originals", note)
+    curves = {key: records.score_curve(key) for key in CURVES}
+    steps = curves[CURVES[0]][0]
+    if not len(steps):
+        st.caption(f"First scores at step {run.config.every(10):,}.")
+        return
+    floors = {key: records.scores(int(steps[-1])) for key in CURVES}
+    labels = {key: SUPERRES_SCORES[key].label for key in CURVES}
+    titles = [setting_title(run.config, name) for name in run.config.variants]
+    figure = training.score_curves(
+        steps, {labels[key]: values for key, (_, values) in curves.items()},
+        {labels[key]: None if scores is None else scores.floor(f"{key}_floor") for key, scores in floors.items()},
+        baseline="bicubic", titles=titles, step=step, colours=variant_colours(run.config.variants),
+    )  # fmt: skip
+    last = {labels[key]: f"{np.nanmedian(values[-1]):.4g}" for key, (_, values) in curves.items()}
+    live_plot(
+        figure, key=f"similarity.{run.name}", height=280, alt=f"Scores over training; at step {steps[-1]:g} {last}"
+    )
+
+
+def original_patches(run: Run) -> np.ndarray | None:
+    """HR patches `(n, 4p, 4p, 3)` uint8 whose embeddings every snapshot holds; None before the first."""
+    try:
+        return run.real_view()
+    except RunError:
+        return None
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def inputs_of(high: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """LR patches, enlarged by repeated pixels; their bicubic interpolations, and the PSNR of these; as HR patches."""
+    side = high.shape[1] // SCALE
+    low = imresize(torch.tensor(high), (side, side))
+    cubic = np.stack([bicubic(patch).numpy() for patch in low])
+    repeated = low.numpy().repeat(SCALE, axis=1).repeat(SCALE, axis=2)
+    return repeated, cubic, psnr_captions(cubic, high)
+
+
+def psnr_captions(upscaled: np.ndarray, high: np.ndarray) -> list[str]:
+    """PSNR (Y) of each patch in dB; "–" for an infinite one."""
+    rows = [
+        measure(torch.tensor(x), torch.tensor(y), niqe=False)["psnr_y"] for x, y in zip(upscaled, high, strict=True)
+    ]
+    return ["–" if value is None else f"{value:.1f} dB" for value in rows]
