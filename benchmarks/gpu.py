@@ -183,10 +183,10 @@ def measure_compiled(settings: Settings) -> Iterator[Row]:
         values = {"seeds": tuple(range(v)), "batch": 256 if not settings.small else 16}
         rates = [_rate(_experiment(settings, graph="off", **values), settings)]
         for compile in ("off", "on"):
-            with images.compiler_of(settings.device):
-                experiment = _experiment(settings, compile=compile, **values)
+            experiment = _experiment(settings, compile=compile, **values)
             began = time.perf_counter()
-            experiment.advance()
+            with images.compiler_of(settings.device):
+                experiment.advance()
             took = time.perf_counter() - began
             rates.append(_rate(experiment, settings))
             experiment.release()

@@ -97,7 +97,8 @@ def asks(values: dict[str, Any]) -> tuple[bool, str]:
     """Whether a config's method says that its step can be captured; the error where the step asks the host."""
     with _experiment(values) as experiment, _couplings_without_values():
         try:
-            experiment.draws.planned(experiment.method.couple) if hasattr(experiment.method, "couple") else None
+            if couple := getattr(experiment.method, "couple", None):
+                experiment.draws.planned(couple)  # ahead of its step from the second step on
             experiment.prepare()
             with DeviceOnly():
                 experiment.compute()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -194,6 +195,50 @@ def test_a_replay_waits_for_the_copies_of_its_own_step(values: dict, monkeypatch
     eager.advance()
     with pytest.raises(AssertionError):
         check_equal(eager, captured)
+
+
+def test_copies_run_on_a_stream_of_their_own_and_the_step_queues_behind_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of calls of CUDA, of which there is none here: an event after the copies, and a wait for it."""
+    calls: list[tuple[str, ...]] = []
+    present = ["default"]
+
+    class Stream:
+        def __init__(self, name: Any) -> None:
+            self.name = name if isinstance(name, str) else "side"
+
+        def record_event(self) -> str:
+            calls.append(("record", self.name))
+            return "event"
+
+        def wait_event(self, event: str) -> None:
+            calls.append(("wait", self.name, event))
+
+    class OnGPU:
+        device = torch.device("cuda")
+
+        def to(self, device: torch.device, *, non_blocking: bool) -> OnGPU:
+            assert (device.type, non_blocking) == ("cuda", True)
+            calls.append(("copy", present[0]))
+            return self
+
+        def record_stream(self, stream: Stream) -> None:
+            calls.append(("keep for", stream.name))
+
+    @contextlib.contextmanager
+    def on(stream: Stream) -> Iterator[None]:
+        present[0], before = stream.name, present[0]
+        yield
+        present[0] = before
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream(present[0]))
+    tensors = [OnGPU(), OnGPU()]
+    arrival = SideStream(torch.device("cuda")).copy(tensors)
+    assert calls == [("copy", "side"), ("copy", "side"), ("record", "side")]
+    calls.clear()
+    assert arrival.wait() == tensors
+    assert calls == [("wait", "default", "event"), ("keep for", "default"), ("keep for", "default")]
 
 
 def test_couplings_do_not_depend_on_the_thread_that_makes_them() -> None:

@@ -14,7 +14,7 @@ A step has three parts:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -98,8 +98,9 @@ class Experiment:
         }
         self.averages = {player: self.players[player].flat.clone() for player in self.method.averaged}
         live = self._live_buffers()
-        self._averaged_buffers = torch.cat([*live.values()]) if live else torch.empty(0)
-        self.buffers = dict(zip(live, self._averaged_buffers.split([*map(len, live.values())]), strict=True))
+        self._averaged_buffers = _flat(live.values())  # averaged in one operation
+        parts = self._averaged_buffers.split([buffer.numel() for buffer in live.values()])
+        self.buffers = {name: part.view(live[name].shape) for name, part in zip(live, parts, strict=True)}
         self.averaging = torch.zeros((), device=self.device, dtype=dtype)
         self.draws = Draws(
             data.table(self.device, dtype),
@@ -110,7 +111,6 @@ class Experiment:
         self._graphs: dict[str, StepGraph] = {}
         self.compiled, self._phases_compiled = self._compiles(), set[str]()
         self.not_compiled = "several processes" if config.compile == "on" and not self.compiled else ""
-        compile_networks(self.method.networks.values(), self.compiler if self.compiled else "")
 
     def _compiles(self) -> bool:
         """Whether the networks are to be compiled, by the config and `seconds_gained`."""
@@ -143,6 +143,7 @@ class Experiment:
     def _compile(self) -> Computed:
         """Compute a phase's first step, in which its networks are compiled; if that fails, compute it as written."""
         before = {name: tensor.clone() for name, tensor in self.tensors().items()}
+        compile_networks(self.method.networks.values(), self.compiler)
         self._phases_compiled.add(self.method.phase(self.step))
         try:
             return self._computed()
@@ -202,8 +203,8 @@ class Experiment:
             terms |= {name: value.detach() for name, value in loss.terms.items()}
         for player, average in self.averages.items():
             average.lerp_(self.players[player].flat, self.averaging)
-        if live := [*self._live_buffers().values()]:
-            self._averaged_buffers.lerp_(torch.cat(live), self.averaging)
+        if self.buffers:
+            self._averaged_buffers.lerp_(_flat(self._live_buffers().values()), self.averaging)
         return losses, terms
 
     def commit(self, losses: dict[str, Tensor], terms: dict[str, Tensor]) -> Step:
@@ -396,6 +397,12 @@ def fit(experiment: Experiment) -> Iterator[Step]:
 def view_noise(n: int, noise_dim: int, *, repeat: int = 0) -> Tensor:
     """Fixed generator inputs `(n, noise_dim)`, equal for all runs; each `repeat` gives other inputs."""
     return torch.randn(n, noise_dim, generator=torch.Generator().manual_seed(stream(repeat, -2)))
+
+
+def _flat(tensors: Iterable[Tensor]) -> Tensor:
+    """A copy of tensors as one flat tensor."""
+    parts = [tensor.flatten() for tensor in tensors]
+    return torch.cat(parts) if parts else torch.empty(0)
 
 
 def _call_with(network: torch.nn.Module, weights: dict[str, Tensor], x: Tensor) -> Tensor:
