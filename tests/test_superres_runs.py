@@ -11,7 +11,7 @@ from PIL import Image
 
 import mvm
 from mvm.data.photographs import built_in, held_out
-from mvm.runs.events import WeightsChanged
+from mvm.methods.pairs import TERMS
 from mvm.runs.fork import fork
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
@@ -102,25 +102,27 @@ def test_points_are_not_drawn_of_a_run_that_upscales(trained: Run, cli, tmp_path
 
 def test_a_fork_changes_the_weight_of_a_term_alone(trained: Run) -> None:
     """Equal draws: with equal weights a fork repeats its run to the bit, with λ₂ moved it does not."""
-    step = min(trained.kept_steps(), default=0)
+    step = trained.checkpoint_steps()[0]
     assert step < 20
-    same, moved = (fork(trained, step, changes, name) for changes, name in (({}, "same"), ({"weights.pair": 5.0}, "b")))
+    same, moved = fork(trained, step, {}, name="same"), fork(trained, step, {"weights.pair": 5.0}, name="moved")
     for run in (same, moved):
         for _ in train(run):
             pass
     whole, again, other = (run.checkpoint() for run in (trained, same, moved))
     assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
     assert any(not torch.equal(tensor, other[name]) for name, tensor in whole.items() if name.startswith("generator"))
+    assert other["terms"][0].tolist() != whole["terms"][0].tolist()
 
 
-def test_a_weight_of_a_term_moves_while_training(cli) -> None:
-    assert cli("train", *TINY, "--steps", "12", "--name", "c").status == 0
-    run = Run.create(Run.named("c").config, name="d")
-    for step in train(run):
-        if step.number == 5:
-            run.ask(weights={"pair": 0.25})
-            run.ask(pause_at=None)
-    changes = [event for event in run.records.poll().events if isinstance(event, WeightsChanged)]
-    assert [change.weights["pair"] for change in changes] in ([0.25], [])
-    control = run.control()
-    assert control.weights["pair"] == 0.25
+def test_a_weight_of_a_term_moves_before_training_goes_on(trained: Run) -> None:
+    """What is asked while no process trains is taken by the next one, and goes on record."""
+    run = fork(trained, trained.checkpoint_steps()[0], {}, name="asked")
+    run.ask(weights={"pair": 0.25, "diameter": 2.0})
+    for _ in train(run):
+        pass
+    (change,) = run.records.poll().weight_changes()
+    assert (change.weights["pair"], change.weights["diameter"]) == (0.25, 2.0)
+    terms = dict(zip(TERMS, run.checkpoint()["terms"][0].tolist(), strict=True))
+    assert terms == {name: term.default for name, term in TERMS.items()} | {"pair": 0.25} | {
+        "matching": pytest.approx(1e-3), "adversarial": pytest.approx(2e-3),
+    }  # fmt: skip

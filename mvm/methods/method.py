@@ -134,6 +134,11 @@ class Method(Generic[S]):
         return known or kind in cls.paired_kinds
 
     @classmethod
+    def terms(cls, pairs: Any) -> tuple[str, ...]:
+        """Names in `mvm.methods.pairs.TERMS` of its losses, with the settings of losses on pairs."""
+        return ()
+
+    @classmethod
     def refusal(cls, pairs: Any) -> str:
         """Why the method cannot train with the settings of losses on pairs, in a line; "" if it can."""
         return ""

@@ -26,11 +26,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from mvm.config import Config
+from mvm.config import Config, Weights
 from mvm.errors import RunError
 from mvm.files import cannot_write, checkpoints, link, new_folder, write_atomic
-from mvm.geometry.descriptors import DESCRIPTORS, matched, two_diameter, weight_table
-from mvm.methods import METHODS
+from mvm.geometry.descriptors import matched, two_diameter, weight_table
+from mvm.methods import METHODS, method_on
+from mvm.methods.method import PAIRED_KINDS
+from mvm.methods.pairs import TERMS
 from mvm.runs import layout
 from mvm.runs.documents import Origin
 from mvm.runs.events import Forked, WeightsChanged, append_event
@@ -48,6 +50,9 @@ def changeable(config: Config) -> dict[str, Any]:
     flat, names = config.flat(), []
     if METHODS[config.method].matches_descriptors:
         names = [f"weights.{name}" for name in matched(config.variants)]
+    if config.kind in PAIRED_KINDS:
+        method, pairs = method_on(config.kind, config.method), getattr(config, config.kind)
+        names += [f"weights.{name}" for name in method.terms(pairs)]
     for group in (f"{config.method}.", "optimiser."):
         names += [name for name in flat if name.startswith(group)]
     return {name: flat[name] for name in [*names, "steps"]}
@@ -56,7 +61,7 @@ def changeable(config: Config) -> dict[str, Any]:
 def config_at(run: Run, step: int) -> Config:
     """The config with the descriptor weights that held when the checkpoint of a step was saved."""
     changes = [change.weights for change in run.records.poll().weight_changes() if change.step < step]
-    known = {name: value for change in changes for name, value in change.items() if name in DESCRIPTORS}
+    known = {name: value for change in changes for name, value in change.items() if name in Weights.model_fields}
     return run.config.with_changes({f"weights.{name}": value for name, value in known.items()})
 
 
@@ -127,9 +132,13 @@ def _fill(folder: Path, run: Run, config: Config, made: Origin) -> None:
     link(run.kept_path(made.step), folder / layout.CHECKPOINT)
     weights = {}  # the trainer takes them from the checkpoint: of a fork's own first step it has those from before
     if METHODS[config.method].matches_descriptors:
-        wanted = weight_table([variant for variant, _ in config.members], dict(config.weights))
-        other = (run.checkpoint(step=made.step)["weights"] != wanted).any(dim=0)
+        table = weight_table([variant for variant, _ in config.members], dict(config.weights))
+        other = (run.checkpoint(step=made.step)["weights"] != table).any(dim=0)
         weights = {name: getattr(config.weights, name) for name in itertools.compress(matched(config.variants), other)}
+    if config.kind in PAIRED_KINDS:
+        held = dict(zip(TERMS, run.checkpoint(step=made.step)["terms"][0].tolist(), strict=True))
+        wanted = {name: getattr(config.weights, name) for name in TERMS}
+        weights |= {name: value for name, value in wanted.items() if np.float32(value) != np.float32(held[name])}
     serial = max((change.serial for change in past.weight_changes()), default=0)
     control = Control(weights=weights, serial=serial + bool(weights))
     write_atomic(folder / layout.CONTROL, json.dumps(asdict(control)).encode())
