@@ -235,9 +235,10 @@ def _number(value: float | None) -> str:
 def sample_command(options: argparse.Namespace) -> None:
     """Write generated points, in the data's own units, or pictures."""
     from mvm.look.sheets import write_sheet
-    from mvm.runs.evaluate import sample_run
+    from mvm.runs.evaluate import check_samples, sample_run
 
     run, out = Run.named(options.run), Path(options.out)
+    check_samples(run)
     if options.n < 1:
         raise ConfigError(f"-n: at least one, got {options.n}")
     members, kind = run.config.members, KINDS[run.config.kind]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FINAL",
+    "check_samples",
     "load_experiment",
     "load_generator",
     "load_upscaler",
@@ -184,6 +185,16 @@ def training_gallery(config: Config) -> Gallery:
     return Gallery(images, features, numbers=numbers, flips=data.flips)
 
 
+def check_samples(run: Run) -> None:
+    """Refuse to sample a run whose generators take pictures, not noise.
+
+    Raises:
+        ConfigError: it is of super-resolution.
+    """
+    if run.config.kind in PAIRED_KINDS:
+        raise ConfigError(f"run: {run.name} upscales pictures; `python -m mvm upscale {run.name} FILE --out DIR` does")
+
+
 def sample_run(run: Run, n: int, *, seed: int = 0, best: bool = False) -> Tensor:
     """n fakes of every member, `(V, n, D)` in the data's own units, or pictures `(V, n, size, size, 3)` uint8.
 
@@ -193,8 +204,7 @@ def sample_run(run: Run, n: int, *, seed: int = 0, best: bool = False) -> Tensor
         seed: of the generators' noise, the same for all members.
         best: from the best generators in place of the last ones.
     """
-    if run.config.kind in PAIRED_KINDS:
-        raise ConfigError(f"run: {run.name} upscales pictures; `python -m mvm upscale {run.name} FILE --out DIR` does")
+    check_samples(run)
     experiment = load_experiment(run, best=best)
     generator = torch.Generator().manual_seed(seed)
     return generated(experiment, torch.randn(n, experiment.noise_dim, generator=generator))
