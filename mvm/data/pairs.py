@@ -112,7 +112,7 @@ class Patches:
             else:
                 assert isinstance(pixels, Tensor)
                 values.append(_indexed(pixels, first, width, self._steps[side][:, turn]))
-        gathered = torch.cat(values, dim=1).unflatten(0, rows.shape)
+        gathered: Tensor = torch.cat(values, dim=1).unflatten(0, rows.shape)
         if not self.streamed:
             return gathered
         with torch.cuda.device(self.device):  # each thread has its own current device
@@ -330,4 +330,5 @@ def _view(patch: int, n: int) -> Tensor:
     patches = Patches(held_out(), patch, torch.device("cpu"), torch.float32)
     rows = torch.randint(len(patches) // TURNS, (n,), generator=torch.Generator().manual_seed(VIEW_SEED)) * TURNS
     high = patches.gather(rows)[:, 3 * patch**2 :]
-    return high.unflatten(1, (SCALE * patch, SCALE * patch, 3)).contiguous()
+    view: Tensor = high.unflatten(1, (SCALE * patch, SCALE * patch, 3)).contiguous()
+    return view
