@@ -331,9 +331,10 @@ def plain(task: Task) -> Contender:
     patches = PngPatches(
         Path(task.folder), task.size, epoch=1000 * task.batch, in_memory=task.kind == "memory"
     )  # fmt: skip
+    workers = _workers()
     loader = DataLoader(
-        patches, batch_size=task.batch, shuffle=True, num_workers=_workers(), persistent_workers=True, drop_last=True
-    )
+        patches, batch_size=task.batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+    )  # fmt: skip
     network = PlainSmall()
     adam = torch.optim.Adam(network.parameters(), lr=2e-3)
     batches = _forever(loader)
