@@ -46,7 +46,7 @@ from mvm.files import checkpoints
 from mvm.jobs.launch import launch
 from mvm.jobs.launcher import last_line
 from mvm.networks.backbones import Small
-from mvm.networks.upsampling import SCALE
+from mvm.imaging.resize import SCALE
 from mvm.runs import layout
 from mvm.runs.benchmark import BICUBIC, score_on
 from mvm.runs.events import ALIVE
@@ -331,9 +331,10 @@ def plain(task: Task) -> Contender:
     patches = PngPatches(
         Path(task.folder), task.size, epoch=1000 * task.batch, in_memory=task.kind == "memory"
     )  # fmt: skip
+    workers = _workers()
     loader = DataLoader(
-        patches, batch_size=task.batch, shuffle=True, num_workers=_workers(), persistent_workers=True, drop_last=True
-    )
+        patches, batch_size=task.batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+    )  # fmt: skip
     network = PlainSmall()
     adam = torch.optim.Adam(network.parameters(), lr=2e-3)
     batches = _forever(loader)

@@ -36,7 +36,7 @@ from mvm.data.pairs import SUPERRES
 from mvm.errors import RunError
 from mvm.imaging.resize import imresize
 from mvm.look.palette import QUIET, rgba, variant_colours
-from mvm.networks.upsampling import SCALE
+from mvm.imaging.resize import SCALE
 from mvm.runs.history import History
 from mvm.runs.run import Run
 from mvm.scoring.superres import SUPERRES_SCORES, bicubic, measure

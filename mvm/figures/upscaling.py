@@ -17,7 +17,7 @@ from mvm.imaging.resize import imresize
 from mvm.look.palette import QUIET
 from mvm.methods import method_on
 from mvm.methods.pairs import OnPairs
-from mvm.networks.upsampling import SCALE
+from mvm.imaging.resize import SCALE
 from mvm.runs.layout import REALS
 from mvm.scoring.superres import SUPERRES_SCORES, bicubic, measure
 from mvm.words import mathtext, tex
