@@ -217,7 +217,7 @@ def test_settings_of_the_shown_run_are_not_wishes_to_it(finished: Run, monkeypat
     assert Run.named("alive").control().weights == {"diameter": 0.5}
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "mvm"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "mvm" and METHODS[name].learns("points")])
 def test_every_peer_can_be_set_up_and_shown(finished: Run, no_processes: list[str], cli, method: str) -> None:
     app = open_page(method=METHODS[method].title)
     assert not app.exception
@@ -497,10 +497,18 @@ def test_a_kind_of_data_is_one_line_in_the_app(finished: Run, monkeypatch: pytes
     monkeypatch.setitem(KINDS, "pairs", Pairs())
     monkeypatch.setitem(PAGES, "pairs", KindPage("Pairs", "pairs", "bolt", view, "circle", (16,), "pairs."))
     app = open_page()
-    assert list(app.session_state["_pages"]) == ["Lab", "Faces", "Pairs", "Runs", "Figures", "Claims"]
+    assert list(app.session_state["_pages"]) == [
+        "Lab",
+        "Super-resolution",
+        "Faces",
+        "Pairs",
+        "Runs",
+        "Figures",
+        "Claims",
+    ]
     assert "claims, tested" in words(open_page("from app.kinds import PAGES; PAGES['pairs'].draw()"))
     table = open_page("from app.views.runs import runs_page; runs_page()")
-    assert table.segmented_control(key="runs.kind").options == ["all", "points", "pictures", "pairs"]
+    assert table.segmented_control(key="runs.kind").options == ["all", "points", "photographs", "pictures", "pairs"]
     state = "from app.session import page; import streamlit as st; st.caption(page('pairs').key('steps'))"
     assert words(open_page(state)) == "pairs.steps"
 
