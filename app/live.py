@@ -201,7 +201,7 @@ def setting_title(config: Config, variant: str) -> str:
     if issubclass(method, Perceptual):
         return f"{title} · {FEATURES[config.superres.features].title}"
     if config.method == "gan":
-        return f"{title}, {gan}"
+        return f"{gan} {title}"
     if config.method != "mvm":
         return title
     return f"{METHODS['mvm'].title} ({title})" + {"none": "", "standard": " + GAN", "relativistic": " + RaGAN"}[gan]
@@ -315,10 +315,9 @@ def draw_scores(run: Run, records: History, step: int, described: dict[str, Scor
     frame = pd.DataFrame.from_dict(table, orient="index", columns=[*columns, baseline, "meaning"])
     narrow = {name: st.column_config.Column(width=112) for name in [baseline, *columns]}
     st.dataframe(frame, width="stretch", height=35 * (len(frame) + 1) + 3, column_config=narrow)
-    closest = "≈: best at its floor; below it is sampling noise." * any(
-        s.direction == "floor" for s in described.values()
-    )
-    st.caption(f"↓: lower is better. ↑: higher is better. {closest}")
+    closest = any(score.direction == "floor" for score in described.values())
+    noise = " ≈: best at its floor; below it is sampling noise." if closest else ""
+    st.caption(f"↓: lower is better. ↑: higher is better.{noise}")
 
 
 def draw_heading(title: str, note: str) -> None:

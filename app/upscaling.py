@@ -37,7 +37,7 @@ __all__ += ["png_of", "request"]
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket")  # names in `held_out()`
 MOST_PIXELS = 2**19  # of a picture that is upscaled on the page
 LEAST_SIDE = 12  # pixels of an original each way: scores leave out 4 at each border
-KEPT = 12  # upscaled pictures, of 25 MB at most
+KEPT = 24  # upscaled pictures, of 25 MB at most
 FORGOTTEN = 20.0  # seconds after the last request for it, in which work goes on
 
 

@@ -497,10 +497,18 @@ def test_a_kind_of_data_is_one_line_in_the_app(finished: Run, monkeypatch: pytes
     monkeypatch.setitem(KINDS, "pairs", Pairs())
     monkeypatch.setitem(PAGES, "pairs", KindPage("Pairs", "pairs", "bolt", view, "circle", (16,), "pairs."))
     app = open_page()
-    assert list(app.session_state["_pages"]) == ["Lab", "Faces", "Pairs", "Runs", "Figures", "Claims"]
+    assert list(app.session_state["_pages"]) == [
+        "Lab",
+        "Super-resolution",
+        "Faces",
+        "Pairs",
+        "Runs",
+        "Figures",
+        "Claims",
+    ]
     assert "claims, tested" in words(open_page("from app.kinds import PAGES; PAGES['pairs'].draw()"))
     table = open_page("from app.views.runs import runs_page; runs_page()")
-    assert table.segmented_control(key="runs.kind").options == ["all", "points", "pictures", "pairs"]
+    assert table.segmented_control(key="runs.kind").options == ["all", "points", "photographs", "pictures", "pairs"]
     state = "from app.session import page; import streamlit as st; st.caption(page('pairs').key('steps'))"
     assert words(open_page(state)) == "pairs.steps"
 

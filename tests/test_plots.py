@@ -127,6 +127,31 @@ def test_curves_show_median_and_range_of_seeds(log: bool) -> None:
     assert figure.layout.yaxis.type == ("log" if log else None)
 
 
+def test_gaps_of_pairs_have_a_curve_more() -> None:
+    values = {name: np.ones((8, 1, 1)) * place for place, name in enumerate(("d_p", "d_c", "d_g", "d_H"), 1)}
+    figure = drawn(training.gap_curves(np.arange(8), values, titles=["a"], step=4, log=True, colours=VARIANTS[:1]))
+    assert [trace.y[0] for trace in figure.data] == [1, 2, 3, 4]
+    assert figure.layout.annotations[0].text == "d_p paired distance"
+    assert figure.layout.xaxis4.title.text == "training step"
+
+
+def test_scores_over_training_lie_beside_their_baselines() -> None:
+    """A line of medians and a band per variant and score, and one dashed line per score, named once in the legend."""
+    values = {name: RANDOM.random((5, 2, 3)) for name in ("PSNR", "SSIM")}
+    steps = np.arange(5) * 10
+    figure = drawn(
+        training.score_curves(
+            steps, values, {"PSNR": 0.25, "SSIM": None}, baseline="bicubic", titles=TITLES[:2], step=20,
+            colours=VARIANTS[:2],
+        )
+    )  # fmt: skip
+    (dashed,) = [trace for trace in figure.data if trace.line.dash == "dash"]
+    assert (dashed.name, list(dashed.x), list(dashed.y), dashed.xaxis) == ("bicubic", [0, 40], [0.25, 0.25], "x")
+    lines = [trace for trace in figure.data if trace.fill is None and trace.line.dash is None]
+    np.testing.assert_allclose(lines[3].y, np.median(values["SSIM"][:, 1], axis=-1))
+    assert sum(trace.showlegend is not False for trace in figure.data) == 3
+
+
 def test_a_diverged_variant_leaves_a_gap_in_its_curve() -> None:
     values = {name: np.ones((4, 1, 2)) for name in ("d_c", "d_g", "d_H")}
     values["d_c"][2:] = np.nan

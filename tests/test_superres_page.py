@@ -272,7 +272,7 @@ def test_own_photographs_are_trained_on(tmp_path: Path, no_processes: list[str])
     [
         ({}, "MvM (both)"),
         ({"superres": {"gan": "relativistic"}}, "MvM (both) + RaGAN"),
-        ({"method": "gan"}, "GAN, relativistic"),
+        ({"method": "gan"}, "relativistic GAN"),
         ({"method": "l1"}, "L1"),
         ({"method": "srgan"}, "SRGAN · VGG16-HED"),
         ({"method": "esrgan", "superres": {"features": "vgg19"}}, "ESRGAN · VGG19"),

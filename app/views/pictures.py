@@ -26,7 +26,7 @@ __all__ = ["draw_pictures"]
 OWN = "Own picture"
 BICUBIC, ORIGINAL = "Bicubic", "Original"
 MOST_SHOWN = 1024  # pixels each way that the browser gets
-MOST_OTHERS = 2  # settings of other runs that are compared at first
+MOST_OTHERS, MOST_CHOSEN = 2, 6  # settings of other runs that are compared: at first, and at most
 UNITS = {"psnr_y": " dB", "psnr_rgb": " dB"}  # scores below a picture, with their units
 DIGITS = {"psnr_y": 2, "psnr_rgb": 2, "ssim_y": 4}
 POLL = 0.4  # seconds, while pictures are upscaled
@@ -132,7 +132,7 @@ def choose_settings(tab: Page, shown: Run | None) -> list[Setting]:
         return settings
     chosen = linked(
         st.multiselect, "Compare with", list(others), default=list(others)[:MOST_OTHERS], key=tab.key("with"),
-        format_func=lambda key: others[key].title if key in others else key,
+        format_func=lambda key: others[key].title if key in others else key, max_selections=MOST_CHOSEN,
         help="further trained settings; the shown run is always compared, each by its last checkpoint",
     )  # fmt: skip
     return settings + [others[key] for key in chosen if key in others]
