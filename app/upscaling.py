@@ -23,8 +23,7 @@ import torch
 from mvm.data.photographs import held_out
 from mvm.data.picture_file import FullPicture, opened, write
 from mvm.errors import ConfigError, RunError, line_of
-from mvm.imaging.resize import imresize
-from mvm.imaging.resize import SCALE
+from mvm.imaging.resize import SCALE, imresize
 from mvm.runs.evaluate import load_upscaler
 from mvm.runs.layout import CHECKPOINT
 from mvm.runs.run import Run

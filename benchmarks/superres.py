@@ -43,10 +43,10 @@ from mvm.data.photographs import Collection, held_out
 from mvm.devices import use_cpu
 from mvm.figures.superres_tables import superres_means
 from mvm.files import checkpoints
+from mvm.imaging.resize import SCALE
 from mvm.jobs.launch import launch
 from mvm.jobs.launcher import last_line
 from mvm.networks.backbones import Small
-from mvm.imaging.resize import SCALE
 from mvm.runs import layout
 from mvm.runs.benchmark import BICUBIC, score_on
 from mvm.runs.events import ALIVE

@@ -194,7 +194,10 @@ def test_new_weights_of_terms_act_at_the_next_step():
     [
         ({"method": "l1", "superres": {"gan": "standard"}}, "superres.gan: L1 trains with none, not 'standard'"),
         ({"method": "gan", "superres": {"gan": "none"}}, "superres.gan: GAN trains with relativistic or standard"),
-        ({"method": "natsr", "superres": {"image_steps": 0}}, "superres.image_steps: NatSR's discriminator of natural pictures learns in these steps"),
+        (
+            {"method": "natsr", "superres": {"image_steps": 0}},
+            "superres.image_steps: NatSR's discriminator of natural pictures learns in these steps",
+        ),
         ({"method": "wgan"}, "method: wgan has no networks for photographs; choose another for sr"),
         ({"patch": 12}, "patch"),
     ],

@@ -34,9 +34,8 @@ from app.text import first_lines, plain
 from app.views.pictures import draw_pictures
 from mvm.data.pairs import SUPERRES
 from mvm.errors import RunError
-from mvm.imaging.resize import imresize
+from mvm.imaging.resize import SCALE, imresize
 from mvm.look.palette import QUIET, rgba, variant_colours
-from mvm.imaging.resize import SCALE
 from mvm.runs.history import History
 from mvm.runs.run import Run
 from mvm.scoring.superres import SUPERRES_SCORES, bicubic, measure

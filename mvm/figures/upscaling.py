@@ -13,11 +13,10 @@ from mvm.figures.drawing import legend, wrapped
 from mvm.figures.selection import NoFigure, Selection, require_kind
 from mvm.figures.superres_tables import PRINTED, PROTOCOL, best_in_bold, score_text, scores_head
 from mvm.figures.tables import latex_table, rows_of, seeds_note
-from mvm.imaging.resize import imresize
+from mvm.imaging.resize import SCALE, imresize
 from mvm.look.palette import QUIET
 from mvm.methods import method_on
 from mvm.methods.pairs import OnPairs
-from mvm.imaging.resize import SCALE
 from mvm.runs.layout import REALS
 from mvm.scoring.superres import SUPERRES_SCORES, bicubic, measure
 from mvm.words import mathtext, tex
