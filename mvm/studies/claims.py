@@ -411,8 +411,8 @@ CLAIMS: dict[str, Claim] = {
     "similarity": Claim(
         "Super-resolution: MvM beats GAN in similarity under every backbone",
         "Table 3; here under the small backbone only",
-        "PSNR and SSIM of luma on the four held-out photographs, seed by seed: L_img + λ₂ L_pair + λ₃ L_MM above L_img + "
-        f"L_adv of a GAN; {PAIRED}",
+        "PSNR and SSIM of luma on the four held-out photographs, seed by seed: L_img + λ₂ L_pair + λ₃ L_MM above "
+        f"L_img + L_adv of a GAN; {PAIRED}",
         _similarity,
         RECIPES[:1],
     ),
