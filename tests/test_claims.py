@@ -21,14 +21,48 @@ from mvm.jobs.launcher import Task
 from mvm.runs import events
 from mvm.runs.events import append_event
 from mvm.runs.run import Run
-from mvm.studies.claims import CLAIMS, PUBLISHED, RULE, Plan, findings, shipped, to_json, train
+from mvm.studies.claims import CLAIMS, PUBLISHED, RULE, Plan, Trial, findings, shipped, to_json, train
 from mvm.studies.claims import stop as mvm_stop
 
-PLAN = Plan(steps=20, seeds=3, batches=(32, 512, 1024), manifolds=("circle",))
+PLAN = Plan(steps=20, seeds=3, batches=(32, 512, 1024), manifolds=("circle",), pair_steps=20)
+PAIRED = ("similarity", "falling", "perceptual")
+
+
+def write_pairs(
+    setting: str, *, psnr: list[float | None], niqe: list[float | None], gap=lambda step: 1 / (1 + step)
+) -> Run:
+    """A finished run of super-resolution that never was trained, with these final scores; SSIM goes with PSNR."""
+    trial = Trial("stabilised", "sr", 0, setting)
+    run = Run.create(PLAN.trials[trial], path=PLAN.path(trial))
+    rows = []
+    for (variant, seed), y, n in zip(run.config.members, psnr, niqe, strict=True):
+        row = {"variant": variant, "seed": seed, "step": 20, "n": 4, "coordinates": "own"}
+        row |= {"psnr_y": y, "ssim_y": None if y is None else y / 100, "niqe": n}
+        rows.append(row | {"psnr_y_floor": 28.0, "ssim_y_floor": 0.8, "niqe_floor": 7.0})
+    write_atomic(run.path / "scores.json", json.dumps(rows).encode())
+    for step in range(20):
+        record = {"step": step, "seconds": 0.1} | {
+            name: [gap(step)] * len(rows) for name in ("d_p", "d_c", "d_g", "d_H")
+        }
+        append_line(run.path / "scalars.jsonl", record)
+    run.append_event(events.Finished(step=20, time=0.0))
+    return run
+
+
+def write_all_pairs(good: bool) -> None:
+    """Runs by which the claims about super-resolution hold, or do not."""
+    high, low = ([31.0, 32.0, 33.0], [30.0, 31.0, 32.0]) if good else ([30.0, 31.0, None], [30.5, 31.0, 32.0])
+    least, most = ([5.0] * 3, [6.0] * 3) if good else ([6.0] * 3, [5.0] * 3)
+    rising = {} if good else {"gap": lambda step: 1 + step}
+    write_pairs("mvm", psnr=high, niqe=least, **rising)
+    write_pairs("mvm-ragan", psnr=high, niqe=least)
+    write_pairs("gan", psnr=low, niqe=most)
+    write_pairs("ragan", psnr=low, niqe=most)
 
 
 def write(trial: tuple[str, str, int], *, ratios: dict[str, list[float | None]], **numbers) -> Run:
     """A finished run of a trial that never was trained, with these final scores and gaps."""
+    trial = Trial(*trial)
     run = Run.create(PLAN.trials[trial], path=PLAN.path(trial))
     rows = []
     for variant, seed in run.config.members:
@@ -70,6 +104,7 @@ def test_every_claim_holds_where_the_numbers_say_so():
     write(("stabilised", "circle", 0), ratios=GOOD)
     for batch, ratio in ((32, 1.0), (512, 1.4), (1024, 2.5)):
         write(("stabilised", "circle", batch), ratios={"both": [ratio] * 3})
+    write_all_pairs(good=True)
     assert set(verdicts().values()) == {"holds"}
     assert set(verdicts("paper").values()) == {None}
 
@@ -80,11 +115,48 @@ def test_no_claim_holds_where_the_numbers_say_so():
     write(("paper", "circle", 0), ratios=bad, ranks=(0.3, 0.4, 0.3), gap=lambda step: 1 + step, spectrum=steep)
     for batch, ratio in ((32, 1.0), (512, 1.6), (1024, 2.7)):
         write(("paper", "circle", batch), ratios={"both": [ratio] * 3})
-    assert verdicts("paper") == {name: "mixed" if name == "batch" else "does not hold" for name in CLAIMS}
+    outcome = {name: "mixed" if name == "batch" else "does not hold" for name in CLAIMS}
+    assert verdicts("paper") == outcome | dict.fromkeys(PAIRED), "the paper's recipe is not measured on pairs"
     rows = {finding.claim: finding.rows for finding in findings(PLAN)}
     assert [row["factor"] for row in rows["batch"]] == [1.6, pytest.approx(2.7 / 1.3)]
     assert rows["both"][0]["W₂ / floor, both"] == 4.0
     assert rows["both"][0]["both is best"] == "0 of 3 seeds"
+
+
+def test_no_claim_about_pairs_holds_where_the_numbers_say_so():
+    write_all_pairs(good=False)
+    assert {name: verdicts()[name] for name in PAIRED} == dict.fromkeys(PAIRED, "does not hold")
+    rows = {finding.claim: finding.rows for finding in findings(PLAN)}
+    (first, *_) = rows["similarity"]
+    assert (first["value"], first["its value"], first["bicubic"]) == (30.0, 31.0, 28.0), "a diverged seed is the worst"
+    assert first["better"] == "0 of 3 seeds"
+    assert [(row["score"], row["against"]) for row in rows["similarity"]] == [
+        (score, peer) for peer in ("standard GAN", "relativistic GAN") for score in ("PSNR (Y)", "SSIM (Y)")
+    ]
+    assert [row["better"] for row in rows["perceptual"]] == ["0 of 3 seeds"] * 3
+    assert [row["distance"] for row in rows["falling"]] == ["d_p", "d_c", "d_g", "d_H"]
+    assert rows["falling"][0]["rank correlation"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("gap", "verdict"),
+    [
+        (lambda step: 10.0 - step, "holds"),
+        (lambda step: 1.0, "does not hold"),
+        (lambda step: 5.0 if step == 0 else 0.0 if step == 19 else float(step), "does not hold"),  # falls, then rises
+    ],
+)
+def test_a_distance_keeps_falling_if_it_ends_lower_and_its_ranks_fall(gap, verdict):
+    write_pairs("mvm", psnr=[30.0] * 3, niqe=[5.0] * 3, gap=gap)
+    assert verdicts()["falling"] == verdict
+
+
+def test_settings_of_pairs_differ_in_their_losses_alone():
+    flats = [config.flat() for trial, config in PLAN.trials.items() if trial.setting]
+    assert len(flats) == 4
+    assert {key for key in flats[0] if len({repr(flat[key]) for flat in flats}) > 1} == {
+        "method", "variants", "superres.gan",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("good", [3, 4, 5])
@@ -113,7 +185,8 @@ def test_gaps_that_fall_but_do_not_settle_have_not_converged():
 
 
 def test_a_diverged_training_counts_as_infinitely_bad():
-    run = Run.create(PLAN.trials["paper", "circle", 1024], path=PLAN.path(("paper", "circle", 1024)))
+    trial = Trial("paper", "circle", 1024)
+    run = Run.create(PLAN.trials[trial], path=PLAN.path(trial))
     run.append_event(events.Diverged(step=3, time=0.0, reason="x"))
     scores = mvm.studies.claims._score(run, "both", "w2_ratio")
     assert np.isinf(scores).all()
@@ -153,8 +226,10 @@ def test_findings_survive_json(monkeypatch, tmp_path):
 
 def test_what_is_shipped_can_be_read():
     found, rest = shipped()
-    assert [finding.claim for finding in found] == list(CLAIMS)
-    assert all(set(finding.verdicts) == {"stabilised", "paper"} for finding in found)
+    names = [finding.claim for finding in found]
+    assert names == [name for name in CLAIMS if name in names]
+    assert {*CLAIMS} - {*names} <= {*PAIRED}
+    assert all(tuple(finding.verdicts) == CLAIMS[finding.claim].recipes for finding in found)
     assert rest["plan"]["seeds"] == Plan().seeds
 
 
@@ -196,7 +271,7 @@ def test_train_makes_what_is_missing_and_only_that(trainings):
 
 
 def test_train_says_which_training_failed(trainings):
-    failing = PLAN.path(("paper", "circle", 512))
+    failing = PLAN.path(Trial("paper", "circle", 512))
     FAILING.add(failing.name)
     with pytest.raises(RunError, match=f"^claims: {failing.name} is failed: mvm: no room; the same command goes on$"):
         train(PLAN, processes=1)
@@ -233,7 +308,9 @@ def test_an_old_request_to_stop_is_dropped(checkpoints, trainings):
 def test_the_command_prints_every_claim(cli, trainings, monkeypatch):
     monkeypatch.setattr(Plan, "quick", classmethod(lambda cls: PLAN))
     for trial in PLAN.trials:
-        write(trial, ratios=GOOD)
+        if not trial.setting:
+            write(trial, ratios=GOOD)
+    write_all_pairs(good=True)
     printed = cli("claims", "--quick")
     assert printed.status == 0
     assert trainings == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -25,24 +26,32 @@ def claims() -> None:
     st.markdown("#### The paper's claims, tested")
     st.caption(
         f"Each claim is a measurement over seeds. {RULE} The paper made its claims about images; here they are tested "
-        "where the ground truth is known."
+        "where the ground truth is known, and those about super-resolution on four photographs."
     )
     measuring = plan.being_measured()
     st.fragment(draw_progress, run_every=2.0 if measuring else None)(plan, measuring)
     own = findings(plan)
     if any(finding.verdicts for finding in own):
-        st.caption(f"Measured here: {plan.seeds} seeds, {plan.steps:,} steps of each training.")
+        st.caption(f"Measured here: {extent(asdict(plan))}.")
         draw_findings(own)
         return
     known, source = shipped()
     if known:
         st.caption(
-            f"Shipped with this repository, from `python -m mvm claims`: {source['plan']['seeds']} seeds, "
-            f"{source['plan']['steps']:,} steps of each training, {plain(source['device'])}."
+            f"Shipped with this repository, from `python -m mvm claims`: {extent(source['plan'])}, "
+            f"{plain(source['device'])}."
         )
         draw_findings(known)
     else:
         st.info("Nothing is measured yet: **Measure here** runs all trainings and scores.", icon=":material/science:")
+
+
+def extent(plan: dict[str, Any]) -> str:
+    """What a plan trains, in words; one written before super-resolution had claims has none of it."""
+    words = f"{plan['seeds']} seeds, {plan['steps']:,} steps of each training"
+    if "pair_steps" in plan:
+        words += f"; super-resolution {plan['pair_seeds']} seeds, {plan['pair_steps']:,} steps"
+    return words
 
 
 def draw_progress(plan: Plan, was_measuring: bool) -> None:
@@ -52,7 +61,7 @@ def draw_progress(plan: Plan, was_measuring: bool) -> None:
         st.rerun()
     share = plan.progress()
     if not measuring:
-        effort = "continue" if 0 < share < 1 else "half an hour on 2 cores"
+        effort = "continue" if 0 < share < 1 else "three quarters of an hour on 2 cores"
         done = share == 1
         help_text = f"train and score {len(plan.trials)} runs in the background; they can be stopped and resumed"
         label = "Measured" if done else f"Measure here ({effort})"
@@ -85,11 +94,11 @@ def draw_findings(found: list[Finding]) -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rows of a finding with titles in place of names, and numbers rounded to three digits."""
+    """Rows of a finding with titles in place of names, and numbers rounded to four digits."""
     frame = pd.DataFrame([{**row, "holds": OUTCOME[row["holds"]]} for row in rows])
     frame["recipe"] = frame["recipe"].map(RECIPES)
     if "data" in frame:
         frame["data"] = frame["data"].map(lambda name: MANIFOLDS[name].title)
     numbers = frame.select_dtypes("number").columns
-    frame[numbers] = frame[numbers].map(lambda value: float(f"{value:.3g}"))
+    frame[numbers] = frame[numbers].map(lambda value: float(f"{value:.4g}"))
     return frame.rename(columns={"holds": "outcome"})

@@ -324,6 +324,6 @@ def claims_command(options: argparse.Namespace) -> None:
         print(f"\n{claim.title} ({claim.source})\n  {verdicts}\n  measured: {claim.measure}")
         for row in finding.rows:
             words = [
-                f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
+                f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
             ]
             print("    " + "; ".join(words))

@@ -6,6 +6,9 @@
     batch       results do not depend on the batch from 32 to 512, and fail at 1024      Table 2
     straight    the learned metric straightens the manifold                              section 3.3
     diameter    the paper's diameter term, against the published code's                  Eq. 1
+    similarity  on pairs, MvM beats GAN in similarity under every backbone               Table 3
+    falling     on pairs, d_p and d_c, d_g, d_H keep falling                             Fig. 10
+    perceptual  on pairs, MvM as a perceptual part improves on none                      Table 5
 
 The trainings are ordinary runs under `checkpoints()/claims`, named after their settings: what is there is not trained
 again, an interrupted one is resumed, and the verdicts are read from what the runs have saved.
@@ -24,7 +27,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,8 +42,10 @@ from mvm.jobs.launcher import Launcher, Task, last_line
 from mvm.runs import layout
 from mvm.runs.events import ALIVE
 from mvm.runs.run import Run
+from mvm.scoring.superres import SUPERRES_SCORES
+from mvm.studies.compare import PAIR_DISTANCE
 
-__all__ = ["CLAIMS", "RULE", "Claim", "Finding", "Plan", "findings", "launch", "shipped", "train"]
+__all__ = ["CLAIMS", "RULE", "Claim", "Finding", "Plan", "Trial", "findings", "launch", "shipped", "train"]
 
 WITHOUT_EFFECT = {"device", "graph", "compile", "threads"}  # settings that no result depends on
 RECIPES = ("stabilised", "paper")
@@ -49,7 +54,17 @@ VARIANTS = ("centroid", "diameter", "both", PUBLISHED)
 SHIPPED = Path(__file__).with_name("claims.json")
 LOCK = "lock"  # held by the process that measures
 ON_CPU = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # of each training: many at once, of small networks
-Trials = dict[tuple[str, str, int], Run]  # by (recipe, manifold, batch)
+SUPERRES = "sr"  # the data of the claims on pairs
+ADAM = {"generator_betas": (0.9, 0.999), "metric_betas": (0.9, 0.999)}  # section 4.2, in all settings
+SETTINGS: dict[str, dict[str, Any]] = {  # of super-resolution
+    "mvm": {"method": "mvm", "variants": ("both",)},
+    "mvm-ragan": {"method": "mvm", "variants": ("both",), "superres": {"gan": "relativistic"}},
+    "gan": {"method": "gan", "superres": {"gan": "standard"}},
+    "ragan": {"method": "gan", "superres": {"gan": "relativistic"}},
+}
+PEERS = {"gan": "standard GAN", "ragan": "relativistic GAN"}
+BACKBONE, PAIR_STEPS, PAIR_BATCH, PATCH = "small", 600, 8, 24
+FALLS = -0.5  # largest rank correlation of a distance that keeps falling with the step
 ENDED = ("finished", "diverged")  # the latter is a result too: no generator reached the data
 MOST = 0.8  # share of the seeds that makes an outcome
 ALIKE, FAILS = 1.5, 2.0  # factors between medians, of Table 2
@@ -60,53 +75,76 @@ RULE = (
 )
 
 
+class Trial(NamedTuple):
+    """Which training: recipe, data, batch size of Table 2 (0: the recipe's), setting of super-resolution ("": none)."""
+
+    recipe: str
+    data: str
+    batch: int = 0
+    setting: str = ""
+
+
+Trials = dict[Trial, Run]
+
+
 @dataclass(frozen=True)
 class Plan:
     """Which trainings the verdicts rest on.
 
     Attributes:
-        steps: of each training.
+        steps: of each training on a manifold.
         seeds: how many.
         batches: sizes that Table 2 is measured at, on the first manifold.
         manifolds: where the others are.
+        pair_steps, pair_seeds: of each training of super-resolution.
     """
 
     steps: int = 2000
     seeds: int = 5
     batches: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
     manifolds: tuple[str, ...] = ("circle", "swiss_roll")
+    pair_steps: int = PAIR_STEPS
+    pair_seeds: int = 3
 
     @classmethod
     def quick(cls) -> Plan:
         """A short form, to see it work: too short for a verdict that means anything."""
-        return cls(steps=200, seeds=1, batches=(256, 1024), manifolds=("circle",))
+        return cls(steps=200, seeds=1, batches=(256, 1024), manifolds=("circle",), pair_steps=20, pair_seeds=1)
 
     @cached_property
-    def trials(self) -> dict[tuple[str, str, int], Config]:
-        """Config of every training by (recipe, manifold, batch)."""
+    def trials(self) -> dict[Trial, Config]:
+        """Config of every training."""
         trials = {}
         for recipe in RECIPES:
             for data in self.manifolds:
-                trials[recipe, data, 0] = self._config(recipe, data, variants=VARIANTS)
+                trials[Trial(recipe, data)] = self._config(recipe, data, variants=VARIANTS)
             for batch in self.batches:
                 config = self._config(recipe, self.manifolds[0], variants=("both",), batch=batch)
-                trials[recipe, self.manifolds[0], batch] = config
+                trials[Trial(recipe, self.manifolds[0], batch)] = config
+        for setting in SETTINGS:
+            trials[Trial(RECIPES[0], SUPERRES, 0, setting)] = self._pairs(setting)
         return trials
+
+    def _pairs(self, setting: str) -> Config:
+        small = {"steps": self.pair_steps, "snapshots": 4, "checkpoints": 2, "records": 60, "threads": 1}
+        small |= {"batch": PAIR_BATCH, "patch": PATCH, "network": {"backbone": BACKBONE}, "optimiser": ADAM}
+        return Config.make(data=SUPERRES, seeds=tuple(range(self.pair_seeds)), **small | SETTINGS[setting])
 
     def _config(self, recipe: str, data: str, **values: Any) -> Config:
         small = {"steps": self.steps, "snapshots": 20, "view_points": 256, "checkpoints": 4, "records": 400}
         return Config.make(data=data, recipe=recipe, seeds=tuple(range(self.seeds)), **small | values)
 
     @cached_property
-    def names(self) -> dict[tuple[str, str, int], str]:
+    def names(self) -> dict[Trial, str]:
         """Folder of every training's run; another config has another."""
         names = {}
-        for (recipe, data, batch), config in self.trials.items():
+        for trial, config in self.trials.items():
             digest = hashlib.sha256(config.model_dump_json(exclude=WITHOUT_EFFECT).encode()).hexdigest()[:8]
-            names[recipe, data, batch] = f"{data}-{recipe}{f'-batch{batch}' if batch else ''}-{digest}"
+            own = f"-batch{trial.batch}" if trial.batch else f"-{trial.setting}" if trial.setting else ""
+            names[trial] = f"{trial.data}-{trial.recipe}{own}-{digest}"
         return names
 
-    def path(self, trial: tuple[str, str, int]) -> Path:
+    def path(self, trial: Trial) -> Path:
         """Folder of a trial's run."""
         return _folder() / self.names[trial]
 
@@ -122,9 +160,9 @@ class Plan:
 
     def progress(self) -> float:
         """Share of all steps done; a training that has ended has none left."""
-        found = [run.status() for run in self.runs().values()]
-        done = sum(self.steps if status.state in ENDED else status.step for status in found)
-        return done / (self.steps * len(self.trials))
+        found = [(run.status(), run.config.steps) for run in self.runs().values()]
+        done = sum(steps if status.state in ENDED else status.step for status, steps in found)
+        return done / sum(config.steps for config in self.trials.values())
 
     def being_measured(self) -> bool:
         """Whether a process measures the claims."""
@@ -154,22 +192,24 @@ class Claim:
         title: what the paper says.
         source: where it says it.
         measure: how it is judged here.
-        rows: lines of its table from (recipe, manifold, batch) -> finished run.
+        rows: lines of its table from the finished runs.
+        recipes: that it is measured under.
     """
 
     title: str
     source: str
     measure: str
     rows: Callable[[Trials], Iterator[dict[str, Any]]]
+    recipes: tuple[str, ...] = RECIPES
 
 
 # -- from runs to rows -------------------------------------------------------------------------------------------------
 
 
 def _ablations(runs: Trials) -> Iterator[tuple[dict[str, Any], Run]]:
-    for (recipe, data, batch), run in runs.items():
-        if not batch:
-            yield {"recipe": recipe, "data": data}, run
+    for trial, run in runs.items():
+        if not trial.batch and not trial.setting:
+            yield {"recipe": trial.recipe, "data": trial.data}, run
 
 
 def _score(run: Run, variant: str, key: str) -> np.ndarray:
@@ -227,7 +267,7 @@ def _batch(runs: Trials) -> Iterator[dict[str, Any]]:
     for recipe in RECIPES:
         medians = {
             batch: float(np.median(_score(run, "both", "w2_ratio")))  # inf where a training diverged
-            for (own, _, batch), run in runs.items()
+            for (own, _, batch, _), run in runs.items()
             if own == recipe and batch
         }
         small = {batch: value for batch, value in medians.items() if batch <= 512}
@@ -257,6 +297,63 @@ def _diameter(runs: Trials) -> Iterator[dict[str, Any]]:
         yield row | medians | _seeds(paper < published, "paper's is better")
 
 
+def _settings(runs: Trials) -> tuple[dict[str, Any], dict[str, Run]]:
+    """Start of a row of the claims on pairs, and the runs by setting."""
+    return {"recipe": RECIPES[0]}, {trial.setting: run for trial, run in runs.items() if trial.setting}
+
+
+def _similarity(runs: Trials) -> Iterator[dict[str, Any]]:
+    row, found = _settings(runs)
+    for peer in (peer for peer in PEERS if {"mvm", peer} <= found.keys()):
+        for key in ("psnr_y", "ssim_y"):
+            yield row | _versus(key, ("MvM", found["mvm"]), (PEERS[peer], found[peer]))
+
+
+def _perceptual(runs: Trials) -> Iterator[dict[str, Any]]:
+    row, found = _settings(runs)
+    if {"mvm-ragan", "ragan"} <= found.keys():
+        for key in ("psnr_y", "ssim_y", "niqe"):
+            yield row | _versus(key, ("MvM + RaGAN", found["mvm-ragan"]), (PEERS["ragan"], found["ragan"]))
+
+
+def _versus(key: str, one: tuple[str, Run], other: tuple[str, Run]) -> dict[str, Any]:
+    """Medians of a final score of two runs on the held-out photographs, and of how many seeds the first is better."""
+    about = SUPERRES_SCORES[key]
+    sign = 1 if about.direction == "higher" else -1
+    first, second = (_pair_score(run, key, worst=-sign * math.inf) for _, run in (one, other))
+    floors = [row[f"{key}_floor"] for row in other[1].scores() or [] if row.get(f"{key}_floor") is not None]
+    values = {"score": about.label, "bicubic": floors[0] if floors else None, "of": one[0], "value": _median(first)}
+    values |= {"against": other[0], "its value": _median(second)}
+    return values | _seeds(sign * first > sign * second, "better")
+
+
+def _pair_score(run: Run, key: str, *, worst: float) -> np.ndarray:
+    """A final score of every seed; `worst` where it has none because it diverged."""
+    values = [row.get(key) for row in run.scores() or []] or [None] * len(run.config.members)
+    return np.array([worst if value is None else value for value in values])
+
+
+def _falling(runs: Trials) -> Iterator[dict[str, Any]]:
+    from scipy.stats import spearmanr
+
+    row, found = _settings(runs)
+    if "mvm" not in found:
+        return
+    run = found["mvm"]
+    none = [None] * len(run.config.members)
+    scalars = run.records.poll().scalars
+    for gap in (PAIR_DISTANCE, "d_c", "d_g", "d_H"):
+        series = np.array([record.get(gap) or none for record in scalars], dtype=float)
+        tenth = max(1, len(series) // 10)
+        start, end = np.median(series[:tenth], axis=0), np.median(series[-tenth:], axis=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a constant series has no ranks
+            ranks = np.array([spearmanr(np.arange(len(series)), each).statistic for each in series.T])
+        values = {"distance": gap, "first tenth": _median(start), "last tenth": _median(end)}
+        values |= {"rank correlation": _median(ranks)}
+        yield row | values | _seeds((end < start) & (ranks <= FALLS), "keeps falling")
+
+
 def _median(values: np.ndarray) -> float | None:
     return _finite(float(np.median(values)))
 
@@ -268,6 +365,8 @@ def _finite(value: float) -> float | None:
 def _seeds(outcome: np.ndarray, words: str) -> dict[str, Any]:
     return {words: f"{int(outcome.sum())} of {len(outcome)} seeds", "holds": bool(outcome.mean() >= MOST)}
 
+
+PAIRED = f"{BACKBONE} backbone, {PAIR_STEPS} steps of {PAIR_BATCH} patches of the built-in photographs"
 
 CLAIMS: dict[str, Claim] = {
     "both": Claim(
@@ -308,6 +407,30 @@ CLAIMS: dict[str, Claim] = {
         "Eq. 1; not claimed there: the two differ",
         "W₂ / floor with centroid + 2-diameter below that with centroid + distance matrix, seed by seed",
         _diameter,
+    ),
+    "similarity": Claim(
+        "Super-resolution: MvM beats GAN in similarity under every backbone",
+        "Table 3; here under the small backbone only",
+        "PSNR and SSIM of luma on the four held-out photographs, seed by seed: L_img + λ₂ L_pair + λ₃ L_MM above "
+        f"L_img + L_adv of a GAN; {PAIRED}",
+        _similarity,
+        RECIPES[:1],
+    ),
+    "falling": Claim(
+        "Super-resolution: the distance of pairs d_p and the distances d_c, d_g, d_H keep falling",
+        "Fig. 10",
+        "median of the last tenth of the training below that of the first, and rank correlation with the step of at "
+        f"most {FALLS:g}, on fixed patches of the held-out photographs, MvM without a GAN; {PAIRED}",
+        _falling,
+        RECIPES[:1],
+    ),
+    "perceptual": Claim(
+        "Super-resolution: MvM as a perceptual part improves on none",
+        "Table 5",
+        "PSNR, SSIM and NIQE on the four held-out photographs, seed by seed: MvM + RaGAN better than RaGAN alone; "
+        f"{PAIRED}",
+        _perceptual,
+        RECIPES[:1],
     ),
 }
 
@@ -355,7 +478,7 @@ def train(
         _stop_request().unlink(missing_ok=True)
         missing = [trial for trial in plan.trials if not _is_finished(plan.path(trial))]
         # the long ones first, so that no process waits for a last one alone
-        waiting = deque(sorted(missing, key=lambda trial: -(trial[2] or 2000)))
+        waiting = deque(sorted(missing, key=lambda trial: (not trial.setting, -(trial.batch or 2000))))
         running: list[Training] = []
         try:
             while waiting or running:
