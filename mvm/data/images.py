@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mvm.scoring.features import Extractor
     from mvm.scoring.images import ImageReference
 
-__all__ = ["FACES", "ImageData", "Images", "Pixels", "cache_digest", "load_images", "too_few"]
+__all__ = ["FACES", "ImageData", "Images", "Pixels", "SquarePictures", "cache_digest", "load_images", "too_few"]
 
 FACES = "faces"  # name of the toy faces data set
 RAW_FAKES = 64  # fakes of the unaveraged generator in each snapshot
@@ -122,8 +122,53 @@ class Pixels:
         return images.flatten(-3).to(self.dtype).div_(255)
 
 
+class SquarePictures:
+    """What data sets of square pictures share: pictures `(..., size, size, 3)` uint8 as points `(..., D)` in [0, 1].
+
+    Attributes:
+        view_images: real pictures that every snapshot embeds, `(n, size, size, 3)` uint8.
+    """
+
+    manifold: ClassVar[None] = None
+    scores_metric: ClassVar[bool] = False
+    view_images: Tensor
+
+    @property
+    def size(self) -> int:
+        """Side of a picture in pixels."""
+        raise NotImplementedError
+
+    @property
+    def dim(self) -> int:
+        """D = 3 · size², dimension of a training point."""
+        return 3 * self.size**2
+
+    @property
+    def view(self) -> Tensor:
+        """`view_images` as training points, `(n, D)`."""
+        return self.standardise(self.view_images)
+
+    def standardise(self, images: Tensor) -> Tensor:
+        """Pictures `(..., size, size, 3)` uint8 to training points `(..., D)`."""
+        return images.flatten(-3).float() / 255
+
+    def restore(self, points: Tensor) -> Tensor:
+        """Training points `(..., D)` to pictures `(..., size, size, 3)` uint8; clips to [0, 1], NaN becomes 0.5."""
+        whole = points.nan_to_num(0.5).clamp(0, 1).mul(255).round().byte()
+        pictures: Tensor = whole.unflatten(-1, (self.size, self.size, 3))
+        return pictures
+
+    def copied(self) -> None:
+        """None: a run does not copy pictures out of their cache."""
+        return None
+
+    def shown_once(self) -> np.ndarray:
+        """Real pictures shown beside every snapshot, `(n, size, size, 3)` uint8."""
+        return self.view_images.numpy()
+
+
 @dataclass(frozen=True)
-class ImageData:
+class ImageData(SquarePictures):
     """A data set of pictures; every array is `(n, size, size, 3)` uint8.
 
     Attributes:
@@ -140,18 +185,10 @@ class ImageData:
     flips: bool
     view_count: int
 
-    manifold: ClassVar[None] = None
-    scores_metric: ClassVar[bool] = False
-
     @property
     def size(self) -> int:
         """Side of a picture in pixels."""
         return self.source.faces.size if isinstance(self.source, Toys) else self.source.shape[1]
-
-    @property
-    def dim(self) -> int:
-        """D = 3 · size², dimension of a training point."""
-        return 3 * self.size**2
 
     @property
     def train_size(self) -> int:
@@ -172,33 +209,10 @@ class ImageData:
         """Held-out pictures that every snapshot embeds, `(n, size, size, 3)` uint8."""
         return self._sample(self.view_count, VIEW_SEED)
 
-    @property
-    def view(self) -> Tensor:
-        """`view_images` as training points, `(n, D)`."""
-        return self.standardise(self.view_images)
-
-    def standardise(self, images: Tensor) -> Tensor:
-        """Pictures `(..., size, size, 3)` uint8 to training points `(..., D)`."""
-        return images.flatten(-3).float() / 255
-
-    def restore(self, points: Tensor) -> Tensor:
-        """Training points `(..., D)` to pictures `(..., size, size, 3)` uint8; clips to [0, 1], NaN becomes 0.5."""
-        whole = points.nan_to_num(0.5).clamp(0, 1).mul(255).round().byte()
-        pictures: Tensor = whole.unflatten(-1, (self.size, self.size, 3))
-        return pictures
-
     def snapshot(self, fake: Tensor, noise: Tensor, generate: Generate) -> dict[str, Tensor]:
         """Fakes `(V, n, size, size, 3)` uint8, and `RAW_FAKES` fakes of the unaveraged generator."""
         raw = generate(noise[:RAW_FAKES], averaged=False)
         return {"fake": self.restore(fake), "raw": self.restore(raw)}
-
-    def copied(self) -> None:
-        """None: a run does not copy pictures out of their cache."""
-        return None
-
-    def shown_once(self) -> np.ndarray:
-        """Real pictures shown beside every snapshot, `(n, size, size, 3)` uint8."""
-        return self.view_images.numpy()
 
     def reference(
         self, n: int, *, repeat: int = 0, inception: bool = False, on_progress: Callable[[float], None] | None = None

@@ -23,7 +23,7 @@ import torch
 from numpy.lib.stride_tricks import as_strided
 from torch import Tensor
 
-from mvm.data.images import MEMORY_SHARE
+from mvm.data.images import MEMORY_SHARE, SquarePictures
 from mvm.data.kind import Dataset, DataSettings, Generate, Kind, Members
 from mvm.data.photographs import Collection, built_in, describe_collection, held_out, open_collection
 from mvm.data.seeds import VIEW_SEED
@@ -159,7 +159,7 @@ def _cut(pixels: np.ndarray, first: Tensor, width: Tensor, turn: Tensor, *, side
 
 
 @dataclass(frozen=True)
-class PairData:
+class PairData(SquarePictures):
     """Pairs of patches of photographs; a data point is a flat HR patch in [0, 1].
 
     Attributes:
@@ -172,18 +172,10 @@ class PairData:
     patch: int
     view_images: Tensor
 
-    manifold: ClassVar[None] = None
-    scores_metric: ClassVar[bool] = False
-
     @property
-    def side(self) -> int:
+    def size(self) -> int:
         """4p, side of an HR patch in pixels."""
         return SCALE * self.patch
-
-    @property
-    def dim(self) -> int:
-        """D = 3 · (4p)², dimension of a data point."""
-        return 3 * self.side**2
 
     @property
     def train_size(self) -> int:
@@ -194,37 +186,14 @@ class PairData:
         """Training pairs."""
         return Patches(self.collection, self.patch, device, dtype)
 
-    @property
-    def view(self) -> Tensor:
-        """`view_images` as data points, `(n, D)`."""
-        return self.standardise(self.view_images)
-
     @cached_property
     def view_inputs(self) -> Tensor:
         """LR patches of the view, the generator's inputs, `(n, 3 p²)`."""
         return self.standardise(imresize(self.view_images, (self.patch, self.patch)))
 
-    def standardise(self, images: Tensor) -> Tensor:
-        """Patches `(..., side, side, 3)` uint8 to data points `(..., D)`."""
-        return images.flatten(-3).float() / 255
-
-    def restore(self, points: Tensor) -> Tensor:
-        """Data points `(..., D)` to patches `(..., side, side, 3)` uint8; clips to [0, 1], NaN becomes 0.5."""
-        whole = points.nan_to_num(0.5).clamp(0, 1).mul(255).round().byte()
-        patches: Tensor = whole.unflatten(-1, (self.side, self.side, 3))
-        return patches
-
     def snapshot(self, fake: Tensor, noise: Tensor, generate: Generate) -> dict[str, Tensor]:
         """The first `SHOWN` upscaled patches, `(V, SHOWN, side, side, 3)` uint8."""
         return {"fake": self.restore(fake[:, :SHOWN])}
-
-    def copied(self) -> None:
-        """None: a run does not copy photographs."""
-        return None
-
-    def shown_once(self) -> np.ndarray:
-        """HR patches of the view, `(n, side, side, 3)` uint8."""
-        return self.view_images.numpy()
 
     def reference(
         self, n: int, *, repeat: int = 0, inception: bool = False, on_progress: Callable[[float], None] | None = None
@@ -298,8 +267,8 @@ class Superres(Kind):
 
     def architecture(self, data: Dataset, settings: NetworkSettings, members: Members, *, bf16: bool) -> Architecture:
         """A backbone, a metric and a discriminator per member."""
-        patch = math.isqrt(data.dim // 3) // SCALE
-        return SuperresNetworks(settings, patch, members.streams, members.seeds, copies=members.copies, bf16=bf16)
+        size = math.isqrt(data.dim // 3)
+        return SuperresNetworks(settings, size, members.streams, members.seeds, copies=members.copies, bf16=bf16)
 
     def data_title(self, data: str) -> str:
         """Super-resolution."""

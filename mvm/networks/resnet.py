@@ -26,7 +26,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -275,6 +275,9 @@ class _Cast(torch.autograd.Function):
         return None, *_Cast.apply(ctx.dtype, *gradients)  # type: ignore[no-untyped-call]
 
 
+GENERATOR, METRIC = 0, 1  # roles: offsets of the seeds of initial weights
+
+
 @dataclass(frozen=True)
 class ImageNetworks(SizedBySettings):
     """`Architecture` for pictures: V independent members with flat inputs and outputs.
@@ -294,6 +297,7 @@ class ImageNetworks(SizedBySettings):
     seeds: Sequence[int]
     copies: int = 1
     bf16: bool = False
+    metric_type: ClassVar[type[ResNetMetric | PatchMetric]] = ResNetMetric
 
     @property
     def dim(self) -> int:
@@ -303,31 +307,28 @@ class ImageNetworks(SizedBySettings):
     def generator(self, inputs: int) -> ImageStack:
         """f_θ: `(V, B, inputs)` to flat pictures `(V, B, D)` in [0, 1]."""
         return self._stack(
-            lambda: ResNetGenerator(self.size, noise_dim=inputs, channels=self.settings.channels), gives_images=True
+            lambda: ResNetGenerator(self.size, noise_dim=inputs, channels=self.settings.channels),
+            GENERATOR,
+            gives_images=True,
         )
 
     def metric(self) -> ImageStack:
         """g_w: flat pictures `(V, B, D)` to `(V, B, n)`."""
         net = self.settings
+        sizes = {"embedding_dim": net.embedding_dim, "channels": net.metric_channels}
         return self._stack(
-            lambda: ResNetMetric(
-                self.size,
-                embedding_dim=net.embedding_dim,
-                channels=net.metric_channels,
-                unit_length=net.unit_embedding,
-            ),
-            takes_images=True,
+            lambda: self.metric_type(self.size, unit_length=net.unit_embedding, **sizes), METRIC, takes_images=True
         )
 
     def _stack(
-        self, build: Callable[[], nn.Module], *, takes_images: bool = False, gives_images: bool = False
+        self, build: Callable[[], nn.Module], role: int, *, takes_images: bool = False, gives_images: bool = False
     ) -> ImageStack:
-        """Build V members; variants of a seed get equal initial weights."""
+        """Build V members: variants of a seed get equal initial weights, and roles of a seed different ones."""
         members = []
         with torch.random.fork_rng(devices=[]):
             for _ in range(self.copies):
                 for seed in self.seeds:
-                    torch.manual_seed(seed + takes_images)  # generator and metric of a seed use different streams
+                    torch.manual_seed(seed + role)
                     members.append(build())
         return ImageStack(members, size=self.size, bf16=self.bf16, takes_images=takes_images, gives_images=gives_images)
 
