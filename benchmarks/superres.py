@@ -49,7 +49,6 @@ from mvm.jobs.launcher import last_line
 from mvm.networks.backbones import Small
 from mvm.runs import layout
 from mvm.runs.benchmark import BICUBIC, score_on
-from mvm.runs.events import ALIVE
 from mvm.runs.run import Run
 from mvm.runs.trained import load
 from mvm.runs.upscale import Plan, Upscaler, upscale_files
@@ -415,9 +414,7 @@ def trained(config: Config, folder: Path, trial: tuple[str, int], *, seconds: fl
     if run.status().state in ENDED:
         return run
     training = launch(run, queue=False, environment={"OMP_NUM_THREADS": "1"})
-    while (state := training.wait()) in ALIVE:
-        pass
-    if state not in ENDED:
+    if (state := training.wait()) not in ENDED:
         raise SystemExit(f"{run.name} is {state}: {last_line(training.log)}; the same command goes on")
     return run
 
