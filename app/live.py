@@ -24,17 +24,15 @@ from app.header import MOST_COLUMNS, draw_status
 from app.services import projector
 from app.session import Page
 from app.text import plain
-from mvm.config import Config
 from mvm.data.kinds import KINDS
 from mvm.jobs.umap_worker import Projector
-from mvm.look.palette import title_of, variant_colours
+from mvm.look.palette import variant_colours
 from mvm.methods import METHODS
 from mvm.methods.method import PAIRED_KINDS
-from mvm.methods.superres import Perceptual
-from mvm.networks.vgg import FEATURES
 from mvm.runs.history import History
 from mvm.runs.run import Run, Status
 from mvm.scoring.score import Score
+from mvm.studies.compare import title_in
 
 __all__ = [
     "Columns",
@@ -48,7 +46,6 @@ __all__ = [
     "draw_spectra",
     "request_projection",
     "rerun_if_changed",
-    "setting_title",
     "why_not_started",
 ]
 
@@ -189,22 +186,7 @@ def columns_of(run: Run) -> Columns:
     seed = seed if seed in config.seeds else config.seeds[0]
     members = [config.members.index((config.variants[index], seed)) for index in shown]
     colours = variant_colours(config.variants)
-    return Columns(members, [setting_title(config, config.variants[i]) for i in shown], [colours[i] for i in shown])
-
-
-def setting_title(config: Config, variant: str) -> str:
-    """Title of a variant; on pairs with its discriminator, and with the network whose features it compares."""
-    title, method = title_of(variant), METHODS[config.method]
-    if config.kind not in PAIRED_KINDS:
-        return title
-    gan = config.superres.gan
-    if issubclass(method, Perceptual):
-        return f"{title} · {FEATURES[config.superres.features].title}"
-    if config.method == "gan":
-        return f"{gan} {title}"
-    if config.method != "mvm":
-        return title
-    return f"{METHODS['mvm'].title} ({title})" + {"none": "", "standard": " + GAN", "relativistic": " + RaGAN"}[gan]
+    return Columns(members, [title_in(config, config.variants[i]) for i in shown], [colours[i] for i in shown])
 
 
 def request_projection(run: Run, records: History, step: int) -> Projection:
@@ -251,7 +233,7 @@ def draw_gaps(tab: Page, run: Run, records: History, step: int) -> None:
     draw_heading(title, note)
     names = run.config.variants
     figure = training.gap_curves(
-        steps, values, titles=[setting_title(run.config, name) for name in names], step=step,
+        steps, values, titles=[title_in(run.config, name) for name in names], step=step,
         log=tab.setting("log", True), colours=variant_colours(names),
     )  # fmt: skip
     last = (
@@ -311,7 +293,7 @@ def draw_scores(run: Run, records: History, step: int, described: dict[str, Scor
         if any(value is not None for value in values):
             floor = 1.0 if key == "w2_ratio" else scores.floor(score.floor)  # the unit of w2_ratio is its floor
             table[f"{score.label} {ARROWS[score.direction]}"] = [*map(_number, values), _number(floor), score.meaning]
-    columns = [setting_title(run.config, name) for name in names]
+    columns = [title_in(run.config, name) for name in names]
     frame = pd.DataFrame.from_dict(table, orient="index", columns=[*columns, baseline, "meaning"])
     narrow = {name: st.column_config.Column(width=112) for name in [baseline, *columns]}
     st.dataframe(frame, width="stretch", height=35 * (len(frame) + 1) + 3, column_config=narrow)

@@ -19,7 +19,7 @@ from mvm.errors import ConfigError
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.methods import METHODS, method_on
 from mvm.methods.method import PAIRED_KINDS
-from mvm.methods.pairs import TERMS
+from mvm.methods.pairs import TERMS, PairSettings
 from mvm.networks.settings import NetworkSettings
 from mvm.settings import Settings
 
@@ -192,7 +192,7 @@ class Config(DataSettings, MethodSettings, KindSettings):
         if not METHODS[self.method].learns(self.kind):
             noun = KINDS[self.kind].noun
             raise ValueError(f"method: {self.method} has no networks for {noun}; choose another for {self.data}")
-        if self.kind in PAIRED_KINDS and (refusal := method.refusal(getattr(self, self.kind))):
+        if self.pairs is not None and (refusal := method.refusal(self.pairs)):
             raise ValueError(refusal)
         if not method.matches_descriptors:
             if self.variants != (self.method,):
@@ -238,6 +238,12 @@ class Config(DataSettings, MethodSettings, KindSettings):
         """The settings of the config's method."""
         settings: Settings = getattr(self, self.method)
         return settings
+
+    @property
+    def pairs(self) -> PairSettings | None:
+        """The settings of losses on pairs; None for data without pairs."""
+        pairs: PairSettings | None = getattr(self, self.kind) if self.kind in PAIRED_KINDS else None
+        return pairs
 
     @property
     def cpu_threads(self) -> int:

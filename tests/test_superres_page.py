@@ -16,7 +16,6 @@ from PIL import Image
 from trainers import until
 
 from app import upscaling
-from app.live import setting_title
 from app.upscaling import LEAST_SIDE, PHOTOGRAPHS, Upscaling, as_rgb, own_scene, photograph, png_of, request
 from app.views import pictures
 from mvm.config import Config
@@ -30,6 +29,7 @@ from mvm.runs.history import History
 from mvm.runs.run import Run
 from mvm.runs.trained import load
 from mvm.scoring.superres import bicubic, measure
+from mvm.studies.compare import title_in
 
 pytestmark = pytest.mark.usefixtures("no_processes")
 
@@ -281,7 +281,7 @@ def test_own_photographs_are_trained_on(tmp_path: Path, no_processes: list[str])
 )
 def test_a_title_says_which_networks_a_loss_uses(fields: dict, title: str) -> None:
     config = Config.make(**{"data": "sr", **fields})
-    assert setting_title(config, config.variants[-1]) == title
+    assert title_in(config, config.variants[-1]) == title
 
 
 # -- what is upscaled --------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from app.caches import runs
 from app.components.compare_pictures import ComparedPicture, compare_pictures
 from app.header import draw_status
 from app.link import linked
-from app.live import columns_of, draw_heading, rerun_if_changed, setting_title
+from app.live import columns_of, draw_heading, rerun_if_changed
 from app.session import Page
 from app.text import first_lines, plain
 from app.upscaling import MOST_PIXELS, PHOTOGRAPHS, Scene, Upscaled, Upscaling, own_scene, photograph, png_of, request
@@ -20,6 +20,7 @@ from mvm.errors import ConfigError, RunError
 from mvm.runs.layout import CHECKPOINT
 from mvm.runs.run import Run, Status
 from mvm.scoring.superres import SUPERRES_SCORES
+from mvm.studies.compare import title_in
 
 __all__ = ["draw_pictures"]
 
@@ -56,7 +57,7 @@ class Setting:
         """Method, run, and seed if there are several; may contain words from outside."""
         config = self.run.config
         variant, seed = config.members[self.member]
-        return f"{setting_title(config, variant)}{f', seed {seed}' * (len(config.seeds) > 1)} · {self.run.name}"
+        return f"{title_in(config, variant)}{f', seed {seed}' * (len(config.seeds) > 1)} · {self.run.name}"
 
 
 def draw_pictures(tab: Page, run: Run | None, status: Status) -> None:

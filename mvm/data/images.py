@@ -131,7 +131,11 @@ class SquarePictures:
 
     manifold: ClassVar[None] = None
     scores_metric: ClassVar[bool] = False
-    view_images: Tensor
+
+    if TYPE_CHECKING:
+
+        @property
+        def view_images(self) -> Tensor: ...
 
     @property
     def size(self) -> int:

@@ -50,9 +50,7 @@ def changeable(config: Config) -> dict[str, Any]:
     flat, names = config.flat(), []
     if METHODS[config.method].matches_descriptors:
         names = [f"weights.{name}" for name in matched(config.variants)]
-    if config.kind in PAIRED_KINDS:
-        method, pairs = method_on(config.kind, config.method), getattr(config, config.kind)
-        names += [f"weights.{name}" for name in method.terms(pairs)]
+    names += [f"weights.{name}" for name in method_on(config.kind, config.method).terms(config.pairs)]
     for group in (f"{config.method}.", "optimiser."):
         names += [name for name in flat if name.startswith(group)]
     return {name: flat[name] for name in [*names, "steps"]}

@@ -383,8 +383,7 @@ def build_method(config: Config, data: Dataset, device: torch.device) -> Method[
     seeds = [stream(seed, -1) for seed in config.seeds]
     members = Members([torch.Generator().manual_seed(seed) for seed in seeds], seeds, len(config.variants))
     architecture = KINDS[config.kind].architecture(data, config.network, members, bf16=bf16)
-    pairs = getattr(config, config.kind) if config.kind in PAIRED_KINDS else None
-    task = Task(architecture, config.batch, config.members, dict(config.weights), pairs)
+    task = Task(architecture, config.batch, config.members, dict(config.weights), config.pairs)
     return method_on(config.kind, config.method)(config.method_settings, task)
 
 
