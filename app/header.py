@@ -137,7 +137,8 @@ def draw_buttons(
 def draw_status(run: Run, status: Status) -> None:
     """Draw state, progress, speed, time left, device and memory in one line, and a message if the training failed."""
     colour, words = STATES[status.state]
-    throughput, noun = PAGES[run.config.kind].throughput, KINDS[run.config.kind].noun
+    throughput = PAGES[run.config.kind].throughput
+    noun = PAGES[run.config.kind].examples or KINDS[run.config.kind].noun
     if status.state == "queued" and (paused := paused_runs(run)):
         words += f"; paused runs keep theirs until they continue or stop: {', '.join(paused)}"
     parts = [f":{colour}-badge[{plain(words)}]", f"step **{status.step:,}** of {status.steps:,}"]

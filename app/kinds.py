@@ -25,6 +25,7 @@ class KindPage:
         batches: batch sizes to choose from.
         prefix: of the widgets' keys, which are also their parameters in the URL.
         throughput: whether the status line shows examples per second and memory.
+        examples: plural of what a batch holds; the kind's own noun when None.
     """
 
     title: str
@@ -35,6 +36,7 @@ class KindPage:
     batches: tuple[int, ...]
     prefix: str = ""
     throughput: bool = False
+    examples: str | None = None
 
     def draw(self) -> None:
         """Draw the page. The view is imported here, as it imports this module."""
@@ -48,7 +50,7 @@ PAGES = {  # by the kind's name in `mvm.data.kinds.KINDS`
     ),
     "superres": KindPage(
         "Super-resolution", "superres", "zoom_in", "app.views.superres:superres", example=SUPERRES,
-        batches=tuple(2**k for k in range(2, 8)), prefix="superres.", throughput=True,
+        batches=tuple(2**k for k in range(2, 8)), prefix="superres.", throughput=True, examples="patches",
     ),
     "images": KindPage(
         "Faces", "faces", "face", "app.views.faces:faces", example=FACES, batches=tuple(2**k for k in range(3, 10)),

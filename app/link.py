@@ -99,6 +99,10 @@ def linked(widget: Callable[..., Any], label: str, *arguments: Any, key: str, **
         names = {str(option): option for option in given["options"]}
         if asked[-1] in names and asked[-1] not in map(given["format_func"], given["options"]):
             st.session_state[key] = names[asked[-1]]
+    if fresh and kind == "multiselect" and not given["accept_new_options"]:
+        known = {given["format_func"](option): option for option in given["options"]}
+        known |= {str(option): option for option in given["options"]}
+        st.session_state[key] = [known[word] for word in asked if word in known][: given["max_selections"]]
     value = widget(label, *arguments, key=key, bind="query-params", **options)
     if fresh and (refused := [word for word in asked if not _shows(given, value, word)]):
         link.tell(_problem(kind, given, asked, refused))

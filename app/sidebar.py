@@ -100,7 +100,7 @@ def draw_settings(tab: Page, data: dict[str, Any] | None, run: Run | None, *, de
         ),
         "batch": linked(
             st.select_slider, "Batch", sorted({*kind.batches, base.batch}), base.batch, key=f"{start.training}batch",
-            help=f"{KINDS[tab.kind].noun} per batch",
+            help=f"{plain(kind.examples or KINDS[tab.kind].noun)} per batch",
         ),
     }  # fmt: skip
     if paired:

@@ -131,7 +131,7 @@ def test_gaps_of_pairs_have_a_curve_more() -> None:
     values = {name: np.ones((8, 1, 1)) * place for place, name in enumerate(("d_p", "d_c", "d_g", "d_H"), 1)}
     figure = drawn(training.gap_curves(np.arange(8), values, titles=["a"], step=4, log=True, colours=VARIANTS[:1]))
     assert [trace.y[0] for trace in figure.data] == [1, 2, 3, 4]
-    assert figure.layout.annotations[0].text == "d_p paired distance"
+    assert figure.layout.annotations[0].text == "d_p of pairs"
     assert figure.layout.xaxis4.title.text == "training step"
 
 

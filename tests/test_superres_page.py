@@ -132,8 +132,11 @@ def test_settings_of_other_runs_are_chosen_from_a_list(tiny: Run, trained: Path,
     titles = [panel["title"] for panel in drawn(settled(app), "superres.pictures")["panels"]]
     assert titles[-2:] == ["MvM (both) · third", "Original"]
     assert len(titles) == 5
-    app = settled(open_page(PAGE, run="tiny", **{"superres.with": "fourth/centroid/0"}))
-    assert "MvM (centroid only) · fourth" in [panel["title"] for panel in drawn(app, "superres.pictures")["panels"]]
+    for word in ("second/centroid/0", "MvM (centroid only) · second"):  # as in a command, and as Streamlit writes it
+        app = settled(open_page(PAGE, run="tiny", **{"superres.with": word}))
+        assert app.multiselect(key="superres.with").value == ["second/centroid/0"]
+        assert not app.warning
+    assert "there is no 'nosuch'" in words(open_page(PAGE, run="tiny", **{"superres.with": "nosuch"}))
 
 
 def test_a_trained_run_is_shown_over_its_training(tiny: Run) -> None:
@@ -232,6 +235,7 @@ def test_the_shown_run_lends_its_settings(tiny: Run, no_processes: list[str]) ->
 
 def test_sliders_of_the_terms_reach_the_training(living: Run) -> None:
     app = open_page(PAGE, run="living")
+    assert app.select_slider(key="superres.batch").help == "patches per batch"
     app.select_slider(key="superres.w.pair").set_value(0.03).run()
     assert living.control().weights == {"pair": 0.03}
     app.select_slider(key="superres.w.matching").set_value(0.0).run()

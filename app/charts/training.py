@@ -72,10 +72,12 @@ def gap_curves(
     traces = []
     for column, values in enumerate(gaps.values()):
         traces += _curves(steps, np.where(values > 0, values, np.nan) if log else values, titles, colours, column)
-    titled = {"d_p": "paired distance"} | {symbol: gap.label for symbol, gap in GAPS.items()}
+    narrow = len(gaps) > len(GAPS)
+    titled = {"d_p": "of pairs"} | {symbol: gap.title if narrow else gap.label for symbol, gap in GAPS.items()}
     layout = _row([f"{symbol}  {titled[symbol]}" for symbol in gaps], step=step, cursor=True)
     for column in range(len(gaps)):
         layout[nth("yaxis", column)] |= {"type": "log", "exponentformat": "power"} if log else {"rangemode": "tozero"}
+        layout[nth("yaxis", column)] |= {"tickfont": {"size": 10}} if narrow else {}
     return {"data": traces, "layout": _with_step_axes(layout, steps, len(gaps))}
 
 

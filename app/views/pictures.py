@@ -30,6 +30,7 @@ MOST_SHOWN = 1024  # pixels each way that the browser gets
 MOST_OTHERS, MOST_CHOSEN = 2, 6  # settings of other runs that are compared: at first, and at most
 UNITS = {"psnr_y": " dB", "psnr_rgb": " dB"}  # scores below a picture, with their units
 DIGITS = {"psnr_y": 2, "psnr_rgb": 2, "ssim_y": 4}
+MULTISELECT = 460  # pixels: beside the photographs, or below them in a narrow window
 POLL = 0.4  # seconds, while pictures are upscaled
 FOLLOW = 5.0  # seconds between looks for a newer checkpoint of a training
 
@@ -65,11 +66,10 @@ def draw_pictures(tab: Page, run: Run | None, status: Status) -> None:
     if run is not None:
         every = 1.0 if status.alive else 3.0
         st.fragment(draw_state, run_every=every)(tab, run)
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        scene = choose_scene(tab)
-    with right:
+    with st.container(horizontal=True, gap="medium"):
+        name = choose_name(tab)
         settings = choose_settings(tab, run)
+    scene = own_picture(tab) if name == OWN else photograph(name)
     if scene is None:
         return
     if not settings:
@@ -89,15 +89,17 @@ def draw_state(tab: Page, run: Run) -> None:
     draw_status(run, rerun_if_changed(tab, run))
 
 
-def choose_scene(tab: Page) -> Scene | None:
-    """Draw the choice of a picture; None without one."""
-    name = linked(
+def choose_name(tab: Page) -> str:
+    """Draw the choice of a photograph, or `OWN`."""
+    return linked(
         st.segmented_control, "Picture", [*PHOTOGRAPHS, OWN], default=PHOTOGRAPHS[0], required=True,
         key=tab.key("picture"),
         help="four photographs of scikit-image that no training sees, shrunk to a quarter; or a picture of yours",
     )  # fmt: skip
-    if name != OWN:
-        return photograph(name)
+
+
+def own_picture(tab: Page) -> Scene | None:
+    """Draw the upload of a picture; None without one."""
     upload = st.file_uploader(
         "Picture file", key=tab.key("own"),
         help=f"at most {MOST_PIXELS / 1e6:.1f} megapixels, or 16 times as many if it is shrunk first; it stays on the "
@@ -134,6 +136,7 @@ def choose_settings(tab: Page, shown: Run | None) -> list[Setting]:
     chosen = linked(
         st.multiselect, "Compare with", list(others), default=list(others)[:MOST_OTHERS], key=tab.key("with"),
         format_func=lambda key: others[key].title if key in others else key, max_selections=MOST_CHOSEN,
+        width=MULTISELECT,
         help="further trained settings; the shown run is always compared, each by its last checkpoint",
     )  # fmt: skip
     return settings + [others[key] for key in chosen if key in others]
