@@ -152,7 +152,7 @@ class Resumed(Event):
 
 
 class Paused(Event):
-    """The trainer waits for a request to go on."""
+    """The trainer waits for a request to go on, and leaves its device slot to others."""
 
     state = "paused"
     event: Literal["paused"] = "paused"
