@@ -423,7 +423,9 @@ draw_settings(tab, {"data": "circle"}, runs("points")["ring"])
 def test_a_queued_run_names_what_it_waits_for(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A paused run is not among them: it has left its slot to others."""
     for name, event in (("busy", "resumed"), ("idle", "paused")):
-        append_line(Run.create(finished.config, name=name).path / "scalars.jsonl", {"step": 0, "event": event, "time": 9})
+        append_line(
+            Run.create(finished.config, name=name).path / "scalars.jsonl", {"step": 0, "event": event, "time": 9}
+        )
     waiting = Run.create(finished.config, name="waiting")
     append_line(waiting.path / "scalars.jsonl", {"step": 0, "event": "queued", "time": time.time()})
     monkeypatch.setattr(Run, "alive", lambda run: run.name != "ring")

@@ -113,6 +113,8 @@ def fork_command(options: argparse.Namespace) -> None:
     changes = dict(text.split("=", 1) for text in options.set)
     with distributed.process_group() as is_rank_0:
         made = fork(Run.named(options.run), options.step, changes, name=options.name) if is_rank_0 else None
+        if made is not None and made.config.unmatched:
+            print_line(f"warning: {made.config.unmatched}", error=True)
         run = _same_run(made)
         if run is not None:
             train_here(run)

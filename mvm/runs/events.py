@@ -230,11 +230,16 @@ class WeightsChanged(Event):
 
 
 class Forked(Event):
-    """The run was forked here, off another one and with these settings changed."""
+    """The run was forked here, off another one and with these settings changed.
+
+    Attributes:
+        first: descriptor weights with which its past began; None in forks of earlier versions.
+    """
 
     event: Literal["forked"] = "forked"
     of: Words
     changes: dict[Words, Any]
+    first: DescriptorWeights | None = None
 
 
 class MemberChanged(Event):
