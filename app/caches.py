@@ -40,10 +40,10 @@ __all__ = [
     "interpolation",
     "keep_drawing",
     "keep_upload",
-    "paused_runs",
     "photographs",
     "run_named",
     "runs",
+    "training_beside",
 ]
 
 MOST_READERS = 8  # histories kept per browser tab
@@ -60,11 +60,11 @@ def runs(kind: str) -> dict[str, Run]:
     return {run.name: run for run in known if run.name == visible(run.name)}
 
 
-def paused_runs(waiting: Run) -> list[str]:
-    """Names of the paused runs whose trainers keep slots of the device that a run waits for."""
+def training_beside(waiting: Run) -> list[str]:
+    """Names of the runs in training on the kind of device that a run waits for."""
     kind = device_kind(waiting.config.device)
-    paused = (run for run in all_runs(_known_runs()) if run.status().state == "paused")
-    return [run.name for run in paused if device_kind(run.config.device) == kind]
+    training = (run for run in all_runs(_known_runs()) if run.status().state in ("starting", "running"))
+    return [run.name for run in training if device_kind(run.config.device) == kind]
 
 
 def run_named(name: str) -> Run:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from app.caches import paused_runs, runs
+from app.caches import runs, training_beside
 from app.kinds import PAGES
 from app.link import linked
 from app.services import ask, continue_training, start
@@ -139,8 +139,8 @@ def draw_status(run: Run, status: Status) -> None:
     colour, words = STATES[status.state]
     throughput = PAGES[run.config.kind].throughput
     noun = PAGES[run.config.kind].examples or KINDS[run.config.kind].noun
-    if status.state == "queued" and (paused := paused_runs(run)):
-        words += f"; paused runs keep theirs until they continue or stop: {', '.join(paused)}"
+    if status.state == "queued" and (others := training_beside(run)):
+        words += f"; it begins when one of these ends or pauses: {', '.join(others)}"
     parts = [f":{colour}-badge[{plain(words)}]", f"step **{status.step:,}** of {status.steps:,}"]
     if status.state == "running" and status.rate:
         speed = f"{_rate(status.rate)} steps/s"

@@ -32,7 +32,7 @@ from mvm.methods.method import PAIRED_KINDS
 from mvm.runs.history import History
 from mvm.runs.run import Run, Status
 from mvm.scoring.score import Score
-from mvm.studies.compare import title_in
+from mvm.studies.labels import footnotes, label_of_variant, variant_label
 
 __all__ = [
     "Columns",
@@ -76,7 +76,7 @@ class Columns:
 
     Attributes:
         members: indices into the variant axis.
-        titles: of the variants.
+        titles: of the variants, as they were trained.
         colours: of the variants.
     """
 
@@ -145,6 +145,8 @@ def _draw_view(tab: Page, run: Run, rows: Rows) -> None:
     every = run.config.every(run.config.snapshots)
     step = timeline(records.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}")
     tab.cursor = (run.name, step)
+    if note := footnotes(label_of_variant(run, variant) for variant in run.config.variants):
+        st.caption(plain(note))
     view = newest if step is None else records.at(step)
     if view is None:
         with st.container(height=420, border=False):
@@ -186,7 +188,8 @@ def columns_of(run: Run) -> Columns:
     seed = seed if seed in config.seeds else config.seeds[0]
     members = [config.members.index((config.variants[index], seed)) for index in shown]
     colours = variant_colours(config.variants)
-    return Columns(members, [title_in(config, config.variants[i]) for i in shown], [colours[i] for i in shown])
+    titles = [variant_label(run, config.variants[i]) for i in shown]
+    return Columns(members, titles, [colours[i] for i in shown])
 
 
 def request_projection(run: Run, records: History, step: int) -> Projection:
@@ -233,7 +236,7 @@ def draw_gaps(tab: Page, run: Run, records: History, step: int) -> None:
     draw_heading(title, note)
     names = run.config.variants
     figure = training.gap_curves(
-        steps, values, titles=[title_in(run.config, name) for name in names], step=step,
+        steps, values, titles=[variant_label(run, name) for name in names], step=step,
         log=tab.setting("log", True), colours=variant_colours(names),
     )  # fmt: skip
     last = (
@@ -293,7 +296,7 @@ def draw_scores(run: Run, records: History, step: int, described: dict[str, Scor
         if any(value is not None for value in values):
             floor = 1.0 if key == "w2_ratio" else scores.floor(score.floor)  # the unit of w2_ratio is its floor
             table[f"{score.label} {ARROWS[score.direction]}"] = [*map(_number, values), _number(floor), score.meaning]
-    columns = [title_in(run.config, name) for name in names]
+    columns = [variant_label(run, name) for name in names]
     frame = pd.DataFrame.from_dict(table, orient="index", columns=[*columns, baseline, "meaning"])
     narrow = {name: st.column_config.Column(width=112) for name in [baseline, *columns]}
     st.dataframe(frame, width="stretch", height=35 * (len(frame) + 1) + 3, column_config=narrow)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
@@ -25,6 +25,7 @@ __all__ = [
     "manifold_widgets",
     "model_widgets",
     "term_widgets",
+    "unlinked",
     "used_descriptors",
     "variant_choice",
     "weight_widgets",
@@ -37,7 +38,9 @@ TINY = 1e-12  # distance of a value from a bound that it must not reach
 WORDS = {"lr": "rate", "dim": "dimension", "eps": "ε", "betas": "β₁ β₂", "ema": "EMA", "alpha": "α", "gamma": "γ"}
 
 
-def field_widget(name: str, field: FieldInfo, *, value: Any, key: str) -> Any:
+def field_widget(
+    name: str, field: FieldInfo, *, value: Any, key: str, label: str = "", draw: Callable[..., Any] = linked
+) -> Any:
     """Draw the widget of a field; its value satisfies the field, but perhaps not the whole model.
 
     Args:
@@ -45,21 +48,23 @@ def field_widget(name: str, field: FieldInfo, *, value: Any, key: str) -> Any:
         field: type, bounds and help.
         value: the default.
         key: of the widget, and its parameter in the URL.
+        label: of the widget; `label_of` the field when empty.
+        draw: draws a widget of Streamlit; `unlinked` keeps its value out of the URL.
     """
-    label = label_of(name, field)
+    label = label or label_of(name, field)
     common = {"key": key, "help": field.description}
     kind = field.annotation
     if typing.get_origin(kind) is typing.Literal:
         options = typing.get_args(kind)
-        return linked(st.selectbox, label, options, index=options.index(value), **common)
+        return draw(st.selectbox, label, options, index=options.index(value), **common)
     if kind is bool:
-        return linked(st.toggle, label, value=value, **common)
+        return draw(st.toggle, label, value=value, **common)
     low, high, above, below = bounds(field)
     if kind is int:
-        return linked(st.number_input, label, min_value=low, max_value=high, value=value, step=_step(value), **common)
+        return draw(st.number_input, label, min_value=low, max_value=high, value=value, step=_step(value), **common)
     if kind is float:
         least, most = low + TINY * above, high - TINY * below
-        return linked(
+        return draw(
             st.number_input,
             label,
             float(least),
@@ -70,12 +75,17 @@ def field_widget(name: str, field: FieldInfo, *, value: Any, key: str) -> Any:
             **common,
         )
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        text = linked(st.text_input, label, value="" if value is None else str(value), placeholder="none", **common)
+        text = draw(st.text_input, label, value="" if value is None else str(value), placeholder="none", **common)
         return text.strip() or None
     if typing.get_origin(kind) is tuple:
-        text = linked(st.text_input, label, value=" ".join(map(str, value)), **common)
+        text = draw(st.text_input, label, value=" ".join(map(str, value)), **common)
         return tuple(text.split())
-    return linked(st.text_input, label, value=str(value), **common)
+    return draw(st.text_input, label, value=str(value), **common)
+
+
+def unlinked(widget: Callable[..., Any], label: str, *arguments: Any, **options: Any) -> Any:
+    """Draw a widget whose value is not part of the URL; return its value. Arguments as for `linked`."""
+    return widget(label, *arguments, **options)
 
 
 def label_of(name: str, field: FieldInfo) -> str:

@@ -17,7 +17,7 @@ LONGEST = 600  # characters
 HIDDEN = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode: controls, lone surrogates, line and paragraph separators
 TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # the writing direction
 TEX = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
-TEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+TEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"} | {"→": r"$\rightarrow$", "†": r"\textdagger{}"}
 FORMULA = ("=", "+", "-", "@")
 
 

@@ -420,14 +420,17 @@ draw_settings(tab, {"data": "circle"}, runs("points")["ring"])
     assert finished.control().weights == {}
 
 
-def test_a_queued_run_names_what_is_paused(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queued_run_names_what_it_waits_for(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A paused run is not among them: it has left its slot to others."""
+    for name, event in (("busy", "resumed"), ("idle", "paused")):
+        append_line(
+            Run.create(finished.config, name=name).path / "scalars.jsonl", {"step": 0, "event": event, "time": 9}
+        )
     waiting = Run.create(finished.config, name="waiting")
     append_line(waiting.path / "scalars.jsonl", {"step": 0, "event": "queued", "time": time.time()})
-    append_line(finished.path / "scalars.jsonl", {"step": 20, "event": "paused", "time": time.time()})
-    monkeypatch.setattr(Run, "alive", lambda run: True)
-    assert "queued: all slots are taken; paused runs keep theirs until they continue or stop: ring" in words(
-        open_page(run="waiting")
-    )
+    monkeypatch.setattr(Run, "alive", lambda run: run.name != "ring")
+    said = words(open_page(run="waiting"))
+    assert "queued: all slots are taken; it begins when one of these ends or pauses: busy]" in said
 
 
 def test_weights_that_match_nothing_are_warned_of(finished: Run) -> None:

@@ -22,7 +22,7 @@ from trainers import small_config, small_pairs, write_cloud
 
 from mvm.data.cache import image_folder
 from mvm.errors import ConfigError, RunError
-from mvm.figures import FIGURES, NoFigure, data, latex, render
+from mvm.figures import FIGURES, NoFigure, Selection, data, latex, render
 from mvm.figures.drawing import wrapped
 from mvm.figures.export import bundle, encoded, export, rebuild
 from mvm.figures.venues import VENUES
@@ -378,6 +378,31 @@ def test_an_earlier_step_is_what_the_run_held_then(runs, own):
     files = bundle(["spectrum", "distances"], [own], step=25, formats=["svg"]).files
     assert max(int(row["step"]) for row in table(files["spectrum.csv"])) == 20
     assert json.loads(files["distances.recipe.json"])["runs"][0]["step"] == 20
+
+
+@pytest.mark.parametrize("name", ["curves", "scores", "samples"])
+def test_weights_that_were_moved_are_in_every_label_or_its_footnote(own, name):
+    """Up to the shown step: what was moved later had not trained it."""
+    for serial, step in enumerate((5, 15, 25), 1):
+        told = {"step": step, "event": "weights", "weights": {"diameter": 1 + serial / 4}, "serial": serial}
+        append_line(own.path / "scalars.jsonl", told)
+
+    def series(step: int) -> list[str]:
+        found = data(name, [own], step=step)
+        return list(found["series"].unique()) if "series" in found else sorted(found["variant"].unique())
+
+    def drawn(step: int) -> str:
+        return encoded(render(name, [own], step=step), "svg", venue="neurips").decode()
+
+    early, late = "both, 2-diameter × 1 → 1.25 at 5", "both: 2-diameter × 1 → 1.25 at 5 → 1.5 at 15 → 1.75 at 25"
+    assert early in series(10)
+    assert "both†" in series(STEPS)
+    assert "centroid only" in series(STEPS)
+    assert "†" not in drawn(10)
+    assert all(word in drawn(STEPS) for word in ("both†", "† both: 2-diameter × 1"))
+    assert [each.note for each in Selection.of([own]).series()] == ["", late]
+    if text := latex(name, [own]):
+        assert text.count(r"\textdagger{} both: 2-diameter × 1 $\rightarrow$ 1.25 at 5 $\rightarrow$") == 1
 
 
 def test_points_beyond_three_dimensions_lie_on_the_reals_main_axes(tmp_path):

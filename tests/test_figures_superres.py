@@ -31,10 +31,10 @@ from mvm.studies.compare import (
     quantities,
     scoreboard,
     series_of,
-    title_in,
     to_baseline,
 )
 from mvm.studies.index import summaries
+from mvm.studies.labels import own_title
 
 STEPS = 20
 
@@ -161,11 +161,11 @@ def test_a_matrix_tells_gains_from_ratios(mvm_run, points):
 )
 def test_a_label_says_which_discriminator_and_which_network(fields, label):
     config = small_pairs(**({"variants": ("both",)} if "method" not in fields else {}), **fields)
-    assert title_in(config, config.variants[-1]) == label
+    assert own_title(config, config.variants[-1]) == label
 
 
 def test_labels_of_other_data_are_those_of_the_variants(points):
-    assert [title_in(points.config, variant) for variant in points.config.variants] == ["centroid only", "both"]
+    assert [own_title(points.config, variant) for variant in points.config.variants] == ["centroid only", "both"]
 
 
 def test_series_of_one_label_are_told_apart_by_a_setting(tmp_path):

@@ -17,6 +17,8 @@ from mvm.runs.events import Forked
 from mvm.runs.fork import Branches, changeable, config_at, fork, fresh_name
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
+from mvm.runs.weights import first_weights, weights_of
+from mvm.studies.labels import setting_label
 
 STEPS = 120
 PLAN = {  # kept every 20, snapshots every 10
@@ -74,7 +76,7 @@ def test_a_kept_checkpoint_has_the_weights_that_it_was_trained_with(make):
     run = finish(run)
     torch.testing.assert_close(run.checkpoint(step=0)["weights"][:, 1], torch.tensor([0.0, 0.0, 1.0, 1.0]))
     torch.testing.assert_close(run.checkpoint(step=20)["weights"][:, 1], torch.zeros(4))
-    assert config_at(run, 0).weights.diameter == 1
+    assert config_at(run, 0).weights.diameter == 0, "training after step 0 used it"
     assert config_at(run, 20).weights.diameter == 0
 
 
@@ -118,8 +120,68 @@ def test_a_changed_weight_acts_from_the_forks_step_on_and_only_where_it_is_match
     assert (distance[steps <= 40] == 0).all()
     kinds = [(event.event, event.step) for event in made.records.poll().events]
     assert kinds == [("weights", 30), ("forked", 40), ("resumed", 40), ("weights", 40), ("finished", STEPS)]
-    assert made.records.events[1] == Forked(step=40, of="trunk", changes={"weights.diameter": 0.0})
+    event = made.records.events[1]
+    assert event == Forked(step=40, of="trunk", changes={"weights.diameter": 0.0}, first=dict(first_weights(run)))
     assert [r["step"] for r in made.records.scalars] == [r["step"] for r in run.records.poll().scalars]
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory) -> Run:
+    """A finished run whose centroid weight was changed by hand at step 40, of which a checkpoint is kept."""
+    from trainers import small_config, write_cloud
+
+    folder = tmp_path_factory.mktemp("moved")
+    run = Run.create(small_config(write_cloud(folder / "cloud.csv"), **PLAN), path=folder / "trunk")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mvm.runs.recorder.POLL", 0)
+        for step in train(run):
+            if step.number == 39:
+                run.ask(weights={"centroid": 0.5})
+    return run
+
+
+@pytest.mark.parametrize(("step", "inherited"), [(20, 1.0), (40, 0.5), (60, 0.5)])
+def test_a_fork_takes_over_a_change_at_its_very_step(moved, checkpoints, step, inherited):
+    """A fork without a change repeats the run, so one with a change parts from it by that change alone."""
+    checkpoints.mkdir()
+    run = Run(Path(shutil.copytree(moved.path, checkpoints / "trunk")))
+    assert [change.step for change in run.records.poll().weight_changes()] == [40]
+    assert run.checkpoint(step=40)["weights"][0, 0] == 1, "it was kept before the change"
+    same = fork(run, step, {}, name="same")
+    assert same.config.weights.centroid == inherited
+    finish(same)
+    distance = Branches(run, same).distance()[1]
+    assert (distance == 0).all() == (step >= 40)
+    made = finish(fork(run, step, {"weights.diameter": 0}, name="other"))
+    assert made.checkpoint()["weights"].tolist() == [[inherited, 0]] * 4
+    ours = weights_of(made)
+    assert ours["diameter"] == ((0, 1.0), (step, 0.0))
+    assert ours["centroid"] == ((0, 1.0),) + ((40, 0.5),) * (step >= 40)
+    assert weights_of(run)["centroid"] == ((0, 1.0), (40, 0.5))
+
+
+def test_weights_of_a_fork_before_its_own_step_are_those_of_its_past(run):
+    made = finish(fork(run, 60, {"weights.diameter": 0.25, "weights.centroid": 2.0}, name="heavy"))
+    assert weights_of(made)["centroid"] == ((0, 1.0), (30, 0.5), (60, 2.0))
+    for step, weights in {20: (1, 1), 40: (0.5, 1), 60: (2, 0.25), 80: (2, 0.25)}.items():
+        at = config_at(made, step).weights
+        assert (at.centroid, at.diameter) == weights
+    again = finish(fork(made, 40, {}, name="again"))
+    assert weights_of(again)["centroid"] == ((0, 1.0), (30, 0.5))
+    assert again.checkpoint()["weights"].tolist() == run.checkpoint()["weights"].tolist()
+
+
+def test_a_fork_of_an_earlier_version_has_first_weights_where_nothing_moved(run):
+    made = fork(run, 40, {"weights.diameter": 0.25})
+    lines = [json.loads(line) for line in (made.path / "scalars.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("first", None)
+    (made.path / "scalars.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    paths = weights_of(Run(made.path))
+    assert paths["centroid"] == ((0, None), (30, 0.5))
+    assert paths["diameter"] == ((0, None), (40, 0.25))
+    assert paths["hausdorff"] == ((0, 1.0),)
+    assert setting_label("weights.centroid", paths["centroid"]) == "centroid × unknown → 0.5 at 30"
 
 
 def test_a_fork_of_a_fork_at_its_own_step_keeps_its_weights(run):

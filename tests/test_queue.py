@@ -26,6 +26,7 @@ from mvm.runs.events import Queued, Stopped, event_of
 from mvm.runs.layout import fresh_name
 from mvm.runs.run import Run
 
+LONG = 1_000_000  # steps that no test waits for
 LIGHT = 30 * 2**10  # KiB that a waiting training may take
 
 
@@ -38,31 +39,100 @@ def state(run):
 
 
 def test_one_slot_serves_those_who_wait_in_their_order(make, mvm, cli):
-    runs = {name: make(name) for name in "abcd"}
+    runs = {name: make(name, LONG) for name in "abcd"}
     trainers = {}
     for name, run in runs.items():
-        run.ask(pause_at=5)  # who has the slot keeps it
         trainers[name] = mvm("train", "--queue", "--run", str(run.path), MVM_SLOTS="1")
-        until(lambda: state(run) == ("paused" if name == "a" else "queued"))  # noqa: B023
+        until(lambda: state(run) == ("running" if name == "a" else "queued"))  # noqa: B023
     assert len(tickets()) == 3
 
     assert cli("stop", "b").out == "b: stopped at step 0\n"
     assert trainers["b"].wait() == 0
-    assert [state(run) for run in runs.values()] == ["paused", "stopped", "queued", "queued"]
+    assert [state(run) for run in runs.values()] == ["running", "stopped", "queued", "queued"]
     trainers["a"].kill()
-    until(lambda: state(runs["c"]) == "paused")
-    assert [state(run) for run in runs.values()] == ["interrupted", "stopped", "paused", "queued"]
-    runs["c"].ask(pause_at=None)
+    until(lambda: state(runs["c"]) == "running")
+    assert [state(run) for run in runs.values()] == ["interrupted", "stopped", "running", "queued"]
+    runs["c"].ask(stop=True)
     assert trainers["c"].wait() == 0
-    until(lambda: state(runs["d"]) == "paused")
-    assert state(runs["c"]) == "finished"
-    assert [event.event for event in runs["d"].records.events] == ["queued", "started", "paused"]
+    until(lambda: state(runs["d"]) == "running")
+    assert state(runs["c"]) == "stopped"
+    assert [event.event for event in runs["d"].records.events] == ["queued", "started"]
     assert tickets() == []
 
     waiting = mvm("resume", "b")  # without --queue it does not wait
     until(lambda: runs["b"].status().step > 0)
-    assert state(runs["d"]) == "paused"
-    assert waiting.wait() == 0
+    assert state(runs["d"]) == "running"
+    for name, command in (("b", waiting), ("d", trainers["d"])):
+        runs[name].ask(stop=True)
+        assert command.wait() == 0
+
+
+def test_a_paused_run_leaves_its_slot_to_others_and_waits_for_one_to_continue(make, mvm, cli):
+    """Pause, train another: it begins. Continue: queued, told, stoppable, and first in line before who came later."""
+    first, second, third = (make(name, LONG) for name in ("first", "second", "third"))
+
+    def begin(run, *arguments):
+        return mvm("train", "--queue", "--run", str(run.path), MVM_SLOTS="1")
+
+    first.ask(pause_at=5)
+    trainers = {"first": begin(first)}
+    until(lambda: state(first) == "paused")
+    trainers["second"] = begin(second)
+    until(lambda: state(second) == "running")
+    trainers["third"] = begin(third)
+    until(lambda: state(third) == "queued")
+
+    assert cli("resume", "first").out == "first: continues\n"
+    until(lambda: state(first) == "queued")
+    assert (first.status().step, state(second), len(tickets())) == (5, "running", 2)
+    assert cli("pause", "first").out == "first: waits in the queue, and will pause before its next step\n"
+    until(lambda: state(first) == "paused")
+    assert len(tickets()) == 1
+    first.ask(pause_at=8)
+    until(lambda: state(first) == "queued")
+
+    second.ask(pause_at=0)
+    until(lambda: state(second) == "paused")
+    until(lambda: first.status().step == 8 and state(first) == "paused", "the first, which asked before the third")
+    until(lambda: state(third) == "running")
+    names = [event.event for event in first.records.poll().events]
+    assert names == ["started", "paused", "queued", "paused", "queued", "continued", "paused"]
+    for run in (first, second):
+        run.ask(pause_at=None)
+        until(lambda: state(run) == "queued")  # noqa: B023
+        run.ask(stop=True)
+        assert trainers[run.name].wait() == 0
+        assert state(run) == "stopped"
+    assert state(third) == "running"
+    third.ask(stop=True)
+    assert trainers["third"].wait() == 0
+    assert tickets() == []
+
+
+@pytest.mark.parametrize(("kind", "other_slot_serves"), [("cpu", True), ("cuda", False)])
+def test_a_slot_that_was_given_back_is_taken_again(monkeypatch, kind, other_slot_serves):
+    """On a GPU it is the same one, as the training's tensors are there; who waits for another is not held up."""
+    monkeypatch.setenv("MVM_SLOTS", "2")
+
+    def wait(**more):
+        return slot(kind, give_up=lambda: False, on_wait=lambda: None, **more)
+
+    with wait() as first:
+        assert first.number == 0
+        first.give_back()
+        with contextlib.ExitStack() as others:
+            assert others.enter_context(wait()).number == 0
+            assert first.take() is other_slot_serves
+            assert first.number == (1 if other_slot_serves else 0)
+            if not other_slot_serves:
+                with wait() as passing:
+                    assert passing.number == 1
+                assert len(tickets()) == 1
+        assert first.take() or other_slot_serves
+        assert tickets() == []
+    with wait() as again:
+        assert again.number == 0
+    assert tickets() == []
 
 
 def test_who_is_killed_while_waiting_is_passed_over(make, mvm):
@@ -90,11 +160,11 @@ def test_as_many_as_there_are_slots(monkeypatch):
 
     with take() as first:
         with take() as second, take() as third:
-            assert (first, second, third) == (0, 1, None)
+            assert (first.number, second.number, third) == (0, 1, None)
             assert waits == [1]
         waits.clear()
         with take() as again:
-            assert again == 1
+            assert again.number == 1
             assert waits == []
     assert tickets() == []
 
@@ -124,7 +194,7 @@ def test_each_kind_of_device_has_slots_of_its_own(monkeypatch, visible, cores, o
 def test_a_training_on_the_cpu_does_not_wait_for_a_gpu(make, mvm):
     """The machine shows one GPU, as far as the queue can see, and its slot is taken."""
     with slot("cuda", give_up=lambda: False, on_wait=lambda: None) as taken:
-        assert taken == 0
+        assert taken.number == 0
         one_gpu = {"CUDA_VISIBLE_DEVICES": "0", "MVM_SLOTS": "1"}
         on_gpu, on_cpu = make("gpu", 20, device="auto"), make("cpu", 20, device="cpu")
         waiting = mvm("train", "--queue", "--run", str(on_gpu.path), **one_gpu)
@@ -153,8 +223,8 @@ def test_a_number_of_slots_that_is_none(make, cli, monkeypatch, count):
 def taken(monkeypatch):
     """The only slot is this process's; leaving it is up to the test."""
     monkeypatch.setenv("MVM_SLOTS", "1")
-    with slot("cpu", give_up=lambda: False, on_wait=lambda: None) as number:
-        assert number == 0
+    with slot("cpu", give_up=lambda: False, on_wait=lambda: None) as held:
+        assert held.number == 0
         yield
 
 

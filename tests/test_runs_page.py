@@ -53,6 +53,11 @@ def table(app):
     return app.dataframe[0].value
 
 
+def board_of(app):
+    """The table of last scores."""
+    return next(frame.value for frame in app.dataframe if "series" in frame.value)
+
+
 def test_where_there_is_nothing_a_person_is_told_where_to_go(no_processes):
     assert "No run yet" in words(open_page(SCRIPT))
 
@@ -110,8 +115,11 @@ def test_two_runs_side_by_side(runs):
 
 
 def test_a_legend_has_a_line_for_each_name_that_is_too_long_to_share_one():
-    short, long = (overlays.branches(np.arange(3), np.zeros((3, 6)), variants=[letter * n for letter in "abcdef"], at=1)
-                   for n in (4, 90))  # fmt: skip
+    def drawn(length: int) -> dict:
+        titles = [letter * length for letter in "abcdef"]
+        return overlays.branches(np.arange(3), np.zeros((3, 6)), variants="abcdef", titles=titles, at=1)
+
+    short, long = drawn(4), drawn(90)
     assert long["layout"]["margin"]["b"] - short["layout"]["margin"]["b"] == 5 * overlays.LINE
 
 
@@ -165,21 +173,69 @@ def test_a_seed_that_diverged_is_said_and_no_number_stands_for_it(runs):
 def test_a_fork_is_made_trained_and_compared(runs, no_processes):
     app = open_page(SCRIPT, compare="mine")
     app.select_slider(key="fork.step.mine").set_value(20).run()
-    app.selectbox(key="fork.what.mine").select("weights.diameter").run()
-    app.text_input(key="fork.to.mine.weights.diameter.20").set_value("-1").run()
-    app.button(key="fork.go").click().run()
-    assert "weights.diameter: must be at least 0" in words(app)
-    assert no_processes == []
-    app.text_input(key="fork.to.mine.weights.diameter.20").set_value("0.25").run()
+    changed = ["weights.diameter", "mvm.metric_loss", "optimiser.generator_betas"]
+    app.multiselect(key="fork.what.mine").set_value(changed).run()
+    diameter = app.number_input(key="fork.to.mine.weights.diameter.20")
+    assert (diameter.min, diameter.max, diameter.value) == (0, 10, 1)
+    diameter.set_value(0.25).run()
+    betas = app.text_input(key="fork.to.mine.optimiser.generator_betas.20")
+    betas.set_value("0.5 1.5").run()
+    assert "optimiser.generator_betas: each β must be at least 0 and below 1 (got 0.5 1.5)" in words(app)
+    assert app.button(key="fork.go").disabled
+    betas.set_value("0.5 0.9").run()
+    assert not app.error
     app.button(key="fork.go").click().run()
     assert no_processes == ["mine-fork20"]
     made = Run.named("mine-fork20")
-    assert made.origin.changes == {"weights.diameter": 0.25}
+    assert made.origin.changes == {"weights.diameter": 0.25, "optimiser.generator_betas": [0.5, 0.9]}
     assert app.query_params["compare"] in ("mine,mine-fork20", ["mine,mine-fork20"])
     said = words(app)
     assert "Distance of the fork" in said
-    assert "weights.diameter 0.25, forked at step 20" in said
+    assert "weights.diameter 0.25, optimiser.generator_betas" in said
     assert list(app.dataframe[2].value.loc["weights.diameter"]) == ["1", "0.25"]
+
+
+def test_a_fork_says_what_it_takes_over_and_what_will_match_nothing(runs):
+    """The run's own change at the very step of the fork is among it."""
+    told = {"step": 20, "event": "weights", "weights": {"centroid": 1.5}, "serial": 1}
+    append_line(runs / "mine" / "scalars.jsonl", told)
+    app = open_page(SCRIPT, compare="mine")
+    app.select_slider(key="fork.step.mine").set_value(20).run()
+    assert "weights moved up to this step: centroid × 1 → 1.5 at 20" in words(app)
+    settings = next(frame.value for frame in app.dataframe if "of the fork" in frame.value)
+    assert list(settings.loc["weights.centroid"]) == ["1.5", "1.5"]
+    app.multiselect(key="fork.what.mine").set_value(["weights.centroid", "steps"]).run()
+    app.number_input(key="fork.to.mine.weights.centroid.20").set_value(0.0).run()
+    app.number_input(key="fork.to.mine.steps.20").set_value(80).run()
+    assert "All weights of centroid are 0" in words(app)
+    settings = next(frame.value for frame in app.dataframe if "of the fork" in frame.value)
+    assert list(settings.loc["weights.centroid"]) == ["1.5", "0"]
+    assert list(settings.loc["steps"]) == ["60", "80"]
+    assert not app.button(key="fork.go").disabled
+    app.select_slider(key="fork.step.mine").set_value(0).run()
+    assert "moved up to this step" not in words(app)
+
+
+def test_labels_say_what_was_trained(runs):
+    """A weight that was moved while training is in the legend, the scores and the ablation matrix."""
+    told = {"step": 20, "event": "weights", "weights": {"centroid": 1.5}, "serial": 1}
+    append_line(runs / "mine" / "scalars.jsonl", told)
+    append_line(runs / "mine" / "scalars.jsonl", {"step": 60, "event": "finished", "time": 1})
+    moved = ["centroid only, centroid × 1 → 1.5 at 20", "both, centroid × 1 → 1.5 at 20"]
+    app = open_page(SCRIPT, compare="mine,peer")
+    assert list(board_of(app)["series"]) == [*moved, "WGAN"]
+    cells = matrix([Run.named("mine"), Run.named("peer")])
+    assert list(cells["what"]) == [*moved, "WGAN"]
+    assert list(open_page(run="mine").dataframe[0].value.columns) == [*moved, "floor", "meaning"]
+    for step in (30, 40):
+        weights = {"centroid": step / 10, "diameter": 0}
+        append_line(runs / "mine" / "scalars.jsonl", told | {"step": step, "weights": weights})
+    app = open_page(SCRIPT, compare="mine")
+    assert list(board_of(app)["series"]) == ["centroid only†", "both†"]
+    path = "centroid × 1 → 1.5 at 20 → 3 at 30 → 4 at 40"
+    note = f"† centroid only: {path}; both: {path}; 2-diameter × 1 → 0 at 30"
+    assert note in words(app)
+    assert note in words(open_page(run="mine"))
 
 
 def test_where_branches_part_is_said(runs):
@@ -187,7 +243,7 @@ def test_where_branches_part_is_said(runs):
     for _ in train(made):
         pass
     said = words(open_page(SCRIPT, compare="mine,mine-fork20"))
-    assert "centroid only: not yet; both: at step 30" in said
+    assert "centroid only: not yet; both, 2-diameter × 1 → 0 at 20: at step 30" in said
 
 
 def test_a_name_and_a_note(runs):
@@ -261,9 +317,9 @@ def test_a_link_opens_no_folder_outside_the_runs(runs, trained):
 
 def test_a_run_that_takes_the_name_of_another_is_compared_as_it_is(runs):
     app = open_page(SCRIPT, compare="mine")
-    assert list(app.dataframe[1].value["series"]) == ["centroid only", "both"]
+    assert list(board_of(app)["series"]) == ["centroid only", "both"]
     swap()
-    assert list(app.run().dataframe[1].value["series"]) == ["WGAN"]
+    assert list(board_of(app.run())["series"]) == ["WGAN"]
 
 
 def test_a_run_that_takes_the_name_of_another_is_shown_as_it_is(runs):
@@ -308,4 +364,4 @@ def test_another_page_leads_here_with_a_run_of_its_own(runs):
     app.query_params["compare"] = "peer"
     app.run()
     assert app.query_params["compare"] in ("peer", ["peer"])
-    assert list(app.dataframe[1].value["series"]) == ["WGAN"]
+    assert list(board_of(app)["series"]) == ["WGAN"]

@@ -29,7 +29,7 @@ from mvm.runs.history import History
 from mvm.runs.run import Run
 from mvm.runs.trained import load
 from mvm.scoring.superres import bicubic, measure
-from mvm.studies.compare import title_in
+from mvm.studies.labels import own_title
 
 pytestmark = pytest.mark.usefixtures("no_processes")
 
@@ -285,7 +285,7 @@ def test_own_photographs_are_trained_on(tmp_path: Path, no_processes: list[str])
 )
 def test_a_title_says_which_networks_a_loss_uses(fields: dict, title: str) -> None:
     config = Config.make(**{"data": "sr", **fields})
-    assert title_in(config, config.variants[-1]) == title
+    assert own_title(config, config.variants[-1]) == title
 
 
 # -- what is upscaled --------------------------------------------------------------------------------------------------

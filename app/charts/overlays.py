@@ -9,7 +9,7 @@ import pandas as pd
 
 from app.charts.axes import RIGHT, Figure, axes_of, nth, subplots, vertical_line
 from app.text import plotly_text
-from mvm.look.palette import QUIET, RATIOS, VARIANTS, rgba, title_of, variant_colours
+from mvm.look.palette import QUIET, RATIOS, VARIANTS, rgba, variant_colours
 from mvm.look.scales import quality_shade
 from mvm.studies.compare import Curve, Series, in_words, is_gain
 
@@ -63,9 +63,10 @@ def overlay(
     return {"data": traces, "layout": layout}
 
 
-def branches(steps: np.ndarray, distance: np.ndarray, *, variants: Sequence[str], at: int) -> Figure:
+def branches(
+    steps: np.ndarray, distance: np.ndarray, *, variants: Sequence[str], titles: Sequence[str], at: int
+) -> Figure:
     """Distance between fakes of a fork and of its run for equal noise, `(s, variants)`, over steps `(s,)`."""
-    titles = [title_of(variant) for variant in variants]
     colours = variant_colours(variants)
     traces = [
         {

@@ -35,10 +35,11 @@ from mvm.data.images import FACES
 from mvm.errors import ConfigError, RunError
 from mvm.jobs.prepare import KINDS as SOURCES
 from mvm.jobs.prepare import Preparation, launch, preparations
-from mvm.look.palette import title_of, variant_colours
+from mvm.look.palette import variant_colours
 from mvm.runs.history import History
 from mvm.runs.run import Run
 from mvm.scoring.images import FACTOR_SCORES, describe
+from mvm.studies.labels import variant_label
 from toy_manifolds.faces import Faces
 
 __all__ = ["faces"]
@@ -363,10 +364,10 @@ def draw_factors(run: Run, records: History, step: int) -> None:
     overlaps = {FACTOR_SCORES[key].label: [scores.of(key, variant) for variant in variants] for key in names}
     floors = {FACTOR_SCORES[key].label: scores.floor(f"{key}_floor") for key in names}
     figure = training.factor_coverage(
-        overlaps, floors, titles=[title_of(name) for name in variants], step=scores.step,
+        overlaps, floors, titles=[variant_label(run, name) for name in variants], step=scores.step,
         colours=variant_colours(variants),
     )  # fmt: skip
-    means = ", ".join(f"{title_of(v)} {scores.of('factor_mean', v) or 0:.2f}" for v in variants)
+    means = ", ".join(f"{variant_label(run, v)} {scores.of('factor_mean', v) or 0:.2f}" for v in variants)
     live_plot(
         figure, key=f"factors.{run.name}", height=110 + len(names) * (12 + 7 * len(variants)),
         alt=f"Overlap of fake and real in each factor at step {scores.step}; mean over the factors: {means}",

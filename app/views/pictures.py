@@ -20,7 +20,7 @@ from mvm.errors import ConfigError, RunError
 from mvm.runs.layout import CHECKPOINT
 from mvm.runs.run import Run, Status
 from mvm.scoring.superres import SUPERRES_SCORES
-from mvm.studies.compare import title_in
+from mvm.studies.labels import own_title
 
 __all__ = ["draw_pictures"]
 
@@ -58,7 +58,7 @@ class Setting:
         """Method, run, and seed if there are several; may contain words from outside."""
         config = self.run.config
         variant, seed = config.members[self.member]
-        return f"{title_in(config, variant)}{f', seed {seed}' * (len(config.seeds) > 1)} · {self.run.name}"
+        return f"{own_title(config, variant)}{f', seed {seed}' * (len(config.seeds) > 1)} · {self.run.name}"
 
 
 def draw_pictures(tab: Page, run: Run | None, status: Status) -> None:

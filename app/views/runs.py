@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from dataclasses import dataclass, field
@@ -24,18 +25,23 @@ from app.link import linked
 from app.services import continue_training, train
 from app.session import Tab, page
 from app.text import plain, visible_words
+from app.widgets import field_widget, unlinked
+from mvm.config import Config
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError
 from mvm.runs.archive import pack, unpack
 from mvm.runs.documents import Origin
 from mvm.runs.events import ALIVE
-from mvm.runs.fork import Branches, changeable, config_at, fork, fresh_name
+from mvm.runs.fork import Branches, changeable, config_at, fork, forked_config, fresh_name
 from mvm.runs.library import delete_unreadable
 from mvm.runs.run import Run
+from mvm.runs.weights import weights_of
 from mvm.studies.compare import (
     AXES,
     curves,
     differences,
+    footnote_of,
+    in_a_word,
     in_words,
     is_gain,
     label_of,
@@ -44,9 +50,10 @@ from mvm.studies.compare import (
     other_scores,
     quantities,
     scoreboard,
-    title_in,
+    series_of,
 )
 from mvm.studies.index import Summary, summaries, unreadable
+from mvm.studies.labels import setting_label, variant_label
 from mvm.words import visible
 
 __all__ = ["runs_page"]
@@ -353,31 +360,62 @@ def draw_naming(tab: RunsTab, run: Run, *, idle: bool) -> None:
 
 
 def draw_fork(tab: RunsTab, run: Run) -> None:
-    """Draw the choice of a checkpoint, a setting and its new value."""
+    """Draw the choice of a checkpoint, of settings and their new values, and what the fork takes over from its run."""
     steps = [step for step in run.checkpoint_steps() if step < run.config.steps]
     if not steps:
         st.markdown("This run has no checkpoint to fork from yet: train it further.")
         return
-    st.markdown("Start from a checkpoint of this run, change one setting, and compare the two trainings.")
+    st.markdown("Start from a checkpoint of this run, change some settings, and compare the two trainings.")
     step = steps[0]
     if len(steps) > 1:
         step = st.select_slider("At step", steps, steps[len(steps) // 2], key=f"fork.step.{run.name}")
-    known = changeable(config_at(run, step))
-    name = st.selectbox(
-        "Change", list(known), key=f"fork.what.{run.name}", help="networks, data and batches are those of the run"
-    )
-    now = known[name]
-    value: Any
-    if isinstance(now, bool):
-        value = st.toggle("To", now, key=f"fork.to.{run.name}.{name}.{step}")
-    else:
-        text = " ".join(map(str, now)) if isinstance(now, tuple) else "" if now is None else str(now)
-        value = st.text_input("To", text, key=f"fork.to.{run.name}.{name}.{step}", help=f"now: {plain(text or 'none')}")
-    label = fresh_name(run, step)
+    before = config_at(run, step)
+    inherited = changeable(before)
+    names = st.multiselect(
+        "Change", list(inherited), key=f"fork.what.{run.name}", placeholder="settings; none repeats the run",
+        help="networks, data and batches are those of the run",
+    )  # fmt: skip
+    values = {name: draw_setting(before, name, key=f"fork.to.{run.name}.{name}.{step}") for name in names}
+    changes = {name: value for name, value in values.items() if value != inherited[name]}
+    config, problem = before, ""
+    try:
+        config = forked_config(run, step, changes)
+    except (ConfigError, RunError) as error:
+        problem = str(error)
+    if problem:
+        st.error(plain(problem), icon=":material/error:")
+    elif config.unmatched:
+        st.warning(plain(config.unmatched.capitalize()), icon=":material/warning:")
+    draw_inherited(run, step, inherited, config)
     st.button(
         "Fork and train", type="primary", icon=":material/fork_right:", key="fork.go", on_click=start_fork,
-        args=(tab, run, step, {name: value}, label, tab.presses),
+        args=(tab, run, step, changes, fresh_name(run, step), tab.presses), disabled=bool(problem),
     )  # fmt: skip
+
+
+def draw_setting(config: Config, name: str, *, key: str) -> Any:
+    """Draw the widget of a setting, given by its dotted name; return its value, of the setting's type where it fits."""
+    value, (group, _, last) = config.flat()[name], name.rpartition(".")
+    model = type(getattr(config, group)) if group else Config
+    drawn = field_widget(last, model.model_fields[last], value=value, key=key, label=plain(name), draw=unlinked)
+    with contextlib.suppress(ConfigError):  # what does not fit is named beside the button
+        return config.with_changes({name: drawn}).flat()[name]
+    return drawn
+
+
+def draw_inherited(run: Run, step: int, inherited: dict[str, Any], config: Config) -> None:
+    """Draw what a fork takes over from its run: weights that were moved up to its step, and a table of all settings."""
+    moved = [
+        setting_label(f"weights.{name}", past)
+        for name, path in weights_of(run).items()
+        if len(past := tuple(each for each in path if each.step <= step)) > 1 and f"weights.{name}" in inherited
+    ]
+    note = f"; weights moved up to this step: {', '.join(moved)}" if moved else ""
+    st.caption(plain(f"Other settings are those that {run.name} trained on with after step {step:,}{note}."))
+    with st.expander("Settings of the fork"):
+        rows = {name: [in_a_word(value), in_a_word(config.flat()[name])] for name, value in inherited.items()}
+        table = pd.DataFrame.from_dict(visible_words(rows), orient="index", columns=["of the run", "of the fork"])
+        st.dataframe(table, width="stretch", height=260)
 
 
 def start_fork(tab: RunsTab, run: Run, step: int, changes: dict[str, Any], name: str, press: int) -> None:
@@ -440,6 +478,8 @@ def draw_comparison(runs: list[Run]) -> None:
         axis, log = choose_axes()
     others = [run for run in runs if pinned is None or run.name != pinned.name] or runs
     draw_curves(others, pinned, axis=axis, log=log, place=place)
+    if note := footnote_of(series_of(runs)):
+        st.caption(plain(note))
     for run in runs:
         made = run.origin
         trunk = next((other for other in runs if made and other.name == made.run), None)
@@ -517,13 +557,14 @@ def draw_branches(trunk: Run, run: Run, made: Origin) -> None:
     words = []
     for variant, at in zip(variants, parted, strict=True):
         known = sorted(step for step in at if step is not None)
-        words.append(f"{title_in(run.config, variant)}: {f'at step {known[0]:,}' if known else 'not yet'}")
+        words.append(f"{variant_label(run, variant)}: {f'at step {known[0]:,}' if known else 'not yet'}")
     changes = made.changed or "nothing changed"
     st.markdown(
         f"**Distance of the fork** &nbsp; :gray[{plain(run.name)}, {plain(changes)}, forked at step {made.step:,}; "
         f"equal batches and noise. First distance of 1 %: {plain('; '.join(words))}]"
     )
-    figure = overlays.branches(steps, median, variants=variants, at=made.step)
+    titles = [variant_label(run, variant) for variant in variants]
+    figure = overlays.branches(steps, median, variants=variants, titles=titles, at=made.step)
     live_plot(
         figure, key=f"runs.branches.{run.name}", height=300, alt=f"Distance between the fakes of fork and run: {words}"
     )

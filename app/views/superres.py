@@ -38,7 +38,7 @@ from mvm.look.palette import QUIET, rgba, variant_colours
 from mvm.runs.history import History
 from mvm.runs.run import Run
 from mvm.scoring.superres import SUPERRES_SCORES, bicubic, measure
-from mvm.studies.compare import title_in
+from mvm.studies.labels import variant_label
 
 __all__ = ["superres"]
 
@@ -200,7 +200,7 @@ def draw_score_curves(run: Run, records: History, step: int) -> None:
         return
     floors = {key: records.scores(int(steps[-1])) for key in CURVES}
     labels = {key: SUPERRES_SCORES[key].label for key in CURVES}
-    titles = [title_in(run.config, name) for name in run.config.variants]
+    titles = [variant_label(run, name) for name in run.config.variants]
     figure = training.score_curves(
         steps, {labels[key]: values for key, (_, values) in curves.items()},
         {labels[key]: None if scores is None else scores.floor(f"{key}_floor") for key, scores in floors.items()},

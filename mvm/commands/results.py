@@ -127,9 +127,9 @@ def score_command(options: argparse.Namespace) -> None:
 
 def _names(run: Run) -> list[str]:
     """What tables call each member."""
-    from mvm.studies.compare import title_in
+    from mvm.studies.labels import own_title
 
-    titles = {variant: title_in(run.config, variant) for variant in run.config.variants}
+    titles = {variant: own_title(run.config, variant) for variant in run.config.variants}
     return [f"{titles[variant]}, seed {seed}" for variant, seed in run.config.members]
 
 

@@ -21,7 +21,7 @@ from mvm.devices import use_gpu
 from mvm.errors import ConfigError, Diverged, RunError, Stopped, reason_of
 from mvm.files import inode_of
 from mvm.jobs.process import TRAINING, give_way
-from mvm.jobs.queue import Ticket, device_kind
+from mvm.jobs.queue import Slot, Ticket, device_kind
 from mvm.jobs.turn import turn
 from mvm.runs import events, layout
 from mvm.runs.liveness import hold_run
@@ -113,6 +113,8 @@ def fork_command(options: argparse.Namespace) -> None:
     changes = dict(text.split("=", 1) for text in options.set)
     with distributed.process_group() as is_rank_0:
         made = fork(Run.named(options.run), options.step, changes, name=options.name) if is_rank_0 else None
+        if made is not None and made.config.unmatched:
+            print_line(f"warning: {made.config.unmatched}", error=True)
         run = _same_run(made)
         if run is not None:
             train_here(run)
@@ -139,7 +141,7 @@ def pause_command(options: argparse.Namespace) -> None:
     run = _living(options.run)
     run.ask(pause_at=0)
     if run.status().state == "queued":
-        print_line(f"{run.name}: waits in the queue, and will pause before its first step")
+        print_line(f"{run.name}: waits in the queue, and will pause before its next step")
     else:
         _await(run, "paused")
 
@@ -176,32 +178,34 @@ def train_here(run: Run, *, queue: bool = False, place: Place | None = None, pro
         return
 
     place = place or Place()
+    slot: Slot | None = None
     with contextlib.ExitStack() as held:
         if queue:
             give_way(TRAINING)
-            if not _has_turn(run, place, held):
+            slot = _wait_for_slot(run, place, held)
+            if slot is None:
                 return
         else:
             held.enter_context(hold_run(run.path))
         with _failures_recorded(run):
             if not queue:  # `launch` has done it, and requests made since then hold
                 run.clear_requests()
-            _train(run, profiled=profiled)
+            _train(run, slot, profiled=profiled)
 
 
-def _has_turn(run: Run, place: Place, held: contextlib.ExitStack) -> bool:
-    """Hold the run and its slot; False if it was asked to stop while it waited."""
+def _wait_for_slot(run: Run, place: Place, held: contextlib.ExitStack) -> Slot | None:
+    """Hold the run and its slot; None if it was asked to stop while it waited."""
     kind, got = device_kind(run.config.device), place.slot
     if not place.has_turn:
         ticket = Ticket.given(kind)
         place.entry.close()
         got = held.enter_context(turn(run.path, kind, ticket=ticket, is_process=place.is_process))
-    if got is not None and kind == "cuda":
-        use_gpu(got)
-    return got is not None
+    if got is not None and got.number is not None and kind == "cuda":
+        use_gpu(got.number)
+    return got
 
 
-def _train(run: Run, *, profiled: bool = False) -> None:
+def _train(run: Run, slot: Slot | None, *, profiled: bool = False) -> None:
     from mvm.runs.profile import Profile
     from mvm.runs.recorder import train
 
@@ -210,7 +214,7 @@ def _train(run: Run, *, profiled: bool = False) -> None:
     print_line(f"{run.name}: {count} network{'s' * (count > 1)} on {run.config.data}, in {run.path}")
     with progress_bar("step") as show:
         try:
-            for step in train(run, profile=profile):
+            for step in train(run, profile=profile, slot=slot):
                 show(step.number, run.config.steps)
         except Diverged:
             raise

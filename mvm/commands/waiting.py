@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mvm import processes
-from mvm.jobs.queue import ENTRY, TICKET, Ticket, device_kind, slot
+from mvm.jobs.queue import ENTRY, TICKET, Slot, Ticket, device_kind, slot
 from mvm.jobs.turn import turn
 from mvm.plain import read_object
 from mvm.runs.layout import CONFIG
@@ -33,13 +33,13 @@ class Place:
 
     Attributes:
         has_turn: it has waited for its slot.
-        slot: number of the slot that it holds; None after its turn if it was asked to stop meanwhile.
+        slot: that it holds; None after its turn if it was asked to stop meanwhile.
     """
 
     def __init__(self, *, is_process: bool = False) -> None:
         self.is_process = is_process
         self.has_turn = False
-        self.slot: int | None = None
+        self.slot: Slot | None = None
         self.entry = contextlib.ExitStack()
 
 

@@ -37,15 +37,30 @@ import pandas as pd
 
 from mvm.errors import check_known
 from mvm.figures import comparing, layers, panels, paper, pictures, upscaling
+from mvm.figures.drawing import size_of, wrapped
 from mvm.figures.selection import Definition, NoFigure, Selection
 from mvm.figures.venues import Venue, styled, venue_of
 from mvm.runs.run import Run
-from mvm.studies.compare import Series
+from mvm.studies.compare import Series, footnote_of
+from mvm.studies.labels import MARK
+from mvm.words import mathtext, tex
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FIGURES", "Definition", "NoFigure", "Selection", "Series", "data", "drawn", "figure_of", "latex", "render"]
+__all__ = [
+    "FIGURES",
+    "Definition",
+    "NoFigure",
+    "Selection",
+    "Series",
+    "data",
+    "drawn",
+    "figure_of",
+    "latex",
+    "latex_of",
+    "render",
+]
 
 FIGURES: dict[str, Definition] = {
     "spectrum": Definition(
@@ -259,7 +274,16 @@ def data(name: str, runs: Sequence[Run], **options: Any) -> pd.DataFrame:
 def latex(name: str, runs: Sequence[Run], **options: Any) -> str | None:
     """LaTeX table of a figure, for the package booktabs; None if it has none. Arguments as for `data`."""
     definition, selection = figure_of(name), Selection.of(runs, **options)
-    return definition.latex and definition.latex(definition.data(selection), selection)
+    return latex_of(definition, definition.data(selection), selection)
+
+
+def latex_of(definition: Definition, table: pd.DataFrame, selection: Selection) -> str | None:
+    """LaTeX table of a figure from its numbers, with the footnotes of its labels; None if it has none."""
+    text = definition.latex and definition.latex(table, selection)
+    if not text or tex(MARK) not in text:
+        return text
+    note = rf"  \par\smallskip\footnotesize {tex(footnote_of(selection.series()))}"
+    return text.replace("\\end{table}", f"{note}\n\\end{{table}}")
 
 
 def render(name: str, runs: Sequence[Run], *, venue: str = "neurips", wide: bool = False, **options: Any) -> Figure:
@@ -281,4 +305,16 @@ def drawn(
 
         figure = Figure(figsize=(venue.width(wide=wide), 1), layout="constrained")
         definition.draw(figure, table, selection)
+        _draw_footnote(figure, selection)
         return figure
+
+
+def _draw_footnote(figure: Figure, selection: Selection) -> None:
+    """Draw the footnotes of the labels below the panels, where a label has a mark."""
+    from matplotlib.text import Text
+
+    if any(MARK in text.get_text() for text in figure.findobj(Text)):
+        size = size_of(figure.axes[0].xaxis.label)
+        lines = wrapped(footnote_of(selection.series()), figure.get_figwidth() - 0.1, size)
+        figure.set_figheight(figure.get_figheight() + 0.16 * (lines.count("\n") + 1))
+        figure.supxlabel("\n".join(map(mathtext, lines.split("\n"))), fontsize=size, x=0.01, ha="left")

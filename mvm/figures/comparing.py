@@ -18,17 +18,8 @@ from mvm.runs.documents import Origin
 from mvm.runs.fork import PARTED, Branches
 from mvm.runs.run import Run
 from mvm.scoring.superres import SUPERRES_SCORES
-from mvm.studies.compare import (
-    AXES,
-    curves,
-    in_words,
-    is_gain,
-    main_score,
-    matrix,
-    quality_title,
-    quantities,
-    title_in,
-)
+from mvm.studies.compare import AXES, curves, in_words, is_gain, main_score, matrix, quality_title, quantities
+from mvm.studies.labels import variant_label
 from mvm.words import mathtext, tex
 
 if TYPE_CHECKING:
@@ -240,9 +231,14 @@ def _origin_in(trunk: Run, run: Run) -> Origin | None:
     return made if made is not None and made.run == trunk.name and run.path != trunk.path else None
 
 
+def _fork_in(table: pd.DataFrame, selection: Selection) -> Run:
+    """The fork, with its records up to its step."""
+    return next(run for run in selection.held if run.name == table["fork"].iloc[0])
+
+
 def draw_branches(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
     """One curve for each variant, with a vertical line at the fork."""
-    fork = next(run for run in selection.runs if run.name == table["fork"].iloc[0])
+    fork = _fork_in(table, selection)
     made, forked_at = fork.origin, int(table["forked_at"].iloc[0])
     variants = list(table["variant"].unique())
     (axes,) = panels_of(figure, [""], shape=0.45)
@@ -251,7 +247,7 @@ def draw_branches(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
         part = table[table["variant"] == variant]
         look = {
             "colour": colour,
-            "label": mathtext(title_in(fork.config, variant)),
+            "label": mathtext(variant_label(fork, variant)),
             "log": False,
             "several": part["seed"].nunique() > 1,
         }
@@ -276,8 +272,7 @@ def _note(axes: Axes, x: float, text: str) -> None:
 
 def branches_latex(table: pd.DataFrame, selection: Selection) -> str:
     """Step at which fork and run are 1 % apart, and their final distance."""
-    fork = next(run for run in selection.runs if run.name == table["fork"].iloc[0])
-    titles = {variant: title_in(fork.config, variant) for variant in fork.config.variants}
+    fork = _fork_in(table, selection)
     rows = []
     for variant, part in table.groupby("variant", sort=False):
         at, last = [], []
@@ -287,7 +282,7 @@ def branches_latex(table: pd.DataFrame, selection: Selection) -> str:
             last.append(member["distance"].iloc[-1])
         known = [step for step in at if np.isfinite(step)]
         first = f"{np.median(known):.0f} ({len(known)}/{len(at)})" if known else "not yet"
-        rows.append([tex(titles[variant]), first, interval(*np.quantile(last, QUARTILES))])
+        rows.append([tex(variant_label(fork, str(variant))), first, interval(*np.quantile(last, QUARTILES))])
     percent = rf"{100 * PARTED:g}\,\%"
     caption = (
         f"Distance of the samples of a run and of its fork at step {table['forked_at'].iloc[0]}, in the real data's "

@@ -27,7 +27,7 @@ import pandas as pd
 
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError, check_known
-from mvm.figures import FIGURES, NoFigure, Selection, drawn, figure_of
+from mvm.figures import FIGURES, NoFigure, Selection, drawn, figure_of, latex_of
 from mvm.figures.venues import FONTS, Venue, styled, venue_of
 from mvm.files import write_atomic
 from mvm.runs import layout
@@ -223,8 +223,8 @@ def _files(name: str, selection: Selection, look: dict[str, Any], stem: str) -> 
         figure = drawn(definition, table, selection, venue=venue, wide=look["wide"])
         files[f"{stem}.{kind}"] = _encoded(figure, kind, venue=venue, dpi=look["dpi"], title=definition.title)
     files[f"{stem}.csv"] = csv_of(table)
-    if definition.latex is not None:
-        files[f"{stem}.tex"] = definition.latex(table, selection).encode()
+    if (text := latex_of(definition, table, selection)) is not None:
+        files[f"{stem}.tex"] = text.encode()
     of_runs = [
         {
             "name": run.name,

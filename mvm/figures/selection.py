@@ -100,7 +100,7 @@ class Selection:
 
     def series(self, *, but: Iterable[str] = ()) -> list[Series]:
         """Series of these runs in the order of their first appearance; settings in `but` do not distinguish them."""
-        return series_of(self.runs, but=but)
+        return series_of(self.held, but=but)
 
     def members(self, *, but: Iterable[str] = ()) -> Iterator[tuple[Series, int, int]]:
         """Each member of each series: the series, the run's place, and the member's place on its variant axis."""

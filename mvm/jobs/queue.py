@@ -2,12 +2,16 @@
 
     checkpoints/.slots/cpu/slot-0.lock                  held by who trains
                            00000000000000000017.ticket  held by who waits; its number is the place in the queue
+                           00000000000000000009-1.ticket  the same, for slot 1 alone
                            last                         the last number
 
 A ticket is drawn by the process that asks for a training, so that trainings begin in the order in which they were asked
 for, and names the process that is to hold it: its lock tells that it is waited with, its content that it soon will be.
 The holder of the oldest living ticket takes the first free slot. A process that dies, however it dies, drops its locks,
 so the queue cannot be stuck.
+
+A training that pauses gives its slot back. When it is to go on, it waits at its former place, before those that asked
+later; on a GPU it waits for the same slot, as its tensors are on that GPU, and lets others have the free ones.
 
 No clock is asked, and this module loads neither torch nor numpy: who waits costs little memory.
 """
@@ -26,12 +30,13 @@ from mvm.errors import RunBusy, RunError
 from mvm.files import checkpoints, lock_is_held, locked, write_atomic
 from mvm.processes import identity, lives
 
-__all__ = ["ENTRY", "TICKET", "DeviceKind", "Ticket", "device_kind", "slot", "slot_count"]
+__all__ = ["ENTRY", "TICKET", "DeviceKind", "Slot", "Ticket", "device_kind", "slot", "slot_count"]
 
 DeviceKind = Literal["cpu", "cuda"]
 ENTRY = "entry"  # the queue in which commands wait that make a run before they wait for a device: one at a time
 TICKET = "MVM_TICKET"  # environment variable: the ticket that was drawn for a process
 POLL = 0.1  # seconds between two looks at the queue
+DIGITS = 20  # of a ticket's number
 
 
 def device_kind(device: str) -> DeviceKind:
@@ -74,9 +79,15 @@ class Ticket:
         """
         folder = checkpoints() / ".slots" / kind
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{_next_number(folder) if number is None else number:020d}.ticket"
+        path = folder / f"{_next_number(folder) if number is None else number:0{DIGITS}d}.ticket"
         write_atomic(path, identity().encode())
         return cls(path)
+
+    def draw_again(self, *, only: int | None = None) -> Ticket:
+        """A ticket for the place of this one, which was served; `only` is the one slot that it is for."""
+        path = self.path.with_name(f"{self.path.stem[:DIGITS]}{'' if only is None else f'-{only}'}.ticket")
+        write_atomic(path, identity().encode())
+        return type(self)(path)
 
     @classmethod
     def given(cls, kind: str) -> Ticket:
@@ -85,9 +96,11 @@ class Ticket:
         return cls(path) if path.suffix == ".ticket" and path.parent.name == kind and path.exists() else cls.draw(kind)
 
     @property
-    def slots(self) -> list[Path]:
-        """Locks of the slots that it waits for."""
-        return [self.path.with_name(f"slot-{number}.lock") for number in range(slot_count(self.path.parent.name))]
+    def slots(self) -> dict[int, Path]:
+        """Locks of the slots that it waits for, by number."""
+        only = self.path.stem[DIGITS + 1 :]
+        numbers = [int(only)] if only.isdecimal() else range(slot_count(self.path.parent.name))
+        return {number: self.path.with_name(f"slot-{number}.lock") for number in numbers}
 
     def hand_to(self, pid: int) -> None:
         """Name the process that is to hold it; one that has been served already needs none."""
@@ -98,29 +111,76 @@ class Ticket:
         """Give the place up; nothing happens where it is given up already."""
         self.path.unlink(missing_ok=True)
 
-    def is_next(self) -> bool:
-        """Whether no older ticket is held, or will be; those of the dead are removed."""
+    def own_slots(self) -> dict[int, Path]:
+        """Locks of the slots that no older ticket waits for, by number; tickets of the dead are removed."""
+        slots = self.slots
         for other in sorted(self.path.parent.glob("*.ticket")):
             if other == self.path:
-                return True
+                break
             if _is_waited_with(other):
-                return False
-            with contextlib.suppress(OSError):
-                other.unlink(missing_ok=True)
-        return True
+                slots = {number: lock for number, lock in slots.items() if number not in type(self)(other).slots}
+            else:
+                with contextlib.suppress(OSError):
+                    other.unlink(missing_ok=True)
+        return slots
+
+    def is_next(self) -> bool:
+        """Whether there is a slot that no older ticket waits for, or will."""
+        return bool(self.own_slots())
 
     def is_served(self) -> bool:
         """Whether it would get a slot at this moment."""
-        return self.is_next() and any(not lock_is_held(lock) for lock in self.slots)
+        return any(not lock_is_held(lock) for lock in self.own_slots().values())
 
     def take_slot(self, held: contextlib.ExitStack) -> int | None:
         """Hold the first free slot, if it is this ticket's turn; None if there is none."""
-        if self.is_next():
-            for number, lock in enumerate(self.slots):
-                with contextlib.suppress(RunBusy):
-                    held.enter_context(locked(lock, wait=0))
-                    return number
+        for number, lock in self.own_slots().items():
+            with contextlib.suppress(RunBusy):
+                held.enter_context(locked(lock, wait=0))
+                return number
         return None
+
+
+class Slot:
+    """A slot that is waited for, held, given back while a training pauses, and waited for again.
+
+    Args:
+        ticket: place in the queue, for the first wait and for those after it.
+
+    Attributes:
+        number: of the slot that was held last; None before the first.
+    """
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.number: int | None = None
+        self._ticket = ticket
+        self._waiting, self._holding = contextlib.ExitStack(), contextlib.ExitStack()
+        self._is_waiting = False
+
+    def take(self) -> bool:
+        """Hold a slot if it is this training's turn; else keep its place in the queue. Asked until it is true."""
+        if not self._is_waiting:
+            if self.number is not None:
+                on_gpu = self._ticket.path.parent.name == "cuda"
+                self._ticket = self._ticket.draw_again(only=self.number if on_gpu else None)
+            self._waiting.enter_context(locked(self._ticket.path))
+            self._is_waiting = True
+        got = self._ticket.take_slot(self._holding)
+        if got is None:
+            return False
+        self.number = got
+        self._leave_queue()
+        return True
+
+    def give_back(self) -> None:
+        """Leave the slot, or the queue, to others."""
+        self._leave_queue()
+        self._holding.close()
+
+    def _leave_queue(self) -> None:
+        self._ticket.leave()
+        self._waiting.close()
+        self._is_waiting = False
 
 
 @contextlib.contextmanager
@@ -130,7 +190,7 @@ def slot(
     give_up: Callable[[], bool],
     on_wait: Callable[[], None],
     ticket: Ticket | None = None,
-) -> Iterator[int | None]:
+) -> Iterator[Slot | None]:
     """Wait for a slot on a kind of device, and hold it.
 
     Args:
@@ -140,22 +200,22 @@ def slot(
         ticket: place in the queue; a new one when None.
 
     Yields:
-        The number of the slot that is held, from 0; None if `give_up` said so.
+        The slot that is held; None if `give_up` said so.
     """
-    ticket = ticket or Ticket.draw(kind)
-    waiting = False
-    with contextlib.ExitStack() as held:
-        held.callback(ticket.leave)
-        with locked(ticket.path):
-            while (got := ticket.take_slot(held)) is None:
-                if give_up():
-                    break
-                if not waiting:
-                    on_wait()
-                    waiting = True
-                time.sleep(POLL)
-            ticket.leave()
-        yield got
+    found, told = Slot(ticket or Ticket.draw(kind)), False
+    try:
+        while not found.take():
+            if give_up():
+                found.give_back()
+                yield None
+                return
+            if not told:
+                on_wait()
+                told = True
+            time.sleep(POLL)
+        yield found
+    finally:
+        found.give_back()
 
 
 def _gpu_count() -> int:
@@ -169,7 +229,7 @@ def _gpu_count() -> int:
 def _next_number(folder: Path) -> int:
     """The next ticket's number: no number is given twice, so that nobody removes the ticket of another."""
     with locked(folder / "last.lock", wait=10, busy=f"queue: {folder} is locked by another process; try again"):
-        known = [int(path.stem[:20]) for path in folder.glob("[0-9]*.ticket")]
+        known = [int(path.stem[:DIGITS]) for path in folder.glob("[0-9]*.ticket")]
         with contextlib.suppress(OSError, ValueError):
             known.append(int((folder / "last").read_text(encoding="ascii")))
         number = max(known, default=0) + 1

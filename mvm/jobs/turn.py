@@ -20,7 +20,7 @@ from pathlib import Path
 from mvm.errors import reason_of
 from mvm.files import append_line
 from mvm.jobs.process import become
-from mvm.jobs.queue import TICKET, Ticket, slot
+from mvm.jobs.queue import TICKET, Slot, Ticket, slot
 from mvm.runs.control import change_control, control_of
 from mvm.runs.layout import RECORDS
 from mvm.runs.liveness import hold_run
@@ -29,7 +29,7 @@ __all__ = ["turn"]
 
 
 @contextlib.contextmanager
-def turn(run_dir: Path, kind: str, *, ticket: Ticket, is_process: bool) -> Iterator[int | None]:
+def turn(run_dir: Path, kind: str, *, ticket: Ticket, is_process: bool) -> Iterator[Slot | None]:
     """Hold a run, and wait for a slot on its kind of device.
 
     Args:
@@ -39,7 +39,7 @@ def turn(run_dir: Path, kind: str, *, ticket: Ticket, is_process: bool) -> Itera
         is_process: this process does nothing else; if it has loaded torch and must wait, a fresh one replaces it.
 
     Yields:
-        The number of the slot, from 0; None if the run was asked to stop while it waited.
+        The slot; None if the run was asked to stop while it waited.
 
     Raises:
         RunBusy: another process trains the run.

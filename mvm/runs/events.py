@@ -152,7 +152,7 @@ class Resumed(Event):
 
 
 class Paused(Event):
-    """The trainer waits for a request to go on."""
+    """The trainer waits for a request to go on, and leaves its device slot to others."""
 
     state = "paused"
     event: Literal["paused"] = "paused"
@@ -230,11 +230,16 @@ class WeightsChanged(Event):
 
 
 class Forked(Event):
-    """The run was forked here, off another one and with these settings changed."""
+    """The run was forked here, off another one and with these settings changed.
+
+    Attributes:
+        first: descriptor weights with which its past began; None in forks of earlier versions.
+    """
 
     event: Literal["forked"] = "forked"
     of: Words
     changes: dict[Words, Any]
+    first: DescriptorWeights | None = None
 
 
 class MemberChanged(Event):

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mvm.config import Config, Weights
+from mvm.config import Config
 from mvm.errors import RunError
 from mvm.files import cannot_write, checkpoints, link, new_folder, write_atomic
 from mvm.geometry.descriptors import matched, two_diameter, weight_table
@@ -39,8 +39,9 @@ from mvm.runs.events import Forked, WeightsChanged, append_event
 from mvm.runs.layout import check_name, frame_path, kept_path, snapshot_path
 from mvm.runs.records import PastRecords, write_records
 from mvm.runs.run import Control, Run
+from mvm.runs.weights import first_weights, weights_at
 
-__all__ = ["Branches", "changeable", "config_at", "fork", "fresh_name"]
+__all__ = ["Branches", "changeable", "config_at", "fork", "forked_config", "fresh_name"]
 
 PARTED = 0.01  # of the reals' 2-diameter
 
@@ -57,10 +58,25 @@ def changeable(config: Config) -> dict[str, Any]:
 
 
 def config_at(run: Run, step: int) -> Config:
-    """The config with the descriptor weights that held when the checkpoint of a step was saved."""
-    changes = [change.weights for change in run.records.poll().weight_changes() if change.step < step]
-    known = {name: value for change in changes for name, value in change.items() if name in Weights.model_fields}
-    return run.config.with_changes({f"weights.{name}": value for name, value in known.items()})
+    """The config with the descriptor weights that the run itself trained on with after a step.
+
+    A change on record at that very step acts from the next one on, and is among them: what a fork does not change stays
+    as in its run.
+    """
+    return run.config.with_changes({f"weights.{name}": value for name, value in weights_at(run, step).items()})
+
+
+def forked_config(run: Run, step: int, changes: Mapping[str, Any]) -> Config:
+    """The config of a fork, whose arguments are checked; arguments and errors as for `fork`."""
+    steps = run.checkpoint_steps()
+    if step not in steps:
+        near = sorted(sorted(steps, key=lambda known: abs(known - step))[:5])
+        known = f"near it are {', '.join(map(str, near))}" if near else "it kept none: train it further"
+        raise RunError(f"step: {run.name} has no checkpoint of step {step}; {known}")
+    config = _changed(config_at(run, step), changes, run)
+    if step >= config.steps:
+        raise RunError(f"step: nothing is left to train after step {step} of {config.steps}; fork from an earlier one")
+    return config
 
 
 def fork(run: Run, step: int, changes: Mapping[str, Any], *, name: str | None = None) -> Run:
@@ -76,15 +92,7 @@ def fork(run: Run, step: int, changes: Mapping[str, Any], *, name: str | None = 
         ConfigError: an unknown setting, or a value that cannot be.
         RunError: no checkpoint of that step, a setting that cannot change or has that value, a bad or taken name.
     """
-    steps = run.checkpoint_steps()
-    if step not in steps:
-        near = sorted(sorted(steps, key=lambda known: abs(known - step))[:5])
-        known = f"near it are {', '.join(map(str, near))}" if near else "it kept none: train it further"
-        raise RunError(f"step: {run.name} has no checkpoint of step {step}; {known}")
-    before = config_at(run, step)
-    config = _changed(before, changes, run)
-    if step >= config.steps:
-        raise RunError(f"step: nothing is left to train after step {step} of {config.steps}; fork from an earlier one")
+    config = forked_config(run, step, changes)
     target = checkpoints() / check_name(name or fresh_name(run, step))
     made = Origin(run.name, step, {key: config.flat()[key] for key in changes})
     try:
@@ -116,7 +124,7 @@ def _fill(folder: Path, run: Run, config: Config, made: Origin) -> None:
             link(run.path / own, folder / own)
     past = _past(run, made.step)
     write_records(folder / layout.RECORDS, past)
-    append_event(folder, Forked(step=made.step, of=made.run, changes=made.changes))
+    append_event(folder, Forked(step=made.step, of=made.run, changes=made.changes, first=_first_weights(run)))
     for inner in (layout.SNAPSHOTS, layout.FRAMES, layout.KEPT):
         (folder / inner).mkdir()
     for step in run.snapshot_steps():
@@ -142,6 +150,10 @@ def _fill(folder: Path, run: Run, config: Config, made: Origin) -> None:
     write_atomic(folder / layout.CONTROL, json.dumps(asdict(control)).encode())
     write_atomic(folder / layout.ORIGIN, json.dumps(asdict(made)).encode())
     write_atomic(folder / layout.CONFIG, config.model_dump_json(indent=1).encode())
+
+
+def _first_weights(run: Run) -> dict[str, float]:
+    return {name: value for name, value in first_weights(run).items() if value is not None}
 
 
 def _past(run: Run, step: int) -> PastRecords:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -44,7 +44,7 @@ from mvm.training.experiment import NO_GPU, Experiment, Step, fit
 from mvm.training.graph import EAGER_STEPS
 from mvm.training.sampling import to_score
 
-__all__ = ["Diverged", "Recorder", "Stopped", "follow", "train"]
+__all__ = ["Diverged", "Recorder", "Slot", "Stopped", "follow", "train"]
 
 LIVE_EVERY = 0.15  # seconds between live views, and at most an eighth of the time goes into them
 POLL = 0.05  # seconds between looks at control.json
@@ -58,7 +58,19 @@ KEPT = 2**29  # bytes of checkpoints kept to fork from: of large networks, every
 STATES = ("ok", "spread", "collapsed", "recovered", "diverged")  # of a member; ok: it has not spread yet
 
 
-def train(run: Run, *, profile: Profile | None = None) -> Iterator[Step]:
+class Slot(Protocol):
+    """What a training holds of its device, and leaves to others while it pauses."""
+
+    def give_back(self) -> None:
+        """Leave it, or the wait for it, to others."""
+        ...
+
+    def take(self) -> bool:
+        """Hold it again if it is this training's turn; asked until it is true."""
+        ...
+
+
+def train(run: Run, *, profile: Profile | None = None, slot: Slot | None = None) -> Iterator[Step]:
     """Train a run to its end in this process, yielding every step.
 
     The caller holds the run's lock. What a step leaves is written by a thread, in order; all is written at the end.
@@ -66,6 +78,7 @@ def train(run: Run, *, profile: Profile | None = None) -> Iterator[Step]:
     Args:
         run: what is trained.
         profile: gets the time of each part.
+        slot: held by the caller, given back while the training pauses.
 
     Raises:
         ConfigError: data, device or checkpoint cannot be used.
@@ -75,7 +88,7 @@ def train(run: Run, *, profile: Profile | None = None) -> Iterator[Step]:
     with profile.part("start"):
         experiment = _experiment(run)
     try:
-        with Recorder(run, experiment, profile=profile) as recorder:
+        with Recorder(run, experiment, profile=profile, slot=slot) as recorder:
             try:
                 recorder.start()
             finally:  # the others wait for it, also where this one is told to stop before its first step
@@ -114,14 +127,18 @@ class Recorder:
         run: where to write.
         experiment: what is trained; a checkpoint of the run is loaded into it by `start`.
         profile: gets the time of each part.
+        slot: held by the caller, given back while the training pauses.
 
     Attributes:
         best: best generators so far, for the recorder's thread.
         steps_here: number of steps trained in this process.
     """
 
-    def __init__(self, run: Run, experiment: Experiment, *, profile: Profile | None = None) -> None:
+    def __init__(
+        self, run: Run, experiment: Experiment, *, profile: Profile | None = None, slot: Slot | None = None
+    ) -> None:
         self.run, self.experiment, self.config = run, experiment, run.config
+        self.slot = slot
         self.profile = profile or Profile()
         self.writer = Writer(begin=lambda: use_cpu(run.config.cpu_threads))
         self.steps_here = 0
@@ -309,12 +326,29 @@ class Recorder:
         self.seconds += time.perf_counter() - self.clock
         self._event(events.Paused(step=step, time=time.time()))
         self._settle()
-        while control.pause_at is not None and step >= control.pause_at:
+        self._wait_to_continue(step)
+        self.clock = time.perf_counter()
+        self._event(events.Continued(step=step, time=time.time()))
+
+    def _wait_to_continue(self, step: int) -> None:
+        """Leave the slot to others until the pause ends, then wait for it; a pause meanwhile leaves the queue."""
+        queued = False
+        if self.slot is not None:
+            self.slot.give_back()
+        while True:
             time.sleep(POLL)
             self._check()
             control = self._read_control()
-        self.clock = time.perf_counter()
-        self._event(events.Continued(step=step, time=time.time()))
+            if control.pause_at is not None and step >= control.pause_at:
+                if queued and self.slot is not None:
+                    queued = False
+                    self.slot.give_back()
+                    self._event(events.Paused(step=step, time=time.time()))
+            elif self.slot is None or self.slot.take():
+                return
+            elif not queued:
+                queued = True
+                self._event(events.Queued(step=step, time=time.time()))
 
     def _read_control(self) -> Control:
         """Read control.json; apply new weights; leave if asked to."""

@@ -14,23 +14,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mvm.config import OF_DATA, Config
+from mvm.config import OF_DATA
 from mvm.data.kinds import kind_of
-from mvm.geometry.descriptors import DESCRIPTORS, GAPS
+from mvm.geometry.descriptors import GAPS
 from mvm.look.bands import QUARTILES, quantiles
-from mvm.look.palette import title_of, variant_colours
-from mvm.methods import method_on
+from mvm.look.palette import variant_colours
 from mvm.methods.method import PAIRED_KINDS
 from mvm.runs.history import History, Scores, middle
 from mvm.runs.run import Run
 from mvm.scoring.images import describe
 from mvm.scoring.score import ratio
+from mvm.studies.labels import Label, footnotes, label_of_variant, own_title, setting_label, trained_weights
 
 __all__ = [
     "AXES",
@@ -42,6 +41,8 @@ __all__ = [
     "curves",
     "data_title",
     "differences",
+    "footnote_of",
+    "in_a_word",
     "in_words",
     "is_gain",
     "main_score",
@@ -53,7 +54,6 @@ __all__ = [
     "quantities",
     "scoreboard",
     "series_of",
-    "title_in",
     "to_baseline",
 ]
 
@@ -87,6 +87,7 @@ class Series:
         members: (place of the run, place on its variant axis) of each.
         variant: the variant of all members.
         number: place among the series of this variant.
+        note: footnote to the title, which then ends with `mvm.studies.labels.MARK`; "" if the title says all.
     """
 
     title: str
@@ -94,6 +95,7 @@ class Series:
     members: list[tuple[int, int]] = field(default_factory=list)
     variant: str = ""
     number: int = 0
+    note: str = ""
 
 
 def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
@@ -104,7 +106,7 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
         but: settings that do not distinguish series.
     """
     but = tuple(but)
-    flats = [run.config.flat() for run in runs]
+    flats = [_trained_settings(run) for run in runs]
     hidden = NO_DIFFERENCE | set(but)
     names = dict.fromkeys(name for flat in flats for name in flat)
     keys = [name for name in names if name not in hidden and len({repr(flat.get(name)) for flat in flats}) > 1]
@@ -116,35 +118,33 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
             identity = (variant, what, seed, *(repr(flat.get(key)) for key in but))
             copy = seen[identity] = seen.get(identity, -1) + 1  # a seed counts once
             found.setdefault((variant, what, copy), []).append((place, member))
-    titles = []
-    own = {key: title_in(runs[members[0][0]].config, key[0]) for key, members in found.items()}
-    for identity, members in found.items():
-        alike = [flats[others[0][0]] for other, others in found.items() if own[other] == own[identity]]
+    labels = []
+    own = {key: own_title(runs[members[0][0]].config, key[0]) for key, members in found.items()}
+    for series, members in found.items():
+        alike = [flats[others[0][0]] for other, others in found.items() if own[other] == own[series]]
         said = [key for key in SAID_FIRST if key in keys]
         said = said or [key for key in keys if len({repr(flat.get(key)) for flat in alike}) > 1]
-        words = [_setting_title(key, flats[members[0][0]].get(key)) for key in said[:2]]
-        titles.append(", ".join([own[identity], *words]))
+        words = [setting_label(key, flats[members[0][0]].get(key)) for key in said[:2]]
+        labels.append(label_of_variant(runs[members[0][0]], series[0], said=said[:2], words=words))
+    titles = [label.text for label in labels]
     first = [runs[members[0][0]].name for members in found.values()]
     titles = [f"{t} ({name})" if titles.count(t) > 1 else t for t, name in zip(titles, first, strict=True)]
     variants = [variant for variant, *_ in found]
     numbers = [variants[:place].count(variant) for place, variant in enumerate(variants)]
-    parts = zip(titles, variant_colours(variants), found.values(), variants, numbers, strict=True)
+    notes = [label.note for label in labels]
+    parts = zip(titles, variant_colours(variants), found.values(), variants, numbers, notes, strict=True)
     return [Series(*each) for each in parts]
 
 
-def title_in(config: Config, variant: str) -> str:
-    """Displayed name of a variant of a run: on pairs with the method, its discriminator or its pretrained network."""
-    return method_on(config.kind, config.method).label(title_of(variant), config.pairs)
+def _trained_settings(run: Run) -> dict[str, Any]:
+    """`Config.flat` with the weights that were trained: of one that was moved, its path from `weights_of`."""
+    weights = {name: path if len(path) > 1 else path[0].value for name, path in trained_weights(run).items()}
+    return run.config.flat() | {f"weights.{name}": value for name, value in weights.items()}
 
 
-def _setting_title(key: str, value: Any) -> str:
-    """A setting in a few words."""
-    group, _, name = key.rpartition(".")
-    if group == "weights":
-        return f"{DESCRIPTORS[name].title.lower() if name in DESCRIPTORS else name} × {value:g}"
-    if key in ("data", "recipe"):
-        return Path(str(value)).stem.replace("_", " ") + (" recipe" if key == "recipe" else "")
-    return f"{name.replace('_', ' ')} {value}"
+def footnote_of(series: Iterable[Series]) -> str:
+    """The footnotes to the titles of series in one line; "" without any."""
+    return footnotes(Label(each.title, each.note) for each in series)
 
 
 def data_title(data: str) -> str:
@@ -263,7 +263,7 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     flats = [run.config.flat(used=True) for run in runs]
     table = {}
     for name in runs[0].config.flat():
-        words = [_word(flat[name]) if name in flat else None for flat in flats]
+        words = [in_a_word(flat[name]) if name in flat else None for flat in flats]
         if len({*words} - {None}) > 1:
             table[name] = [word or "–" for word in words]
     moved = [run.records.poll().weight_changes() for run in runs]
@@ -282,7 +282,8 @@ def _weights(weights: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in weights.items())
 
 
-def _word(value: Any) -> str:
+def in_a_word(value: Any) -> str:
+    """Text of a setting's value, for a table."""
     if isinstance(value, tuple | list):
         return " ".join(map(str, value))
     if isinstance(value, dict):

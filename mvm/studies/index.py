@@ -37,7 +37,8 @@ from mvm.runs.library import run_folders
 from mvm.runs.liveness import is_alive
 from mvm.runs.records import last_records
 from mvm.runs.run import Run
-from mvm.studies.compare import beside, best_variant, data_title, is_gain, quality, title_in
+from mvm.studies.compare import beside, best_variant, data_title, is_gain, quality
+from mvm.studies.labels import own_title
 
 __all__ = ["SORTS", "Summary", "Unreadable", "summaries", "unreadable"]
 
@@ -226,7 +227,7 @@ def _row(run: Run) -> tuple[dict[str, Any], bool]:
         "method": config.method,
         "recipe": config.recipe,
         "variants": list(config.variants),
-        "titles": [title_in(config, variant) for variant in config.variants],
+        "titles": [own_title(config, variant) for variant in config.variants],
         "seeds": list(config.seeds),
         "batch": config.batch,
         "kind": config.kind,
