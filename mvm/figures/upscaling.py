@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,6 @@ from mvm.figures.tables import latex_table, rows_of, seeds_note
 from mvm.imaging.resize import imresize
 from mvm.look.palette import QUIET
 from mvm.methods import method_on
-from mvm.methods.pairs import OnPairs
 from mvm.networks.upsampling import SCALE
 from mvm.runs.layout import REALS
 from mvm.scoring.superres import SUPERRES_SCORES, bicubic, measure
@@ -252,7 +251,7 @@ def settings_data(selection: Selection) -> pd.DataFrame:
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    method = cast("type[OnPairs[Any]]", method_on(config.kind, config.method))
+    method: Any = method_on(config.kind, config.method)
     part = method.perceptual_part(config.superres)
     used = {"image": True, "pair": method.matches_descriptors, "matching": method.matches_descriptors}
     used |= {"adversarial": config.superres.gan != "none", "perceptual": bool(part) and not method.matches_descriptors}
