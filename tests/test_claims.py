@@ -226,10 +226,10 @@ def test_findings_survive_json(monkeypatch, tmp_path):
 
 def test_what_is_shipped_can_be_read():
     found, rest = shipped()
-    names = [finding.claim for finding in found]
-    assert names == [name for name in CLAIMS if name in names]
-    assert {*CLAIMS} - {*names} <= {*PAIRED}
-    assert all(tuple(finding.verdicts) == CLAIMS[finding.claim].recipes for finding in found)
+    assert [finding.claim for finding in found] == list(CLAIMS)
+    measured = [finding for finding in found if finding.verdicts]
+    assert {finding.claim for finding in measured} >= {*CLAIMS} - {*PAIRED}
+    assert all(tuple(finding.verdicts) == CLAIMS[finding.claim].recipes for finding in measured)
     assert rest["plan"]["seeds"] == Plan().seeds
 
 

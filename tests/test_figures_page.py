@@ -37,6 +37,9 @@ CANNOT = {
     "sheet": "ring is on points; give a run on pictures.",
     "nearest": "ring is on points; give a run on pictures.",
     "walk": "ring is on points; give a run on pictures.",
+    "upscaled": "ring is on points; give a run on photographs.",
+    "similarity": "ring is on points; give a run on photographs.",
+    "settings": "ring is on points; give a run on photographs.",
     "factors": "ring has no scores of factors; give runs on toy faces.",
     "branches": "give two runs, one of them a fork of the other.",
 }

@@ -32,13 +32,13 @@ def claims() -> None:
     st.fragment(draw_progress, run_every=2.0 if measuring else None)(plan, measuring)
     own = findings(plan)
     if any(finding.verdicts for finding in own):
-        st.caption(f"Measured here: {extent(asdict(plan))}.")
+        st.caption(f"Measured here: {plain(extent(asdict(plan)))}.")
         draw_findings(own)
         return
     known, source = shipped()
     if known:
         st.caption(
-            f"Shipped with this repository, from `python -m mvm claims`: {extent(source['plan'])}, "
+            f"Shipped with this repository, from `python -m mvm claims`: {plain(extent(source['plan']))}, "
             f"{plain(source['device'])}."
         )
         draw_findings(known)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,6 @@ from mvm.figures.tables import latex_table, rows_of, seeds_note
 from mvm.imaging.resize import SCALE, imresize
 from mvm.look.palette import QUIET
 from mvm.methods import method_on
-from mvm.methods.pairs import OnPairs
 from mvm.runs.layout import REALS
 from mvm.scoring.superres import SUPERRES_SCORES, bicubic, measure
 from mvm.words import mathtext, tex
@@ -251,7 +250,7 @@ def settings_data(selection: Selection) -> pd.DataFrame:
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    method = cast("type[OnPairs[Any]]", method_on(config.kind, config.method))
+    method: Any = method_on(config.kind, config.method)
     pairs = config.pairs
     assert pairs is not None
     part = method.perceptual_part(pairs)

@@ -566,10 +566,11 @@ def shipped() -> tuple[list[Finding], dict[str, Any]]:
     """The findings that come with the repository, and what they rest on: {"plan": ..., "device": ...}.
 
     Returns:
-        No findings where the file is not there or not readable.
+        A finding for each claim, without a verdict where the file lacks it; none where there is no readable file.
     """
     try:
         content = json.loads(SHIPPED.read_text(encoding="utf-8"))
-        return [Finding(**values) for values in content.pop("findings")], content
+        found = {finding.claim: finding for finding in (Finding(**values) for values in content.pop("findings"))}
+        return [found.get(name, Finding(name)) for name in CLAIMS], content
     except (OSError, ValueError, TypeError, KeyError):
         return [], {}
