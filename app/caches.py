@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from mvm.data.kinds import KINDS
 from mvm.data.pairs import SUPERRES
 from mvm.data.photographs import describe_collection, open_collection
 from mvm.errors import ConfigError, RunError, line_of
-from mvm.files import checkpoints, write_array, write_atomic
+from mvm.files import checkpoints, new_folder, write_array, write_atomic
 from mvm.jobs.queue import device_kind
 from mvm.runs.evaluate import load_generator, training_gallery
 from mvm.runs.history import History
@@ -39,6 +40,7 @@ __all__ = [
     "history",
     "interpolation",
     "keep_drawing",
+    "keep_pictures",
     "keep_upload",
     "photographs",
     "run_named",
@@ -207,6 +209,35 @@ def keep_drawing(points: np.ndarray) -> Path:
     """
     path = _uploads() / f"drawing-{hashlib.sha256(points.tobytes()).hexdigest()[:8]}.npy"
     return _checked(path, lambda: write_array(path, points.astype(np.float32)), {})
+
+
+def keep_pictures(files: Sequence[tuple[str, bytes]]) -> Path:
+    """Store an uploaded ZIP, or the files of an uploaded folder, in a folder named by their hash.
+
+    Args:
+        files: path in the upload, and content, of each.
+
+    Returns:
+        Path of the only file, or of the folder.
+
+    Raises:
+        ConfigError: there is no file, or one has a path that leads out of its folder.
+    """
+    if not files:
+        raise ConfigError("pictures: nothing is uploaded yet; choose a ZIP or a folder")
+    digest = hashlib.sha256()
+    for name, content in sorted(files):
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not name.isprintable():
+            raise ConfigError(f"pictures: {visible(name)!r} leads out of its folder; rename it")
+        digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+    target = _uploads() / f"pictures-{digest.hexdigest()[:8]}"
+    with contextlib.suppress(FileExistsError), new_folder(target) as folder:
+        for name, content in files:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    inner = {target / PurePosixPath(name).parts[0] for name, _ in files}
+    return inner.pop() if len(inner) == 1 else target
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

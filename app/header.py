@@ -20,11 +20,12 @@ from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.palette import title_of
 from mvm.runs.events import compiled_networks, describe_lost_members, training_device, why_not_captured
 from mvm.runs.run import Run, Status
-from mvm.studies.compare import data_title
+from mvm.studies.compare import data_title, settings_changed
 
 __all__ = ["MOST_COLUMNS", "STATES", "choose_run", "draw_buttons", "draw_status", "duration"]
 
 MOST_COLUMNS = 4
+MOST_CHANGES = 6  # named between the shown run and the next one
 STEP_SIZES = (1, 10, 100)
 STATES = {  # colour and words of a badge
     "starting": ("blue", "starting"),
@@ -96,7 +97,7 @@ def draw_buttons(
         st.button(
             "Train", type="primary", icon=":material/play_arrow:", shortcut="T", on_click=_train,
             help="start a new run with the settings on the left, in the background  (key T)",
-            args=(tab, next_run.config, tab.presses), disabled=next_run.config is None,
+            args=(tab, next_run, tab.presses), disabled=next_run.config is None,
         )  # fmt: skip
         if state == "paused" or not alive:
             label, action = ("Continue", "continue") if alive else ("Resume", "continue from the last checkpoint")
@@ -130,6 +131,8 @@ def draw_buttons(
             _draw_view_settings(tab, run, layers)
         if beside:
             beside()
+    if run is not None and next_run.config is not None:
+        st.caption(f"**Train** starts {plain(_next_in_words(run, next_run.config))}.")
     if next_run.problem:
         st.error(f"These settings cannot be trained: {plain(next_run.problem)}", icon=":material/error:")
 
@@ -202,9 +205,18 @@ def _draw_view_settings(tab: Page, run: Run | None, layers: Callable[[], object]
         )  # fmt: skip
 
 
-def _train(tab: Page, config: Config, press: int) -> None:
-    if tab.serve(press):
-        start(tab, config)
+def _next_in_words(run: Run, config: Config) -> str:
+    """How the next run differs from the shown one, such as: a run that differs from ring: steps 700 (shown: 30)."""
+    changes = [f"{name} {new} (shown: {old})" for name, (old, new) in settings_changed(run, config).items()]
+    if not changes:
+        return f"another run with the settings of {run.name}"
+    more = f" and {len(changes) - MOST_CHANGES} more settings" if len(changes) > MOST_CHANGES else ""
+    return f"a run that differs from {run.name}: {', '.join(changes[:MOST_CHANGES])}{more}"
+
+
+def _train(tab: Page, next_run: NextRun, press: int) -> None:
+    if next_run.config is not None and tab.serve(press):
+        start(tab, next_run.config, like=next_run.like)
 
 
 def _step(tab: Page, run: Run, size: int) -> None:

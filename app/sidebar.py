@@ -1,4 +1,4 @@
-"""The sidebar: settings of the next run, below the choice of its data."""
+"""The sidebar: settings of the next run, which begin with a recipe, or with a copy of the shown run."""
 
 from __future__ import annotations
 
@@ -21,15 +21,31 @@ from mvm.methods.method import PAIRED_KINDS
 from mvm.methods.superres import Perceptual
 from mvm.runs.run import Run
 
-__all__ = ["CAPTION", "NextRun", "draw_settings"]
+__all__ = ["CAPTION", "HEADING", "NextRun", "Start", "data_of", "draw_settings", "draw_start"]
 
-CAPTION = "Settings of the run that **Train** starts. While the shown run trains, moving a weight changes it at once."
-SHOWN = "shown run"  # stands beside the recipes
+HEADING = "#### Settings for the next run"
+CAPTION = "**Train** starts a run with them. While the shown run trains, moving a weight changes it at once."
+COPY = "copy of this run"  # stands beside the recipes
 PATCHES = (8, 16, 24, 32, 48, 64, 96)
 LOSSES = {
     True: "L = w L_img + λ₂ L_pair + λ₃ (d_c + λ d_g), and what is added below; λ is the weight of the 2-diameter.",
     False: "L = w L_img, and what is added below.",
 }  # by whether the method matches descriptors
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the settings of the next run begin with.
+
+    Attributes:
+        method: of the next run.
+        recipe: one of the method's, or `COPY`.
+        copied: the run whose settings and data are copied; None for a recipe.
+    """
+
+    method: str
+    recipe: str
+    copied: Run | None = None
 
 
 @dataclass(frozen=True)
@@ -40,11 +56,13 @@ class NextRun:
         config: of the next run; None if the settings are invalid, or no data are chosen.
         problem: what is invalid, in one line; "" if nothing is.
         weights: of descriptors and terms; None where the method has none.
+        like: run whose copy of own points is used; None unless its data are copied.
     """
 
     config: Config | None = None
     problem: str = ""
     weights: WeightWidgets | None = None
+    like: Run | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +84,27 @@ class _Defaults:
     weights: str
 
 
-def draw_settings(tab: Page, data: dict[str, Any] | None, run: Run | None, *, defaults: str = "") -> NextRun:
+def draw_start(tab: Page, run: Run | None) -> Start:
+    """Draw the choices of the method and of what its settings begin with; `run` is the shown run."""
+    method = _draw_method(tab)
+    shown = run if run is not None and run.config.method == method else None
+    recipe = linked(
+        st.segmented_control, "Recipe", [*METHODS[method].recipes, *([COPY] if shown else [])], default="stabilised",
+        required=True, key=tab.key("recipe" if method == "mvm" else f"{method}.recipe"),
+        help="Default settings: this lab's (stabilised), the method's paper's, MvM's published code's, or all settings "
+        "of the shown run, its data included.",
+    )  # fmt: skip
+    return Start(method, recipe, shown if recipe == COPY else None)
+
+
+def data_of(run: Run) -> dict[str, Any]:
+    """Fields of the config that name a run's data."""
+    return {name: getattr(run.config, name) for name in OF_DATA}
+
+
+def draw_settings(
+    tab: Page, data: dict[str, Any] | None, run: Run | None, *, defaults: str = "", start: Start | None = None
+) -> NextRun:
     """Draw the widgets of all settings but the data, and return what they show.
 
     Args:
@@ -74,42 +112,44 @@ def draw_settings(tab: Page, data: dict[str, Any] | None, run: Run | None, *, de
         data: fields of the config that name the data; None while none are chosen.
         run: the shown run, whose settings may be copied.
         defaults: prefix of the widgets of steps and batch, for data whose defaults differ from others of their kind.
+        start: what `draw_start` has returned; None draws it here.
     """
     kind = PAGES[tab.kind]
-    method = _draw_method(tab)
-    start = _draw_recipe(tab, method, data["data"] if data else kind.example, run, defaults)
-    base, values, weights = start.base, dict(start.values), None
-    paired = tab.kind in PAIRED_KINDS
+    start = start or draw_start(tab, run)
+    method, paired = start.method, tab.kind in PAIRED_KINDS
+    begun = _defaults(tab, start, data["data"] if data else kind.example, defaults)
+    base, values, weights = begun.base, dict(begun.values), None
     if METHODS[method].matches_descriptors:
         st.markdown("##### Descriptors to match")
-        values["variants"] = variant_choice(base.variants, key=f"{start.prefix}variants")
+        chosen = f"{begun.prefix}variants"
+        values["variants"] = variant_choice(base.variants, key=chosen)
         used = used_descriptors(values["variants"])
-        values["weights"] = weight_widgets(used, base.weights, prefix=start.weights)
-        weights = WeightWidgets(start.weights, values["weights"])
+        values["weights"] = weight_widgets(used, base.weights, prefix=begun.weights, variants=chosen)
+        weights = WeightWidgets(begun.weights, values["weights"])
     if paired:
-        values[tab.kind], terms = _draw_losses(tab.kind, method, start)
+        values[tab.kind], terms = _draw_losses(tab.kind, method, begun)
         moved = (weights.values if weights else {}) | terms
         values["weights"] = dict(base.weights) | moved
-        weights = WeightWidgets(f"{start.weights} {start.prefix}", moved)
+        weights = WeightWidgets(f"{begun.weights} {begun.prefix}", moved)
     st.markdown("##### Training")
     values |= {
         "steps": linked(
             st.number_input, "Steps",
-            min(10, base.steps), max(1_000_000, base.steps), base.steps, 500, key=f"{start.training}steps",
+            min(10, base.steps), max(1_000_000, base.steps), base.steps, 500, key=f"{begun.training}steps",
            help="training steps",
         ),
         "batch": linked(
-            st.select_slider, "Batch", sorted({*kind.batches, base.batch}), base.batch, key=f"{start.training}batch",
+            st.select_slider, "Batch", sorted({*kind.batches, base.batch}), base.batch, key=f"{begun.training}batch",
             help=f"{plain(kind.examples or KINDS[tab.kind].noun)} per batch",
         ),
     }  # fmt: skip
     if paired:
         values["patch"] = linked(
-            st.select_slider, "Patch", sorted({*PATCHES, base.patch}), base.patch, key=f"{start.training}patch",
+            st.select_slider, "Patch", sorted({*PATCHES, base.patch}), base.patch, key=f"{begun.training}patch",
             help="pixels each way of the low-resolution patches; twice as many make a step about four times as long",
         )  # fmt: skip
     seeds = linked(
-        st.slider, "Seeds", 1, max(8, len(base.seeds)), len(base.seeds), key=f"{start.weights}seeds",
+        st.slider, "Seeds", 1, max(8, len(base.seeds)), len(base.seeds), key=f"{begun.weights}seeds",
         help="each variant is trained once per seed, all together",
     )  # fmt: skip
     values["seeds"] = base.seeds if seeds == len(base.seeds) else tuple(range(seeds))
@@ -120,7 +160,7 @@ def draw_settings(tab: Page, data: dict[str, Any] | None, run: Run | None, *, de
             continue  # drawn above, or nothing to set
         with st.expander(title):
             skip = unused if name == "network" else ()
-            values[name] = model_widgets(settings, prefix=f"{start.prefix}{name}.", skip=skip)
+            values[name] = model_widgets(settings, prefix=f"{begun.prefix}{name}.", skip=skip)
     if data is None:
         return NextRun(weights=weights)
     try:
@@ -129,7 +169,8 @@ def draw_settings(tab: Page, data: dict[str, Any] | None, run: Run | None, *, de
         return NextRun(problem=_with_label(str(error), groups), weights=weights)
     if config.unmatched:
         st.warning(plain(config.unmatched.capitalize()), icon=":material/warning:")
-    return NextRun(config, weights=weights)
+    same_data = start.copied is not None and data == data_of(start.copied)
+    return NextRun(config, weights=weights, like=start.copied if same_data else None)
 
 
 def _draw_losses(kind: str, method: str, start: _Defaults) -> tuple[dict[str, Any], dict[str, float]]:
@@ -165,18 +206,12 @@ def _draw_method(tab: Page) -> str:
     )  # fmt: skip
 
 
-def _draw_recipe(tab: Page, method: str, data: str, run: Run | None, defaults: str) -> _Defaults:
-    """Draw the choice of recipes, and return the settings to start from."""
-    recipes = [*METHODS[method].recipes, *([SHOWN] if run is not None and run.config.method == method else [])]
-    recipe = linked(
-        st.segmented_control, "Recipe", recipes, default="stabilised", required=True,
-        key=tab.key("recipe" if method == "mvm" else f"{method}.recipe"),
-        help="Default settings: this lab's (stabilised), the method's paper's, MvM's published code's, or the "
-        "settings of the shown run.",
-    )  # fmt: skip
-    if recipe == SHOWN and run is not None:
-        prefix = tab.key(f"{run.name}.")
-        return _Defaults(run.config, run.config.model_dump(exclude={*OF_DATA}), prefix, prefix, prefix)
+def _defaults(tab: Page, start: Start, data: str, defaults: str) -> _Defaults:
+    """The settings to start from, for data by their name."""
+    if start.copied is not None:
+        prefix, config = tab.key(f"{start.copied.name}."), start.copied.config
+        return _Defaults(config, config.model_dump(exclude={*OF_DATA}), prefix, prefix, prefix)
+    method, recipe = start.method, start.recipe
     values = {"method": method, "recipe": recipe}
     training = prefix = tab.key(defaults)
     prefix += "" if method == "mvm" else f"{method}."

@@ -158,30 +158,33 @@ def used_descriptors(variants: tuple[str, ...]) -> set[str]:
     return {name for variant in variants for name in descriptors_of(variant)}
 
 
-def weight_widgets(used: set[str], base: Weights, *, prefix: str) -> dict[str, float]:
+def weight_widgets(used: set[str], base: Weights, *, prefix: str, variants: str) -> dict[str, float]:
     """Draw a toggle and a weight slider per descriptor, all but centroid and 2-diameter in an expander.
 
     Args:
-        used: descriptors that some chosen variant contains; widgets of the others are disabled.
+        used: descriptors that some chosen variant contains; switching on another one adds a variant of it alone.
         base: the defaults.
         prefix: of the keys.
+        variants: key of the choice of variants.
 
     Returns:
         Weight by descriptor; 0 where the toggle is off.
     """
-    weights = {name: _weight(name, used, getattr(base, name), prefix) for name in MAIN_DESCRIPTORS}
+    weights = {name: _weight(name, used, getattr(base, name), prefix, variants) for name in MAIN_DESCRIPTORS}
     with st.expander("More descriptors"):
         others = [name for name in DESCRIPTORS if name not in MAIN_DESCRIPTORS]
-        return weights | {name: _weight(name, used, getattr(base, name), prefix) for name in others}
+        return weights | {name: _weight(name, used, getattr(base, name), prefix, variants) for name in others}
 
 
-def _weight(name: str, used: set[str], default: float, prefix: str) -> float:
+def _weight(name: str, used: set[str], default: float, prefix: str, variants: str) -> float:
     descriptor, field = DESCRIPTORS[name], Weights.model_fields[name]
-    off = name not in used
-    note = " (in none of the chosen variants)" if off else ""
-    on = linked(
-        st.toggle, descriptor.title, default > 0, key=f"{prefix}on.{name}", help=descriptor.help + note, disabled=off,
-    )  # fmt: skip
+    if name not in used:
+        st.toggle(
+            descriptor.title, False, key=f"{prefix}add.{name}", on_change=_add_variant, args=(variants, name),
+            help=f"{descriptor.help}; in none of the chosen variants: switch on to add a column that matches it",
+        )  # fmt: skip
+        return default
+    on = linked(st.toggle, descriptor.title, default > 0, key=f"{prefix}on.{name}", help=descriptor.help)
     weight = linked(
         st.slider,
         f"{descriptor.title} weight",
@@ -191,7 +194,7 @@ def _weight(name: str, used: set[str], default: float, prefix: str) -> float:
         0.05,
         key=f"{prefix}w.{name}",
         label_visibility="collapsed",
-        disabled=off or not on,
+        disabled=not on,
     )
     return weight * on
 
@@ -215,6 +218,10 @@ def term_widgets(used: Sequence[str], base: Weights, *, prefix: str) -> dict[str
             format_func="{:g}".format, help=TERMS[name].help,
         )  # fmt: skip
     return weights
+
+
+def _add_variant(key: str, name: str) -> None:
+    st.session_state[key] = [*st.session_state[key], name]
 
 
 def _step(value: int) -> int:

@@ -27,6 +27,7 @@ from mvm.jobs.launch import LAUNCHERS
 from mvm.methods import METHODS
 from mvm.runs.run import Run
 from mvm.studies.claims import CLAIMS, shipped
+from mvm.studies.labels import variant_label
 from toy_manifolds import MANIFOLDS
 
 pytestmark = pytest.mark.usefixtures("no_processes")
@@ -183,26 +184,76 @@ def test_a_recipe_sets_every_control(finished: Run, no_processes: list[str], rec
 
 
 def test_the_shown_run_lends_its_settings(finished: Run, no_processes: list[str]) -> None:
-    """All of them, those without a control too; a control moves one; the data are chosen as ever."""
+    """All of them, those without a control too, and the data; a control moves one."""
     changes = {"weights.diameter": 7.5, "weights.centroid": 0.0, "steps": 4, "batch": 48, "seeds": (3, 11)}
     changes |= {"network.frequencies": (2.0, 8.0), "optimiser.generator_betas": (0.1, 0.7), "checkpoints": 3}
     lender = Run.create(finished.config.with_changes(changes), name="lender")
-    app = open_page(run="lender", recipe="shown run", data="Moons")
+    Path(finished.config.data).unlink()
+    app = open_page(run="lender", recipe="copy of this run")
+    assert "Train** starts another run with the settings of lender." in words(app)
     button(app, "Train").click().run()
-    made = Run.named(no_processes[0]).config
+    first = Run.named(no_processes[0])
+    assert first.config == lender.config, "its data included, of which the run has a copy"
+    np.testing.assert_array_equal(np.load(first.path / "data.npy"), np.load(lender.path / "data.npy"))
+    app = open_page(run="lender", recipe="copy of this run", **{"lender.source": "Manifold", "data": "Moons"})
+    assert "Train** starts a run that differs from lender: data moons (shown: cloud.csv)" in words(app)
+    button(app, "Train").click().run()
+    made = Run.named(no_processes[1]).config
     assert made == lender.config.model_copy(update={"data": "moons"})
     assert shown(app) != "lender"
     app.number_input(key=f"{shown(app)}.network.width").set_value(20).run()
     button(app, "Train").click().run()
-    assert Run.named(no_processes[1]).config == made.with_changes({"network.width": 20})
+    assert Run.named(no_processes[2]).config == made.with_changes({"network.width": 20})
+
+
+def test_what_train_would_start_is_seen_beside_it(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings on the left are those of the next run: where they differ from the shown one's, a line says so."""
+    app = open_page(data="Torus", steps="700", run="ring")
+    assert "Settings for the next run" in words(app)
+    (line,) = (caption.value for caption in app.caption if caption.value.startswith("**Train** starts"))
+    assert as_read(line).startswith("**Train** starts a run that differs from ring: data torus (shown: cloud.csv)")
+    assert "steps 700 (shown: 30)" in line
+    assert "weights.covariance" not in line, "no variant matches it"
+    app.slider(key="w.diameter").set_value(2.0).run()
+    alike = open_page(run="ring", recipe="copy of this run")
+    assert "with the settings of ring" in words(alike)
+    alike.slider(key="ring.w.diameter").set_value(2.0).run()
+    assert "differs from ring: weights.diameter 2 (shown: 1)." in words(alike)
+    told = {"step": 20, "event": "weights", "weights": {"diameter": 2}, "serial": 1}
+    append_line(finished.path / "scalars.jsonl", told)
+    assert "with the settings of ring" in words(alike.run()), "the shown run has this weight by now"
+
+
+@pytest.mark.parametrize("name", ["covariance", "hausdorff"])
+def test_a_descriptor_is_switched_on_where_it_stands(finished: Run, no_processes: list[str], name: str) -> None:
+    app = open_page()
+    app.toggle(key=f"add.{name}").set_value(True).run()
+    assert app.multiselect(key="variants").value == ["centroid", "diameter", "both", name]
+    assert app.toggle(key=f"on.{name}").value
+    app.slider(key=f"w.{name}").set_value(0.5).run()
+    button(app, "Train").click().run()
+    config = Run.named(no_processes[0]).config
+    assert config.variants == ("centroid", "diameter", "both", name)
+    assert getattr(config.weights, name) == 0.5
+
+
+def test_a_column_that_matches_nothing_is_marked(finished: Run) -> None:
+    told = {"step": 20, "event": "weights", "weights": {"centroid": 0}, "serial": 1}
+    append_line(finished.path / "scalars.jsonl", told)
+    columns = list(open_page(run="ring").dataframe[0].value.columns)
+    assert columns[:2] == ["centroid only, centroid × 1 → 0 at 20, matches nothing", "both, centroid × 1 → 0 at 20"]
+    Run.create(finished.config.with_changes({"weights.centroid": 0}), name="idle")
+    idle = Run.named("idle")
+    assert variant_label(idle, "centroid") == "centroid only, matches nothing"
+    assert variant_label(idle, "both") == "both"
 
 
 def test_only_a_run_of_the_method_lends_its_settings(finished: Run) -> None:
     def offered(**query: str) -> list[str]:
         return next(group.options for group in open_page(**query).segmented_control if group.label == "Recipe")
 
-    assert "shown run" in offered()
-    assert "shown run" not in offered(method="WGAN")
+    assert "copy of this run" in offered()
+    assert "copy of this run" not in offered(method="WGAN")
 
 
 def test_settings_of_the_shown_run_are_not_wishes_to_it(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +262,7 @@ def test_settings_of_the_shown_run_are_not_wishes_to_it(finished: Run, monkeypat
     monkeypatch.setattr(Run, "alive", lambda run: run.name == "alive")
     app = open_page(run="alive")
     recipe = next(group for group in app.segmented_control if group.label == "Recipe")
-    recipe.set_value("shown run").run()
+    recipe.set_value("copy of this run").run()
     assert Run.named("alive").control().weights == {}
     app.slider(key="alive.w.diameter").set_value(0.5).run()
     assert Run.named("alive").control().weights == {"diameter": 0.5}
@@ -246,18 +297,21 @@ def test_every_manifold_can_be_set_up(finished: Run, no_processes: list[str], na
 def test_every_descriptor_has_a_toggle_and_a_slider(finished: Run) -> None:
     app = open_page()
     for name, descriptor in DESCRIPTORS.items():
-        toggle, slider = app.toggle(key=f"on.{name}"), app.slider(key=f"w.{name}")
-        assert (toggle.label, slider.label) == (descriptor.title, f"{descriptor.title} weight")
-        unused = "" if name in ("centroid", "diameter") else " (in none of the chosen variants)"
-        assert toggle.help == descriptor.help + unused
-        assert slider.disabled == bool(unused)
+        used = name in ("centroid", "diameter")
+        toggle = app.toggle(key=f"{'on' if used else 'add'}.{name}")
+        assert (toggle.label, toggle.value, toggle.disabled) == (descriptor.title, used, False)
+        assert toggle.help.startswith(descriptor.help)
+        assert ("switch on to add a column" in toggle.help) is not used
+    everything = open_page(variants="+".join(DESCRIPTORS))
+    for name, descriptor in DESCRIPTORS.items():
+        assert everything.slider(key=f"w.{name}").label == f"{descriptor.title} weight"
 
 
 def test_every_control_has_help(finished: Run) -> None:
     app = open_page()
     controls = [w for kind in ("number_input", "selectbox", "slider", "text_input", "toggle") for w in app.get(kind)]
     lacking = {w.label for w in controls if not w.help}
-    assert lacking == {f"{descriptor.title} weight" for descriptor in DESCRIPTORS.values()}, "whose toggles have help"
+    assert lacking == {f"{DESCRIPTORS[name].title} weight" for name in ("centroid", "diameter")}, "toggles have help"
 
 
 def test_a_link_may_speak_as_the_command_line_does(finished: Run) -> None:
@@ -382,7 +436,7 @@ def test_odd_rows_and_columns_of_an_upload_can_be_left_out(finished: Run, no_pro
     run = Run.named(no_processes[0])
     assert (run.config.header, run.config.missing, run.config.drop_columns) == (True, ("-9999",), ("1",))
     np.testing.assert_allclose(np.load(run.path / "data.npy"), np.delete(rows, [3, 4, 5], axis=0), rtol=1e-6)
-    app = open_page(run=run.name, recipe="shown run", data="Torus")
+    app = open_page(run=run.name, recipe="copy of this run", **{f"{run.name}.source": "Manifold", "data": "Torus"})
     assert not app.error, "other data begin without the switches"
     button(app, "Train").click().run()
     assert Run.named(no_processes[1]).config.switches == Config().switches

@@ -418,7 +418,11 @@ def test_the_command(cli, folder, checkpoints, tmp_path):
         (["images", str(folder), "--name", "faces"], "'faces' names a toy data set"),
         (["images", str(folder), "--name", "circle"], "'circle' names a toy data set"),
         (["images", str(folder), "--name", "a.csv"], "or a file of points already"),
-        (["images", str(folder), "--size", "20"], "size: pictures of 20 pixels; give a power of two from 8"),
+        (
+            ["images", str(folder), "--size", "20"],
+            "size: pictures of 20 pixels; give 16, or another power of two from 8",
+        ),
+        (["images", str(folder), "--size", "64", "--crop", "40"], "give size 32 or a crop of 64 or more"),
     ):
         bad = cli("prepare", *arguments)
         assert bad.status == 2

@@ -147,7 +147,8 @@ def test_later_steps_are_fetched_before_they_are_asked_for_and_dropped_after_a_j
     ("values", "says"),
     [
         ({"data": "celeba-64"}, "unknown 'celeba-64'; give a file ending in .csv, .tsv, .txt, .npy, or one of circle"),
-        ({"data": "faces", "size": 20}, "power of two"),
+        ({"data": "faces", "size": 20}, r"size: must be a power of two, such as 16 \(got 20\)"),
+        ({"data": "faces", "size": 100}, "power of two, such as 128"),
         ({"data": "faces", "method": "flow_matching"}, "flow_matching has no networks for pictures"),
     ],
 )

@@ -227,7 +227,7 @@ def test_train_makes_the_run_that_the_controls_describe(no_processes: list[str])
 def test_the_shown_run_lends_its_settings(tiny: Run, no_processes: list[str]) -> None:
     changes = {"weights.matching": 0.02, "weights.perceptual": 0.7, "patch": 16, "batch": 6, "superres.gan": "standard"}
     lender = Run.create(tiny.config.with_changes(changes), name="lender")
-    app = open_page(PAGE, run="lender", **{"superres.recipe": "shown run"})
+    app = open_page(PAGE, run="lender", **{"superres.recipe": "copy of this run"})
     button(app, "Train").click().run()
     assert Run.named(no_processes[0]).config == lender.config
 

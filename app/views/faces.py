@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 import torch
 
-from app.caches import gallery, interpolation
+from app.caches import gallery, interpolation, keep_pictures
 from app.charts import clouds, training
 from app.components.cloud_plot import cloud_plot
 from app.components.live_plot import live_plot
@@ -28,7 +28,7 @@ from app.live import (
 )
 from app.services import apply_moved_weights
 from app.session import Page, page
-from app.sidebar import CAPTION, draw_settings
+from app.sidebar import CAPTION, HEADING, data_of, draw_settings, draw_start
 from app.text import plain
 from mvm.data.cache import image_caches, open_cache
 from mvm.data.images import FACES
@@ -39,6 +39,7 @@ from mvm.look.palette import variant_colours
 from mvm.runs.history import History
 from mvm.runs.run import Run
 from mvm.scoring.images import FACTOR_SCORES, describe
+from mvm.studies.compare import data_title
 from mvm.studies.labels import variant_label
 from toy_manifolds.faces import Faces
 
@@ -49,7 +50,8 @@ SHOWN = 64  # samples of each variant
 NEAREST = 8  # training pictures shown beside a picked picture
 STATIONS = 9  # pictures of an interpolation
 THUMBNAIL = 32  # most pixels each way of a picture that belongs to a point
-TOYS, CACHES, PREPARE = "Toys", "Prepared", "Prepare…"  # sources of pictures
+SAME, TOYS, CACHES, PREPARE = "As this run", "Toys", "Prepared", "Prepare…"  # sources of pictures
+HERE, ZIP, FOLDER = "On this machine", "Upload a ZIP", "Upload a folder"  # places of pictures to prepare
 NEAREST_TITLE = "Nearest training pictures"
 
 
@@ -58,11 +60,12 @@ def faces() -> None:
     tab = page("images")
     run, status = choose_run(tab)
     with st.sidebar:
-        st.markdown("#### Faces")
+        st.markdown(HEADING)
         st.caption(CAPTION)
-        data = choose_data()
+        start = draw_start(tab, run)
+        data = choose_data(start.copied)
         toys = data is None or data["data"] == FACES
-        next_run = draw_settings(tab, data, run, defaults="" if toys else "cache.")
+        next_run = draw_settings(tab, data, run, defaults="" if toys else "cache.", start=start)
     apply_moved_weights(tab, next_run.weights)
     tab.draw_notice()
     if run is None:
@@ -123,12 +126,17 @@ def pictures_of(name: str) -> np.ndarray:
 # -- left: the data ----------------------------------------------------------------------------------------------------
 
 
-def choose_data() -> dict[str, Any] | None:
-    """Draw the choice of pictures; return the config's fields of the data, None without data."""
+def choose_data(copied: Run | None) -> dict[str, Any] | None:
+    """Draw the choice of pictures, or those of a copied run; return the config's fields of the data, None without."""
+    sources = [TOYS, CACHES, PREPARE] if copied is None else [SAME, TOYS, CACHES, PREPARE]
     source = linked(
-        st.segmented_control, "Data", [TOYS, CACHES, PREPARE], default=TOYS, required=True, key="faces.source",
-        help="toy faces are rendered here; other pictures are prepared once, from files on this machine",
+        st.segmented_control, "Data", sources, default=sources[0], required=True,
+        key="faces.source" if copied is None else f"faces.{copied.name}.source",
+        help="toy faces are rendered here; other pictures are prepared once, from files on this machine or uploaded",
     )  # fmt: skip
+    if source == SAME and copied is not None:
+        st.caption(plain(f"The pictures of {copied.name}: {data_title(copied.config.data)}."))
+        return data_of(copied)
     if source == TOYS:
         size = linked(
             st.select_slider, "Size", SIZES, 32, key="faces.size",
@@ -158,17 +166,29 @@ def choose_data() -> dict[str, Any] | None:
 
 
 def draw_prepare_form() -> None:
-    """Draw the form that prepares pictures on this machine in the background."""
-    with st.form("faces.prepare", border=False):
+    """Draw the form that prepares pictures in the background, from this machine or from an upload."""
+    place = st.segmented_control("Pictures from", [HERE, ZIP, FOLDER], default=HERE, required=True, key="faces.place")
+    # the key Enter in a field would start a long job by accident
+    with st.form("faces.prepare", border=False, enter_to_submit=False):
         source = st.selectbox(
             "Kind", list(SOURCES), format_func=SOURCES.get,
             help="CelebA: the official zip, with its official split if the split's file is in it or near it. LSUN: an "
             "LMDB export. Own pictures: a folder, a ZIP, Parquet, or arrays (NPY, NPZ, IDX, CIFAR)",
         )  # fmt: skip
-        path = st.text_input(
-            "Path on this machine", placeholder="/data/img_align_celeba.zip",
-            help="file or folder on the machine that runs the app; it is only read, and nothing is uploaded",
-        )  # fmt: skip
+        path, files = "", []
+        if place == HERE:
+            path = st.text_input(
+                "Path on this machine", placeholder="/data/img_align_celeba.zip",
+                help="file or folder on the machine that runs the app; it is only read, and nothing is uploaded",
+            )  # fmt: skip
+        elif place == ZIP:
+            file = st.file_uploader("ZIP of pictures", type=["zip"], help="it is copied to the machine of the app")
+            files = [file] if file else []
+        else:
+            files = st.file_uploader(
+                "Folder of pictures", accept_multiple_files="directory",
+                help="with its folders inside; all files are copied to the machine of the app",
+            )  # fmt: skip
         size = st.select_slider("Size", SIZES[1:], 64, help="pixels each way of the prepared pictures")
         crop = st.number_input(
             "Crop", 0, 4096, 0, help="size of the centred square taken from each picture; 0: the largest. CelebA: 108"
@@ -176,6 +196,8 @@ def draw_prepare_form() -> None:
         name = st.text_input("Name", placeholder="from kind and size", help="of the prepared pictures")
         if st.form_submit_button("Prepare", icon=":material/photo_library:", type="primary", width="stretch"):
             try:
+                if place != HERE:
+                    path = str(keep_pictures([(file.name, file.getvalue()) for file in files]))
                 launch(source, path, size=size, crop=crop or None, name=name.strip() or None)
             except (ConfigError, RunError, OSError) as error:
                 st.error(plain(error), icon=":material/error:")

@@ -27,7 +27,7 @@ from app.live import (
 )
 from app.services import apply_moved_weights, start_demo
 from app.session import Page, page
-from app.sidebar import CAPTION, draw_settings
+from app.sidebar import CAPTION, HEADING, data_of, draw_settings, draw_start
 from app.text import first_lines, plain
 from app.widgets import manifold_widgets, model_widgets
 from mvm.config import Config
@@ -37,6 +37,7 @@ from mvm.errors import ConfigError
 from mvm.runs.history import History
 from mvm.runs.run import Run
 from mvm.scoring.points import SCORES
+from mvm.studies.compare import data_title
 from toy_manifolds import MANIFOLDS
 
 __all__ = ["lab"]
@@ -52,7 +53,7 @@ SHOWN_SCORES = (
     "c2st",
     "geodesic_spearman",
 )
-MANIFOLD, FILE, DRAWING = "Manifold", "Own file", "Draw"  # sources of points
+SAME, MANIFOLD, FILE, DRAWING = "As this run", "Manifold", "Own file", "Draw"  # sources of points
 
 
 def lab() -> None:
@@ -62,9 +63,10 @@ def lab() -> None:
         start_demo(tab)
     run, status = choose_run(tab)
     with st.sidebar:
-        st.markdown("#### MvM Lab")
+        st.markdown(HEADING)
         st.caption(CAPTION)
-        next_run = draw_settings(tab, choose_data(tab), run)
+        start = draw_start(tab, run)
+        next_run = draw_settings(tab, choose_data(tab, start.copied), run, start=start)
     apply_moved_weights(tab, next_run.weights)
     tab.draw_notice()
     draw_buttons(tab, run, status, next_run, layers=partial(layers.draw_controls, tab, run))
@@ -77,11 +79,18 @@ def lab() -> None:
 # -- left: the data ----------------------------------------------------------------------------------------------------
 
 
-def choose_data(tab: Page) -> dict[str, Any] | None:
-    """Draw the choice of a toy manifold or own points; return the config's fields of the data, None without data."""
-    source = linked(
-        st.segmented_control, "Data", [MANIFOLD, FILE, DRAWING], default=MANIFOLD, required=True, key="source"
-    )
+def choose_data(tab: Page, copied: Run | None) -> dict[str, Any] | None:
+    """Draw the choice of a toy manifold, own points or those of a copied run.
+
+    Returns:
+        The config's fields of the data; None without data.
+    """
+    sources = [MANIFOLD, FILE, DRAWING] if copied is None else [SAME, MANIFOLD, FILE, DRAWING]
+    key = "source" if copied is None else f"{copied.name}.source"
+    source = linked(st.segmented_control, "Data", sources, default=sources[0], required=True, key=key)
+    if source == SAME and copied is not None:
+        st.caption(plain(f"The data of {copied.name}: {data_title(copied.config.data)}."))
+        return data_of(copied)
     if source == MANIFOLD:
         return choose_manifold(tab)
     try:

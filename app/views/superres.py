@@ -28,7 +28,7 @@ from app.live import (
 )
 from app.services import apply_moved_weights
 from app.session import Page, page
-from app.sidebar import CAPTION, draw_settings
+from app.sidebar import CAPTION, HEADING, data_of, draw_settings, draw_start
 from app.text import first_lines, plain
 from app.views.pictures import draw_pictures
 from mvm.data.pairs import SUPERRES
@@ -54,9 +54,10 @@ def superres() -> None:
     tab = page("superres")
     run, status = choose_run(tab)
     with st.sidebar:
-        st.markdown("#### Super-resolution")
+        st.markdown(HEADING)
         st.caption(CAPTION)
-        next_run = draw_settings(tab, choose_data(tab), run)
+        start = draw_start(tab, run)
+        next_run = draw_settings(tab, choose_data(tab, start.copied), run, start=start)
     apply_moved_weights(tab, next_run.weights)
     tab.draw_notice()
     draw_buttons(tab, run, status, next_run)
@@ -83,8 +84,16 @@ def draw_choice(tab: Page, *, alive: bool) -> str:
 # -- left: the data ----------------------------------------------------------------------------------------------------
 
 
-def choose_data(tab: Page) -> dict[str, Any] | None:
-    """Draw the choice of photographs; return the config's fields of the data, None without data."""
+def choose_data(tab: Page, copied: Run | None) -> dict[str, Any] | None:
+    """Draw the choice of photographs; return the config's fields of the data, None without data.
+
+    Args:
+        tab: the page.
+        copied: run whose settings are copied, and its photographs with them; None for a choice.
+    """
+    if copied is not None:
+        st.caption(f"Photographs of {plain(copied.name)}: {plain(copied.config.data_from or 'built-in')}")
+        return data_of(copied)
     source = linked(
         st.segmented_control, "Data", [BUILT_IN, OWN], default=BUILT_IN, required=True, key=tab.key("source"),
         help="built-in: four photographs that come with scikit-image and scikit-learn. own: high-resolution pictures "

@@ -52,6 +52,7 @@ __all__ = [
 ]
 
 SCHEMA = 2
+SIZES = tuple(2**k for k in range(3, 10))  # sides of cached pictures, as the networks require
 HEADER = 128  # bytes before the pixels: an NPY 1.0 header, padded so that the picture count can be written at the end
 SAVE_EVERY = 2.0  # seconds between two writes of the progress note
 MOST_REASONS = 8  # that a summary lists
@@ -203,9 +204,12 @@ def prepare(
         OSError: the disk is full; finished pictures are kept, and the same call resumes.
     """
     if not 8 <= size <= 512 or size & (size - 1):
-        raise ConfigError(f"size: pictures of {size} pixels; give a power of two from 8 to 512")
+        near = min(SIZES, key=lambda known: abs(known - size))
+        raise ConfigError(f"size: pictures of {size} pixels; give {near}, or another power of two from 8 to 512")
     if crop is not None and crop < size:
-        raise ConfigError(f"crop: {crop} centred pixels are fewer than the size of {size}")
+        fits = [known for known in SIZES if known <= crop]
+        advice = f"size {fits[-1]} or a crop of {size} or more" if fits else f"a crop of {size} or more"
+        raise ConfigError(f"crop: {crop} centred pixels are fewer than the size of {size}; give {advice}")
     if processes is not None and processes < 1:
         raise ConfigError(f"processes: {processes}; give 1 or more")
     listing = source.list()

@@ -100,7 +100,8 @@ class DataSettings(Settings):
     @classmethod
     def _power_of_two(cls, size: int | None) -> int | None:
         if size is not None and size & (size - 1):
-            raise ValueError("must be a power of two")
+            low = 2 ** (size.bit_length() - 1)
+            raise ValueError(f"must be a power of two, such as {low if 3 * low > 2 * size else 2 * low}")
         return size
 
     @property

@@ -315,6 +315,7 @@ def _draw_footnote(figure: Figure, selection: Selection) -> None:
 
     if any(MARK in text.get_text() for text in figure.findobj(Text)):
         size = size_of(figure.axes[0].xaxis.label)
-        lines = wrapped(footnote_of(selection.series()), figure.get_figwidth() - 0.1, size)
-        figure.set_figheight(figure.get_figheight() + 0.16 * (lines.count("\n") + 1))
-        figure.supxlabel("\n".join(map(mathtext, lines.split("\n"))), fontsize=size, x=0.01, ha="left")
+        lines = wrapped(footnote_of(selection.series()), figure.get_figwidth() - 0.1, size).split("\n")
+        figure.set_figheight(figure.get_figheight() + 0.16 * len(lines))
+        legend = figure.legends[-1] if figure.legends else figure.legend([], [], loc="outside lower center")
+        legend.set_title("\n".join(map(mathtext, lines)), prop={"size": size})

@@ -353,5 +353,6 @@ def _doublings(size: int, start: int) -> int:
     """k with size = start · 2^k; raises ConfigError if there is none, or if size is below 8."""
     doublings = round(math.log2(size / start)) if size > 0 else 0
     if size < 8 or start * 2**doublings != size:
-        raise ConfigError(f"size: pictures of {size} pixels; give a power of two from 8: 32, 64, 128")
+        near = min((2**k for k in range(3, 10)), key=lambda known: abs(known - size))
+        raise ConfigError(f"size: pictures of {size} pixels; give {near}, or another power of two from 8: 32, 64, 128")
     return doublings

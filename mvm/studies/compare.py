@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mvm.config import OF_DATA
+from mvm.config import OF_DATA, Config
 from mvm.data.kinds import kind_of
-from mvm.geometry.descriptors import GAPS
+from mvm.geometry.descriptors import DESCRIPTORS, GAPS, matched
 from mvm.look.bands import QUARTILES, quantiles
 from mvm.look.palette import variant_colours
 from mvm.methods.method import PAIRED_KINDS
 from mvm.runs.history import History, Scores, middle
 from mvm.runs.run import Run
+from mvm.runs.weights import weights_of
 from mvm.scoring.images import describe
 from mvm.scoring.score import ratio
 from mvm.studies.labels import Label, footnotes, label_of_variant, own_title, setting_label, trained_weights
@@ -54,6 +55,7 @@ __all__ = [
     "quantities",
     "scoreboard",
     "series_of",
+    "settings_changed",
     "to_baseline",
 ]
 
@@ -280,6 +282,29 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 def _weights(weights: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in weights.items())
+
+
+def settings_changed(run: Run, config: Config) -> dict[str, tuple[str, str]]:
+    """Settings of a config that differ from those that a run has trained with last: {setting: (the run's, its own)}.
+
+    Weights of descriptors that neither matches are left out.
+    """
+    weights = {f"weights.{name}": path[-1].value for name, path in weights_of(run).items()}
+    before, after = run.config.flat(used=True), config.flat(used=True)
+    before |= {name: value for name, value in weights.items() if name in before and value is not None}
+    unmatched = {f"weights.{name}" for name in DESCRIPTORS} - {
+        f"weights.{name}" for each in (run.config, config) for name in matched(each.variants)
+    }
+
+    def word(name: str, value: Any) -> str:
+        return data_title(value) if name == "data" and isinstance(value, str) else in_a_word(value)
+
+    table = {}
+    for name in dict.fromkeys([*after, *before]):
+        old, new = before.get(name), after.get(name)
+        if old != new and name not in unmatched | {"schema_version"}:
+            table[name] = (word(name, old), word(name, new))
+    return table
 
 
 def in_a_word(value: Any) -> str:
