@@ -18,6 +18,7 @@ from trainers import small_config
 from app import header, services
 from app.kinds import PAGES, KindPage
 from app.session import Page
+from app.sidebar import NextRun
 from mvm.config import Config
 from mvm.data.kinds import KINDS, kind_of
 from mvm.data.points import Points
@@ -148,7 +149,7 @@ def test_a_press_is_served_whole(finished: Run, no_processes: list[str], monkeyp
     monkeypatch.setattr(st, "session_state", Interrupted())
     tab = Page()
     for _ in range(2):  # one press, called twice
-        header._train(tab, finished.config, 0)
+        header._train(tab, NextRun(finished.config), 0)
     assert no_processes == [tab.run]
     header._reset(tab, finished, 1)
     assert no_processes[1:] == [tab.run]
@@ -157,7 +158,7 @@ def test_a_press_is_served_whole(finished: Run, no_processes: list[str], monkeyp
     assert no_processes[2:] == ["ring"]
     with locked(finished.path / "lock"):
         header._reset(tab, finished, 2)
-    header._train(tab, finished.config.model_copy(update={"data": "gone.npy"}), 3)
+    header._train(tab, NextRun(finished.config.model_copy(update={"data": "gone.npy"})), 3)
     assert "gone.npy" in tab.notice[0]
 
 
@@ -462,6 +463,7 @@ def test_drawing_the_sidebar_writes_nothing_to_a_run(finished: Run, monkeypatch:
     monkeypatch.setattr(Run, "alive", lambda _: True)
     script = """
 from app.caches import runs
+from app.sidebar import NextRun
 from app.session import page
 from app.sidebar import draw_settings
 tab = page("points")
