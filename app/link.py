@@ -20,7 +20,7 @@ from streamlit.errors import StreamlitAPIException
 
 from app.text import first_lines, plain, quoted
 
-__all__ = ["PARAMETERS", "linked", "problems_above", "tell"]
+__all__ = ["PARAMETERS", "keep", "linked", "problems_above", "tell"]
 
 PARAMETERS = ("compare", "ends", "run", "runs")  # that pages read themselves
 TOLD_SECONDS = 20
@@ -58,6 +58,11 @@ def _link() -> _Link:
 def tell(line: str) -> None:
     """Show a problem of the URL, in one line, above the page."""
     _link().tell(line)
+
+
+def keep(*keys: str) -> None:
+    """Leave parameters in the URL whose widgets the page does not draw now."""
+    _link().drawn |= {*keys}
 
 
 @contextlib.contextmanager
@@ -103,6 +108,7 @@ def linked(widget: Callable[..., Any], label: str, *arguments: Any, key: str, **
         known = {given["format_func"](option): option for option in given["options"]}
         known |= {str(option): option for option in given["options"]}
         st.session_state[key] = [known[word] for word in asked if word in known][: given["max_selections"]]
+        options["default"] = None  # Streamlit warns of two first values
     value = widget(label, *arguments, key=key, bind="query-params", **options)
     if fresh and (refused := [word for word in asked if not _shows(given, value, word)]):
         link.tell(_problem(kind, given, asked, refused))

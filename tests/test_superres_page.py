@@ -121,6 +121,15 @@ def test_every_setting_stands_beside_bicubic_and_the_original(tiny: Run) -> None
     assert "best in bold" in text
 
 
+def test_a_link_keeps_the_picture_while_the_training_is_shown(tiny: Run) -> None:
+    query = {"superres.picture": "rocket", "superres.shrink": "false", "superres.nosuch": "1", **TRAINING}
+    main = "from app.link import problems_above\nfrom app.views.superres import superres\n"
+    app = open_page(f"{main}with problems_above():\n    superres()", **query)
+    assert [warning.value for warning in app.warning] == ["'superres.nosuch' in the link is no setting of this page"]
+    app.segmented_control(key="superres.show").set_value("Pictures").run()
+    assert app.segmented_control(key="superres.picture").value == "rocket"
+
+
 def test_settings_of_other_runs_are_chosen_from_a_list(tiny: Run, trained: Path, checkpoints: Path) -> None:
     for name in ("second", "third", "fourth"):
         (checkpoints / name).symlink_to(trained)

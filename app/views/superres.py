@@ -15,7 +15,7 @@ from app.components.cloud_plot import cloud_plot
 from app.components.live_plot import live_plot
 from app.components.picture_grid import picture_grid
 from app.header import choose_run, draw_buttons
-from app.link import linked
+from app.link import keep, linked
 from app.live import (
     Rows,
     columns_of,
@@ -61,6 +61,7 @@ def superres() -> None:
     apply_moved_weights(tab, next_run.weights)
     tab.draw_notice()
     draw_buttons(tab, run, status, next_run)
+    keep(*map(tab.key, ("picture", "shrink", "with")))
     if draw_choice(tab, alive=status.alive) == PICTURES or run is None:
         draw_pictures(tab, run, status)
     else:
