@@ -252,16 +252,17 @@ def settings_data(selection: Selection) -> pd.DataFrame:
 
 def _settings(config: Config) -> dict[str, Any]:
     method: Any = method_on(config.kind, config.method)
-    part = method.perceptual_part(config.superres)
+    pairs: Any = getattr(config, config.kind)
+    part = method.perceptual_part(pairs)
     used = {"image": True, "pair": method.matches_descriptors, "matching": method.matches_descriptors}
-    used |= {"adversarial": config.superres.gan != "none", "perceptual": bool(part) and not method.matches_descriptors}
+    used |= {"adversarial": pairs.gan != "none", "perceptual": bool(part) and not method.matches_descriptors}
     weights = [f"{WEIGHTS[name]} {getattr(config.weights, name):g}" for name, is_used in used.items() if is_used]
     return {
         "backbone": config.network.backbone,
         "part": part or "--",
         "pretrained": "--" if not part else "yes" if method.pretrained else "no",
-        "discriminator": GANS[config.superres.gan],
-        "image_steps": config.superres.image_steps,
+        "discriminator": GANS[pairs.gan],
+        "image_steps": pairs.image_steps,
         "steps": config.steps,
         "weights": ", ".join(weights),
     }
@@ -297,10 +298,10 @@ def draw_settings(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
 def _fitted(needs: np.ndarray, width: float) -> np.ndarray:
     """Widths of columns that fill a width: as needed, but the widest cut to one width where they do not fit."""
     if needs.sum() <= width:
-        return needs * width / needs.sum()
+        return np.asarray(needs * width / needs.sum())
     kept = np.sort(needs)
     caps = (width - np.concatenate([[0], kept.cumsum()[:-1]])) / np.arange(len(kept), 0, -1)
-    return np.minimum(needs, caps[np.argmax(kept > caps)])
+    return np.asarray(np.minimum(needs, caps[np.argmax(kept > caps)]))
 
 
 def _wrapped_cell(text: str, width: float, size: float) -> str:

@@ -126,7 +126,13 @@ class Plan:
         return trials
 
     def _pairs(self, setting: str) -> Config:
-        small = {"steps": self.pair_steps, "snapshots": 4, "checkpoints": 2, "records": 60, "threads": 1}
+        small: dict[str, Any] = {
+            "steps": self.pair_steps,
+            "snapshots": 4,
+            "checkpoints": 2,
+            "records": 60,
+            "threads": 1,
+        }
         small |= {"batch": PAIR_BATCH, "patch": PATCH, "network": {"backbone": BACKBONE}, "optimiser": ADAM}
         return Config.make(data=SUPERRES, seeds=tuple(range(self.pair_seeds)), **small | SETTINGS[setting])
 

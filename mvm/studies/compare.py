@@ -134,7 +134,8 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
 
 def title_in(config: Config, variant: str) -> str:
     """Displayed name of a variant of a run: on pairs with the method, its discriminator or its pretrained network."""
-    return method_on(config.kind, config.method).label(title_of(variant), config.superres)
+    pairs = getattr(config, config.kind) if config.kind in PAIRED_KINDS else None
+    return method_on(config.kind, config.method).label(title_of(variant), pairs)
 
 
 def _setting_title(key: str, value: Any) -> str:
