@@ -214,7 +214,7 @@ def _print_all_scores(rows: list[dict[str, Any]], names: list[str]) -> None:
     widths = [max(22, len(name)) for name in names]
     print_line(f"{'score':26} {baseline:>12} " + _columns(names, widths))
     for key in keys:
-        text = partial(score_text, key) if key in SUPERRES_SCORES else _number
+        text: Callable[[float | None], str] = partial(score_text, key) if key in SUPERRES_SCORES else _number
         print_line(
             f"{key:26} {text(rows[0][f'{key}_floor']):>12} " + _columns([text(row[key]) for row in rows], widths)
         )
