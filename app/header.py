@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
 
@@ -17,10 +18,10 @@ from mvm.config import Config
 from mvm.data.images import FACES
 from mvm.data.kinds import KINDS
 from mvm.geometry.spectrum import SPECTRUM_FORMS
-from mvm.look.palette import title_of
 from mvm.runs.events import compiled_networks, describe_lost_members, training_device, why_not_captured
 from mvm.runs.run import Run, Status
 from mvm.studies.compare import data_title, settings_changed
+from mvm.studies.labels import variant_label
 
 __all__ = ["MOST_COLUMNS", "STATES", "choose_run", "draw_buttons", "draw_status", "duration"]
 
@@ -201,7 +202,7 @@ def _draw_view_settings(tab: Page, run: Run | None, layers: Callable[[], object]
     if run is not None and len(run.config.variants) > MOST_COLUMNS:
         st.multiselect(
             "Columns", run.config.variants, run.config.variants[:MOST_COLUMNS], max_selections=MOST_COLUMNS,
-            format_func=title_of, key=f"columns.{run.name}", help="at most four variants are drawn",
+            format_func=partial(variant_label, run), key=f"columns.{run.name}", help="at most four variants are drawn",
         )  # fmt: skip
 
 
