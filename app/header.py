@@ -187,7 +187,8 @@ def duration(seconds: float) -> str:
 
 def _draw_view_settings(tab: Page, run: Run | None, layers: Callable[[], object] | None) -> None:
     """Draw settings of the charts; they do not change the training."""
-    st.select_slider("Step size", STEP_SIZES, STEP_SIZES[1], key=tab.key("step_size"), help="steps of the Step button")
+    help_step = "steps of the Step button"
+    linked(st.select_slider, "Step size", STEP_SIZES, STEP_SIZES[1], key=tab.key("step_size"), help=help_step)
     if layers:
         layers()
     help_log = "a logarithmic axis separates small gaps and small eigenvalues"
@@ -198,11 +199,13 @@ def _draw_view_settings(tab: Page, run: Run | None, layers: Callable[[], object]
         "mds: eigenvalues of the double-centred −½ J D² J, as shares of variance",
     )  # fmt: skip
     if run is not None and len(run.config.seeds) > 1:
-        st.selectbox("Seed shown", run.config.seeds, key=f"seed.{run.name}", help="all seeds are trained and scored")
+        help_seed = "all seeds are trained and scored"
+        linked(st.selectbox, "Seed shown", run.config.seeds, key=f"seed.{run.name}", help=help_seed)
     if run is not None and len(run.config.variants) > MOST_COLUMNS:
-        st.multiselect(
-            "Columns", run.config.variants, run.config.variants[:MOST_COLUMNS], max_selections=MOST_COLUMNS,
-            format_func=partial(variant_label, run), key=f"columns.{run.name}", help="at most four variants are drawn",
+        linked(
+            st.multiselect, "Columns", run.config.variants, run.config.variants[:MOST_COLUMNS],
+            max_selections=MOST_COLUMNS, format_func=partial(variant_label, run), key=f"columns.{run.name}",
+            help="at most four variants are drawn",
         )  # fmt: skip
 
 

@@ -103,7 +103,8 @@ def linked(widget: Callable[..., Any], label: str, *arguments: Any, key: str, **
     if fresh and kind == "selectbox" and not given["index"]:
         names = {str(option): option for option in given["options"]}
         if asked[-1] in names and asked[-1] not in map(given["format_func"], given["options"]):
-            st.session_state[key] = names[asked[-1]]
+            st.query_params[key] = given["format_func"](names[asked[-1]])  # the widget reads it at the start of a run
+            st.rerun()
     if fresh and kind == "multiselect" and not given["accept_new_options"]:
         known = {given["format_func"](option): option for option in given["options"]}
         known |= {str(option): option for option in given["options"]}

@@ -10,6 +10,7 @@ from mvm.jobs.process import set_training_environment
 
 set_training_environment()  # before torch is imported, for this process and its children
 
+from app.components.connection import connection
 from app.kinds import PAGES
 from app.link import problems_above
 from app.services import warm_up
@@ -23,6 +24,7 @@ st.html(
     "[data-testid=stSidebarHeader] { height: 2.4rem; margin: 0 }</style>"
 )
 warm_up()
+connection()
 
 pages = {
     kind.title: st.Page(kind.draw, title=kind.title, icon=f":material/{kind.icon}:", url_path=kind.path, default=not i)

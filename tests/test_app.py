@@ -197,7 +197,7 @@ def test_the_shown_run_lends_its_settings(finished: Run, no_processes: list[str]
     assert first.config == lender.config, "its data included, of which the run has a copy"
     np.testing.assert_array_equal(np.load(first.path / "data.npy"), np.load(lender.path / "data.npy"))
     app = open_page(run="lender", recipe="copy of this run", **{"lender.source": "Manifold", "data": "Moons"})
-    assert "Train** starts a run that differs from lender: data moons (shown: cloud.csv)" in words(app)
+    assert "Train** starts a run that differs from lender: data Moons (shown: cloud.csv)" in words(app)
     button(app, "Train").click().run()
     made = Run.named(no_processes[1]).config
     assert made == lender.config.model_copy(update={"data": "moons"})
@@ -211,8 +211,8 @@ def test_what_train_would_start_is_seen_beside_it(finished: Run, monkeypatch: py
     """The settings on the left are those of the next run: where they differ from the shown one's, a line says so."""
     app = open_page(data="Torus", steps="700", run="ring")
     assert "Settings for the next run" in words(app)
-    (line,) = (caption.value for caption in app.caption if caption.value.startswith("**Train** starts"))
-    assert as_read(line).startswith("**Train** starts a run that differs from ring: data torus (shown: cloud.csv)")
+    (line,) = (caption.value for caption in app.caption if "differs from" in caption.value)
+    assert as_read(line).startswith("**Train** starts a run that differs from ring: data Torus (shown: cloud.csv)")
     assert "steps 700 (shown: 30)" in line
     assert "weights.covariance" not in line, "no variant matches it"
     app.slider(key="w.diameter").set_value(2.0).run()
@@ -318,6 +318,8 @@ def test_every_control_has_help(finished: Run) -> None:
 def test_a_link_may_speak_as_the_command_line_does(finished: Run) -> None:
     app = open_page(data="swiss_roll", method="wgan_gp", run=finished.name)
     assert (app.selectbox(key="data").value, app.selectbox(key="method").value) == ("swiss_roll", "wgan_gp")
+    asked = {key: app.query_params[key] for key in ("data", "method")}
+    assert asked == {"data": "Swiss roll", "method": "WGAN-GP"}, "the link stays whole"
     assert not app.error
 
 
