@@ -282,6 +282,7 @@ def drawn(
 
 def _draw_footnote(figure: Figure, selection: Selection) -> None:
     """Draw the footnotes of the labels below the panels, where a label has a mark."""
+    from matplotlib.font_manager import FontProperties
     from matplotlib.text import Text
 
     if any(MARK in text.get_text() for text in figure.findobj(Text)):
@@ -289,4 +290,4 @@ def _draw_footnote(figure: Figure, selection: Selection) -> None:
         lines = wrapped(footnote_of(selection.series()), figure.get_figwidth() - 0.1, size).split("\n")
         figure.set_figheight(figure.get_figheight() + 0.16 * len(lines))
         legend = figure.legends[-1] if figure.legends else figure.legend([], [], loc="outside lower center")
-        legend.set_title("\n".join(map(mathtext, lines)), prop={"size": size})
+        legend.set_title("\n".join(map(mathtext, lines)), prop=FontProperties(size=size))
