@@ -20,6 +20,7 @@ from PIL import Image
 from trainers import until
 
 from app import caches
+from app.caches import keep_pictures
 from app.components.picture_grid import Picked, encode
 from app.session import Page
 from mvm.config import Config
@@ -65,6 +66,13 @@ def pictures(path: Path, count: int = 3) -> Path:
             file.writestr(f"{k}.png", content.getvalue())
         file.writestr("broken.png", b"no picture")
     return path
+
+
+def forms(node) -> list:
+    """The forms below a block of a page, as Streamlit sends them."""
+    found = [form for child in getattr(node, "children", {}).values() for form in forms(child)]
+    own = getattr(node, "proto", None)
+    return [own.form, *found] if hasattr(own, "form") and own.form.form_id else found
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------
@@ -176,6 +184,42 @@ def prepare_here(mvm, monkeypatch: pytest.MonkeyPatch) -> None:
 
     launcher = SimpleNamespace(submit=Forked, attach=lambda task, job: started[job])
     monkeypatch.setitem(LAUNCHERS, "local", lambda: launcher)
+
+
+@pytest.mark.parametrize("place", ["Upload a ZIP", "Upload a folder"])
+def test_uploaded_pictures_are_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """The form waits for its button: Enter in a field starts nothing."""
+    asked: list[Path] = []
+    monkeypatch.setattr("app.views.faces.launch", lambda kind, path, **_: asked.append(Path(path)))
+    app = open_page(FACES, **{"faces.source": "Prepare…"})
+    assert [form.enter_to_submit for form in forms(app.sidebar)] == [False]
+    app.segmented_control(key="faces.place").set_value(place).run()
+    assert not [field for field in app.text_input if field.label == "Path on this machine"]
+    button(app, "Prepare").click().run()
+    assert "nothing is uploaded yet" in words(app)
+    content = pictures(tmp_path / "mine.zip", 3).read_bytes()
+    if place == "Upload a ZIP":
+        app.file_uploader[0].set_value(("mine.zip", content, "application/zip"))
+    else:
+        app.file_uploader[0].set_value([(f"mine/a/{n}.png", b"%d" % n, "image/png") for n in range(3)])
+    button(app, "Prepare").click().run()
+    (path,) = asked
+    if place == "Upload a ZIP":
+        assert (path.name, path.read_bytes()) == ("mine.zip", content)
+    else:
+        assert {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*.png")} == {
+            f"a/{n}.png": b"%d" % n for n in range(3)
+        }
+
+
+@pytest.mark.parametrize("name", ["../x.png", "/x.png", "a/../../x.png", "a\n.png"])
+def test_an_upload_stays_in_its_folder(name: str, checkpoints: Path) -> None:
+    with pytest.raises(ConfigError, match="leads out of its folder"):
+        keep_pictures([("fine.png", b"1"), (name, b"2")])
+    assert not list(checkpoints.rglob("*.png"))
+    first, again = (keep_pictures([("a/1.png", b"1"), ("b.png", b"2")]) for _ in range(2))
+    assert first == again
+    assert sorted(path.name for path in first.rglob("*.png")) == ["1.png", "b.png"]
 
 
 def test_pictures_are_prepared_from_a_form(tmp_path: Path, prepare_here: None) -> None:

@@ -72,7 +72,10 @@ def test_two_runs_are_ticked_and_compared(page, app) -> None:
 def test_a_fork_is_made_at_a_step_and_both_branches_are_seen(page, app, folder: Path) -> None:
     visit(page, f"{app.url}/runs?compare=small")
     click(page.get_by_role("button", name="Fork"))
-    to = seen(page.get_by_label("To", exact=True))
+    change = seen(page.get_by_role("combobox", name="Change"))
+    change.fill("weights.centroid")
+    change.press("Enter")
+    to = seen(page.get_by_role("spinbutton", name="weights.centroid"))
     to.fill("0")
     to.press("Enter")
     click(page.get_by_role("button", name="Fork and train"))
@@ -86,7 +89,7 @@ def test_a_fork_is_made_at_a_step_and_both_branches_are_seen(page, app, folder: 
         assert all(y == 0 for x, y in line if x <= 100)
         assert line[-1][1] > 0
     names = chart(page, "curves").evaluate("node => node.data.map((trace) => trace.name)")
-    assert {"both, centroid × 1", "both, centroid × 0"} <= set(names)
+    assert {"both, centroid × 1", "both, centroid × 1 → 0 at 100"} <= set(names)
 
 
 def test_a_zip_is_taken_in_and_one_that_leads_outside_is_refused(page, app, folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ export default function ({ data }) {
     state.note = document.createElement("div");
     state.note.className = "connection-lost";
     state.note.setAttribute("role", "alert");
-    state.note.innerHTML = `<b>No connection to the app.</b> Training goes on without it, and so does this run.
+    state.note.innerHTML = `<b>No connection to the app.</b> Training goes on without it.
       To come back: if the app was closed, start it again with <code>mvm app</code>; then reload this page, whose
       address has the run and all settings.`;
     document.body.append(state.note);
