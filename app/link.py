@@ -108,8 +108,9 @@ def linked(widget: Callable[..., Any], label: str, *arguments: Any, key: str, **
     if fresh and kind == "multiselect" and not given["accept_new_options"]:
         known = {given["format_func"](option): option for option in given["options"]}
         known |= {str(option): option for option in given["options"]}
-        st.session_state[key] = [known[word] for word in asked if word in known][: given["max_selections"]]
-        options["default"] = None  # Streamlit warns of two first values
+        if chosen := [known[word] for word in asked if word in known][: given["max_selections"]]:
+            st.session_state[key] = chosen
+            options["default"] = None  # Streamlit warns of two first values
     value = widget(label, *arguments, key=key, bind="query-params", **options)
     if fresh and (refused := [word for word in asked if not _shows(given, value, word)]):
         link.tell(_problem(kind, given, asked, refused))

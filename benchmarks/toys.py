@@ -24,7 +24,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "MvM": {"variants": ("both",)},
     "MvM, paper": {"recipe": "paper", "variants": ("both",)},
     "MvM, published": {"recipe": "published", "variants": ("centroid+distance_matrix",)},
-    **{kind.title: {"method": name} for name, kind in METHODS.items() if name != "mvm"},
+    **{kind.title: {"method": name} for name, kind in METHODS.items() if kind.learns("points") and name != "mvm"},
 }
 SCORES = {
     "w2_over_fresh": ("W₂ / floor", "floor"),

@@ -340,6 +340,7 @@ MESSAGES = {  # plain messages in place of pydantic's, by its type of error
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}",
+    "multiple_of": "must be a multiple of {multiple_of}",
     "too_short": "needs at least {min_length}",
     "too_long": "takes at most {max_length}",
 }

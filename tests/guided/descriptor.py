@@ -40,4 +40,4 @@ def test_the_lab_offers_it_and_draws_its_forces(cli, cloud: Path) -> None:
     app = open_page(run="a", layers=["real", "fake", "forces"])
     assert f"{TITLE} ×" in words(app)
     assert TITLE.lower() in [option.lower() for box in app.multiselect for option in box.options]
-    assert f"{TITLE} weight" in [slider.label for slider in app.slider]
+    assert TITLE in [toggle.label for toggle in app.toggle], "it can be switched on"
