@@ -108,7 +108,8 @@ def linked(widget: Callable[..., Any], label: str, *arguments: Any, key: str, **
     if fresh and kind == "multiselect" and not given["accept_new_options"]:
         known = {given["format_func"](option): option for option in given["options"]}
         known |= {str(option): option for option in given["options"]}
-        if chosen := [known[word] for word in asked if word in known][: given["max_selections"]]:
+        chosen = [known[word] for word in asked if word in known][: given["max_selections"]]
+        if chosen or not any(asked):  # nothing that is asked for is there: the default stands
             st.session_state[key] = chosen
             options["default"] = None  # Streamlit warns of two first values
     value = widget(label, *arguments, key=key, bind="query-params", **options)
