@@ -21,7 +21,7 @@ from mvm.methods.method import PAIRED_KINDS
 from mvm.methods.superres import Perceptual
 from mvm.runs.run import Run
 
-__all__ = ["CAPTION", "HEADING", "NextRun", "Start", "data_of", "draw_settings", "draw_start"]
+__all__ = ["NextRun", "Start", "data_of", "draw_settings", "draw_start"]
 
 HEADING = "#### Settings for the next run"
 CAPTION = "**Train** starts a run with them. While the shown run trains, moving a weight changes it at once."
@@ -85,7 +85,9 @@ class _Defaults:
 
 
 def draw_start(tab: Page, run: Run | None) -> Start:
-    """Draw the choices of the method and of what its settings begin with; `run` is the shown run."""
+    """Draw the heading, and the choices of the method and of what its settings begin with; `run` is the shown run."""
+    st.markdown(HEADING)
+    st.caption(CAPTION)
     method = _draw_method(tab)
     shown = run if run is not None and run.config.method == method else None
     recipe = linked(
@@ -102,20 +104,16 @@ def data_of(run: Run) -> dict[str, Any]:
     return {name: getattr(run.config, name) for name in OF_DATA}
 
 
-def draw_settings(
-    tab: Page, data: dict[str, Any] | None, run: Run | None, *, defaults: str = "", start: Start | None = None
-) -> NextRun:
+def draw_settings(tab: Page, data: dict[str, Any] | None, start: Start, *, defaults: str = "") -> NextRun:
     """Draw the widgets of all settings but the data, and return what they show.
 
     Args:
         tab: page of the kind of data.
         data: fields of the config that name the data; None while none are chosen.
-        run: the shown run, whose settings may be copied.
+        start: what the settings begin with.
         defaults: prefix of the widgets of steps and batch, for data whose defaults differ from others of their kind.
-        start: what `draw_start` has returned; None draws it here.
     """
     kind = PAGES[tab.kind]
-    start = start or draw_start(tab, run)
     method, paired = start.method, tab.kind in PAIRED_KINDS
     begun = _defaults(tab, start, data["data"] if data else kind.example, defaults)
     base, values, weights = begun.base, dict(begun.values), None

@@ -26,15 +26,8 @@ from mvm.settings import Settings
 __all__ = ["OF_DATA", "SCHEMA", "STARTING_POINT", "Config", "OptimiserSettings", "Weights", "one_line"]
 
 SCHEMA = 2
-OF_DATA = (
-    "data",
-    "data_from",
-    "patch",
-    "settings",
-    "ambient_dim",
-    "size",
-    *SWITCHES,
-)  # fields that together define the data set
+# fields that together define the data set
+OF_DATA = ("data", "data_from", "patch", "settings", "ambient_dim", "size", *SWITCHES)
 STARTING_POINT = {"method": "mvm", "recipe": "stabilised", "data": "circle"}  # determine the defaults when not given
 
 

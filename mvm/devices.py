@@ -20,6 +20,7 @@ __all__ = [
     "computes_bf16",
     "device_of",
     "exact_float32",
+    "one_thread",
     "peak_memory",
     "use_cpu",
     "use_gpu",

@@ -49,6 +49,14 @@ def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def tiny(trained: Path, checkpoints: Path) -> Run:
+    """A module's finished run, the folder that its fixture `trained` gives, among all runs."""
+    checkpoints.mkdir()
+    (checkpoints / "tiny").symlink_to(trained)
+    return Run(checkpoints / "tiny")
+
+
+@pytest.fixture
 def cloud(tmp_path: Path) -> Path:
     """A person's own CSV: 200 points about a ring. It has no ground truth, so that its scores cost nothing."""
     return write_cloud(tmp_path / "cloud.csv")

@@ -467,10 +467,10 @@ def test_drawing_the_sidebar_writes_nothing_to_a_run(finished: Run, monkeypatch:
 from app.caches import runs
 from app.sidebar import NextRun
 from app.session import page
-from app.sidebar import draw_settings
+from app.sidebar import draw_settings, draw_start
 tab = page("points")
 tab.show("ring")
-draw_settings(tab, {"data": "circle"}, runs("points")["ring"])
+draw_settings(tab, {"data": "circle"}, draw_start(tab, runs("points")["ring"]))
 """
     app = open_page(script)
     app.slider(key="w.diameter").set_value(0.25).run()

@@ -49,14 +49,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def tiny(trained: Path, checkpoints: Path) -> Run:
-    """That run among the runs of the page."""
-    checkpoints.mkdir()
-    (checkpoints / "tiny").symlink_to(trained)
-    return Run(checkpoints / "tiny")
-
-
 def pictures(path: Path, count: int = 3) -> Path:
     """A ZIP of pictures, and of one file that is none."""
     with zipfile.ZipFile(path, "w") as file:

@@ -29,14 +29,17 @@ PLAN = {  # kept every 20, snapshots every 10
 @pytest.fixture(scope="module")
 def trunk(tmp_path_factory) -> Run:
     """A finished run whose centroid weight was changed at step 30, by hand."""
+    return trained_with_a_change(tmp_path_factory.mktemp("trunk"), 30)
+
+
+def trained_with_a_change(folder: Path, step: int) -> Run:
     from trainers import small_config, write_cloud
 
-    folder = tmp_path_factory.mktemp("trunk")
     run = Run.create(small_config(write_cloud(folder / "cloud.csv"), **PLAN), path=folder / "trunk")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mvm.runs.recorder.POLL", 0)
-        for step in train(run):
-            if step.number == 29:
+        for done in train(run):
+            if done.number == step - 1:
                 run.ask(weights={"centroid": 0.5})
     return run
 
@@ -128,16 +131,7 @@ def test_a_changed_weight_acts_from_the_forks_step_on_and_only_where_it_is_match
 @pytest.fixture(scope="module")
 def moved(tmp_path_factory) -> Run:
     """A finished run whose centroid weight was changed by hand at step 40, of which a checkpoint is kept."""
-    from trainers import small_config, write_cloud
-
-    folder = tmp_path_factory.mktemp("moved")
-    run = Run.create(small_config(write_cloud(folder / "cloud.csv"), **PLAN), path=folder / "trunk")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mvm.runs.recorder.POLL", 0)
-        for step in train(run):
-            if step.number == 39:
-                run.ask(weights={"centroid": 0.5})
-    return run
+    return trained_with_a_change(tmp_path_factory.mktemp("moved"), 40)
 
 
 @pytest.mark.parametrize(("step", "inherited"), [(20, 1.0), (40, 0.5), (60, 0.5)])

@@ -170,11 +170,11 @@ def test_a_stack_is_its_members() -> None:
     torch.manual_seed(0)
     generators, metrics = [ResNetGenerator(SIZE, noise_dim=5, channels=4) for _ in range(2)], [ResNetMetric(SIZE)] * 2
     z = torch.randn(2, 3, 5)
-    flat = ImageStack(generators, size=SIZE, gives_images=True).eval()(z)
+    flat = ImageStack(generators, gives_images=True).eval()(z)
     for member in range(2):
         images = generators[member](z[member])
         torch.testing.assert_close(flat[member].view(3, SIZE, SIZE, 3).permute(0, 3, 1, 2), images)
-        embedded = ImageStack(metrics, size=SIZE, takes_images=True)(flat)
+        embedded = ImageStack(metrics, takes_images=True)(flat)
         torch.testing.assert_close(embedded[member], metrics[member](images), atol=1e-5, rtol=1e-5)
 
 

@@ -93,8 +93,8 @@ def stacks() -> dict[str, tuple[ImageStack, torch.Tensor]]:
     generators = [ResNetGenerator(16, noise_dim=5, channels=4) for _ in range(2)]
     metrics = [ResNetMetric(16, embedding_dim=3, channels=4) for _ in range(2)]
     return {
-        "generator": (ImageStack(generators, size=16, gives_images=True, bf16=True), torch.randn(2, 6, 5)),
-        "metric": (ImageStack(metrics, size=16, takes_images=True, bf16=True), torch.rand(2, 6, 3 * 16 * 16)),
+        "generator": (ImageStack(generators, gives_images=True, bf16=True), torch.randn(2, 6, 5)),
+        "metric": (ImageStack(metrics, takes_images=True, bf16=True), torch.rand(2, 6, 3 * 16 * 16)),
     }
 
 

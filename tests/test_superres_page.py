@@ -47,14 +47,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tiny(trained: Path, checkpoints: Path) -> Run:
-    """That run among the runs of the page."""
-    checkpoints.mkdir()
-    (checkpoints / "tiny").symlink_to(trained)
-    return Run(checkpoints / "tiny")
-
-
-@pytest.fixture
 def living(tiny: Run, trained: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run that is being trained, as far as the page can see."""
     run = Run.create(tiny.config, name="living")

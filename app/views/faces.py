@@ -28,7 +28,7 @@ from app.live import (
 )
 from app.services import apply_moved_weights
 from app.session import Page, page
-from app.sidebar import CAPTION, HEADING, data_of, draw_settings, draw_start
+from app.sidebar import data_of, draw_settings, draw_start
 from app.text import plain
 from mvm.data.cache import image_caches, open_cache
 from mvm.data.images import FACES
@@ -60,12 +60,10 @@ def faces() -> None:
     tab = page("images")
     run, status = choose_run(tab)
     with st.sidebar:
-        st.markdown(HEADING)
-        st.caption(CAPTION)
         start = draw_start(tab, run)
         data = choose_data(start.copied)
         toys = data is None or data["data"] == FACES
-        next_run = draw_settings(tab, data, run, defaults="" if toys else "cache.", start=start)
+        next_run = draw_settings(tab, data, start, defaults="" if toys else "cache.")
     apply_moved_weights(tab, next_run.weights)
     tab.draw_notice()
     if run is None:

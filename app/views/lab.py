@@ -27,7 +27,7 @@ from app.live import (
 )
 from app.services import apply_moved_weights, start_demo
 from app.session import Page, page
-from app.sidebar import CAPTION, HEADING, data_of, draw_settings, draw_start
+from app.sidebar import data_of, draw_settings, draw_start
 from app.text import first_lines, plain
 from app.widgets import manifold_widgets, model_widgets
 from mvm.config import Config
@@ -63,10 +63,8 @@ def lab() -> None:
         start_demo(tab)
     run, status = choose_run(tab)
     with st.sidebar:
-        st.markdown(HEADING)
-        st.caption(CAPTION)
         start = draw_start(tab, run)
-        next_run = draw_settings(tab, choose_data(tab, start.copied), run, start=start)
+        next_run = draw_settings(tab, choose_data(tab, start.copied), start)
     apply_moved_weights(tab, next_run.weights)
     tab.draw_notice()
     draw_buttons(tab, run, status, next_run, layers=partial(layers.draw_controls, tab, run))

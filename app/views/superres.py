@@ -28,7 +28,7 @@ from app.live import (
 )
 from app.services import apply_moved_weights
 from app.session import Page, page
-from app.sidebar import CAPTION, HEADING, data_of, draw_settings, draw_start
+from app.sidebar import data_of, draw_settings, draw_start
 from app.text import first_lines, plain
 from app.views.pictures import draw_pictures
 from mvm.data.pairs import SUPERRES
@@ -54,10 +54,8 @@ def superres() -> None:
     tab = page("superres")
     run, status = choose_run(tab)
     with st.sidebar:
-        st.markdown(HEADING)
-        st.caption(CAPTION)
         start = draw_start(tab, run)
-        next_run = draw_settings(tab, choose_data(tab, start.copied), run, start=start)
+        next_run = draw_settings(tab, choose_data(tab, start.copied), start)
     apply_moved_weights(tab, next_run.weights)
     tab.draw_notice()
     draw_buttons(tab, run, status, next_run)
@@ -208,12 +206,12 @@ def draw_score_curves(run: Run, records: History, step: int) -> None:
     if not len(steps):
         st.caption(f"First scores at step {run.config.every(10):,}.")
         return
-    floors = {key: records.scores(int(steps[-1])) for key in CURVES}
+    scores = records.scores(int(steps[-1]))
     labels = {key: SUPERRES_SCORES[key].label for key in CURVES}
     titles = [variant_label(run, name) for name in run.config.variants]
     figure = training.score_curves(
         steps, {labels[key]: values for key, (_, values) in curves.items()},
-        {labels[key]: None if scores is None else scores.floor(f"{key}_floor") for key, scores in floors.items()},
+        {labels[key]: None if scores is None else scores.floor(f"{key}_floor") for key in CURVES},
         baseline="bicubic", titles=titles, step=step, colours=variant_colours(run.config.variants),
     )  # fmt: skip
     last = {labels[key]: f"{np.nanmedian(values[-1]):.4g}" for key, (_, values) in curves.items()}

@@ -35,7 +35,17 @@ if TYPE_CHECKING:
     from mvm.scoring.features import Extractor
     from mvm.scoring.images import ImageReference
 
-__all__ = ["FACES", "ImageData", "Images", "Pixels", "SquarePictures", "cache_digest", "load_images", "too_few"]
+__all__ = [
+    "FACES",
+    "ImageData",
+    "Images",
+    "Pixels",
+    "SquarePictures",
+    "cache_digest",
+    "fits_on",
+    "load_images",
+    "too_few",
+]
 
 FACES = "faces"  # name of the toy faces data set
 RAW_FAKES = 64  # fakes of the unaveraged generator in each snapshot
@@ -419,7 +429,12 @@ def _on_device(images: np.ndarray | Tensor, device: torch.device) -> np.ndarray 
     """Copy pictures to a device if they take less than `MEMORY_SHARE` of its memory; else return them as they are."""
     if isinstance(images, Tensor):
         return images.to(device)
-    if device.type == "cpu":
-        return images  # the operating system caches the file in free memory
+    if device.type == "cpu" or not fits_on(device, images.nbytes):
+        return images  # on a CPU, the operating system caches the file in free memory
+    return torch.from_numpy(np.ascontiguousarray(images)).to(device)
+
+
+def fits_on(device: torch.device, size: int) -> bool:
+    """Whether pictures of `size` bytes take less than `MEMORY_SHARE` of a GPU's memory, and are kept on it."""
     _, total = torch.cuda.mem_get_info(device)  # not free memory: a resumed run must make the same choice
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device) if images.nbytes < MEMORY_SHARE * total else images
+    return size < MEMORY_SHARE * total

@@ -23,7 +23,7 @@ import torch
 from numpy.lib.stride_tricks import as_strided
 from torch import Tensor
 
-from mvm.data.images import MEMORY_SHARE, SquarePictures
+from mvm.data.images import SquarePictures, fits_on
 from mvm.data.kind import Dataset, DataSettings, Generate, Kind, Members
 from mvm.data.photographs import Collection, built_in, describe_collection, held_out, open_collection
 from mvm.data.seeds import VIEW_SEED
@@ -42,7 +42,7 @@ __all__ = ["SUPERRES", "PairData", "Patches", "Superres"]
 
 SUPERRES = "sr"  # name of the data set
 TURNS = 8
-WITH_NIQE = 1000
+WITH_NIQE = 1000  # samples asked for, from which on NIQE is among the scores
 SHOWN = 12  # upscaled patches in each snapshot
 
 
@@ -67,21 +67,23 @@ class Patches:
             raise ConfigError(f"patch: no picture has {SCALE * patch} x {SCALE * patch} pixels; give smaller patches")
         starts = torch.cat([torch.zeros(1, dtype=torch.long), (heights * widths).cumsum(0)])[:-1]
         self._count = int(positions.sum()) * TURNS
+        if device.type == "cpu":
+            self._fits = not isinstance(collection.high, np.memmap)
+        else:
+            self._fits = fits_on(device, collection.low.nbytes + collection.high.nbytes)
+        place = device if self._fits else "cpu"  # where rows are drawn, and pixels gathered
         # of each picture: rows of the table before the next, positions per row of pixels, width, first pixel
-        self._layout = [x.to(device) for x in (positions.cumsum(0), positions, across, widths, starts)]
-        self._steps = {side: _turned_grid(side).to(device) for side in (patch, SCALE * patch)}
+        self._layout = [x.to(place) for x in (positions.cumsum(0), positions, across, widths, starts)]
+        self._steps = {side: _turned_grid(side).to(place) for side in (patch, SCALE * patch)}
 
     @cached_property
     def pixels(self) -> tuple[Tensor, Tensor] | None:
         """LR and HR pixels `(·, 3)` uint8 on the device; None if they do not fit."""
-        arrays = self.collection.low, self.collection.high
-        if self.device.type != "cpu":
-            _, total = torch.cuda.mem_get_info(self.device)  # not free memory: a resumed run must choose the same
-            if sum(array.nbytes for array in arrays) >= MEMORY_SHARE * total:
-                return None
-        elif isinstance(self.collection.high, np.memmap):
+        if not self._fits:
             return None
-        low, high = (torch.tensor(array, device=self.device) for array in arrays)
+        low, high = (
+            torch.as_tensor(array, device=self.device) for array in (self.collection.low, self.collection.high)
+        )
         return low, high
 
     @property
@@ -97,8 +99,7 @@ class Patches:
 
     def gather(self, rows: Tensor) -> Tensor:
         """LR and HR values of `rows`, `(*rows.shape, 3 p² + D)` uint8; in pinned memory if streamed."""
-        places = [layout.to(rows.device) for layout in self._layout]
-        ends, positions, across, widths, starts = places
+        ends, positions, across, widths, starts = self._layout
         position, turn = rows.flatten() // TURNS, rows.flatten() % TURNS
         picture = torch.searchsorted(ends, position, right=True)
         local = position - (ends - positions)[picture]
@@ -214,14 +215,11 @@ class PairData(SquarePictures):
         if inception:
             raise ConfigError("inception: upscaled photographs are compared with their originals, without FID")
         photographs = held_out()
-        pictures = [photographs.high_picture(i) for i in range(len(photographs))]
-        lows = [photographs.low_picture(i) for i in range(len(photographs))]
-        return SuperresReference(
-            photographs.names,
-            [torch.tensor(picture) for picture in pictures],
-            [torch.tensor(picture) for picture in lows],
-            niqe=n >= WITH_NIQE,
+        high, low = (
+            [torch.tensor(picture(i)) for i in range(len(photographs))]
+            for picture in (photographs.high_picture, photographs.low_picture)
         )
+        return SuperresReference(photographs.names, high, low, niqe=n >= WITH_NIQE)
 
 
 class Superres(Kind):

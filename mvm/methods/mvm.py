@@ -25,12 +25,12 @@ from mvm.geometry.descriptors import DESCRIPTORS, matched, weight_table
 from mvm.methods.draws import Draws
 from mvm.methods.method import PAIRED_KINDS, Loss, Method, Task, Update, squared_slope
 from mvm.methods.metric_losses import metric_loss
+from mvm.methods.pairs import PAIR_BETAS
 from mvm.settings import Settings
 
 __all__ = ["MvM", "MvMSettings"]
 
 IMAGE_RATES = {"generator_lr": 1e-4, "metric_lr": 1e-4}  # of the paper
-PAIR_BETAS = {"generator_betas": (0.9, 0.999), "metric_betas": (0.9, 0.999)}  # of section 4.2
 TOY_RATES = {"generator_lr": 1e-3, "metric_lr": 1e-3}  # the paper gives rates only for images: 1e-4 over far more steps
 
 

@@ -27,8 +27,9 @@ from mvm.methods.method import PAIRED_KINDS, Loss, Method, Task, Update
 from mvm.networks.architecture import Architecture, PairArchitecture, StackedNetwork
 from mvm.settings import Settings
 
-__all__ = ["IMAGE_PHASE", "TERMS", "OnPairs", "PairSettings", "Term"]
+__all__ = ["IMAGE_PHASE", "PAIR_BETAS", "TERMS", "OnPairs", "PairSettings", "Term"]
 
+PAIR_BETAS = {"generator_betas": (0.9, 0.999), "metric_betas": (0.9, 0.999)}  # Adam's, of section 4.2
 IMAGE_PHASE = "image"  # of the first `image_steps` steps
 
 

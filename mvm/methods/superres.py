@@ -26,7 +26,7 @@ from mvm.methods.draws import Draws, Pair
 from mvm.methods.method import PAIRED_KINDS, Loss, Task, Update
 from mvm.methods.mvm import MvM, MvMSettings, Side
 from mvm.methods.naturalness import ANNEALINGS, anneal, graded_batch, naturalness_loss, nmd_loss, noisy_rows
-from mvm.methods.pairs import OnPairs, PairSettings
+from mvm.methods.pairs import PAIR_BETAS, OnPairs, PairSettings
 from mvm.methods.perceptual import PERCEPTUAL_LOSSES, PerceptualLoss
 from mvm.networks.architecture import Architecture, PairArchitecture, StackedNetwork
 from mvm.networks.resnet import as_pictures
@@ -36,9 +36,11 @@ from mvm.settings import Settings
 __all__ = ["ESRGAN", "GAN", "L1", "SRGAN", "EnhanceNet", "NatSR", "PairedMvM", "Perceptual"]
 
 GANS = {"standard": "GAN", "relativistic": "RaGAN"}  # beside the name of another method
-BETAS = {"generator_betas": (0.9, 0.999), "metric_betas": (0.9, 0.999)}
 PAPER = {"generator_lr": 1e-4, "metric_lr": 1e-4, "decay_to": 1.0, "ema": 0.0}  # section 4.2
-RECIPES: dict[str, dict[str, Any]] = {"stabilised": {"optimiser": BETAS}, "paper": {"optimiser": BETAS | PAPER}}
+RECIPES: dict[str, dict[str, Any]] = {
+    "stabilised": {"optimiser": PAIR_BETAS},
+    "paper": {"optimiser": PAIR_BETAS | PAPER},
+}
 
 
 def _with_defaults(**values: Any) -> dict[str, dict[str, Any]]:

@@ -199,7 +199,6 @@ class ImageStack(StackedNetwork):
 
     Args:
         members: V networks, whose inputs or outputs are pictures `(B, 3, size, size)`.
-        size: height and width in pixels.
         takes_images: the members' inputs are pictures.
         gives_images: the members' outputs are pictures.
         bf16: compute in bfloat16 under autocast; the output has the input's dtype.
@@ -209,14 +208,13 @@ class ImageStack(StackedNetwork):
         self,
         members: Sequence[nn.Module],
         *,
-        size: int,
         takes_images: bool = False,
         gives_images: bool = False,
         bf16: bool = False,
     ) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.size, self.takes_images, self.gives_images, self.bf16 = size, takes_images, gives_images, bf16
+        self.takes_images, self.gives_images, self.bf16 = takes_images, gives_images, bf16
 
     def matrices(self) -> dict[str, Tensor]:
         """Every weight matrix `(1, inputs · kernel, outputs)` by its parameter's name."""
@@ -330,7 +328,7 @@ class ImageNetworks(SizedBySettings):
                 for seed in self.seeds:
                     torch.manual_seed(seed + role)
                     members.append(build())
-        return ImageStack(members, size=self.size, bf16=self.bf16, takes_images=takes_images, gives_images=gives_images)
+        return ImageStack(members, bf16=self.bf16, takes_images=takes_images, gives_images=gives_images)
 
 
 def _embed(x: Tensor, convolutions: Iterable[nn.Module], output: nn.Linear, *, unit_length: bool) -> Tensor:

@@ -197,6 +197,11 @@ def _read_torchvision(name: str, file: str, convolutions: tuple[int, ...]) -> di
     return weights
 
 
+def _of_torchvision(title: str, file: str, convolutions: tuple[int, ...]) -> Pretrained:
+    read = partial(_read_torchvision, title.lower(), file, convolutions)
+    return Pretrained(title, convolutions, mean=IMAGENET_MEAN, deviation=IMAGENET_DEVIATION, ceil=False, read=read)
+
+
 FEATURES: dict[str, Pretrained] = {
     "vgg16_hed": Pretrained(
         "VGG16-HED",
@@ -206,20 +211,6 @@ FEATURES: dict[str, Pretrained] = {
         ceil=True,
         read=_read_hed,
     ),
-    "vgg16": Pretrained(
-        "VGG16",
-        VGG16,
-        mean=IMAGENET_MEAN,
-        deviation=IMAGENET_DEVIATION,
-        ceil=False,
-        read=partial(_read_torchvision, "vgg16", "vgg16-397923af.pth", VGG16),
-    ),
-    "vgg19": Pretrained(
-        "VGG19",
-        VGG19,
-        mean=IMAGENET_MEAN,
-        deviation=IMAGENET_DEVIATION,
-        ceil=False,
-        read=partial(_read_torchvision, "vgg19", "vgg19-dcbb9e9d.pth", VGG19),
-    ),
+    "vgg16": _of_torchvision("VGG16", "vgg16-397923af.pth", VGG16),
+    "vgg19": _of_torchvision("VGG19", "vgg19-dcbb9e9d.pth", VGG19),
 }

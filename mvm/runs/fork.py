@@ -136,20 +136,26 @@ def _fill(folder: Path, run: Run, config: Config, made: Origin) -> None:
         if step <= made.step:
             link(run.kept_path(step), kept_path(folder, step))
     link(run.kept_path(made.step), folder / layout.CHECKPOINT)
-    weights = {}  # the trainer takes them from the checkpoint: of a fork's own first step it has those from before
-    if METHODS[config.method].matches_descriptors:
-        table = weight_table([variant for variant, _ in config.members], dict(config.weights))
-        other = (run.checkpoint(step=made.step)["weights"] != table).any(dim=0)
-        weights = {name: getattr(config.weights, name) for name in itertools.compress(matched(config.variants), other)}
-    if config.kind in PAIRED_KINDS:
-        held = dict(zip(TERMS, run.checkpoint(step=made.step)["terms"][0].tolist(), strict=True))
-        wanted = {name: getattr(config.weights, name) for name in TERMS}
-        weights |= {name: value for name, value in wanted.items() if np.float32(value) != np.float32(held[name])}
+    weights = _other_weights(run, made.step, config)
     serial = max((change.serial for change in past.weight_changes()), default=0)
     control = Control(weights=weights, serial=serial + bool(weights))
     write_atomic(folder / layout.CONTROL, json.dumps(asdict(control)).encode())
     write_atomic(folder / layout.ORIGIN, json.dumps(asdict(made)).encode())
     write_atomic(folder / layout.CONFIG, config.model_dump_json(indent=1).encode())
+
+
+def _other_weights(run: Run, step: int, config: Config) -> dict[str, float]:
+    """Weights of a fork's config that its first checkpoint lacks: the trainer takes the others from there."""
+    matches, paired = METHODS[config.method].matches_descriptors, config.kind in PAIRED_KINDS
+    if not (matches or paired):
+        return {}
+    held, wanted, names = run.checkpoint(step=step), dict(config.weights), list[str]()
+    if matches:
+        table = weight_table([variant for variant, _ in config.members], wanted)
+        names += itertools.compress(matched(config.variants), (held["weights"] != table).any(dim=0))
+    if paired:
+        names += itertools.compress(TERMS, held["terms"][0] != torch.tensor([wanted[name] for name in TERMS]))
+    return {name: wanted[name] for name in names}
 
 
 def _first_weights(run: Run) -> dict[str, float]:

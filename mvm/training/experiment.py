@@ -14,6 +14,7 @@ A step has three parts:
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -119,7 +120,7 @@ class Experiment:
         stacks = [network for network in self.method.networks.values() if isinstance(network, ImageStack)]
         if not stacks or self.device.type != "cuda" or self.config.kind in PAIRED_KINDS:  # nothing measured for pairs
             return False
-        config, size = self.config, stacks[0].size
+        config, size = self.config, math.isqrt(self.data.dim // 3)
         sizes = {"size": size, "channels": config.network.channels, "batch": config.batch}
         return seconds_gained(config.steps, **sizes, members=len(config.members)) > 0
 
