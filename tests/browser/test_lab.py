@@ -39,8 +39,13 @@ def lab(serve, folder: Path):
 def no_training_is_left(folder: Path):
     """Each test has the processor for itself."""
     yield
-    for config in folder.glob("*/config.json"):
+    for config in configs(folder):
         kill_trainer(Run(config.parent))
+
+
+def configs(folder: Path) -> set[Path]:
+    """Of every run; a run still being made has a hidden folder, which is about to be renamed."""
+    return set(folder.glob("[!.]*/config.json"))
 
 
 def kill_trainer(run: Run) -> None:
@@ -61,9 +66,9 @@ def kill_trainer(run: Run) -> None:
 def train(page, folder: Path, **wishes: object) -> Run:
     """Press Train, ask the new run something, and wait for its first picture."""
     seen(page.locator("[data-live-plot^=clouds][data-updates]").first, "attached")
-    known = set(folder.glob("*/config.json"))
+    known = configs(folder)
     click(page.get_by_role("button", name="Train"))
-    (config,) = until(lambda: set(folder.glob("*/config.json")) - known, "a new run")
+    (config,) = until(lambda: configs(folder) - known, "a new run")
     run = Run(config.parent)
     run.ask(**wishes)
     seen(chart(page, run), "attached")
@@ -227,7 +232,7 @@ def test_two_trainings_and_a_third_in_the_queue(page, lab, folder: Path) -> None
     second = train(page, folder)
     click(page.get_by_role("button", name="Train"))
     third = until(
-        lambda: [r for r in map(Run, [p.parent for p in folder.glob("*/config.json")]) if r.status().state == "queued"],
+        lambda: [r for r in map(Run, [p.parent for p in configs(folder)]) if r.status().state == "queued"],
         "a queue",
     )[0]
     seen(page.get_by_text("queued").first)
