@@ -281,7 +281,7 @@ def test_inception_without_its_weights(package):
 
 
 @pytest.mark.parametrize("way", ["cache", "variable", "argument"])
-def test_inception_is_called_as_the_fid_needs_it(package, monkeypatch, tmp_path, way):
+def test_inception_gives_its_features_from_any_place_of_its_weights(package, monkeypatch, tmp_path, way):
     path = package if way == "cache" else tmp_path / "weights.pth"
     torch.save(torch.tensor(7.0), path)
     if way == "variable":
@@ -291,9 +291,15 @@ def test_inception_is_called_as_the_fid_needs_it(package, monkeypatch, tmp_path,
     features = extractor(images)
     assert (features.shape, features.dtype) == ((200, 2048), torch.float32)
     torch.testing.assert_close(features[:, :3], images.float().mean((1, 2)) + 7)
+
+
+def test_of_inception_only_the_fid_and_its_like_are_asked(package):
+    torch.save(torch.tensor(7.0), package)
+    images = random_images(200, seed=1)
+    extractor = Inception(device="cpu")
     scores = ImageReference(images[:60], images[60:120], [images[120:]], [Projection(), extractor]).score(images[120:])
     assert scores["projection.memorised"] == 1
-    assert scores["inception.memorised"] is None  # of Inception only the FID and its like are asked
+    assert scores["inception.memorised"] is None
     assert scores["inception.fd"] > 0
 
 
