@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,11 @@ from mvm.runs.evaluate import load_upscaler
 from mvm.runs.layout import CHECKPOINT
 from mvm.runs.run import Run
 from mvm.runs.upscale import Upscaler
+from mvm.scoring.perceptual import PerceptualDistance, find_distances
 from mvm.scoring.superres import bicubic, measure
 
 __all__ = ["LEAST_SIDE", "MOST_PIXELS", "PHOTOGRAPHS", "Scene", "Upscaled", "Upscaling", "own_scene", "photograph"]
-__all__ += ["png_of", "request"]
+__all__ += ["has_distances", "png_of", "request"]
 
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket")  # names in `held_out()`
 MOST_PIXELS = 2**19  # of a picture that is upscaled on the page
@@ -48,8 +49,9 @@ class Scene:
         name: of the photograph, or of the file.
         low: what is upscaled.
         high: the original, `(4h, 4w, 3)` uint8; None if it is not known.
-        digest: of the pixels of `low` and `high`.
+        digest: of the pixels of `low` and `high`, and of `perceptual`.
         notes: what was converted or cropped, a line each.
+        perceptual: scores include the perceptual distances whose networks are on this machine.
     """
 
     name: str
@@ -57,6 +59,11 @@ class Scene:
     high: np.ndarray | None
     digest: str
     notes: tuple[str, ...] = ()
+    perceptual: bool = False
+
+    def with_distances(self) -> Scene:
+        """The same picture, scored by perceptual distances, too."""
+        return replace(self, digest=f"{self.digest}.perceptual", perceptual=True)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -73,7 +80,10 @@ class Scene:
         values = as_rgb(picture.values)
         if self.high is None:
             return Upscaled(picture, values)
-        return Upscaled(picture, values, measure(torch.from_numpy(values), torch.from_numpy(self.high), niqe=False))
+        distances = _distances() if self.perceptual else ()
+        return Upscaled(
+            picture, values, measure(torch.from_numpy(values), torch.from_numpy(self.high), distances=distances)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +93,7 @@ class Upscaled:
     Attributes:
         picture: with all that the file of its input holds.
         values: `(4h, 4w, 3)` uint8, for the screen.
-        scores: by keys of `mvm.scoring.superres.SUPERRES_SCORES`, without NIQE; None where no original is known.
+        scores: by keys of `mvm.scoring.superres.SUPERRES_SCORES`; None where no original is known.
     """
 
     picture: FullPicture
@@ -170,6 +180,11 @@ def _works() -> _Works:
     return _Works()
 
 
+@lru_cache(maxsize=1)
+def _distances() -> list[PerceptualDistance]:
+    return find_distances().distances
+
+
 @lru_cache(maxsize=8)
 def _upscaler(run: Run, member: int, changed: int) -> Upscaler:
     return load_upscaler(run, member)
@@ -226,6 +241,11 @@ def own_scene(name: str, content: bytes, *, shrink: bool) -> Scene:
     cropped = high.shape[:2] != values.shape[:2]
     notes = (*picture.notes, *[f"cropped to {high.shape[1]} x {high.shape[0]}, multiples of {SCALE}"] * cropped)
     return _scene(name, FullPicture(low), high, notes)
+
+
+def has_distances() -> bool:
+    """Whether there is a network on this machine that measures a perceptual distance."""
+    return bool(_distances())
 
 
 def png_of(upscaled: Upscaled) -> bytes:

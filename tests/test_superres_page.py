@@ -104,13 +104,13 @@ def test_every_setting_stands_beside_bicubic_and_the_original(tiny: Run) -> None
     assert (data["width"], data["height"], data["reference"], data["before"], data["after"]) == (448, 300, 3, 0, 1)
     place = held_out().names.index("chelsea")
     low, high = held_out().low_picture(place), held_out().high_picture(place)
-    wanted = measure(torch.tensor(load("tiny", variant="both").upscale(low.copy())), torch.tensor(high), niqe=False)
+    wanted = measure(torch.tensor(load("tiny", variant="both").upscale(low.copy())), torch.tensor(high))
     assert data["panels"][2]["lines"] == [
         f"PSNR (Y) {wanted['psnr_y']:.2f} dB", f"PSNR (RGB) {wanted['psnr_rgb']:.2f} dB",
-        f"SSIM (Y) {wanted['ssim_y']:.4f}",
+        f"SSIM (Y) {wanted['ssim_y']:.4f}", f"NIQE {wanted['niqe']:.2f}",
     ]  # fmt: skip
     assert len(app.get("download_button")) == 2
-    assert "best in bold" in text
+    assert "Best in bold" in text
 
 
 def test_a_link_keeps_the_picture_while_the_training_is_shown(tiny: Run) -> None:
@@ -330,7 +330,30 @@ def test_a_picture_that_is_shrunk_first_is_compared_with_itself(tiny: Run) -> No
     assert scene.low.values.shape == (16, 13, 3)
     assert scene.notes == ("cropped to 52 x 64, multiples of 4",)
     upscaled = request(tiny, 0, scene).result.result()
-    assert upscaled.scores == measure(torch.tensor(upscaled.values), torch.tensor(scene.high), niqe=False)
+    assert upscaled.scores == measure(torch.tensor(upscaled.values), torch.tensor(scene.high))
+
+
+def test_a_perceptual_distance_is_measured_where_it_is_asked_for(tiny: Run, monkeypatch) -> None:
+    def difference(x: torch.Tensor, y: torch.Tensor) -> float:
+        return float((x.double() - y.double()).abs().mean())
+
+    difference.name = "vgg16_hed"
+    monkeypatch.setattr("app.upscaling._distances", lambda: [difference])
+    app = settled(open_page(PAGE))
+    assert not any(
+        "VGG16-HED" in line for panel in drawn(app, "superres.pictures")["panels"] for line in panel["lines"]
+    )
+    app.toggle(key="superres.perceptual").set_value(True).run()
+    bicubic, *trained, _ = drawn(settled(app), "superres.pictures")["panels"]
+    high = photograph("astronaut").high
+    wanted = np.abs(photograph("astronaut").bicubic().values.astype(float) - high)[4:-4, 4:-4].mean()
+    assert bicubic["lines"][-1] == f"VGG16-HED {wanted:.3f}"
+    assert all(panel["lines"][-1].startswith("VGG16-HED") for panel in trained)
+    lowest = min(float(panel["lines"][-1].split()[1]) for panel in [bicubic, *trained])
+    best = [panel for panel in [bicubic, *trained] if panel["strong"][-1]]
+    assert [float(panel["lines"][-1].split()[1]) for panel in best] == [lowest]
+    monkeypatch.setattr("app.upscaling._distances", list)
+    assert not [toggle for toggle in open_page(PAGE).toggle if toggle.key == "superres.perceptual"]
 
 
 def test_a_dropped_picture_is_drawn_and_can_be_downloaded(tiny: Run) -> None:

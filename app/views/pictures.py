@@ -15,7 +15,18 @@ from app.link import linked
 from app.live import columns_of, draw_heading, rerun_if_changed
 from app.session import Page
 from app.text import first_lines, plain
-from app.upscaling import MOST_PIXELS, PHOTOGRAPHS, Scene, Upscaled, Upscaling, own_scene, photograph, png_of, request
+from app.upscaling import (
+    MOST_PIXELS,
+    PHOTOGRAPHS,
+    Scene,
+    Upscaled,
+    Upscaling,
+    has_distances,
+    own_scene,
+    photograph,
+    png_of,
+    request,
+)
 from mvm.errors import ConfigError, RunError
 from mvm.runs.layout import CHECKPOINT
 from mvm.runs.run import Run, Status
@@ -29,7 +40,7 @@ BICUBIC, ORIGINAL = "Bicubic", "Original"
 MOST_SHOWN = 1024  # pixels each way that the browser gets
 MOST_OTHERS, MOST_CHOSEN = 2, 6  # settings of other runs that are compared: at first, and at most
 UNITS = {"psnr_y": " dB", "psnr_rgb": " dB"}  # scores below a picture, with their units
-DIGITS = {"psnr_y": 2, "psnr_rgb": 2, "ssim_y": 4}
+DIGITS = {"psnr_y": 2, "psnr_rgb": 2, "ssim_y": 4, "niqe": 2, "vgg16_hed": 3, "lpips": 3}
 MULTISELECT = 460  # pixels: beside the photographs, or below them in a narrow window
 POLL = 0.4  # seconds, while pictures are upscaled
 FOLLOW = 5.0  # seconds between looks for a newer checkpoint of a training
@@ -72,6 +83,8 @@ def draw_pictures(tab: Page, run: Run | None, status: Status) -> None:
     scene = own_picture(tab) if name == OWN else photograph(name)
     if scene is None:
         return
+    if scene.high is not None and perceptual_toggle(tab):
+        scene = scene.with_distances()
     if not settings:
         st.info(
             "No network is trained yet, so bicubic interpolation stands beside the original. **Train** with the "
@@ -118,6 +131,17 @@ def own_picture(tab: Page) -> Scene | None:
     except ConfigError as error:
         st.error(plain(error), icon=":material/error:")
         return None
+
+
+def perceptual_toggle(tab: Page) -> bool:
+    """Draw the choice of perceptual distances where there is a network for them; return it."""
+    if not has_distances():
+        return False
+    return linked(
+        st.toggle, "Perceptual distance", False, key=tab.key("perceptual"),
+        help=f"below each picture also {SUPERRES_SCORES['vgg16_hed'].label}: {SUPERRES_SCORES['vgg16_hed'].meaning}. "
+        "A CPU core needs about 15 seconds for each megapixel",
+    )  # fmt: skip
 
 
 def choose_settings(tab: Page, shown: Run | None) -> list[Setting]:
@@ -208,8 +232,9 @@ def draw_panels(scene: Scene, found: dict[str, Upscaled]) -> None:
     )  # fmt: skip
     if scene.high is not None:
         st.caption(
-            "PSNR and SSIM against the original, higher is better, best in bold: Y is brightness alone, RGB all "
-            "colours. An adversarial or perceptual loss looks sharper and scores lower."
+            "Best in bold. PSNR and SSIM against the original, higher is better: Y is brightness alone, RGB all "
+            "colours. NIQE needs no original, lower is more like natural photographs. An adversarial or perceptual "
+            "loss looks sharper, and scores lower in PSNR and SSIM."
         )
     else:
         st.caption("No original is known, so there are no scores; the difference is to bicubic interpolation.")
@@ -228,10 +253,11 @@ def _window(size: tuple[int, int]) -> tuple[slice, slice]:
 
 
 def _best(found: dict[str, Upscaled]) -> dict[str, float]:
-    """The greatest value of each score among several pictures."""
+    """The best value of each score among several pictures."""
     scores = [upscaled.scores for upscaled in found.values() if upscaled.scores is not None]
-    known = {key: [row[key] for row in scores if row[key] is not None] for key in DIGITS}
-    return {key: max(values) for key, values in known.items() if len(values) > 1}
+    known = {key: [row[key] for row in scores if row.get(key) is not None] for key in DIGITS}
+    best = {key: max if SUPERRES_SCORES[key].direction == "higher" else min for key in DIGITS}
+    return {key: best[key](values) for key, values in known.items() if len(values) > 1}
 
 
 def _score_lines(upscaled: Upscaled, best: dict[str, float]) -> tuple[tuple[str, ...], tuple[bool, ...]]:
