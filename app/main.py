@@ -20,7 +20,9 @@ from app.views.runs import runs_page
 
 st.set_page_config(page_title="MvM Lab", page_icon=Path(__file__).parent / "static" / "icon.svg", layout="wide")
 st.html(
-    "<style>.stMainBlockContainer { padding-top: 4.2rem; padding-bottom: 3rem } "
+    "<style>.stMainBlockContainer { padding-top: 4rem; padding-bottom: 3rem } "
+    ".stMainBlockContainer > .stVerticalBlock { gap: 0.7rem } "
+    "[data-testid=stCaptionContainer] { color: inherit; opacity: 0.8 } "
     "[data-testid=stSidebarHeader] { height: 2.4rem; margin: 0 }</style>"
 )
 warm_up()

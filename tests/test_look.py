@@ -58,7 +58,7 @@ def test_every_descriptor_has_a_colour_of_its_own(monkeypatch: pytest.MonkeyPatc
     assert {name: descriptor_colour(name) for name in known} == known, "those of today stay"
 
 
-# -- colours: contrast by WCAG 2.1, colour blindness by Machado, Oliveira & Fernandes 2009 at severity 1 ------------------
+# -- colours: contrast by WCAG 2.1; colour blindness by Machado et al. 2009, severity 1 --------------------------------
 
 CONFIG = tomllib.loads((Path(__file__).parents[1] / "app/.streamlit/config.toml").read_text(encoding="utf-8"))
 THEMES = ("light", "dark")

@@ -70,7 +70,7 @@ function draw({ data, sheets, panels }) {
     const width = made.columns * (made.cell + GAP) - GAP;
     const height = Math.ceil(count / made.columns) * made.row - GAP;
     const { canvas } = made;
-    made.caption.textContent = title;
+    writeHead(made.caption, data.panels[i]);
     made.caption.hidden = !title;
     canvas.className = pickable ? "clickable" : "";
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
