@@ -28,9 +28,10 @@ from app.columns import BASELINES, choose_columns, columns_of, in_words
 from app.components.live_plot import live_plot
 from app.components.timeline import timeline
 from app.header import draw_status
+from app.link import keep, tell
 from app.services import projector
 from app.session import Page
-from app.text import plain
+from app.text import plain, quoted
 from mvm.data.kinds import KINDS
 from mvm.geometry.descriptors import GAPS
 from mvm.jobs.umap_worker import Projector
@@ -67,7 +68,8 @@ ENLARGED = 640  # pixels of a chart over the whole page
 ARROWS = {"lower": "↓", "higher": "↑", "floor": "≈"}
 STYLE = """<style>
 [class*="st-key-panel-"] h2 { padding: 0; white-space: nowrap }
-[class*="st-key-panel-"] > div:first-child :is([data-testid=stMarkdownContainer], p) { margin: 0 }
+[class*="st-key-panel-"] > div:first-child :is([data-testid=stMarkdownContainer], [data-testid=stCaptionContainer], p)
+{ margin: 0 }
 [class*="st-key-enlarge-"] button { min-height: 0; padding: 0.1rem }
 [class*="st-key-enlarge-"] button p { position: absolute; width: 1px; height: 1px; overflow: hidden }
 .stVerticalBlock:has(> div > .st-key-enlarged) > *:not(:has(> .st-key-enlarged)),
@@ -121,6 +123,7 @@ class Projection:
 def draw_run(tab: Page, run: Run, status: Status, panels: Sequence[Panel]) -> None:
     """Draw the panels of a run, in fragments that rerun while it is trained; only one panel if it is enlarged."""
     st.html(STYLE)
+    keep(tab.key("panel"), f"columns.{run.name}")
     panels = [panel for panel in panels if panel.offered(run)]
     enlarged = [panel for panel in panels if panel.key == tab.enlarged]
     with st.container(key="enlarged" if enlarged else "all-panels", gap="xsmall"):
@@ -242,7 +245,11 @@ def _draw_tabs(tab: Page, run: Run, panels: Sequence[Panel]) -> None:
     tabs = [panel for panel in panels if panel.in_tab]
     if not tabs or len(panels) == 1:
         return
-    places = st.tabs([panel.title for panel in tabs], key=tab.key("panel"), on_change="rerun")
+    titles, key = [panel.title for panel in tabs], tab.key("panel")
+    if (asked := st.query_params.get(key, titles[0])) not in titles:
+        tell(f"{key}: there is no {quoted(asked)}; known: {', '.join(titles)}")
+        del st.query_params[key]
+    places = st.tabs(titles, key=key, on_change="rerun", bind="query-params")
     for place, panel in zip(places, tabs, strict=True):
         if place.open:
             with place:

@@ -22,6 +22,7 @@ st.set_page_config(page_title="MvM Lab", page_icon=Path(__file__).parent / "stat
 st.html(
     "<style>.stMainBlockContainer { padding-top: 4rem; padding-bottom: 3rem } "
     ".stMainBlockContainer > .stVerticalBlock { gap: 0.7rem } "
+    ".stHorizontalBlock [data-testid=stMarkdownContainer]:has(h1) { margin: 0 } .stHorizontalBlock h1 { padding: 0 } "
     "[data-testid=stCaptionContainer] { color: inherit; opacity: 0.8 } "
     "[data-testid=stSidebarHeader] { height: 2.4rem; margin: 0 }</style>"
 )

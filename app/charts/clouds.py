@@ -77,7 +77,7 @@ def umap_panels(frame: np.ndarray, *, titles: Sequence[str]) -> list[Panel]:
                 "points": points[half:],
                 "radius": FAKE_DOT,
                 "offset": half * (1 + column),
-            },  # fmt: skip
+            },
         ]
         span = span_of(points, margin=0.08).tolist()
         panels.append({"title": title, "span": span, "ticks": False, "layers": layers})

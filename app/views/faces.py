@@ -61,7 +61,9 @@ UNDER_TITLES = {"factor_mean": "factors {}", "faces.fd": "Fréchet {}", "incepti
 def faces() -> None:
     """Draw the page."""
     tab = page("images")
-    run, status = choose_run(tab)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("# Faces", width="content", anchors=False)
+        run, status = choose_run(tab)
     with st.sidebar:
         start = draw_start(tab, run)
         data = choose_data(start.copied)

@@ -10,7 +10,7 @@ import streamlit as st
 from app import layers
 from app.caches import described, keep_drawing, keep_upload, runs
 from app.charts import clouds
-from app.columns import columns_of, scored
+from app.columns import Columns, columns_of, scored
 from app.components.cloud_plot import cloud_plot
 from app.components.draw_points import draw_points
 from app.header import choose_run, draw_buttons
@@ -56,6 +56,7 @@ SHOWN_SCORES = (
     "geodesic_spearman",
 )
 UNDER_TITLES = {"w2_ratio": "W₂ {} × baseline", "coverage": "coverage {}", "distance_mean": "off-manifold {}"}
+ALONE = 400  # pixels of the charts of a single column, which stand side by side
 SAME, MANIFOLD, FILE, DRAWING = "As this run", "Manifold", "Own file", "Draw"  # sources of points
 
 
@@ -64,7 +65,9 @@ def lab() -> None:
     tab = page("points")
     if not runs(tab.kind):
         start_demo(tab)
-    run, status = choose_run(tab)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("# Lab", width="content", anchors=False)
+        run, status = choose_run(tab)
     with st.sidebar:
         start = draw_start(tab, run)
         next_run = draw_settings(tab, choose_data(tab, start.copied), start)
@@ -173,7 +176,7 @@ def draw_clouds(tab: Page, run: Run, records: History, step: int) -> str:
     layers.draw_notes(layered.notes)
     picked = cloud_plot(
         scored(layered.panels, run, records, step, UNDER_TITLES, shown.variants), key=f"clouds.{run.name}",
-        height=height_of(tab, 320), step=step, pickable=choice.picks_ends,
+        height=height_of(tab, _height(shown, 320)), step=step, pickable=choice.picks_ends,
         alt=f"Real and generated points in data space at step {step}, one panel per variant: {', '.join(shown.titles)}",
     )  # fmt: skip
     layers.take_click(picked, choice)
@@ -190,11 +193,16 @@ def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> str:
     layered = layers.over_projection(panels, layers.choice_of(tab), run, snapshot, projection.frame, shown.members)
     layers.draw_notes(layered.notes)
     cloud_plot(
-        layered.panels, key=f"umap.{run.name}", height=height_of(tab, 230), step=projection.step,
+        layered.panels, key=f"umap.{run.name}", height=height_of(tab, _height(shown, 230)), step=projection.step,
         alt=f"UMAP of real and generated embeddings under the learned metric at step {projection.step}, one panel per "
         f"variant: {', '.join(shown.titles)}",
     )  # fmt: skip
     return projection.note
+
+
+def _height(shown: Columns, several: int) -> int:
+    """Pixels of a chart: so many for several columns; a single column has data space and UMAP side by side."""
+    return several if len(shown.members) > 1 else ALONE
 
 
 def draw_all_scores(tab: Page, run: Run, records: History, step: int) -> str:

@@ -55,7 +55,9 @@ UNDER_TITLES = {"psnr_y": "PSNR {} dB", "ssim_y": "SSIM {}"}
 def superres() -> None:
     """Draw the page."""
     tab = page("superres")
-    run, status = choose_run(tab)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("# Super-resolution", width="content", anchors=False)
+        run, status = choose_run(tab)
     with st.sidebar:
         start = draw_start(tab, run)
         next_run = draw_settings(tab, choose_data(tab, start.copied), start)
