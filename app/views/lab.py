@@ -176,7 +176,7 @@ def draw_clouds(tab: Page, run: Run, records: History, step: int) -> str:
     layers.draw_notes(layered.notes)
     picked = cloud_plot(
         scored(layered.panels, run, records, step, UNDER_TITLES, shown.variants), key=f"clouds.{run.name}",
-        height=height_of(tab, _height(shown, 320)), step=step, pickable=choice.picks_ends,
+        height=height_of(tab, _height(shown, 300)), step=step, pickable=choice.picks_ends,
         alt=f"Real and generated points in data space at step {step}, one panel per variant: {', '.join(shown.titles)}",
     )  # fmt: skip
     layers.take_click(picked, choice)
@@ -193,7 +193,7 @@ def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> str:
     layered = layers.over_projection(panels, layers.choice_of(tab), run, snapshot, projection.frame, shown.members)
     layers.draw_notes(layered.notes)
     cloud_plot(
-        layered.panels, key=f"umap.{run.name}", height=height_of(tab, _height(shown, 230)), step=projection.step,
+        layered.panels, key=f"umap.{run.name}", height=height_of(tab, _height(shown, 205)), step=projection.step,
         alt=f"UMAP of real and generated embeddings under the learned metric at step {projection.step}, one panel per "
         f"variant: {', '.join(shown.titles)}",
     )  # fmt: skip
@@ -211,8 +211,8 @@ def draw_all_scores(tab: Page, run: Run, records: History, step: int) -> str:
 
 
 PANELS = (  # top to bottom, then the tabs
-    Panel("data", "Data space", draw_clouds, LIVE, height=320),
-    Panel("embeddings", "Embeddings, UMAP", draw_embeddings, OFTEN, beside=True),
+    Panel("data", "Data space", draw_clouds, LIVE, height=300),
+    Panel("embeddings", "Embeddings, UMAP", draw_embeddings, OFTEN, beside=True, height=205),
     Panel("gaps", "Gaps", draw_gaps, in_tab=True, height=300),
     Panel("spectrum", "Spectrum of the distance matrix", draw_spectra, in_tab=True, height=520),
     Panel("scores", "Scores", draw_all_scores, in_tab=True),

@@ -531,7 +531,7 @@ function solidPanel(pen, frame, panel, view, ink) {
         const [a, b, depth] = where(points, i);
         if (depth !== depth) continue;
         const [radius, alpha] = NEARNESS[depth < -0.33 ? 0 : depth < 0.33 ? 1 : 2];
-        dots.push([a, b, depth, sprite(layer.values ? shadeOf(layer, i / 3) : colour, radius * ((layer.radius ?? 2.1) / 2.1), alpha, ring)]);
+        dots.push([a, b, depth, sprite(layer.values ? shadeOf(layer, i / 3) : colour, radius * Math.sqrt((layer.radius ?? 2.1) / 2.1), alpha, ring)]);
       }
     }
   }
