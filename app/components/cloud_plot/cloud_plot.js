@@ -23,8 +23,8 @@ export default function ({ data, parentElement, setStateValue }) {
   chart.pick = (point) => setStateValue("picked", { ...point, when: Date.now() });
   load(chart);
   node.dataset.livePlot = data.key;
-  node.setAttribute("role", "img");
-  node.setAttribute("aria-label", data.alt);
+  chart.canvas.setAttribute("role", "img"); // not the node: its heads are read, too
+  chart.canvas.setAttribute("aria-label", data.alt);
   redraw(chart);
 }
 

@@ -10,7 +10,7 @@ export default function ({ data, parentElement, setStateValue }) {
   grid.pick = (panel, index) => setStateValue("picked", { panel, layer: "fake", index, when: Date.now() });
   node.classList.toggle("stacked", Boolean(data.columns));
   node.dataset.livePlot = data.key;
-  node.setAttribute("role", "img");
+  node.setAttribute("role", "group"); // no img: its captions are read, too
   node.setAttribute("aria-label", data.alt);
   show(grid, data);
 }
