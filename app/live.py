@@ -126,6 +126,8 @@ def draw_run(tab: Page, run: Run, status: Status, panels: Sequence[Panel]) -> No
     keep(tab.key("panel"), f"columns.{run.name}")
     panels = [panel for panel in panels if panel.offered(run)]
     enlarged = [panel for panel in panels if panel.key == tab.enlarged]
+    if not enlarged:
+        tab.enlarged = None  # a panel that this run lacks
     with st.container(key="enlarged" if enlarged else "all-panels", gap="xsmall"):
         if not status.alive:
             st.fragment(_draw_at_rest, run_every=1.0 if tab.behind else None)(tab, run, enlarged or panels)
@@ -136,7 +138,7 @@ def draw_run(tab: Page, run: Run, status: Status, panels: Sequence[Panel]) -> No
 
 def _draw_in_training(tab: Page, run: Run, panels: Sequence[Panel]) -> None:
     """Draw each panel in a fragment of its own; a live one in that of the timeline, so that it follows at once."""
-    rows = _rows(run, panels)
+    rows = _rows(tab, run, panels)
     live = rows.pop(0) if rows and len(rows[0]) == 1 and rows[0][0].every == LIVE else []
     st.fragment(_draw_top, run_every=LIVE)(tab, run, *live)
     for row in rows:
@@ -150,7 +152,7 @@ def _draw_at_rest(tab: Page, run: Run, panels: Sequence[Panel]) -> None:
     """Draw a run without a trainer; rerun when its timeline is moved, and while something is awaited."""
     before, tab.behind = tab.behind, False
     _draw_top(tab, run)
-    for row in _rows(run, panels):
+    for row in _rows(tab, run, panels):
         for place, panel in zip(st.columns(len(row)), row, strict=True):
             with place:
                 (st.fragment(_draw_panel) if panel.every == ASKED else _draw_panel)(tab, run, panel)
@@ -159,9 +161,9 @@ def _draw_at_rest(tab: Page, run: Run, panels: Sequence[Panel]) -> None:
         st.rerun()
 
 
-def _rows(run: Run, panels: Sequence[Panel]) -> list[list[Panel]]:
+def _rows(tab: Page, run: Run, panels: Sequence[Panel]) -> list[list[Panel]]:
     """Panels that are not in tabs, row by row; all of them if there is only one panel."""
-    single = len(columns_of(run).members) == 1
+    tab.single = single = len(columns_of(run).members) == 1
     rows: list[list[Panel]] = []
     for panel in panels:
         if panel.in_tab and len(panels) > 1:
@@ -184,6 +186,8 @@ def rerun_if_changed(tab: Page, run: Run) -> Status:
 def _draw_top(tab: Page, run: Run, *panels: Panel) -> None:
     """Draw status and timeline, and below them what changes with every step."""
     status = rerun_if_changed(tab, run)
+    if status.alive and tab.single != (len(columns_of(run).members) == 1):
+        st.rerun()  # with other rows
     records = history(run)
     newest = records.newest()
     with st.container(gap="xsmall"):
