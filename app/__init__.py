@@ -5,7 +5,8 @@ kinds         the page of each kind of data
 views/        one module per page: its layout
 sidebar       settings of the next run
 header        choice, buttons and status of the shown run
-live          rows of the shown run, redrawn while it is trained
+live          panels of the shown run, redrawn while it is trained
+columns       its columns, one per variant: the choice, and scores below their titles
 layers/       what can be drawn over the Lab's point clouds
 widgets       widgets made from settings models
 charts/       figures and panels as plain data

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import streamlit as st
 
@@ -21,11 +20,9 @@ from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.runs.events import compiled_networks, describe_lost_members, training_device, why_not_captured
 from mvm.runs.run import Run, Status
 from mvm.studies.compare import data_title, settings_changed
-from mvm.studies.labels import variant_label
 
-__all__ = ["MOST_COLUMNS", "STATES", "choose_run", "draw_buttons", "draw_status", "duration"]
+__all__ = ["STATES", "choose_run", "draw_buttons", "draw_status", "duration"]
 
-MOST_COLUMNS = 4
 MOST_CHANGES = 6  # named between the shown run and the next one
 STEP_SIZES = (1, 10, 100)
 STATES = {  # colour and words of a badge
@@ -201,12 +198,6 @@ def _draw_view_settings(tab: Page, run: Run | None, layers: Callable[[], object]
     if run is not None and len(run.config.seeds) > 1:
         help_seed = "all seeds are trained and scored"
         linked(st.selectbox, "Seed shown", run.config.seeds, key=f"seed.{run.name}", help=help_seed)
-    if run is not None and len(run.config.variants) > MOST_COLUMNS:
-        linked(
-            st.multiselect, "Columns", run.config.variants, run.config.variants[:MOST_COLUMNS],
-            max_selections=MOST_COLUMNS, format_func=partial(variant_label, run), key=f"columns.{run.name}",
-            help="at most four variants are drawn",
-        )  # fmt: skip
 
 
 def _next_in_words(run: Run, config: Config) -> str:

@@ -1,15 +1,21 @@
-"""The shown run, redrawn while it is trained, each part as often as it changes.
+"""The shown run as panels, redrawn while it is trained, each as often as it changes.
 
-status, timeline, view    every 0.15 s
-embeddings                every 1 s: UMAP frames come from a process of their own
-gaps, spectra, scores     every 2 s
-samples on request        every 5 s, and when one of their widgets is moved
-run at rest               checked every 3 s, and redrawn when a training begins
+    Panel("gaps", "Gaps under the learned metric", draw_gaps)      a further panel of a page is one entry
+
+Every panel has a title, the line of the glossary on how to read it, a button that enlarges it over the page, and a
+function that draws it and returns a note, such as the step. Panels stand below each other, the last ones in tabs.
+
+    LIVE     0.15 s    status, timeline, and what is drawn from the live view
+    OFTEN    1 s       embeddings: UMAP frames come from a process of their own
+    SELDOM   2 s       curves, spectra, scores
+    ASKED    5 s       what is computed on request, and when one of its widgets is moved
+
+A run at rest is checked every 3 s, and redrawn when a training begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,14 +24,18 @@ import streamlit as st
 
 from app.caches import history
 from app.charts import training
+from app.columns import BASELINES, choose_columns, columns_of, in_words
 from app.components.live_plot import live_plot
 from app.components.timeline import timeline
-from app.header import MOST_COLUMNS, draw_status
+from app.header import draw_status
+from app.link import keep, tell
 from app.services import projector
 from app.session import Page
-from app.text import plain
+from app.text import plain, quoted
 from mvm.data.kinds import KINDS
+from mvm.geometry.descriptors import GAPS
 from mvm.jobs.umap_worker import Projector
+from mvm.look.glossary import HOW_TO_READ
 from mvm.look.palette import variant_colours
 from mvm.methods import METHODS
 from mvm.methods.method import PAIRED_KINDS
@@ -35,54 +45,62 @@ from mvm.scoring.score import Score
 from mvm.studies.labels import footnotes, label_of_variant, variant_label
 
 __all__ = [
-    "Columns",
+    "ASKED",
+    "LIVE",
+    "OFTEN",
+    "SELDOM",
+    "Panel",
     "Projection",
-    "Rows",
-    "columns_of",
     "draw_gaps",
     "draw_heading",
     "draw_run",
     "draw_scores",
     "draw_spectra",
+    "height_of",
     "request_projection",
     "rerun_if_changed",
+    "view_of",
     "why_not_started",
 ]
 
+LIVE, OFTEN, SELDOM, ASKED = 0.15, 1.0, 2.0, 5.0  # seconds between two drawings while the run is trained
+ENLARGED = 640  # pixels of a chart over the whole page
 ARROWS = {"lower": "↓", "higher": "↑", "floor": "≈"}
-BASELINES = {"floor": "floor: real against real", "bicubic": "beside bicubic interpolation"}
+STYLE = """<style>
+[class*="st-key-panel-"] h2 { padding: 0; white-space: nowrap }
+[class*="st-key-panel-"] > div:first-child :is([data-testid=stMarkdownContainer], [data-testid=stCaptionContainer], p)
+{ margin: 0 }
+[class*="st-key-enlarge-"] button { min-height: 0; padding: 0.1rem }
+[class*="st-key-enlarge-"] button p { position: absolute; width: 1px; height: 1px; overflow: hidden }
+.stVerticalBlock:has(> div > .st-key-enlarged) > *:not(:has(> .st-key-enlarged)),
+body:has(.st-key-enlarged) :is([data-testid=stSidebar], header) { display: none }
+</style>"""
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Functions that draw the rows of a page.
+class Panel:
+    """A part of a run's page.
 
     Attributes:
-        view: from the arrays of a snapshot, or of the live view.
-        embeddings: of the snapshot at a step; returns True while a newer projection is awaited.
-        history: from all records, with a cursor at a step.
-        samples: on request, by the networks of the last checkpoint; None for a page without this row.
+        key: of its line in `mvm.look.glossary.HOW_TO_READ`; also of its container.
+        title: its heading.
+        draw: draws a run at a step, of which there is a snapshot (of a live panel: the step of `view_of`); returns a
+            note for the heading, which may contain words from outside, or None.
+        every: seconds between two drawings while the run is trained.
+        in_tab: whether it stands in a tab, below the others.
+        beside: whether it stands beside the panel before it if there is a single column.
+        height: pixels that are kept free until there is something to draw.
+        offered: whether a run has this panel.
     """
 
-    view: Callable[[Page, Run, dict[str, np.ndarray]], None]
-    embeddings: Callable[[Page, Run, History, int], bool]
-    history: Callable[[Page, Run, History, int], None]
-    samples: Callable[[Page, Run], None] | None = None
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The columns of a row: one seed of at most `MOST_COLUMNS` variants.
-
-    Attributes:
-        members: indices into the variant axis.
-        titles: of the variants, as they were trained.
-        colours: of the variants.
-    """
-
-    members: list[int]
-    titles: list[str]
-    colours: list[str]
+    key: str
+    title: str
+    draw: Callable[[Page, Run, History, int], str | None]
+    every: float = SELDOM
+    in_tab: bool = False
+    beside: bool = False
+    height: int = 260
+    offered: Callable[[Run], bool] = lambda run: True
 
 
 @dataclass(frozen=True)
@@ -93,7 +111,7 @@ class Projection:
         frame: coordinates `(V, 2n, 2)`, reals first; NaN before there is a frame.
         step: of the frame's snapshot.
         awaited: whether a newer frame is being computed.
-        note: for the row's heading.
+        note: for the panel's heading.
     """
 
     frame: np.ndarray
@@ -102,29 +120,59 @@ class Projection:
     note: str
 
 
-def draw_run(tab: Page, run: Run, status: Status, rows: Rows) -> None:
-    """Draw a run, in fragments that rerun while it is trained."""
-    if not status.alive:
-        st.fragment(_draw_at_rest, run_every=1.0 if tab.behind else None)(tab, run, rows)
-        st.fragment(rerun_if_changed, run_every=3.0)(tab, run)
-        return
-    st.fragment(_draw_view, run_every=0.15)(tab, run, rows)
-    st.fragment(_draw_embeddings, run_every=1.0)(tab, run, rows)
-    if rows.samples:
-        st.fragment(rows.samples, run_every=5.0)(tab, run)
-    st.fragment(_draw_history, run_every=2.0)(tab, run, rows)
+def draw_run(tab: Page, run: Run, status: Status, panels: Sequence[Panel]) -> None:
+    """Draw the panels of a run, in fragments that rerun while it is trained; only one panel if it is enlarged."""
+    st.html(STYLE)
+    keep(tab.key("panel"), f"columns.{run.name}")
+    panels = [panel for panel in panels if panel.offered(run)]
+    enlarged = [panel for panel in panels if panel.key == tab.enlarged]
+    if not enlarged:
+        tab.enlarged = None  # a panel that this run lacks
+    with st.container(key="enlarged" if enlarged else "all-panels", gap="xsmall"):
+        if not status.alive:
+            st.fragment(_draw_at_rest, run_every=1.0 if tab.behind else None)(tab, run, enlarged or panels)
+            st.fragment(rerun_if_changed, run_every=3.0)(tab, run)
+        else:
+            _draw_in_training(tab, run, enlarged or panels)
 
 
-def _draw_at_rest(tab: Page, run: Run, rows: Rows) -> None:
-    """Draw a run without a trainer; rerun when its timeline is moved, and while a projection is awaited."""
-    _draw_view(tab, run, rows)
-    behind = _draw_embeddings(tab, run, rows)
-    if rows.samples:
-        st.fragment(rows.samples)(tab, run)
-    _draw_history(tab, run, rows)
-    if behind != tab.behind:
-        tab.behind = behind
+def _draw_in_training(tab: Page, run: Run, panels: Sequence[Panel]) -> None:
+    """Draw each panel in a fragment of its own; a live one in that of the timeline, so that it follows at once."""
+    rows = _rows(tab, run, panels)
+    live = rows.pop(0) if rows and len(rows[0]) == 1 and rows[0][0].every == LIVE else []
+    st.fragment(_draw_top, run_every=LIVE)(tab, run, *live)
+    for row in rows:
+        for place, panel in zip(st.columns(len(row)), row, strict=True):
+            with place:
+                st.fragment(_draw_panel, run_every=panel.every)(tab, run, panel)
+    st.fragment(_draw_tabs, run_every=SELDOM)(tab, run, panels)
+
+
+def _draw_at_rest(tab: Page, run: Run, panels: Sequence[Panel]) -> None:
+    """Draw a run without a trainer; rerun when its timeline is moved, and while something is awaited."""
+    before, tab.behind = tab.behind, False
+    _draw_top(tab, run)
+    for row in _rows(tab, run, panels):
+        for place, panel in zip(st.columns(len(row)), row, strict=True):
+            with place:
+                (st.fragment(_draw_panel) if panel.every == ASKED else _draw_panel)(tab, run, panel)
+    _draw_tabs(tab, run, panels)
+    if tab.behind != before:
         st.rerun()
+
+
+def _rows(tab: Page, run: Run, panels: Sequence[Panel]) -> list[list[Panel]]:
+    """Panels that are not in tabs, row by row; all of them if there is only one panel."""
+    tab.single = single = len(columns_of(run).members) == 1
+    rows: list[list[Panel]] = []
+    for panel in panels:
+        if panel.in_tab and len(panels) > 1:
+            continue
+        if single and panel.beside and rows:
+            rows[-1].append(panel)
+        else:
+            rows.append([panel])
+    return rows
 
 
 def rerun_if_changed(tab: Page, run: Run) -> Status:
@@ -135,37 +183,92 @@ def rerun_if_changed(tab: Page, run: Run) -> Status:
     return status
 
 
-def _draw_view(tab: Page, run: Run, rows: Rows) -> None:
-    """Draw status, timeline and view, which change with every step."""
+def _draw_top(tab: Page, run: Run, *panels: Panel) -> None:
+    """Draw status and timeline, and below them what changes with every step."""
     status = rerun_if_changed(tab, run)
+    if status.alive and tab.single != (len(columns_of(run).members) == 1):
+        st.rerun()  # with other rows
     records = history(run)
     newest = records.newest()
-    draw_status(run, status)  # after the reading, of which it says what was passed over
-    done = max(int(newest["step"]) if newest else 0, status.step)
-    every = run.config.every(run.config.snapshots)
-    step = timeline(records.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}")
-    tab.cursor = (run.name, step)
-    if note := footnotes(label_of_variant(run, variant) for variant in run.config.variants):
-        st.caption(plain(note))
-    view = newest if step is None else records.at(step)
-    if view is None:
-        with st.container(height=420, border=False):
-            st.info("Waiting for the first view ...", icon=":material/hourglass_top:")
+    with st.container(gap="xsmall"):
+        if tab.enlarged:
+            _draw_way_back(tab)
+        draw_status(run, status)  # after the reading, of which it says what was passed over
+        done = max(int(newest["step"]) if newest else 0, status.step)
+        every = run.config.every(run.config.snapshots)
+        step = timeline(records.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}")
+        tab.cursor = (run.name, step)
+        if note := footnotes(label_of_variant(run, variant) for variant in run.config.variants):
+            st.caption(plain(note))
+        for panel in panels:
+            _draw_panel(tab, run, panel)
+
+
+def _draw_way_back(tab: Page) -> None:
+    if st.button("Back to all panels", icon=":material/close_fullscreen:", shortcut="Escape", key="back-to-all"):
+        tab.enlarged = None
+        st.rerun()
+
+
+def _draw_panel(tab: Page, run: Run, panel: Panel, *, titled: bool = True) -> None:
+    """Draw a panel, or what is awaited in its place, as high."""
+    records = history(run)
+    if panel.every == LIVE:
+        view = view_of(tab, run, records)
+        step = None if view is None else int(view["step"])
+    else:
+        step = _shown_step(tab, run, records)
+    with st.container(key=f"panel-{panel.key}", gap="xsmall"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            if titled:
+                st.markdown(f"## {panel.title}", width="content", anchors=False)
+            place = st.container(width="stretch")
+            if panel.every == LIVE:
+                choose_columns(run)
+            _draw_enlarge(tab, panel)
+        note = None
+        if step is None:
+            with st.container(height=height_of(tab, panel.height), border=False):
+                st.caption("Waiting for the first points ..." if run.alive() else "Nothing was recorded here.")
+        else:
+            note = panel.draw(tab, run, records, step)
+        place.caption(" ".join(filter(None, [HOW_TO_READ.get(panel.key), note and plain(note)])))
+
+
+def _draw_enlarge(tab: Page, panel: Panel) -> None:
+    if tab.enlarged is None and st.button(
+        f"Enlarge {panel.title}", key=f"enlarge-{panel.key}", icon=":material/open_in_full:", type="tertiary",
+        help="this panel over the whole page",
+    ):  # fmt: skip
+        tab.enlarged = panel.key
+        st.rerun()
+
+
+def _draw_tabs(tab: Page, run: Run, panels: Sequence[Panel]) -> None:
+    """Draw the panels in tabs; only the open one is computed."""
+    tabs = [panel for panel in panels if panel.in_tab]
+    if not tabs or len(panels) == 1:
         return
-    rows.view(tab, run, view)
+    titles, key = [panel.title for panel in tabs], tab.key("panel")
+    if (asked := st.query_params.get(key, titles[0])) not in titles:
+        tell(f"{key}: there is no {quoted(asked)}; known: {', '.join(titles)}")
+        del st.query_params[key]
+    places = st.tabs(titles, key=key, on_change="rerun", bind="query-params")
+    for place, panel in zip(places, tabs, strict=True):
+        if place.open:
+            with place:
+                _draw_panel(tab, run, panel, titled=False)
 
 
-def _draw_embeddings(tab: Page, run: Run, rows: Rows) -> bool:
-    records = history(run)
-    step = _shown_step(tab, run, records)
-    return step is not None and rows.embeddings(tab, run, records, step)
+def height_of(tab: Page, height: int) -> int:
+    """Pixels of a chart that is usually so high: more if its panel is enlarged."""
+    return height if tab.enlarged is None else max(height, ENLARGED)
 
 
-def _draw_history(tab: Page, run: Run, rows: Rows) -> None:
-    records = history(run)
-    step = _shown_step(tab, run, records)
-    if step is not None:
-        rows.history(tab, run, records, step)
+def view_of(tab: Page, run: Run, records: History) -> dict[str, np.ndarray] | None:
+    """Arrays of the step that the timeline points at, or of the newest one; None before there are any."""
+    name, cursor = tab.cursor or (run.name, None)
+    return records.newest() if cursor is None or name != run.name else records.at(cursor)
 
 
 def _shown_step(tab: Page, run: Run, records: History) -> int | None:
@@ -175,21 +278,7 @@ def _shown_step(tab: Page, run: Run, records: History) -> int | None:
     return steps[-1] if steps else None
 
 
-# -- rows that every page has ------------------------------------------------------------------------------------------
-
-
-def columns_of(run: Run) -> Columns:
-    """The variants and the seed chosen in the popover View."""
-    config = run.config
-    chosen = st.session_state.get(f"columns.{run.name}", ())
-    shown = [index for index, variant in enumerate(config.variants) if variant in chosen]
-    shown = shown or list(range(len(config.variants)))[:MOST_COLUMNS]
-    seed = st.session_state.get(f"seed.{run.name}")
-    seed = seed if seed in config.seeds else config.seeds[0]
-    members = [config.members.index((config.variants[index], seed)) for index in shown]
-    colours = variant_colours(config.variants)
-    titles = [variant_label(run, config.variants[i]) for i in shown]
-    return Columns(members, titles, [colours[i] for i in shown])
+# -- panels that every page has ----------------------------------------------------------------------------------------
 
 
 def request_projection(run: Run, records: History, step: int) -> Projection:
@@ -224,53 +313,68 @@ def why_not_started(service: Projector) -> str:
     return f"the projector does not start{': ' * bool(service.last_line)}{service.last_line}"
 
 
-def draw_gaps(tab: Page, run: Run, records: History, step: int) -> None:
+def draw_gaps(tab: Page, run: Run, records: History, step: int) -> str:
     """Draw d_c, d_g and d_H of the embeddings over training (the paper's Fig. 7), and d_p of pairs (Fig. 10)."""
     steps, values = records.gaps()
-    seeds = len(run.config.seeds)
-    of_pixels = run.config.kind in PAIRED_KINDS and not METHODS[run.config.method].learns_metric
-    title = "Gaps between pixels: the method learns no metric" if of_pixels else "Gaps under the learned metric"
-    note = f"median and range of {seeds} seeds" if seeds > 1 else "one seed"
-    if "d_p" in values:
-        note += "; all fall as upscaled patches come to lie like the originals; d_p: mean distance of a pair"
-    draw_heading(title, note)
-    names = run.config.variants
+    seeds, names = len(run.config.seeds), run.config.variants
+    titles = [variant_label(run, name) for name in names]
     figure = training.gap_curves(
-        steps, values, titles=[variant_label(run, name) for name in names], step=step,
-        log=tab.setting("log", True), colours=variant_colours(names),
+        steps, values, titles=titles, step=step, log=tab.setting("log", True), colours=variant_colours(names),
     )  # fmt: skip
-    last = (
-        {name: ", ".join(f"{x:.3g}" for x in array[-1, :, 0]) for name, array in values.items()} if len(steps) else {}
+    words = {symbol: gap.label for symbol, gap in GAPS.items()} | {"d_p": "mean distance of a pair"}
+    last = "; ".join(
+        f"{words[symbol]} {_each(of[-1, :, 0], titles)}"
+        for symbol, of in values.items() if len(of)
+    )  # fmt: skip
+    live_plot(
+        figure,
+        key=f"gaps.{run.name}",
+        height=height_of(tab, 300),
+        alt=f"Gaps over training. At the end: {last or 'none'}",
     )
-    live_plot(figure, key=f"gaps.{run.name}", height=300, alt=f"Gaps over training; now {last} for {', '.join(names)}")
+    by_pixels = run.config.kind in PAIRED_KINDS and not METHODS[run.config.method].learns_metric
+    return " ".join(
+        filter(None, [
+            by_pixels and "Between pixels: the method learns no metric.",
+            f"Median and range of {seeds} seeds." if seeds > 1 else "One seed.",
+        ])
+    )  # fmt: skip
 
 
-def draw_spectra(tab: Page, run: Run, records: History, step: int) -> None:
+def draw_spectra(tab: Page, run: Run, records: History, step: int) -> str | None:
     """Draw eigenvalues of the real embeddings' distance matrix: at a step, and over training (the paper's Fig. 5)."""
     shown = columns_of(run)
     form, log = tab.setting("form", "distance"), tab.setting("log", True)
     steps, spectra = records.spectrum(form)
     if step not in steps:
-        return
+        return None
     at_step = spectra[list(steps).index(step)]
-    words = "of D / mean D, by magnitude" if form == "distance" else "of −½ J D² J, as shares of variance"
-    reals = "original patches" if run.config.kind in PAIRED_KINDS else f"real {_noun(run)}"
-    draw_heading("Spectrum of the distance matrix", f"ten leading eigenvalues {words}, {reals}")
     name, members, titles = run.name, shown.members, shown.titles
     now = training.spectrum_now(
         at_step[members], spectra[0][members], titles=titles, step=step, form=form, colours=shown.colours
     )
+    leading = _each(np.abs(at_step[members, 0]), titles)
     live_plot(
-        now, key=f"spectrum.{name}.{form}", height=250, alt=f"Leading eigenvalues at step {step} and before training"
+        now, key=f"spectrum.{name}.{form}", height=height_of(tab, 250) - 40 * bool(tab.enlarged),
+        alt=f"The ten leading eigenvalues at step {step}, and before training. The largest: {leading}",
+    )  # fmt: skip
+    over = training.spectrum_history(
+        steps, spectra[:, members], titles=titles, step=step, form=form, log=log, colours=shown.colours
     )
-    over = training.spectrum_history(steps, spectra[:, members], titles=titles, step=step, form=form, log=log)
-    live_plot(over, key=f"spectra.{name}.{form}", height=270, alt="Leading eigenvalues over training")
+    live_plot(
+        over, key=f"spectra.{name}.{form}", height=270,
+        alt=f"The ten leading eigenvalues over training, up to step {steps[-1]:g}",
+    )  # fmt: skip
+    words = "of D / mean D, by magnitude" if form == "distance" else "of −½ J D² J, as shares of variance"
+    reals = "original patches" if run.config.kind in PAIRED_KINDS else f"real {_noun(run)}"
+    return f"Ten leading eigenvalues {words}, {reals}; dotted: before training."
 
 
-def draw_scores(run: Run, records: History, step: int, described: dict[str, Score]) -> None:
-    """Draw a table of the scores at a step beside their floors, medians over seeds.
+def draw_scores(tab: Page, run: Run, records: History, step: int, described: dict[str, Score]) -> str:
+    """Draw a table of the scores at a step beside their baselines, medians over seeds; return a note.
 
     Args:
+        tab: the page.
         run: the shown run.
         records: of the run.
         step: the shown step.
@@ -278,36 +382,38 @@ def draw_scores(run: Run, records: History, step: int, described: dict[str, Scor
     """
     scores = records.scores(step)
     if scores is None and run.scores_are_outdated():
-        draw_heading(
-            "Scores", f"of an earlier version, in the file's own units; `mvm score {plain(run.name)}` measures anew"
-        )
-        return
+        return f"Measured by an earlier version, in the file's own units: `mvm score {run.name}` measures anew."
     if scores is None:
-        draw_heading("Scores", f"first scores at step {run.config.every(10):,}")
-        return
+        return f"The first scores are measured at step {run.config.every(10):,}."
     names = run.config.variants
     baseline = next(iter(described.values())).baseline if described else "floor"
-    paired = run.config.kind in PAIRED_KINDS
-    size = f"{scores.n:,} {'held-out' if paired else 'new'} {_noun(run)}, " if scores.n else ""
-    draw_heading("Scores", f"{size}step {scores.step:,}; {'mean, ' * paired}{BASELINES.get(baseline, baseline)}")
+    baseline = BASELINES.get(baseline, baseline)
     table = {}
     for key, score in described.items():
         values = [scores.of(key, variant) for variant in names]
         if any(value is not None for value in values):
-            floor = 1.0 if key == "w2_ratio" else scores.floor(score.floor)  # the unit of w2_ratio is its floor
+            floor = 1.0 if key == "w2_ratio" else scores.floor(score.floor)  # the unit of w2_ratio is its baseline
             table[f"{score.label} {ARROWS[score.direction]}"] = [*map(_number, values), _number(floor), score.meaning]
     columns = [variant_label(run, name) for name in names]
     frame = pd.DataFrame.from_dict(table, orient="index", columns=[*columns, baseline, "meaning"])
     narrow = {name: st.column_config.Column(width=112) for name in [baseline, *columns]}
     st.dataframe(frame, width="stretch", height=35 * (len(frame) + 1) + 3, column_config=narrow)
     closest = any(score.direction == "floor" for score in described.values())
-    noise = " ≈: best at its floor; below it is sampling noise." if closest else ""
+    noise = " ≈: best at its baseline; below it is sampling noise." if closest else ""
     st.caption(f"↓: lower is better. ↑: higher is better.{noise}")
+    paired = run.config.kind in PAIRED_KINDS
+    size = f", {scores.n:,} {'held-out' if paired else 'new'} {_noun(run)}" if scores.n else ""
+    return f"Step {scores.step:,}{size}{', mean' * paired}."
 
 
 def draw_heading(title: str, note: str) -> None:
-    """Draw a row's title with a note beside it, which may contain words from outside."""
+    """Draw the heading of a part with a note beside it, which may contain words from outside."""
     st.markdown(f"**{title}** &nbsp; :gray[{plain(note)}]")
+
+
+def _each(values: np.ndarray, titles: Sequence[str]) -> str:
+    """A value of each variant, in words."""
+    return ", ".join(f"{in_words(float(value))} of {title}" for value, title in zip(values, titles, strict=True))
 
 
 def _noun(run: Run) -> str:

@@ -20,7 +20,11 @@ from app.views.runs import runs_page
 
 st.set_page_config(page_title="MvM Lab", page_icon=Path(__file__).parent / "static" / "icon.svg", layout="wide")
 st.html(
-    "<style>.stMainBlockContainer { padding-top: 4.2rem; padding-bottom: 3rem } "
+    "<style>.stMainBlockContainer { padding-top: 4rem; padding-bottom: 3rem } "
+    ".stMainBlockContainer > .stVerticalBlock { gap: 0.7rem } "
+    ".stHorizontalBlock [data-testid=stMarkdownContainer]:has(h1) { margin: 0 } .stHorizontalBlock h1 { padding: 0 } "
+    ".stApp :is([data-testid=stBaseButton-primary], [data-baseweb=tag]) { color: light-dark(#FFFFFF, #14181D) } "
+    "[data-testid=stCaptionContainer] { color: inherit; opacity: 0.8 } "
     "[data-testid=stSidebarHeader] { height: 2.4rem; margin: 0 }</style>"
 )
 warm_up()

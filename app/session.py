@@ -79,6 +79,8 @@ class Page(Tab):
         behind: whether a newer projection is awaited.
         weights: of descriptors and terms, as the sidebar showed them at the last rerun; None if it showed none.
         picked: run and the picture of it that was clicked last.
+        enlarged: key of the panel that fills the page; None for all panels.
+        single: whether the page was drawn for a single column.
     """
 
     kind: str = "points"
@@ -89,6 +91,8 @@ class Page(Tab):
     behind: bool = True
     weights: WeightWidgets | None = None
     picked: tuple[str, Picked] | None = None
+    enlarged: str | None = None
+    single: bool = False
 
     def key(self, name: str) -> str:
         """Key of a widget that the page of every kind has; it is also its parameter in the URL."""

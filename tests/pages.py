@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = [
     "TINY_SR",
     "as_read",
     "button",
+    "drawn",
     "open_page",
     "run_list",
     "shown",
@@ -95,6 +97,12 @@ def words(app: AppTest) -> str:
 
 def button(app: AppTest, label: str):
     return next(b for b in app.button if b.label.startswith(label))
+
+
+def drawn(app: AppTest, key: str) -> dict:
+    """What a component on the page shows, by the beginning of its key."""
+    element = next(element for element in app.get("bidi_component") if element.key.startswith(key))
+    return json.loads(element.proto.json)
 
 
 def run_list(app: AppTest):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import streamlit as st
 from launchers import Here
-from pages import as_read, button, open_page, run_list, shown, words
+from pages import as_read, button, drawn, open_page, run_list, shown, words
 from trainers import small_config
 
 from app import header, services
@@ -25,6 +25,7 @@ from mvm.data.points import Points
 from mvm.files import append_line, locked
 from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.jobs.launch import LAUNCHERS
+from mvm.look.glossary import HOW_TO_READ
 from mvm.methods import METHODS
 from mvm.runs.run import Run
 from mvm.studies.claims import CLAIMS, shipped
@@ -65,18 +66,70 @@ def test_a_second_tab_at_the_first_start_sees_the_same_demo(monkeypatch: pytest.
 
 
 def test_a_finished_run_is_shown_with_its_scores(finished: Run) -> None:
-    app = open_page()
+    app = open_page(panel="Scores")
     text = words(app)
     assert "finished" in text
     assert "step **30** of 30" in text
+    headings = [line for line in text.splitlines() if line.startswith(("# ", "## "))]
+    assert headings == ["# Lab", "## Data space", "## Embeddings, UMAP"]
+    assert HOW_TO_READ["data"] in text
+    assert HOW_TO_READ["scores"] in text
     table = app.dataframe[0].value
-    assert {"centroid only", "both", "floor"} <= set(table.columns)
+    assert {"centroid only", "both", "baseline"} <= set(table.columns)
     scored = json.loads((finished.path / "scores.json").read_text())
-    assert table.loc["W₂ / floor ≈", "both"] == f"{scored[1]['w2_ratio']:.3f}"
-    assert table.loc["W₂ / floor ≈", "floor"] == "1.000"
+    assert table.loc["W₂ / baseline ≈", "both"] == f"{scored[1]['w2_ratio']:.3f}"
+    assert table.loc["W₂ / baseline ≈", "baseline"] == "1.000"
     assert "off-manifold ↓" not in table.index, "own points have no ground truth, so no distance to it"
     assert button(app, "Resume").disabled
     assert button(app, "Stop").disabled
+
+
+def test_scores_stand_below_the_titles_and_the_best_is_marked(finished: Run) -> None:
+    """Worked out from the file of scores; own points have no truth, so no distance to it."""
+    panels = drawn(open_page(), "clouds.ring")["panels"]
+    assert [panel["title"] for panel in panels] == ["centroid only", "both"]
+    rows = json.loads((finished.path / "scores.json").read_text())
+    best = min((0, 1), key=lambda i: abs(np.log(rows[i]["w2_ratio"])))
+    for i, (panel, row) in enumerate(zip(panels, rows, strict=True)):
+        first, second = panel["scores"]
+        assert first["text"] == f"W₂ {row['w2_ratio']:.3g} × baseline"
+        assert second["text"] == f"coverage {row['coverage']:.3g}"
+        assert (first["best"], panel["best"]) == (i == best, i == best)
+        assert f"baseline {row['coverage_floor']:.3g}; step 30" in second["help"]
+
+
+def test_a_column_is_hidden_and_shown_again_where_it_stands(finished: Run) -> None:
+    app = open_page()
+    columns = next(group for group in app.button_group if group.label == "Columns")
+    columns.set_value(["both"]).run()
+    assert [panel["title"] for panel in drawn(app, "clouds.ring")["panels"]] == ["both"]
+    assert [panel["title"] for panel in drawn(app, "umap.ring")["panels"]] == ["both"]
+    linked = open_page(**{"columns.ring": "both"})
+    assert [panel["title"] for panel in drawn(linked, "clouds.ring")["panels"]] == ["both"]
+    next(group for group in app.button_group if group.label == "Columns").set_value([]).run()
+    assert len(drawn(app, "clouds.ring")["panels"]) == 2, "not none"
+
+
+def test_a_panel_fills_the_page_and_gives_it_back(finished: Run) -> None:
+    app = open_page()
+    parts = {element.key.split(".")[0] for element in app.get("bidi_component")}
+    assert {"clouds", "umap", "gaps"} <= parts
+    usual = drawn(app, "gaps.ring")["height"]
+    button(app, "Enlarge Gaps").click().run()
+    parts = {element.key.split(".")[0] for element in app.get("bidi_component")}
+    assert {"timeline", "gaps"} <= parts
+    assert not {"clouds", "umap"} & parts
+    assert drawn(app, "gaps.ring")["height"] > usual
+    button(app, "Back to all panels").click().run()
+    assert drawn(app, "clouds.ring")
+
+
+def test_only_the_open_tab_is_drawn(finished: Run) -> None:
+    app = open_page(panel="Spectrum of the distance matrix")
+    parts = {element.key.split(".")[0] for element in app.get("bidi_component")}
+    assert "spectrum" in parts
+    assert "gaps" not in parts
+    assert "there is no 'Forces'; known: Gaps, Spectrum" in words(open_page(panel="Forces"))
 
 
 def test_a_projection_that_cannot_be_made_says_so(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +294,7 @@ def test_a_descriptor_is_switched_on_where_it_stands(finished: Run, no_processes
 def test_a_column_that_matches_nothing_is_marked(finished: Run) -> None:
     told = {"step": 20, "event": "weights", "weights": {"centroid": 0}, "serial": 1}
     append_line(finished.path / "scalars.jsonl", told)
-    columns = list(open_page(run="ring").dataframe[0].value.columns)
+    columns = list(open_page(run="ring", panel="Scores").dataframe[0].value.columns)
     assert columns[:2] == ["centroid only, centroid × 1 → 0 at 20, matches nothing", "both, centroid × 1 → 0 at 20"]
     Run.create(finished.config.with_changes({"weights.centroid": 0}), name="idle")
     idle = Run.named("idle")
@@ -283,8 +336,8 @@ def test_every_peer_can_be_set_up_and_shown(finished: Run, no_processes: list[st
     small = run.config.with_changes({"batch": 16, "view_points": 16, "data": finished.config.data})
     trained = Run.create(small, name="peer")
     assert cli("train", "--run", str(trained.path)).status == 0
-    app = open_page(run="peer")
-    assert list(app.dataframe[0].value.columns) == [METHODS[method].title, "floor", "meaning"]
+    app = open_page(run="peer", panel="Scores")
+    assert list(app.dataframe[0].value.columns) == [METHODS[method].title, "baseline", "meaning"]
 
 
 @pytest.mark.parametrize("name", MANIFOLDS)

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from pages import button, open_page, run_list, shown, train_faces, words
+from pages import button, drawn, open_page, run_list, shown, train_faces, words
 from PIL import Image
 from trainers import until
 
@@ -81,17 +81,27 @@ def test_the_first_screen_invites_and_trains_nothing(no_processes: list[str]) ->
 
 
 def test_a_finished_run_is_shown_whole(tiny: Run) -> None:
-    app = open_page(FACES)
+    for tab, part in (
+        ("Gaps", "gaps"),
+        ("Spectrum of the distance matrix", "spectrum"),
+        ("Factors covered", "factors"),
+    ):
+        assert drawn(open_page(FACES, **{"faces.panel": tab}), part)
+    app = open_page(FACES, **{"faces.panel": "Scores"})
     text = words(app)
     assert "step **20** of 20" in text
     assert "MiB of memory" in text
-    for row in ("Samples", "Embeddings", "Nearest training", "Between two", "Factors", "Gaps", "Spectrum", "Scores"):
-        assert f"**{row}" in text
-    drawn = [element.key for element in app.get("bidi_component")]
-    for part in ("timeline", "samples", "umap", "between", "factors", "gaps", "spectrum"):
-        assert any(key.startswith(part) for key in drawn), part
+    for row in ("# Faces", "## Samples", "## Embeddings", "## Nearest training", "## Between two"):
+        assert row in text
+    keys = [element.key for element in app.get("bidi_component")]
+    for part in ("timeline", "samples", "umap", "between"):
+        assert any(key.startswith(part) for key in keys), part
+    scored = json.loads((tiny.path / "scores.json").read_text())
+    assert [panel["scores"][0]["text"] for panel in drawn(app, "samples")["panels"]] == [
+        f"factors {row['factor_mean']:.3g}" for row in scored
+    ]
     table = app.dataframe[0].value
-    assert {"centroid only", "both", "floor", "meaning"} <= set(table.columns)
+    assert {"centroid only", "both", "baseline", "meaning"} <= set(table.columns)
     assert {"Fréchet (faces)", "Fréchet (pixels)", "factors"} <= {label.rsplit(" ", 1)[0] for label in table.index}
     app.toggle(key="faces.averaged").set_value(False).run()
     assert "not averaged" in words(app)
@@ -143,7 +153,7 @@ def test_the_nearest_training_pictures_of_a_picked_one(tiny: Run, monkeypatch: p
     monkeypatch.setattr("app.caches.training_gallery", lambda config: allowed.wait() and training_gallery(config))
     monkeypatch.setattr(Page, "picked_of", lambda *_: Picked(1, "fake", 7, 1.0))
     app = open_page(FACES)
-    gallery = "Nearest training pictures** &nbsp; :gray[to fake 7, both"
+    gallery = "To fake 7, both"
     try:
         assert f"{gallery}: loading" in words(app)
         assert caches.gallery(tiny) is None

@@ -203,12 +203,12 @@ def test_a_stopped_run_resumes_to_the_same_end(cli, unpacked: Path, name: str) -
 
 @pytest.mark.usefixtures("no_processes")
 def test_the_lab_opens_a_run() -> None:
-    app = open_page(run="points")
+    app = open_page(run="points", panel="Scores")
     assert shown(app) == "points"
     said = words(app)
     assert "finished" in said
     assert "step **40** of 40" in said
-    assert {"centroid only", "both", "floor"} <= set(app.dataframe[0].value.columns)
+    assert {"centroid only", "both", "baseline"} <= set(app.dataframe[0].value.columns)
 
 
 @pytest.mark.usefixtures("no_processes")

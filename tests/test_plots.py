@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 import pytest
 
 from app.charts import clouds, training
+from app.charts.axes import log_axis
 from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.palette import FAKE, REAL, VARIANTS, title_of, variant_colours
@@ -71,10 +72,10 @@ def test_what_the_frame_leaves_out_is_said() -> None:
 def test_a_single_record_is_a_dot_on_an_axis_from_0() -> None:
     steps, history = np.array([40]), RANDOM.random((1, 2, 5))
     gaps = {name: RANDOM.random((1, 2, 3)) for name in ("d_c", "d_g", "d_H")}
-    common = {"titles": ["a", "b"], "step": 40, "log": True}
+    common = {"titles": ["a", "b"], "step": 40, "log": True, "colours": VARIANTS[:2]}
     for figure in (
         drawn(training.spectrum_history(steps, history, form="distance", **common)),
-        drawn(training.gap_curves(steps, gaps, colours=VARIANTS[:2], **common)),
+        drawn(training.gap_curves(steps, gaps, **common)),
     ):
         assert figure.layout.xaxis.range == (0, 80)
         assert "markers" in {trace.mode for trace in figure.data}
@@ -108,7 +109,11 @@ def test_spectra(form: str) -> None:
     bars = [trace for trace in figure.data if trace.type == "bar"]
     np.testing.assert_allclose(bars[1].y, np.abs(now[1]))
     history = RANDOM.normal(size=(6, 2, 10))
-    over = drawn(training.spectrum_history(np.arange(6), history, titles=TITLES[:2], step=1, form=form, log=True))
+    over = drawn(
+        training.spectrum_history(
+            np.arange(6), history, titles=TITLES[:2], step=1, form=form, log=True, colours=VARIANTS[:2]
+        )
+    )
     assert len(over.data) == 20
     np.testing.assert_allclose(over.data[13].y, np.abs(history[:, 1, 3]))
     assert over.layout.yaxis.title.text == SPECTRUM_FORMS[form].label
@@ -131,7 +136,7 @@ def test_gaps_of_pairs_have_a_curve_more() -> None:
     values = {name: np.ones((8, 1, 1)) * place for place, name in enumerate(("d_p", "d_c", "d_g", "d_H"), 1)}
     figure = drawn(training.gap_curves(np.arange(8), values, titles=["a"], step=4, log=True, colours=VARIANTS[:1]))
     assert [trace.y[0] for trace in figure.data] == [1, 2, 3, 4]
-    assert figure.layout.annotations[0].text == "d_p of pairs"
+    assert figure.layout.annotations[0].text == "<i>d</i><sub>p</sub>  of pairs"
     assert figure.layout.xaxis4.title.text == "training step"
 
 
@@ -150,6 +155,26 @@ def test_scores_over_training_lie_beside_their_baselines() -> None:
     lines = [trace for trace in figure.data if trace.fill is None and trace.line.dash is None]
     np.testing.assert_allclose(lines[3].y, np.median(values["SSIM"][:, 1], axis=-1))
     assert sum(trace.showlegend is not False for trace in figure.data) == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "decades", "every"),
+    [([0.02, 0.3], (-2, 0), 1), ([1.0, 1.0], (0, 1), 1), ([1e-9, 3.0, np.nan, 0.0], (-9, 1), 2), ([np.nan], (0, 1), 1)],
+)
+def test_a_logarithmic_axis_has_whole_decades_and_labels_at_decades_alone(
+    values: list[float], decades: tuple[int, int], every: int
+) -> None:
+    axis = go.Layout(yaxis=log_axis([np.array(values)])).yaxis
+    assert (axis.type, axis.range, axis.dtick, axis.exponentformat) == ("log", decades, every, "power")
+
+
+def test_fakes_never_hide_reals() -> None:
+    """Fakes are drawn after reals, and smaller: a real below a fake has a rim."""
+    points = np.zeros((1, 3, 2))
+    for panel in (*clouds.data_panels(points[0], points, titles=["a"]), *clouds.umap_panels(points, titles=["a"])):
+        real, fake = panel["layers"]
+        assert (real["name"], fake["name"]) == ("real", "fake")
+        assert real["radius"] > 1.5 * fake["radius"]
 
 
 def test_a_diverged_variant_leaves_a_gap_in_its_curve() -> None:

@@ -26,6 +26,7 @@ __all__ = [
 
 Layer = dict[str, Any]
 Panel = dict[str, Any]
+REAL_DOT, FAKE_DOT = 2.7, 1.3  # pixels: where a fake lies on a real, its dot has a green rim
 ROUTE_NAMES = {"geodesic": "geodesic of the metric", "straight": "straight line", "true": "true geodesic"}
 
 
@@ -54,8 +55,8 @@ def data_panels(
         if grid is not None:
             lines = np.concatenate([_broken_line(grid[column]), _broken_line(grid[column].swapaxes(0, 1))])
             layers.append({"name": "generator grid", "colour": rgba(QUIET, 0.4), "points": lines, "line": True})
-        layers += [{"name": "real", "colour": REAL, "points": real}] if show_real else []
-        layers += [{"name": "fake", "colour": FAKE, "points": fake[column]}] if show_fake else []
+        layers += [{"name": "real", "colour": REAL, "points": real, "radius": REAL_DOT}] if show_real else []
+        layers += [{"name": "fake", "colour": FAKE, "points": fake[column], "radius": FAKE_DOT}] if show_fake else []
         panels.append({"title": title, "span": span, "ticks": True, "layers": layers})
     return panels
 
@@ -69,8 +70,14 @@ def umap_panels(frame: np.ndarray, *, titles: Sequence[str]) -> list[Panel]:
     panels = []
     for column, (title, points) in enumerate(zip(titles, frame, strict=True)):
         layers = [
-            {"name": "real", "colour": REAL, "points": points[:half], "offset": 0},
-            {"name": "fake", "colour": FAKE, "points": points[half:], "offset": half * (1 + column)},
+            {"name": "real", "colour": REAL, "points": points[:half], "radius": REAL_DOT, "offset": 0},
+            {
+                "name": "fake",
+                "colour": FAKE,
+                "points": points[half:],
+                "radius": FAKE_DOT,
+                "offset": half * (1 + column),
+            },
         ]
         span = span_of(points, margin=0.08).tolist()
         panels.append({"title": title, "span": span, "ticks": False, "layers": layers})

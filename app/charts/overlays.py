@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from app.charts.axes import RIGHT, Figure, axes_of, nth, subplots, vertical_line
+from app.charts.axes import RIGHT, Figure, axes_of, log_axis, nth, subplots, vertical_line
 from app.text import plotly_text
 from mvm.look.palette import QUIET, RATIOS, VARIANTS, rgba, variant_colours
 from mvm.look.scales import quality_shade
@@ -56,9 +56,10 @@ def overlay(
             traces += _lines(curve, title, *look[title], column, log=log, legend=title not in named)
             named.add(title)
     layout = _row(list(panels), entries=sorted(named))
-    for column in range(len(panels)):
+    for column, (label, drawn) in enumerate(panels.items()):
+        known = [line for curve in [*drawn, *(baseline or {}).get(label, [])] for line in (curve.low, curve.high)]
         layout[nth("xaxis", column)] |= {"title": {"text": axis, "standoff": 6}}
-        layout[nth("yaxis", column)] |= {"type": "log", "exponentformat": "power"} if log else {"rangemode": "tozero"}
+        layout[nth("yaxis", column)] |= log_axis(known) if log else {"rangemode": "tozero"}
     layout["shapes"] = [vertical_line(x, column, **FORK) for x in marks for column in range(len(panels))]
     return {"data": traces, "layout": layout}
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from app.charts.axes import RIGHT, Figure, axes_of, nth, subplots, vertical_line
+from app.charts.axes import RIGHT, Figure, axes_of, log_axis, nth, subplots, typeset, vertical_line
 from mvm.geometry.descriptors import GAPS
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.bands import quantiles
-from mvm.look.palette import QUIET, REAL, VARIANTS, rgba
+from mvm.look.palette import QUIET, REAL, rgba
 
 __all__ = ["factor_coverage", "gap_curves", "score_curves", "spectrum_history", "spectrum_now"]
 
@@ -37,24 +37,31 @@ def spectrum_now(
 
 
 def spectrum_history(
-    steps: np.ndarray, history: np.ndarray, *, titles: Sequence[str], step: int, form: str, log: bool
+    steps: np.ndarray,
+    history: np.ndarray,
+    *,
+    titles: Sequence[str],
+    step: int,
+    form: str,
+    log: bool,
+    colours: Sequence[str],
 ) -> Figure:
-    """Leading eigenvalues `(steps, variants, k)` over training (the paper's Fig. 5)."""
+    """Leading eigenvalues `(steps, variants, k)` over training (the paper's Fig. 5), the largest darkest."""
     traces, mode = [], _mode(steps)
     ranks = history.shape[-1]
     for column in range(len(titles)):
         for rank in range(ranks):
             shade = 1 - 0.5 * rank / max(1, ranks - 1)  # the faintest is still visible on black
-            line = {"color": rgba(VARIANTS[0], shade), "width": 1.5}
+            line = {"color": rgba(colours[column], shade), "width": 1.5}
             traces.append(
                 {"type": "scatter", "x": steps, "y": np.abs(history[:, column, rank]), "mode": mode, "line": line}
-                | {"name": f"λ{rank + 1}", "showlegend": False}
+                | {"name": typeset(f"λ_{rank + 1}"), "showlegend": False}
                 | axes_of(column)
             )
     layout = _row(titles, step=step, cursor=True)
     for column in range(len(titles)):
         layout[nth("xaxis", column)] |= _step_axis(steps)
-        layout[nth("yaxis", column)] |= {"type": "log"} if log else {"rangemode": "tozero"}
+        layout[nth("yaxis", column)] |= log_axis([np.abs(history)]) if log else {"rangemode": "tozero"}
     layout["yaxis"] |= {"title": {"text": SPECTRUM_FORMS[form].label}}
     return {"data": traces, "layout": layout}
 
@@ -74,9 +81,10 @@ def gap_curves(
         traces += _curves(steps, np.where(values > 0, values, np.nan) if log else values, titles, colours, column)
     narrow = len(gaps) > len(GAPS)
     titled = {"d_p": "of pairs"} | {symbol: gap.title if narrow else gap.label for symbol, gap in GAPS.items()}
-    layout = _row([f"{symbol}  {titled[symbol]}" for symbol in gaps], step=step, cursor=True)
-    for column in range(len(gaps)):
-        layout[nth("yaxis", column)] |= {"type": "log", "exponentformat": "power"} if log else {"rangemode": "tozero"}
+    layout = _row([""] * len(gaps), step=step, cursor=True)
+    for column, (symbol, values) in enumerate(gaps.items()):
+        layout["annotations"][column]["text"] = f"{typeset(symbol)}  {titled[symbol]}"
+        layout[nth("yaxis", column)] |= log_axis([values]) if log else {"rangemode": "tozero"}
         layout[nth("yaxis", column)] |= {"tickfont": {"size": 10}} if narrow else {}
     return {"data": traces, "layout": _with_step_axes(layout, steps, len(gaps))}
 
@@ -121,7 +129,7 @@ def factor_coverage(
     step: int,
     colours: Sequence[str],
 ) -> Figure:
-    """Overlap of fake and real in each factor: a group of horizontal bars per factor, a mark at its floor.
+    """Overlap of fake and real in each factor: a group of horizontal bars per factor, a mark at its baseline.
 
     Args:
         overlaps: one value per variant, by the factor's name.
@@ -145,7 +153,7 @@ def factor_coverage(
     mark = {"symbol": "line-ns-open", "size": 100 / max(6, len(names)) + 10, "line": {"width": 2}, "color": REAL}
     traces.append(
         {"type": "scatter", "mode": "markers", "y": names, "x": [floors[name] for name in names], "marker": mark}
-        | {"name": "floor: real against real", "hovertemplate": "%{y}: %{x:.2f}"}
+        | {"name": "baseline: real against real", "hovertemplate": "%{y}: %{x:.2f}"}
     )
     layout = {
         "margin": {"l": 96, "r": 8, "t": 34, "b": 44},

@@ -11,13 +11,22 @@ import streamlit as st
 __all__ = ["component"]
 
 
-def component(folder: Path) -> Callable[..., Any]:
-    """The component of a folder (Streamlit's Components v2); its files are read once, at import."""
+def component(folder: Path, *parts: str) -> Callable[..., Any]:
+    """The component of a folder (Streamlit's Components v2); its files are read once, at import.
+
+    Args:
+        folder: with the component's files.
+        parts: names of files beside the folder, such as heads, whose functions the component uses.
+    """
     name = folder.name
+    paths = [*(folder.parent / part for part in parts), folder / name]
+    css, js = (
+        "\n".join(path.with_suffix(kind).read_text(encoding="utf-8") for path in paths) for kind in (".css", ".js")
+    )
     return st.components.v2.component(
         name,
         html=f'<div class="{name.replace("_", "-")}"></div>',
-        css=(folder / f"{name}.css").read_text(encoding="utf-8"),
-        js=(folder / f"{name}.js").read_text(encoding="utf-8"),
+        css=css,
+        js=js,
         isolate_styles=False,
     )

@@ -10,21 +10,24 @@ import torch
 
 from app.caches import gallery, interpolation, keep_pictures
 from app.charts import clouds, training
+from app.columns import columns_of, scored
 from app.components.cloud_plot import cloud_plot
 from app.components.live_plot import live_plot
 from app.components.picture_grid import Picked, picture_grid
 from app.header import choose_run, draw_buttons
 from app.link import linked
 from app.live import (
-    Columns,
-    Rows,
-    columns_of,
+    ASKED,
+    LIVE,
+    OFTEN,
+    Panel,
     draw_gaps,
-    draw_heading,
     draw_run,
     draw_scores,
     draw_spectra,
+    height_of,
     request_projection,
+    view_of,
 )
 from app.services import apply_moved_weights
 from app.session import Page, page
@@ -52,13 +55,15 @@ STATIONS = 9  # pictures of an interpolation
 THUMBNAIL = 32  # most pixels each way of a picture that belongs to a point
 SAME, TOYS, CACHES, PREPARE = "As this run", "Toys", "Prepared", "Prepare…"  # sources of pictures
 HERE, ZIP, FOLDER = "On this machine", "Upload a ZIP", "Upload a folder"  # places of pictures to prepare
-NEAREST_TITLE = "Nearest training pictures"
+UNDER_TITLES = {"factor_mean": "factors {}", "faces.fd": "Fréchet {}", "inception.fd": "FID {}"}
 
 
 def faces() -> None:
     """Draw the page."""
     tab = page("images")
-    run, status = choose_run(tab)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("# Faces", width="content", anchors=False)
+        run, status = choose_run(tab)
     with st.sidebar:
         start = draw_start(tab, run)
         data = choose_data(start.copied)
@@ -70,8 +75,7 @@ def faces() -> None:
         draw_welcome(data)
     draw_buttons(tab, run, status, next_run, beside=draw_averaging)
     if run is not None:
-        rows = Rows(view=draw_samples, embeddings=draw_embeddings, history=draw_history, samples=draw_interpolation)
-        draw_run(tab, run, status, rows)
+        draw_run(tab, run, status, PANELS)
 
 
 def draw_averaging() -> None:
@@ -238,34 +242,28 @@ def draw_job(job: Preparation) -> None:
 # -- right: the run ----------------------------------------------------------------------------------------------------
 
 
-def draw_samples(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
-    """Draw pictures generated from fixed noise, one panel per variant."""
-    shown, step = columns_of(run), int(view["step"])
+def draw_samples(tab: Page, run: Run, records: History, step: int) -> str:
+    """Draw pictures generated from fixed noise, one panel per variant, with scores below the titles."""
+    shown, view = columns_of(run), view_of(tab, run, records)
     averaged = tab.setting("averaged", True)
-    generator = "averaged generator" if averaged else "generator in training, not averaged"
-    draw_heading(
-        "Samples", f"step {step:,}, from fixed noise; {generator}; click a sample for its nearest training pictures"
-    )
     images = view["fake" if averaged else "raw"][shown.members, :SHOWN]
     panels = [
         {"title": title, "images": own, "pickable": True, "marked": _marked(tab, run, column)}
         for column, (title, own) in enumerate(zip(shown.titles, images, strict=True))
     ]
     picked = picture_grid(
-        panels, key=f"samples.{run.name}", step=step, cell=56,
+        scored(panels, run, records, step, UNDER_TITLES, shown.variants), key=f"samples.{run.name}", step=step, cell=56,
         alt=f"Generated pictures at step {step}, one panel per variant: {', '.join(shown.titles)}",
     )  # fmt: skip
     tab.pick(run.name, picked)
+    generator = "averaged generator" if averaged else "generator in training, not averaged"
+    return f"Step {step:,}, {generator}. Click a sample for the training pictures nearest to it."
 
 
-def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> bool:
-    """Draw UMAP of the embeddings with a picture at each point, and the training pictures nearest to the picked one.
-
-    Returns:
-        Whether a newer projection or the training pictures are awaited.
-    """
+def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> str:
+    """Draw UMAP of the embeddings with a picture at each point."""
     projection, shown = request_projection(run, records, step), columns_of(run)
-    draw_heading("Embeddings, UMAP", projection.note)
+    tab.behind |= projection.awaited
     reals, snapshot = real_pictures(run), records.at(projection.step)
     pictures = None
     if reals is not None and snapshot is not None:
@@ -273,51 +271,45 @@ def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> bool:
         skip = -(-whole.shape[1] // THUMBNAIL)
         pictures = np.ascontiguousarray(whole[:, ::skip, ::skip])
     picked = cloud_plot(
-        clouds.umap_panels(projection.frame[shown.members], titles=shown.titles), key=f"umap.{run.name}", height=340,
-        step=projection.step, pictures=pictures, ringed=tab.picked_of(run.name),
+        clouds.umap_panels(projection.frame[shown.members], titles=shown.titles), key=f"umap.{run.name}",
+        height=height_of(tab, 300), step=projection.step, pictures=pictures, ringed=tab.picked_of(run.name),
         alt=f"UMAP of real and generated embeddings under the learned metric at step {projection.step}, one panel per "
-        "variant",
+        f"variant: {', '.join(shown.titles)}",
     )  # fmt: skip
     tab.pick(run.name, picked)
-    return draw_nearest(tab, run, records, step, shown) or projection.awaited
+    return projection.note
 
 
-def draw_nearest(tab: Page, run: Run, records: History, step: int, shown: Columns) -> bool:
-    """Draw the training pictures nearest to the picked one, which shows memorised samples.
-
-    Returns:
-        Whether the training pictures are still being loaded.
-    """
+def draw_nearest(tab: Page, run: Run, records: History, step: int) -> str:
+    """Draw the training pictures nearest to the picked one, which shows memorised samples."""
+    shown = columns_of(run)
     picked, snapshot, reals = tab.picked_of(run.name), records.at(step), real_pictures(run)
-    by = "by the factors in the picture" if run.config.data == FACES else "by coarse pixels"
     if picked is None or snapshot is None or reals is None or picked.panel >= len(shown.members):
-        draw_heading(NEAREST_TITLE, "click a sample or a point to see the training pictures most like it")
-        return False
+        return "Click a sample or a point above."
     source = reals if picked.layer == "real" else snapshot["fake"][shown.members[picked.panel]]
     image = torch.from_numpy(source[min(picked.index, len(source) - 1)][None].copy())
     what = f"{picked.layer} {picked.index}" + (f", {shown.titles[picked.panel]}" if picked.layer == "fake" else "")
     found = gallery(run)
+    if isinstance(found, str):
+        return found
     if found is None:
-        draw_heading(NEAREST_TITLE, f"to {what}: loading the training pictures, once ...")
-        images, captions = image, [what]
-    elif isinstance(found, str):
-        draw_heading(NEAREST_TITLE, found)
-        return False
+        tab.behind = True
+        note, images, captions = f"To {what}: loading the training pictures, once ...", image, [what]
     else:
         near = found.nearest(image, NEAREST)
-        draw_heading(NEAREST_TITLE, f"to {what}, of {len(found.images):,}, {by}; with their distance")
+        by = "by the factors in the picture" if run.config.data == FACES else "by coarse pixels"
+        note = f"To {what}, of {len(found.images):,}, {by}; with their distance."
         images = torch.cat([image, found.images[near.indices[0]]])
         captions = [what.split(",")[0], *(f"{distance:.2f}" for distance in near.distances[0].tolist())]
     picture_grid(
         [{"title": "", "images": images.numpy(), "captions": captions, "marked": 0}], key=f"nearest.{run.name}",
         step=step, cell=96, columns=1 + NEAREST, alt=f"{what}, and the training pictures nearest to it",
     )  # fmt: skip
-    return found is None
+    return note
 
 
-def draw_interpolation(tab: Page, run: Run) -> None:
+def draw_interpolation(tab: Page, run: Run, records: History, step: int) -> None:
     """Draw pictures between two fixed noises, on the sphere that noise lies on, by the last checkpoint's generators."""
-    draw_heading("Between two samples", "are the pictures between two samples faces, too?")
     reals = real_pictures(run)
     if reals is None:
         return
@@ -348,15 +340,11 @@ def draw_interpolation(tab: Page, run: Run) -> None:
     )  # fmt: skip
 
 
-def draw_history(tab: Page, run: Run, records: History, step: int) -> None:
-    """Draw factors, gaps, spectra and scores."""
-    if run.config.data == FACES:
-        draw_factors(run, records, step)
-    draw_gaps(tab, run, records, step)
-    draw_spectra(tab, run, records, step)
+def draw_all_scores(tab: Page, run: Run, records: History, step: int) -> str:
+    """Draw the table of all scores but those of single factors."""
     scores = records.scores(step)
     keys = [] if scores is None else [k for k in scores.rows[0] if f"{k}_floor" in scores.rows[0] and is_score(k)]
-    draw_scores(run, records, step, {key: describe(key) for key in keys if not key.startswith("factor.")})
+    return draw_scores(tab, run, records, step, {key: describe(key) for key in keys if not key.startswith("factor.")})
 
 
 def is_score(key: str) -> bool:
@@ -368,17 +356,11 @@ def is_score(key: str) -> bool:
     return True
 
 
-def draw_factors(run: Run, records: History, step: int) -> None:
+def draw_factors(tab: Page, run: Run, records: History, step: int) -> str:
     """Draw the overlap of fake and real in each of the twelve factors of a toy face."""
     scores = records.scores(step)
     if scores is None:
-        draw_heading("Factors covered", f"first scores at step {run.config.every(10):,}")
-        return
-    draw_heading(
-        "Factors covered",
-        f"step {scores.step:,}; overlap of fake and real: 1 for equal distributions of a factor, ½ if half of its "
-        "values are missing. The score reads factors from any picture, even from noise",
-    )
+        return f"The first scores are measured at step {run.config.every(10):,}."
     names = [key for key in FACTOR_SCORES if key != "factor_mean"]
     variants = run.config.variants
     overlaps = {FACTOR_SCORES[key].label: [scores.of(key, variant) for variant in variants] for key in names}
@@ -392,6 +374,10 @@ def draw_factors(run: Run, records: History, step: int) -> None:
         figure, key=f"factors.{run.name}", height=110 + len(names) * (12 + 7 * len(variants)),
         alt=f"Overlap of fake and real in each factor at step {scores.step}; mean over the factors: {means}",
     )  # fmt: skip
+    return (
+        f"Step {scores.step:,}. Overlap of fake and real: 1 for equal distributions of a factor, ½ if half of its "
+        "values are missing. Factors are read from any picture, even from noise."
+    )
 
 
 def real_pictures(run: Run) -> np.ndarray | None:
@@ -407,3 +393,18 @@ def _marked(tab: Page, run: Run, column: int) -> int | None:
     picked: Picked | None = tab.picked_of(run.name)
     fits = picked is not None and picked.layer == "fake" and picked.panel == column
     return picked.index if fits else None
+
+
+PANELS = (  # top to bottom, then the tabs
+    Panel("samples", "Samples", draw_samples, LIVE, height=420),
+    Panel("embeddings", "Embeddings, UMAP", draw_embeddings, OFTEN, height=300),
+    Panel("neighbours", "Nearest training pictures", draw_nearest, OFTEN, height=40),
+    Panel("interpolation", "Between two samples", draw_interpolation, ASKED, height=180),
+    Panel(
+        "factors", "Factors covered", draw_factors, in_tab=True, height=500,
+        offered=lambda run: run.config.data == FACES,
+    ),
+    Panel("gaps", "Gaps", draw_gaps, in_tab=True, height=300),
+    Panel("spectrum", "Spectrum of the distance matrix", draw_spectra, in_tab=True, height=520),
+    Panel("scores", "Scores", draw_all_scores, in_tab=True),
+)  # fmt: skip

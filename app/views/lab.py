@@ -5,25 +5,27 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import numpy as np
 import streamlit as st
 
 from app import layers
 from app.caches import described, keep_drawing, keep_upload, runs
 from app.charts import clouds
+from app.columns import Columns, columns_of, scored
 from app.components.cloud_plot import cloud_plot
 from app.components.draw_points import draw_points
 from app.header import choose_run, draw_buttons
 from app.link import linked
 from app.live import (
-    Rows,
-    columns_of,
+    LIVE,
+    OFTEN,
+    Panel,
     draw_gaps,
-    draw_heading,
     draw_run,
     draw_scores,
     draw_spectra,
+    height_of,
     request_projection,
+    view_of,
 )
 from app.services import apply_moved_weights, start_demo
 from app.session import Page, page
@@ -53,6 +55,8 @@ SHOWN_SCORES = (
     "c2st",
     "geodesic_spearman",
 )
+UNDER_TITLES = {"w2_ratio": "W₂ {} × baseline", "coverage": "coverage {}", "distance_mean": "off-manifold {}"}
+ALONE = 400  # pixels of the charts of a single column, which stand side by side
 SAME, MANIFOLD, FILE, DRAWING = "As this run", "Manifold", "Own file", "Draw"  # sources of points
 
 
@@ -61,7 +65,9 @@ def lab() -> None:
     tab = page("points")
     if not runs(tab.kind):
         start_demo(tab)
-    run, status = choose_run(tab)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("# Lab", width="content", anchors=False)
+        run, status = choose_run(tab)
     with st.sidebar:
         start = draw_start(tab, run)
         next_run = draw_settings(tab, choose_data(tab, start.copied), start)
@@ -71,7 +77,7 @@ def lab() -> None:
     if run is None:
         st.info("No run yet: choose a manifold on the left and press **Train**.", icon=":material/arrow_back:")
     else:
-        draw_run(tab, run, status, Rows(view=draw_clouds, embeddings=draw_embeddings, history=draw_history))
+        draw_run(tab, run, status, PANELS)
 
 
 # -- left: the data ----------------------------------------------------------------------------------------------------
@@ -154,14 +160,12 @@ def upload_points() -> dict[str, Any] | None:
 # -- right: the run ----------------------------------------------------------------------------------------------------
 
 
-def draw_clouds(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
-    """Draw data space: reals, fakes, the generator's grid and the chosen layers."""
-    shown, step = columns_of(run), int(view["step"])
+def draw_clouds(tab: Page, run: Run, records: History, step: int) -> str:
+    """Draw data space: reals, fakes, the generator's grid and the chosen layers, with scores below the titles."""
+    shown, view = columns_of(run), view_of(tab, run, records)
     choice = layers.choice_of(tab)
     real, fake, grid = view["real"], view["fake"][shown.members], view["grid"][shown.members]
     dim, axes = real.shape[-1], layers.Axes.of(real)
-    projected = f", first three principal components of {dim} dimensions"
-    note = projected if dim > 3 else ", drag to turn" if dim == 3 else ""
     drawn = axes(fake)
     panels = clouds.data_panels(
         axes(real), drawn, titles=shown.titles, grid=axes(grid) if "grid" in choice.layers else None,
@@ -169,34 +173,47 @@ def draw_clouds(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
     )  # fmt: skip
     layered = layers.over_clouds(panels, choice, run, view, shown.members, axes)
     outside = clouds.outside(drawn, layered.panels[0]["span"], titles=shown.titles)
-    draw_heading("Data space", f"step {step:,}{note}{outside}")
     layers.draw_notes(layered.notes)
-    variants = ", ".join(shown.titles)
     picked = cloud_plot(
-        layered.panels, key=f"clouds.{run.name}", height=360, step=step, pickable=choice.picks_ends,
-        alt=f"Real and generated points in data space at step {step}, one panel per variant: {variants}",
+        scored(layered.panels, run, records, step, UNDER_TITLES, shown.variants), key=f"clouds.{run.name}",
+        height=height_of(tab, _height(shown, 300)), step=step, pickable=choice.picks_ends,
+        alt=f"Real and generated points in data space at step {step}, one panel per variant: {', '.join(shown.titles)}",
     )  # fmt: skip
     layers.take_click(picked, choice)
+    projected = f", first three principal components of {dim} dimensions" if dim > 3 else ""
+    return f"Step {step:,}{projected}{', drag to turn' if dim > 2 else ''}{outside}."
 
 
-def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> bool:
-    """Draw UMAP of the embeddings of reals and fakes; return True while a newer projection is awaited."""
+def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> str:
+    """Draw UMAP of the embeddings of reals and fakes."""
     projection, shown = request_projection(run, records, step), columns_of(run)
-    draw_heading("Embeddings, UMAP", projection.note)
+    tab.behind |= projection.awaited
     panels = clouds.umap_panels(projection.frame[shown.members], titles=shown.titles)
     snapshot = records.at(projection.step)
     layered = layers.over_projection(panels, layers.choice_of(tab), run, snapshot, projection.frame, shown.members)
     layers.draw_notes(layered.notes)
     cloud_plot(
-        layered.panels, key=f"umap.{run.name}", height=340, step=projection.step,
+        layered.panels, key=f"umap.{run.name}", height=height_of(tab, _height(shown, 205)), step=projection.step,
         alt=f"UMAP of real and generated embeddings under the learned metric at step {projection.step}, one panel per "
-        "variant",
+        f"variant: {', '.join(shown.titles)}",
     )  # fmt: skip
-    return projection.awaited
+    return projection.note
 
 
-def draw_history(tab: Page, run: Run, records: History, step: int) -> None:
-    """Draw gaps, spectra and scores."""
-    draw_gaps(tab, run, records, step)
-    draw_spectra(tab, run, records, step)
-    draw_scores(run, records, step, {key: SCORES[key] for key in SHOWN_SCORES})
+def _height(shown: Columns, several: int) -> int:
+    """Pixels of a chart: so many for several columns; a single column has data space and UMAP side by side."""
+    return several if len(shown.members) > 1 else ALONE
+
+
+def draw_all_scores(tab: Page, run: Run, records: History, step: int) -> str:
+    """Draw the table of scores."""
+    return draw_scores(tab, run, records, step, {key: SCORES[key] for key in SHOWN_SCORES})
+
+
+PANELS = (  # top to bottom, then the tabs
+    Panel("data", "Data space", draw_clouds, LIVE, height=300),
+    Panel("embeddings", "Embeddings, UMAP", draw_embeddings, OFTEN, beside=True, height=205),
+    Panel("gaps", "Gaps", draw_gaps, in_tab=True, height=300),
+    Panel("spectrum", "Spectrum of the distance matrix", draw_spectra, in_tab=True, height=520),
+    Panel("scores", "Scores", draw_all_scores, in_tab=True),
+)

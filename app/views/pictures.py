@@ -9,10 +9,11 @@ from functools import partial
 import streamlit as st
 
 from app.caches import runs
+from app.columns import columns_of
 from app.components.compare_pictures import ComparedPicture, compare_pictures
 from app.header import draw_status
 from app.link import linked
-from app.live import columns_of, draw_heading, rerun_if_changed
+from app.live import draw_heading, rerun_if_changed
 from app.session import Page
 from app.text import first_lines, plain
 from app.upscaling import (

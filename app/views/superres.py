@@ -11,20 +11,23 @@ import torch
 
 from app.caches import Reading, photographs
 from app.charts import clouds, training
+from app.columns import columns_of, in_words, scored
 from app.components.cloud_plot import cloud_plot
 from app.components.live_plot import live_plot
 from app.components.picture_grid import picture_grid
 from app.header import choose_run, draw_buttons
 from app.link import keep, linked
 from app.live import (
-    Rows,
-    columns_of,
+    LIVE,
+    OFTEN,
+    Panel,
     draw_gaps,
-    draw_heading,
     draw_run,
     draw_scores,
     draw_spectra,
+    height_of,
     request_projection,
+    view_of,
 )
 from app.services import apply_moved_weights
 from app.session import Page, page
@@ -46,13 +49,15 @@ PICTURES, TRAINING = "Pictures", "Training"  # what the page shows
 BUILT_IN, OWN = "Built-in", "Own photographs"  # what is trained on
 PATCHES = 8  # shown side by side
 CURVES = ("psnr_y", "ssim_y", "psnr_rgb")  # scores drawn over training
-BEFORE_PATCHES = "every column is a part of a held-out photograph; the last row is what the others should look like"
+UNDER_TITLES = {"psnr_y": "PSNR {} dB", "ssim_y": "SSIM {}"}
 
 
 def superres() -> None:
     """Draw the page."""
     tab = page("superres")
-    run, status = choose_run(tab)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("# Super-resolution", width="content", anchors=False)
+        run, status = choose_run(tab)
     with st.sidebar:
         start = draw_start(tab, run)
         next_run = draw_settings(tab, choose_data(tab, start.copied), start)
@@ -63,7 +68,7 @@ def superres() -> None:
     if draw_choice(tab, alive=status.alive) == PICTURES or run is None:
         draw_pictures(tab, run, status)
     else:
-        draw_run(tab, run, status, Rows(view=draw_patches, embeddings=draw_embeddings, history=draw_history))
+        draw_run(tab, run, status, PANELS)
 
 
 def draw_choice(tab: Page, *, alive: bool) -> str:
@@ -139,13 +144,12 @@ def draw_reading(reading: Reading, was_read: bool) -> None:
 # -- right: the run ----------------------------------------------------------------------------------------------------
 
 
-def draw_patches(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
+def draw_patches(tab: Page, run: Run, records: History, step: int) -> str | None:
     """Draw upscaled patches of the held-out photographs between their inputs and the originals, one row per variant."""
-    shown, step = columns_of(run), int(view["step"])
-    draw_heading("Patches", f"step {step:,}; {BEFORE_PATCHES}; PSNR of brightness below each")
+    shown, view = columns_of(run), view_of(tab, run, records)
     high = original_patches(run)
     if high is None:
-        return
+        return None
     high = high[: min(PATCHES, view["fake"].shape[1])]
     low, cubic, scores = inputs_of(high)
     panels = [
@@ -157,22 +161,20 @@ def draw_patches(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
         panels.append({"title": title, "images": fake, "captions": psnr_captions(fake, high)})
     panels.append({"title": "Original", "images": high})
     picture_grid(
-        panels, key=f"patches.{run.name}", step=step, cell=150, columns=len(high),
+        scored(panels, run, records, step, UNDER_TITLES, [None, None, *shown.variants, None]),
+        key=f"patches.{run.name}", step=step, cell=150, columns=len(high),
         alt=f"Patches upscaled at step {step}: low resolution, bicubic, {', '.join(shown.titles)}, original",
     )  # fmt: skip
+    return (
+        f"Step {step:,}. Every column is a part of a photograph that no training sees, with its PSNR of brightness; "
+        "scores below a title are of the whole photographs."
+    )
 
 
-def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> bool:
-    """Draw UMAP of the embeddings of original and upscaled patches, each pair joined by a line.
-
-    Returns:
-        Whether a newer projection is awaited.
-    """
+def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> str:
+    """Draw UMAP of the embeddings of original and upscaled patches, each pair joined by a line."""
     projection, shown = request_projection(run, records, step), columns_of(run)
-    draw_heading(
-        "Embeddings, UMAP", f"{projection.note}; real: original patches, fake: upscaled ones; a line joins each pair, "
-        "short where upscaled patches are like the originals"
-    )  # fmt: skip
+    tab.behind |= projection.awaited
     frame = projection.frame[shown.members]
     panels = clouds.umap_panels(frame, titles=shown.titles)
     half = frame.shape[1] // 2
@@ -181,31 +183,28 @@ def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> bool:
         line = {"name": "pair", "colour": rgba(QUIET, 0.6), "points": joined, "line": True}
         panel["layers"] = [line, *panel["layers"]]
     cloud_plot(
-        panels, key=f"umap.{run.name}", height=340, step=projection.step,
+        panels, key=f"umap.{run.name}", height=height_of(tab, 300), step=projection.step,
         alt=f"UMAP of embeddings of original and upscaled patches at step {projection.step}, one panel per variant",
     )  # fmt: skip
-    return projection.awaited
+    return (
+        f"{projection.note}; real: original patches, fake: upscaled ones; a line joins each pair, short where upscaled "
+        "patches are like the originals"
+    )
 
 
-def draw_history(tab: Page, run: Run, records: History, step: int) -> None:
-    """Draw scores over training, gaps, spectra, and all scores at the step."""
-    draw_score_curves(run, records, step)
-    draw_gaps(tab, run, records, step)
-    draw_spectra(tab, run, records, step)
+def draw_all_scores(tab: Page, run: Run, records: History, step: int) -> str:
+    """Draw the table of scores."""
     scores = records.scores(step)
     keys = [key for key in SUPERRES_SCORES if scores is not None and key in scores.rows[0]]
-    draw_scores(run, records, step, {key: SUPERRES_SCORES[key] for key in keys})
+    return draw_scores(tab, run, records, step, {key: SUPERRES_SCORES[key] for key in keys})
 
 
-def draw_score_curves(run: Run, records: History, step: int) -> None:
+def draw_score_curves(tab: Page, run: Run, records: History, step: int) -> str:
     """Draw PSNR and SSIM of the four held-out photographs over training, beside bicubic interpolation."""
-    note = "mean of four photographs that no training sees; above the dashed line is better than bicubic interpolation"
-    draw_heading("Similarity to the originals", note)
     curves = {key: records.score_curve(key) for key in CURVES}
     steps = curves[CURVES[0]][0]
     if not len(steps):
-        st.caption(f"First scores at step {run.config.every(10):,}.")
-        return
+        return f"The first scores are measured at step {run.config.every(10):,}."
     scores = records.scores(int(steps[-1]))
     labels = {key: SUPERRES_SCORES[key].label for key in CURVES}
     titles = [variant_label(run, name) for name in run.config.variants]
@@ -214,10 +213,14 @@ def draw_score_curves(run: Run, records: History, step: int) -> None:
         {labels[key]: None if scores is None else scores.floor(f"{key}_floor") for key in CURVES},
         baseline="bicubic", titles=titles, step=step, colours=variant_colours(run.config.variants),
     )  # fmt: skip
-    last = {labels[key]: f"{np.nanmedian(values[-1]):.4g}" for key, (_, values) in curves.items()}
-    live_plot(
-        figure, key=f"similarity.{run.name}", height=280, alt=f"Scores over training; at step {steps[-1]:g} {last}"
+    last = ", ".join(
+        f"{labels[key]} {in_words(float(np.nanmedian(values[-1])))}" for key, (_, values) in curves.items()
     )
+    live_plot(
+        figure, key=f"similarity.{run.name}", height=height_of(tab, 280),
+        alt=f"Scores over training; at step {steps[-1]:g}: {last}",
+    )  # fmt: skip
+    return "Mean of four photographs that no training sees; above the dashed line is better than bicubic interpolation."
 
 
 def original_patches(run: Run) -> np.ndarray | None:
@@ -244,3 +247,13 @@ def psnr_captions(upscaled: np.ndarray, high: np.ndarray) -> list[str]:
         measure(torch.tensor(x), torch.tensor(y), niqe=False)["psnr_y"] for x, y in zip(upscaled, high, strict=True)
     ]
     return ["–" if value is None else f"{value:.1f} dB" for value in rows]
+
+
+PANELS = (  # top to bottom, then the tabs
+    Panel("upscaled", "Patches", draw_patches, LIVE, height=560),
+    Panel("embeddings", "Embeddings, UMAP", draw_embeddings, OFTEN, height=300),
+    Panel("similarity", "Similarity to the originals", draw_score_curves, in_tab=True, height=280),
+    Panel("pair_gaps", "Gaps", draw_gaps, in_tab=True, height=300),
+    Panel("spectrum", "Spectrum of the distance matrix", draw_spectra, in_tab=True, height=520),
+    Panel("pair_scores", "Scores", draw_all_scores, in_tab=True),
+)

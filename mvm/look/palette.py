@@ -1,8 +1,9 @@
 """Colours and names of the lab, the same on screen and on paper.
 
-The colours are Okabe & Ito's set, which colour-blind people can tell apart. Real is green and fake is orange
-everywhere; variants have others. A scale lists its colours from the lowest value to the highest, and is visible on
-white and on black.
+The colours are near Okabe & Ito's set, which colour-blind people can tell apart. Real is green and fake is orange
+everywhere; variants have others, none of them orange. Each has a contrast of at least 3:1 on the backgrounds of both
+themes, hence no colour is light and none dark. A scale lists its colours from the lowest value to the highest, and is
+visible on white and on black.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ __all__ = [
 ]
 
 REAL = "#009E73"
-FAKE = "#E69F00"
-VARIANTS = ("#0072B2", "#CC79A7", "#D55E00", "#56B4E9", "#7F7F7F", "#B8A800")
+FAKE = "#DD7A00"
+VARIANTS = ("#0072B2", "#CC79A7", "#7940FF", "#C8203C", "#7F7F7F", "#8F8500")
 QUIET = "#8A8F98"
 ROUTES = {"geodesic": "#D81B60", "straight": QUIET, "true": "#3D8BFF"}
 DIVERGING = ("#0B4FA8", "#5B93D3", "#B4B8BF", "#E58A4E", "#B33A00")
@@ -46,7 +47,7 @@ MARKS = {  # event of a run or of a member of its variant axis: colour and words
     "weights": ("#0072B2", "weights changed"),
     "forked": ("#CC79A7", "forked"),
     "paused": (QUIET, "paused"),
-    "resumed": ("#56B4E9", "resumed"),
+    "resumed": ("#3D8BFF", "resumed"),
     "stopped": (QUIET, "stopped"),
     "failed": ("#C0392B", "failed"),
 }

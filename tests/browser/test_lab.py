@@ -162,6 +162,25 @@ def test_scrubbing_while_it_trains(page, lab, folder: Path) -> None:
     until(lambda: number(drawn, "step") > before, "the newest step")
 
 
+def test_columns_stack_in_a_narrow_window(page, lab, folder: Path) -> None:
+    """Side by side in a wide window, below each other in a narrow one, where nothing is wider than the page."""
+    visit(page, f"{lab.url}/?steps=20000&variants=centroid&variants=both")
+    drawn = chart(page, train(page, folder, pause_at=300))
+
+    def sides() -> tuple[int, int]:
+        """Numbers of different left and upper edges of the panels."""
+        frames = json.loads(drawn.get_attribute("data-frames"))
+        return len({frame["x"] for frame in frames}), len({frame["y"] for frame in frames})
+
+    until(lambda: sides() == (2, 1), "two columns")
+    page.set_viewport_size({"width": 390, "height": 800})
+    until(lambda: sides() == (1, 2), "two rows")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    click(page.get_by_role("button", name="Enlarge Data space"))
+    click(page.get_by_role("button", name="Back to all panels"))
+    seen(page.get_by_role("heading", name="Embeddings, UMAP"))
+
+
 def test_a_killed_trainer_is_seen_and_resumed(page, lab, folder: Path) -> None:
     visit(page, f"{lab.url}/?steps=800&variants=both&network.width=16&batch=64")
     run = train(page, folder, pause_at=150)  # it cannot end before the page has drawn it

@@ -30,7 +30,7 @@ from app.components.picture_grid import Picked, encode, picked_of
 
 __all__ = ["cloud_plot"]
 
-_component = component(Path(__file__).parent)
+_component = component(Path(__file__).parent, "heads")
 
 
 def cloud_plot(
@@ -48,9 +48,11 @@ def cloud_plot(
 
     Args:
         panels: one dict each, from `app.charts.clouds`: title; span, one visible [low, high] per axis; ticks, whether
-            axes have labels; layers, each with a name, a colour, points `(n, 2 or 3)`, and optionally
+            axes have labels; optionally scores and best, from `app.columns.scored`; layers, each with a name, a
+            colour, points `(n, 2 or 3)`, and optionally
             line: points form a path that NaN rows break, `wide` pixels wide, with dashes `dash`;
             ring: points are rings;
+            radius: of its dots, in pixels;
             offset: index of its first point among all that can be picked;
             values `(n,)` and scale: colours, the scale with title, stops (hex, with or without alpha), low and high;
             arrows: points are tails and tips `(n, 2·d)`, drawn faint if `faint`;

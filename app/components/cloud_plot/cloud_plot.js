@@ -13,6 +13,7 @@ const BOTTOM = 22;
 const LEFT = 40;
 const NEAR = 9; // pixels between the cursor and the point that it picks
 const THUMBNAIL = 90;
+const LEAST = 215; // pixels of a column; more columns stand in further rows
 
 export default function ({ data, parentElement, setStateValue }) {
   const node = parentElement.querySelector(".cloud-plot");
@@ -22,14 +23,14 @@ export default function ({ data, parentElement, setStateValue }) {
   chart.pick = (point) => setStateValue("picked", { ...point, when: Date.now() });
   load(chart);
   node.dataset.livePlot = data.key;
-  node.setAttribute("role", "img");
-  node.setAttribute("aria-label", data.alt);
+  chart.canvas.setAttribute("role", "img"); // not the node: its heads are read, too
+  chart.canvas.setAttribute("aria-label", data.alt);
   redraw(chart);
 }
 
 function open(node) {
   const canvas = node.appendChild(document.createElement("canvas"));
-  const chart = { node, canvas, view: { ...START }, data: null, top: TOP, fresh: false, waiting: false, updates: 0, sheet: null, sheetOf: null };
+  const chart = { node, canvas, view: { ...START }, data: null, top: TOP, heads: [], head: 0, fresh: false, waiting: false, updates: 0, sheet: null, sheetOf: null };
   CHARTS.set(node, chart);
   new ResizeObserver(() => redraw(chart)).observe(node);
   new MutationObserver(() => redraw(chart)).observe(document.documentElement, { attributes: true });
@@ -157,13 +158,38 @@ function margins({ panels }) {
   return panels[0].ticks && panels[0].span.length === 2 ? [LEFT, BOTTOM] : [4, 4];
 }
 
-// Squares of the panels: as large as the row allows, evenly spaced.
-function frames({ node, data, top }) {
-  const n = data.panels.length;
+// Panels in a row: all if they are wide enough, else as many as make the rows alike.
+function across({ node, data }) {
+  const most = Math.max(1, Math.floor((node.clientWidth + GAP) / (LEAST + GAP)));
+  return Math.ceil(data.panels.length / Math.ceil(data.panels.length / most));
+}
+
+// Squares of the panels: as large as the row allows, evenly spaced. A panel's head is above its square.
+function frames(chart) {
+  const { node, data, top, head } = chart;
+  const n = across(chart);
   const width = (node.clientWidth - GAP * (n - 1)) / n;
   const [left, bottom] = margins(data);
   const side = Math.max(20, Math.min(width - left, data.height - top - bottom));
-  return data.panels.map((_, i) => ({ x: i * (width + GAP) + left, y: top, side, left: i * (width + GAP) }));
+  const below = head + 10 + side + bottom;
+  return data.panels.map((_, i) => {
+    const at = (i % n) * (width + GAP);
+    return { x: at + left, y: top + Math.floor(i / n) * below, side, left: at, width };
+  });
+}
+
+// Write the heads; return the height of the highest one.
+function writeHeads(chart) {
+  const { node, data, heads } = chart;
+  while (heads.length > data.panels.length) heads.pop().remove();
+  while (heads.length < data.panels.length) heads.push(node.appendChild(document.createElement("div")));
+  const squares = frames(chart);
+  heads.forEach((box, i) => {
+    writeHead(box, data.panels[i]);
+    box.style.left = `${squares[i].x}px`;
+    box.style.width = `${squares[i].width - (squares[i].x - squares[i].left)}px`;
+  });
+  return Math.max(...heads.map((box) => box.offsetHeight));
 }
 
 function redraw(chart) {
@@ -185,10 +211,12 @@ function draw(chart) {
   pen.font = `13px ${style.fontFamily}`;
   if (chart.fresh) decode(data.panels);
   const keys = entries(pen, data.panels, ink);
-  const beside = width - frames(chart).at(-1).x - pen.measureText(data.panels.at(-1).title).width - 4;
+  chart.head = writeHeads(chart);
+  const last = across(chart) - 1; // of the first row
+  const beside = width - frames(chart)[last].x - pen.measureText(data.panels[last].title + (data.panels[last].best ? " ★" : "")).width - 4;
   const rows = wrapped(keys, beside, width);
-  chart.top = TOP + LEGEND_ROW * (rows.length - 1);
-  const height = Math.min(data.height, chart.top + frames(chart)[0].side + margins(data)[1]); // narrow panels are also low
+  chart.top = TOP - 18 + chart.head + LEGEND_ROW * (rows.length - 1);
+  const height = frames(chart).at(-1).y + frames(chart)[0].side + margins(data)[1]; // narrow panels are also low
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);
@@ -203,11 +231,11 @@ function draw(chart) {
     pen.fillStyle = ink;
     pen.textAlign = "left";
     pen.textBaseline = "alphabetic";
-    pen.fillText(panel.title, frame.x, frame.y - 10);
+    chart.heads[i].style.top = `${frame.y - chart.head - 8}px`;
     draw(pen, frame, panel, view, ink);
     if (data.ringed?.panel === i) ring(pen, frame, panel, view, ink, data.ringed);
   });
-  rows.forEach((row, i) => legend(pen, row, width, TOP - 10 + LEGEND_ROW * i, ink));
+  rows.forEach((row, i) => legend(pen, row, width, TOP - 13 + LEGEND_ROW * i, ink));
   if (chart.fresh) {
     chart.fresh = false;
     node.dataset.updates = ++chart.updates;
@@ -412,11 +440,11 @@ function flatPanel(pen, frame, panel, view, ink) {
     else if (layer.arrows) arrows(pen, layer, 2, where);
     else if (layer.letters) letters(pen, layer, ink, 2, where);
     else {
-      const plain = layer.values ? null : sprite(colour, 2.1, 0.7, ring);
+      const plain = layer.values ? null : sprite(colour, layer.radius ?? 2.1, 0.75, ring);
       for (let i = 0; i < points.length; i += 2) {
         const [a, b] = [toX(points[i]), toY(points[i + 1])];
         if (!(a > x - 4 && a < x + side + 4 && b > y - 4 && b < y + side + 4)) continue;
-        pen.drawImage(plain ?? sprite(shadeOf(layer, i / 2), 2.3, 0.9, ring), a - 3, b - 3, 6, 6);
+        pen.drawImage(plain ?? sprite(shadeOf(layer, i / 2), 2.3, 0.9, ring), a - DOT / 2, b - DOT / 2, DOT, DOT);
       }
     }
   }
@@ -503,12 +531,12 @@ function solidPanel(pen, frame, panel, view, ink) {
         const [a, b, depth] = where(points, i);
         if (depth !== depth) continue;
         const [radius, alpha] = NEARNESS[depth < -0.33 ? 0 : depth < 0.33 ? 1 : 2];
-        dots.push([a, b, depth, sprite(layer.values ? shadeOf(layer, i / 3) : colour, radius, alpha, ring)]);
+        dots.push([a, b, depth, sprite(layer.values ? shadeOf(layer, i / 3) : colour, radius * Math.sqrt((layer.radius ?? 2.1) / 2.1), alpha, ring)]);
       }
     }
   }
   dots.sort((a, b) => b[2] - a[2]);
-  for (const [a, b, , dot] of dots) pen.drawImage(dot, a - 3, b - 3, 6, 6);
+  for (const [a, b, , dot] of dots) pen.drawImage(dot, a - DOT / 2, b - DOT / 2, DOT, DOT);
   for (const layer of above) {
     if (layer.line) path(pen, layer, 3, where);
     else if (layer.arrows) arrows(pen, layer, 3, where);
@@ -619,19 +647,20 @@ function letters(pen, { points, colour, letters: texts }, ink, dim, place) {
 }
 
 const SPRITES = new Map();
+const DOT = 8; // pixels of a sprite
 
 // A dot or a ring as an image at twice its size; copying an image is many times faster than filling arcs.
 function sprite(colour, radius, alpha, ring) {
   const name = `${colour} ${radius} ${alpha} ${ring}`;
   if (!SPRITES.has(name)) {
     const dot = document.createElement("canvas");
-    dot.width = dot.height = 12;
+    dot.width = dot.height = 2 * DOT;
     const pen = dot.getContext("2d");
     pen.globalAlpha = alpha;
     pen.fillStyle = pen.strokeStyle = colour;
     pen.lineWidth = 2.2;
     pen.beginPath();
-    pen.arc(6, 6, radius * 2 - (ring ? 0.2 : 0), 0, 7);
+    pen.arc(DOT, DOT, radius * 2 - (ring ? 0.2 : 0), 0, 7);
     if (ring) pen.stroke();
     else pen.fill();
     SPRITES.set(name, dot);

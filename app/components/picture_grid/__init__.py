@@ -20,7 +20,7 @@ from mvm.look.sheets import sheet
 
 __all__ = ["Picked", "encode", "picked_of", "picture_grid"]
 
-_component = component(Path(__file__).parent)
+_component = component(Path(__file__).parent, "heads")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def picture_grid(
 
     Args:
         panels: one dict each: title, images `(n, size, size, 3)` uint8, and optionally captions, one per picture, and
-            marked, the index of the framed picture.
+            marked, the index of the framed picture, scores and best, as `app.columns.scored` adds them.
         key: identity of the grid, constant over updates.
         alt: description for screen readers.
         step: the shown training step; becomes the node's `data-step`.

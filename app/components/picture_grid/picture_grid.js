@@ -10,7 +10,7 @@ export default function ({ data, parentElement, setStateValue }) {
   grid.pick = (panel, index) => setStateValue("picked", { panel, layer: "fake", index, when: Date.now() });
   node.classList.toggle("stacked", Boolean(data.columns));
   node.dataset.livePlot = data.key;
-  node.setAttribute("role", "img");
+  node.setAttribute("role", "group"); // no img: its captions are read, too
   node.setAttribute("aria-label", data.alt);
   show(grid, data);
 }
@@ -70,7 +70,7 @@ function draw({ data, sheets, panels }) {
     const width = made.columns * (made.cell + GAP) - GAP;
     const height = Math.ceil(count / made.columns) * made.row - GAP;
     const { canvas } = made;
-    made.caption.textContent = title;
+    writeHead(made.caption, data.panels[i]);
     made.caption.hidden = !title;
     canvas.className = pickable ? "clickable" : "";
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
