@@ -201,7 +201,7 @@ def test_a_fork_says_what_it_takes_over_and_what_will_match_nothing(runs):
     append_line(runs / "mine" / "scalars.jsonl", told)
     app = open_page(SCRIPT, compare="mine")
     app.select_slider(key="fork.step.mine").set_value(20).run()
-    assert "weights moved up to this step: centroid × 1 → 1.5 at 20" in words(app)
+    assert "; moved up to this step: centroid × 1 → 1.5 at 20" in words(app)
     settings = next(frame.value for frame in app.dataframe if "of the fork" in frame.value)
     assert list(settings.loc["weights.centroid"]) == ["1.5", "1.5"]
     app.multiselect(key="fork.what.mine").set_value(["weights.centroid", "steps"]).run()

@@ -35,7 +35,7 @@ from mvm.runs.events import ALIVE
 from mvm.runs.fork import Branches, changeable, config_at, fork, forked_config, fresh_name
 from mvm.runs.library import delete_unreadable
 from mvm.runs.run import Run
-from mvm.runs.weights import weights_of
+from mvm.runs.weights import settings_of
 from mvm.studies.compare import (
     AXES,
     curves,
@@ -406,11 +406,11 @@ def draw_setting(config: Config, name: str, *, key: str) -> Any:
 def draw_inherited(run: Run, step: int, inherited: dict[str, Any], config: Config) -> None:
     """Draw what a fork takes over from its run: weights that were moved up to its step, and a table of all settings."""
     moved = [
-        setting_label(f"weights.{name}", past)
-        for name, path in weights_of(run).items()
-        if len(past := tuple(each for each in path if each.step <= step)) > 1 and f"weights.{name}" in inherited
+        setting_label(name, past)
+        for name, path in settings_of(run).items()
+        if len(past := tuple(each for each in path if each.step <= step)) > 1 and name in inherited
     ]
-    note = f"; weights moved up to this step: {', '.join(moved)}" if moved else ""
+    note = f"; moved up to this step: {', '.join(moved)}" if moved else ""
     st.caption(plain(f"Other settings are those that {run.name} trained on with after step {step:,}{note}."))
     with st.expander("Settings of the fork"):
         rows = {name: [in_a_word(value), in_a_word(config.flat()[name])] for name, value in inherited.items()}
