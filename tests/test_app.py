@@ -267,6 +267,10 @@ def test_settings_of_the_shown_run_are_not_wishes_to_it(finished: Run, monkeypat
     assert Run.named("alive").control().weights == {}
     app.slider(key="alive.w.diameter").set_value(0.5).run()
     assert Run.named("alive").control().weights == {"diameter": 0.5}
+    app.number_input(key="alive.optimiser.generator_lr").set_value(1e-3).run()
+    app.number_input(key="alive.mvm.gamma").set_value(0.02).run()
+    app.number_input(key="alive.mvm.pairs").set_value(32).run()
+    assert Run.named("alive").control().settings == {"optimiser.generator_lr": 1e-3, "mvm.gamma": 0.02}
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "mvm" and METHODS[name].learns("points")])
@@ -461,7 +465,7 @@ def test_a_slider_reaches_the_running_training(finished: Run, monkeypatch: pytes
 
 
 def test_drawing_the_sidebar_writes_nothing_to_a_run(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only `apply_moved_weights`, which the view calls, sends a moved weight."""
+    """Only `apply_moved_settings`, which the view calls, sends a moved setting."""
     monkeypatch.setattr(Run, "alive", lambda _: True)
     script = """
 from app.caches import runs
@@ -474,8 +478,9 @@ draw_settings(tab, {"data": "circle"}, draw_start(tab, runs("points")["ring"]))
 """
     app = open_page(script)
     app.slider(key="w.diameter").set_value(0.25).run()
+    app.number_input(key="optimiser.metric_lr").set_value(0.25).run()
     assert not app.exception
-    assert finished.control().weights == {}
+    assert finished.control().moved == {}
 
 
 def test_a_queued_run_names_what_it_waits_for(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,9 +194,10 @@ def test_rates_and_coefficients_move_like_weights(make, monkeypatch):
                 run.ask(stop=True)
         return Run(run.path)
 
-    whole, halted = trained(make("a", **PLAN)), make("b", **PLAN)
+    short = PLAN | {"steps": 60}
+    whole, halted = trained(make("a", **short)), make("b", **short)
     with pytest.raises(Stopped):
-        trained(halted, stop=49)
+        trained(halted, stop=44)
     assert tensors_equal(finish(halted), whole)
     changes = [event for event in whole.records.poll().events if isinstance(event, SettingsChanged)]
     assert [(event.step, event.serial) for event in changes] == [(10, 1), (30, 2)]
@@ -204,7 +205,7 @@ def test_rates_and_coefficients_move_like_weights(make, monkeypatch):
     label = variant_label(whole, "centroid")
     assert label == "centroid only, generator rate 0.0035 → 0.0001 at 10, γ 0 → 0.1 at 30"
 
-    same = fork(whole, 60, {}, name="same")
+    same = fork(whole, 40, {}, name="same")
     assert (same.config.mvm.gamma, same.config.optimiser.generator_lr) == (0.1, 1e-4)
     assert tensors_equal(finish(same), whole)
     other = fork(whole, 20, {"optimiser.generator_lr": "2e-3"}, name="other")

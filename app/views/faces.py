@@ -26,7 +26,7 @@ from app.live import (
     draw_spectra,
     request_projection,
 )
-from app.services import apply_moved_weights
+from app.services import apply_moved_settings
 from app.session import Page, page
 from app.sidebar import data_of, draw_settings, draw_start
 from app.text import plain
@@ -64,7 +64,7 @@ def faces() -> None:
         data = choose_data(start.copied)
         toys = data is None or data["data"] == FACES
         next_run = draw_settings(tab, data, start, defaults="" if toys else "cache.")
-    apply_moved_weights(tab, next_run.weights)
+    apply_moved_settings(tab, next_run.movable)
     tab.draw_notice()
     if run is None:
         draw_welcome(data)

@@ -78,7 +78,7 @@ def first_weights(run: Run) -> dict[str, float | None]:
 def _movable(config: Config) -> dict[str, float]:
     """Values of a config's weights, and of its other settings that may be moved, by dotted name."""
     flat = config.flat()
-    return {name: flat[name] for name in flat if name.startswith(WEIGHTS) or name in config.movable}
+    return {name: flat[name] for name in dict.fromkeys([*(n for n in flat if n.startswith(WEIGHTS)), *config.movable])}
 
 
 def _changed_by(event: Event) -> dict[str, float]:
