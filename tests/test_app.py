@@ -586,6 +586,17 @@ def test_the_claims_page_shows_what_is_shipped_then_what_was_measured(monkeypatc
     app = open_page(CLAIMS_PAGE)
     assert all(claim.title in words(app) for claim in CLAIMS.values())
     assert "Shipped with this repository" in app.caption[1].value
+    assert "A row passes if true for at least 80 % of seeds" in app.caption[1].value
+    board = next(each.value for each in app.markdown if each.value.startswith("| Claim")).splitlines()
+    assert len(board) == 2 + len(CLAIMS)
+    row = next(line for line in board if "Both descriptors" in line)
+    assert [cell.strip() for cell in row.split("|")[1:4]] == [
+        "[Both descriptors together beat either alone](#both)",
+        "Fig. 6",
+        ":red-badge[does not hold] both is best: 4 of 10 seeds; "
+        "W₂ / baseline: centroid 7.13, 2-diameter 1.14, both 1.11",
+    ]
+    assert {"Recipe", "Data", "W₂ / baseline, both", "Both is best", "Outcome"} <= {*app.dataframe[0].value}
     assert button(app, "Measure here")
     found, _ = shipped()
     monkeypatch.setattr("app.views.claims.findings", lambda plan: found)
