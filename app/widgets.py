@@ -12,9 +12,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from app.link import linked
-from mvm.config import Weights
+from mvm.config import Config, Weights
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.look.palette import title_of
+from mvm.methods import METHODS
 from mvm.methods.pairs import TERMS
 from mvm.settings import bounds
 from toy_manifolds import MANIFOLDS
@@ -24,6 +25,7 @@ __all__ = [
     "label_of",
     "manifold_widgets",
     "model_widgets",
+    "setting_title",
     "term_widgets",
     "unlinked",
     "used_descriptors",
@@ -101,6 +103,20 @@ def label_of(name: str, field: FieldInfo) -> str:
     """Label of a field's widget: its title, or its name in words."""
     label = field.title or " ".join(WORDS.get(word, word) for word in name.split("_"))
     return label[0].upper() + label[1:] if label[0].isascii() else label
+
+
+def setting_title(dotted: str) -> str:
+    """What a page calls a setting of the config, given by its dotted name; other words begin with a capital."""
+    group, _, name = dotted.rpartition(".")
+    model = Config.model_fields[group].annotation if group in Config.model_fields else Config
+    fields = model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
+    if name not in fields:
+        return dotted[0].upper() + dotted[1:]
+    title = label_of(name, fields[name])
+    if group == "weights":
+        return f"{title} weight"
+    owner = METHODS[group].title if group in METHODS else {"network": "Network"}.get(group, "")
+    return f"{owner}: {title[0].lower()}{title[1:]}" if owner else title
 
 
 def model_widgets(

@@ -594,7 +594,7 @@ def test_the_claims_page_shows_what_is_shipped_then_what_was_measured(monkeypatc
         "[Both descriptors together beat either alone](#both)",
         "Fig. 6",
         ":red-badge[does not hold] both is best: 4 of 10 seeds; "
-        "W₂ / baseline: centroid 7.13, 2-diameter 1.14, both 1.11",
+        "W₂ /\u00a0baseline: centroid 7.13, 2-diameter 1.14, both 1.11",
     ]
     assert {"Recipe", "Data", "W₂ / baseline, both", "Both is best", "Outcome"} <= {*app.dataframe[0].value}
     assert button(app, "Measure here")

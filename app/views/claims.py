@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -96,10 +97,10 @@ def draw_findings(found: list[Finding], source: str) -> None:
     for finding in found:
         claim = CLAIMS[finding.claim]
         with st.container(border=True):
-            st.subheader(claim.title, anchor=finding.claim)
+            st.subheader(in_symbols(claim.title), anchor=finding.claim)
             badges = [f"{RECIPES[recipe]} {badge(verdict)}" for recipe, verdict in finding.verdicts.items()]
             st.markdown(" &nbsp; ".join([f":gray[{plain(claim.source)}]", *(badges or [NOT_MEASURED])]))
-            st.caption(claim.measure)
+            st.caption(in_symbols(claim.measure))
             if finding.rows:
                 frame = table(finding.rows)
                 st.dataframe(frame, hide_index=True, width="stretch", height=35 * (len(frame) + 1) + 3)
@@ -115,16 +116,23 @@ def scoreboard(found: list[Finding]) -> str:
     lines = [f"| {' | '.join(['Claim', 'In the paper', *RECIPES.values()])} |", "| --- " * (2 + len(RECIPES)) + "|"]
     for finding in found:
         claim = CLAIMS[finding.claim]
-        cells = [f"[{plain(claim.title)}](#{finding.claim})", plain(claim.source)]
+        cells = [f"[{in_symbols(claim.title)}](#{finding.claim})", plain(claim.source)]
         for recipe in RECIPES:
             if recipe not in claim.recipes:
                 cells.append("–")
             elif recipe in finding.verdicts:
-                cells.append(f"{badge(finding.verdicts[recipe])} {plain(in_numbers(finding, recipe))}")
+                cells.append(
+                    f"{badge(finding.verdicts[recipe])} {plain(in_numbers(finding, recipe)).replace('/ base', '/\u00a0base')}"
+                )
             else:
                 cells.append(NOT_MEASURED)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def in_symbols(text: str) -> str:
+    """Text with the distances d_c, d_g, d_H and d_p typeset."""
+    return re.sub(r"\bd\\_(\w)", r"$d_\1$", plain(text))
 
 
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
