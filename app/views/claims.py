@@ -121,8 +121,8 @@ def scoreboard(found: list[Finding]) -> str:
             if recipe not in claim.recipes:
                 cells.append("–")
             elif recipe in finding.verdicts:
-                numbers = in_numbers(finding, recipe).replace("/ base", "/\u00a0base")
-                cells.append(f"{badge(finding.verdicts[recipe])} {plain(numbers)}")
+                numbers = plain(in_numbers(finding, recipe)).replace("/ base", "/\u00a0base")  # one line for a ratio
+                cells.append(f"{badge(finding.verdicts[recipe])} {numbers}")
             else:
                 cells.append(NOT_MEASURED)
         lines.append(f"| {' | '.join(cells)} |")
