@@ -122,7 +122,9 @@ def _fill(folder: Path, run: Run, config: Config, made: Origin) -> None:
             link(run.path / own, folder / own)
     past = _past(run, made.step)
     write_records(folder / layout.RECORDS, past)
-    append_event(folder, Forked(step=made.step, of=made.run, changes=made.changes, **_first_values(run)))
+    first, settings = _first_values(run)
+    event = Forked(step=made.step, of=made.run, changes=made.changes, first=first, first_settings=settings)
+    append_event(folder, event)
     for inner in (layout.SNAPSHOTS, layout.FRAMES, layout.KEPT):
         (folder / inner).mkdir()
     for step in run.snapshot_steps():
@@ -156,11 +158,11 @@ def _other_weights(run: Run, step: int, config: Config) -> dict[str, float]:
     return {name: wanted[name] for name in names}
 
 
-def _first_values(run: Run) -> dict[str, dict[str, float]]:
-    """Known first weights and other settings of a run, as `Forked` has them."""
+def _first_values(run: Run) -> tuple[dict[str, float], dict[str, float]]:
+    """Known first weights, and other settings by dotted name, of a run."""
     known = {name: value for name, value in first_settings(run).items() if value is not None}
     weights = {name.removeprefix(WEIGHTS): value for name, value in known.items() if name.startswith(WEIGHTS)}
-    return {"first": weights, "first_settings": {n: v for n, v in known.items() if not n.startswith(WEIGHTS)}}
+    return weights, {name: value for name, value in known.items() if not name.startswith(WEIGHTS)}
 
 
 def _past(run: Run, step: int) -> PastRecords:
