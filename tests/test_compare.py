@@ -137,7 +137,7 @@ def test_what_differs_is_every_setting_that_does(runs, checkpoints):
     table = differences([runs["few"], made])
     assert table == {
         "weights.diameter": ["1", "0.5"],
-        "moved while training": ["–", "step 20: 2-diameter × 0.5"],
+        "weights moved while training": ["–", "step 20: diameter 0.5"],
         "forked from": ["–", "few, step 20"],
     }
 

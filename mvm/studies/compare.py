@@ -25,6 +25,8 @@ from mvm.geometry.descriptors import DESCRIPTORS, GAPS, matched
 from mvm.look.bands import QUARTILES, quantiles
 from mvm.look.palette import variant_colours
 from mvm.methods.method import PAIRED_KINDS
+from mvm.runs.control import WEIGHTS
+from mvm.runs.events import SettingsChanged, WeightsChanged
 from mvm.runs.history import History, Scores, middle
 from mvm.runs.run import Run
 from mvm.runs.weights import settings_of
@@ -269,19 +271,21 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
         if len({*words} - {None}) > 1:
             table[name] = [word or "–" for word in words]
     moved = [run.records.poll().setting_changes() for run in runs]
-    if any(moved):
-        table["moved while training"] = [
-            "; ".join(f"step {change.step:,}: {_in_words(change.moved)}" for change in changes) or "–"
-            for changes in moved
-        ]
+    for title, kind in (("weights", WeightsChanged), ("settings", SettingsChanged)):
+        own = [[change for change in changes if isinstance(change, kind)] for changes in moved]
+        if any(own):
+            table[f"{title} moved while training"] = [
+                "; ".join(f"step {change.step}: {_values(change.moved)}" for change in changes) or "–"
+                for changes in own
+            ]
     origins = [run.origin for run in runs]
     if any(origins):
         table["forked from"] = [found.place if found else "–" for found in origins]
     return table
 
 
-def _in_words(settings: Mapping[str, float]) -> str:
-    return ", ".join(setting_label(name, value) for name, value in settings.items())
+def _values(settings: Mapping[str, float]) -> str:
+    return ", ".join(f"{name.removeprefix(WEIGHTS)} {value:g}" for name, value in settings.items())
 
 
 def settings_changed(run: Run, config: Config) -> dict[str, tuple[str, str]]:
