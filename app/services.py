@@ -13,7 +13,7 @@ from typing import Any
 import streamlit as st
 
 from app.caches import runs
-from app.session import Page, Tab, WeightWidgets
+from app.session import MovableWidgets, Page, Tab
 from mvm.config import Config
 from mvm.errors import ConfigError, RunError
 from mvm.files import checkpoints
@@ -24,7 +24,7 @@ from mvm.jobs.warm_trainer import WarmTrainer
 from mvm.runs.run import Run
 
 __all__ = [
-    "apply_moved_weights",
+    "apply_moved_settings",
     "ask",
     "continue_training",
     "later",
@@ -136,21 +136,21 @@ def continue_training(tab: Tab, run: Run) -> None:
         tab.notify(str(error))
 
 
-def apply_moved_weights(tab: Page, widgets: WeightWidgets | None) -> None:
-    """Send the weights that have moved since the last rerun to the shown run, if it is being trained.
+def apply_moved_settings(tab: Page, widgets: MovableWidgets | None) -> None:
+    """Send the settings that have moved since the last rerun to the shown run, if it is being trained by their method.
 
     The view calls this at every rerun, in place of callbacks of the widgets: Streamlit does not repeat an interrupted
-    callback. Only the moved weight is sent, as the others are settings of the next run. Widgets with another prefix
-    were not moved, but replaced.
+    callback. Only the moved setting is sent, as the others are settings of the next run. Widgets with another key were
+    not moved, but replaced.
 
     Args:
         tab: page that shows the run.
-        widgets: weights that the sidebar shows now; None where it shows none.
+        widgets: settings that may be moved, as the sidebar shows them now; None where it shows none.
     """
-    before = tab.weights
-    if before is not None and widgets is not None and before.prefix == widgets.prefix:
-        moved = {name: value for name, value in widgets.values.items() if value != before.values.get(name, value)}
-        run = runs(tab.kind).get(tab.run) if moved and tab.run else None
-        if run is not None and run.status().alive:
-            ask(tab, run, weights=moved)
-    tab.weights = widgets  # last: what an interrupted rerun has not sent is sent by the next one
+    moved = widgets.moved_since(tab.movable) if widgets is not None and tab.movable is not None else {}
+    run = runs(tab.kind).get(tab.run) if moved and tab.run else None
+    if run is not None and run.config.method == widgets.method and run.status().alive:
+        moved = {name: value for name, value in moved.items() if name in run.config.movable}
+        if moved:
+            ask(tab, run, settings=moved)
+    tab.movable = widgets  # last: what an interrupted rerun has not sent is sent by the next one

@@ -15,7 +15,7 @@ from app.components.picture_grid import Picked
 from app.kinds import PAGES
 from app.text import plain
 
-__all__ = ["Page", "Tab", "WeightWidgets", "page"]
+__all__ = ["MovableWidgets", "Page", "Tab", "page"]
 
 NOTICE_SECONDS = 20
 
@@ -54,16 +54,20 @@ class Tab:
 
 
 @dataclass(frozen=True)
-class WeightWidgets:
-    """Weights of descriptors, and of terms of a loss on pairs, as widgets show them.
+class MovableWidgets:
+    """Settings that may be moved while training, as widgets show them: weights, rates, coefficients of losses.
 
     Attributes:
-        prefix: of the widgets' keys.
-        values: weight by descriptor or term.
+        method: that they are settings of.
+        values: value by the prefix of its widget's key and the dotted name of the setting.
     """
 
-    prefix: str
-    values: dict[str, float]
+    method: str
+    values: dict[tuple[str, str], Any]
+
+    def moved_since(self, before: MovableWidgets) -> dict[str, Any]:
+        """Values, by dotted name, of the widgets that showed another one before; new widgets were not moved."""
+        return {key[1]: value for key, value in self.values.items() if value != before.values.get(key, value)}
 
 
 @dataclass
@@ -77,7 +81,7 @@ class Page(Tab):
         state: run and state that the page was drawn for.
         cursor: run and step that its timeline points at; None for the newest step.
         behind: whether a newer projection is awaited.
-        weights: of descriptors and terms, as the sidebar showed them at the last rerun; None if it showed none.
+        movable: settings, as the sidebar showed them at the last rerun; None before the first.
         picked: run and the picture of it that was clicked last.
         enlarged: key of the panel that fills the page; None for all panels.
         single: whether the page was drawn for a single column.
@@ -89,7 +93,7 @@ class Page(Tab):
     state: tuple[str | None, str] = (None, "new")
     cursor: tuple[str, int | None] | None = None
     behind: bool = True
-    weights: WeightWidgets | None = None
+    movable: MovableWidgets | None = None
     picked: tuple[str, Picked] | None = None
     enlarged: str | None = None
     single: bool = False

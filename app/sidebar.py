@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from app.kinds import PAGES
 from app.link import linked
-from app.session import Page, WeightWidgets
+from app.session import MovableWidgets, Page
 from app.text import plain
 from app.widgets import label_of, model_widgets, term_widgets, used_descriptors, variant_choice, weight_widgets
 from mvm.config import OF_DATA, Config
@@ -24,7 +24,10 @@ from mvm.runs.run import Run
 __all__ = ["NextRun", "Start", "data_of", "draw_settings", "draw_start"]
 
 HEADING = "#### Settings for the next run"
-CAPTION = "**Train** starts a run with them. While the shown run trains, moving a weight changes it at once."
+CAPTION = (
+    "**Train** starts a run with them. Weights, and settings marked ⇄ such as rates and γ, also change the run in "
+    "training that is shown."
+)
 COPY = "copy of this run"  # stands beside the recipes
 PATCHES = (8, 16, 24, 32, 48, 64, 96)
 LOSSES = {
@@ -55,13 +58,13 @@ class NextRun:
     Attributes:
         config: of the next run; None if the settings are invalid, or no data are chosen.
         problem: what is invalid, in one line; "" if nothing is.
-        weights: of descriptors and terms; None where the method has none.
+        movable: settings that may be moved while training, as the widgets show them.
         like: run whose copy of own points is used; None unless its data are copied.
     """
 
     config: Config | None = None
     problem: str = ""
-    weights: WeightWidgets | None = None
+    movable: MovableWidgets | None = None
     like: Run | None = None
 
 
@@ -116,19 +119,19 @@ def draw_settings(tab: Page, data: dict[str, Any] | None, start: Start, *, defau
     kind = PAGES[tab.kind]
     method, paired = start.method, tab.kind in PAIRED_KINDS
     begun = _defaults(tab, start, data["data"] if data else kind.example, defaults)
-    base, values, weights = begun.base, dict(begun.values), None
+    base, values = begun.base, dict(begun.values)
+    drawn: dict[str, dict[str, Any]] = {}  # settings that may be moved by the prefix of their widgets' keys
     if METHODS[method].matches_descriptors:
         st.markdown("##### Descriptors to match")
         chosen = f"{begun.prefix}variants"
         values["variants"] = variant_choice(base.variants, key=chosen)
         used = used_descriptors(values["variants"])
         values["weights"] = weight_widgets(used, base.weights, prefix=begun.weights, variants=chosen)
-        weights = WeightWidgets(begun.weights, values["weights"])
+        drawn[begun.weights] = {f"weights.{name}": value for name, value in values["weights"].items()}
     if paired:
         values[tab.kind], terms = _draw_losses(tab.kind, method, begun)
-        moved = (weights.values if weights else {}) | terms
-        values["weights"] = dict(base.weights) | moved
-        weights = WeightWidgets(f"{begun.weights} {begun.prefix}", moved)
+        values["weights"] = dict(base.weights) | values.get("weights", {}) | terms
+        drawn[begun.prefix] = {f"weights.{name}": value for name, value in terms.items()}
     st.markdown("##### Training")
     values |= {
         "steps": linked(
@@ -158,17 +161,23 @@ def draw_settings(tab: Page, data: dict[str, Any] | None, start: Start, *, defau
             continue  # drawn above, or nothing to set
         with st.expander(title):
             skip = unused if name == "network" else ()
-            values[name] = model_widgets(settings, prefix=f"{begun.prefix}{name}.", skip=skip)
+            prefix = f"{begun.prefix}{name}."
+            moves = tuple(
+                setting.removeprefix(f"{name}.") for setting in base.movable if setting.startswith(f"{name}.")
+            )
+            values[name] = model_widgets(settings, prefix=prefix, skip=skip, movable=moves)
+            drawn[prefix] = {f"{name}.{setting}": values[name][setting] for setting in moves}
+    movable = MovableWidgets(method, {(key, name): value for key, own in drawn.items() for name, value in own.items()})
     if data is None:
-        return NextRun(weights=weights)
+        return NextRun(movable=movable)
     try:
         config = Config.make(**values | data)
     except ConfigError as error:
-        return NextRun(problem=_with_label(str(error), groups), weights=weights)
+        return NextRun(problem=_with_label(str(error), groups), movable=movable)
     if config.unmatched:
         st.warning(plain(config.unmatched.capitalize()), icon=":material/warning:")
     same_data = start.copied is not None and data == data_of(start.copied)
-    return NextRun(config, weights=weights, like=start.copied if same_data else None)
+    return NextRun(config, movable=movable, like=start.copied if same_data else None)
 
 
 def _draw_losses(kind: str, method: str, start: _Defaults) -> tuple[dict[str, Any], dict[str, float]]:

@@ -12,9 +12,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from app.link import linked
-from mvm.config import Weights
+from mvm.config import Config, Weights
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.look.palette import title_of
+from mvm.methods import METHODS
 from mvm.methods.pairs import TERMS
 from mvm.settings import bounds
 from toy_manifolds import MANIFOLDS
@@ -24,6 +25,7 @@ __all__ = [
     "label_of",
     "manifold_widgets",
     "model_widgets",
+    "setting_title",
     "term_widgets",
     "unlinked",
     "used_descriptors",
@@ -34,12 +36,20 @@ __all__ = [
 MAIN_DESCRIPTORS = ("centroid", "diameter")
 VARIANTS = ("centroid", "diameter", "both", *(name for name in DESCRIPTORS if name not in MAIN_DESCRIPTORS))
 TERM_WEIGHTS = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
+MOVABLE, MOVES = "⇄", "; also changes the run in training that is shown"
 TINY = 1e-12  # distance of a value from a bound that it must not reach
 WORDS = {"lr": "rate", "dim": "dimension", "eps": "ε", "betas": "β₁ β₂", "ema": "EMA", "alpha": "α", "gamma": "γ"}
 
 
 def field_widget(
-    name: str, field: FieldInfo, *, value: Any, key: str, label: str = "", draw: Callable[..., Any] = linked
+    name: str,
+    field: FieldInfo,
+    *,
+    value: Any,
+    key: str,
+    label: str = "",
+    note: str = "",
+    draw: Callable[..., Any] = linked,
 ) -> Any:
     """Draw the widget of a field; its value satisfies the field, but perhaps not the whole model.
 
@@ -49,10 +59,11 @@ def field_widget(
         value: the default.
         key: of the widget, and its parameter in the URL.
         label: of the widget; `label_of` the field when empty.
+        note: added to the field's help.
         draw: draws a widget of Streamlit; `unlinked` keeps its value out of the URL.
     """
     label = label or label_of(name, field)
-    common = {"key": key, "help": field.description}
+    common = {"key": key, "help": f"{field.description}{note}"}
     kind = field.annotation
     if typing.get_origin(kind) is typing.Literal:
         options = typing.get_args(kind)
@@ -94,22 +105,41 @@ def label_of(name: str, field: FieldInfo) -> str:
     return label[0].upper() + label[1:] if label[0].isascii() else label
 
 
-def model_widgets(model: BaseModel, *, prefix: str, skip: tuple[str, ...] = ()) -> dict[str, Any]:
+def setting_title(dotted: str) -> str:
+    """What a page calls a setting of the config, given by its dotted name; other words begin with a capital."""
+    group, _, name = dotted.rpartition(".")
+    model = Config.model_fields[group].annotation if group in Config.model_fields else Config
+    fields = model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
+    if name not in fields:
+        return dotted[0].upper() + dotted[1:]
+    title = label_of(name, fields[name])
+    if group == "weights":
+        return f"{title} weight"
+    owner = METHODS[group].title if group in METHODS else {"network": "Network"}.get(group, "")
+    return f"{owner}: {title[0].lower()}{title[1:]}" if owner else title
+
+
+def model_widgets(
+    model: BaseModel, *, prefix: str, skip: tuple[str, ...] = (), movable: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Draw widgets for the fields of a settings model.
 
     Args:
         model: its values are the defaults.
         prefix: of the keys; recipes with other defaults have widgets of their own.
         skip: fields without a widget here.
+        movable: fields that also change the shown run while it trains; their labels have `MOVABLE`.
 
     Returns:
         Value by field.
     """
-    return {
-        name: field_widget(name, field, value=getattr(model, name), key=f"{prefix}{name}")
-        for name, field in type(model).model_fields.items()
-        if name not in skip
-    }
+    values = {}
+    for name, field in type(model).model_fields.items():
+        if name in skip:
+            continue
+        marked = {"label": f"{label_of(name, field)} {MOVABLE}", "note": MOVES} if name in movable else {}
+        values[name] = field_widget(name, field, value=getattr(model, name), key=f"{prefix}{name}", **marked)
+    return values
 
 
 def manifold_widgets(name: str) -> dict[str, float]:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_
 from mvm.data.kind import SWITCHES, DataSettings
 from mvm.data.kinds import KINDS, kind_of
 from mvm.errors import ConfigError
-from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
+from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of, matched
 from mvm.methods import METHODS, method_on
 from mvm.methods.method import PAIRED_KINDS
 from mvm.methods.pairs import TERMS, PairSettings
@@ -255,6 +255,16 @@ class Config(DataSettings, MethodSettings, KindSettings):
     def members(self) -> list[tuple[str, int]]:
         """(variant, seed) of each of the V networks, in the order of the variant axis."""
         return [(variant, seed) for variant in self.variants for seed in self.seeds]
+
+    @property
+    def movable(self) -> tuple[str, ...]:
+        """Settings that may be changed while training, by dotted name: weights, rates, the method's coefficients."""
+        method = method_on(self.kind, self.method)
+        weights = [*(matched(self.variants) if method.matches_descriptors else ()), *method.terms(self.pairs)]
+        has_metric = "metric" in method.players or (self.pairs is not None and self.pairs.gan != "none")
+        rates = ["generator_lr", *["metric_lr"] * has_metric]
+        groups = {"weights": weights, "optimiser": rates, self.method: method.movable(self.method_settings)}
+        return tuple(f"{group}.{name}" for group, names in groups.items() for name in names)
 
     def every(self, count: int) -> int:
         """Interval in steps for `count` evenly spaced events per run, at least 10: short runs have fewer events."""

@@ -91,7 +91,7 @@ def as_read(markdown: str) -> str:
 def words(app: AppTest) -> str:
     """Everything that the page says, as a reader sees it."""
     assert not app.exception, app.exception
-    kinds = ("markdown", "error", "warning", "info", "success", "caption")
+    kinds = ("title", "header", "subheader", "markdown", "error", "warning", "info", "success", "caption")
     return "\n".join(as_read(element.value) for kind in kinds for element in app.get(kind))
 
 

@@ -320,6 +320,10 @@ def test_settings_of_the_shown_run_are_not_wishes_to_it(finished: Run, monkeypat
     assert Run.named("alive").control().weights == {}
     app.slider(key="alive.w.diameter").set_value(0.5).run()
     assert Run.named("alive").control().weights == {"diameter": 0.5}
+    app.number_input(key="alive.optimiser.generator_lr").set_value(1e-3).run()
+    app.number_input(key="alive.mvm.gamma").set_value(0.02).run()
+    app.number_input(key="alive.mvm.pairs").set_value(32).run()
+    assert Run.named("alive").control().settings == {"optimiser.generator_lr": 1e-3, "mvm.gamma": 0.02}
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "mvm" and METHODS[name].learns("points")])
@@ -514,7 +518,7 @@ def test_a_slider_reaches_the_running_training(finished: Run, monkeypatch: pytes
 
 
 def test_drawing_the_sidebar_writes_nothing_to_a_run(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only `apply_moved_weights`, which the view calls, sends a moved weight."""
+    """Only `apply_moved_settings`, which the view calls, sends a moved setting."""
     monkeypatch.setattr(Run, "alive", lambda _: True)
     script = """
 from app.caches import runs
@@ -527,8 +531,9 @@ draw_settings(tab, {"data": "circle"}, draw_start(tab, runs("points")["ring"]))
 """
     app = open_page(script)
     app.slider(key="w.diameter").set_value(0.25).run()
+    app.number_input(key="optimiser.metric_lr").set_value(0.25).run()
     assert not app.exception
-    assert finished.control().weights == {}
+    assert finished.control().moved == {}
 
 
 def test_a_queued_run_names_what_it_waits_for(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -632,8 +637,20 @@ CLAIMS_PAGE = "from app.views.claims import claims; claims()"
 
 def test_the_claims_page_shows_what_is_shipped_then_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page(CLAIMS_PAGE)
-    assert all(claim.title in words(app) for claim in CLAIMS.values())
+    said = words(app).replace("$", "")  # around symbols
+    assert all(claim.title in said for claim in CLAIMS.values())
     assert "Shipped with this repository" in app.caption[1].value
+    assert "A row passes if true for at least 80 % of seeds" in app.caption[1].value
+    board = next(each.value for each in app.markdown if each.value.startswith("| Claim")).splitlines()
+    assert len(board) == 2 + len(CLAIMS)
+    row = next(line for line in board if "Both descriptors" in line)
+    assert [cell.strip() for cell in row.split("|")[1:4]] == [
+        "[Both descriptors together beat either alone](#both)",
+        "Fig. 6",
+        ":red-badge[does not hold] both is best: 4 of 10 seeds; "
+        "W₂ /\u00a0baseline: centroid 7.13, 2-diameter 1.14, both 1.11",
+    ]
+    assert {"Recipe", "Data", "W₂ / baseline, both", "Both is best", "Outcome"} <= {*app.dataframe[0].value}
     assert button(app, "Measure here")
     found, _ = shipped()
     monkeypatch.setattr("app.views.claims.findings", lambda plan: found)

@@ -166,7 +166,7 @@ def test_the_rule_is_what_it_says(monkeypatch, good):
     monkeypatch.setattr("test_claims.PLAN", replace(PLAN, seeds=5))
     ratios = {"both": [1.0] * good + [9.0] * (5 - good), "centroid": [3.0] * 5, "diameter": [5.0] * 5}
     write(("stabilised", "circle", 0), ratios=ratios | {PUBLISHED: [10.0] * 5})
-    share = int(re.search(r"at least (\d+)% of its seeds", RULE)[1]) / 100
+    share = int(re.search(r"at least (\d+) % of seeds", RULE)[1]) / 100
     assert verdicts()["both"] == ("holds" if good / 5 >= share else "does not hold")
     assert verdicts()["diameter"] == "holds"
 

@@ -375,6 +375,23 @@ def test_method_takes_new_weights_while_training(method):
         assert (experiment.method.state["weights"] == 4.0).any()
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_moved_settings_act_as_those_of_a_config(method):
+    """What a training goes on to after a move is what a config with these values does from there, bit for bit."""
+    moved, given = experiment_of(method), experiment_of(method)
+    moved.advance()
+    flat = moved.config.flat()
+    changes = {name: flat[name] / 2 + 0.01 * name.endswith("gamma") for name in moved.moved}
+    assert {"optimiser.generator_lr"} <= changes.keys() <= {*moved.config.movable}
+    given = type(moved)(moved.config.with_changes(changes), moved.data)
+    given.load(load(save({name: value.clone() for name, value in moved.tensors().items()})))
+    moved.move(changes)
+    for _ in range(2):
+        moved.advance(), given.advance()
+    ours, theirs = moved.tensors(), given.tensors()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
 @pytest.mark.parametrize(("method", "recipe"), RECIPES)
 def test_recipe_is_a_valid_config_and_names_itself(method, recipe):
     for kind in (kind for kind in KINDS if METHODS[method].learns(kind)):

@@ -27,6 +27,7 @@ LINES = {  # as they stand in runs of the first version
     "diverged": b'{"step":40,"event":"diverged","time":1795827185.5,"reason":"every variant diverged"}',
     "failed": b'{"step":40,"event":"failed","time":1795827185.5,"reason":"No space left on device"}',
     "weights": b'{"step":31,"event":"weights","weights":{"centroid":2,"diameter":0.5},"serial":1}',
+    "settings": b'{"step":32,"event":"settings","settings":{"optimiser.metric_lr":0.001,"mvm.gamma":1},"serial":2}',
     "forked": b'{"step":40,"event":"forked","of":"a","changes":{"weights.diameter":0.0,"steps":200}}',
     "member": b'{"step":30,"event":"member","member":0,"variant":"both","seed":1,"what":"collapsed"}',
     "not captured": b'{"step":4,"event":"not captured","reason":"--graph off"}',
@@ -37,6 +38,7 @@ STRANGE = {
     "unknown": b'{"step":3,"event":"moved","to":"a cluster","time":12.5}',
     "with another part": b'{"step":0,"event":"started","device":"CPU","time":1.5,"pid":3,"host":"b"}',
     "without its parts": b'{"step":30,"event":"weights"}',
+    "out of bounds": b'{"step":30,"event":"settings","settings":{"optimiser.metric_lr":2},"serial":1}',
     "with parts of another type": b'{"step":30,"event":"weights","weights":{"centroid":[1,2]},"serial":"x"}',
 }
 
@@ -65,7 +67,7 @@ def test_what_another_version_wrote_is_kept_and_passed_over(line: bytes, log: Pa
     run = make("a")
     (run.path / layout.RECORDS).write_bytes(LINES["started"] + b"\n" + line + b"\n")
     assert run.status().state == "interrupted"
-    assert run.records.weight_changes() == []
+    assert run.records.setting_changes() == []
     assert History(run).refresh().marks() == []
     run.records.rewind(100)
     assert (run.path / layout.RECORDS).read_bytes().splitlines() == [LINES["started"], line]
@@ -83,7 +85,7 @@ def test_a_rewound_run_keeps_the_events_of_trainers_and_loses_those_of_later_ste
         append_line(log, {"step": step, "seconds": 0.5})
     records = Records(log).poll()
     records.rewind(30)
-    assert {event.event for event in records.events} == {*LINES} - {"weights", "forked"}
+    assert {event.event for event in records.events} == {*LINES} - {"weights", "settings", "forked"}
     assert [record["step"] for record in records.scalars] == [0, 20]
     steps = [json.loads(line)["step"] for line in log.read_bytes().splitlines()]
     assert steps == sorted(steps)
@@ -131,7 +133,7 @@ def test_the_device_and_the_clock_are_those_of_the_trainers():
     assert events.training_device(every) == "CPU"
     assert events.training_device(every[:2]) is None
     assert len(events.times(every)) == 10
-    unclocked = ["weights", "forked", "member", "not captured", "compiles", "not compiled"]
+    unclocked = ["weights", "settings", "forked", "member", "not captured", "compiles", "not compiled"]
     assert [event.event for event in every if event.clock is None] == unclocked
 
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from mvm.errors import RunError, Stopped
+from mvm.errors import ConfigError, RunError, Stopped
 from mvm.files import link
 from mvm.jobs.launch import launch
-from mvm.runs.events import Forked
+from mvm.runs.events import SettingsChanged
 from mvm.runs.fork import Branches, changeable, config_at, fork, fresh_name
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
-from mvm.runs.weights import first_weights, weights_of
-from mvm.studies.labels import setting_label
+from mvm.runs.weights import first_settings, settings_of, weights_of
+from mvm.studies.labels import setting_label, variant_label
 
 STEPS = 120
 PLAN = {  # kept every 20, snapshots every 10
@@ -110,7 +110,7 @@ def test_branches_part_when_the_change_acts_and_not_before(run):
 
 
 def test_a_changed_weight_acts_from_the_forks_step_on_and_only_where_it_is_matched(run):
-    assert [change.step for change in run.records.poll().weight_changes()] == [30]
+    assert [change.step for change in run.records.poll().setting_changes()] == [30]
     assert config_at(run, 20).weights.centroid == 1
     assert config_at(run, 40).weights.centroid == 0.5
     made = fork(run, 40, {"weights.diameter": "0"})
@@ -124,7 +124,10 @@ def test_a_changed_weight_acts_from_the_forks_step_on_and_only_where_it_is_match
     kinds = [(event.event, event.step) for event in made.records.poll().events]
     assert kinds == [("weights", 30), ("forked", 40), ("resumed", 40), ("weights", 40), ("finished", STEPS)]
     event = made.records.events[1]
-    assert event == Forked(step=40, of="trunk", changes={"weights.diameter": 0.0}, first=dict(first_weights(run)))
+    assert (event.step, event.of, event.changes) == (40, "trunk", {"weights.diameter": 0.0})
+    assert {f"weights.{name}": value for name, value in event.first.items()} | event.first_settings == first_settings(
+        run
+    )
     assert [r["step"] for r in made.records.scalars] == [r["step"] for r in run.records.poll().scalars]
 
 
@@ -139,7 +142,7 @@ def test_a_fork_takes_over_a_change_at_its_very_step(moved, checkpoints, step, i
     """A fork without a change repeats the run, so one with a change parts from it by that change alone."""
     checkpoints.mkdir()
     run = Run(Path(shutil.copytree(moved.path, checkpoints / "trunk")))
-    assert [change.step for change in run.records.poll().weight_changes()] == [40]
+    assert [change.step for change in run.records.poll().setting_changes()] == [40]
     assert run.checkpoint(step=40)["weights"][0, 0] == 1, "it was kept before the change"
     same = fork(run, step, {}, name="same")
     assert same.config.weights.centroid == inherited
@@ -176,6 +179,46 @@ def test_a_fork_of_an_earlier_version_has_first_weights_where_nothing_moved(run)
     assert paths["diameter"] == ((0, None), (40, 0.25))
     assert paths["hausdorff"] == ((0, 1.0),)
     assert setting_label("weights.centroid", paths["centroid"]) == "centroid × unknown → 0.5 at 30"
+
+
+def test_rates_and_coefficients_move_like_weights(make, monkeypatch):
+    """What was moved at a step is resumed, forked and said: a training stopped on the way is one that was not."""
+    monkeypatch.setattr("mvm.runs.recorder.POLL", 0)
+    moves = {9: {"optimiser.generator_lr": 1e-4}, 29: {"mvm.gamma": 0.1, "weights.diameter": 2}}
+
+    def trained(run: Run, *, stop: int = 0) -> Run:
+        for done in train(run):
+            if done.number in moves:
+                run.ask(settings=moves[done.number])
+            if done.number == stop:
+                run.ask(stop=True)
+        return Run(run.path)
+
+    short = PLAN | {"steps": 60}
+    whole, halted = trained(make("a", **short)), make("b", **short)
+    with pytest.raises(Stopped):
+        trained(halted, stop=44)
+    assert tensors_equal(finish(halted), whole)
+    changes = [event for event in whole.records.poll().events if isinstance(event, SettingsChanged)]
+    assert [(event.step, event.serial) for event in changes] == [(10, 1), (30, 2)]
+    assert changes[1].settings == {"optimiser.generator_lr": 1e-4, "mvm.gamma": 0.1, "weights.diameter": 2}
+    label = variant_label(whole, "centroid")
+    assert label == "centroid only, generator rate 0.0035 → 0.0001 at 10, γ 0 → 0.1 at 30"
+
+    same = fork(whole, 40, {}, name="same")
+    assert (same.config.mvm.gamma, same.config.optimiser.generator_lr) == (0.1, 1e-4)
+    assert tensors_equal(finish(same), whole)
+    other = fork(whole, 20, {"optimiser.generator_lr": "2e-3"}, name="other")
+    assert settings_of(other)["optimiser.generator_lr"] == ((0, 3.5e-3), (10, 1e-4), (20, 2e-3))
+    assert settings_of(other)["mvm.gamma"] == ((0, 0.0),)
+    other.ask(settings={"mvm.alpha": 0.5})
+    assert other.control().settings == {"mvm.alpha": 0.5}, "what its past moved is in its config"
+    for wrong, words in {
+        "mvm.pairs": "cannot be moved while a trains",
+        "optimiser.metric_lr": "must be at most 1",
+    }.items():
+        with pytest.raises(ConfigError, match=words):
+            whole.ask(settings={wrong: 2.0})
 
 
 def test_a_fork_of_a_fork_at_its_own_step_keeps_its_weights(run):

@@ -108,8 +108,17 @@ def test_new_weights_and_a_loaded_checkpoint_act_at_the_next_replay() -> None:
     saved = {name: tensor.clone() for name, tensor in captured.tensors().items()}
     for experiment in (eager, captured):
         experiment.method.reweight(dict(experiment.config.weights) | {"centroid": 0.0, "diameter": 3.0})
+        experiment.move({"optimiser.generator_lr": 1e-4, "optimiser.metric_lr": 1e-3, "mvm.alpha": 0.5})
         experiment.advance()
+    assert captured._captured().captured
     check_equal(eager, captured)
+    for gamma in (0.05, 0.1, 0.0):  # on, moved, and off again: another loss is another capture
+        for experiment in (eager, captured):
+            experiment.move({"mvm.gamma": gamma})
+        for _ in range(STEPS):
+            eager.advance(), captured.advance()
+        assert captured._captured().captured
+        check_equal(eager, captured)
     captured.load(saved)
     eager.load(saved)
     for _ in range(2):

@@ -232,7 +232,7 @@ def test_changes_made_while_nobody_trains_are_applied_once(make, mvm):
     run.ask(weights={"diameter": 4.0})  # while dead
     run.ask(weights={"centroid": 5.0})
     mvm("resume", "a").kill_at(run, 40)
-    changes = [(c.step, c.serial, c.weights) for c in Run(run.path).records.poll().weight_changes()]
+    changes = [(c.step, c.serial, c.weights) for c in Run(run.path).records.poll().setting_changes()]
     expected = [(0, 1, {"centroid": 3.0}), (30, 2, {"centroid": 3.0, "diameter": 2.0})]
     assert changes == [*expected, (30, 4, {"centroid": 5.0, "diameter": 4.0})]
     assert mvm("resume", "a").wait() == 0

@@ -68,7 +68,7 @@ def test_every_run_is_in_the_table_and_words_find_it(runs):
     cells = table(app).set_index("name")
     assert set(cells.index) == {"mine", "peer"}
     row = cells.loc["mine"]
-    assert (row["status"], row["progress"], row["data"], row["method"]) == ("finished", 1, "cloud.csv", "mvm")
+    assert (row["status"], row["progress"], row["data"], row["method"]) == ("finished", 1, "cloud.csv", "MvM")
     scores = Run.named("mine").scores()
     means = {v: sum(s["w2_ratio"] for s in scores if s["variant"] == v) / 2 for v in ("centroid", "both")}
     assert row["score"] == pytest.approx(min(means.values()))
@@ -102,8 +102,10 @@ def test_two_runs_side_by_side(runs):
     assert not {name for name in board if "against" in name}
     differs = app.dataframe[2].value
     assert list(differs.columns) == ["mine", "peer"]
-    assert list(differs.loc["method"]) == ["mvm", "wgan"]
-    assert "steps" not in differs.index
+    assert list(differs.loc["Method"]) == ["MvM", "WGAN"]
+    assert list(differs.loc["Variants"]) == ["centroid only, both", "WGAN"]
+    assert "Steps" not in differs.index
+    assert not [name for name in differs.index if "." in name or "_" in name], "no machine's words"
     app.selectbox(key="runs.baseline").select("peer").run()
     board = app.dataframe[1].value.set_index("series")
     peer, mine = board.loc["WGAN"], board.loc["both"]
@@ -180,7 +182,7 @@ def test_a_fork_is_made_trained_and_compared(runs, no_processes):
     diameter.set_value(0.25).run()
     betas = app.text_input(key="fork.to.mine.optimiser.generator_betas.20")
     betas.set_value("0.5 1.5").run()
-    assert "optimiser.generator_betas: each β must be at least 0 and below 1 (got 0.5 1.5)" in words(app)
+    assert "Generator β₁ β₂: each β must be at least 0 and below 1 (got 0.5 1.5)" in words(app)
     assert app.button(key="fork.go").disabled
     betas.set_value("0.5 0.9").run()
     assert not app.error
@@ -191,8 +193,8 @@ def test_a_fork_is_made_trained_and_compared(runs, no_processes):
     assert app.query_params["compare"] in ("mine,mine-fork20", ["mine,mine-fork20"])
     said = words(app)
     assert "Distance of the fork" in said
-    assert "weights.diameter 0.25, optimiser.generator_betas" in said
-    assert list(app.dataframe[2].value.loc["weights.diameter"]) == ["1", "0.25"]
+    assert "2-diameter weight 0.25, Generator β₁ β₂ 0.5 0.9" in said
+    assert list(app.dataframe[2].value.loc["2-diameter weight"]) == ["1", "0.25"]
 
 
 def test_a_fork_says_what_it_takes_over_and_what_will_match_nothing(runs):
@@ -201,16 +203,16 @@ def test_a_fork_says_what_it_takes_over_and_what_will_match_nothing(runs):
     append_line(runs / "mine" / "scalars.jsonl", told)
     app = open_page(SCRIPT, compare="mine")
     app.select_slider(key="fork.step.mine").set_value(20).run()
-    assert "weights moved up to this step: centroid × 1 → 1.5 at 20" in words(app)
+    assert "; moved up to this step: centroid × 1 → 1.5 at 20" in words(app)
     settings = next(frame.value for frame in app.dataframe if "of the fork" in frame.value)
-    assert list(settings.loc["weights.centroid"]) == ["1.5", "1.5"]
+    assert list(settings.loc["Centroid weight"]) == ["1.5", "1.5"]
     app.multiselect(key="fork.what.mine").set_value(["weights.centroid", "steps"]).run()
     app.number_input(key="fork.to.mine.weights.centroid.20").set_value(0.0).run()
     app.number_input(key="fork.to.mine.steps.20").set_value(80).run()
     assert "All weights of centroid are 0" in words(app)
     settings = next(frame.value for frame in app.dataframe if "of the fork" in frame.value)
-    assert list(settings.loc["weights.centroid"]) == ["1.5", "0"]
-    assert list(settings.loc["steps"]) == ["60", "80"]
+    assert list(settings.loc["Centroid weight"]) == ["1.5", "0"]
+    assert list(settings.loc["Steps"]) == ["60", "80"]
     assert not app.button(key="fork.go").disabled
     app.select_slider(key="fork.step.mine").set_value(0).run()
     assert "moved up to this step" not in words(app)

@@ -120,7 +120,7 @@ def test_a_weight_of_a_term_moves_before_training_goes_on(trained: Run) -> None:
     run.ask(weights={"pair": 0.25, "diameter": 2.0})
     for _ in train(run):
         pass
-    (change,) = run.records.poll().weight_changes()
+    (change,) = run.records.poll().setting_changes()
     assert (change.weights["pair"], change.weights["diameter"]) == (0.25, 2.0)
     terms = dict(zip(TERMS, run.checkpoint()["terms"][0].tolist(), strict=True))
     assert terms == {name: term.default for name, term in TERMS.items()} | {"pair": 0.25} | {

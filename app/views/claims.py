@@ -1,8 +1,9 @@
-"""Claims: the claims of the paper, each with a verdict from measurements."""
+"""Claims: the claims of the paper, first all verdicts at a glance, then each with its numbers."""
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -10,38 +11,50 @@ import pandas as pd
 import streamlit as st
 
 from app.text import plain
-from mvm.studies.claims import CLAIMS, RULE, Finding, Plan, findings, launch, shipped, stop
+from mvm.geometry.spectrum import SPECTRUM_FORMS
+from mvm.look.palette import title_of
+from mvm.studies.claims import CLAIMS, RULE, Finding, Plan, findings, in_numbers, launch, shipped, stop
 from toy_manifolds import MANIFOLDS
 
 __all__ = ["claims"]
 
-RECIPES = {"stabilised": "this lab's recipe", "paper": "the paper's recipe"}
+RECIPES = {"stabilised": "This lab's recipe", "paper": "The paper's recipe"}
 COLOURS = {"holds": "green", "mixed": "orange", "does not hold": "red"}
-OUTCOME = {True: "✓ holds", False: "✗ does not hold"}
+NOT_MEASURED = ":gray-badge[not measured]"
+PASSES = {True: "✓ passes", False: "✗ fails"}
+COLUMNS = {  # of the details, where a column's own key says less
+    "holds": "outcome",
+    "gap": "distance",
+    "before": "uniformity before training",
+    "after": "uniformity after training",
+    "wobble": "range of the last tenth / whole range",
+    "part": "batch sizes",
+    "factor": "factor between medians",
+    "of": "first",
+    "value": "its score",
+    "against": "second",
+    "its value": "the second's score",
+}
 
 
 def claims() -> None:
     """Draw the page."""
     plan = Plan()
-    st.markdown("#### The paper's claims, tested")
+    st.title("The paper's claims, tested", anchor=False)
     st.caption(
-        f"Each claim is a measurement over seeds. {RULE} The paper made its claims about images; here they are tested "
-        "where the ground truth is known, and those about super-resolution on four photographs."
+        "The paper made its claims about images. Here they are tested where the ground truth is known, those about "
+        "super-resolution on four photographs; each is a measurement over seeds."
     )
     measuring = plan.being_measured()
     st.fragment(draw_progress, run_every=2.0 if measuring else None)(plan, measuring)
     own = findings(plan)
     if any(finding.verdicts for finding in own):
-        st.caption(f"Measured here: {plain(extent(asdict(plan)))}.")
-        draw_findings(own)
+        draw_findings(own, f"Measured here: {plain(extent(asdict(plan)))}.")
         return
     known, source = shipped()
     if known:
-        st.caption(
-            f"Shipped with this repository, from `python -m mvm claims`: {plain(extent(source['plan']))}, "
-            f"{plain(source['device'])}."
-        )
-        draw_findings(known)
+        made = f"{plain(extent(source['plan']))}, {plain(source['device'])}"
+        draw_findings(known, f"Shipped with this repository, from `python -m mvm claims`: {made}.")
     else:
         st.info("Nothing is measured yet: **Measure here** runs all trainings and scores.", icon=":material/science:")
 
@@ -63,12 +76,12 @@ def draw_progress(plan: Plan, was_measuring: bool) -> None:
     if not measuring:
         effort = "continue" if 0 < share < 1 else "three quarters of an hour on 2 cores"
         done = share == 1
-        help_text = f"train and score {len(plan.trials)} runs in the background; they can be stopped and resumed"
+        help_text = f"Train and score {len(plan.trials)} runs in the background; they can be stopped and resumed"
         label = "Measured" if done else f"Measure here ({effort})"
         st.button(label, icon=":material/play_arrow:", help=help_text, disabled=done, on_click=measure)
         return
     st.progress(share, text=f"measuring: {share:.0%} of all training steps; verdicts appear as trainings finish")
-    st.button("Stop", icon=":material/stop:", help="finished trainings are kept", on_click=stop)
+    st.button("Stop", icon=":material/stop:", help="Finished trainings are kept", on_click=stop)
 
 
 def measure() -> None:
@@ -76,29 +89,68 @@ def measure() -> None:
     launch(processes=max(1, (os.cpu_count() or 2) - 1))
 
 
-def draw_findings(found: list[Finding]) -> None:
-    """Draw each claim with its verdicts, measure and numbers."""
+def draw_findings(found: list[Finding], source: str) -> None:
+    """Draw the scoreboard, and each claim with its measure and numbers; `source` says where they are from."""
+    st.markdown(scoreboard(found))
+    st.caption(f"{RULE} {source}")
+    st.header("In detail", anchor=False)
     for finding in found:
         claim = CLAIMS[finding.claim]
         with st.container(border=True):
-            badges = " ".join(
-                f":{COLOURS[verdict]}-badge[{RECIPES[recipe]}: {plain(verdict)}]"
-                for recipe, verdict in finding.verdicts.items()
-            )
-            st.markdown(f"**{claim.title}** &nbsp; :gray[{claim.source}]")
-            st.markdown(badges or ":gray-badge[not measured yet]")
-            st.caption(claim.measure)
+            st.subheader(in_symbols(claim.title), anchor=finding.claim)
+            badges = [f"{RECIPES[recipe]} {badge(verdict)}" for recipe, verdict in finding.verdicts.items()]
+            st.markdown(" &nbsp; ".join([f":gray[{plain(claim.source)}]", *(badges or [NOT_MEASURED])]))
+            st.caption(in_symbols(claim.measure))
             if finding.rows:
                 frame = table(finding.rows)
                 st.dataframe(frame, hide_index=True, width="stretch", height=35 * (len(frame) + 1) + 3)
 
 
+def badge(verdict: str) -> str:
+    """A verdict in its colour."""
+    return f":{COLOURS[verdict]}-badge[{plain(verdict)}]"
+
+
+def scoreboard(found: list[Finding]) -> str:
+    """A table in Markdown of one row per claim: what it says and where, its verdict and numbers under each recipe."""
+    lines = [f"| {' | '.join(['Claim', 'In the paper', *RECIPES.values()])} |", "| --- " * (2 + len(RECIPES)) + "|"]
+    for finding in found:
+        claim = CLAIMS[finding.claim]
+        cells = [f"[{in_symbols(claim.title)}](#{finding.claim})", plain(claim.source)]
+        for recipe in RECIPES:
+            if recipe not in claim.recipes:
+                cells.append("–")
+            elif recipe in finding.verdicts:
+                numbers = plain(in_numbers(finding, recipe)).replace("/ base", "/\u00a0base")  # one line for a ratio
+                cells.append(f"{badge(finding.verdicts[recipe])} {numbers}")
+            else:
+                cells.append(NOT_MEASURED)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def in_symbols(text: str) -> str:
+    """Text with the distances d_c, d_g, d_H and d_p typeset."""
+    return re.sub(r"\bd\\_(\w)", r"$d_\1$", plain(text))
+
+
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Rows of a finding with titles in place of names, and numbers rounded to four digits."""
-    frame = pd.DataFrame([{**row, "holds": OUTCOME[row["holds"]]} for row in rows])
+    frame = pd.DataFrame([{**row, "holds": PASSES[row["holds"]]} for row in rows])
     frame["recipe"] = frame["recipe"].map(RECIPES)
-    if "data" in frame:
-        frame["data"] = frame["data"].map(lambda name: MANIFOLDS[name].title)
+    titles = {name: manifold.title for name, manifold in MANIFOLDS.items()}
+    titles |= {name: form.title for name, form in SPECTRUM_FORMS.items()}
+    for column in frame.columns.intersection(["data", "spectrum"]):
+        frame[column] = frame[column].map(titles)
     numbers = frame.select_dtypes("number").columns
     frame[numbers] = frame[numbers].map(lambda value: float(f"{value:.4g}"))
-    return frame.rename(columns={"holds": "outcome"})
+    return frame.rename(columns=column_title)
+
+
+def column_title(key: str) -> str:
+    """Title of a column of a finding's rows; files keep the key."""
+    words, _, variant = COLUMNS.get(key, key).replace("/ floor", "/ baseline").partition(", ")
+    if words.startswith("W₂") and variant in ("centroid", "diameter", "both"):
+        variant = title_of(variant)
+    title = f"{words}, {variant}" if variant else words
+    return title[0].upper() + title[1:] if title[0].isascii() else title

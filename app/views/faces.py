@@ -29,7 +29,7 @@ from app.live import (
     request_projection,
     view_of,
 )
-from app.services import apply_moved_weights
+from app.services import apply_moved_settings
 from app.session import Page, page
 from app.sidebar import data_of, draw_settings, draw_start
 from app.text import plain
@@ -69,7 +69,7 @@ def faces() -> None:
         data = choose_data(start.copied)
         toys = data is None or data["data"] == FACES
         next_run = draw_settings(tab, data, start, defaults="" if toys else "cache.")
-    apply_moved_weights(tab, next_run.weights)
+    apply_moved_settings(tab, next_run.movable)
     tab.draw_notice()
     if run is None:
         draw_welcome(data)

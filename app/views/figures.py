@@ -93,7 +93,7 @@ class FiguresTab:
 def figures_page() -> None:
     """Draw the page."""
     tab = st.session_state.setdefault("_page.figures", FiguresTab())
-    st.markdown("#### Figures")
+    st.title("Figures", anchor=False)
     known = [row.name for row in summaries() if row.name == visible(row.name)]
     if not known:
         st.info("No run yet: train one in the Lab first.", icon=":material/science:")

@@ -25,20 +25,23 @@ from app.link import linked
 from app.services import continue_training, train
 from app.session import Tab, page
 from app.text import plain, visible_words
-from app.widgets import field_widget, unlinked
+from app.widgets import field_widget, setting_title, unlinked
 from mvm.config import Config
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError
+from mvm.look.palette import title_of
+from mvm.methods import METHODS
 from mvm.runs.archive import pack, unpack
 from mvm.runs.documents import Origin
 from mvm.runs.events import ALIVE
 from mvm.runs.fork import Branches, changeable, config_at, fork, forked_config, fresh_name
 from mvm.runs.library import delete_unreadable
 from mvm.runs.run import Run
-from mvm.runs.weights import weights_of
+from mvm.runs.weights import settings_of
 from mvm.studies.compare import (
     AXES,
     curves,
+    data_title,
     differences,
     footnote_of,
     in_a_word,
@@ -90,7 +93,7 @@ def runs_page() -> None:
     tab = st.session_state.setdefault("_page.runs", RunsTab())
     if (linked := _from_url()) and linked != tab.linked:  # a link from another page
         tab.tick(*linked)
-    st.markdown("#### Runs")
+    st.title("Runs", anchor=False)
     ticked = ticked_runs(tab)
     tab.draw_notice()
     draw_unreadable(tab)
@@ -172,7 +175,7 @@ def filter_rows(tab: RunsTab, rows: list[Summary]) -> list[Summary]:
         )  # fmt: skip
         known = list(dict.fromkeys(row.status for row in rows))
         states = st.multiselect(
-            "Status", known, format_func=lambda s: STATES[s][1], key="runs.status", help="all states if none is chosen"
+            "State", known, format_func=lambda s: STATES[s][1], key="runs.status", help="All states if none is chosen"
         )
         kind = linked(
             st.segmented_control,
@@ -187,8 +190,8 @@ def filter_rows(tab: RunsTab, rows: list[Summary]) -> list[Summary]:
     kept = [row for row in kept if kind in (ALL_KINDS, KINDS[row.kind].noun)]
     note = f"{len(kept):,} of {len(rows):,} runs, {duration(sum(row.seconds for row in kept))} of training"
     st.caption(
-        f"{note}. Scores are in units of their real-vs-real floor, the PSNR of photographs is beside bicubic "
-        "interpolation; click a column's head to sort."
+        f"{note}. A score is divided by its baseline, which is real data against real data: 1 is as good as a second "
+        "real sample. The PSNR of photographs is beside that of bicubic interpolation. Click a column's head to sort."
     )
     return kept
 
@@ -225,6 +228,7 @@ def draw_table(tab: RunsTab, names: list[str]) -> None:
 
 
 OUTDATED = "scores of an earlier version"
+RECIPES = {"paper": ", paper's recipe", "published": ", published code's recipe"}
 
 
 def frame(rows: list[Summary]) -> pd.DataFrame:
@@ -239,7 +243,7 @@ def frame(rows: list[Summary]) -> pd.DataFrame:
                     ),
                     "progress": row.step / row.steps,
                     "data": row.title,
-                    "method": row.method if row.recipe == "stabilised" else f"{row.method} ({row.recipe})",
+                    "method": METHODS[row.method].title + RECIPES.get(row.recipe, ""),
                     "score": None if is_gain(row.score) else row.quality,
                     "gain": row.quality if is_gain(row.score) else None,
                     "best": row.titles[row.variants.index(row.best)] + ("" if row.final else ", so far")
@@ -268,33 +272,39 @@ def columns(rows: list[Summary]) -> dict[str, Any]:
     """Format of the table's columns."""
     c = st.column_config
     return {
-        "name": c.TextColumn(width="medium", pinned=True),
-        "status": c.TextColumn(width=190 if any(row.lost for row in rows) else 90),
-        "progress": c.ProgressColumn("progress", format="percent", width=100),
-        "step": c.NumberColumn("step", format="localized", width=70),
-        "data": c.TextColumn(width=120),
-        "method": c.TextColumn(width=110),
-        "variants": c.ListColumn(width="medium"),
-        "seeds": c.NumberColumn(width=60),
-        "score": c.NumberColumn("score / floor", format="%.3g", width=95, help="W₂ or Fréchet distance, best variant"),
+        "name": c.TextColumn("Run", width="medium", pinned=True),
+        "status": c.TextColumn("State", width=190 if any(row.lost for row in rows) else 90),
+        "progress": c.ProgressColumn("Progress", format="percent", width=100),
+        "step": c.NumberColumn("Steps done", format="localized", width=90),
+        "data": c.TextColumn("Data", width=120),
+        "method": c.TextColumn("Method", width=110),
+        "variants": c.ListColumn("Variants", width="medium"),
+        "seeds": c.NumberColumn("Seeds", width=60),
+        "score": c.NumberColumn(
+            "W₂ / baseline" if {row.score for row in rows} <= {"w2_ratio", ""} else "Score / baseline",
+            format="%.3g",
+            width=105,
+            help="W₂ of points, Fréchet distance of pictures, of the best variant; 1 is as good as real data",
+        ),
         "gain": c.NumberColumn(
             "PSNR gain (dB)",
             format="%+.2f",
             width=110,
-            help="PSNR (Y) on the held-out photographs minus that of bicubic interpolation, best variant",
+            help="PSNR (Y) on the held-out photographs minus that of bicubic interpolation, of the best variant",
         ),
         "best": c.TextColumn(
-            "best variant",
+            "Best variant",
             width=150,
-            help="by the median over its seeds; so far: scored on fewer samples than finished runs, with another floor",
+            help="By the median over its seeds. So far: scored on fewer samples than finished runs, against another "
+            "baseline",
         ),
-        "coverage": c.NumberColumn(format="%.3f", width=80),
-        "recall": c.NumberColumn(format="%.3f", width=70),
-        "when": c.DatetimeColumn("started", format="distance", width=130),
-        "minutes": c.NumberColumn("minutes", format="%.1f", width=70, help="of training time"),
-        "device": c.TextColumn(width=80),
-        "fork of": c.TextColumn(width="medium"),
-        "note": c.TextColumn(width="medium"),
+        "coverage": c.NumberColumn("Coverage", format="%.2f", width=80),
+        "recall": c.NumberColumn("Recall", format="%.2f", width=70),
+        "when": c.DatetimeColumn("Started", format="distance", width=130),
+        "minutes": c.NumberColumn("Training time", format="%.1f min", width=105),
+        "device": c.TextColumn("Device", width=80),
+        "fork of": c.TextColumn("Forked from", width="medium"),
+        "note": c.TextColumn("Note", width="medium"),
     }
 
 
@@ -372,7 +382,8 @@ def draw_fork(tab: RunsTab, run: Run) -> None:
     before = config_at(run, step)
     inherited = changeable(before)
     names = st.multiselect(
-        "Change", list(inherited), key=f"fork.what.{run.name}", placeholder="settings; none repeats the run",
+        "Change", list(inherited), format_func=lambda name: plain(setting_title(name)), key=f"fork.what.{run.name}",
+        placeholder="Settings; none repeats the run",
         help="networks, data and batches are those of the run",
     )  # fmt: skip
     values = {name: draw_setting(before, name, key=f"fork.to.{run.name}.{name}.{step}") for name in names}
@@ -381,7 +392,8 @@ def draw_fork(tab: RunsTab, run: Run) -> None:
     try:
         config = forked_config(run, step, changes)
     except (ConfigError, RunError) as error:
-        problem = str(error)
+        setting, colon, reason = str(error).partition(": ")
+        problem = setting_title(setting) + colon + reason
     if problem:
         st.error(plain(problem), icon=":material/error:")
     elif config.unmatched:
@@ -397,7 +409,9 @@ def draw_setting(config: Config, name: str, *, key: str) -> Any:
     """Draw the widget of a setting, given by its dotted name; return its value, of the setting's type where it fits."""
     value, (group, _, last) = config.flat()[name], name.rpartition(".")
     model = type(getattr(config, group)) if group else Config
-    drawn = field_widget(last, model.model_fields[last], value=value, key=key, label=plain(name), draw=unlinked)
+    drawn = field_widget(
+        last, model.model_fields[last], value=value, key=key, label=plain(setting_title(name)), draw=unlinked
+    )
     with contextlib.suppress(ConfigError):  # what does not fit is named beside the button
         return config.with_changes({name: drawn}).flat()[name]
     return drawn
@@ -406,14 +420,15 @@ def draw_setting(config: Config, name: str, *, key: str) -> Any:
 def draw_inherited(run: Run, step: int, inherited: dict[str, Any], config: Config) -> None:
     """Draw what a fork takes over from its run: weights that were moved up to its step, and a table of all settings."""
     moved = [
-        setting_label(f"weights.{name}", past)
-        for name, path in weights_of(run).items()
-        if len(past := tuple(each for each in path if each.step <= step)) > 1 and f"weights.{name}" in inherited
+        setting_label(name, past)
+        for name, path in settings_of(run).items()
+        if len(past := tuple(each for each in path if each.step <= step)) > 1 and name in inherited
     ]
-    note = f"; weights moved up to this step: {', '.join(moved)}" if moved else ""
+    note = f"; moved up to this step: {', '.join(moved)}" if moved else ""
     st.caption(plain(f"Other settings are those that {run.name} trained on with after step {step:,}{note}."))
     with st.expander("Settings of the fork"):
-        rows = {name: [in_a_word(value), in_a_word(config.flat()[name])] for name, value in inherited.items()}
+        values = {name: [value, config.flat()[name]] for name, value in inherited.items()}
+        rows = {setting_title(name): [in_a_word(value) for value in pair] for name, pair in values.items()}
         table = pd.DataFrame.from_dict(visible_words(rows), orient="index", columns=["of the run", "of the fork"])
         st.dataframe(table, width="stretch", height=260)
 
@@ -490,10 +505,23 @@ def draw_comparison(runs: list[Run]) -> None:
     if len(runs) > 1:
         st.markdown("**What differs** &nbsp; :gray[settings that are not equal in all runs]")
         if differs:
-            st.dataframe(pd.DataFrame(visible_words(differs), index=[run.name for run in runs]).T, width="stretch")
+            titled = {setting_title(name): titled_values(name, values) for name, values in differs.items()}
+            st.dataframe(pd.DataFrame(visible_words(titled), index=[run.name for run in runs]).T, width="stretch")
         else:
             st.caption("Nothing: these runs have equal settings.")
     draw_matrix(runs)
+
+
+def titled_values(name: str, values: list[str]) -> list[str]:
+    """Values of a setting, as `differences` has them, in the words of the page."""
+    words = {"True": "yes", "False": "no"}
+    if name == "method":
+        words |= {key: method.title for key, method in METHODS.items()}
+    if name == "data":
+        return [data_title(value) for value in values]
+    if name == "variants":
+        return [", ".join(map(title_of, value.split())) for value in values]
+    return [words.get(value, value) for value in values]
 
 
 def choose_baseline(runs: list[Run]) -> Run | None:
@@ -501,8 +529,9 @@ def choose_baseline(runs: list[Run]) -> Run | None:
     names, before = [run.name for run in runs], st.session_state.get("runs.baseline")
     names += [before] if before and before not in names else []
     name = linked(
-        st.selectbox, "Baseline", names, index=None, key="runs.baseline", placeholder="none pinned", width=240,
-        help="drawn grey and dashed; scores of other runs are compared with it. It is kept when other runs are ticked",
+        st.selectbox, "Compare with", names, index=None, key="runs.baseline", placeholder="no run pinned", width=240,
+        help="The pinned run is drawn grey and dashed, and scores of other runs are compared with it. It stays when "
+        "other runs are ticked",
     )  # fmt: skip
     try:
         return run_named(name) if name else None
@@ -558,9 +587,10 @@ def draw_branches(trunk: Run, run: Run, made: Origin) -> None:
     for variant, at in zip(variants, parted, strict=True):
         known = sorted(step for step in at if step is not None)
         words.append(f"{variant_label(run, variant)}: {f'at step {known[0]:,}' if known else 'not yet'}")
-    changes = made.changed or "nothing changed"
+    pairs = [f"{setting_title(name)} {in_a_word(value)}" for name, value in made.changes.items()]
+    changes = plain(", ".join(pairs) or "nothing changed")
     st.markdown(
-        f"**Distance of the fork** &nbsp; :gray[{plain(run.name)}, {plain(changes)}, forked at step {made.step:,}; "
+        f"**Distance of the fork** &nbsp; :gray[{plain(run.name)}, {changes}, forked at step {made.step:,}; "
         f"equal batches and noise. First distance of 1 %: {plain('; '.join(words))}]"
     )
     titles = [variant_label(run, variant) for variant in variants]
@@ -573,9 +603,9 @@ def draw_branches(trunk: Run, run: Run, made: Origin) -> None:
 def draw_last_scores(runs: list[Run], pinned: Run | None) -> None:
     """Draw a table of the last scores of every series."""
     st.markdown(
-        "**Last scores** &nbsp; :gray[medians over seeds; score / floor: W₂ of points, Fréchet distance of pictures; "
-        "PSNR gain: PSNR (Y) of photographs minus that of bicubic interpolation. Finished runs are scored on more "
-        "samples than the curves, with another floor]"
+        "**Last scores** &nbsp; :gray[medians over seeds. Score / baseline: W₂ of points, Fréchet distance of "
+        "pictures; closer to 1 is better, below it is sampling noise. PSNR gain: PSNR (Y) of photographs minus that "
+        "of bicubic interpolation. Finished runs are scored on more samples than the curves, against another baseline]"
     )
     others = other_scores(runs)
     board = scoreboard(runs, keys=others, baseline=pinned)
@@ -595,14 +625,16 @@ def draw_last_scores(runs: list[Run], pinned: Run | None) -> None:
     shown = ["series", "seeds", "step", *units, "quartiles", *against, *others]
     c = st.column_config
     config = {
-        "ratio": c.NumberColumn("score / floor", format="%.3g"),
+        "ratio": c.NumberColumn("Score / baseline", format="%.3g"),
         "gain": c.NumberColumn("PSNR gain (dB)", format="%+.2f"),
-        "step": c.NumberColumn(format="localized"),
+        "step": c.NumberColumn("Step", format="localized"),
+        "seeds": c.NumberColumn("Seeds"),
+        "quartiles": c.TextColumn("Quartiles"),
     }
     longest = 7 * max(map(len, board["series"]))
-    config["series"] = c.TextColumn(width=min(320, max(120, longest)), pinned=True)
-    config["against, ratio"] = c.NumberColumn("against the baseline", format="%+.0f %%", help="lower is better")
-    config["against, gain"] = c.NumberColumn("against the baseline (dB)", format="%+.2f", help="higher is better")
+    config["series"] = c.TextColumn("Series", width=min(320, max(120, longest)), pinned=True)
+    config["against, ratio"] = c.NumberColumn("Against the pinned run", format="%+.0f %%", help="Lower is better")
+    config["against, gain"] = c.NumberColumn("Against the pinned run (dB)", format="%+.2f", help="Higher is better")
     config |= {key: c.NumberColumn(visible(label_of(key)), format="%.3f") for key in others}
     st.dataframe(board[shown], hide_index=True, width="stretch", column_config=config, placeholder="–")
 
@@ -613,8 +645,8 @@ def draw_matrix(runs: list[Run]) -> None:
     if len(cells) < 2:
         return
     st.markdown(
-        "**Ablation matrix** &nbsp; :gray[score over floor, median and range over seeds; 1: as near as a second real "
-        "sample; of photographs PSNR (Y) minus that of bicubic interpolation]"
+        "**Ablation matrix** &nbsp; :gray[score / baseline, median and range over seeds; 1 is as good as a second real "
+        "sample. Of photographs PSNR (Y) minus that of bicubic interpolation]"
     )
     rows = cells["what"].nunique()
     live_plot(overlays.ablation(cells), key=f"runs.matrix.{rows}", height=50 + 56 * rows, alt=cells.to_csv(index=False))

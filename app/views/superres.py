@@ -29,7 +29,7 @@ from app.live import (
     request_projection,
     view_of,
 )
-from app.services import apply_moved_weights
+from app.services import apply_moved_settings
 from app.session import Page, page
 from app.sidebar import data_of, draw_settings, draw_start
 from app.text import first_lines, plain
@@ -61,7 +61,7 @@ def superres() -> None:
     with st.sidebar:
         start = draw_start(tab, run)
         next_run = draw_settings(tab, choose_data(tab, start.copied), start)
-    apply_moved_weights(tab, next_run.weights)
+    apply_moved_settings(tab, next_run.movable)
     tab.draw_notice()
     draw_buttons(tab, run, status, next_run)
     keep(*map(tab.key, ("picture", "shrink", "with")))

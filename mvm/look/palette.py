@@ -45,6 +45,7 @@ MARKS = {  # event of a run or of a member of its variant axis: colour and words
     "diverged": ("#C0392B", "diverged"),
     "recovered": ("#009E73", "recovered"),
     "weights": ("#0072B2", "weights changed"),
+    "settings": ("#0072B2", "settings changed"),
     "forked": ("#CC79A7", "forked"),
     "paused": (QUIET, "paused"),
     "resumed": ("#3D8BFF", "resumed"),

@@ -90,7 +90,9 @@ class Method(Generic[S]):
             optimiser settings of the metric; every other player has the generator's.
         averaged: players whose weights are averaged over training for `sample`.
         networks: networks by name, with inputs and outputs `(V, B, ·)`.
+        values: present values of the settings in `movable`.
         state: further tensors that a checkpoint must hold; changed in place.
+        coefficients: settings among `movable` as 0-dim tensors, changed in place, so that a captured graph sees it.
     """
 
     title: ClassVar[str]
@@ -108,6 +110,8 @@ class Method(Generic[S]):
         self.settings, self.task, self.batch = settings, task, task.batch
         self.networks = self.build(task.architecture)
         self.state: dict[str, Tensor] = {}
+        self.values: dict[str, float] = {name: getattr(settings, name) for name in self.movable(settings)}
+        self.coefficients = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.values.items()}
 
     def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
         """Build untrained networks by name: by default a generator and a metric."""
@@ -139,6 +143,11 @@ class Method(Generic[S]):
         return ()
 
     @classmethod
+    def movable(cls, settings: Any) -> tuple[str, ...]:
+        """Names of its settings that may be changed while training: numbers that `updates` reads as `coefficients`."""
+        return ()
+
+    @classmethod
     def refusal(cls, pairs: Any) -> str:
         """Why the method cannot train with the settings of losses on pairs, in a line; "" if it can."""
         return ""
@@ -161,6 +170,12 @@ class Method(Generic[S]):
 
     def reweight(self, weights: Mapping[str, float]) -> None:
         """Set new descriptor weights during training; does nothing in a method without descriptors."""
+
+    def move(self, values: Mapping[str, float]) -> None:
+        """Set new values of some `movable` settings, from the next step on."""
+        for name, value in values.items():
+            self.values[name] = value
+            self.coefficients[name].fill_(value)
 
     @classmethod
     def evaluations(cls, settings: Settings) -> int:

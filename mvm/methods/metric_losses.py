@@ -25,9 +25,16 @@ __all__ = ["METRIC_LOSSES", "PytorchMetricLearningLoss", "metric_loss"]
 
 
 def _violation(
-    a: Tensor, p: Tensor, n: Tensor, *, alpha: float, gamma: float = 0.0, summed: bool = False, group: int = 1
+    a: Tensor,
+    p: Tensor,
+    n: Tensor,
+    *,
+    alpha: float | Tensor,
+    gamma: float | Tensor = 0.0,
+    summed: bool = False,
+    group: int = 1,
 ) -> Tensor:
-    """d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a), per triplet: `(..., triplets)`."""
+    """d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a), per triplet: `(..., triplets)`; α and γ may be 0-dim tensors."""
     if group == 1:
         violation = (a - p).square().sum(-1) - (a - n).square().sum(-1) + alpha
     else:
@@ -35,7 +42,7 @@ def _violation(
         per_pair = p.square().sum(-1) - n.square().sum(-1) + alpha  # |a|² cancels: all triplets are one matrix product
         violation = (per_pair.unsqueeze(-2) - 2 * a @ (p - n).mT).flatten(-3)
         a, p, n = a.unsqueeze(-2), p.unsqueeze(-3), n.unsqueeze(-3)
-    if gamma == 0:
+    if not isinstance(gamma, Tensor) and gamma == 0:
         return violation
     cosine = F.cosine_similarity(n - a, p - a, dim=-1, eps=1e-6).reshape(violation.shape)
     return violation - gamma * (cosine.sum(-1, keepdim=True) / group if summed else cosine)
@@ -48,7 +55,9 @@ def _grouped(embedded: Tensor, size: int) -> Tensor:
     return groups
 
 
-def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, *, alpha: float, group: int = 1, **_: object) -> Tensor:
+def triplet(
+    anchor: Tensor, positive: Tensor, negative: Tensor, *, alpha: float | Tensor, group: int = 1, **_: object
+) -> Tensor:
     """Hinge triplet loss (Def. 3.5); arguments and result as in `direction_triplet`, with γ = 0."""
     return _violation(anchor, positive, negative, alpha=alpha, group=group).relu().mean(-1)
 

@@ -158,6 +158,18 @@ class MvM(Method[MvMSettings]):
         """Losses of pytorch-metric-learning select triplets by value."""
         return "triplets of pytorch-metric-learning" if self.settings.metric_loss.startswith("pml:") else ""
 
+    @classmethod
+    def movable(cls, settings: MvMSettings) -> tuple[str, ...]:
+        """α, γ and the weight of the slope penalty; losses of pytorch-metric-learning have neither α nor γ."""
+        if settings.metric_loss.startswith("pml:"):
+            return ("lipschitz",)
+        return ("alpha", *["gamma"] * (settings.metric_loss != "triplet"), "lipschitz")
+
+    def phase(self, step: int) -> str:
+        """Parts of the metric's loss that are computed: one of weight 0 is left out."""
+        parts = [name for name in ("gamma", "lipschitz") if self.values.get(name)]
+        return " ".join(filter(None, [super().phase(step), *parts]))
+
     def reweight(self, weights: Mapping[str, float]) -> None:
         """Take new descriptor weights from the next step on."""
         self.state["weights"].copy_(self._weight_table(weights))
@@ -217,17 +229,14 @@ class MvM(Method[MvMSettings]):
 
     def _metric_loss(self, anchor: Side, positive: Side, negative: Side, draws: Draws) -> Loss:
         """L_apn with the slope penalty, and with L_MM if `cooperative`."""
-        s = self.settings
+        s, now = self.settings, self.coefficients
         embeddings = anchor.embeddings, positive.embeddings, negative.embeddings
-        terms = {
-            "triplet": self.metric_loss(
-                *embeddings, alpha=s.alpha, gamma=s.gamma, summed=s.summed_cosines, group=self.group
-            )
-        }
+        margin = {"alpha": now.get("alpha", s.alpha), "gamma": now["gamma"] if self.values.get("gamma") else 0.0}
+        terms = {"triplet": self.metric_loss(*embeddings, **margin, summed=s.summed_cosines, group=self.group)}
         total = terms["triplet"]
-        if s.lipschitz:
+        if self.values["lipschitz"]:
             terms["slope"] = self._slope_excess(anchor.points, negative.points, draws)
-            total = total + s.lipschitz * terms["slope"]
+            total = total + now["lipschitz"] * terms["slope"]
         if s.cooperative:
             real, fake = (negative, anchor) if s.anchors == "fake" else (anchor, negative)
             total = total + self._matching(real.embeddings, fake.embeddings).total

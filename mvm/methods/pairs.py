@@ -134,8 +134,8 @@ class OnPairs(Method[S]):
         return networks
 
     def phase(self, step: int) -> str:
-        """`IMAGE_PHASE`, or "" with all losses."""
-        return IMAGE_PHASE if step < self.pairs.image_steps else ""
+        """`IMAGE_PHASE`, or that of the method with all losses."""
+        return IMAGE_PHASE if step < self.pairs.image_steps else super().phase(step)
 
     def reweight(self, weights: Mapping[str, float]) -> None:
         """Take new weights of descriptors and terms from the next step on."""

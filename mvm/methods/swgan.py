@@ -85,6 +85,11 @@ class SWGAN(Critic[SWGANSettings]):
     recipes = peer_recipes(lr=3e-4, betas=(0.0, 0.9))
     players: ClassVar = {"generator": ("generator",), "metric": ("metric", "slices")}
 
+    @classmethod
+    def movable(cls, settings: SWGANSettings) -> tuple[str, ...]:
+        """λ₁ and λ₂."""
+        return ("slope_penalty", "slice_penalty")
+
     def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
         """A generator, a metric, and slices in place of the linear read-out."""
         networks = {"generator": architecture.generator(self.noise_dim), "metric": architecture.metric()}
@@ -102,7 +107,7 @@ class SWGAN(Critic[SWGANSettings]):
 
     def critic_loss(self, draws: Draws) -> Loss:
         """E D(x) − E D(f_θ(z)) with both penalties."""
-        metric, slices, s = self.networks["metric"], self.slices, self.settings
+        metric, slices, now = self.networks["metric"], self.slices, self.coefficients
         real, fake = self.sides(draws)
         e_real, e_fake = metric(real), metric(fake)
         gap = slices(e_fake).mean((-2, -1)) - slices(e_real).mean((-2, -1))
@@ -112,7 +117,7 @@ class SWGAN(Critic[SWGANSettings]):
 
         values = slices(torch.lerp(e_real, e_fake, draws.uniform(self.batch, 1)))
         steepness = (slices.slope(values) - TARGET).square().mean((-2, -1))
-        total = s.slope_penalty * slope + s.slice_penalty * steepness - gap
+        total = now["slope_penalty"] * slope + now["slice_penalty"] * steepness - gap
         return Loss(total, {"critic_gap": gap, "slope": slope, "slice_slope": steepness})
 
     def constrain(self) -> None:

@@ -30,10 +30,15 @@ class WGANGP(Critic[WGANGPSettings]):
     settings_type = WGANGPSettings
     recipes = peer_recipes(lr=1e-4, betas=(0.0, 0.9))
 
+    @classmethod
+    def movable(cls, settings: WGANGPSettings) -> tuple[str, ...]:
+        """λ."""
+        return ("penalty",)
+
     def critic_loss(self, draws: Draws) -> Loss:
         """E D(f_θ(z)) − E D(x) + λ · penalty."""
         real, fake = self.sides(draws)
         gap = self.gap(real, fake)
         slope = (squared_slope(self.critic, torch.lerp(real, fake, draws.uniform(self.batch, 1))) + 1e-12).sqrt()
         penalty = (slope - 1).square().mean(-1)
-        return Loss(self.settings.penalty * penalty - gap, {"critic_gap": gap, "penalty": penalty})
+        return Loss(self.coefficients["penalty"] * penalty - gap, {"critic_gap": gap, "penalty": penalty})

@@ -14,9 +14,10 @@ from mvm.files import locked, write_atomic
 from mvm.plain import read_object
 from mvm.runs.layout import CONTROL, CONTROL_LOCK
 
-__all__ = ["MOST_COUNT", "MOST_STEP", "Control", "change_control", "control_of", "read_control"]
+__all__ = ["MOST_COUNT", "MOST_STEP", "WEIGHTS", "Control", "change_control", "control_of", "read_control"]
 
 MOST_STEP, MOST_COUNT = 10_000_000, 2**53  # of a run's documents
+WEIGHTS = "weights."  # before the name of a weight in a dotted name
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,21 @@ class Control:
     Attributes:
         pause_at: pause once this many steps are done; None: run on.
         stop: save and leave.
-        weights: new descriptor weights by name.
-        serial: rises with each change of weights, so that a resumed trainer applies each change once.
+        weights: new weights of losses, by name.
+        serial: rises with each change of weights or settings, so that a resumed trainer applies each change once.
+        settings: new values of other settings that may be moved while training, by dotted name.
     """
 
     pause_at: int | None = None
     stop: bool = False
     weights: dict[str, float] = field(default_factory=dict)
     serial: int = 0
+    settings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def moved(self) -> dict[str, float]:
+        """Weights and other settings, by dotted name."""
+        return {f"{WEIGHTS}{name}": value for name, value in self.weights.items()} | self.settings
 
 
 def read_control(path: Path) -> Control:
@@ -45,11 +53,13 @@ def read_control(path: Path) -> Control:
     """
     parts = read_object(path)
     control = Control(**{part.name: parts[part.name] for part in fields(Control) if part.name in parts})
-    weights = control.weights.values() if isinstance(control.weights, dict) else [None]
+    moved = [control.weights, control.settings]
+    numbers = [each.values() if isinstance(each, dict) else [None] for each in moved]
     valid = {
         "pause_at": control.pause_at is None or (type(control.pause_at) is int and 0 <= control.pause_at <= MOST_STEP),
         "stop": type(control.stop) is bool,
-        "weights": all(type(weight) in (int, float) for weight in weights),
+        "weights": all(type(weight) in (int, float) for weight in numbers[0]),
+        "settings": all(type(value) in (int, float) for value in numbers[1]),
         "serial": type(control.serial) is int and 0 <= control.serial <= MOST_COUNT,
     }
     if wrong := [name for name, fits in valid.items() if not fits]:

@@ -25,7 +25,7 @@ from mvm.config import SCHEMA, Config, one_line
 from mvm.errors import RunError
 from mvm.plain import MOST_TEXT, parse, read_bytes, read_object
 from mvm.runs.control import Control, read_control
-from mvm.runs.events import Count, DescriptorWeights, Step, Words
+from mvm.runs.events import Count, DescriptorWeights, MovedSettings, Step, Words
 
 __all__ = [
     "MOST_SCORES",
@@ -48,6 +48,7 @@ MOST_SCORES = 2**24  # bytes of scores.json
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 WEIGHTS = TypeAdapter(DescriptorWeights, config=STRICT)
+SETTINGS = TypeAdapter(MovedSettings, config=STRICT)
 Number = Annotated[float, Field(gt=-1e300, lt=1e300, strict=True, allow_inf_nan=False)]  # readers count with it
 
 
@@ -103,6 +104,7 @@ def control_in(path: Path) -> Control:
     """Requests to the trainer in a file; errors as for `read_bytes`, and ValueError for other content."""
     control = read_control(path)
     fit(WEIGHTS.validate_python, control.weights)
+    fit(SETTINGS.validate_python, control.settings)
     return control
 
 

@@ -2,7 +2,7 @@
 
     launched queued started resumed paused continued    of the trainer process: each has the clock's time, and
     stopped finished diverged failed                    tells the state of the run
-    weights forked member                               of the training: a function of its steps alone
+    weights settings forked member                      of the training: a function of its steps alone
     not captured                                        of the device
 
 `event_of` reads a record, `Event.record` is the record again, `append_event` writes it. An event that this version does
@@ -19,10 +19,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from mvm.config import Weights
+from mvm.config import Config, Weights
 from mvm.files import append_line
 from mvm.runs.control import MOST_COUNT, MOST_STEP
 from mvm.runs.layout import RECORDS
+from mvm.settings import Settings
 
 __all__ = [
     "ALIVE",
@@ -38,12 +39,14 @@ __all__ = [
     "Forked",
     "Launched",
     "MemberChanged",
+    "MovedSettings",
     "NotCaptured",
     "NotCompiled",
     "Paused",
     "Queued",
     "Resumed",
     "Seconds",
+    "SettingsChanged",
     "Started",
     "Step",
     "Stopped",
@@ -81,6 +84,19 @@ def _allowed(weights: dict[str, int | float]) -> dict[str, int | float]:
 
 
 DescriptorWeights = Annotated[dict[Words, int | float], AfterValidator(_allowed)]
+
+
+def _within_bounds(settings: dict[str, int | float]) -> dict[str, int | float]:
+    """Check the settings that this version knows, by dotted name, against the bounds of a config's."""
+    for dotted, value in settings.items():
+        group, _, name = dotted.partition(".")
+        model = Config.model_fields[group].annotation if group in Config.model_fields else None
+        if isinstance(model, type) and issubclass(model, Settings) and name in model.model_fields:
+            model.model_validate({name: value})
+    return settings
+
+
+MovedSettings = Annotated[dict[Words, int | float], AfterValidator(_within_bounds)]
 
 
 class Event(BaseModel):
@@ -228,18 +244,38 @@ class WeightsChanged(Event):
     weights: DescriptorWeights
     serial: Count
 
+    @property
+    def moved(self) -> dict[str, float]:
+        """The weights, by the dotted name of their setting."""
+        return {f"weights.{name}": value for name, value in self.weights.items()}
+
+
+class SettingsChanged(Event):
+    """Some settings are others from the next step on: rates and coefficients of losses, and weights with them."""
+
+    event: Literal["settings"] = "settings"
+    settings: MovedSettings
+    serial: Count
+
+    @property
+    def moved(self) -> dict[str, float]:
+        """The settings, by dotted name."""
+        return self.settings
+
 
 class Forked(Event):
     """The run was forked here, off another one and with these settings changed.
 
     Attributes:
         first: descriptor weights with which its past began; None in forks of earlier versions.
+        first_settings: the same of other settings that may be moved while training, by dotted name.
     """
 
     event: Literal["forked"] = "forked"
     of: Words
     changes: dict[Words, Any]
     first: DescriptorWeights | None = None
+    first_settings: MovedSettings | None = None
 
 
 class MemberChanged(Event):
@@ -273,6 +309,7 @@ EVENTS: dict[str, type[Event]] = {
     "diverged": Diverged,
     "failed": Failed,
     "weights": WeightsChanged,
+    "settings": SettingsChanged,
     "forked": Forked,
     "member": MemberChanged,
     "not captured": NotCaptured,

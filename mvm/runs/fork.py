@@ -30,16 +30,17 @@ from mvm.config import Config
 from mvm.errors import RunError
 from mvm.files import cannot_write, checkpoints, link, new_folder, write_atomic
 from mvm.geometry.descriptors import matched, two_diameter, weight_table
-from mvm.methods import METHODS, method_on
+from mvm.methods import METHODS
 from mvm.methods.method import PAIRED_KINDS
 from mvm.methods.pairs import TERMS
 from mvm.runs import layout
+from mvm.runs.control import WEIGHTS
 from mvm.runs.documents import Origin
-from mvm.runs.events import Forked, WeightsChanged, append_event
+from mvm.runs.events import Forked, SettingsChanged, WeightsChanged, append_event
 from mvm.runs.layout import check_name, frame_path, kept_path, snapshot_path
 from mvm.runs.records import PastRecords, write_records
 from mvm.runs.run import Control, Run
-from mvm.runs.weights import first_weights, weights_at
+from mvm.runs.weights import first_settings, settings_at
 
 __all__ = ["Branches", "changeable", "config_at", "fork", "forked_config", "fresh_name"]
 
@@ -48,22 +49,19 @@ PARTED = 0.01  # of the reals' 2-diameter
 
 def changeable(config: Config) -> dict[str, Any]:
     """Settings that a fork may change, with their values: all but what shapes networks, data and batches."""
-    flat, names = config.flat(), []
-    if METHODS[config.method].matches_descriptors:
-        names = [f"weights.{name}" for name in matched(config.variants)]
-    names += [f"weights.{name}" for name in method_on(config.kind, config.method).terms(config.pairs)]
+    flat, names = config.flat(), [name for name in config.movable if name.startswith(WEIGHTS)]
     for group in (f"{config.method}.", "optimiser."):
         names += [name for name in flat if name.startswith(group)]
     return {name: flat[name] for name in [*names, "steps"]}
 
 
 def config_at(run: Run, step: int) -> Config:
-    """The config with the descriptor weights that the run itself trained on with after a step.
+    """The config with the weights, rates and other moved settings that the run itself trained on with after a step.
 
     A change on record at that very step acts from the next one on, and is among them: what a fork does not change stays
     as in its run.
     """
-    return run.config.with_changes({f"weights.{name}": value for name, value in weights_at(run, step).items()})
+    return run.config.with_changes(settings_at(run, step))
 
 
 def forked_config(run: Run, step: int, changes: Mapping[str, Any]) -> Config:
@@ -124,7 +122,9 @@ def _fill(folder: Path, run: Run, config: Config, made: Origin) -> None:
             link(run.path / own, folder / own)
     past = _past(run, made.step)
     write_records(folder / layout.RECORDS, past)
-    append_event(folder, Forked(step=made.step, of=made.run, changes=made.changes, first=_first_weights(run)))
+    first, settings = _first_values(run)
+    event = Forked(step=made.step, of=made.run, changes=made.changes, first=first, first_settings=settings)
+    append_event(folder, event)
     for inner in (layout.SNAPSHOTS, layout.FRAMES, layout.KEPT):
         (folder / inner).mkdir()
     for step in run.snapshot_steps():
@@ -137,7 +137,7 @@ def _fill(folder: Path, run: Run, config: Config, made: Origin) -> None:
             link(run.kept_path(step), kept_path(folder, step))
     link(run.kept_path(made.step), folder / layout.CHECKPOINT)
     weights = _other_weights(run, made.step, config)
-    serial = max((change.serial for change in past.weight_changes()), default=0)
+    serial = max((change.serial for change in past.setting_changes()), default=0)
     control = Control(weights=weights, serial=serial + bool(weights))
     write_atomic(folder / layout.CONTROL, json.dumps(asdict(control)).encode())
     write_atomic(folder / layout.ORIGIN, json.dumps(asdict(made)).encode())
@@ -158,17 +158,20 @@ def _other_weights(run: Run, step: int, config: Config) -> dict[str, float]:
     return {name: wanted[name] for name in names}
 
 
-def _first_weights(run: Run) -> dict[str, float]:
-    return {name: value for name, value in first_weights(run).items() if value is not None}
+def _first_values(run: Run) -> tuple[dict[str, float], dict[str, float]]:
+    """Known first weights, and other settings by dotted name, of a run."""
+    known = {name: value for name, value in first_settings(run).items() if value is not None}
+    weights = {name.removeprefix(WEIGHTS): value for name, value in known.items() if name.startswith(WEIGHTS)}
+    return weights, {name: value for name, value in known.items() if not name.startswith(WEIGHTS)}
 
 
 def _past(run: Run, step: int) -> PastRecords:
-    """Records of a run that its fork at a step shares: no trainer's events, nor weights that count after the step."""
+    """Records of a run that its fork at a step shares: no trainer's events, nor settings that count after the step."""
     past = run.records.poll().up_to(step)
     past.events = [
         event
         for event in past.events
-        if event.clock is None and not (isinstance(event, WeightsChanged) and event.step == step)
+        if event.clock is None and not (isinstance(event, WeightsChanged | SettingsChanged) and event.step == step)
     ]
     return past
 

@@ -37,6 +37,7 @@ from mvm.runs.layout import frame_path
 from mvm.runs.liveness import lock_of, sweep_run
 from mvm.runs.profile import Profile
 from mvm.runs.run import Control, Run
+from mvm.runs.weights import settings_at
 from mvm.runs.writer import Writer
 from mvm.scoring.images import describe
 from mvm.training.checkpoint import rows_of
@@ -231,6 +232,7 @@ class Recorder:
         records = run.records.poll()
         if resumed or records.scalars or records.events:
             self._rewind(self.experiment.step if resumed else -1)
+            self.experiment.move(settings_at(run, self.experiment.step))
         device = torch.cuda.get_device_name() if self.experiment.device.type == "cuda" else "CPU"
         begun = events.Resumed if resumed else events.Started
         run.append_event(begun(step=self.experiment.step, device=device, time=time.time(), pid=os.getpid()))
@@ -261,7 +263,7 @@ class Recorder:
                     left.unlink(missing_ok=True)
         records = self.run.records
         records.rewind(step)
-        self.serial = max((change.serial for change in records.weight_changes()), default=0)
+        self.serial = max((change.serial for change in records.setting_changes()), default=0)
         self.seconds = records.scalars[-1]["seconds"] if records.scalars else 0.0
         with contextlib.suppress(ValueError):
             best = self.best = self.run.checkpoint(best=True)
@@ -351,12 +353,12 @@ class Recorder:
                 self._event(events.Queued(step=step, time=time.time()))
 
     def _read_control(self) -> Control:
-        """Read control.json; apply new weights; leave if asked to."""
+        """Read control.json; apply moved settings; leave if asked to."""
         self.polled = time.perf_counter()
         control = self.run.control()
         self.pause_at = control.pause_at
         if control.serial > self.serial:
-            self._reweight(control.weights, control.serial)
+            self._move(control)
         if control.stop:
             self._show()
             self.save()
@@ -367,13 +369,17 @@ class Recorder:
             raise Stopped(f"{name} stopped at step {self.experiment.step}; `python -m mvm resume {name}` continues it")
         return control
 
-    def _reweight(self, weights: dict[str, float], serial: int) -> None:
-        """Take new weights, and save them before they go on record: no change lies past the last checkpoint."""
-        known = {f"weights.{name}": value for name, value in weights.items() if name in Weights.model_fields}
+    def _move(self, control: Control) -> None:
+        """Take new settings, and save before they go on record: no change lies past the last checkpoint."""
+        known = {f"weights.{name}": value for name, value in control.weights.items() if name in Weights.model_fields}
         self.experiment.method.reweight(dict(self.config.with_changes(known).weights))
-        self.serial = serial
+        self.experiment.move(control.settings)
+        self.serial, step = control.serial, self.experiment.step
         self.save()
-        self._event(events.WeightsChanged(step=self.experiment.step, weights=weights, serial=serial))
+        if control.settings:
+            self._event(events.SettingsChanged(step=step, settings=control.moved, serial=control.serial))
+        else:
+            self._event(events.WeightsChanged(step=step, weights=control.weights, serial=control.serial))
         self._settle()
 
     # -- what is written -------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from mvm.runs.events import (
     Event,
     MemberChanged,
     Seconds,
+    SettingsChanged,
     Step,
     Unknown,
     WeightsChanged,
@@ -227,9 +228,9 @@ class Records:
             return event.step if event.step <= step or event.clock is not None else None
         return next((at for record in (*read.scalars, *read.scores) if (at := record["step"]) <= step), None)
 
-    def weight_changes(self) -> list[WeightsChanged]:
-        """Changes of descriptor weights, oldest first."""
-        return [event for event in self.events if isinstance(event, WeightsChanged)]
+    def setting_changes(self) -> list[WeightsChanged | SettingsChanged]:
+        """Settings moved while training, weights among them, oldest first."""
+        return [event for event in self.events if isinstance(event, WeightsChanged | SettingsChanged)]
 
 
 class PastRecords(Records):

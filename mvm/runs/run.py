@@ -35,9 +35,9 @@ from mvm.files import (
 )
 from mvm.plain import check_plain
 from mvm.runs import layout
-from mvm.runs.control import MOST_STEP, Control, change_control
+from mvm.runs.control import MOST_STEP, WEIGHTS, Control, change_control
 from mvm.runs.documents import Origin, config_in, control_in, scores_in, text_in
-from mvm.runs.events import ALIVE, Event, append_event, last_state_event, reason_of, state_of
+from mvm.runs.events import ALIVE, Event, Forked, append_event, last_state_event, reason_of, state_of
 from mvm.runs.liveness import hold_run, is_alive
 from mvm.runs.records import Records
 from mvm.runs.views import Views
@@ -234,29 +234,39 @@ class Run:
         """Change some requests; the trainer meets them within a step, or 50 ms when it is paused.
 
         Args:
-            requests: fields of `Control`; `weights` are merged with earlier ones.
+            requests: fields of `Control`; `weights` and `settings` are merged with earlier ones. `settings` may be any
+                of `Config.movable`, weights included.
 
         Raises:
-            ConfigError: an unknown descriptor, or a weight out of bounds.
+            ConfigError: an unknown setting, one that cannot be moved while training, or a value out of bounds.
         """
-        changed = requests.get("weights", {})
-        config = self.config.with_changes({f"weights.{name}": value for name, value in changed.items()})
+        changed = {f"weights.{name}": value for name, value in requests.pop("weights", {}).items()}
+        for name, value in requests.pop("settings", {}).items():
+            if name not in self.config.movable:
+                known = ", ".join(self.config.movable)
+                raise ConfigError(f"{name}: cannot be moved while {self.name} trains; it can: {known}")
+            changed[name] = value
+        values = self.config.with_changes(changed).flat()
 
         def change(now: Control) -> Control:
-            if "weights" not in requests:
+            if not changed:
                 return replace(now, **requests)
-            weights, serial = self._last_weights(now)
-            weights = weights | {name: getattr(config.weights, name) for name in changed}
-            return replace(now, **requests | {"weights": weights, "serial": serial + 1})
+            moved, serial = self._last_moved(now)
+            moved |= {name: values[name] for name in changed}
+            weights = {name.removeprefix(WEIGHTS): value for name, value in moved.items() if name.startswith(WEIGHTS)}
+            settings = {name: value for name, value in moved.items() if not name.startswith(WEIGHTS)}
+            return replace(now, **requests, weights=weights, settings=settings, serial=serial + 1)
 
         return change_control(self.path, change)
 
-    def _last_weights(self, control: Control) -> tuple[dict[str, float], int]:
-        """The last requested weights and their serial: a run from elsewhere has them on record only."""
-        changes = self.records.poll().weight_changes()
-        if changes and changes[-1].serial > control.serial:
-            return changes[-1].weights, changes[-1].serial
-        return control.weights, control.serial
+    def _last_moved(self, control: Control) -> tuple[dict[str, float], int]:
+        """Settings last requested, by dotted name, and their serial; a run from elsewhere has them on record only."""
+        changes = self.records.poll().setting_changes()
+        if not changes or changes[-1].serial <= control.serial:
+            return control.moved, control.serial
+        forks = [place for place, event in enumerate(self.records.events) if isinstance(event, Forked)]
+        own = changes[-1] in self.records.events[max(forks, default=0) :]  # a fork's config has what its past moved
+        return dict(changes[-1].moved) if own else {}, changes[-1].serial
 
     def clear_requests(self) -> None:
         """Before a trainer begins: drop requests to an earlier one. A new run may have been asked to pause."""

@@ -1,24 +1,24 @@
-"""Descriptor weights over a training: those it began with, and each change while it trained.
+"""Settings that were moved while training: those it began with, and each change.
 
-weights_of(run)["centroid"]        (WeightFrom(0, 1.0), WeightFrom(70, 1.5)): 1 until step 70, 1.5 from step 71 on
-weights_at(run, 70)["centroid"]    1.5, which training after step 70 uses
+settings_of(run)["optimiser.generator_lr"]    ((0, 3e-3), (70, 1e-3)): 3e-3 until step 70, then 1e-3
+weights_of(run)["centroid"]                   the same of a weight, by its own name
+settings_at(run, 70)["weights.centroid"]      the value that training after step 70 uses
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from mvm.config import Weights
-from mvm.runs.events import Event, Forked, WeightsChanged
+from mvm.config import Config
+from mvm.runs.control import WEIGHTS
+from mvm.runs.events import Event, Forked, SettingsChanged, WeightsChanged
 from mvm.runs.run import Run
 
-__all__ = ["WeightFrom", "first_weights", "weights_at", "weights_of"]
-
-GROUP = "weights."  # of a config, before the name of a weight
+__all__ = ["WeightFrom", "first_settings", "first_weights", "settings_at", "settings_of", "weights_of"]
 
 
 class WeightFrom(NamedTuple):
-    """A weight that training after a step uses.
+    """A weight, or another setting that may be moved, that training after a step uses.
 
     Attributes:
         step: after which it acts.
@@ -29,54 +29,69 @@ class WeightFrom(NamedTuple):
     value: float | None
 
 
-def weights_of(run: Run) -> dict[str, tuple[WeightFrom, ...]]:
-    """Every weight of a run over its training, by name: the first one, and each that differs from the one before."""
-    events = run.records.poll().events
-    found = {name: [WeightFrom(0, value)] for name, value in first_weights(run).items()}
+def settings_of(run: Run) -> dict[str, tuple[WeightFrom, ...]]:
+    """Every weight, and every other setting that may be moved, over a run's training, by dotted name.
+
+    Of each the first value, and each that differs from the one before.
+    """
+    events, config = run.records.poll().events, _movable(run.config)
+    found = {name: [WeightFrom(0, value)] for name, value in first_settings(run).items()}
     last_fork = max((place for place, event in enumerate(events) if isinstance(event, Forked)), default=None)
     for place, event in enumerate(events):
-        changed = dict(run.config.weights) if place == last_fork else _changed_by(event)
-        for name, value in changed.items():
-            _append(found[name], WeightFrom(event.step, value))
+        changed = config if place == last_fork else _changed_by(event)
+        for name in changed.keys() & found.keys():
+            _append(found[name], WeightFrom(event.step, changed[name]))
     return {name: tuple(path) for name, path in found.items()}
 
 
-def weights_at(run: Run, step: int) -> dict[str, float]:
-    """The weights, by name, that training after a step uses; those of the config where the record has none."""
-    config = dict(run.config.weights)
-    for name, path in weights_of(run).items():
+def weights_of(run: Run) -> dict[str, tuple[WeightFrom, ...]]:
+    """The weights of `settings_of`, by their own names."""
+    return {name.removeprefix(WEIGHTS): path for name, path in settings_of(run).items() if name.startswith(WEIGHTS)}
+
+
+def settings_at(run: Run, step: int) -> dict[str, float]:
+    """Values, by dotted name, that training after a step uses; those of the config where the record has none."""
+    config = _movable(run.config)
+    for name, path in settings_of(run).items():
         value = [each.value for each in path if each.step <= step][-1]
         config[name] = config[name] if value is None else value
     return config
 
 
-def first_weights(run: Run) -> dict[str, float | None]:
-    """The weights, by name, with which a run, or the one that it was first forked from, began."""
+def first_settings(run: Run) -> dict[str, float | None]:
+    """Values, by dotted name, with which a run, or the one that it was first forked from, began."""
     events = run.records.poll().events
     fork = next((event for event in events if isinstance(event, Forked)), None)
-    weights: dict[str, float | None] = dict(run.config.weights)
+    first: dict[str, float | None] = dict(_movable(run.config))
     if fork is None:
-        return weights
-    if fork.first is None:
-        changed = {name for event in events for name in _changed_by(event)}
-        return {name: None if name in changed else value for name, value in weights.items()}
-    return weights | {name: value for name, value in fork.first.items() if name in weights}
+        return first
+    known = {f"{WEIGHTS}{name}": value for name, value in (fork.first or {}).items()} | (fork.first_settings or {})
+    changed = {name for event in events for name in _changed_by(event)}
+    return {name: known.get(name, None if name in changed else value) for name, value in first.items()}
+
+
+def first_weights(run: Run) -> dict[str, float | None]:
+    """The weights of `first_settings`, by their own names."""
+    return {n.removeprefix(WEIGHTS): value for n, value in first_settings(run).items() if n.startswith(WEIGHTS)}
+
+
+def _movable(config: Config) -> dict[str, float]:
+    """Values of a config's weights, and of its other settings that may be moved, by dotted name."""
+    flat = config.flat()
+    return {name: flat[name] for name in dict.fromkeys([*(n for n in flat if n.startswith(WEIGHTS)), *config.movable])}
 
 
 def _changed_by(event: Event) -> dict[str, float]:
-    """New weights by an event of the training."""
-    if isinstance(event, WeightsChanged):
-        changed = event.weights
-    elif isinstance(event, Forked):
-        numbers = {name: value for name, value in event.changes.items() if isinstance(value, int | float)}
-        changed = {name.removeprefix(GROUP): value for name, value in numbers.items() if name.startswith(GROUP)}
-    else:
-        return {}
-    return {name: value for name, value in changed.items() if name in Weights.model_fields}
+    """New values by an event of the training, by dotted name."""
+    if isinstance(event, WeightsChanged | SettingsChanged):
+        return event.moved
+    if isinstance(event, Forked):
+        return {name: value for name, value in event.changes.items() if isinstance(value, int | float)}
+    return {}
 
 
 def _append(path: list[WeightFrom], new: WeightFrom) -> None:
-    """Add a weight to a path, unless it is the last one; of two from one step the later one holds."""
+    """Add a value to a path, unless it is the last one; of two from one step the later one holds."""
     if path[-1].step == new.step:
         path.pop()
     if not path or path[-1].value != new.value:

@@ -25,12 +25,14 @@ from mvm.geometry.descriptors import DESCRIPTORS, GAPS, matched
 from mvm.look.bands import QUARTILES, quantiles
 from mvm.look.palette import variant_colours
 from mvm.methods.method import PAIRED_KINDS
+from mvm.runs.control import WEIGHTS
+from mvm.runs.events import SettingsChanged, WeightsChanged
 from mvm.runs.history import History, Scores, middle
 from mvm.runs.run import Run
-from mvm.runs.weights import weights_of
+from mvm.runs.weights import settings_of
 from mvm.scoring.images import describe
 from mvm.scoring.score import ratio
-from mvm.studies.labels import Label, footnotes, label_of_variant, own_title, setting_label, trained_weights
+from mvm.studies.labels import Label, footnotes, label_of_variant, own_title, setting_label, trained_settings
 
 __all__ = [
     "AXES",
@@ -139,9 +141,9 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
 
 
 def _trained_settings(run: Run) -> dict[str, Any]:
-    """`Config.flat` with the weights that were trained: of one that was moved, its path from `weights_of`."""
-    weights = {name: path if len(path) > 1 else path[0].value for name, path in trained_weights(run).items()}
-    return run.config.flat() | {f"weights.{name}": value for name, value in weights.items()}
+    """`Config.flat` with what was trained: of a setting that was moved, its path from `settings_of`."""
+    moved = {name: path if len(path) > 1 else path[0].value for name, path in trained_settings(run).items()}
+    return run.config.flat() | moved
 
 
 def footnote_of(series: Iterable[Series]) -> str:
@@ -268,20 +270,22 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
         words = [in_a_word(flat[name]) if name in flat else None for flat in flats]
         if len({*words} - {None}) > 1:
             table[name] = [word or "–" for word in words]
-    moved = [run.records.poll().weight_changes() for run in runs]
-    if any(moved):
-        table["weights moved while training"] = [
-            "; ".join(f"step {change.step}: {_weights(change.weights)}" for change in changes) or "–"
-            for changes in moved
-        ]
+    moved = [run.records.poll().setting_changes() for run in runs]
+    for title, kind in (("weights", WeightsChanged), ("settings", SettingsChanged)):
+        own = [[change for change in changes if isinstance(change, kind)] for changes in moved]
+        if any(own):
+            table[f"{title} moved while training"] = [
+                "; ".join(f"step {change.step}: {_values(change.moved)}" for change in changes) or "–"
+                for changes in own
+            ]
     origins = [run.origin for run in runs]
     if any(origins):
         table["forked from"] = [found.place if found else "–" for found in origins]
     return table
 
 
-def _weights(weights: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in weights.items())
+def _values(settings: Mapping[str, float]) -> str:
+    return ", ".join(f"{name.removeprefix(WEIGHTS)} {value:g}" for name, value in settings.items())
 
 
 def settings_changed(run: Run, config: Config) -> dict[str, tuple[str, str]]:
@@ -289,9 +293,9 @@ def settings_changed(run: Run, config: Config) -> dict[str, tuple[str, str]]:
 
     Weights of descriptors that neither matches are left out.
     """
-    weights = {f"weights.{name}": path[-1].value for name, path in weights_of(run).items()}
+    moved = {name: path[-1].value for name, path in settings_of(run).items()}
     before, after = run.config.flat(used=True), config.flat(used=True)
-    before |= {name: value for name, value in weights.items() if name in before and value is not None}
+    before |= {name: value for name, value in moved.items() if name in before and value is not None}
     unmatched = {f"weights.{name}" for name in DESCRIPTORS} - {
         f"weights.{name}" for each in (run.config, config) for name in matched(each.variants)
     }

@@ -1,6 +1,7 @@
 """Labels of what was trained: the one home of the names that legends, columns, tables and figures give to it.
 
     variant_label(run, "centroid")     "centroid only, centroid × 1 → 1.5 at 70": a weight that was moved at step 70
+                                       "both, generator rate 0.003 → 0.001 at 70": the same of a rate
                                        "both, matches nothing": its weights are 0
     setting_label("batch", 32)         "batch 32"
 
@@ -18,8 +19,9 @@ from mvm.config import Config
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.look.palette import title_of
 from mvm.methods import method_on
+from mvm.runs.control import WEIGHTS
 from mvm.runs.run import Run
-from mvm.runs.weights import WeightFrom, weights_of
+from mvm.runs.weights import WeightFrom, settings_of
 
 __all__ = [
     "MARK",
@@ -28,13 +30,21 @@ __all__ = [
     "label_of_variant",
     "own_title",
     "setting_label",
-    "trained_weights",
+    "trained_settings",
     "variant_label",
 ]
 
 MARK = "†"
-MOST_CHANGES = 2  # of a weight, said in a label
+MOST_CHANGES = 2  # of a setting, said in a label
 IDLE = "matches nothing"
+TITLES = {  # of settings whose name says less than a researcher would
+    "generator_lr": "generator rate",
+    "metric_lr": "metric rate",
+    "alpha": "α",
+    "gamma": "γ",
+    "lipschitz": "slope penalty",
+    "penalty": "gradient penalty",
+}
 
 
 @dataclass(frozen=True)
@@ -55,10 +65,10 @@ def own_title(config: Config, variant: str) -> str:
     return method_on(config.kind, config.method).label(title_of(variant), config.pairs)
 
 
-def trained_weights(run: Run) -> dict[str, tuple[WeightFrom, ...]]:
-    """`weights_of` a run without changes after its last step, which have trained nothing yet."""
+def trained_settings(run: Run) -> dict[str, tuple[WeightFrom, ...]]:
+    """`settings_of` a run without changes after its last step, which have trained nothing yet."""
     last = run.records.poll().step
-    return {name: (path[0], *(w for w in path[1:] if w.step < last)) for name, path in weights_of(run).items()}
+    return {name: (path[0], *(w for w in path[1:] if w.step < last)) for name, path in settings_of(run).items()}
 
 
 def label_of_variant(run: Run, variant: str, *, said: Sequence[str] = (), words: Sequence[str] = ()) -> Label:
@@ -71,15 +81,16 @@ def label_of_variant(run: Run, variant: str, *, said: Sequence[str] = (), words:
         words: further words of the label.
     """
     title, parts = own_title(run.config, variant), list(words)
-    method, weights = method_on(run.config.kind, run.config.method), trained_weights(run)
+    method, paths = method_on(run.config.kind, run.config.method), trained_settings(run)
     matched = descriptors_of(variant) if method.matches_descriptors else []
-    paths = {name: weights[name] for name in [*matched, *method.terms(run.config.pairs)]}
-    moved = {name: path for name, path in paths.items() if len(path) > 1}
-    new = [setting_label(f"weights.{name}", path) for name, path in moved.items() if f"weights.{name}" not in said]
+    acting = [f"{WEIGHTS}{name}" for name in [*matched, *method.terms(run.config.pairs)]]
+    acting += [name for name in paths if not name.startswith(WEIGHTS)]
+    moved = {name: paths[name] for name in acting if len(paths[name]) > 1}
+    new = [setting_label(name, path) for name, path in moved.items() if name not in said]
     fits = len(new) + len(parts) <= MOST_CHANGES and all(len(path) <= MOST_CHANGES + 1 for path in moved.values())
     note = "" if fits else "; ".join(_path_in_words(name, path) for name, path in moved.items())
     parts += new if fits else []
-    parts += [IDLE] if matched and all(paths[name][-1].value == 0 for name in matched) else []
+    parts += [IDLE] if matched and all(paths[f"{WEIGHTS}{name}"][-1].value == 0 for name in matched) else []
     return Label(", ".join([title, *parts]) + MARK * bool(note), note and f"{title}: {note}")
 
 
@@ -95,21 +106,22 @@ def footnotes(labels: Iterable[Label]) -> str:
 
 
 def setting_label(key: str, value: Any) -> str:
-    """A setting, by its dotted name, in a few words; of a weight its value, or its path from `weights_of`."""
-    group, _, name = key.rpartition(".")
-    if group == "weights":
-        path = value if isinstance(value, tuple) else (WeightFrom(0, value),)
-        if len(path) > MOST_CHANGES + 1:
-            path = (path[0], path[-1])
-        return _path_in_words(name, path)
+    """A setting, by its dotted name, in a few words: its value, or its path from `settings_of`."""
+    if isinstance(value, tuple) and value and isinstance(value[0], WeightFrom):
+        return _path_in_words(key, value if len(value) <= MOST_CHANGES + 1 else (value[0], value[-1]))
+    if key.startswith(WEIGHTS) or key.rpartition(".")[2] in TITLES:
+        return _path_in_words(key, (WeightFrom(0, value),))
+    name = key.rpartition(".")[2]
     if key in ("data", "recipe"):
         return Path(str(value)).stem.replace("_", " ") + (" recipe" if key == "recipe" else "")
     return f"{name.replace('_', ' ')} {value}"
 
 
-def _path_in_words(name: str, path: Sequence[WeightFrom]) -> str:
-    """A weight over the training, such as centroid × 1 → 1.5 at 70."""
-    title = DESCRIPTORS[name].title.lower() if name in DESCRIPTORS else name.replace("_", " ")
+def _path_in_words(key: str, path: Sequence[WeightFrom]) -> str:
+    """A setting over the training, such as centroid × 1 → 1.5 at 70."""
+    name = key.rpartition(".")[2]
+    title = DESCRIPTORS[name].title.lower() if name in DESCRIPTORS else TITLES.get(name, name.replace("_", " "))
+    title += " ×" if key.startswith(WEIGHTS) else ""
     first, *changes = path
     before = "unknown" if first.value is None else f"{first.value:g}"
-    return " → ".join([f"{title} × {before}", *(f"{change.value:g} at {change.step:,}" for change in changes)])
+    return " → ".join([f"{title} {before}", *(f"{change.value:g} at {change.step:,}" for change in changes)])

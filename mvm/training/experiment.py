@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -74,6 +74,7 @@ class Experiment:
         method: the method with its networks.
         players: optimiser and networks of each player, by player.
         averages: exponential moving average of each averaged player's flat weights, by player.
+        moved: present values of the movable settings but the weights, which are in the method's state, by dotted name.
         buffers: averaged buffers of the averaged networks (batch normalisation), by name.
         averaging: weight of the current weights in the averages, a 0-dim tensor.
         compiled: whether training steps compute by compiled networks.
@@ -93,6 +94,11 @@ class Experiment:
             network.to(device=self.device, dtype=dtype)
         for name, tensor in self.method.state.items():
             self.method.state[name] = tensor.to(device=self.device, dtype=dtype)
+        for name, tensor in self.method.coefficients.items():
+            self.method.coefficients[name] = tensor.to(device=self.device, dtype=dtype)
+        flat = config.flat()
+        self.moved: dict[str, float] = {name: flat[name] for name in config.movable if not name.startswith("weights.")}
+        self.optimiser = config.optimiser
         self.players = {
             player: Player({name: self.method.networks[name] for name in names}, config.optimiser.of(player))
             for player, names in self.method.players.items()
@@ -128,6 +134,15 @@ class Experiment:
     def noise_dim(self) -> int:
         """m, dimension of the noise for `generate`."""
         return self.method.noise_dim
+
+    def move(self, settings: Mapping[str, float]) -> None:
+        """Take new values of some settings in `moved` from the next step on, by dotted name; others are ignored."""
+        groups: dict[str, dict[str, float]] = {"optimiser": {}, self.config.method: {}}
+        for dotted in settings.keys() & self.moved.keys():
+            group, _, name = dotted.partition(".")
+            self.moved[dotted] = groups[group][name] = settings[dotted]
+        self.optimiser = self.optimiser.model_copy(update=groups["optimiser"])
+        self.method.move(groups[self.config.method])
 
     # -- a step ------------------------------------------------------------------------------------------------------
 
@@ -183,13 +198,13 @@ class Experiment:
 
     def prepare(self) -> None:
         """Set the values that change from step to step: random streams, step sizes, the averaging weight."""
-        opt = self.config.optimiser
+        opt = self.optimiser
         self.method.prepare()
         self.draws.at(self.step)
         late = max(0.0, self.step / self.config.steps - opt.decay_from) / max(1 - opt.decay_from, 1e-9)
         share = 1 - (1 - opt.decay_to) * min(1.0, late)
-        for player in self.players.values():
-            player.lr.fill_(player.settings.lr * share)
+        for name, player in self.players.items():
+            player.lr.fill_(opt.of(name).lr * share)
         self.averaging.fill_(1 - min(opt.ema, (1 + self.step) / (10 + self.step)))
 
     @distributed.sharded()
@@ -221,11 +236,14 @@ class Experiment:
         distributed.broadcast(tensor for name, tensor in self.tensors().items() if name != "step")
 
     def agree(self, proceed: bool) -> bool:
-        """Broadcast rank 0's decision to continue, and the method's state, which a user may have changed on rank 0."""
+        """Broadcast rank 0's decision to continue, and the settings that a user may have changed on rank 0."""
         if distributed.world() == 1:
             return proceed
         decision = torch.tensor(proceed, dtype=torch.uint8)  # on the host, to be read without waiting for a GPU
-        distributed.broadcast([decision, *self.method.state.values()])
+        values = torch.tensor([*self.moved.values()], dtype=torch.float64)
+        distributed.broadcast([decision, values, *self.method.state.values()])
+        if distributed.rank():
+            self.move(dict(zip(self.moved, values.tolist(), strict=True)))
         return bool(decision)
 
     # -- samples and embeddings --------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def test_a_slider_reaches_the_training(page, lab, folder: Path) -> None:
     page.get_by_role("slider", name="2-diameter weight").focus()
     began = time.monotonic()
     page.keyboard.press("ArrowRight")
-    event = until(lambda: run.records.poll().weight_changes(), "the change")[0]
+    event = until(lambda: run.records.poll().setting_changes(), "the change")[0]
     print(f"\nlab: a weight reached the training after {time.monotonic() - began:.2f} s, at step {event.step}")
     assert event.weights["diameter"] == pytest.approx(1.05)
     seen(page.locator(".timeline .mark").first, "attached")

@@ -12,7 +12,8 @@ from pathlib import Path
 from app.components.component import component
 from mvm.look.palette import MARKS, title_of
 from mvm.runs.documents import Origin
-from mvm.runs.events import Diverged, Event, Failed, Forked, MemberChanged, WeightsChanged
+from mvm.runs.events import Diverged, Event, Failed, Forked, MemberChanged, SettingsChanged, WeightsChanged
+from mvm.studies.labels import setting_label
 from mvm.words import visible
 
 __all__ = ["timeline"]
@@ -47,6 +48,8 @@ def _detail(event: Event) -> str:
     match event:
         case WeightsChanged():
             return ": " + ", ".join(f"{name} {value:g}" for name, value in event.weights.items())
+        case SettingsChanged():
+            return ": " + ", ".join(setting_label(name, value) for name, value in event.settings.items())
         case Forked():
             origin = Origin(event.of, event.step, event.changes)
             return f" off {origin.run}" + (f", {origin.changed}" if origin.changed else "")
