@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import layers
-from app.caches import described, keep_drawing, keep_upload, runs
+from app import layers, preview
+from app.caches import described, file_columns, keep_drawing, keep_upload, runs
 from app.charts import clouds
 from app.components.cloud_plot import cloud_plot
 from app.components.draw_points import draw_points
@@ -88,13 +88,15 @@ def choose_data(tab: Page, copied: Run | None) -> dict[str, Any] | None:
     source = linked(st.segmented_control, "Data", sources, default=sources[0], required=True, key=key)
     if source == SAME and copied is not None:
         st.caption(plain(f"The data of {copied.name}: {data_title(copied.config.data)}."))
-        return data_of(copied)
+        data = data_of(copied)
+        preview.draw_points(data, own=copied.own_points)
+        return data
     if source == MANIFOLD:
         return choose_manifold(tab)
     try:
         return draw_own_points() if source == DRAWING else upload_points()
     except (ConfigError, OSError) as error:
-        st.error(plain(error), icon=":material/error:")
+        st.error(plain(preview.in_app(str(error))), icon=":material/error:")
         return None
 
 
@@ -104,6 +106,8 @@ def choose_manifold(tab: Page) -> dict[str, Any]:
         st.selectbox, "Manifold", list(MANIFOLDS), format_func=lambda name: MANIFOLDS[name].title, key="data",
         help="Toy manifolds are known exactly, so scores can compare with the ground truth.",
     )  # fmt: skip
+    preview.draw_shapes("data")
+    place = st.container()
     with st.expander("Manifold settings"):
         settings = manifold_widgets(name)
         own = MANIFOLDS[name].ambient_dim
@@ -111,7 +115,10 @@ def choose_manifold(tab: Page) -> dict[str, Any]:
             st.number_input, "Ambient dimension", own, 512, own, key=f"{name}.ambient",
             help="embed the manifold in more dimensions, by a seeded isometry",
         )  # fmt: skip
-    return {"data": name, "settings": settings, "ambient_dim": int(ambient) if ambient > own else None}
+    data = {"data": name, "settings": settings, "ambient_dim": int(ambient) if ambient > own else None}
+    with place:
+        preview.draw_points(data)
+    return data
 
 
 def draw_own_points() -> dict[str, Any] | None:
@@ -124,7 +131,9 @@ def draw_own_points() -> dict[str, Any] | None:
     if points is None:
         st.caption("Draw a shape: each stroke leaves points. At least 64 points are needed.")
         return None
-    return {"data": str(keep_drawing(points))}
+    data = {"data": str(keep_drawing(points))}
+    preview.draw_points(data)
+    return data
 
 
 def upload_points() -> dict[str, Any] | None:
@@ -141,14 +150,19 @@ def upload_points() -> dict[str, Any] | None:
     if upload is None:
         st.caption("A file of text (CSV, TSV) or NPY with at least 64 points of 2 or more columns.")
         return None
-    with st.expander("Rows and columns to leave out"):
-        switches = model_widgets(Config(), prefix="file.", skip=tuple({*Config.model_fields} - {*SWITCHES}))
-    path = keep_upload(upload.name, upload.getvalue(), switches)
+    path = keep_upload(upload.name, upload.getvalue())
+    with st.expander("Header and missing numbers"):
+        read = {*SWITCHES} - {"drop_columns"}
+        switches = model_widgets(Config(), prefix="file.", skip=tuple({*Config.model_fields} - read))
+    dropped = preview.choose_columns(path, file_columns(path, switches))
+    switches |= {"drop_columns": dropped} if dropped else {}
     content, *oddities = described(path, switches)
+    data = {"data": str(path), **switches}
     st.caption(plain(content))
     for line in first_lines(oddities):
-        st.warning(plain(line), icon=":material/rule:")
-    return {"data": str(path), **switches}
+        st.warning(plain(preview.in_app(line)), icon=":material/rule:")
+    preview.draw_points(data)
+    return data
 
 
 # -- right: the run ----------------------------------------------------------------------------------------------------
