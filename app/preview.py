@@ -14,7 +14,7 @@ import torch
 from app.components.cloud_plot import cloud_plot
 from app.components.picture_grid import picture_grid
 from app.layers import Axes
-from app.link import keep, linked
+from app.link import linked
 from app.text import plain
 from mvm.config import Config
 from mvm.data.columns import Column, dropped_at_first
@@ -25,29 +25,32 @@ from mvm.look.scales import span_of
 from mvm.look.thumbnails import thumbnail
 from toy_manifolds import MANIFOLDS, manifold
 
-__all__ = ["choose_columns", "draw_pictures", "draw_points", "draw_shapes", "in_app"]
+__all__ = ["choose_columns", "choose_rows", "draw_pictures", "draw_points", "draw_shapes", "in_app", "take_shape"]
 
 TITLE = "**Data of the next run**"
 HEIGHT = 240
-THUMBNAIL_POINTS = 300
+THUMBNAIL_POINTS = 500
 MOST_BOXES = 60  # columns with a box each
 UNEVEN = 20.0  # ratio of the axes' lengths from which on a drawing in own units is a line
 DROPPED = "file.drop_columns"  # in the URL
-SHAPES_STYLE = (
-    "<style>.st-key-shapes button { padding: .3rem .2rem } .st-key-shapes p { font-size: .8rem; line-height: 1.2 } "
-    ".st-key-shapes img { display: block; height: 3.6rem; max-height: none; margin: 0 auto .2rem }</style>"
+STYLE = (
+    "<style>.st-key-shapes { max-width: 29rem } .st-key-shapes button { padding: .2rem } "
+    ".st-key-shapes p { font-size: .8rem; line-height: 1.2 } "
+    ".st-key-shapes img { display: block; height: 3rem; max-height: none; margin: 0 auto .1rem } "
+    ".st-key-columns label small { display: block }</style>"
 )
 
 
 # -- points ------------------------------------------------------------------------------------------------------------
 
 
-def draw_points(data: dict[str, Any], *, own: Path | None = None) -> None:
+def draw_points(data: dict[str, Any], *, own: Path | None = None, summary: str = "") -> None:
     """Draw real points of a data set, with their number, dimension and scale; or one line why there are none.
 
     Args:
         data: fields of the config that name it.
         own: file to read in its place: a run's copy of own points.
+        summary: in place of number and dimension.
     """
     try:
         look = _look(Config.make(**data).model_dump_json(), own)
@@ -63,7 +66,8 @@ def draw_points(data: dict[str, Any], *, own: Path | None = None) -> None:
     if look.dim > 3:
         share = drawn.var(0).sum() / points.var(0).sum()
         scale = f"drawn on the first three principal components, {share:.0%} of the variance" + f"; {scale}" * uneven
-    st.caption(f"{TITLE}: {look.count:,} points in {look.dim} dimensions  \n{plain(scale)}")
+    summary = summary or f"{look.count:,} points in {look.dim} dimensions"
+    st.caption(f"{TITLE}: {plain(summary)}  \n{plain(scale)}")
     panel = {
         "title": "", "span": span_of(drawn, margin=0.1).tolist(), "ticks": True,
         "layers": [{"name": "real", "colour": REAL, "points": drawn}],
@@ -89,41 +93,37 @@ def _is_uneven(points: np.ndarray) -> bool:
 def _ranges(points: np.ndarray) -> str:
     """The extent of each axis, such as "x −1 to 1, y −1 to 1"."""
     ends = zip("xyz", points.min(0), points.max(0), strict=False)
-    return ", ".join(f"{axis} {_digits(low)} to {_digits(high)}" for axis, low, high in ends)
+    return ", ".join(f"{axis} {_digits(low, 2)} to {_digits(high, 2)}" for axis, low, high in ends)
 
 
-def _digits(value: float) -> str:
-    """A number with two or three digits, and a minus of full width."""
-    return f"{value:,.3g}".replace("-", "−")
+def _digits(value: float, most: int = 3) -> str:
+    """A number with so many significant digits, all of its whole ones up to a million, and a minus of full width."""
+    whole = 10**most <= abs(value) < 1e6
+    return (f"{value:,.0f}" if whole else f"{value:.{most}g}").replace("-", "−")
 
 
 # -- toy manifolds -----------------------------------------------------------------------------------------------------
 
 
-@st.fragment
-def draw_shapes(key: str) -> None:
-    """Draw a button that opens small pictures of all toy manifolds; a press of one chooses it.
+def take_shape(key: str) -> None:
+    """Give the widget of this key the manifold that was pressed in `draw_shapes`; before the widget is drawn."""
+    if "_shape" in st.session_state:
+        st.session_state[key] = st.session_state.pop("_shape")
+        st.session_state["shapes.open"] = False
 
-    Args:
-        key: of the widget whose value is the chosen manifold.
-    """
+
+@st.fragment  # to open it must not wait for the page
+def draw_shapes() -> None:
+    """Draw a button that opens small pictures of all toy manifolds, each of which is a button, too."""
+    st.html(STYLE)
     opened = st.popover("All shapes", icon=":material/apps:", key="shapes.open", on_change="rerun", width="stretch")
     if not opened.open:
         return
-    with opened:
-        st.html(SHAPES_STYLE)
-        with st.container(key="shapes", horizontal=True, gap="small"):
-            for name, kind in MANIFOLDS.items():
-                if st.button(
-                    f"![]({_thumbnail(name)}) {kind.title}", key=f"shape.{name}", width=112,
-                    on_click=_choose, args=(key, name),
-                ):  # fmt: skip
-                    st.rerun()
-
-
-def _choose(key: str, name: str) -> None:
-    st.session_state[key] = name
-    st.session_state["shapes.open"] = False
+    with opened, st.container(key="shapes", horizontal=True, gap="xsmall"):
+        for name, kind in MANIFOLDS.items():
+            if st.button(f"![]({_thumbnail(name)}) {kind.title}", key=f"shape.{name}", width=112):
+                st.session_state["_shape"] = name
+                st.rerun()
 
 
 @st.cache_resource
@@ -141,7 +141,6 @@ def choose_columns(path: Path, columns: Sequence[Column]) -> tuple[str, ...]:
     An index and columns of text begin without a tick, unless a link names the columns to leave out.
     """
     first = st.session_state.setdefault("_columns", {}).setdefault(path, _first_choice(columns))
-    keep(DROPPED)
     if len(columns) > MOST_BOXES:
         words = linked(
             st.text_input, "Columns to leave out", " ".join(first), key=DROPPED, placeholder="none",
@@ -152,12 +151,13 @@ def choose_columns(path: Path, columns: Sequence[Column]) -> tuple[str, ...]:
     if index := [column for column in columns if column.is_index and str(column.number) in first]:
         st.caption(plain(f"{_name(index[0])} numbers the rows and is left out; tick it to train on it."))
     dropped = []
-    with st.container(gap=None):
+    st.html(STYLE)
+    with st.container(key="columns", gap="xsmall"):
         for column in columns:
             ticked = st.checkbox(
                 f"**{plain(_name(column))}** :small[:gray[{plain(_scale(column))}]]", str(column.number) not in first,
                 key=f"{path.parent.name}.{path.name}.{column.number}", disabled=bool(column.refusal),
-                help=_details(column), width="stretch",
+                width="stretch",
             )  # fmt: skip
             if not ticked or column.refusal:
                 dropped.append(str(column.number))
@@ -166,6 +166,26 @@ def choose_columns(path: Path, columns: Sequence[Column]) -> tuple[str, ...]:
     else:
         st.query_params.pop(DROPPED, None)
     return tuple(dropped)
+
+
+def choose_rows(columns: Sequence[Column], dropped: Sequence[str], missing: Sequence[str]) -> dict[str, Any]:
+    """Draw a switch that leaves out rows in which a number is missing, where there are some in the chosen columns.
+
+    Args:
+        columns: of the file.
+        dropped: the columns to leave out.
+        missing: numbers that mark a missing one.
+
+    Returns:
+        `missing` as a field of the config, if it differs.
+    """
+    count = sum(c.empty for c in columns if not {str(c.number), c.name} & {*dropped})
+    if "nan" in missing or not count or not st.toggle(
+        "Leave out rows with a missing number", key="file.absent",
+        help=f"{count:,} cells of the chosen columns are empty, NA, null or nan",
+    ):  # fmt: skip
+        return {}
+    return {"missing": (*missing, "nan")}
 
 
 def _first_choice(columns: Sequence[Column]) -> tuple[str, ...]:
@@ -185,16 +205,8 @@ def _scale(column: Column) -> str:
     if column.refusal:
         return column.refusal
     missing = f", {column.missing:,} missing" if column.missing else ""
-    return f"{_digits(column.mean)} ± {_digits(column.deviation)}, {column.unique:,} values{missing}"
-
-
-def _details(column: Column) -> str | None:
-    if column.refusal:
-        return "only numbers can be trained on"
-    return plain(
-        f"column {column.number}: mean ± standard deviation; from {_digits(column.low)} to {_digits(column.high)}; "
-        f"{column.unique:,} different values"
-    )
+    ends = f"{_digits(column.low)} to {_digits(column.high)}"
+    return f"{_digits(column.mean)} ± {_digits(column.deviation)} ({ends}), {column.unique:,} distinct{missing}"
 
 
 def in_app(line: str) -> str:

@@ -136,7 +136,7 @@ def choose_data(copied: Run | None) -> dict[str, Any] | None:
         st.rerun()  # a widget reads its parameter at the start of a run
     source = linked(
         st.segmented_control, "Data", sources, default=sources[0], required=True, key=key,
-        help="Toy faces: rendered by a program, nothing is downloaded. My datasets: pictures that were imported. Import: "
+        help="Toy faces: rendered by a program, without a download. My datasets: pictures imported before. Import: "
         "prepare pictures once, from files on this machine or from an upload",
     )  # fmt: skip
     if source == SAME and copied is not None:

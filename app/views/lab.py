@@ -14,7 +14,7 @@ from app.charts import clouds
 from app.components.cloud_plot import cloud_plot
 from app.components.draw_points import draw_points
 from app.header import choose_run, draw_buttons
-from app.link import linked
+from app.link import keep, linked
 from app.live import (
     Rows,
     columns_of,
@@ -102,11 +102,12 @@ def choose_data(tab: Page, copied: Run | None) -> dict[str, Any] | None:
 
 def choose_manifold(tab: Page) -> dict[str, Any]:
     """Draw the choice of a toy manifold and its settings."""
+    preview.take_shape("data")
     name = linked(
         st.selectbox, "Manifold", list(MANIFOLDS), format_func=lambda name: MANIFOLDS[name].title, key="data",
         help="Toy manifolds are known exactly, so scores can compare with the ground truth.",
     )  # fmt: skip
-    preview.draw_shapes("data")
+    preview.draw_shapes()
     place = st.container()
     with st.expander("Manifold settings"):
         settings = manifold_widgets(name)
@@ -147,6 +148,7 @@ def upload_points() -> dict[str, Any] | None:
         help="Text: one point per line, with or without a header, decimal points or commas. NPY: one two-dimensional "
         "array. Points are standardised for training and for scores; clouds are drawn in the file's units.",
     )  # fmt: skip
+    keep(*(f"file.{name}" for name in SWITCHES))
     if upload is None:
         st.caption("A file of text (CSV, TSV) or NPY with at least 64 points of 2 or more columns.")
         return None
@@ -154,14 +156,14 @@ def upload_points() -> dict[str, Any] | None:
     with st.expander("Header and missing numbers"):
         read = {*SWITCHES} - {"drop_columns"}
         switches = model_widgets(Config(), prefix="file.", skip=tuple({*Config.model_fields} - read))
-    dropped = preview.choose_columns(path, file_columns(path, switches))
-    switches |= {"drop_columns": dropped} if dropped else {}
+    columns = file_columns(path, switches)
+    dropped = preview.choose_columns(path, columns)
+    switches |= {"drop_columns": dropped} | preview.choose_rows(columns, dropped, switches["missing"])
     content, *oddities = described(path, switches)
     data = {"data": str(path), **switches}
-    st.caption(plain(content))
     for line in first_lines(oddities):
         st.warning(plain(preview.in_app(line)), icon=":material/rule:")
-    preview.draw_points(data)
+    preview.draw_points(data, summary=content)
     return data
 
 

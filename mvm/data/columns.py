@@ -34,6 +34,7 @@ class Column:
         name: None without a header.
         mean, deviation, low, high: of its numbers; NaN without any.
         unique: number of different numbers.
+        empty: number of cells without anything that could be a number: empty, NA, null, nan.
         missing: number of cells that are empty, or marked as missing.
         is_index: it numbers the rows.
         refusal: why it cannot be trained on, such as "text: 'setosa' in line 2"; empty if it can.
@@ -46,6 +47,7 @@ class Column:
     low: float
     high: float
     unique: int
+    empty: int
     missing: int
     is_index: bool = False
     refusal: str = ""
@@ -63,9 +65,10 @@ def describe_columns(path: Path, *, header: bool = False, missing: Sequence[str]
         ConfigError: the file is no table, or has fewer than two columns; one line.
     """
     cells = read_cells(path, header=header)
+    empty = np.isnan(cells.values).sum(0) - cells.words
     for mark in missing:
         cells.values[cells.values == float(mark)] = np.nan
-    return [_describe(cells, j) for j in range(cells.values.shape[1])]
+    return [_describe(cells, j, int(empty[j])) for j in range(cells.values.shape[1])]
 
 
 def dropped_at_first(columns: Sequence[Column]) -> tuple[str, ...]:
@@ -77,10 +80,10 @@ def dropped_at_first(columns: Sequence[Column]) -> tuple[str, ...]:
     return tuple(str(column.number) for column in columns if column.number not in kept)
 
 
-def _describe(cells: Cells, j: int) -> Column:
+def _describe(cells: Cells, j: int, empty: int) -> Column:
     values, name = cells.values[:, j], cells.names[j] if cells.names else None
     numbers = values[~np.isnan(values)]
-    unique, missing = len(np.unique(numbers)), len(values) - len(numbers) - cells.words[j]
+    unique, absent = len(np.unique(numbers)), len(values) - len(numbers) - cells.words[j]
     if 2 * cells.words[j] > len(values):
         line, cell = cells.first[j]
         kind = "dates or times" if TIME.fullmatch(cell) else "text"
@@ -89,9 +92,10 @@ def _describe(cells: Cells, j: int) -> Column:
     else:
         refusal = "" if len(numbers) else "no numbers"
     if not len(numbers):
-        return Column(j + 1, name, *[math.nan] * 4, unique, missing, refusal=refusal)
+        return Column(j + 1, name, *[math.nan] * 4, unique, empty, absent, refusal=refusal)
     with np.errstate(over="ignore", invalid="ignore"):
         scale = float(numbers.mean()), float(numbers.std())
         counts = len(values) > 1 and bool((np.diff(values) == 1).all())
     is_index = counts and INDEX_NAME.fullmatch(name or "") is not None
-    return Column(j + 1, name, *scale, float(numbers.min()), float(numbers.max()), unique, missing, is_index, refusal)
+    ends = float(numbers.min()), float(numbers.max())
+    return Column(j + 1, name, *scale, *ends, unique, empty, absent, is_index, refusal)

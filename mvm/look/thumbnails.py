@@ -1,6 +1,6 @@
 """Small drawings of point clouds, on no ground, for a choice among them: one SVG of a dot per point.
 
-Three dimensions are turned by the angles that every cloud on the screen begins with; the farther half is fainter.
+Three dimensions are seen from the front and from above; the farther half is fainter.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 __all__ = ["thumbnail"]
 
 SIDE = 60
-DOT = 2.2
-YAW, PITCH = 0.35, 0.3  # as START in cloud_plot.js
+DOT = 1.8
+YAW, PITCH = 0.35, 0.55
 
 
 def thumbnail(points: np.ndarray, *, colour: str) -> str:
