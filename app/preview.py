@@ -29,15 +29,15 @@ __all__ = ["choose_columns", "choose_rows", "draw_pictures", "draw_points", "dra
 
 TITLE = "**Data of the next run**"
 HEIGHT = 240
-THUMBNAIL_POINTS = 500
+THUMBNAIL_POINTS = 700
 MOST_BOXES = 60  # columns with a box each
 UNEVEN = 20.0  # ratio of the axes' lengths from which on a drawing in own units is a line
 DROPPED = "file.drop_columns"  # in the URL
 STYLE = (
-    "<style>.st-key-shapes { max-width: 29rem } .st-key-shapes button { padding: .2rem } "
-    ".st-key-shapes p { font-size: .8rem; line-height: 1.2 } "
-    ".st-key-shapes img { display: block; height: 3rem; max-height: none; margin: 0 auto .1rem } "
-    ".st-key-columns label small { display: block }</style>"
+    "<style>.st-key-shapes { display: grid; grid-template-columns: repeat(auto-fill, minmax(5.8rem, 1fr)) } "
+    ".st-key-shapes button { padding: .2rem } .st-key-shapes p { font-size: .75rem; line-height: 1.2 } "
+    ".st-key-shapes img { display: block; height: 3.4rem; max-height: none; margin: 0 auto .1rem } "
+    ".st-key-columns label strong { display: block }</style>"
 )
 
 
@@ -67,7 +67,7 @@ def draw_points(data: dict[str, Any], *, own: Path | None = None, summary: str =
         share = drawn.var(0).sum() / points.var(0).sum()
         scale = f"drawn on the first three principal components, {share:.0%} of the variance" + f"; {scale}" * uneven
     summary = summary or f"{look.count:,} points in {look.dim} dimensions"
-    st.caption(f"{TITLE}: {plain(summary)}  \n{plain(scale)}")
+    st.caption(f"{TITLE}  \n{plain(summary)}  \n{plain(scale)}")
     panel = {
         "title": "", "span": span_of(drawn, margin=0.1).tolist(), "ticks": True,
         "layers": [{"name": "real", "colour": REAL, "points": drawn}],
@@ -109,21 +109,29 @@ def take_shape(key: str) -> None:
     """Give the widget of this key the manifold that was pressed in `draw_shapes`; before the widget is drawn."""
     if "_shape" in st.session_state:
         st.session_state[key] = st.session_state.pop("_shape")
-        st.session_state["shapes.open"] = False
 
 
-@st.fragment  # to open it must not wait for the page
+@st.fragment  # so that the dialog does not wait for the page
 def draw_shapes() -> None:
-    """Draw a button that opens small pictures of all toy manifolds, each of which is a button, too."""
+    """Draw a button that opens small pictures of all toy manifolds, to choose one of them."""
+    if st.button("All shapes", icon=":material/apps:", width="stretch"):
+        _shapes()
+
+
+@st.dialog("All shapes")
+def _shapes() -> None:
     st.html(STYLE)
-    opened = st.popover("All shapes", icon=":material/apps:", key="shapes.open", on_change="rerun", width="stretch")
-    if not opened.open:
-        return
-    with opened, st.container(key="shapes", horizontal=True, gap="xsmall"):
+    with st.container(key="shapes", gap="xsmall"):
         for name, kind in MANIFOLDS.items():
-            if st.button(f"![]({_thumbnail(name)}) {kind.title}", key=f"shape.{name}", width=112):
-                st.session_state["_shape"] = name
+            if st.button(
+                f"![]({_thumbnail(name)}) {kind.title}", key=f"shape.{name}", width="stretch",
+                on_click=_choose, args=(name,),
+            ):  # fmt: skip
                 st.rerun()
+
+
+def _choose(name: str) -> None:
+    st.session_state["_shape"] = name
 
 
 @st.cache_resource
@@ -223,7 +231,7 @@ def in_app(line: str) -> str:
 
 def draw_pictures(panels: dict[str, np.ndarray], summary: str, *, columns: int = 4) -> None:
     """Draw panels of pictures `(n, size, size, 3)` uint8, by their titles, below a summary of the data set."""
-    st.caption(f"{TITLE}: {plain(summary)}")
+    st.caption(f"{TITLE}  \n{plain(summary)}")
     picture_grid(
         [{"title": title, "images": images} for title, images in panels.items()], key="preview", step=0, cell=72,
         columns=columns, alt=f"Some pictures of the data of the next run: {summary}",

@@ -53,7 +53,7 @@ def test_a_look_shows_the_points_that_the_run_will_show(data: Any, cloud: Path) 
 def test_points_are_drawn_anew_with_every_setting(drawn: list, checkpoints: Path) -> None:
     """Of a manifold of one's choice, with its settings and in more dimensions; it trains as it was seen."""
     app = open_page(data="torus")
-    assert "**Data of the next run**: 50,000 points in 3 dimensions" in words(app)
+    assert "**Data of the next run**  \n50,000 points in 3 dimensions" in words(app)
     seen = points_of(drawn[-1])
     assert manifold("torus").distance(torch.from_numpy(seen)).max() < 1e-5
     app.slider(key="torus.tube").set_value(0.3).run()
@@ -69,8 +69,7 @@ def test_points_are_drawn_anew_with_every_setting(drawn: list, checkpoints: Path
 def test_shapes_are_seen_before_one_is_chosen(drawn: list) -> None:
     app = open_page()
     assert not [b for b in app.button if (b.key or "").startswith("shape.")], "they are drawn when asked for"
-    app.session_state["shapes.open"] = True
-    app.run()
+    button(app, "All shapes").click().run()
     shapes = {b.key.removeprefix("shape."): b for b in app.button if b.key and b.key.startswith("shape.")}
     assert list(shapes) == list(MANIFOLDS)
     assert all(b.label.endswith(f" {MANIFOLDS[name].title}") for name, b in shapes.items())

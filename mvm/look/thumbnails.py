@@ -12,8 +12,8 @@ import numpy as np
 __all__ = ["thumbnail"]
 
 SIDE = 60
-DOT = 1.8
-YAW, PITCH = 0.35, 0.55
+DOT = 1.4
+YAW, PITCH = 0.35, 0.45
 
 
 def thumbnail(points: np.ndarray, *, colour: str) -> str:
