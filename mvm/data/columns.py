@@ -91,11 +91,11 @@ def _describe(cells: Cells, j: int, empty: int) -> Column:
         refusal = f"{kind}: {shown!r} in line {line}"
     else:
         refusal = "" if len(numbers) else "no numbers"
-    if not len(numbers):
-        return Column(j + 1, name, *[math.nan] * 4, unique, empty, absent, refusal=refusal)
-    with np.errstate(over="ignore", invalid="ignore"):
-        scale = float(numbers.mean()), float(numbers.std())
-        counts = len(values) > 1 and bool((np.diff(values) == 1).all())
+    mean = deviation = low = high = math.nan
+    counts = len(values) > 1 and bool((np.diff(values) == 1).all())
+    if len(numbers):
+        low, high = float(numbers.min()), float(numbers.max())
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, deviation = float(numbers.mean()), float(numbers.std())
     is_index = counts and INDEX_NAME.fullmatch(name or "") is not None
-    ends = float(numbers.min()), float(numbers.max())
-    return Column(j + 1, name, *scale, *ends, unique, empty, absent, is_index, refusal)
+    return Column(j + 1, name, mean, deviation, low, high, unique, empty, absent, is_index, refusal)

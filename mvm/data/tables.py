@@ -352,7 +352,8 @@ class _Lines:
 
     def _read_loosely(self, most: int | None) -> tuple[np.ndarray, list[int], dict[int, tuple[int, str]]]:
         """As `cells`, of at most this many lines, one at a time."""
-        numbers, words, first = array("d"), [0] * self.width, {}
+        numbers, words = array("d"), [0] * self.width
+        first: dict[int, tuple[int, str]] = {}
         for line, cells in islice(self._rows(), most):
             for j, cell in enumerate(cells):
                 plain = cell if self.decimal == "." else "" if "." in cell else cell.replace(",", ".")
