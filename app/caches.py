@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from mvm.config import Config
+from mvm.data.columns import Column, describe_columns
 from mvm.data.kinds import KINDS
-from mvm.data.pairs import SUPERRES
-from mvm.data.photographs import describe_collection, open_collection
+from mvm.data.pairs import SUPERRES, sample_patches
+from mvm.data.photographs import Collection, built_in, describe_collection, open_collection
 from mvm.errors import ConfigError, RunError, line_of
 from mvm.files import checkpoints, new_folder, write_array, write_atomic
 from mvm.jobs.queue import device_kind
@@ -35,7 +36,9 @@ from mvm.words import visible
 
 __all__ = [
     "Reading",
+    "built_in_patches",
     "described",
+    "file_columns",
     "gallery",
     "history",
     "interpolation",
@@ -49,6 +52,7 @@ __all__ = [
 ]
 
 MOST_READERS = 8  # histories kept per browser tab
+PATCHES = 4  # of photographs, to look at
 
 # -- runs --------------------------------------------------------------------------------------------------------------
 
@@ -159,11 +163,14 @@ class Reading:
         source: path, or name of a cache.
         lines: description of the collection; its error is a ConfigError.
         share: of the files that are decoded.
+        patches: LR and HR patches to look at, `(PATCHES, p, p, 3)` and `(PATCHES, 4p, 4p, 3)` uint8; None until
+            `lines` are there.
     """
 
     source: str
     lines: Future[list[str]] = field(default_factory=Future)
     share: float = 0.0
+    patches: tuple[np.ndarray, np.ndarray] | None = None
 
     def read(self) -> None:
         """Decode the photographs, and describe them."""
@@ -174,9 +181,24 @@ class Reading:
         try:
             smallest = Config.make(data=SUPERRES).patch
             collection = open_collection(self.source, smallest=smallest, processes=1, on_progress=report)
+            self.patches = patches_of(collection, smallest)
             self.lines.set_result(describe_collection(collection))
         except Exception as error:
             self.lines.set_exception(error if isinstance(error, ConfigError) else ConfigError(line_of(error)))
+
+
+def patches_of(collection: Collection, patch: int) -> tuple[np.ndarray, np.ndarray]:
+    """LR and HR patches of a collection to look at, of many those with most contrast."""
+    low, high = (side.numpy() for side in sample_patches(collection, patch, 8 * PATCHES))
+    chosen = np.sort(np.argsort(low.std(axis=(1, 2, 3)))[-PATCHES:])
+    return low[chosen], high[chosen]
+
+
+@st.cache_resource(show_spinner=False)
+def built_in_patches() -> tuple[str, np.ndarray, np.ndarray]:
+    """Description of the built-in photographs, and patches of them to look at."""
+    collection = built_in()
+    return describe_collection(collection)[0], *patches_of(collection, Config.make(data=SUPERRES).patch)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -190,15 +212,15 @@ def photographs(source: str) -> Reading:
 # -- points of one's own -----------------------------------------------------------------------------------------------
 
 
-def keep_upload(name: str, content: bytes, switches: dict[str, Any]) -> Path:
-    """Store an uploaded file of points, named by its hash, and check it as it is read with the switches.
+def keep_upload(name: str, content: bytes) -> Path:
+    """Store an uploaded file of points, named by its hash, and check that it is a table.
 
     Raises:
-        ConfigError: it cannot be trained on.
+        ConfigError: it is no table, or has fewer than two columns.
     """
     safe = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(name).name)[-60:]
     path = _uploads() / hashlib.sha256(content).hexdigest()[:8] / (f"points{safe}" if safe.startswith(".") else safe)
-    return _checked(path, lambda: write_atomic(path, content), switches)
+    return _checked(path, lambda: write_atomic(path, content), file_columns)
 
 
 def keep_drawing(points: np.ndarray) -> Path:
@@ -208,7 +230,7 @@ def keep_drawing(points: np.ndarray) -> Path:
         ConfigError: they are too few, or all the same.
     """
     path = _uploads() / f"drawing-{hashlib.sha256(points.tobytes()).hexdigest()[:8]}.npy"
-    return _checked(path, lambda: write_array(path, points.astype(np.float32)), {})
+    return _checked(path, lambda: write_array(path, points.astype(np.float32)), described)
 
 
 def keep_pictures(files: Sequence[tuple[str, bytes]]) -> Path:
@@ -251,14 +273,25 @@ def described(path: Path, switches: dict[str, Any]) -> list[str]:
     return KINDS[config.kind].describe(config)
 
 
-def _checked(path: Path, write: Callable[[], None], switches: dict[str, Any]) -> Path:
+@st.cache_data(max_entries=16, show_spinner="reading the file ...")
+def file_columns(path: Path, switches: dict[str, Any]) -> list[Column]:
+    """`mvm.data.columns.describe_columns` of a stored file, which never changes, as it is read with the switches.
+
+    Raises:
+        ConfigError: it is no table, has fewer than two columns, or a switch has no such value.
+    """
+    config = Config.make(data=str(path), **switches)
+    return describe_columns(path, header=config.header, missing=config.missing)
+
+
+def _checked(path: Path, write: Callable[[], None], check: Callable[[Path, dict[str, Any]], object]) -> Path:
     """Write a file unless it exists, and check it; one that fails at once is not kept."""
     is_new = not path.exists()
     if is_new:
         path.parent.mkdir(parents=True, exist_ok=True)
         write()
     try:
-        described(path, switches)
+        check(path, {})
     except ConfigError:
         if is_new:
             path.unlink(missing_ok=True)

@@ -472,18 +472,18 @@ def test_an_upload_is_trained_on(finished: Run, no_processes: list[str], cloud: 
 
 
 def test_odd_rows_and_columns_of_an_upload_can_be_left_out(finished: Run, no_processes: list[str]) -> None:
-    """The preview names each with its switch, and the switches lie beside it; they are of the file alone."""
+    """A column of text is left out at first; what else is odd is named with its widget; all is of the file alone."""
     rows = np.random.default_rng(0).random((200, 2))
     rows[[3, 4, 5], 1] = -9999
     lines = ["400,402,404", *(f"s{i},{x!r},{y!r}" for i, (x, y) in enumerate(rows.tolist()))]
     app = open_page(source="Own file")
     app.file_uploader[0].set_value(("odd.csv", "\n".join(lines).encode(), "text/csv")).run()
-    (error,) = [e.value for e in app.error]
-    assert "line 2, column 1: 's0' is not a number; mend it, or leave the column out: --drop-columns 1" in error
-    assert button(app, "Train").disabled
-    app.text_input(key="file.drop_columns").set_value("1").run()
     assert not app.error
-    assert [w.value.rpartition(": ")[2] for w in app.warning] == ["--header true", "--missing -9999"]
+    text, *others = (box for box in app.checkbox if "odd.csv" in box.key)
+    assert (text.value, text.disabled, [box.value for box in others]) == (False, True, [True, True])
+    assert "text: 's0' in line 2" in as_read(text.label)
+    advice = ["switch on “Header”", "write -9999 into “Missing”"]
+    assert [as_read(w.value).rpartition(": ")[2] for w in app.warning] == advice
     app.toggle(key="file.header").set_value(True).run()
     app.text_input(key="file.missing").set_value("-9999").run()
     assert not app.warning

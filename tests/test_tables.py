@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mvm.config import Config
+from mvm.data.columns import Column, describe_columns, dropped_at_first
 from mvm.data.kinds import kind_of
 from mvm.data.points import file_table, load_points
 from mvm.data.tables import MIN_POINTS, Table, read_table
@@ -783,3 +784,86 @@ def test_what_was_read_is_what_is_trained_on(tmp_path):
     (tmp_path / "points.csv").write_text("x;y;z\n" + german(ROWS, ";"))
     data = load_points(Config.make(data=str(tmp_path / "points.csv")))
     np.testing.assert_allclose(data.own, ROWS, rtol=1e-6)
+
+
+# -- columns, before a choice among them -------------------------------------------------------------------------------
+
+
+def columns_of(folder: Path, content: str, **switches) -> list[Column]:
+    (folder / "points.csv").write_text(content)
+    return describe_columns(folder / "points.csv", **switches)
+
+
+@pytest.mark.parametrize("bad", ["", "NA", "many"], ids=["clean", "some missing", "many lines"])
+def test_columns_are_described_as_pandas_does(tmp_path, bad):
+    """Numbers among text and dates, in a file that is read at once, and in one that is read line by line."""
+    rows, n = rows_of(1500 if bad == "many" else 80), 1500 if bad == "many" else 80
+    frame = pd.DataFrame(rows, columns=["x", "y", "z"]).assign(kind="setosa", day="2020-01-31")
+    frame.insert(0, "id", np.arange(7, 7 + n))
+    if bad == "NA":
+        frame.loc[[3, 5], "y"] = np.nan
+    frame.to_csv(tmp_path / "points.csv", index=False, na_rep="NA")
+    columns = describe_columns(tmp_path / "points.csv")
+    assert [c.name for c in columns] == [*frame]
+    assert [c.number for c in columns] == [1, 2, 3, 4, 5, 6]
+    for column in columns[:4]:
+        values = frame[column.name]
+        expected = values.mean(), values.std(ddof=0), values.min(), values.max()
+        np.testing.assert_allclose((column.mean, column.deviation, column.low, column.high), expected, rtol=1e-12)
+        assert (column.unique, column.missing, column.empty) == (values.nunique(), *[values.isna().sum()] * 2)
+        assert column.is_index is (column.name == "id")
+    assert [c.refusal for c in columns] == [
+        *[""] * 4, "text: 'setosa' in line 2", "dates or times: '2020-01-31' in line 2"
+    ]  # fmt: skip
+    assert dropped_at_first(columns) == ("1", "5", "6")
+    if bad != "NA":
+        table = read_table(tmp_path / "points.csv", drop_columns=dropped_at_first(columns))
+        np.testing.assert_array_equal(table.values, rows)
+
+
+@pytest.mark.parametrize(
+    ("names", "steps", "index"),
+    [("id", 1, True), ("Index", 1, True), ("", 1, True), ("Unnamed: 0", 1, True), (None, 1, True), ("t", 1, False),
+     ("id", 2, False)],
+)  # fmt: skip
+def test_an_index_counts_by_one_and_has_no_other_name(tmp_path, names, steps, index):
+    head = "" if names is None else f"{names},x,y\n"
+    (tmp_path / "points.csv").write_text(
+        head + "".join(f"{5 + steps * i},{x},{y}\n" for i, (x, y, _) in enumerate(rows_of()))
+    )
+    assert dropped_at_first(describe_columns(tmp_path / "points.csv")) == (("1",) if index else ())
+
+
+def test_an_index_is_kept_where_one_column_would_be_left(tmp_path):
+    content = "".join(f"{i},{x}\n" for i, (x, _, _) in enumerate(rows_of()))
+    assert dropped_at_first(columns_of(tmp_path, content)) == ()
+
+
+def test_a_word_among_numbers_is_a_mistake_and_no_text(tmp_path):
+    content = "x,y\n" + text(rows_of(dim=2)) + "1,abc\n"
+    assert dropped_at_first(columns_of(tmp_path, content)) == ()
+    assert "line 82, column 2 (y): 'abc'" in refused_text(tmp_path, content)
+
+
+def test_marked_numbers_are_missing_but_not_empty(tmp_path):
+    content = "x,y\n" + "-9999,2\n1,\n" + text(rows_of(dim=2))
+    first, second = columns_of(tmp_path, content, missing=("-9999",))
+    assert (first.missing, first.empty, second.missing, second.empty) == (1, 0, 1, 1)
+    assert first.low > -9999
+
+
+def test_columns_of_an_array(tmp_path):
+    rows = rows_of()
+    np.save(tmp_path / "points.npy", np.column_stack([np.arange(80), rows]))
+    columns = describe_columns(tmp_path / "points.npy")
+    assert [c.name for c in columns] == [None] * 4
+    assert dropped_at_first(columns) == ("1",)
+    np.testing.assert_allclose([c.mean for c in columns[1:]], rows.mean(0))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [("1\n2\n", "1 column"), ("1,2\n1,2,3\n", "line 2 has 3"), ("", "is empty")]
+)
+def test_what_is_no_table_has_no_columns(tmp_path, content, says):
+    with pytest.raises(ConfigError, match=says):
+        columns_of(tmp_path, content)

@@ -8,6 +8,7 @@ import numpy as np
 import streamlit as st
 import torch
 
+from app import preview
 from app.caches import gallery, interpolation, keep_pictures
 from app.charts import clouds, training
 from app.columns import columns_of, scored
@@ -33,6 +34,7 @@ from app.services import apply_moved_settings
 from app.session import Page, page
 from app.sidebar import data_of, draw_settings, draw_start
 from app.text import plain
+from mvm.config import Config
 from mvm.data.cache import image_caches, open_cache
 from mvm.data.images import FACES
 from mvm.errors import ConfigError, RunError
@@ -53,7 +55,8 @@ SHOWN = 64  # samples of each variant
 NEAREST = 8  # training pictures shown beside a picked picture
 STATIONS = 9  # pictures of an interpolation
 THUMBNAIL = 32  # most pixels each way of a picture that belongs to a point
-SAME, TOYS, CACHES, PREPARE = "As this run", "Toys", "Prepared", "Prepare…"  # sources of pictures
+SAME, TOYS, CACHES, PREPARE = "As this run", "Toy faces", "My datasets", "Import"  # sources of pictures
+EARLIER = {"Toys": TOYS, "Prepared": CACHES, "Prepare…": PREPARE}  # their names in earlier links
 HERE, ZIP, FOLDER = "On this machine", "Upload a ZIP", "Upload a folder"  # places of pictures to prepare
 UNDER_TITLES = {"factor_mean": "factors {}", "faces.fd": "Fréchet {}", "inception.fd": "FID {}"}
 
@@ -91,7 +94,7 @@ def draw_welcome(data: dict[str, Any] | None) -> None:
     name = data["data"] if data else FACES
     toys = name == FACES
     st.markdown("##### Match a manifold of pictures")
-    panel = {"title": "", "images": toy_faces() if toys else pictures_of(name)}
+    panel = {"title": "", "images": toy_faces(32) if toys else pictures_of(name)}
     picture_grid([panel], key=f"faces.some.{name}", alt="Sixteen pictures", step=0, cell=64, columns=16)
     if toys:
         st.markdown(
@@ -99,7 +102,7 @@ def draw_welcome(data: dict[str, Any] | None) -> None:
             "the hue of the background: nothing is downloaded, and scores can compare with the ground truth."
         )
     else:
-        st.markdown(f"These pictures are from **{plain(name)}**, a prepared cache.")
+        st.markdown(f"These pictures are from **{plain(name)}**, one of your datasets.")
     what = "such faces" if toys else "such pictures"
     pace = (
         "The first pictures appear within seconds, faces within minutes; a whole run takes three to ten minutes for "
@@ -113,10 +116,10 @@ def draw_welcome(data: dict[str, Any] | None) -> None:
     )
 
 
-@st.cache_data(show_spinner=False)
-def toy_faces() -> np.ndarray:
-    """Sixteen toy faces, `(16, 32, 32, 3)` uint8."""
-    return Faces(32).images(16, torch.Generator().manual_seed(0))[0].numpy()
+@st.cache_data(max_entries=8, show_spinner=False)
+def toy_faces(size: int) -> np.ndarray:
+    """Sixteen toy faces, `(16, size, size, 3)` uint8."""
+    return Faces(size).images(16, torch.Generator().manual_seed(0))[0].numpy()
 
 
 def pictures_of(name: str) -> np.ndarray:
@@ -131,20 +134,29 @@ def pictures_of(name: str) -> np.ndarray:
 def choose_data(copied: Run | None) -> dict[str, Any] | None:
     """Draw the choice of pictures, or those of a copied run; return the config's fields of the data, None without."""
     sources = [TOYS, CACHES, PREPARE] if copied is None else [SAME, TOYS, CACHES, PREPARE]
+    key = "faces.source" if copied is None else f"faces.{copied.name}.source"
+    if st.query_params.get(key) in EARLIER and key not in st.session_state:
+        st.query_params[key] = EARLIER[st.query_params[key]]
+        st.rerun()  # a widget reads its parameter at the start of a run
     source = linked(
-        st.segmented_control, "Data", sources, default=sources[0], required=True,
-        key="faces.source" if copied is None else f"faces.{copied.name}.source",
-        help="toy faces are rendered here; other pictures are prepared once, from files on this machine or uploaded",
+        st.segmented_control, "Data", sources, default=sources[0], required=True, key=key,
+        help="Toy faces: rendered by a program, without a download. My datasets: pictures imported before. Import: "
+        "prepare pictures once, from files on this machine or from an upload",
     )  # fmt: skip
     if source == SAME and copied is not None:
         st.caption(plain(f"The pictures of {copied.name}: {data_title(copied.config.data)}."))
-        return data_of(copied)
+        data = data_of(copied)
+        if data["data"] == FACES or data["data"] in image_caches():
+            draw_some_pictures(data)
+        return data
     if source == TOYS:
         size = linked(
             st.select_slider, "Size", SIZES, 32, key="faces.size",
             help="pixels each way; twice the size makes a training step about four times as long",
         )  # fmt: skip
-        return {"data": FACES, "size": size}
+        data = {"data": FACES, "size": size}
+        draw_some_pictures(data)
+        return data
     if source == PREPARE:
         draw_prepare_form()
     caches = image_caches()
@@ -155,16 +167,30 @@ def choose_data(copied: Run | None) -> dict[str, Any] | None:
     if source == PREPARE:
         return None
     if not caches:
-        st.caption(f"No pictures are prepared yet: **{PREPARE}** makes a cache of pictures.")
+        st.caption(f"No pictures are imported yet: **{PREPARE}** makes a dataset of a folder, a ZIP or an upload.")
         return None
-    name = linked(st.selectbox, "Pictures", list(caches), key="faces.cache", help="prepared caches")
+    name = linked(st.selectbox, "Pictures", list(caches), key="faces.cache", help="datasets imported on this machine")
     try:
-        made = open_cache(caches[name])[1]
+        draw_some_pictures({"data": name})
     except ConfigError as error:
         st.error(plain(error), icon=":material/error:")
         return None
-    st.caption(f"{made.count:,} pictures of {made.size} × {made.size}")
     return {"data": name}
+
+
+def draw_some_pictures(data: dict[str, Any]) -> None:
+    """Draw eight pictures of a data set below their number and size.
+
+    Raises:
+        ConfigError: a cache is damaged.
+    """
+    if data["data"] == FACES:
+        size = data["size"] or 32
+        count, images = Config.make(**data).points, toy_faces(size)
+    else:
+        made = open_cache(image_caches()[data["data"]])[1]
+        count, size, images = made.count, made.size, pictures_of(data["data"])
+    preview.draw_pictures({"": images[:8]}, f"{count:,} pictures of {size} × {size} pixels")
 
 
 def draw_prepare_form() -> None:
@@ -231,9 +257,7 @@ def draw_job(job: Preparation) -> None:
         )  # fmt: skip
         return
     if job.state == "finished":
-        st.success(
-            f"**{plain(job.name)}**: {plain(job.outcome)}. Choose it under **{CACHES}**.", icon=":material/check:"
-        )
+        st.success(f"**{plain(job.name)}**: {plain(job.outcome)}. Choose it in **{CACHES}**.", icon=":material/check:")
     else:
         st.error(f"**{plain(job.name)}**: {plain(job.outcome)}", icon=":material/error:")
     st.button("Dismiss", key=f"faces.dismiss.{job.name}", on_click=job.forget, help="prepared pictures are kept")

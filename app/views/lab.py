@@ -7,14 +7,14 @@ from typing import Any
 
 import streamlit as st
 
-from app import layers
-from app.caches import described, keep_drawing, keep_upload, runs
+from app import layers, preview
+from app.caches import described, file_columns, keep_drawing, keep_upload, runs
 from app.charts import clouds
 from app.columns import Columns, columns_of, scored
 from app.components.cloud_plot import cloud_plot
 from app.components.draw_points import draw_points
 from app.header import choose_run, draw_buttons
-from app.link import linked
+from app.link import keep, linked
 from app.live import (
     LIVE,
     OFTEN,
@@ -94,22 +94,27 @@ def choose_data(tab: Page, copied: Run | None) -> dict[str, Any] | None:
     source = linked(st.segmented_control, "Data", sources, default=sources[0], required=True, key=key)
     if source == SAME and copied is not None:
         st.caption(plain(f"The data of {copied.name}: {data_title(copied.config.data)}."))
-        return data_of(copied)
+        data = data_of(copied)
+        preview.draw_points(data, own=copied.own_points)
+        return data
     if source == MANIFOLD:
         return choose_manifold(tab)
     try:
         return draw_own_points() if source == DRAWING else upload_points()
     except (ConfigError, OSError) as error:
-        st.error(plain(error), icon=":material/error:")
+        st.error(plain(preview.in_app(str(error))), icon=":material/error:")
         return None
 
 
 def choose_manifold(tab: Page) -> dict[str, Any]:
     """Draw the choice of a toy manifold and its settings."""
+    preview.take_shape("data")
     name = linked(
         st.selectbox, "Manifold", list(MANIFOLDS), format_func=lambda name: MANIFOLDS[name].title, key="data",
         help="Toy manifolds are known exactly, so scores can compare with the ground truth.",
     )  # fmt: skip
+    preview.draw_shapes()
+    place = st.container()
     with st.expander("Manifold settings"):
         settings = manifold_widgets(name)
         own = MANIFOLDS[name].ambient_dim
@@ -117,7 +122,10 @@ def choose_manifold(tab: Page) -> dict[str, Any]:
             st.number_input, "Ambient dimension", own, 512, own, key=f"{name}.ambient",
             help="embed the manifold in more dimensions, by a seeded isometry",
         )  # fmt: skip
-    return {"data": name, "settings": settings, "ambient_dim": int(ambient) if ambient > own else None}
+    data = {"data": name, "settings": settings, "ambient_dim": int(ambient) if ambient > own else None}
+    with place:
+        preview.draw_points(data)
+    return data
 
 
 def draw_own_points() -> dict[str, Any] | None:
@@ -130,7 +138,9 @@ def draw_own_points() -> dict[str, Any] | None:
     if points is None:
         st.caption("Draw a shape: each stroke leaves points. At least 64 points are needed.")
         return None
-    return {"data": str(keep_drawing(points))}
+    data = {"data": str(keep_drawing(points))}
+    preview.draw_points(data)
+    return data
 
 
 def upload_points() -> dict[str, Any] | None:
@@ -144,17 +154,23 @@ def upload_points() -> dict[str, Any] | None:
         help="Text: one point per line, with or without a header, decimal points or commas. NPY: one two-dimensional "
         "array. Points are standardised for training and for scores; clouds are drawn in the file's units.",
     )  # fmt: skip
+    keep(*(f"file.{name}" for name in SWITCHES))
     if upload is None:
         st.caption("A file of text (CSV, TSV) or NPY with at least 64 points of 2 or more columns.")
         return None
-    with st.expander("Rows and columns to leave out"):
-        switches = model_widgets(Config(), prefix="file.", skip=tuple({*Config.model_fields} - {*SWITCHES}))
-    path = keep_upload(upload.name, upload.getvalue(), switches)
+    path = keep_upload(upload.name, upload.getvalue())
+    with st.expander("Header and missing numbers"):
+        read = {*SWITCHES} - {"drop_columns"}
+        switches = model_widgets(Config(), prefix="file.", skip=tuple({*Config.model_fields} - read))
+    columns = file_columns(path, switches)
+    dropped = preview.choose_columns(path, columns)
+    switches |= {"drop_columns": dropped} | preview.choose_rows(columns, dropped, switches["missing"])
     content, *oddities = described(path, switches)
-    st.caption(plain(content))
+    data = {"data": str(path), **switches}
     for line in first_lines(oddities):
-        st.warning(plain(line), icon=":material/rule:")
-    return {"data": str(path), **switches}
+        st.warning(plain(preview.in_app(line)), icon=":material/rule:")
+    preview.draw_points(data, summary=content)
+    return data
 
 
 # -- right: the run ----------------------------------------------------------------------------------------------------

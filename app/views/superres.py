@@ -9,7 +9,8 @@ import numpy as np
 import streamlit as st
 import torch
 
-from app.caches import Reading, photographs
+from app import preview
+from app.caches import Reading, built_in_patches, photographs
 from app.charts import clouds, training
 from app.columns import columns_of, in_words, scored
 from app.components.cloud_plot import cloud_plot
@@ -97,6 +98,8 @@ def choose_data(tab: Page, copied: Run | None) -> dict[str, Any] | None:
     """
     if copied is not None:
         st.caption(f"Photographs of {plain(copied.name)}: {plain(copied.config.data_from or 'built-in')}")
+        if copied.config.data_from is None:
+            draw_some_patches(*built_in_patches())
         return data_of(copied)
     source = linked(
         st.segmented_control, "Data", [BUILT_IN, OWN], default=BUILT_IN, required=True, key=tab.key("source"),
@@ -104,6 +107,7 @@ def choose_data(tab: Page, copied: Run | None) -> dict[str, Any] | None:
         "on the machine that runs the app; hundreds of them make a better network",
     )  # fmt: skip
     if source == BUILT_IN:
+        draw_some_patches(*built_in_patches())
         return {"data": SUPERRES}
     path = linked(
         st.text_input, "Photographs", "", key=tab.key("from"), placeholder="/data/DIV2K_train_HR",
@@ -136,9 +140,16 @@ def draw_reading(reading: Reading, was_read: bool) -> None:
         )  # fmt: skip
     else:
         content, *oddities = lines.result()
-        st.caption(plain(content))
         for line in first_lines(oddities):
             st.caption(plain(line))
+        if reading.patches is not None:
+            draw_some_patches(content, *reading.patches)
+
+
+def draw_some_patches(summary: str, low: np.ndarray, high: np.ndarray) -> None:
+    """Draw LR patches above the HR patches that they are to become."""
+    enlarged = low.repeat(SCALE, axis=1).repeat(SCALE, axis=2)
+    preview.draw_pictures({"Low resolution, the input": enlarged, "High resolution, the target": high}, summary)
 
 
 # -- right: the run ----------------------------------------------------------------------------------------------------

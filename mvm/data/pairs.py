@@ -38,7 +38,7 @@ from mvm.networks.superres import SuperresNetworks
 if TYPE_CHECKING:
     from mvm.scoring.superres import SuperresReference
 
-__all__ = ["SUPERRES", "PairData", "Patches", "Superres"]
+__all__ = ["SUPERRES", "PairData", "Patches", "Superres", "sample_patches"]
 
 SUPERRES = "sr"  # name of the data set
 TURNS = 8
@@ -294,7 +294,16 @@ def _collection(settings: DataSettings) -> Collection:
 
 def _view(patch: int, n: int) -> Tensor:
     """n HR patches of the held-out photographs, the same for all runs with this patch, `(n, 4p, 4p, 3)` uint8."""
-    patches = Patches(held_out(), patch, torch.device("cpu"), torch.float32)
+    return sample_patches(held_out(), patch, n)[1]
+
+
+def sample_patches(collection: Collection, patch: int, n: int) -> tuple[Tensor, Tensor]:
+    """n pairs of patches of a collection, always the same: LR `(n, p, p, 3)` and HR `(n, 4p, 4p, 3)`, uint8.
+
+    Raises:
+        ConfigError: no picture is as large as a patch.
+    """
+    patches = Patches(collection, patch, torch.device("cpu"), torch.float32)
     rows = torch.randint(len(patches) // TURNS, (n,), generator=torch.Generator().manual_seed(VIEW_SEED)) * TURNS
-    side, high = SCALE * patch, patches.gather(rows)[:, 3 * patch**2 :]
-    return high.reshape(n, side, side, 3)
+    low, high = patches.gather(rows).split([3 * patch**2, 3 * (SCALE * patch) ** 2], dim=1)
+    return low.reshape(n, patch, patch, 3), high.reshape(n, SCALE * patch, SCALE * patch, 3)

@@ -22,7 +22,7 @@ from torch import Tensor
 from mvm.data.anomalies import describe
 from mvm.data.kind import Dataset, DataSettings, Generate, Kind, Members
 from mvm.data.seeds import FLOOR_SEED, REAL_SEED, TRAIN_SEED, VIEW_SEED
-from mvm.data.tables import POINT_FILES, Table, read_table
+from mvm.data.tables import MIN_POINTS, POINT_FILES, Table, read_table
 from mvm.errors import ConfigError
 from mvm.networks.architecture import Architecture
 from mvm.networks.mlp import Perceptrons
@@ -38,10 +38,12 @@ __all__ = [
     "POINT_FILES",
     "WAVES",
     "Evaluation",
+    "Look",
     "PointData",
     "Points",
     "file_table",
     "load_points",
+    "look_at",
 ]
 
 GRID = 21  # points per side of the noise grid that the generator warps
@@ -244,6 +246,31 @@ def load_points(settings: DataSettings, *, own: Path | None = None) -> PointData
     scale = torch.where(scale > 0, scale, 1.0)
     train = ((train - mean) / scale).float()
     return PointData(train, train[: settings.view_points], mean, scale, None, points, held_out)
+
+
+@dataclass(frozen=True)
+class Look:
+    """Points to look at before training.
+
+    Attributes:
+        points: `(n, D)` in the data's own units, those that every snapshot of a run shows.
+        count: number of points that a run trains on or is scored with.
+    """
+
+    points: np.ndarray
+    count: int
+
+    @property
+    def dim(self) -> int:
+        """D, dimension of a point."""
+        return int(self.points.shape[1])
+
+
+def look_at(settings: DataSettings, *, own: Path | None = None) -> Look:
+    """The points that a run with these settings shows; arguments and errors as in `load_points`."""
+    few = settings.model_copy(update={"points": MIN_POINTS})  # a toy manifold's view does not depend on its number
+    data = load_points(few, own=own)
+    return Look(data.restore(data.view).numpy(), settings.points if data.own is None else len(data.own))
 
 
 def _precision_for(points: Tensor) -> torch.dtype:

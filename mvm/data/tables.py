@@ -17,7 +17,8 @@ import math
 import re
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from tokenize import TokenError
 
@@ -25,7 +26,7 @@ import numpy as np
 
 from mvm.errors import ConfigError
 
-__all__ = ["MIN_POINTS", "POINT_FILES", "Table", "read_table"]
+__all__ = ["MIN_POINTS", "POINT_FILES", "Cells", "Table", "read_cells", "read_table"]
 
 MIN_POINTS = 64
 POINT_FILES = (".csv", ".tsv", ".txt", ".npy")  # by ending; the delimiter is found in the text
@@ -108,6 +109,46 @@ def read_table(
         rows, names, kept = lines.numbers(), lines.names, lines.kept
     values, left_out = _checked(rows, kept, missing, path.name)
     return Table(values, tuple(names[j] for j in kept) if names else (), tuple(j + 1 for j in kept), left_out)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells of a file, some of whose columns may hold no numbers.
+
+    Attributes:
+        values: `(n, width)` float64; NaN where a cell is no finite number.
+        names: of the columns; empty without a header.
+        words: number of cells in each column that are neither numbers nor stand for a missing one.
+        first: line and cell of the first of them, by the column's index.
+    """
+
+    values: np.ndarray
+    names: tuple[str, ...]
+    words: tuple[int, ...]
+    first: dict[int, tuple[int, str]]
+
+
+def read_cells(path: Path, *, header: bool = False) -> Cells:
+    """Read all columns of a file, for a choice among them; arguments as in `read_table`.
+
+    Raises:
+        ConfigError: the file is no table, or has fewer than two columns; one line.
+    """
+    if path.suffix.lower() == ".npy":
+        rows, names = _read_npy(path, header=header)
+        _kept_columns((), rows.shape[1], names, path.name)
+        words: list[int] = [0] * rows.shape[1]
+        first: dict[int, tuple[int, str]] = {}
+    else:
+        try:
+            lines = _read_lines(path, header=header, missing=(), drop_columns=())
+            (rows, words, first), names = lines.cells(), lines.names
+        except csv.Error as error:
+            raise ConfigError(f"data: {path.name} is no table of numbers: {error}") from None
+    with np.errstate(over="ignore"):
+        values = np.array(rows, dtype=np.float64)
+    values[~np.isfinite(values)] = np.nan
+    return Cells(values, tuple(names), tuple(words), first)
 
 
 # -- checks ------------------------------------------------------------------------------------------------------------
@@ -288,6 +329,40 @@ class _Lines:
         if self.decimal == "," and _may_be_thousands(rows):
             self._check_thousands()
         return rows
+
+    def cells(self) -> tuple[np.ndarray, list[int], dict[int, tuple[int, str]]]:
+        """Read all columns, with NaN for what is no number: values, and words as in `Cells`.
+
+        Columns of text are found in the first lines, and all others then read at once: a line at a time takes 20 times
+        as long.
+
+        Raises:
+            ConfigError: a line has more or fewer cells than others.
+        """
+        if (rows := self._parse()) is not None:
+            return rows, [0] * self.width, {}
+        values, words, first = self._read_loosely(SAMPLE_LINES)
+        kept = [j for j in range(self.width) if 2 * words[j] <= len(values)]
+        rows = replace(self, kept=kept)._parse() if 0 < len(kept) < self.width else None
+        if rows is None or any(words[j] for j in kept):
+            return self._read_loosely(None)
+        values = np.full((len(rows), self.width), np.nan)
+        values[:, kept] = rows
+        return values, [0 if j in kept else len(rows) for j in range(self.width)], first
+
+    def _read_loosely(self, most: int | None) -> tuple[np.ndarray, list[int], dict[int, tuple[int, str]]]:
+        """As `cells`, of at most this many lines, one at a time."""
+        numbers, words = array("d"), [0] * self.width
+        first: dict[int, tuple[int, str]] = {}
+        for line, cells in islice(self._rows(), most):
+            for j, cell in enumerate(cells):
+                plain = cell if self.decimal == "." else "" if "." in cell else cell.replace(",", ".")
+                is_number = NUMBER.fullmatch(plain)
+                numbers.append(float(plain) if is_number else math.nan)
+                if not is_number and cell.lower() not in ABSENT and not NO_NUMBER.fullmatch(cell):
+                    words[j] += 1
+                    first.setdefault(j, (line, cell))
+        return np.asarray(numbers).reshape(-1, self.width), words, first
 
     def _parse(self) -> np.ndarray | None:
         """Parse as `_read_cells` does, with pandas; None if a byte or a number might be read otherwise."""
