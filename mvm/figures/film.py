@@ -41,7 +41,6 @@ from mvm.words import mathtext
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 __all__ = ["FILM_FORMATS", "GROUNDS", "PANELS", "SIZES", "encode", "film", "film_frames"]
@@ -199,7 +198,8 @@ class Stage:
         axes.spines["top"].set(color=column.colour, linewidth=3 * self._unit, alpha=1)
         if place % len(self.columns) == 0 and panel == "umap":
             axes.set_ylabel("UMAP", color=self._ink, fontsize=self._size(15))
-        size = max(3.2, min(7.5, 110 / len(column.fakes[0]) ** 0.5)) * 72 / DPI * self._unit * 1.5
+        side = where[3] * self._figure.get_figheight()
+        size = max(3.0, min(7.5, 110 / len(column.fakes[0]) ** 0.5)) * 1.1 * (side / 5.8) ** 0.7
         if panel == "umap":
             return FlatCloud(axes, column, size, umap=True)
         if column.real is None:
@@ -218,12 +218,13 @@ class Stage:
             if self.columns[0].real is not None or "umap" in rows:
                 self._text(x - 0.007, 0.918, "●", 15, color=colour, ha="right")
                 self._text(x, 0.918, word, 19)
-        letters = int(self._room * 72 / (self._size(22) * 0.56))
+        shrink = min(1.0, self._room / self._unit / 4)  # many columns: smaller letters
+        letters = int(self._room * 72 / (self._size(22 * shrink) * 0.66))
         found = []
         for column, x in zip(self.columns, self._centres, strict=True):
             title = _cut(mathtext(column.title), letters)
-            self._text(x, 0.873, title, 22, color=self._ink, ha="center", weight="bold")
-            found.append(self._text(x, 0.845, "", 17, ha="center", animated=True))
+            self._text(x, 0.873, title, 22 * shrink, color=self._ink, ha="center", weight="bold")
+            found.append(self._text(x, 0.845, "", 17 * shrink, ha="center", animated=True))
         return found
 
     def _strip(self) -> Line2D:
