@@ -159,13 +159,13 @@ function spectrumPanel(column) {
 }
 
 function scoreSection() {
-  const { tables, series, labels } = DATA.scores;
+  const { tables, series, labels, alike } = DATA.scores;
   const body = make("tbody");
   const when = make("p", { className: "reading" });
   updates.push(() => {
     const table = tables.findLast(({ step }) => step <= steps[state.place]);
     when.textContent = table ? `At step ${whole(table.step)}${table.n ? `, from samples of ${table.n}` : ""}. Baseline: ${DATA.baseline}` : "No score yet at this step.";
-    body.replaceChildren(...Object.entries(table?.rows ?? {}).map(([key, [floor, values]]) => scoreRow(labels[key], floor, values)));
+    body.replaceChildren(...Object.entries(table?.rows ?? {}).map(([key, [floor, values]]) => scoreRow(labels[key], floor, values, alike || key.endsWith("_ratio"))));
   });
   const drawn = DATA.curves.filter(({ gap }) => !gap);
   const head = ["score", "baseline", ...series].map((word) => make("th", { scope: "col" }, word));
@@ -175,14 +175,14 @@ function scoreSection() {
     drawn.length ? row(drawn, curvePanel) : "");
 }
 
-function scoreRow([label, direction], floor, values) {
+function scoreRow([label, direction], floor, values, compared) {
   const middles = values.map((value) => value[0] ?? null);
   const far = (value) => (direction === "higher" ? -value : direction === "lower" ? value : Math.abs(value - (floor ?? 0)));
   const best = Math.min(...middles.filter((value) => value !== null).map(far));
   const cells = values.map(([middle, low, high]) => {
     const several = low !== undefined && low !== high;
     const cell = make("td", {}, round(middle), several ? make("small", {}, ` ${round(low, 2)} to ${round(high, 2)}`) : "");
-    if (values.length > 1 && middle !== undefined && middle !== null && far(middle) === best) cell.className = "best";
+    if (compared && values.length > 1 && middle !== undefined && middle !== null && far(middle) === best) cell.className = "best";
     return cell;
   });
   const arrow = { lower: " ↓", higher: " ↑" }[direction] ?? " ≈";

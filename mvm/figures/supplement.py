@@ -41,6 +41,7 @@ from mvm.look.palette import FAKE, QUIET, REAL
 from mvm.look.scales import span_of
 from mvm.look.sheets import sheet
 from mvm.runs.history import Scores, middle
+from mvm.runs.run import Run
 from mvm.scoring.images import describe
 from mvm.studies.compare import curves, differences, footnote_of, in_a_word, main_score, quantities
 from mvm.words import visible
@@ -145,7 +146,7 @@ def _column(selection: Selection, column: Column) -> dict[str, Any]:
         "colour": column.colour,
         "run": visible(run.name),
         "seed": seed,
-        "seeds": run.config.seeds.__len__(),
+        "seeds": len(run.config.seeds),
         "shots": shown,
         "at": [shown.index(int(step)) for step in column.steps],
         "scores": [visible(score_words(history, step, column.member)) for step in shown],
@@ -197,7 +198,7 @@ def _curves(selection: Selection) -> list[dict[str, Any]]:
     for key in keys:
         drawn = [curve for curve in curves(held, key) if len(curve.x) > 1]
         if drawn:
-            baseline = 1.0 if key.endswith("_ratio") else middle(_floors(selection, key))
+            baseline = 1.0 if key.endswith("_ratio") else middle(_floors(selection, key)) if _alike(selection) else None
             lines = [
                 {"title": visible(curve.series.title), "colour": curve.series.colour, "members": curve.members}
                 | {"x": _thin(curve.x), "low": _thin(curve.low), "middle": _thin(curve.middle)}
@@ -223,7 +224,7 @@ def _floors(selection: Selection, key: str) -> list[float | None]:
 
 def _scores(selection: Selection, steps: Sequence[int]) -> dict[str, Any]:
     """Scores of each series at every step where they change: medians and extremes over the seeds, and the baseline."""
-    series = selection.series()
+    series, alike = selection.series(), _alike(selection)
     tables: list[dict[str, Any]] = []
     last: list[Any] | None = None
     keys: dict[str, None] = {}
@@ -241,12 +242,17 @@ def _scores(selection: Selection, steps: Sequence[int]) -> dict[str, Any]:
             keys[key] = None
             values = [_median_of(at, each.members, key) for each in series]
             floor = describe(key).floor
-            floors = [row.get(floor) for found in at if found for row in found.rows] if floor else []
+            floors = [row.get(floor) for found in at if found for row in found.rows] if floor and alike else []
             rows[key] = [_number(1.0 if key.endswith("_ratio") else middle(floors)), values]
         sizes = sorted({found.n for found in at if found and found.n})
         tables.append({"step": int(step), "n": ", ".join(f"{n:,}" for n in sizes), "rows": rows})
     labels = {key: [describe(key).label.replace("floor", "baseline"), describe(key).direction] for key in keys}
-    return {"series": [visible(each.title) for each in series], "labels": labels, "tables": tables}
+    return {"series": [visible(each.title) for each in series], "labels": labels, "tables": tables, "alike": alike}
+
+
+def _alike(selection: Selection) -> bool:
+    """Whether all runs are on the same data, so that scores have one baseline and can be compared."""
+    return len({run.config.data for run in selection.runs}) == 1
 
 
 def _score_keys(found: Sequence[Scores]) -> list[str]:
@@ -275,16 +281,14 @@ def _settings(selection: Selection) -> dict[str, Any]:
     return {"runs": [visible(run.name) for run in runs], "differ": clean[0], "all": clean[1]}
 
 
-def _notes(
-    selection: Selection, steps: Sequence[int], columns: Sequence[Column], problems: Sequence[str]
-) -> list[str]:
+def _notes(selection: Selection, steps: Sequence[int], columns: Sequence[Column], problems: Sequence[str]) -> list[str]:
     """What a reader must know: what was thinned, what is missing, what labels have no room for."""
     every = len({s for run, to in zip(selection.runs, selection.steps, strict=True) for s in _up_to(run, to)})
     notes = [f"Shows {len(steps):,} of {every:,} snapshots, evenly chosen."] if len(steps) < every else []
     most = max(len(column.fakes[0]) for column in columns)
-    shown = MOST_POINTS if columns[0].real is not None else MOST_PICTURES
+    shown, noun = (MOST_PICTURES, "pictures") if columns[0].real is None else (MOST_POINTS, "points")
     if most > shown:
-        notes.append(f"Shows the first {shown:,} of {most:,} {'points' if columns[0].real is not None else 'pictures'}.")
+        notes.append(f"Shows the first {shown:,} of {most:,} {noun}.")
     dimensions = {column.principal for column in columns} - {0}
     notes += [f"Data of {dim} dimensions are seen on their first three principal axes." for dim in sorted(dimensions)]
     if not any(column.frames for column in columns):
@@ -298,7 +302,7 @@ def _notes(
     return notes
 
 
-def _up_to(run: Any, step: int) -> list[int]:
+def _up_to(run: Run, step: int) -> list[int]:
     return [each for each in run.snapshot_steps() if each <= step]
 
 
