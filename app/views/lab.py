@@ -200,3 +200,7 @@ def draw_history(tab: Page, run: Run, records: History, step: int) -> None:
     draw_gaps(tab, run, records, step)
     draw_spectra(tab, run, records, step)
     draw_scores(run, records, step, {key: SCORES[key] for key in SHOWN_SCORES})
+    st.page_link(
+        st.session_state["_pages"]["Figures"], label="Take it along: figures, a film, one HTML file",
+        icon=":material/movie:", query_params={"runs": run.name, "figures.figure": "supplement"},
+    )  # fmt: skip

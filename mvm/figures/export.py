@@ -183,7 +183,8 @@ def bundle(
     """Make figures with their numbers and recipes.
 
     Args:
-        names: names of figures, of `MOVING`, or "all" of the former. Of several figures, those that these runs cannot give are skipped and listed.
+        names: names of figures, or "all"; or one of `MOVING`. Of several figures, those that these runs cannot give are
+            skipped and listed.
         runs, options: as for `mvm.figures.data`.
         venue, wide: as for `mvm.figures.render`.
         formats: names in `FORMATS`; PDF when None.

@@ -138,7 +138,7 @@ def _content(
 
 def _column(selection: Selection, column: Column) -> dict[str, Any]:
     run, history = column.run, selection.histories[column.place]
-    variant, seed = run.config.members[column.member]
+    seed = run.config.members[column.member][1]
     shown = list(dict.fromkeys(map(int, column.steps)))  # a snapshot is written once
     first = [list(column.steps).index(step) for step in shown]
     found: dict[str, Any] = {
