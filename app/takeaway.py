@@ -23,7 +23,7 @@ from mvm.figures.selection import Selection
 from mvm.jobs.umap_worker import Projector
 from mvm.runs.run import Run
 
-__all__ = ["Taking", "draw_takeaway"]
+__all__ = ["Taking", "draw_takeaway", "link_to_takeaway"]
 
 ABANDONED_AFTER = 15.0  # seconds without a page that watches
 PROJECTION_SECONDS = 60.0  # most time to wait for UMAP frames
@@ -79,6 +79,16 @@ class Taking:
         if self.dropped or time.monotonic() - self.seen > ABANDONED_AFTER:
             raise Abandoned
         self.share, self.doing = done / max(1, total), doing
+
+
+def link_to_takeaway(run: Run) -> None:
+    """Draw a link to the page Figures with this run chosen, where the app has that page."""
+    if figures := st.session_state.get("_pages", {}).get("Figures"):
+        title = f"{MOVING['supplement'].source}: {MOVING['supplement'].title}"
+        st.page_link(
+            figures, label="Take it along: a film, or one HTML file", icon=":material/movie:",
+            query_params={"runs": run.name, "figures.figure": title},
+        )  # fmt: skip
 
 
 def draw_takeaway(name: str, runs: Sequence[Run], place: Any) -> None:

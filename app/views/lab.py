@@ -28,6 +28,7 @@ from app.live import (
 from app.services import apply_moved_weights, start_demo
 from app.session import Page, page
 from app.sidebar import data_of, draw_settings, draw_start
+from app.takeaway import link_to_takeaway
 from app.text import first_lines, plain
 from app.widgets import manifold_widgets, model_widgets
 from mvm.config import Config
@@ -72,6 +73,7 @@ def lab() -> None:
         st.info("No run yet: choose a manifold on the left and press **Train**.", icon=":material/arrow_back:")
     else:
         draw_run(tab, run, status, Rows(view=draw_clouds, embeddings=draw_embeddings, history=draw_history))
+        link_to_takeaway(run)
 
 
 # -- left: the data ----------------------------------------------------------------------------------------------------
@@ -200,7 +202,3 @@ def draw_history(tab: Page, run: Run, records: History, step: int) -> None:
     draw_gaps(tab, run, records, step)
     draw_spectra(tab, run, records, step)
     draw_scores(run, records, step, {key: SCORES[key] for key in SHOWN_SCORES})
-    st.page_link(
-        st.session_state["_pages"]["Figures"], label="Take it along: figures, a film, one HTML file",
-        icon=":material/movie:", query_params={"runs": run.name, "figures.figure": "supplement"},
-    )  # fmt: skip
