@@ -136,7 +136,7 @@ def test_a_large_supplement_is_thinned_and_says_so(run, monkeypatch):
 def test_refusals_are_one_line(run, tmp_path):
     with pytest.raises(ConfigError, match="format: unknown 'pdf'; known: mp4, webm, gif"):
         export(["film"], [run], out=tmp_path, formats=["pdf"])
-    with pytest.raises(ConfigError, match="size: unknown 'huge'; known: large, small"):
+    with pytest.raises(ConfigError, match="size: unknown 'huge'; known: large, small, tiny"):
         export(["film"], [run], out=tmp_path / "a.gif", size="huge")
     with pytest.raises(NoFigure, match="one snapshot so far"):
         export(["film"], [run], out=tmp_path / "a.gif", step=0)

@@ -84,7 +84,7 @@ def add(command: Commands) -> None:
     axes = "of curves: step, share, seconds or examples (default step)"
     export.add_argument("--axis", default="step", help=axes)
     export.add_argument("--rank", type=int, default=2, help="of the eigenvector that modes shows (default 2)")
-    export.add_argument("--size", default="large", help="of a film: large (1920 x 1080, default) or small (960 x 540)")
+    export.add_argument("--size", default="large", help="of a film: large (1920 x 1080, default), small (960 x 540) or tiny (640 x 360)")
     export.add_argument("--dark", action="store_true", help="a film on a dark ground")
     export.add_argument("--panels", nargs="+", default=["data"], help="of a film: data (default), umap, or both")
     kinds = "or FILE.zip, .pdf, .svg, .png; of a film .mp4, .webm, .gif; of a supplement .html"

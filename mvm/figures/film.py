@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["FILM_FORMATS", "GROUNDS", "PANELS", "SIZES", "encode", "film", "film_frames"]
 
 FILM_FORMATS = ("mp4", "webm", "gif")
-SIZES = {"large": (1920, 1080), "small": (960, 540)}
+SIZES = {"large": (1920, 1080), "small": (960, 540), "tiny": (640, 360)}
 PANELS = {"data": "data space", "umap": "UMAP of the embeddings"}
 GROUNDS = {"light": ("#FFFFFF", "#1F2329"), "dark": ("#0E1117", "#EDEFF3")}  # paper, ink
 RATE = {"mp4": 24, "webm": 24, "gif": 10}  # frames a second
