@@ -34,6 +34,7 @@ FIGURES = {
     "curves": ("gallery-roll", "gallery-peer"),
     "branches": ("gallery-roll", FORK),
 }
+MOVING = {"film.gif": ("film", "gallery-circle"), "supplement.html": ("supplement", "gallery-circle")}
 DPI, COLOURS = 144, 256  # of a PNG with a palette: a README loads them all
 
 
@@ -85,7 +86,8 @@ def train_fork() -> None:
 def draw(out: Path) -> None:
     """Every picture, with as few colours as it can do with."""
     from mvm.figures import render
-    from mvm.figures.export import encoded
+    from mvm.figures.export import bundle, encoded
+    from mvm.files import write_atomic
     from mvm.runs.run import Run
 
     out.mkdir(parents=True, exist_ok=True)
@@ -95,6 +97,11 @@ def draw(out: Path) -> None:
         path = out / f"{name}.png"
         picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+    for file, (name, run) in MOVING.items():
+        kind = file.rpartition(".")[2]
+        made = bundle([name], [Run.named(run)], formats=[kind], size="tiny").files[f"{name}.{kind}"]
+        write_atomic(out / file, made)
+        print(f"{out / file}: {len(made) / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -69,6 +69,28 @@ def choose(app: AppTest, name: str) -> AppTest:
     return box.select(next(option for option in box.options if option.endswith(f": {FIGURES[name].title}"))).run()
 
 
+def test_a_supplement_is_made_and_offered(ring: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.takeaway._project", lambda *_: None)  # UMAP is another process
+    app = open_page(SCRIPT)
+    box = app.selectbox(key="figures.figure")
+    assert {option.split(":")[0] for option in box.options} >= {"Talk", "Paper"}
+    box.select("Paper: Interactive supplement: one HTML file with timeline, clouds, curves and scores").run()
+    app.button(key="figures.make").click().run()
+    taking = app.session_state["_takeaway"]
+    until(lambda: taking.state != "working", "the supplement")
+    assert taking.reason == ""
+    app.run()
+    assert "Download the supplement" in app.get("download_button")[0].proto.label
+    assert taking.content.startswith(b"<!doctype html>")
+    app.number_input(key="figures.step").set_value(0).run()
+    assert "_takeaway" not in app.session_state, "another choice is another file"
+    app.button(key="figures.make").click().run()
+    taking = app.session_state["_takeaway"]
+    until(lambda: taking.state == "failed", "the refusal")
+    app.run()
+    assert "ring has one snapshot so far" in words(app)
+
+
 def choice(**fields) -> Choice:
     """The defaults of the page, with some fields changed."""
     default = {"names": ("ring",), "figure": "spectrum", "venue": "neurips", "wide": False, "kind": "pdf", "dpi": 36}

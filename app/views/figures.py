@@ -16,10 +16,12 @@ from app.link import linked
 from app.live import why_not_started
 from app.services import projector
 from app.session import page
+from app.takeaway import draw_takeaway
 from app.text import plain
 from mvm.errors import ConfigError, RunError
 from mvm.figures import FIGURES, Definition, Selection, drawn, figure_of
 from mvm.figures.export import DPI, FORMATS, Bundle, bundle, csv_of, encoded
+from mvm.figures.moving import MOVING
 from mvm.figures.venues import VENUES, venue_of
 from mvm.geometry.spectrum import MOST_RANKS, SPECTRUM_FORMS
 from mvm.jobs.umap_worker import Projector
@@ -102,6 +104,13 @@ def figures_page() -> None:
     left, right = st.columns([1.1, 2.3], gap="large")
     with right:
         figure = choose_figure()
+    if figure in MOVING:
+        with left:
+            if runs := choose_runs(known):
+                draw_takeaway(figure, runs, right)
+            else:
+                right.info("Choose one or more runs on the left.", icon=":material/arrow_back:")
+        return
     with left:
         choice = choose_options(known, figure)
     if choice is None:
@@ -120,19 +129,29 @@ def figures_page() -> None:
 def choose_figure() -> str:
     """Draw the choice of a figure; return its name."""
     return linked(
-        st.selectbox, "Figure", list(FIGURES), key="figures.figure",
-        format_func=lambda name: f"{FIGURES[name].source}: {FIGURES[name].title}",
+        st.selectbox, "Figure", [*FIGURES, *MOVING], key="figures.figure", format_func=title_of_figure,
         help="figures and tables of the paper, and panels of this app's pages; the source comes first",
     )  # fmt: skip
 
 
-def choose_options(known: list[str], figure: str) -> Choice | None:
-    """Draw the choice of runs and of all options; None without a run."""
+def title_of_figure(name: str) -> str:
+    """What the choice calls a figure: where it belongs, and its content."""
+    figure = FIGURES.get(name) or MOVING[name]
+    return f"{figure.source}: {figure.title}"
+
+
+def choose_runs(known: list[str]) -> list[Run]:
+    """Draw the choice of runs."""
     names = linked(
         st.multiselect, "Runs", known, default=default_runs(known), key="runs",
         help="newest first; runs that differ only in their seeds are pooled",
     )  # fmt: skip
-    runs = existing_runs(names)
+    return existing_runs(names)
+
+
+def choose_options(known: list[str], figure: str) -> Choice | None:
+    """Draw the choice of runs and of all options; None without a run."""
+    runs = choose_runs(known)
     if not runs:
         return None
     definition = FIGURES[figure]

@@ -30,6 +30,7 @@ from app.live import (
 from app.services import apply_moved_settings, start_demo
 from app.session import Page, page
 from app.sidebar import data_of, draw_settings, draw_start
+from app.takeaway import link_to_takeaway
 from app.text import first_lines, plain
 from app.widgets import manifold_widgets, model_widgets
 from mvm.config import Config
@@ -78,6 +79,7 @@ def lab() -> None:
         st.info("No run yet: choose a manifold on the left and press **Train**.", icon=":material/arrow_back:")
     else:
         draw_run(tab, run, status, PANELS)
+        link_to_takeaway(run)
 
 
 # -- left: the data ----------------------------------------------------------------------------------------------------

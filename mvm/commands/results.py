@@ -68,10 +68,14 @@ def add(command: Commands) -> None:
     export = command("export", export_command, "figures for a paper, with their numbers and recipes", run=False)
     export.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
     figures, venues = _offered() if command.arguments[:1] == ["export"] else ("", "")
-    export.add_argument("--figure", nargs="+", default=["all"], metavar="NAME", help=f"{figures} or all (default)")
+    export.add_argument(
+        "--figure", nargs="+", default=["all"], metavar="NAME", help=f"{figures} or all (default); film or supplement"
+    )
     export.add_argument("--venue", default="neurips", help=f"{venues} (default neurips)")
     export.add_argument("--wide", action="store_true", help="across both columns, where the venue has two")
-    export.add_argument("--format", nargs="+", metavar="pdf|svg|png", help="one or more (default pdf)")
+    export.add_argument(
+        "--format", nargs="+", metavar="KIND", help="pdf (default), svg, png; of a film mp4 (default), webm, gif"
+    )
     export.add_argument("--dpi", type=int, default=300, help="of PNG, and of points in PDF and SVG (default 300)")
     export.add_argument("--step", type=int, help="what the runs held at this step (default: their last snapshots)")
     export.add_argument("--seed", type=int, help="whose samples are shown (default: the first)")
@@ -80,7 +84,11 @@ def add(command: Commands) -> None:
     axes = "of curves: step, share, seconds or examples (default step)"
     export.add_argument("--axis", default="step", help=axes)
     export.add_argument("--rank", type=int, default=2, help="of the eigenvector that modes shows (default 2)")
-    export.add_argument("--out", required=True, type=Path, metavar="FOLDER|FILE", help="or FILE.zip, .pdf, .svg, .png")
+    export.add_argument("--size", default="large", help="of a film: large (1920 x 1080, default), small (960 x 540) or tiny (640 x 360)")
+    export.add_argument("--dark", action="store_true", help="a film on a dark ground")
+    export.add_argument("--panels", nargs="+", default=["data"], help="of a film: data (default), umap, or both")
+    kinds = "or FILE.zip, .pdf, .svg, .png; of a film .mp4, .webm, .gif; of a supplement .html"
+    export.add_argument("--out", required=True, type=Path, metavar="FOLDER|FILE", help=kinds)
     mlflow = command("mlflow", mlflow_command, "finished runs into MLflow (needs mlflow-skinny)", run=False)
     mlflow.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
     mlflow.add_argument("--uri", help="of the store, such as http://localhost:5000 or file:FOLDER (default: MLflow's)")
@@ -276,6 +284,7 @@ def export_command(options: argparse.Namespace) -> None:
             options.figure, runs, out=options.out, venue=options.venue, wide=options.wide, formats=options.format,
             dpi=options.dpi, step=options.step, seed=options.seed, form=options.form,
             quantity=options.quantity, axis=options.axis, rank=options.rank, on_progress=show,
+            size=options.size, ground="dark" if options.dark else "light", panels=options.panels,
         )  # fmt: skip
     print_line(f"{options.out}: {', '.join(made.files)}")
     for run in runs:

@@ -27,7 +27,9 @@ import pandas as pd
 
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError, check_known
-from mvm.figures import FIGURES, NoFigure, Selection, drawn, figure_of, latex_of
+from mvm.figures import FIGURES, Definition, NoFigure, Selection, drawn, latex_of
+from mvm.figures.moving import MOVING, MOVING_FORMATS, Moving
+from mvm.figures.over_training import Progress, frame_steps
 from mvm.figures.venues import FONTS, Venue, styled, venue_of
 from mvm.files import write_atomic
 from mvm.runs import layout
@@ -135,7 +137,7 @@ def export(names: Sequence[str], runs: Sequence[Run], *, out: Path, **options: A
         OSError: a file cannot be written.
     """
     kind = out.suffix.lower().removeprefix(".")
-    if kind in FORMATS:
+    if kind in (*FORMATS, *MOVING_FORMATS):
         if len(names) > 1 or names[0] == "all":
             raise ConfigError(f"out: {out} takes one figure; give a folder or FILE.zip for {', '.join(names)}")
         if options.get("formats") not in (None, [kind], (kind,)):
@@ -143,7 +145,8 @@ def export(names: Sequence[str], runs: Sequence[Run], *, out: Path, **options: A
         made = bundle(names, runs, **options | {"formats": (kind,), "stem": out.name.removesuffix(out.suffix)})
         out = out.parent
     elif kind and kind != "zip" and not out.is_dir():
-        raise ConfigError(f"out: {out} must end in .zip, {', '.join(f'.{kind}' for kind in FORMATS)}, or be a folder")
+        known = ", ".join(f".{kind}" for kind in (*FORMATS, *MOVING_FORMATS))
+        raise ConfigError(f"out: {out} must end in .zip, {known}, or be a folder")
     else:
         made = bundle(names, runs, **options)
     if kind == "zip":
@@ -171,28 +174,36 @@ def bundle(
     formats: Sequence[str] | None = None,
     dpi: int = 300,
     stem: str | None = None,
+    size: str = "large",
+    ground: str = "light",
+    panels: Sequence[str] = ("data",),
     on_progress: Callable[[int, int, str], None] = lambda done, of, what: None,
     **options: Any,
 ) -> Bundle:
     """Make figures with their numbers and recipes.
 
     Args:
-        names: names of figures, or "all". Of several figures, those that these runs cannot give are skipped and listed.
+        names: names of figures, or "all"; or one of `MOVING`. Of several figures, those that these runs cannot give are
+            skipped and listed.
         runs, options: as for `mvm.figures.data`.
         venue, wide: as for `mvm.figures.render`.
         formats: names in `FORMATS`; PDF when None.
         dpi: as for `encoded`.
         stem: file name of a single figure, without suffix; the figure's name when None.
+        size, ground, panels: of a film, as for `mvm.figures.film.film`.
         on_progress: called before each figure and at the end with the number done, the total, and the next name.
 
     Raises:
         ConfigError: an unknown name, or a resolution out of bounds.
         RunError: a run that cannot be used, or `NoFigure` if no figure can be made.
     """
+    for name in names:
+        check_known("figure", name, [*FIGURES, *MOVING, "all"])
+    if any(name in MOVING for name in names):
+        look = {"size": size, "ground": ground, "panels": list(panels)}
+        return _moving(names, Selection.of(runs, **options), formats, stem, look, on_progress)
     formats = tuple(dict.fromkeys(formats or ("pdf",)))
     _check(venue, formats, dpi)
-    for name in names:
-        check_known("figure", name, [*FIGURES, "all"])
     names = list(FIGURES) if "all" in names else list(dict.fromkeys(names))
     selection = Selection.of(runs, **options)
     made = Bundle()
@@ -213,6 +224,33 @@ def bundle(
     return made
 
 
+def _moving(
+    names: Sequence[str],
+    selection: Selection,
+    formats: Sequence[str] | None,
+    stem: str | None,
+    look: dict[str, Any],
+    on_progress: Progress,
+) -> Bundle:
+    """A film or a supplement, with its recipe.
+
+    Raises:
+        ConfigError: several names, or a format that it has not.
+    """
+    if len(names) > 1:
+        raise ConfigError(f"figure: {', '.join(names)}: give {' or '.join(MOVING)} alone, it is a file of its own")
+    name = names[0]
+    moving, stem = MOVING[name], stem or name
+    formats = tuple(dict.fromkeys(formats or moving.formats[:1]))
+    for kind in formats:
+        check_known("format", kind, moving.formats)
+    look = {key: look[key] for key in moving.look}
+    files = {f"{stem}.{kind}": moving.make(selection, kind, on_progress=on_progress, **look) for kind in formats}
+    look |= {"formats": list(formats), **{key: getattr(selection, key) for key in moving.options}}
+    recipe = _recipe(name, moving, selection, look, stem, files)
+    return Bundle(files | {f"{stem}{RECIPE}": recipe, "rebuild.py": SCRIPT.encode()})
+
+
 def _files(name: str, selection: Selection, look: dict[str, Any], stem: str) -> dict[str, bytes]:
     """Files of one figure, the recipe last."""
     definition, venue = FIGURES[name], venue_of(look["venue"])
@@ -225,6 +263,18 @@ def _files(name: str, selection: Selection, look: dict[str, Any], stem: str) -> 
     files[f"{stem}.csv"] = csv_of(table)
     if (text := latex_of(definition, table, selection)) is not None:
         files[f"{stem}.tex"] = text.encode()
+    return files | {f"{stem}{RECIPE}": _recipe(name, definition, selection, look, stem, files)}
+
+
+def _recipe(
+    name: str,
+    definition: Definition | Moving,
+    selection: Selection,
+    look: dict[str, Any],
+    stem: str,
+    files: dict[str, bytes],
+) -> bytes:
+    """Everything that rebuilds some files."""
     of_runs = [
         {
             "name": run.name,
@@ -237,7 +287,7 @@ def _files(name: str, selection: Selection, look: dict[str, Any], stem: str) -> 
     ]
     recipe = {"figure": name, "title": definition.title, "source": definition.source, "stem": stem} | look
     recipe |= {"runs": of_runs, "versions": _versions(), "files": {file: _digest(text) for file, text in files.items()}}
-    return files | {f"{stem}{RECIPE}": json.dumps(recipe, indent=1).encode() + b"\n"}
+    return json.dumps(recipe, indent=1).encode() + b"\n"
 
 
 def csv_of(table: pd.DataFrame) -> bytes:
@@ -279,6 +329,7 @@ def fingerprint(run: Run, step: int, uses: Sequence[str]) -> dict[str, str]:
     snapshots, snapshot: all snapshots up to the step, or the one at the step.
     origin, reals: origin of a fork, and the real images of the views.
     frame: the UMAP frame at the step.
+    frames: the UMAP frames of `mvm.figures.over_training.frame_steps`.
     metric: the checkpoint that `mvm.studies.learned_metric` reads, and own points for their units.
     checkpoint: the last kept checkpoint up to the step.
     training: the pixels of an image cache; toy faces are defined by the config.
@@ -302,6 +353,8 @@ def fingerprint(run: Run, step: int, uses: Sequence[str]) -> dict[str, str]:
         paths.append(run.snapshot_path(step))
     if "frame" in uses:
         paths.append(frame_path(run.path, step))
+    if "frames" in uses:
+        paths += [frame_path(run.path, each) for each in frame_steps(run, step)]
     if "metric" in uses:
         with contextlib.suppress(RunError):  # there is none yet
             paths += [checkpoint_at(run, step), run.path / layout.POINTS]
@@ -345,7 +398,8 @@ def _rebuilt(path: Path, moved: Sequence[str], say: Callable[[str], None]) -> in
     stem = path.name.removesuffix(RECIPE)
     try:
         recipe = json.loads(path.read_text(encoding="utf-8"))
-        definition = figure_of(recipe["figure"])
+        check_known("figure", recipe["figure"], [*FIGURES, *MOVING])
+        definition = MOVING.get(recipe["figure"]) or FIGURES[recipe["figure"]]
         runs = [_found(entry, moved) for entry in recipe["runs"]]
         changes = [
             change
@@ -356,7 +410,21 @@ def _rebuilt(path: Path, moved: Sequence[str], say: Callable[[str], None]) -> in
             more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
             say(f"{stem}: the run has changed since: {', '.join(changes[:3])}{more}; nothing is rebuilt of it")
             return 2
-        keys = ("venue", "wide", "formats", "dpi", "seed", "form", "quantity", "axis", "rank", "stem")
+        keys = (
+            "venue",
+            "wide",
+            "formats",
+            "dpi",
+            "seed",
+            "form",
+            "quantity",
+            "axis",
+            "rank",
+            "stem",
+            "size",
+            "ground",
+            "panels",
+        )
         steps = [entry["step"] for entry in recipe["runs"]]
         made = bundle([recipe["figure"]], runs, step=steps, **{key: recipe[key] for key in keys if key in recipe})
     except (ConfigError, RunError) as error:
