@@ -1,4 +1,4 @@
-"""Density along a manifold: real samples lie in the band, a gap is found where it is, and counts are those of a loop."""
+"""Density along a manifold: real samples lie in the band, gaps are found where they are, counts are those of a loop."""
 
 import math
 

@@ -42,6 +42,7 @@ __all__ = [
     "Points",
     "file_table",
     "load_points",
+    "truth_of",
 ]
 
 GRID = 21  # points per side of the noise grid that the generator warps
@@ -244,6 +245,11 @@ def load_points(settings: DataSettings, *, own: Path | None = None) -> PointData
     scale = torch.where(scale > 0, scale, 1.0)
     train = ((train - mean) / scale).float()
     return PointData(train, train[: settings.view_points], mean, scale, None, points, held_out)
+
+
+def truth_of(settings: DataSettings) -> Manifold | None:
+    """The manifold that the data are samples of, with its settings and noise; None for a user's file."""
+    return _manifold(settings) if settings.data in MANIFOLDS else None
 
 
 def _precision_for(points: Tensor) -> torch.dtype:

@@ -8,6 +8,7 @@
     panels      eigenvalues   Lab        the same eigenvalues before training and now
                 scores        Lab        every score over its baseline, real against real; minus that of bicubic
                 loss          Lab        losses of the players
+                density       Lab        generated points along the manifold, over the data's density
                 factors       Faces      coverage of each factor of toy faces
     pictures    sheet         Faces      generated pictures beside real ones
                 nearest       Faces      generated pictures beside the training pictures nearest to them
@@ -36,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mvm.errors import check_known
-from mvm.figures import comparing, layers, panels, paper, pictures, upscaling
+from mvm.figures import comparing, density, layers, panels, paper, pictures, upscaling
 from mvm.figures.drawing import size_of, wrapped
 from mvm.figures.selection import Definition, NoFigure, Selection
 from mvm.figures.venues import Venue, styled, venue_of
@@ -121,6 +122,15 @@ FIGURES: dict[str, Definition] = {
         panels.draw_loss,
         None,
         uses=("records",),
+    ),
+    "density": Definition(
+        "Density of generated points along the manifold",
+        "Lab",
+        density.density_data,
+        density.draw_density,
+        density.density_latex,
+        uses=("snapshot",),
+        options=("seed",),
     ),
     "forces": Definition(
         "Where each descriptor would move generated points",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap, Normalize
     from matplotlib.figure import Figure
     from matplotlib.gridspec import SubplotSpec
     from matplotlib.text import Text
@@ -28,6 +29,7 @@ __all__ = [
     "place_of",
     "ribbon",
     "ribbon_over",
+    "scale_of",
     "size_of",
     "step_axis",
     "tint",
@@ -170,6 +172,14 @@ def dot(colour: str) -> Any:
     from matplotlib.lines import Line2D
 
     return Line2D([], [], color=colour, marker="o", markersize=4, markeredgewidth=0, linestyle="none")
+
+
+def scale_of(stops: Sequence[str], low: float, high: float) -> tuple[Colormap, Normalize]:
+    """A colour scale of the palette, mixed with white."""
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    shades = [tint(stop[:7], int(stop[7:] or "FF", 16) / 255) for stop in stops]
+    return LinearSegmentedColormap.from_list("scale", shades), Normalize(low, high)
 
 
 def tint(colour: str, share: float) -> tuple[float, ...]:

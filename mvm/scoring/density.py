@@ -29,7 +29,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from toy_manifolds.base import Chart, Manifold
 
-__all__ = ["ALPHA", "ChartDensity", "Density", "density_along"]
+__all__ = ["ALPHA", "MOST_OVER", "ChartDensity", "Density", "density_along"]
 
 ALPHA = 0.05  # share of real samples that may leave the band
 FAR = 0.1  # distance from the manifold beyond which a point belongs to no part of it, in root mean square radii
@@ -37,6 +37,7 @@ DEVIATIONS = 3  # of the noise, by which real points may lie farther
 PER_BIN, PER_CELL = 16, 8  # expected points in a bin of a curve, and in a cell of a map
 MOST_BINS, MOST_CELLS = 64, 256
 FINE = (4096, 256)  # grid on which edges are sought, by the number of axes
+MOST_OVER = 2  # log₂ of the largest ratio that a map's colours tell apart
 NODES = 8  # of the quadrature in each cell, along each axis
 DRAWS, KNOWN = 20_000, 8192  # noisy samples that stand for the law, and points of the manifold to find theirs among
 
@@ -50,7 +51,8 @@ class ChartDensity:
         axes: names of the axes.
         edges: of the cells, `(K_i + 1,)` for each axis.
         aspect: length over width of the component.
-        count, expected, low, high: points in each cell, expected ones and the ends of the band, `(K_1,)` or `(K_1, K_2)`.
+        count, expected: points in each cell, and what the law expects, `(K_1,)` or `(K_1, K_2)`.
+        low, high: ends of the band, of the same shape.
     """
 
     title: str
