@@ -60,7 +60,7 @@ SAYS = {
     "samples": "both",
     "batch": "batch size",
     "eigenvalues": "before training",
-    "scores": "real-vs-real",
+    "scores": "real against real",
     "sheet": "real",
     "nearest": "generated",
     "walk": "from one noise to another",
@@ -368,7 +368,7 @@ def test_tables_are_booktabs_with_the_right_numbers(runs, cases):
     for variant, title in (("centroid", "centroid only"), ("both", "both")):
         part = rows[rows["variant"] == variant].groupby("batch")["value"].median()
         block = latex("batch", runs).split(f"{{{title}}}")[1].split(r"\midrule")[0]
-        cells = [float(cell) for cell in re.search(r"floor & (.*?) \\\\", block).group(1).split(" & ")]
+        cells = [float(cell) for cell in re.search(r"baseline & (.*?) \\\\", block).group(1).split(" & ")]
         np.testing.assert_allclose(cells, part, rtol=0.006)
         assert "2/2 & 2/2" in block
 
@@ -710,6 +710,38 @@ def test_each_figure_is_rebuilt_from_its_recipe_in_the_same_bytes(cases, tmp_pat
     said: list[str] = []
     assert rebuild(tmp_path, say=said.append) == 0, said
     assert len(said) == 10 * 2 + 6
+
+
+def test_replaced_texts_stay_in_the_recipe(cli, runs, tmp_path):
+    words = ["--text", "both=ours, with a name that is far too long for one line of a narrow column of this paper"]
+    words += ["--text", "training step=step $t$"]
+    asked = [
+        "export",
+        str(runs[0].path),
+        "--figure",
+        "curves",
+        "--venue",
+        "cvpr",
+        "--format",
+        "svg",
+        "--quantity",
+        "d_c",
+    ]
+    done = cli(*asked, "--out", str(tmp_path / "paper"), *words)
+    assert (done.status, done.err) == (0, "")
+    drawn = (tmp_path / "paper" / "curves.svg").read_text()
+    assert "ours, with a name" in drawn
+    assert ">both<" not in drawn
+    assert rebuild(tmp_path / "paper", say=lambda line: None) == 0
+    for bad, says in (
+        ("both", "--text: give OLD=NEW, such as 'both=ours', got 'both'"),
+        ("all=ours", "text: there is no 'all' to replace; the texts are: 'training step', "),
+        ("both=$x", "text: '$x' for 'both' has a formula without an end; a dollar sign is \\$"),
+        (r"both=$\nothing$", "has a formula that cannot be read"),
+    ):
+        done = cli(*asked, "--out", str(tmp_path / "none"), "--text", bad)
+        assert done.status == 2
+        assert says in done.err
 
 
 def test_a_moved_run_is_named(own, tmp_path):

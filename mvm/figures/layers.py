@@ -122,7 +122,7 @@ def _panels(
     texts = [f"{text}\n{note}" for text, note in zip(texts, notes, strict=True)] if notes else texts
     lines = max(text.count("\n") for text in texts) + 1
     high = side * (1 if alone else rows) + 0.017 * rcParams["axes.titlesize"] * lines + 0.15 * below + 0.06
-    figure.set_figheight(high * bands + 0.26)  # of the legend
+    figure.set_figheight(high * bands)
     if alone:
         grid = figure.subplots(1, rows, squeeze=False)
     else:
@@ -178,7 +178,7 @@ def _ring() -> Any:
 
 def _kinds(figure: Figure, *handles: Any) -> None:
     """Legend of reals and fakes."""
-    figure.legend(handles, ["real", "generated"], loc="outside lower center", ncols=2, handletextpad=0.1)
+    legend(figure, handles, ["real", "generated"])
 
 
 def _metric_note(part: pd.DataFrame) -> str:
