@@ -52,6 +52,7 @@ LAYERS = ("forces", "metric", "modes", "honesty")
 PIXELS = ("samples", *LAYERS, "sheet", "nearest", "walk", "upscaled")  # all other figures are vectors
 NO_TABLE = ("samples", "loss", "forces", "metric", "modes", "sheet", "nearest", "walk", "upscaled")
 SAYS = {
+    "density": "arc length",
     "forces": "Centroid ×",
     "metric": "steps of",
     "modes": "eigenvector 2",
@@ -59,7 +60,7 @@ SAYS = {
     "samples": "both",
     "batch": "batch size",
     "eigenvalues": "before training",
-    "scores": "real-vs-real",
+    "scores": "real against real",
     "sheet": "real",
     "nearest": "generated",
     "walk": "from one noise to another",
@@ -160,9 +161,16 @@ def photographs(runs) -> Run:
 
 
 @pytest.fixture(scope="module")
-def cases(runs, forked, pictures, photographs) -> dict[str, list[Run]]:
+def moons(runs) -> Run:
+    """A run on a toy manifold of two components."""
+    return trained(runs[0].path.parent, "moons", data="moons")
+
+
+@pytest.fixture(scope="module")
+def cases(runs, forked, pictures, photographs, moons) -> dict[str, list[Run]]:
     """The runs that each figure takes."""
     alone = {"batch": runs, "branches": [runs[0], forked]}
+    alone |= {"density": [moons]}
     alone |= {name: [pictures] for name in ("sheet", "nearest", "walk", "factors")}
     alone |= {name: [photographs] for name in ("upscaled", "similarity", "settings")}
     return {name: alone.get(name, runs[:1]) for name in FIGURES}
@@ -360,7 +368,7 @@ def test_tables_are_booktabs_with_the_right_numbers(runs, cases):
     for variant, title in (("centroid", "centroid only"), ("both", "both")):
         part = rows[rows["variant"] == variant].groupby("batch")["value"].median()
         block = latex("batch", runs).split(f"{{{title}}}")[1].split(r"\midrule")[0]
-        cells = [float(cell) for cell in re.search(r"floor & (.*?) \\\\", block).group(1).split(" & ")]
+        cells = [float(cell) for cell in re.search(r"baseline & (.*?) \\\\", block).group(1).split(" & ")]
         np.testing.assert_allclose(cells, part, rtol=0.006)
         assert "2/2 & 2/2" in block
 
@@ -606,6 +614,19 @@ def test_what_diverged_from_the_start_has_no_scores_to_draw(own):
         render("loss", [Run(own.path)])
 
 
+def test_density_is_that_of_the_snapshots_fakes(moons):
+    rows = data("density", [moons])
+    fake = load_file(moons.snapshot_path(STEPS))["fake"]
+    for variant, member in (("centroid", 0), ("both", 1)):
+        part = rows[rows["variant"] == variant]
+        assert list(part["component"].unique()) == ["upper moon", "lower moon"]
+        near = round(len(fake[member]) * (1 - part["off_manifold"].iloc[0]))
+        assert part["count"].sum() == near
+        below = part[part["count"] < part["low"]]
+        np.testing.assert_allclose(part["missed"], below["expected"].sum() / len(fake[member]))
+    assert render("density", [moons]).axes[0].get_ylim()[1] <= 4
+
+
 def test_losses_are_those_of_the_records(runs):
     rows = data("loss", runs[:1])
     records = {record["step"]: record for record in lines(runs[0]) if "generator_loss" in record}
@@ -691,6 +712,38 @@ def test_each_figure_is_rebuilt_from_its_recipe_in_the_same_bytes(cases, tmp_pat
     assert len(said) == 10 * 2 + 6
 
 
+def test_replaced_texts_stay_in_the_recipe(cli, runs, tmp_path):
+    words = ["--text", "both=ours, with a name that is far too long for one line of a narrow column of this paper"]
+    words += ["--text", "training step=step $t$"]
+    asked = [
+        "export",
+        str(runs[0].path),
+        "--figure",
+        "curves",
+        "--venue",
+        "cvpr",
+        "--format",
+        "svg",
+        "--quantity",
+        "d_c",
+    ]
+    done = cli(*asked, "--out", str(tmp_path / "paper"), *words)
+    assert (done.status, done.err) == (0, "")
+    drawn = (tmp_path / "paper" / "curves.svg").read_text()
+    assert "ours, with a name" in drawn
+    assert ">both<" not in drawn
+    assert rebuild(tmp_path / "paper", say=lambda line: None) == 0
+    for bad, says in (
+        ("both", "--text: give OLD=NEW, such as 'both=ours', got 'both'"),
+        ("all=ours", "text: there is no 'all' to replace; the texts are: 'training step', "),
+        ("both=$x", "text: '$x' for 'both' has a formula without an end; a dollar sign is \\$"),
+        (r"both=$\nothing$", "has a formula that cannot be read"),
+    ):
+        done = cli(*asked, "--out", str(tmp_path / "none"), "--text", bad)
+        assert done.status == 2
+        assert says in done.err
+
+
 def test_a_moved_run_is_named(own, tmp_path):
     export(["samples"], [own], out=tmp_path / "paper")
     moved = tmp_path / "elsewhere" / "own"
@@ -729,7 +782,7 @@ def test_a_zip_has_it_all_and_the_same_bytes_twice(cli, runs, tmp_path):
         assert (done.status, done.err) == (0, "")
     assert first.read_bytes() == second.read_bytes()
     done = cli("export", *names, "--out", str(first), "--format", "png", "--dpi", "36")
-    skipped = {"sheet", "nearest", "walk", "factors", "branches", "similarity", "upscaled", "settings"}
+    skipped = {"sheet", "nearest", "walk", "factors", "branches", "similarity", "upscaled", "settings", "density"}
     assert {line.split()[1].rstrip(":") for line in done.out.splitlines() if "skipped" in line} == skipped
     assert "skipped branches: give two runs, one of them a fork of the other" in done.out
     assert "skipped sheet: batch16 is on points; give a run on pictures" in done.out

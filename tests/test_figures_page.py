@@ -40,6 +40,7 @@ CANNOT = {
     "upscaled": "ring is on points; give a run on photographs.",
     "similarity": "ring is on points; give a run on photographs.",
     "settings": "ring is on points; give a run on photographs.",
+    "density": "ring is not on a toy manifold: the true density is not known.",
     "factors": "ring has no scores of factors; give runs on toy faces.",
     "branches": "give two runs, one of them a fork of the other.",
 }
@@ -178,6 +179,23 @@ def test_a_missing_projection_is_asked_for_and_never_made_here(ring: Run, monkey
     app.run()
     assert not app.info
     assert app.get("image")
+
+
+def test_texts_are_edited_before_export_and_a_bad_formula_is_refused(ring: Run) -> None:
+    app = choose(open_page(SCRIPT), "loss")
+    assert {"generator", "metric", "loss", "training step", "both"} <= {box.placeholder for box in app.text_input}
+
+    def field(name: str):
+        return next(box for box in app.text_input if box.placeholder == name)
+
+    before = figures.bundle_of(choice(figure="loss", kind="svg")).files["loss.svg"].decode()
+    field("both").set_value("ours").run()
+    field("loss").set_value("$unfinished").run()
+    assert "has a formula without an end" in words(app)
+    assert app.session_state["_page.figures"].texts == {"both": "ours"}
+    assert "Edit texts (1 changed)" in [box.label for box in app.expander]
+    after = figures.bundle_of(choice(figure="loss", kind="svg", texts=(("both", "ours"),))).files["loss.svg"].decode()
+    assert ("ours" in before, "ours" in after, ">both<" in after) == (False, True, False)
 
 
 def test_the_paper_bundle_has_all_that_can_be_made(ring: Run, monkeypatch: pytest.MonkeyPatch) -> None:

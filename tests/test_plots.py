@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+import torch
 
-from app.charts import clouds, training
+from app.charts import clouds, density, training
 from app.charts.axes import log_axis
 from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.palette import FAKE, REAL, VARIANTS, title_of, variant_colours
 from mvm.look.scales import arrow_factor, round_number
+from mvm.scoring.density import density_along
+from toy_manifolds import manifold
 
 RANDOM = np.random.default_rng(0)
 TITLES = ["centroid only", "2-diameter only", "both"]
@@ -246,3 +249,26 @@ def test_outlines_are_closed_and_have_their_values() -> None:
     np.testing.assert_array_equal(points[:, 0], points[:, 6])
     assert np.isnan(points[:, 7]).all()
     np.testing.assert_array_equal(layer["values"].reshape(4, 8), values[:, None].repeat(8, 1))
+
+
+@pytest.mark.parametrize("name", ["moons", "sphere"])
+def test_density_along_a_manifold(name: str) -> None:
+    """Curves have a line of ratios on one scale, surfaces a map with crosses where fakes are missing."""
+    m = manifold(name)
+    whole = m.sample(512, torch.Generator().manual_seed(0))
+    half = m.embed(whole.coordinates[whole.coordinates[:, 0] < 1.5])
+    found = [density_along(m, points) for points in (whole.points, half)]
+    figure = drawn(density.density_chart(found, titles=TITLES[:2], step=40, colours=VARIANTS[:2]))
+    if name == "sphere":
+        maps = [trace for trace in figure.data if trace.type == "heatmap"]
+        np.testing.assert_allclose(maps[0].z.T, np.clip(np.log2(found[0].charts[0].ratio), -2, 2))
+        crosses = [trace for trace in figure.data if trace.type == "scatter"]
+        assert not len(crosses[0].x)
+        assert len(crosses[1].x) > 5
+        assert min(crosses[1].x) > np.degrees(1.5) - 40
+    else:
+        lines = [trace for trace in figure.data if trace.line.color == VARIANTS[0]]
+        assert len(lines) == len(found[0].charts) == 2
+        np.testing.assert_allclose(lines[1].y[::2], found[0].charts[1].ratio)
+        assert figure.layout.yaxis.range == figure.layout.yaxis2.range
+        assert figure.layout.yaxis.range[1] <= 4

@@ -166,6 +166,22 @@ def test_chart_bounds_hold_the_coordinates_of_samples(placed):
         assert ((bounds[0] <= coordinates) & (coordinates <= bounds[1])).all()
 
 
+def test_charts_hold_the_samples_each_on_one(placed):
+    coordinates = placed.draw(500, seeded())
+    held = torch.zeros(500, dtype=torch.int)
+    for chart in placed.charts:
+        places = chart.place(coordinates)
+        assert places.shape == (500, len(chart.axes))
+        assert places.dtype == torch.float64
+        on = places.isfinite().all(-1)
+        held += on
+        low, high = torch.tensor([chart.low, chart.high], dtype=torch.float64)
+        assert ((places[on] >= low - 1e-9) & (places[on] <= high + 1e-9)).all()
+        if chart.density is not None:
+            assert (chart.density(places[on]) > 0).all()
+    assert (held == 1).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_geodesic_keeps_shape_and_dtype(m, dtype):
     u, v = (x.to(dtype) for x in pairs(m, 3))

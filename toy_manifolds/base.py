@@ -17,7 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 from torch import Tensor
 
-__all__ = ["Embedded", "Manifold", "Sample", "embedded", "in_float64"]
+__all__ = ["Chart", "Embedded", "Manifold", "Sample", "embedded", "in_float64"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,31 @@ class Sample:
 
     points: Tensor
     coordinates: Tensor
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A component of a manifold laid out flat: a curve by its arc length, a surface as a map.
+
+    Attributes:
+        axes: name of each of its k axes, with the unit.
+        low, high: limits of each axis.
+        place: from intrinsic coordinates to places on the chart, (n, ·) -> (n, k) float64; NaN on other components.
+        density: of samples per unit of the axes, (..., k) -> (...), up to a factor that all charts of a manifold share;
+            uniform when None.
+        title: name of the component; empty if it is the only one.
+        aspect: its length along the first axis over that along the second, on the manifold.
+        cells: number of cells along each axis, if only that one makes sense.
+    """
+
+    axes: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    place: Callable[[Tensor], Tensor]
+    density: Callable[[Tensor], Tensor] | None = None
+    title: str = ""
+    aspect: float = 1.0
+    cells: tuple[int, ...] | None = None
 
 
 def in_float64(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -101,6 +126,11 @@ class Manifold(BaseModel):
         """Lower and upper limits (k,) of the coordinates, if a shortest path would otherwise leave the chart."""
         return None
 
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        """Its components laid out flat, on which samples are counted; none by default: then they are not counted."""
+        return ()
+
     def _lacks(self, method: str) -> NotImplementedError:
         """Error for a method that a subclass must define."""
         return NotImplementedError(f"{type(self).__name__} must define {method}")
@@ -151,6 +181,10 @@ class Embedded(Manifold):
     @property
     def chart_bounds(self) -> tuple[Tensor, Tensor] | None:
         return self.manifold.chart_bounds
+
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        return self.manifold.charts
 
     def _frame(self, like: Tensor) -> Tensor:
         return orthonormal_frame(self.ambient_dim, self.manifold.ambient_dim, self.seed).to(like)

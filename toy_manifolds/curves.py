@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from toy_manifolds.base import Manifold, in_float64, uniform
+from toy_manifolds.base import Chart, Manifold, in_float64, uniform
 from toy_manifolds.nearest import nearest_parameter
 
 __all__ = [
@@ -105,6 +105,14 @@ class Curve(Manifold):
     def lifts(self, start: Tensor, end: Tensor) -> Tensor:
         low, high = self.interval
         return torch.stack([end, _other_way(start, end, high - low)]) if self.closed else end[None]
+
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        def density(place: Tensor) -> Tensor:
+            knots, length, _ = (table.to(place) for table in _tables(self))
+            return self.weight(_interpolate(place[..., 0].contiguous(), length, knots))
+
+        return (Chart(("arc length",), (0.0,), (self.length,), lambda c: self.arc_length(c.double()), density),)
 
 
 class _Tables(NamedTuple):
@@ -285,6 +293,8 @@ class Arcs(Manifold):
 
     intrinsic_dim: ClassVar[int] = 1
     ambient_dim: ClassVar[int] = 2
+    names: ClassVar[tuple[str, ...]]
+    """Of the components, in the order of their index."""
 
     @property
     def arcs(self) -> tuple[Arc, ...]:
@@ -328,6 +338,23 @@ class Arcs(Manifold):
         whole = self.arcs[int(end[1])].span >= math.tau
         return torch.stack([end, _other_way(start, end, math.tau)]) if whole else end[None]
 
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        def place(coordinates: Tensor, component: int, radius: float) -> Tensor:
+            angle, of = coordinates.double().unbind(-1)
+            return torch.where(of.round() == component, radius * angle, torch.nan)[:, None]
+
+        return tuple(
+            Chart(
+                ("arc length",),
+                (0.0,),
+                (arc.radius * arc.span,),
+                functools.partial(place, component=component, radius=arc.radius),
+                title=name,
+            )
+            for component, (arc, name) in enumerate(zip(self.arcs, self.names, strict=True))
+        )
+
     def _table(self, like: Tensor) -> tuple[Tensor, ...]:
         return tuple(
             torch.tensor(column, dtype=like.dtype, device=like.device) for column in zip(*self.arcs, strict=True)
@@ -338,6 +365,7 @@ class ConcentricCircles(Arcs):
     """Two circles about the origin; component 0 is the inner one."""
 
     title: ClassVar[str] = "Concentric circles"
+    names: ClassVar[tuple[str, ...]] = ("inner circle", "outer circle")
 
     inner_radius: float = Field(default=0.5, ge=0.1, le=0.9, description="Radius of the inner circle")
     outer_radius: float = Field(default=1.0, ge=1, le=5, description="Radius of the outer circle")
@@ -351,6 +379,7 @@ class TwoCircles(Arcs):
     """Two equal circles side by side; component 0 is the left one."""
 
     title: ClassVar[str] = "Two circles"
+    names: ClassVar[tuple[str, ...]] = ("left circle", "right circle")
 
     radius: float = Field(default=1.0, ge=0.1, le=5, description="Radius of both circles")
     gap: float = Field(default=1.0, ge=0.1, le=10, description="Distance between the circles")
@@ -365,6 +394,7 @@ class Moons(Arcs):
     """Two interleaved half circles of radius 1, as in scikit-learn's make_moons; component 0 is the upper one."""
 
     title: ClassVar[str] = "Moons"
+    names: ClassVar[tuple[str, ...]] = ("upper moon", "lower moon")
 
     @property
     def arcs(self) -> tuple[Arc, ...]:

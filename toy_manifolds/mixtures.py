@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from toy_manifolds.base import Manifold, in_float64, uniform
+from toy_manifolds.base import Chart, Manifold, in_float64, uniform
 
 __all__ = ["Checkerboard", "EightGaussians"]
 
@@ -51,6 +51,11 @@ class EightGaussians(Manifold):
     def geodesic(self, u: Tensor, v: Tensor) -> Tensor:
         return torch.where(u[..., 0].round() == v[..., 0].round(), 0.0, torch.inf).to(u.dtype)
 
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        """The modes by number, from 1 at angle 0."""
+        return (Chart(("mode",), (0.5,), (8.5,), lambda c: c.double().round() + 1, cells=(8,)),)
+
 
 class Checkerboard(Manifold):
     """The eight black squares of a 4 x 4 board about the origin. Coordinates: the point itself, (n, 2).
@@ -87,6 +92,17 @@ class Checkerboard(Manifold):
         together = (in_u & in_v).any(-1)
         through = (to_u[:, :, None] + self.side * lengths + to_v[:, None]).flatten(1).amin(-1)
         return torch.where(together, torch.linalg.vector_norm(u - v, dim=-1), through)
+
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        """The whole board, whose white squares have no density."""
+        half = 2 * self.side
+
+        def density(place: Tensor) -> Tensor:
+            return (((place + half) / self.side).floor().sum(-1) % 2 == 0).to(place)
+
+        low, high = (-half, -half), (half, half)
+        return (Chart(("x", "y"), low, high, lambda c: c.double(), density, cells=(8, 8)),)
 
     def _feet(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Nearest point of each square (n, 8, 2), and its distance (n, 8)."""

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from toy_manifolds.base import Manifold, in_float64, uniform
+from toy_manifolds.base import Chart, Manifold, in_float64, uniform
 from toy_manifolds.curves import Curve, Spiral
 from toy_manifolds.geodesics import shortest_length
 from toy_manifolds.nearest import nearest_parameter
@@ -58,6 +58,16 @@ class Sheet(Surface):
     def geodesic(self, u: Tensor, v: Tensor) -> Tensor:
         along = self.profile.geodesic(u[..., :1], v[..., :1])
         return torch.hypot(along, u[..., 1] - v[..., 1])
+
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        (along,) = self.profile.charts
+        high = (*along.high, self.extent)
+
+        def place(coordinates: Tensor) -> Tensor:
+            return torch.cat([along.place(coordinates[:, :1]), coordinates[:, 1:].double()], dim=-1)
+
+        return (Chart(("arc length", "height"), (0.0, 0.0), high, place, aspect=high[0] / high[1]),)
 
 
 class SwissRoll(Sheet):
@@ -144,6 +154,11 @@ class Sphere(Surface):
         around = start[0] + _wrap(torch.stack([longitude, over_pole, over_pole]) - start[0])
         return torch.stack([around, torch.stack([latitude, -math.pi - latitude, math.pi - latitude])], dim=-1)
 
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        axes = ("longitude (°)", "latitude (°)")
+        return (Chart(axes, (0.0, -90.0), (360.0, 90.0), _degrees, lambda p: p[..., 1].deg2rad().cos(), aspect=2.0),)
+
 
 class Torus(Surface):
     """X(θ, φ) = ((R + r cos φ) cos θ, (R + r cos φ) sin θ, r sin φ).
@@ -190,6 +205,14 @@ class Torus(Surface):
         theta = start[0] + _wrap(end[0] - start[0])
         turn = math.copysign(math.tau, end[1] - start[1])
         return torch.stack([torch.stack([theta, phi]) for phi in (end[1], end[1] - turn)])
+
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        def density(place: Tensor) -> Tensor:
+            return self.radius + self.tube * place[..., 1].deg2rad().cos()
+
+        axes, high = ("angle around the axis (°)", "angle around the tube (°)"), (360.0, 360.0)
+        return (Chart(axes, (0.0, 0.0), high, _degrees, density, aspect=self.radius / self.tube),)
 
 
 class MobiusStrip(Surface):
@@ -250,6 +273,20 @@ class MobiusStrip(Surface):
         high = torch.tensor([torch.inf, self.half_width], dtype=torch.float64)
         return -high, high
 
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        def place(coordinates: Tensor) -> Tensor:
+            theta, w = coordinates.double().unbind(-1)
+            return torch.stack([theta.rad2deg(), w], dim=-1)
+
+        def density(place: Tensor) -> Tensor:
+            theta, w = place[..., 0].deg2rad(), place[..., 1]
+            return torch.hypot(self.radius + w * (theta / 2).cos(), w / 2)
+
+        low, high = (0.0, -self.half_width), (360.0, self.half_width)
+        aspect = math.pi * self.radius / self.half_width
+        return (Chart(("angle around (°)", "place across"), low, high, place, density, aspect=aspect),)
+
     def _at(self, theta: Tensor, w: Tensor) -> Tensor:
         radius = self.radius + w * (theta / 2).cos()
         return torch.stack([radius * theta.cos(), radius * theta.sin(), w * (theta / 2).sin()], dim=-1)
@@ -271,3 +308,8 @@ class MobiusStrip(Surface):
 def _wrap(angle: Tensor) -> Tensor:
     """The same angle in (−π, π]."""
     return angle - math.tau * torch.ceil(angle / math.tau - 0.5)
+
+
+def _degrees(coordinates: Tensor) -> Tensor:
+    """Angles in degrees, float64."""
+    return coordinates.double().rad2deg()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -22,6 +23,7 @@ from mvm.errors import ConfigError, RunError
 from mvm.figures import FIGURES, Definition, Selection, drawn, figure_of
 from mvm.figures.export import DPI, FORMATS, Bundle, bundle, csv_of, encoded
 from mvm.figures.moving import MOVING
+from mvm.figures.texts import check
 from mvm.figures.venues import VENUES, venue_of
 from mvm.geometry.spectrum import MOST_RANKS, SPECTRUM_FORMS
 from mvm.jobs.umap_worker import Projector
@@ -58,6 +60,7 @@ class Choice:
     quantity: str | None
     axis: str
     rank: int
+    texts: tuple[tuple[str, str], ...] = ()
 
     def runs(self) -> list[Run]:
         """The runs of these names.
@@ -75,8 +78,8 @@ class Choice:
 
     @property
     def style(self) -> dict[str, Any]:
-        """Venue, width and resolution."""
-        return {"venue": self.venue, "wide": self.wide, "dpi": self.dpi}
+        """Venue, width, resolution and replaced texts."""
+        return {"venue": self.venue, "wide": self.wide, "dpi": self.dpi, "texts": dict(self.texts)}
 
     def same_paper(self, other: Choice) -> bool:
         """Whether a bundle for the other choice fits this one; options without a widget do not count."""
@@ -87,9 +90,17 @@ class Choice:
 
 @dataclass
 class FiguresTab:
-    """State of the page in one browser tab: the last requested bundle."""
+    """State of the page in one browser tab.
+
+    Attributes:
+        job: the last requested bundle.
+        texts: texts that are replaced in every figure, {old: new}.
+        problem: why the last new text was not taken.
+    """
 
     job: Job | None = None
+    texts: dict[str, str] = field(default_factory=dict)
+    problem: str = ""
 
 
 def figures_page() -> None:
@@ -117,8 +128,9 @@ def figures_page() -> None:
         tab.job = None
         right.info("Choose one or more runs on the left.", icon=":material/arrow_back:")
         return
+    choice = replace(choice, texts=tuple(tab.texts.items()))
     with right:
-        draw_figure(choice)
+        draw_figure(tab, choice)
     with left:
         draw_bundle(tab, choice)
 
@@ -251,15 +263,17 @@ class Preview:
         inches: its width on paper.
         table: its numbers.
         latex: its LaTeX table; None where it has none.
+        texts: its own texts, before any is replaced.
     """
 
     png: bytes
     inches: float
     table: pd.DataFrame
     latex: str | None
+    texts: tuple[str, ...]
 
 
-def draw_figure(choice: Choice) -> None:
+def draw_figure(tab: FiguresTab, choice: Choice) -> None:
     """Draw the figure, its downloads, numbers and LaTeX; or the reason why these runs cannot give it."""
     definition = FIGURES[choice.figure]
     try:
@@ -278,13 +292,50 @@ def draw_figure(choice: Choice) -> None:
     venue = venue_of(choice.venue).title
     across = "across the page" if choice.wide else "one column"
     st.caption(f"{definition.title}. {preview.inches:.2f} in wide, {across} of {venue}; enlarged here.")
-    draw_downloads(choice, preview)
+    own = tuple((old, new) for old, new in choice.texts if old in preview.texts)
+    draw_downloads(replace(choice, texts=own), preview)
+    draw_texts(tab, preview)
     numbers, latex = st.tabs(["Numbers", "LaTeX"])
     numbers.dataframe(preview.table, hide_index=True, height=240, placeholder="–")
     if preview.latex:
         latex.code(preview.latex, language="latex", height=240)
     else:
         latex.caption("This figure has no LaTeX table: its numbers are curves or points, in its CSV.")
+
+
+def draw_texts(tab: FiguresTab, preview: Preview) -> None:
+    """Draw a field for each text of the figure."""
+    edited = sum(old in tab.texts for old in preview.texts)
+    with st.expander(f"Edit texts{f' ({edited} changed)' if edited else ''}", icon=":material/edit:"):
+        st.caption(
+            "Titles, labels and the legend's entries, in every figure and in its recipe. Formulas stand between dollar "
+            "signs: `$W_2$`. An empty field brings the old text back."
+        )
+        if tab.problem:
+            st.error(plain(tab.problem), icon=":material/error:")
+        for number, (column, old) in enumerate(zip(itertools.cycle(st.columns(2)), preview.texts, strict=False)):
+            key = f"_figures.text.{number}.{old}"
+            column.text_input(
+                plain(old),
+                tab.texts.get(old, ""),
+                key=key,
+                placeholder=old,
+                on_change=replace_text,
+                args=(tab, old, key),
+            )
+
+
+def replace_text(tab: FiguresTab, old: str, key: str) -> None:
+    """Take the new text of a field, if it can be drawn."""
+    new, tab.problem = st.session_state[key].strip(), ""
+    try:
+        check({old: new})
+    except ConfigError as error:
+        tab.problem = str(error)
+        return
+    tab.texts.pop(old, None)
+    if new and new != old:
+        tab.texts[old] = new
 
 
 def draw_downloads(choice: Choice, preview: Preview) -> None:
@@ -319,17 +370,19 @@ def bundle_of(choice: Choice) -> Bundle:
 def preview_of(choice: Choice, stamped: tuple) -> Preview:
     """The figure at twice the screen's resolution; made again when a file that it depends on has changed."""
     shown = {key: value for key, value in choice.options.items() if key in (*figure_of(choice.figure).options, "step")}
-    return _preview(choice.names, choice.figure, choice.venue, choice.wide, tuple(shown.items()), stamped)
+    return _preview(choice.names, choice.figure, choice.venue, choice.wide, tuple(shown.items()), choice.texts, stamped)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _preview(names: tuple, figure: str, venue: str, wide: bool, shown: tuple, stamped: tuple) -> Preview:
+def _preview(names: tuple, figure: str, venue: str, wide: bool, shown: tuple, texts: tuple, stamped: tuple) -> Preview:
     definition = figure_of(figure)
     selection = Selection.of([run_named(name) for name in names], project=False, **dict(shown))
     table = definition.data(selection)
-    whole = drawn(definition, table, selection, venue=venue_of(venue), wide=wide)
+    known: dict[str, None] = {}
+    whole = drawn(definition, table, selection, venue=venue_of(venue), wide=wide, texts=dict(texts), known=known)
     png = encoded(whole, "png", venue=venue, dpi=2 * INCH)
-    return Preview(png, whole.get_figwidth(), table, definition.latex and definition.latex(table, selection))
+    latex = definition.latex and definition.latex(table, selection)
+    return Preview(png, whole.get_figwidth(), table, latex, tuple(known))
 
 
 def stamp(selection: Selection) -> tuple:

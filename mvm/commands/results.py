@@ -83,8 +83,13 @@ def add(command: Commands) -> None:
     export.add_argument("--quantity", metavar="KEY", help="of curves, such as d_c, w2_ratio, coverage")
     axes = "of curves: step, share, seconds or examples (default step)"
     export.add_argument("--axis", default="step", help=axes)
+    export.add_argument(
+        "--text", action="append", default=[], metavar="OLD=NEW", help="another title, label or entry of a legend"
+    )
     export.add_argument("--rank", type=int, default=2, help="of the eigenvector that modes shows (default 2)")
-    export.add_argument("--size", default="large", help="of a film: large (1920 x 1080, default), small (960 x 540) or tiny (640 x 360)")
+    export.add_argument(
+        "--size", default="large", help="of a film: large (1920 x 1080, default), small (960 x 540) or tiny (640 x 360)"
+    )
     export.add_argument("--dark", action="store_true", help="a film on a dark ground")
     export.add_argument("--panels", nargs="+", default=["data"], help="of a film: data (default), umap, or both")
     kinds = "or FILE.zip, .pdf, .svg, .png; of a film .mp4, .webm, .gif; of a supplement .html"
@@ -283,8 +288,8 @@ def export_command(options: argparse.Namespace) -> None:
         made = export(
             options.figure, runs, out=options.out, venue=options.venue, wide=options.wide, formats=options.format,
             dpi=options.dpi, step=options.step, seed=options.seed, form=options.form,
-            quantity=options.quantity, axis=options.axis, rank=options.rank, on_progress=show,
-            size=options.size, ground="dark" if options.dark else "light", panels=options.panels,
+            quantity=options.quantity, axis=options.axis, rank=options.rank, texts=_texts(options.text),
+            on_progress=show, size=options.size, ground="dark" if options.dark else "light", panels=options.panels,
         )  # fmt: skip
     print_line(f"{options.out}: {', '.join(made.files)}")
     for run in runs:
@@ -294,6 +299,14 @@ def export_command(options: argparse.Namespace) -> None:
         print_line(f"skipped {name}: {reason.removeprefix(f'{name}: ')}")
     if made.skipped and "all" not in options.figure:
         raise ConfigError(f"figure: these runs do not give {', '.join(made.skipped)}; the others are made")
+
+
+def _texts(pairs: list[str]) -> dict[str, str]:
+    """Texts to replace, from OLD=NEW."""
+    for pair in pairs:
+        if not pair.partition("=")[0] or "=" not in pair:
+            raise ConfigError(f"--text: give OLD=NEW, such as 'both=ours', got {pair!r}")
+    return {old: new for old, _, new in (pair.partition("=") for pair in pairs)}
 
 
 def mlflow_command(options: argparse.Namespace) -> None:

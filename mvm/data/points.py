@@ -44,6 +44,7 @@ __all__ = [
     "file_table",
     "load_points",
     "look_at",
+    "truth_of",
 ]
 
 GRID = 21  # points per side of the noise grid that the generator warps
@@ -271,6 +272,11 @@ def look_at(settings: DataSettings, *, own: Path | None = None) -> Look:
     few = settings.model_copy(update={"points": MIN_POINTS})  # a toy manifold's view does not depend on its number
     data = load_points(few, own=own)
     return Look(data.restore(data.view).numpy(), settings.points if data.own is None else len(data.own))
+
+
+def truth_of(settings: DataSettings) -> Manifold | None:
+    """The manifold that the data are samples of, with its settings and noise; None for a user's file."""
+    return _manifold(settings) if settings.data in MANIFOLDS else None
 
 
 def _precision_for(points: Tensor) -> torch.dtype:

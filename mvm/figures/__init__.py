@@ -8,6 +8,7 @@
     panels      eigenvalues   Lab        the same eigenvalues before training and now
                 scores        Lab        every score over its baseline, real against real; minus that of bicubic
                 loss          Lab        losses of the players
+                density       Lab        generated points along the manifold, over the data's density
                 factors       Faces      coverage of each factor of toy faces
     pictures    sheet         Faces      generated pictures beside real ones
                 nearest       Faces      generated pictures beside the training pictures nearest to them
@@ -30,15 +31,16 @@ combination of differing settings. Runs that differ in their seeds alone are poo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from mvm.errors import check_known
-from mvm.figures import comparing, layers, panels, paper, pictures, upscaling
-from mvm.figures.drawing import size_of, wrapped
+from mvm.figures import comparing, density, layers, panels, paper, pictures, upscaling
+from mvm.figures.drawing import settled, size_of, wrapped
 from mvm.figures.selection import Definition, NoFigure, Selection
+from mvm.figures.texts import edit, texts_of
 from mvm.figures.venues import Venue, styled, venue_of
 from mvm.runs.run import Run
 from mvm.studies.compare import Series, footnote_of
@@ -107,7 +109,7 @@ FIGURES: dict[str, Definition] = {
         options=("form",),
     ),
     "scores": Definition(
-        "Every score beside its baseline: over its real-vs-real floor, or minus that of bicubic interpolation",
+        "Every score over its baseline, real against real; photographs: minus that of bicubic interpolation",
         "Lab and Faces",
         panels.scores_data,
         panels.draw_scores,
@@ -121,6 +123,15 @@ FIGURES: dict[str, Definition] = {
         panels.draw_loss,
         None,
         uses=("records",),
+    ),
+    "density": Definition(
+        "Density of generated points along the manifold",
+        "Lab",
+        density.density_data,
+        density.draw_density,
+        density.density_latex,
+        uses=("snapshot",),
+        options=("seed",),
     ),
     "forces": Definition(
         "Where each descriptor would move generated points",
@@ -286,25 +297,45 @@ def latex_of(definition: Definition, table: pd.DataFrame, selection: Selection) 
     return text.replace("\\end{table}", f"{note}\n\\end{{table}}")
 
 
-def render(name: str, runs: Sequence[Run], *, venue: str = "neurips", wide: bool = False, **options: Any) -> Figure:
+def render(
+    name: str,
+    runs: Sequence[Run],
+    *,
+    venue: str = "neurips",
+    wide: bool = False,
+    texts: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Figure:
     """Draw a figure at its true width; `mvm.figures.export.encoded` makes a file of it. Arguments as for `data`, and
 
     venue: sets widths and font sizes.
     wide: spans both columns, if the venue has two.
+    texts: texts to replace, {old: new}.
     """
     definition, selection = figure_of(name), Selection.of(runs, **options)
-    return drawn(definition, definition.data(selection), selection, venue=venue_of(venue), wide=wide)
+    return drawn(definition, definition.data(selection), selection, venue=venue_of(venue), wide=wide, texts=texts)
 
 
 def drawn(
-    definition: Definition, table: pd.DataFrame, selection: Selection, *, venue: Venue, wide: bool = False
+    definition: Definition,
+    table: pd.DataFrame,
+    selection: Selection,
+    *,
+    venue: Venue,
+    wide: bool = False,
+    texts: Mapping[str, str] | None = None,
+    known: dict[str, None] | None = None,
 ) -> Figure:
-    """Draw a figure from its numbers."""
+    """Draw a figure from its numbers, with some texts replaced as by `edit`; its own texts are added to `known`."""
     with styled(venue):
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(venue.width(wide=wide), 1), layout="constrained")
         definition.draw(figure, table, selection)
+        if known is not None:
+            known |= dict.fromkeys(texts_of(figure))
+        edit(figure, texts or {})
+        settled(figure)
         _draw_footnote(figure, selection)
         return figure
 

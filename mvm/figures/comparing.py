@@ -183,7 +183,11 @@ def ablation_latex(table: pd.DataFrame, selection: Selection) -> str:
     ]
     said = counts_note(table["n"], quartiles=False).removesuffix(".").replace("Median", "Median [range]")
     ratios = not all(map(is_gain, table["score"]))
-    texts = ["Score over its real-vs-real floor by what is matched and data; 1 is the floor."] if ratios else []
+    texts = (
+        ["Score over its baseline, real against real, by what is matched and data; 1 is the baseline."]
+        if ratios
+        else []
+    )
     texts += [f"{signs(tex(quality_title(key)))}." for key in table["score"].unique() if is_gain(key)]
     caption = f"{' '.join(texts)} {said}."
     head = ["matched", *map(tex, columns)]

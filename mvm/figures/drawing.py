@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mvm.figures.venues import FONTS
 from mvm.look.bands import QUARTILES
 from mvm.words import mathtext, visible
 
@@ -14,12 +16,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap, Normalize
     from matplotlib.figure import Figure
     from matplotlib.gridspec import SubplotSpec
     from matplotlib.text import Text
 
 __all__ = [
     "dot",
+    "extent_of",
     "framed",
     "legend",
     "log_axis",
@@ -28,6 +32,8 @@ __all__ = [
     "place_of",
     "ribbon",
     "ribbon_over",
+    "scale_of",
+    "settled",
     "size_of",
     "step_axis",
     "tint",
@@ -35,6 +41,7 @@ __all__ = [
 ]
 
 NARROWEST = 1.0  # width of a panel with axes, inches
+ENTRY = 0.34  # width of a legend's entry without its text, inches
 
 
 def panels_of(figure: Figure, titles: Sequence[str], *, shape: float, sharey: bool = False) -> list[Axes]:
@@ -54,12 +61,41 @@ def panels_of(figure: Figure, titles: Sequence[str], *, shape: float, sharey: bo
 
 
 def wrapped(title: str, width: float, size: float) -> str:
-    """A title, any text, in lines that fit `width` inches at font size `size`; words too long are cut."""
-    import textwrap
-
-    letters = max(8, int(width * 72 / (0.47 * size)))
-    lines = textwrap.wrap(visible(title).replace("+", "+ "), letters)
+    """A title, any text, in as few and as even lines as fit `width` inches at font size `size`; long words are cut."""
+    words = visible(title).replace("+", "+ ").split()
+    lines = _lines(words, width, size)
+    widths = sorted({extent_of(" ".join(words[i:j]), size) for i in range(len(words)) for j in range(i + 1, i + 6)})
+    for narrower in widths:  # the least width that needs no more lines
+        if narrower < width and len(even := _lines(words, narrower + 1e-6, size)) == len(lines):
+            lines = even
+            break
     return "\n".join(mathtext(line.replace("+ ", "+")) for line in lines)
+
+
+def _lines(words: Sequence[str], width: float, size: float) -> list[str]:
+    lines: list[str] = []
+    for word in words:
+        if lines and extent_of(f"{lines[-1]} {word}", size) <= width:
+            lines[-1] += f" {word}"
+            continue
+        rest = word
+        while extent_of(rest, size) > width and len(rest) > 1:
+            cut = next((n for n in range(len(rest) - 1, 1, -1) if extent_of(rest[:n], size) <= width), 1)
+            lines.append(rest[:cut])
+            rest = rest[cut:]
+        lines.append(rest)
+    return lines
+
+
+@lru_cache(maxsize=4096)
+def extent_of(text: str, size: float) -> float:
+    """Width of one line of text, which is no formula, at a font size; inches."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    if not text.strip():
+        return 0.0
+    return float(TextPath((0, 0), text, prop=FontProperties(family=FONTS[0], size=size)).get_extents().x1) / 72
 
 
 def place_of(axes: Axes) -> SubplotSpec:
@@ -145,16 +181,32 @@ def ribbon_over(axes: Axes, part: pd.DataFrame, column: str, **look: Any) -> Non
 
 
 def legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
-    """A legend below all panels, in as many columns as fit; none for a single series."""
-    if len(labels) < 2:
-        return
-    size = size_of(figure.axes[0].xaxis.label)
-    widths = [len(label) * 0.46 * size / 72 + 0.42 for label in labels]
-    fits = sum(widths) < figure.get_figwidth()
-    columns = len(labels) if fits else max(1, int(figure.get_figwidth() / max(widths)))
-    rows = -(-len(labels) // columns)
-    figure.set_figheight(figure.get_figheight() + 0.16 * rows)
-    figure.legend(handles, labels, loc="outside lower center", ncols=-(-len(labels) // rows))
+    """A legend below all panels; none for a single series. `settled` gives it its columns and its room."""
+    if len(labels) > 1:
+        figure.legend(handles, labels, loc="outside lower center")
+
+
+def settled(figure: Figure) -> None:
+    """Lay the legend out: as many columns as fit, long labels in lines, and room for it below the panels.
+
+    It comes last, when every text is final.
+    """
+    from matplotlib.legend import Legend
+
+    for old in [each for each in figure.legends if isinstance(each, Legend)]:
+        handles, labels = old.legend_handles, [text.get_text() for text in old.get_texts()]
+        old.remove()
+        size, width = size_of(figure.axes[0].xaxis.label), figure.get_figwidth() - 0.1
+        labels = [label if "$" in label else wrapped(label, width - ENTRY, size) for label in labels]
+        widths = [max(extent_of(line, size) for line in label.split("\n")) + ENTRY for label in labels]
+        count = len(labels)
+        for columns in range(count, 0, -1):
+            rows = -(-count // columns)
+            if sum(max(widths[at : at + rows]) for at in range(0, count, rows)) <= width or columns == 1:
+                break
+        high = sum(max(label.count("\n") + 1 for label in labels[row::rows]) for row in range(rows))
+        figure.set_figheight(figure.get_figheight() + 0.155 * high + 0.06)
+        figure.legend(handles, labels, loc="outside lower center", ncols=-(-count // rows), handletextpad=0.4)
 
 
 def framed(axes: Axes) -> None:
@@ -170,6 +222,14 @@ def dot(colour: str) -> Any:
     from matplotlib.lines import Line2D
 
     return Line2D([], [], color=colour, marker="o", markersize=4, markeredgewidth=0, linestyle="none")
+
+
+def scale_of(stops: Sequence[str], low: float, high: float) -> tuple[Colormap, Normalize]:
+    """A colour scale of the palette, mixed with white."""
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    shades = [tint(stop[:7], int(stop[7:] or "FF", 16) / 255) for stop in stops]
+    return LinearSegmentedColormap.from_list("scale", shades), Normalize(low, high)
 
 
 def tint(colour: str, share: float) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ import io
 import json
 import platform
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,9 +27,10 @@ import pandas as pd
 
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError, check_known
-from mvm.figures import FIGURES, Definition, NoFigure, Selection, drawn, latex_of
+from mvm.figures import FIGURES, Definition, NoFigure, Selection, drawn, figure_of, latex_of
 from mvm.figures.moving import MOVING, MOVING_FORMATS, Moving
 from mvm.figures.over_training import Progress, frame_steps
+from mvm.figures.texts import check as check_texts
 from mvm.figures.venues import FONTS, Venue, styled, venue_of
 from mvm.files import write_atomic
 from mvm.runs import layout
@@ -177,6 +178,7 @@ def bundle(
     size: str = "large",
     ground: str = "light",
     panels: Sequence[str] = ("data",),
+    texts: Mapping[str, str] | None = None,
     on_progress: Callable[[int, int, str], None] = lambda done, of, what: None,
     **options: Any,
 ) -> Bundle:
@@ -191,10 +193,11 @@ def bundle(
         dpi: as for `encoded`.
         stem: file name of a single figure, without suffix; the figure's name when None.
         size, ground, panels: of a film, as for `mvm.figures.film.film`.
+        texts: titles, labels and entries of legends to replace in the drawings, {old: new}.
         on_progress: called before each figure and at the end with the number done, the total, and the next name.
 
     Raises:
-        ConfigError: an unknown name, or a resolution out of bounds.
+        ConfigError: an unknown name, a resolution out of bounds, or a text that no figure has.
         RunError: a run that cannot be used, or `NoFigure` if no figure can be made.
     """
     for name in names:
@@ -204,15 +207,16 @@ def bundle(
         return _moving(names, Selection.of(runs, **options), formats, stem, look, on_progress)
     formats = tuple(dict.fromkeys(formats or ("pdf",)))
     _check(venue, formats, dpi)
+    check_texts(texts := dict(texts or {}))
     names = list(FIGURES) if "all" in names else list(dict.fromkeys(names))
     selection = Selection.of(runs, **options)
-    made = Bundle()
-    look = {"venue": venue, "wide": wide, "formats": list(formats), "dpi": dpi}
+    made, known = Bundle(), dict[str, None]()
+    look = {"venue": venue, "wide": wide, "formats": list(formats), "dpi": dpi, "texts": texts}
     for done, name in enumerate(names):
         on_progress(done, len(names), name)
         try:
             used = {key: getattr(selection, key) for key in ("seed", "form", *FIGURES[name].options)}
-            made.files |= _files(name, selection, look | used, stem or name)
+            made.files |= _files(name, selection, look | used, stem or name, known)
         except NoFigure as reason:
             if len(names) == 1:
                 raise
@@ -220,6 +224,8 @@ def bundle(
     on_progress(len(names), len(names), "")
     if not made.files:
         raise NoFigure("figure: these runs give none: " + "; ".join(made.skipped.values()))
+    if missing := [old for old in texts if old not in known]:
+        raise ConfigError(f"text: there is no {missing[0]!r} to replace; the texts are: {', '.join(map(repr, known))}")
     made.files["rebuild.py"] = SCRIPT.encode()
     return made
 
@@ -251,14 +257,16 @@ def _moving(
     return Bundle(files | {f"{stem}{RECIPE}": recipe, "rebuild.py": SCRIPT.encode()})
 
 
-def _files(name: str, selection: Selection, look: dict[str, Any], stem: str) -> dict[str, bytes]:
-    """Files of one figure, the recipe last."""
+def _files(
+    name: str, selection: Selection, look: dict[str, Any], stem: str, known: dict[str, None]
+) -> dict[str, bytes]:
+    """Files of one figure, the recipe last; its texts are added to the known ones."""
     definition, venue = FIGURES[name], venue_of(look["venue"])
     table = definition.data(selection)
     files = {}
     for kind in look["formats"]:
         # drawn anew for each format: a file must not depend on which others are requested
-        figure = drawn(definition, table, selection, venue=venue, wide=look["wide"])
+        figure = drawn(definition, table, selection, venue=venue, wide=look["wide"], texts=look["texts"], known=known)
         files[f"{stem}.{kind}"] = _encoded(figure, kind, venue=venue, dpi=look["dpi"], title=definition.title)
     files[f"{stem}.csv"] = csv_of(table)
     if (text := latex_of(definition, table, selection)) is not None:
@@ -410,21 +418,8 @@ def _rebuilt(path: Path, moved: Sequence[str], say: Callable[[str], None]) -> in
             more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
             say(f"{stem}: the run has changed since: {', '.join(changes[:3])}{more}; nothing is rebuilt of it")
             return 2
-        keys = (
-            "venue",
-            "wide",
-            "formats",
-            "dpi",
-            "seed",
-            "form",
-            "quantity",
-            "axis",
-            "rank",
-            "stem",
-            "size",
-            "ground",
-            "panels",
-        )
+        keys = ("venue", "wide", "formats", "dpi", "seed", "form", "quantity", "axis", "rank", "stem", "texts")
+        keys += ("size", "ground", "panels")
         steps = [entry["step"] for entry in recipe["runs"]]
         made = bundle([recipe["figure"]], runs, step=steps, **{key: recipe[key] for key in keys if key in recipe})
     except (ConfigError, RunError) as error:

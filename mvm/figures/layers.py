@@ -26,7 +26,7 @@ from mvm.figures.clouds import (
     look_at,
     shows_clouds,
 )
-from mvm.figures.drawing import dot, framed, legend, tint, wrapped
+from mvm.figures.drawing import dot, framed, legend, scale_of, wrapped
 from mvm.figures.selection import NoFigure, Selection, require_kind
 from mvm.figures.tables import digits, latex_table, rows_of, seeds_note
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
@@ -122,7 +122,7 @@ def _panels(
     texts = [f"{text}\n{note}" for text, note in zip(texts, notes, strict=True)] if notes else texts
     lines = max(text.count("\n") for text in texts) + 1
     high = side * (1 if alone else rows) + 0.017 * rcParams["axes.titlesize"] * lines + 0.15 * below + 0.06
-    figure.set_figheight(high * bands + 0.26)  # of the legend
+    figure.set_figheight(high * bands)
     if alone:
         grid = figure.subplots(1, rows, squeeze=False)
     else:
@@ -135,14 +135,6 @@ def _panels(
         for axes in panels:
             framed(axes)
     return grid[: len(titles)]
-
-
-def _scale(stops: Sequence[str], low: float, high: float) -> Scale:
-    """A colour scale of the palette, mixed with white."""
-    from matplotlib.colors import LinearSegmentedColormap, Normalize
-
-    shades = [tint(stop[:7], int(stop[7:] or "FF", 16) / 255) for stop in stops]
-    return LinearSegmentedColormap.from_list("scale", shades), Normalize(low, high)
 
 
 def _bar(figure: Figure, panels: np.ndarray, scale: Scale, title: str) -> None:
@@ -186,7 +178,7 @@ def _ring() -> Any:
 
 def _kinds(figure: Figure, *handles: Any) -> None:
     """Legend of reals and fakes."""
-    figure.legend(handles, ["real", "generated"], loc="outside lower center", ncols=2, handletextpad=0.1)
+    legend(figure, handles, ["real", "generated"])
 
 
 def _metric_note(part: pd.DataFrame) -> str:
@@ -319,7 +311,7 @@ def draw_metric(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
     below = 1 + any(_metric_note(part) for _, part in table.groupby("series"))
     panels = _panels(figure, [each.title for each in series], below=below)
     low, high = limits([table.loc[table["kind"] == "field", "log_volume"].to_numpy()])
-    scale = _scale(VOLUME, low, high)
+    scale = scale_of(VOLUME, low, high)
     for (axes,), each in zip(panels, series, strict=True):
         part = table[table["series"] == each.title]
         real, fake = _split(part, ["x1", "x2"])
@@ -386,7 +378,7 @@ def draw_modes(figure: Figure, table: pd.DataFrame, selection: Selection) -> Non
     notes = ["no number" if value == "--" else rf"$\lambda_{{{selection.rank}}}={value}$" for value in found]
     panels = _panels(figure, [each.title for each in series], rows=1 + points, notes=notes)
     low, high = limits([table.loc[table["kind"] == "real", "entry"].to_numpy()], symmetric=True)
-    scale = _scale(DIVERGING, low, high)
+    scale = scale_of(DIVERGING, low, high)
     for of, each in zip(panels, series, strict=True):
         part = table[table["series"] == each.title]
         if points:
@@ -418,7 +410,7 @@ def draw_trust(figure: Figure, table: pd.DataFrame, selection: Selection) -> Non
     means = table.groupby("series")["trustworthiness"].mean()
     notes = [f"mean {means[each.title]:.3f}".replace("mean nan", "no number") for each in series]
     panels = _panels(figure, [each.title for each in series], notes=notes)
-    scale = _scale(SEQUENTIAL, min(limits([table["trustworthiness"].to_numpy()])[0], 0.999), 1.0)
+    scale = scale_of(SEQUENTIAL, min(limits([table["trustworthiness"].to_numpy()])[0], 0.999), 1.0)
     for (axes,), each in zip(panels, series, strict=True):
         part = table[table["series"] == each.title]
         _coloured(axes, part, ["umap1", "umap2"], "trustworthiness", scale, margin=0.08, whole=True)

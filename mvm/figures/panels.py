@@ -195,7 +195,7 @@ def draw_scores(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,), numticks=12))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("score / real-vs-real floor")
+    axes.set_xlabel("score / baseline (real against real)")
     legend(figure, *axes.get_legend_handles_labels())
 
 
@@ -230,7 +230,7 @@ def scores_latex(table: pd.DataFrame, selection: Selection) -> str:
         table,
         "score",
         "value",
-        lambda key: _label(key, tex).replace("$\\to 1$", r"$\to$ floor"),
+        lambda key: _label(key, tex).replace("$\\to 1$", r"$\to$ baseline"),
         quartiles,
         _scores_caption(table),
         "scores",
@@ -246,14 +246,15 @@ def _number(key: str, value: float) -> str:
 
 def _baseline(table: pd.DataFrame) -> str:
     """Title of the baseline of these scores."""
-    return describe(table["score"].iloc[0]).baseline
+    title = describe(table["score"].iloc[0]).baseline
+    return "baseline" if title == "floor" else title
 
 
 def _scores_caption(table: pd.DataFrame) -> str:
     counts = sorted(int(n) for n in table["n"].dropna().unique())
     photographs = _baseline(table) == "bicubic"
     size = f" of {counts[-1]} {'photographs' if photographs else 'samples'}" if counts else ""
-    against = "bicubic: of bicubic interpolation" if photographs else "floor: real against real"
+    against = "bicubic: of bicubic interpolation" if photographs else "baseline: real against real"
     return f"Scores{size} at step {table['step'].max()}; {against}."
 
 
@@ -266,7 +267,7 @@ def _across(
     caption: str,
     name: str,
     *,
-    baseline: str = "floor",
+    baseline: str = "baseline",
     number: Callable[[str, float], str] = lambda key, value: digits(value),
 ) -> str:
     """A LaTeX table with a row for each key, and columns for the baseline and each series."""
@@ -390,14 +391,16 @@ def draw_factors(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
     axes = _dots(figure, table, selection, "factor", "overlap", label=str)
     floors = table.groupby("factor")["floor"].median().reindex(keys)
     rows = np.arange(len(keys))
-    axes.vlines(floors, rows - 0.36, rows + 0.36, color=REAL, linewidth=1.4, label="floor: real against real")
+    axes.vlines(floors, rows - 0.36, rows + 0.36, color=REAL, linewidth=1.4, label="baseline: real against real")
     axes.set_xlim(0, 1.01)
     axes.set_xlabel("overlap of generated and real")
     legend(figure, *axes.get_legend_handles_labels())
 
 
 def factors_latex(table: pd.DataFrame, selection: Selection) -> str:
-    """Overlaps, their floor beside them."""
-    caption = f"Overlap of generated and real in each factor at step {table['step'].max()}; floor: real against real."
+    """Overlaps, their baseline beside them."""
+    caption = (
+        f"Overlap of generated and real in each factor at step {table['step'].max()}; baseline: real against real."
+    )
     quartiles = table["series"].nunique() <= MOST_WITH_QUARTILES
     return _across(table, "factor", "overlap", tex, quartiles, caption, "factors")

@@ -158,7 +158,7 @@ def draw_samples(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
     size = rcParams["axes.titlesize"]
     titles = [wrapped(each.title, side, size) for each in series]
     lines = max(title.count("\n") for title in titles) + 1
-    figure.set_figheight((side * (1 if alone else 2) + 0.02 * size * lines + 0.05) * bands + 0.24)
+    figure.set_figheight((side * (1 if alone else 2) + 0.02 * size * lines + 0.05) * bands + 0.03)
     grid = figure.subplots(1, 2, squeeze=False) if alone else figure.subplots(2 * bands, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -180,7 +180,7 @@ def draw_samples(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
             below.set_ylabel("UMAP of embeddings" if side > 1.1 else "UMAP")
             above.set_ylabel(what)
     handles = [dot(REAL), dot(FAKE)]
-    figure.legend(handles, ["real", "generated"], loc="outside lower center", ncols=2, handletextpad=0.1)
+    legend(figure, handles, ["real", "generated"])
 
 
 def _draw_above(axes: Axes, part: pd.DataFrame, selection: Selection, place: int, member: int, side: float) -> str:
@@ -312,7 +312,7 @@ def _examples(run: Run) -> int:
 
 def _quality_title(key: str, escaped: Callable[[str], str]) -> str:
     """Title of the main score; `escaped` is `mathtext` or `tex`."""
-    return "$W_2$ / floor" if key in SCORES else f"Fréchet distance ({escaped(key.split('.')[0])}) / floor"
+    return "$W_2$ / baseline" if key in SCORES else f"Fréchet distance ({escaped(key.split('.')[0])}) / baseline"
 
 
 def draw_batch(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:

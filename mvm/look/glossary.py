@@ -16,6 +16,7 @@ HOW_TO_READ = {
     "data": "Orange should lie on green, and cover all of it.",
     "embeddings": "The same points as the metric network sees them; mixed colours: it can't tell fakes from reals.",
     "gaps": "All fall as the fakes come to have the centroid and the diameter of the reals under the learned metric.",
+    "density": "1 is the density of real data; below the band, a part of the manifold is missed; above it, crowded.",
     "spectrum": "Few large eigenvalues: the metric uses few directions; even ones: it spreads the reals out.",
     "scores": "Compare each with its baseline, which is real data against real data.",
 }

@@ -1,0 +1,72 @@
+"""Texts of a figure: its titles, labels, entries of the legend and notes, all of which a person may replace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from mvm.errors import ConfigError
+from mvm.figures.drawing import size_of, wrapped
+from mvm.words import visible
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+__all__ = ["check", "edit", "texts_of"]
+
+
+def texts_of(figure: Figure) -> list[str]:
+    """Every text of a figure except numbers at ticks, once each, in the order of the page; wrapped ones in one line."""
+    return list(dict.fromkeys(text for text, _ in _slots(figure)))
+
+
+def edit(figure: Figure, texts: Mapping[str, str]) -> None:
+    """Replace texts `{old: new}`; a new text may hold formulas between dollar signs. Texts it has not are left out."""
+    for text, write in list(_slots(figure)):
+        if text in texts:
+            write(texts[text])
+
+
+def check(texts: Mapping[str, str]) -> None:
+    """Raise ConfigError for a new text that cannot be drawn."""
+    from matplotlib.mathtext import MathTextParser
+
+    for old, new in texts.items():
+        if new != visible(new):
+            raise ConfigError(f"text: {visible(new)!r} for {old!r} must be one line of at most 600 letters")
+        if new.replace(r"\$", "").count("$") % 2:
+            raise ConfigError(rf"text: {new!r} for {old!r} has a formula without an end; a dollar sign is \$")
+        try:
+            MathTextParser("path").parse(new)
+        except ValueError:
+            raise ConfigError(f"text: {new!r} for {old!r} has a formula that cannot be read") from None
+
+
+def _slots(figure: Figure) -> Iterator[tuple[str, Callable[[str], object]]]:
+    """Each text in one line, with the function that replaces it."""
+    found: list[Text] = []
+    for axes in figure.axes:
+        found += [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
+    found += [text for text in (getattr(figure, "_supylabel", None), *figure.texts) if text is not None]
+    found += [text for legend in figure.legends for text in legend.get_texts()]
+    for text in dict.fromkeys(found):
+        if words := " ".join(text.get_text().split()):
+            yield words, _setter(figure, text)
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            names = getattr(axis.get_major_formatter(), "seq", None)
+            for place, name in enumerate(names or ()):
+                if any(letter.isalpha() for letter in name):
+                    yield " ".join(name.split()), _name_setter(names, place)
+
+
+def _setter(figure: Figure, text: Text) -> Callable[[str], object]:
+    """Sets a text; the title of a panel is broken into lines that fit it."""
+    place = next((axes.get_subplotspec() for axes in figure.axes if axes.title is text), None)
+    width = figure.get_figwidth() / (place.get_gridspec().ncols if place else 1)
+    return lambda new: text.set_text(new if "$" in new else wrapped(new, width, size_of(text)))
+
+
+def _name_setter(names: list[str], place: int) -> Callable[[str], object]:
+    return lambda new: names.__setitem__(place, new)
