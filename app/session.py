@@ -79,6 +79,8 @@ class Page(Tab):
         behind: whether a newer projection is awaited.
         weights: of descriptors and terms, as the sidebar showed them at the last rerun; None if it showed none.
         picked: run and the picture of it that was clicked last.
+        question: run, and what is to be confirmed for it: "stop" or "reset"; None while nothing is.
+        wants_training: whether Train was pressed, and its run is still to be made, of the settings on the screen.
     """
 
     kind: str = "points"
@@ -89,6 +91,8 @@ class Page(Tab):
     behind: bool = True
     weights: WeightWidgets | None = None
     picked: tuple[str, Picked] | None = None
+    question: tuple[str, str] | None = None
+    wants_training: bool = False
 
     def key(self, name: str) -> str:
         """Key of a widget that the page of every kind has; it is also its parameter in the URL."""

@@ -149,7 +149,8 @@ def test_a_press_is_served_whole(finished: Run, no_processes: list[str], monkeyp
     monkeypatch.setattr(st, "session_state", Interrupted())
     tab = Page()
     for _ in range(2):  # one press, called twice
-        header._train(tab, NextRun(finished.config), 0)
+        header._want_training(tab, 0)
+        header._serve(tab, NextRun(finished.config))
     assert no_processes == [tab.run]
     header._reset(tab, finished, 1)
     assert no_processes[1:] == [tab.run]
@@ -158,7 +159,8 @@ def test_a_press_is_served_whole(finished: Run, no_processes: list[str], monkeyp
     assert no_processes[2:] == ["ring"]
     with locked(finished.path / "lock"):
         header._reset(tab, finished, 2)
-    header._train(tab, NextRun(finished.config.model_copy(update={"data": "gone.npy"})), 3)
+    header._want_training(tab, 3)
+    header._serve(tab, NextRun(finished.config.model_copy(update={"data": "gone.npy"})))
     assert "gone.npy" in tab.notice[0]
 
 
@@ -219,7 +221,7 @@ def test_what_train_would_start_is_seen_beside_it(finished: Run, monkeypatch: py
     alike = open_page(run="ring", recipe="copy of this run")
     assert "with the settings of ring" in words(alike)
     alike.slider(key="ring.w.diameter").set_value(2.0).run()
-    assert "differs from ring: weights.diameter 2 (shown: 1)." in words(alike)
+    assert "differs from ring: 2-diameter weight 2 (shown: 1)." in words(alike)
     told = {"step": 20, "event": "weights", "weights": {"diameter": 2}, "serial": 1}
     append_line(finished.path / "scalars.jsonl", told)
     assert "with the settings of ring" in words(alike.run()), "the shown run has this weight by now"
@@ -457,6 +459,8 @@ def test_a_slider_reaches_the_running_training(finished: Run, monkeypatch: pytes
     button(app, "Pause").click().run()
     assert finished.control().pause_at == 0
     button(app, "Stop").click().run()
+    assert not finished.control().stop, "it asks first"
+    button(app, "Stop training").click().run()
     assert finished.control().stop
 
 
@@ -507,6 +511,11 @@ def test_step_and_reset(finished: Run, monkeypatch: pytest.MonkeyPatch, no_proce
     button(app, "Step").click().run()
     assert finished.control().pause_at == 30 + 10
     button(app, "Reset").click().run()
+    assert "Stop **ring** at step 30 and begin again" in words(app)
+    button(app, "Keep training").click().run()
+    assert not finished.control().stop
+    button(app, "Reset").click().run()
+    button(app, "Stop and begin again").click().run()
     (name,) = no_processes
     assert finished.control().stop
     anew = Run.named(name)

@@ -3,6 +3,7 @@
     variant_label(run, "centroid")     "centroid only, centroid × 1 → 1.5 at 70": a weight that was moved at step 70
                                        "both, matches nothing": its weights are 0
     setting_label("batch", 32)         "batch 32"
+    run_title(run)                     "Swiss roll · both descriptors · 21:15", or the name that a person gave it
 
 What a label has no room for gets a mark and a footnote: "both†", "† both: centroid × 1 → 2 at 70 → 3 at 90 → 0 at 95".
 """
@@ -11,15 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from mvm.config import Config
+from mvm.data.kinds import kind_of
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.look.palette import title_of
 from mvm.methods import method_on
+from mvm.runs.events import times
+from mvm.runs.layout import CONFIG, is_fresh_name
 from mvm.runs.run import Run
 from mvm.runs.weights import WeightFrom, weights_of
+from mvm.words import visible
 
 __all__ = [
     "MARK",
@@ -27,7 +33,11 @@ __all__ = [
     "footnotes",
     "label_of_variant",
     "own_title",
+    "run_title",
     "setting_label",
+    "started_at",
+    "title_in_words",
+    "trained_in_words",
     "trained_weights",
     "variant_label",
 ]
@@ -35,6 +45,8 @@ __all__ = [
 MARK = "†"
 MOST_CHANGES = 2  # of a weight, said in a label
 IDLE = "matches nothing"
+MOST_TITLES = 3  # variants named in a run's title
+RECIPES = {"paper": "paper's recipe", "published": "authors' code"}  # said in a run's title; the default is not
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,44 @@ class Label:
 def own_title(config: Config, variant: str) -> str:
     """Name of a variant without its weights; on pairs with its discriminator, or its pretrained network."""
     return method_on(config.kind, config.method).label(title_of(variant), config.pairs)
+
+
+def run_title(run: Run) -> str:
+    """What a run is called: the name that a person gave it; else its data, what was trained, and when it began."""
+    if not is_fresh_name(run.name):
+        return visible(run.name)
+    config = run.config
+    titles = [own_title(config, variant) for variant in config.variants]
+    data = kind_of(config.data).data_title(config.data)
+    return title_in_words(trained_in_words(data, titles, config.recipe), started_at(run))
+
+
+def trained_in_words(data: str, titles: Sequence[str], recipe: str) -> str:
+    """Data and what was trained on them, such as Swiss roll · both descriptors.
+
+    Args:
+        data: title of the data.
+        titles: of the variants, as from `own_title`.
+        recipe: a name in the method's recipes.
+    """
+    if len(titles) == 1:
+        trained = "both descriptors" if titles[0] == "both" else titles[0]
+    else:
+        trained = ", ".join(title.removesuffix(" only") for title in titles[:MOST_TITLES])
+        trained += f" and {len(titles) - MOST_TITLES} more" * (len(titles) > MOST_TITLES)
+    return visible(" · ".join(filter(None, (data, trained, RECIPES.get(recipe, "")))))
+
+
+def title_in_words(trained: str, started: float, *, exact: bool = False) -> str:
+    """`trained_in_words` and the local time at which it began, with the day if not today's; `exact`: with seconds."""
+    when, now = datetime.fromtimestamp(started), datetime.now()
+    day = "" if when.date() == now.date() else f"{when.day} {when:%b} {f'{when.year} ' * (when.year != now.year)}"
+    return f"{trained} · {day}{when:%H:%M:%S}" if exact else f"{trained} · {day}{when:%H:%M}"
+
+
+def started_at(run: Run) -> float:
+    """When a run began, in seconds since the epoch."""
+    return min(times(run.records.poll().events), default=0.0) or (run.path / CONFIG).stat().st_mtime
 
 
 def trained_weights(run: Run) -> dict[str, tuple[WeightFrom, ...]]:

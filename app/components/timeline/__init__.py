@@ -1,13 +1,15 @@
 """Timeline of a run: a slider with marks at events, which follows the training until it is moved.
 
 A Streamlit slider that both the program and a person move loses one of the two moves. Here the browser alone decides
-which step is shown.
+which step is shown, also while it plays: it then asks for the next step once this one is drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+
+import streamlit as st
 
 from app.components.component import component
 from mvm.look.palette import MARKS, title_of
@@ -34,7 +36,8 @@ def timeline(events: Sequence[Event], *, done: int, steps: int, every: int, key:
         The step to show; None for the newest.
     """
     marks = [_mark(event) for event in events if event.mark in MARKS]
-    data = {"marks": marks, "done": done, "steps": steps, "every": every}
+    asked = st.session_state.get(key, {}).get("step")  # sent back, so that playing knows what is drawn by now
+    data = {"marks": marks, "done": done, "steps": steps, "every": every, "shown": asked}
     return _component(key=key, data=data, default={"step": None}, on_step_change=lambda: None).get("step")
 
 
