@@ -104,12 +104,10 @@ def _draw_runs(tab: Page, names: list[str], shown: str) -> None:
 
 def _in_the_list(row: Summary, title: str) -> str:
     """A run's line in the list: state, title, best score beside its baseline, and age."""
-    words = [STATES[row.status][1].split(":")[0], row.lost]
-    if not is_fresh_name(row.name):
-        words.insert(0, row.trained)
-    if row.quality is not None:
-        words.append(in_units(row.score, row.quality) + " so far" * (not row.final))
-    return f"{DOTS.get(row.status, '✕')} {title} — {', '.join(filter(None, [*words, _age(row.created)]))}"
+    score = in_units(row.score, row.quality) + " so far" * (not row.final) if row.quality is not None else ""
+    state = [STATES[row.status][1].split(":")[0], row.lost, score, _age(row.created)]
+    parts = [title, "" if is_fresh_name(row.name) else row.trained, ", ".join(filter(None, state))]
+    return f"{DOTS.get(row.status, '✕')} {' — '.join(filter(None, parts))}"
 
 
 def in_units(score: str, quality: float) -> str:
@@ -263,16 +261,16 @@ def _draw_failure(run: Run, status: Status) -> None:
         what = f"Mend that, then try again: it goes on from the last checkpoint. More is in {plain(log)}."
     else:
         what = "It can go on from the last checkpoint."
-    icons = {"interrupted": "power_off"}
-    draw = st.warning if status.state == "interrupted" else st.error
-    draw(f"{why}  \n{what}", icon=f":material/{icons.get(status.state, 'error')}:")
-    tab = page(run.config.kind)
-    if status.state == "diverged":
-        if st.button("Fork from an earlier step", icon=":material/fork_right:", key=f"mend.{run.name}"):
+    tab, key = page(run.config.kind), f"mend.{run.name}"
+    killed = status.state == "interrupted"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        draw, icon = (st.warning, "power_off") if killed else (st.error, "error")
+        draw(f"{why}  \n{what}", icon=f":material/{icon}:")
+        if status.state != "diverged":
+            label = "Go on from there" if killed else "Try again"
+            st.button(label, icon=":material/resume:", key=key, on_click=continue_training, args=(tab, run))
+        elif st.button("Fork from an earlier step", icon=":material/fork_right:", key=key):
             st.switch_page(st.session_state["_pages"]["Runs"], query_params={"compare": run.name})
-        return
-    label = "Go on from the last checkpoint" if status.state == "interrupted" else "Try again"
-    st.button(label, icon=":material/resume:", key=f"mend.{run.name}", on_click=continue_training, args=(tab, run))
 
 
 def duration(seconds: float) -> str:

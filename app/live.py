@@ -4,7 +4,7 @@ status, timeline, view    every 0.15 s
 embeddings                every 1 s: UMAP frames come from a process of their own
 gaps, spectra, scores     every 2 s
 samples on request        every 5 s, and when one of their widgets is moved
-run at rest               checked every 3 s, and redrawn when a training begins
+run at rest               checked every 3 s, and redrawn when a training begins; while its timeline plays, as above
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ class Projection:
 
 
 def draw_run(tab: Page, run: Run, status: Status, rows: Rows) -> None:
-    """Draw a run, in fragments that rerun while it is trained."""
-    if not status.alive:
+    """Draw a run, in fragments that rerun while it is trained, or its timeline plays."""
+    if not status.alive and not tab.playing:
         st.fragment(_draw_at_rest, run_every=1.0 if tab.behind else None)(tab, run, rows)
         st.fragment(rerun_if_changed, run_every=3.0)(tab, run)
         return
@@ -143,8 +143,13 @@ def _draw_view(tab: Page, run: Run, rows: Rows) -> None:
     draw_status(run, status)  # after the reading, of which it says what was passed over
     done = max(int(newest["step"]) if newest else 0, status.step)
     every = run.config.every(run.config.snapshots)
-    step = timeline(records.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}")
+    step, playing = timeline(
+        records.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}"
+    )
     tab.cursor = (run.name, step)
+    if playing != tab.playing:
+        tab.playing = playing
+        st.rerun()
     if note := footnotes(label_of_variant(run, variant) for variant in run.config.variants):
         st.caption(plain(note))
     view = newest if step is None else records.at(step)

@@ -76,6 +76,7 @@ class Page(Tab):
         turn: number of changes of the shown run; keys of widgets that belong to one run contain it.
         state: run and state that the page was drawn for.
         cursor: run and step that its timeline points at; None for the newest step.
+        playing: whether its timeline plays.
         behind: whether a newer projection is awaited.
         weights: of descriptors and terms, as the sidebar showed them at the last rerun; None if it showed none.
         picked: run and the picture of it that was clicked last.
@@ -88,6 +89,7 @@ class Page(Tab):
     turn: int = 0
     state: tuple[str | None, str] = (None, "new")
     cursor: tuple[str, int | None] | None = None
+    playing: bool = False
     behind: bool = True
     weights: WeightWidgets | None = None
     picked: tuple[str, Picked] | None = None

@@ -4,7 +4,7 @@
 // Play moves it from snapshot to snapshot, RATE of them a second at speed 1. The next step is asked for once the page has
 // drawn the last one (the server sends the step back as `shown`), and is the one that the clock is at by then: a busy page
 // shows fewer steps, none late.
-const LINES = new WeakMap(); // DOM node → its timeline
+const LINES = new Map(); // name → its timeline, which outlives its DOM node
 const REPORT_MS = 80;
 const RATE = 5; // snapshots a second
 const PATIENCE_MS = 2000; // for an answer that is lost
@@ -12,13 +12,18 @@ const SPEEDS = [0.5, 1, 2, 4];
 
 export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".timeline");
-  const line = LINES.get(root) ?? open(root);
+  const line = LINES.get(data.name) ?? { step: null, held: false, timer: null, playing: null, loop: false, speed: 1 };
+  LINES.set(data.name, line);
   line.data = data;
   line.report = (step) => setStateValue("step", step);
+  line.tell = (playing) => setStateValue("playing", playing);
+  if (line.root !== root) open(line, root);
   draw(line);
 }
 
-function open(root) {
+function open(line, root) {
+  line.root = root;
+  line.marks = "";
   root.innerHTML = `<button type="button" class="play"></button>
     <div class="track" role="slider" tabindex="0" aria-label="Step shown" aria-valuemin="0">
     <div class="rail"></div><div class="done"></div><div class="handle"></div><div class="value"></div></div>
@@ -27,8 +32,6 @@ function open(root) {
     <button type="button" class="loop" title="Begin again at the newest step" aria-label="Loop">⟲</button>
     <button type="button" class="live" title="Follow the newest step; drag the handle, or use the arrow keys, to look back">
     Live</button>`;
-  const line = { root, step: null, held: false, timer: null, marks: "", playing: null, loop: false, speed: 1 };
-  LINES.set(root, line);
   const [track, input] = [root.querySelector(".track"), root.querySelector(".step")];
   const at = (event) => {
     const box = track.getBoundingClientRect();
@@ -73,7 +76,6 @@ function open(root) {
     draw(line); // the step that is shown in place of what is none
   };
   root.querySelector(".live").onclick = () => follow(line);
-  return line;
 }
 
 function shown({ step, data }) {
@@ -101,6 +103,7 @@ function look(line, step) {
 // ---------------------------------------------------------------- playing
 
 function play(line) {
+  if (!line.playing) line.tell(true);
   clearTimeout(line.playing?.timer);
   const from = shown(line) >= line.data.done ? 0 : shown(line);
   line.playing = { from, since: performance.now(), timer: null };
@@ -108,6 +111,7 @@ function play(line) {
 }
 
 function hold(line) {
+  if (line.playing) line.tell(false);
   clearTimeout(line.playing?.timer);
   line.playing = null;
   draw(line);
@@ -139,7 +143,7 @@ function show(line, step) {
 }
 
 function wait(line) {
-  line.playing.timer = setTimeout(() => line.root.isConnected && line.playing && tick(line), 20);
+  line.playing.timer = setTimeout(() => line.playing && (line.root.isConnected ? tick(line) : hold(line)), 20);
 }
 
 // ---------------------------------------------------------------- drawing
