@@ -17,7 +17,10 @@ export default function ({ data, parentElement, setStateValue }) {
   line.data = data;
   line.report = (step) => setStateValue("step", step);
   line.tell = (playing) => setStateValue("playing", playing);
-  if (line.root !== root) open(line, root);
+  if (line.root !== root) {
+    open(line, root);
+    if (line.step !== (data.shown ?? null)) line.report(line.step); // the page was left, and does not know it
+  }
   draw(line);
 }
 
