@@ -227,6 +227,48 @@ def test_what_train_would_start_is_seen_beside_it(finished: Run, monkeypatch: py
     assert "with the settings of ring" in words(alike.run()), "the shown run has this weight by now"
 
 
+def test_train_starts_what_the_screen_shows(finished: Run, no_processes: list[str]) -> None:
+    """A value that is typed right before the press belongs to the run: the press knows only what was drawn before."""
+    app = open_page(method="WGAN", run="ring")
+    (line,) = (caption.value for caption in app.caption if "differs from" in caption.value)
+    assert as_read(line).startswith(
+        "**Train** starts a run that differs from ring: method WGAN (shown: MvM), data Circle"
+    )
+    assert "mvm." not in line
+    assert "–" not in line, "settings that only one of the methods has are left out"
+    app.number_input(key="steps").set_value(700)
+    button(app, "Train").click().run()
+    assert Run.named(no_processes[0]).config.steps == 700
+    assert button(app, "Train").label == "Train another"
+    assert no_processes == [shown(app)]
+    app.run()
+    assert len(no_processes) == 1, "one press, one run"
+
+
+def test_the_list_says_of_each_run_what_became_of_it(finished: Run) -> None:
+    best = min(score["w2_ratio"] for score in finished.scores())
+    (line,) = run_list(open_page()).options
+    assert line == f"○ ring — cloud.csv · centroid, both — finished, {best:.3g} × baseline, just now"
+    append_line(finished.path / "scalars.jsonl", {"step": 20, "event": "failed", "time": 0, "reason": "no disk"})
+    (line,) = run_list(open_page()).options
+    assert line.startswith("✕ ring — cloud.csv · centroid, both — failed, ")
+
+
+@pytest.mark.parametrize(
+    ("event", "label"),
+    [("failed", "Try again"), ("resumed", "Go on from there"), ("diverged", "Fork from an earlier step")],
+)
+def test_a_training_that_ended_early_has_a_button_that_helps(
+    finished: Run, no_processes: list[str], event: str, label: str
+) -> None:
+    append_line(finished.path / "scalars.jsonl", {"step": 20, "event": event, "time": 0})
+    app = open_page()
+    found = button(app, label)
+    if event != "diverged":
+        found.click().run()
+        assert no_processes == ["ring"]
+
+
 @pytest.mark.parametrize("name", ["covariance", "hausdorff"])
 def test_a_descriptor_is_switched_on_where_it_stands(finished: Run, no_processes: list[str], name: str) -> None:
     app = open_page()

@@ -564,8 +564,8 @@ def draw_branches(trunk: Run, run: Run, made: Origin) -> None:
         words.append(f"{variant_label(run, variant)}: {f'at step {known[0]:,}' if known else 'not yet'}")
     changes = made.changed or "nothing changed"
     st.markdown(
-        f"**Distance of the fork** &nbsp; :gray[{plain(run_title(run))}, {plain(changes)}, forked at step {made.step:,}; "
-        f"equal batches and noise. First distance of 1 %: {plain('; '.join(words))}]"
+        f"**Distance of the fork** &nbsp; :gray[{plain(run_title(run))}, {plain(changes)}, forked at step "
+        f"{made.step:,}; equal batches and noise. First distance of 1 %: {plain('; '.join(words))}]"
     )
     titles = [variant_label(run, variant) for variant in variants]
     figure = overlays.branches(steps, median, variants=variants, titles=titles, at=made.step)
