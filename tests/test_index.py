@@ -157,7 +157,7 @@ def test_a_run_is_called_by_what_was_trained_or_as_a_person_named_it(make):
     fields = {"circle-1128-100247-dd9c": {"data": "circle", "variants": ("both",)}}
     fields["circle-1128-100247-aaaa"] = fields["circle-1128-100247-dd9c"]
     fields["cloud-0102-030405-beef"] = {"variants": ("centroid", "diameter", "both", "hausdorff"), "recipe": "paper"}
-    fields |= dict.fromkeys([name for name in begun if "peer" in name], {"method": "wgan_gp", "variants": ("wgan_gp",)})
+    fields |= {name: {"method": "wgan_gp", "variants": ("wgan_gp",)} for name in begun if "peer" in name}
     for name, when in begun.items():
         os.utime(make(name, **fields.get(name, {})).path / "config.json", (when.timestamp(),) * 2)
     titles = run_titles(summaries())
