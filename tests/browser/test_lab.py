@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from pages import MAIN
 from patient import click, seen, until, visit
-from trainers import small_config
+from trainers import small_config, write_cloud
 from waiting import growth
 
+from mvm.files import locked
 from mvm.jobs.launch import launch
 from mvm.runs.recorder import train as trained
 from mvm.runs.run import Run
@@ -30,8 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lab(serve, folder: Path):
-    """One app for the module; trainings run one at a time."""
-    server = serve(MAIN, {"MVM_CHECKPOINTS": str(folder), "MVM_SLOTS": "1"})
+    """One app for the module; trainings run two at a time."""
+    server = serve(MAIN, {"MVM_CHECKPOINTS": str(folder), "MVM_SLOTS": "2"})
     yield server
     server.stop()
 
@@ -228,44 +229,54 @@ def test_points_drawn_by_hand_are_trained_on(page, lab, folder: Path) -> None:
     assert np.linalg.norm(points, axis=1) == pytest.approx(0.7, abs=0.2)
 
 
-def test_a_paused_run_and_a_reset_one_leave_their_slot_to_the_next(page, lab, folder: Path) -> None:
+@pytest.fixture(scope="module")
+def played(folder: Path) -> Run:
+    """A finished run of seven snapshots; where it is, no demo is begun."""
+    cloud = write_cloud(folder.with_name("cloud.csv"))
+    run = Run.create(small_config(cloud, steps=60, snapshots=6), path=folder / "played")
+    for _ in trained(run):
+        pass
+    return run
+
+
+def test_a_paused_run_and_a_reset_one_leave_their_slot_to_the_next(page, lab, folder: Path, played: Run) -> None:
     """Pause then Train, Train while another trains, Reset then Train: with one slot, none waits for ever."""
-    visit(page, f"{lab.url}/?steps=20000&variants=both&network.width=8&batch=16")
-    first = train(page, folder)
-    click(page.get_by_role("button", name="Pause"))
-    until(lambda: first.status().state == "paused", "the pause")
-    second = train(page, folder)
-    until(lambda: second.status().state == "running", "the second to start")
-    known = configs(folder)
-    click(page.get_by_role("button", name="Train another"))
-    third = Run(until(lambda: configs(folder) - known, "a third").pop().parent)
-    until(lambda: third.status().state == "queued", "a queue")
-    seen(page.get_by_text("queued").first)
-    kill_trainer(second)
-    until(lambda: third.status().state == "running", "the third to start")
-    seen(chart(page, third), "attached")
-    known = configs(folder)
-    page.keyboard.press("b")
-    seen(page.get_by_role("button", name="Keep training"))
-    page.keyboard.press("y")
-    anew = Run(until(lambda: configs(folder) - known, "the run that begins again").pop().parent)
-    until(lambda: (third.status().state, anew.status().state) == ("stopped", "paused"), "the reset")
-    assert anew.status().step == 0
-    assert anew.config == third.config
-    last = train(page, folder)
-    until(lambda: last.status().state == "running", "the run after the reset")
+    slots = folder / ".slots" / "cpu"
+    slots.mkdir(parents=True, exist_ok=True)
+    with locked(slots / "slot-1.lock"):
+        visit(page, f"{lab.url}/?steps=20000&variants=both&network.width=8&batch=16")
+        first = train(page, folder)
+        click(page.get_by_role("button", name="Pause"))
+        until(lambda: first.status().state == "paused", "the pause")
+        second = train(page, folder)
+        until(lambda: second.status().state == "running", "the second to start")
+        known = configs(folder)
+        click(page.get_by_role("button", name="Train another"))
+        third = Run(until(lambda: configs(folder) - known, "a third").pop().parent)
+        until(lambda: third.status().state == "queued", "a queue")
+        seen(page.get_by_text("queued").first)
+        kill_trainer(second)
+        until(lambda: third.status().state == "running", "the third to start")
+        seen(chart(page, third), "attached")
+        known = configs(folder)
+        page.keyboard.press("b")
+        seen(page.get_by_role("button", name="Keep training"))
+        page.keyboard.press("y")
+        anew = Run(until(lambda: configs(folder) - known, "the run that begins again").pop().parent)
+        until(lambda: (third.status().state, anew.status().state) == ("stopped", "paused"), "the reset")
+        assert anew.status().step == 0
+        assert anew.config == third.config
+        last = train(page, folder)
+        until(lambda: last.status().state == "running", "the run after the reset")
 
 
 def test_a_training_is_played_and_a_page_that_comes_back_is_as_it_was_left(
     page, lab, folder: Path, cloud: Path
 ) -> None:
     """By keys: the pages and Train within five stops of Tab, ? for the keys, Space to play; then Runs, and back."""
-    run = Run.create(small_config(cloud, steps=60, snapshots=6), path=folder / "played")
-    for _ in trained(run):
-        pass
     visit(page, f"{lab.url}/?run=played&steps=700&w.diameter=1.5&nosuch=1")
     seen(page.get_by_text("'nosuch' in the link is no setting of this page"))
-    drawn = seen(chart(page, run), "attached")
+    drawn = seen(chart(page, played), "attached")
     seen(page.locator(".skip-links"), "attached")
     focused = "() => document.activeElement.innerText"
     stops = [page.keyboard.press("Tab") or page.evaluate(focused) for _ in range(5)]
