@@ -74,13 +74,12 @@ def problems_above(page: str = "") -> Iterator[None]:
     """Draw a page, given by its path, and above it the problems of its URL; one that comes back has its URL again."""
     link, place = _link(), st.container()
     link.drawn = set()
-    if page != link.page:
-        link.page = page
-        lost = {key: values for key, values in link.kept.get(page, {}).items() if key not in st.query_params}
-        if lost:
-            st.query_params.update(lost)  # widgets read them at the start of a run
-            st.rerun()
+    lost = {key: values for key, values in link.kept.get(page, {}).items() if key not in st.query_params}
+    if lost and page != link.page:
+        st.query_params.update(lost)  # widgets read them at the start of a run
+        st.rerun()
     yield
+    link.page = page  # once it is whole: the run may be interrupted
     link.kept[page] = {key: st.query_params.get_all(key) for key in st.query_params}
     unknown = set(st.query_params) - link.drawn - link.unknown - {*PARAMETERS}
     link.unknown |= unknown

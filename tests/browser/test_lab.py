@@ -304,6 +304,6 @@ def test_a_training_is_played_and_a_page_that_comes_back_is_as_it_was_left(
     click(page.get_by_role("link", name="Runs"))
     seen(page.get_by_text("Tick a run"))
     click(page.get_by_role("link", name="Lab"))
-    until(lambda: page.url == before, "the whole URL")
+    until(lambda: page.url == before, f"the URL {before}", progress=lambda: page.url)
     until(lambda: page.get_by_role("spinbutton", name="Steps").input_value() == "700", "its values")
     until(lambda: drawn.count() == 1 and number(drawn, "step") == 20, "the step that was shown")
