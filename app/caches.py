@@ -30,6 +30,7 @@ from mvm.runs.layout import CHECKPOINT, check_name
 from mvm.runs.library import all_runs, opened
 from mvm.runs.run import Run
 from mvm.scoring.images import Gallery
+from mvm.studies.labels import run_title
 from mvm.training.experiment import view_noise
 from mvm.training.sampling import between
 from mvm.words import visible
@@ -67,10 +68,10 @@ def runs(kind: str) -> dict[str, Run]:
 
 
 def training_beside(waiting: Run) -> list[str]:
-    """Names of the runs in training on the kind of device that a run waits for."""
+    """What the runs in training on the kind of device that a run waits for are called."""
     kind = device_kind(waiting.config.device)
     training = (run for run in all_runs(_known_runs()) if run.status().state in ("starting", "running"))
-    return [run.name for run in training if device_kind(run.config.device) == kind]
+    return [run_title(run) for run in training if device_kind(run.config.device) == kind]
 
 
 def run_named(name: str) -> Run:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 
 from app.caches import runs, training_beside
+from app.components.keyboard import keyboard
 from app.kinds import PAGES
 from app.link import linked
 from app.services import ask, continue_training, start
-from app.session import Page
+from app.session import Page, page
 from app.sidebar import NextRun
 from app.text import plain, quoted
+from app.widgets import label_of
 from mvm.config import Config
 from mvm.data.images import FACES
 from mvm.data.kinds import KINDS
 from mvm.geometry.spectrum import SPECTRUM_FORMS
-from mvm.runs.events import compiled_networks, describe_lost_members, training_device, why_not_captured
+from mvm.look.palette import title_of
+from mvm.methods import METHODS
+from mvm.runs.events import ALIVE, compiled_networks, describe_lost_members, training_device, why_not_captured
+from mvm.runs.layout import LOG, is_fresh_name
 from mvm.runs.run import Run, Status
-from mvm.studies.compare import data_title, settings_changed
+from mvm.studies.compare import data_title, in_a_word, is_gain, settings_changed
+from mvm.studies.index import Summary, run_titles, summaries
+from mvm.studies.labels import RECIPES, run_title
 
-__all__ = ["STATES", "choose_run", "draw_buttons", "draw_status", "duration"]
+__all__ = ["KEYS", "STATES", "choose_run", "draw_buttons", "draw_status", "duration", "in_units"]
 
 MOST_CHANGES = 6  # named between the shown run and the next one
 STEP_SIZES = (1, 10, 100)
@@ -37,6 +46,19 @@ STATES = {  # colour and words of a badge
     "interrupted": ("red", "interrupted"),
     "new": ("gray", "not started"),
 }
+DOTS = {"starting": "◌", "queued": "◌", "running": "●", "paused": "◐", "finished": "○", "stopped": "○", "new": "○"}
+KEYS = {
+    "T": "train with the settings on the left",
+    "P": "pause, or resume",
+    "S": "train a few steps, then pause (how many: under View)",
+    "X": "stop; asks first",
+    "B": "begin again with the shown run's settings; asks first while it trains",
+    "Y or N": "answer what is asked",
+    "Space": "on the timeline: play, or hold",
+    "← →": "on the timeline: one snapshot back or on; Page up and Page down: ten; Home and End: the first and newest",
+    "?": "show these keys",
+}
+AGES = ((86_400, "day"), (3_600, "h"), (60, "min"))  # seconds of a unit
 
 
 def choose_run(tab: Page) -> tuple[Run | None, Status]:
@@ -56,19 +78,45 @@ def _chosen(tab: Page, known: dict[str, Run]) -> Run:
     if name not in known:
         if name:
             tab.notify(f"There is no run {quoted(name)} here.")
-        name = next((name for name, run in known.items() if run.status().alive), next(iter(known)))
+        name = next((row.name for row in summaries() if row.name in known and row.status in ALIVE), next(iter(known)))
     tab.show(name)
     if st.query_params.get("run") != name:  # each change is an entry of the browser's history
         st.query_params["run"] = name
-    names = list(known)
+    st.fragment(_draw_runs, run_every=20.0)(tab, list(known), name)  # runs of other tabs, and their ages
+    return known[name]
+
+
+def _draw_runs(tab: Page, names: list[str], shown: str) -> None:
+    """Draw the list of runs, newest first; another choice is shown by a rerun of the page."""
+    rows = {row.name: row for row in summaries()}
+    titles = run_titles(rows.values())
+    words = {name: _in_the_list(rows[name], titles[name]) if name in rows else name for name in names}
     chosen = st.selectbox(
-        "Run", names, names.index(name), key=tab.key(f"run.{tab.turn}"), label_visibility="collapsed",
-        help="all runs, newest first",
+        "Run", names, names.index(shown), key=tab.key(f"run.{tab.turn}"), label_visibility="collapsed",
+        format_func=lambda name: words.get(name, name), help="all runs, newest first; type to search",
     )  # fmt: skip
-    if chosen != name:
+    if chosen != shown:
         tab.show(chosen)
         st.rerun()
-    return known[name]
+
+
+def _in_the_list(row: Summary, title: str) -> str:
+    """A run's line in the list: state, title, best score beside its baseline, and age."""
+    score = in_units(row.score, row.quality) + " so far" * (not row.final) if row.quality is not None else ""
+    state = [STATES[row.status][1].split(":")[0], row.lost, score, _age(row.created)]
+    parts = [title, "" if is_fresh_name(row.name) else row.trained, ", ".join(filter(None, state))]
+    return f"{DOTS.get(row.status, '✕')} {' — '.join(filter(None, parts))}"
+
+
+def in_units(score: str, quality: float) -> str:
+    """A run's best quality in words, such as 1.11 × baseline."""
+    return f"{quality:+.2f} dB over bicubic" if is_gain(score) else f"{quality:.3g} × baseline"
+
+
+def _age(when: float) -> str:
+    passed = time.time() - when
+    found = next(((round(passed / unit), word) for unit, word in AGES if passed >= unit), None)
+    return "just now" if found is None else f"{found[0]} {found[1]}{'s' * (found[1] == 'day' and found[0] > 1)} ago"
 
 
 def draw_buttons(
@@ -80,7 +128,7 @@ def draw_buttons(
     layers: Callable[[], object] | None = None,
     beside: Callable[[], object] | None = None,
 ) -> None:
-    """Draw Train, Pause, Step, Stop, Reset, Fork and View.
+    """Draw Train, Pause, Step, Stop, Reset, Fork and View; start the run that Train has asked for.
 
     Args:
         tab: page of the kind of data.
@@ -90,23 +138,29 @@ def draw_buttons(
         layers: draws the page's own widgets into the popover View.
         beside: draws further widgets beside the popover.
     """
+    _serve(tab, next_run)
     alive, state = status.alive, status.state
+    training = state in ("starting", "queued", "running")
+    question = tab.question if run is not None and alive and tab.question and tab.question[0] == run.name else None
+    if run is not None and question:
+        _draw_question(tab, run, status, question[1])
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.button(
-            "Train", type="primary", icon=":material/play_arrow:", shortcut="T", on_click=_train,
-            help="start a new run with the settings on the left, in the background  (key T)",
-            args=(tab, next_run, tab.presses), disabled=next_run.config is None,
+            "Train another" if training else "Train", type="secondary" if training else "primary",
+            icon=":material/play_arrow:", shortcut="T", on_click=_want_training, key=f"{tab.kind}.train",
+            help="start a new run with the settings on the left; it trains in the background, and waits its turn while "
+            "others train  (key T)", args=(tab, tab.presses), disabled=next_run.config is None,
         )  # fmt: skip
-        if state == "paused" or not alive:
-            label, action = ("Continue", "continue") if alive else ("Resume", "continue from the last checkpoint")
+        if training:
             st.button(
-                label, icon=":material/resume:", help=f"{action}  (key P)", shortcut="P", on_click=continue_training,
-                args=(tab, run), disabled=run is None or state in ("finished", "diverged"),
+                "Pause", type="primary", icon=":material/pause:", help="pause, and let others train  (key P)",
+                shortcut="P", on_click=ask, args=(tab, run), kwargs={"pause_at": 0},
             )  # fmt: skip
         else:
+            help_resume = "go on with the training" if alive else "go on from the last checkpoint"
             st.button(
-                "Pause", icon=":material/pause:", help="pause  (key P)", shortcut="P", on_click=ask, args=(tab, run),
-                kwargs={"pause_at": 0},
+                "Resume", icon=":material/resume:", help=f"{help_resume}  (key P)", shortcut="P",
+                on_click=continue_training, args=(tab, run), disabled=run is None or state in ("finished", "diverged"),
             )  # fmt: skip
         size = tab.setting("step_size", STEP_SIZES[1])
         st.button(
@@ -114,13 +168,14 @@ def draw_buttons(
             shortcut="S", on_click=_step, args=(tab, run, size), disabled=not alive or state == "queued",
         )  # fmt: skip
         st.button(
-            "Stop", icon=":material/stop:", help="save and stop; the run can be resumed  (key X)", shortcut="X",
-            on_click=ask, args=(tab, run), kwargs={"stop": True, "pause_at": None}, disabled=not alive,
+            "Stop", icon=":material/stop:", help="save and stop; the run can be resumed; asks first  (key X)",
+            shortcut="X", on_click=_ask_about, args=(tab, run, "stop"), disabled=not alive,
         )  # fmt: skip
         st.button(
             "Reset", icon=":material/restart_alt:",
-            help="stop, and start a new run with the shown run's settings, paused at step 0  (key B)",
-            on_click=_reset, args=(tab, run, tab.presses), disabled=run is None, shortcut="B",
+            help="stop, and start a new run with the shown run's settings, paused at step 0; asks first  (key B)",
+            on_click=_ask_about if alive else _reset, args=(tab, run, "reset" if alive else tab.presses),
+            disabled=run is None, shortcut="B",
         )  # fmt: skip
         help_fork = "fork this run at a checkpoint with one setting changed, or compare it with other runs"
         if st.button("Fork, compare", icon=":material/fork_right:", help=help_fork, disabled=run is None):
@@ -129,10 +184,29 @@ def draw_buttons(
             _draw_view_settings(tab, run, layers)
         if beside:
             beside()
+        keyboard(KEYS, train=f"{tab.kind}.train")
     if run is not None and next_run.config is not None:
         st.caption(f"**Train** starts {plain(_next_in_words(run, next_run.config))}.")
     if next_run.problem:
         st.error(f"These settings cannot be trained: {plain(next_run.problem)}", icon=":material/error:")
+
+
+def _draw_question(tab: Page, run: Run, status: Status, what: str) -> None:
+    """Draw what Stop or Reset would end, and two buttons."""
+    resets = what == "reset"
+    then = (
+        "and begin again with its settings, paused at step 0? What it has learned stays in the list of runs."
+        if resets
+        else "? What it has learned is kept, and **Resume** goes on from there."
+    )
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", border=True):
+        space = " " * resets
+        st.markdown(f"Stop **{plain(run_title(run))}** at step {status.step:,}{space}{then}", width="content")
+        st.button(
+            "Stop and begin again" if resets else "Stop training", type="primary", key=f"{tab.kind}.yes", shortcut="Y",
+            on_click=_reset if resets else _stop, args=(tab, run, tab.presses),
+        )  # fmt: skip
+        st.button("Keep training", key=f"{tab.kind}.no", shortcut="N", on_click=_ask_about, args=(tab, None, ""))
 
 
 def draw_status(run: Run, status: Status) -> None:
@@ -151,10 +225,11 @@ def draw_status(run: Run, status: Status) -> None:
     elif status.state == "running" and status.step == 0 and run.config.data == FACES:
         parts += [f"rendering {run.config.points:,} toy faces ..."]
     elif status.seconds:
-        parts += [f"{duration(status.seconds)} of training"]
+        parts += [f"trained for {duration(status.seconds)}"]
     if lost := describe_lost_members(run.records.events, len(run.config.members)):
         parts.append(f":orange-badge[{plain(lost)}]")
-    parts += [plain(data_title(run.config.data)), plain(training_device(run.records.events) or "no device yet")]
+    if device := training_device(run.records.events):
+        parts.append(plain(f"on the {device}"))
     if reason := why_not_captured(run.records.events):
         parts.append(plain(f"steps not captured as a graph: {reason}"))
     if compiled := compiled_networks(run.records.events):
@@ -165,14 +240,35 @@ def draw_status(run: Run, status: Status) -> None:
     if run.damage:
         st.warning("Files of this run are damaged; the parts below are passed over.", icon=":material/heart_broken:")
         st.text(run.damage)
+    if status.state in ("interrupted", "failed", "diverged"):
+        _draw_failure(run, status)
+
+
+def _draw_failure(run: Run, status: Status) -> None:
+    """Draw why a training ended before its time, what can be done, and a button that does it."""
     if status.state == "interrupted":
-        st.warning(
-            f"The trainer exited unexpectedly at step {status.step:,}. Saved data are intact: **Resume** continues "
-            "from the last checkpoint.",
-            icon=":material/power_off:",
+        why = f"The trainer exited unexpectedly at step {status.step:,}. Saved data are intact."
+    else:
+        why = f"{STATES[status.state][1].capitalize()}: {plain(status.reason)}"
+    log = run.path / LOG
+    if status.state == "diverged":
+        what = (
+            "Fork it before that step with smaller learning rates or a larger γ, or train with the recommended recipe."
         )
-    elif status.state in ("failed", "diverged"):
-        st.error(f"{plain(words.capitalize())}: {plain(status.reason)}", icon=":material/error:")
+    elif log.exists() and status.state == "failed":
+        what = f"Mend that, then try again: it goes on from the last checkpoint. More is in {plain(log)}."
+    else:
+        what = "It can go on from the last checkpoint."
+    tab, key = page(run.config.kind), f"mend.{run.name}"
+    killed = status.state == "interrupted"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        draw, icon = (st.warning, "power_off") if killed else (st.error, "error")
+        draw(f"{why}  \n{what}", icon=f":material/{icon}:")
+        if status.state != "diverged":
+            label = "Go on from there" if killed else "Try again"
+            st.button(label, icon=":material/resume:", key=key, on_click=continue_training, args=(tab, run))
+        elif st.button("Fork from an earlier step", icon=":material/fork_right:", key=key):
+            st.switch_page(st.session_state["_pages"]["Runs"], query_params={"compare": run.name})
 
 
 def duration(seconds: float) -> str:
@@ -202,25 +298,75 @@ def _draw_view_settings(tab: Page, run: Run | None, layers: Callable[[], object]
 
 def _next_in_words(run: Run, config: Config) -> str:
     """How the next run differs from the shown one, such as: a run that differs from ring: steps 700 (shown: 30)."""
-    changes = [f"{name} {new} (shown: {old})" for name, (old, new) in settings_changed(run, config).items()]
+    changes = [
+        f"{_setting_title(config, name)} {_value(name, new)} (shown: {_value(name, old)})"
+        for name, (old, new) in settings_changed(run, config).items()
+    ]
     if not changes:
-        return f"another run with the settings of {run.name}"
+        return f"another run with the settings of {run_title(run)}"
     more = f" and {len(changes) - MOST_CHANGES} more settings" if len(changes) > MOST_CHANGES else ""
-    return f"a run that differs from {run.name}: {', '.join(changes[:MOST_CHANGES])}{more}"
+    return f"a run that differs from {run_title(run)}: {', '.join(changes[:MOST_CHANGES])}{more}"
 
 
-def _train(tab: Page, next_run: NextRun, press: int) -> None:
-    if next_run.config is not None and tab.serve(press):
-        start(tab, next_run.config, like=next_run.like)
+def _setting_title(config: Config, name: str) -> str:
+    """Label of the widget of a setting, by its dotted name, within a sentence."""
+    group, _, last = name.rpartition(".")
+    model = type(getattr(config, group)) if group else Config
+    label = label_of(last, model.model_fields[last])
+    words = f"{label} weight" if group == "weights" else label
+    return words if words[:2].isupper() else words[0].lower() + words[1:]
+
+
+def _value(name: str, value: Any) -> str:
+    """A setting's value as its widget shows it."""
+    match name:
+        case "method":
+            return METHODS[value].title
+        case "recipe":
+            return RECIPES.get(value, "recommended")
+        case "data":
+            return data_title(value)
+        case "variants":
+            return ", ".join(map(title_of, value))
+        case "seeds" if tuple(value) == tuple(range(len(value))):
+            return str(len(value))
+    return f"{value:,}" if type(value) is int else in_a_word(value)
+
+
+def _want_training(tab: Page, press: int) -> None:
+    if tab.serve(press):
+        tab.wants_training = True
+
+
+def _serve(tab: Page, next_run: NextRun) -> None:
+    """Start the run that Train asked for, with the settings that the widgets have by now.
+
+    The press itself knows only the settings drawn before it; a value typed in the same moment belongs to the run.
+    """
+    wanted, tab.wants_training = tab.wants_training, False
+    if wanted and next_run.config is not None and start(tab, next_run.config, like=next_run.like):
+        tab.question = None
+        st.rerun()
 
 
 def _step(tab: Page, run: Run, size: int) -> None:
     ask(tab, run, pause_at=run.status().step + size)
 
 
+def _ask_about(tab: Page, run: Run | None, what: str) -> None:
+    tab.question = (run.name, what) if run is not None else None
+
+
+def _stop(tab: Page, run: Run, press: int) -> None:
+    if tab.serve(press):
+        tab.question = None
+        ask(tab, run, stop=True, pause_at=None)
+
+
 def _reset(tab: Page, run: Run, press: int) -> None:
     if not tab.serve(press):
         return
+    tab.question = None
     if run.alive():
         ask(tab, run, stop=True, pause_at=None)
     start(tab, run.config, like=run, paused=True)

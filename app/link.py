@@ -35,11 +35,15 @@ class _Link:
         drawn: keys of the linked widgets of the page as drawn last.
         told: time at which each problem was found, in seconds since the epoch, by its line.
         unknown: unknown parameters that were named already.
+        page: that was drawn last, by its path; None before the first.
+        kept: parameters of each page as drawn last: Streamlit drops them when another page is opened.
     """
 
     drawn: set[str] = field(default_factory=set)
     told: dict[str, float] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
+    page: str | None = None
+    kept: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     def tell(self, line: str) -> None:
         """Show a line above the page for `TOLD_SECONDS`."""
@@ -66,11 +70,17 @@ def keep(*keys: str) -> None:
 
 
 @contextlib.contextmanager
-def problems_above() -> Iterator[None]:
-    """Draw a page, and above it the problems of its URL."""
+def problems_above(page: str = "") -> Iterator[None]:
+    """Draw a page, given by its path, and above it the problems of its URL; one that comes back has its URL again."""
     link, place = _link(), st.container()
     link.drawn = set()
+    lost = {key: values for key, values in link.kept.get(page, {}).items() if key not in st.query_params}
+    if lost and page != link.page:
+        st.query_params.update(lost)  # widgets read them at the start of a run
+        st.rerun()
     yield
+    link.page = page  # once it is whole: the run may be interrupted
+    link.kept[page] = {key: st.query_params.get_all(key) for key in st.query_params}
     unknown = set(st.query_params) - link.drawn - link.unknown - {*PARAMETERS}
     link.unknown |= unknown
     for key in sorted(unknown):

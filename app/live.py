@@ -10,7 +10,7 @@ function that draws it and returns a note, such as the step. Panels stand below 
     SELDOM   2 s       curves, spectra, scores
     ASKED    5 s       what is computed on request, and when one of its widgets is moved
 
-A run at rest is checked every 3 s, and redrawn when a training begins.
+A run at rest is checked every 3 s, and redrawn when a training begins; while its timeline plays, it is drawn as above.
 """
 
 from __future__ import annotations
@@ -121,7 +121,10 @@ class Projection:
 
 
 def draw_run(tab: Page, run: Run, status: Status, panels: Sequence[Panel]) -> None:
-    """Draw the panels of a run, in fragments that rerun while it is trained; only one panel if it is enlarged."""
+    """Draw the panels of a run, in fragments that rerun while it is trained, or its timeline plays.
+
+    An enlarged panel is drawn alone.
+    """
     st.html(STYLE)
     keep(tab.key("panel"), f"columns.{run.name}")
     panels = [panel for panel in panels if panel.offered(run)]
@@ -129,11 +132,11 @@ def draw_run(tab: Page, run: Run, status: Status, panels: Sequence[Panel]) -> No
     if not enlarged:
         tab.enlarged = None  # a panel that this run lacks
     with st.container(key="enlarged" if enlarged else "all-panels", gap="xsmall"):
-        if not status.alive:
+        if status.alive or tab.playing:
+            _draw_in_training(tab, run, enlarged or panels)
+        else:
             st.fragment(_draw_at_rest, run_every=1.0 if tab.behind else None)(tab, run, enlarged or panels)
             st.fragment(rerun_if_changed, run_every=3.0)(tab, run)
-        else:
-            _draw_in_training(tab, run, enlarged or panels)
 
 
 def _draw_in_training(tab: Page, run: Run, panels: Sequence[Panel]) -> None:
@@ -196,8 +199,13 @@ def _draw_top(tab: Page, run: Run, *panels: Panel) -> None:
         draw_status(run, status)  # after the reading, of which it says what was passed over
         done = max(int(newest["step"]) if newest else 0, status.step)
         every = run.config.every(run.config.snapshots)
-        step = timeline(records.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}")
+        step, playing = timeline(
+            records.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}"
+        )
         tab.cursor = (run.name, step)
+        if playing != tab.playing:
+            tab.playing = playing
+            st.rerun()
         if note := footnotes(label_of_variant(run, variant) for variant in run.config.variants):
             st.caption(plain(note))
         for panel in panels:

@@ -41,5 +41,6 @@ for view, title, icon in (
 ):
     pages[title] = st.Page(view, title=title, icon=f":material/{icon}:", url_path=title.lower())
 st.session_state["_pages"] = pages  # for links from one page to another
-with problems_above():
-    st.navigation(list(pages.values()), position="top").run()
+chosen = st.navigation(list(pages.values()), position="top")
+with problems_above(chosen.url_path):
+    chosen.run()

@@ -80,11 +80,14 @@ class Page(Tab):
         turn: number of changes of the shown run; keys of widgets that belong to one run contain it.
         state: run and state that the page was drawn for.
         cursor: run and step that its timeline points at; None for the newest step.
+        playing: whether its timeline plays.
         behind: whether a newer projection is awaited.
         movable: settings, as the sidebar showed them at the last rerun; None before the first.
         picked: run and the picture of it that was clicked last.
         enlarged: key of the panel that fills the page; None for all panels.
         single: whether the page was drawn for a single column.
+        question: run, and what is to be confirmed for it: "stop" or "reset"; None while nothing is.
+        wants_training: whether Train was pressed, and its run is still to be made, of the settings on the screen.
     """
 
     kind: str = "points"
@@ -92,11 +95,14 @@ class Page(Tab):
     turn: int = 0
     state: tuple[str | None, str] = (None, "new")
     cursor: tuple[str, int | None] | None = None
+    playing: bool = False
     behind: bool = True
     movable: MovableWidgets | None = None
     picked: tuple[str, Picked] | None = None
     enlarged: str | None = None
     single: bool = False
+    question: tuple[str, str] | None = None
+    wants_training: bool = False
 
     def key(self, name: str) -> str:
         """Key of a widget that the page of every kind has; it is also its parameter in the URL."""

@@ -202,7 +202,8 @@ def test_a_press_is_served_whole(finished: Run, no_processes: list[str], monkeyp
     monkeypatch.setattr(st, "session_state", Interrupted())
     tab = Page()
     for _ in range(2):  # one press, called twice
-        header._train(tab, NextRun(finished.config), 0)
+        header._want_training(tab, 0)
+        header._serve(tab, NextRun(finished.config))
     assert no_processes == [tab.run]
     header._reset(tab, finished, 1)
     assert no_processes[1:] == [tab.run]
@@ -211,7 +212,8 @@ def test_a_press_is_served_whole(finished: Run, no_processes: list[str], monkeyp
     assert no_processes[2:] == ["ring"]
     with locked(finished.path / "lock"):
         header._reset(tab, finished, 2)
-    header._train(tab, NextRun(finished.config.model_copy(update={"data": "gone.npy"})), 3)
+    header._want_training(tab, 3)
+    header._serve(tab, NextRun(finished.config.model_copy(update={"data": "gone.npy"})))
     assert "gone.npy" in tab.notice[0]
 
 
@@ -272,10 +274,52 @@ def test_what_train_would_start_is_seen_beside_it(finished: Run, monkeypatch: py
     alike = open_page(run="ring", recipe="copy of this run")
     assert "with the settings of ring" in words(alike)
     alike.slider(key="ring.w.diameter").set_value(2.0).run()
-    assert "differs from ring: weights.diameter 2 (shown: 1)." in words(alike)
+    assert "differs from ring: 2-diameter weight 2 (shown: 1)." in words(alike)
     told = {"step": 20, "event": "weights", "weights": {"diameter": 2}, "serial": 1}
     append_line(finished.path / "scalars.jsonl", told)
     assert "with the settings of ring" in words(alike.run()), "the shown run has this weight by now"
+
+
+def test_train_starts_what_the_screen_shows(finished: Run, no_processes: list[str]) -> None:
+    """A value that is typed right before the press belongs to the run: the press knows only what was drawn before."""
+    app = open_page(method="WGAN", run="ring")
+    (line,) = (caption.value for caption in app.caption if "differs from" in caption.value)
+    assert as_read(line).startswith(
+        "**Train** starts a run that differs from ring: method WGAN (shown: MvM), data Circle"
+    )
+    assert "mvm." not in line
+    assert "–" not in line, "settings that only one of the methods has are left out"
+    app.number_input(key="steps").set_value(700)
+    button(app, "Train").click().run()
+    assert Run.named(no_processes[0]).config.steps == 700
+    assert button(app, "Train").label == "Train another"
+    assert no_processes == [shown(app)]
+    app.run()
+    assert len(no_processes) == 1, "one press, one run"
+
+
+def test_the_list_says_of_each_run_what_became_of_it(finished: Run) -> None:
+    best = min(score["w2_ratio"] for score in finished.scores())
+    (line,) = run_list(open_page()).options
+    assert line == f"○ ring — cloud.csv · centroid, both — finished, {best:.3g} × baseline, just now"
+    append_line(finished.path / "scalars.jsonl", {"step": 20, "event": "failed", "time": 0, "reason": "no disk"})
+    (line,) = run_list(open_page()).options
+    assert line.startswith("✕ ring — cloud.csv · centroid, both — failed, ")
+
+
+@pytest.mark.parametrize(
+    ("event", "label"),
+    [("failed", "Try again"), ("resumed", "Go on from there"), ("diverged", "Fork from an earlier step")],
+)
+def test_a_training_that_ended_early_has_a_button_that_helps(
+    finished: Run, no_processes: list[str], event: str, label: str
+) -> None:
+    append_line(finished.path / "scalars.jsonl", {"step": 20, "event": event, "time": 0})
+    app = open_page()
+    found = button(app, label)
+    if event != "diverged":
+        found.click().run()
+        assert no_processes == ["ring"]
 
 
 @pytest.mark.parametrize("name", ["covariance", "hausdorff"])
@@ -514,6 +558,8 @@ def test_a_slider_reaches_the_running_training(finished: Run, monkeypatch: pytes
     button(app, "Pause").click().run()
     assert finished.control().pause_at == 0
     button(app, "Stop").click().run()
+    assert not finished.control().stop, "it asks first"
+    button(app, "Stop training").click().run()
     assert finished.control().stop
 
 
@@ -565,6 +611,11 @@ def test_step_and_reset(finished: Run, monkeypatch: pytest.MonkeyPatch, no_proce
     button(app, "Step").click().run()
     assert finished.control().pause_at == 30 + 10
     button(app, "Reset").click().run()
+    assert "Stop **ring** at step 30 and begin again" in words(app)
+    button(app, "Keep training").click().run()
+    assert not finished.control().stop
+    button(app, "Reset").click().run()
+    button(app, "Stop and begin again").click().run()
     (name,) = no_processes
     assert finished.control().stop
     anew = Run.named(name)

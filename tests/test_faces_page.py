@@ -109,9 +109,11 @@ def test_a_finished_run_is_shown_whole(tiny: Run) -> None:
 
 def test_each_page_has_its_own_runs(tiny: Run, cloud: Path, no_processes: list[str]) -> None:
     Run.create(Config.make(data=str(cloud)), name="points")
-    assert run_list(open_page(FACES, run="points")).options == ["tiny"]
+    (line,) = run_list(open_page(FACES, run="points")).options
+    assert line.startswith("○ tiny — Toy faces · centroid, both — finished, ")
     assert shown(open_page(FACES, run="points")) == "tiny"
-    assert run_list(open_page(run="tiny")).options == ["points"]
+    (line,) = run_list(open_page(run="tiny")).options
+    assert line == "○ points — cloud.csv · centroid, 2-diameter, both — not started, just now"
     assert not no_processes
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ from mvm.runs.fork import fork
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
 from mvm.studies import index
-from mvm.studies.index import summaries, unreadable
+from mvm.studies.index import run_titles, summaries, unreadable
+from mvm.studies.labels import run_title
 
 
 @pytest.fixture
@@ -137,3 +140,36 @@ def test_pictures_have_a_quality_of_their_own(checkpoints):
     assert (row.kind, row.title, row.best) == ("images", "Toy faces", min(ratios, key=ratios.get))
     assert row.quality == pytest.approx(min(ratios.values()))
     assert row.recall == scores[row.best]["faces.recall"]
+
+
+def test_a_run_is_called_by_what_was_trained_or_as_a_person_named_it(make):
+    """Data, variants or method, recipe if it is not the default, and the time; no two are called the same."""
+    noon = datetime.now().replace(hour=12, minute=30, second=5, microsecond=0)
+    begun = {
+        "circle-1128-100247-dd9c": noon,
+        "circle-1128-100247-aaaa": noon.replace(second=7),
+        "cloud-0102-030405-beef": datetime(2020, 1, 2, 3, 4),
+        "peer-1128-100247-0001": noon,
+        "peer-1128-100247-0001-fork20": noon,
+        "peer-1128-100247-0002": noon,
+        "my-1128-run": noon,
+    }
+    fields = {"circle-1128-100247-dd9c": {"data": "circle", "variants": ("both",)}}
+    fields["circle-1128-100247-aaaa"] = fields["circle-1128-100247-dd9c"]
+    fields["cloud-0102-030405-beef"] = {"variants": ("centroid", "diameter", "both", "hausdorff"), "recipe": "paper"}
+    fields |= {name: {"method": "wgan_gp", "variants": ("wgan_gp",)} for name in begun if "peer" in name}
+    for name, when in begun.items():
+        os.utime(make(name, **fields.get(name, {})).path / "config.json", (when.timestamp(),) * 2)
+    titles = run_titles(summaries())
+    assert titles == {
+        "circle-1128-100247-dd9c": "Circle · both descriptors · 12:30:05",
+        "circle-1128-100247-aaaa": "Circle · both descriptors · 12:30:07",
+        "cloud-0102-030405-beef": "cloud.csv · centroid, 2-diameter, both and 1 more · paper's recipe · "
+        "2 Jan 2020 03:04",
+        "peer-1128-100247-0001": "cloud.csv · WGAN-GP · 12:30:05 (peer-1128-100247-0001)",
+        "peer-1128-100247-0001-fork20": "cloud.csv · WGAN-GP · 12:30:05 (peer-1128-100247-0001-fork20)",
+        "peer-1128-100247-0002": "cloud.csv · WGAN-GP · 12:30:05 (peer-1128-100247-0002)",
+        "my-1128-run": "my-1128-run",
+    }
+    assert run_title(Run.named("circle-1128-100247-dd9c")) == "Circle · both descriptors · 12:30"
+    assert run_title(Run.named("my-1128-run")) == "my-1128-run"

@@ -55,8 +55,8 @@ from mvm.studies.compare import (
     scoreboard,
     series_of,
 )
-from mvm.studies.index import Summary, summaries, unreadable
-from mvm.studies.labels import setting_label, variant_label
+from mvm.studies.index import Summary, run_titles, summaries, unreadable
+from mvm.studies.labels import run_title, setting_label, variant_label
 from mvm.words import visible
 
 __all__ = ["runs_page"]
@@ -233,11 +233,12 @@ RECIPES = {"paper": ", paper's recipe", "published": ", published code's recipe"
 
 def frame(rows: list[Summary]) -> pd.DataFrame:
     """Cells of the table; of the two columns of a quality those that a row has."""
+    titles = run_titles(rows)
     cells = pd.DataFrame(
         visible_words(
             [
                 {
-                    "name": row.name,
+                    "name": titles[row.name],
                     "status": ", ".join(
                         filter(None, [STATES[row.status][1].split(":")[0], row.lost, "damaged" if row.damage else ""])
                     ),
@@ -347,7 +348,7 @@ def draw_actions(tab: RunsTab, ticked: list[Run]) -> None:
         )  # fmt: skip
         with st.popover("Delete", icon=":material/delete:", disabled=not idle, key=f"runs.deleting.{tab.turn}"):
             if idle:
-                these = ", ".join(f"**{plain(run.name)}**" for run in ticked)  # the filters may hide ticked runs
+                these = ", ".join(f"**{plain(run_title(run))}**" for run in ticked)  # the filters may hide ticked runs
                 st.markdown(f"Delete {these}, with all checkpoints and snapshots? This cannot be undone.")
                 st.button("Delete for good", type="primary", on_click=delete, args=(tab, ticked), key="runs.delete")
 
@@ -451,8 +452,9 @@ def delete(tab: RunsTab, ticked: list[Run]) -> None:
     deleted, errors = [], []
     for run in ticked:
         try:
+            title = run_title(run)
             run.delete()
-            deleted.append(run.name)
+            deleted.append(title)
         except FileNotFoundError:
             continue
         except (RunError, OSError) as error:
@@ -506,7 +508,9 @@ def draw_comparison(runs: list[Run]) -> None:
         st.markdown("**What differs** &nbsp; :gray[settings that are not equal in all runs]")
         if differs:
             titled = {setting_title(name): titled_values(name, values) for name, values in differs.items()}
-            st.dataframe(pd.DataFrame(visible_words(titled), index=[run.name for run in runs]).T, width="stretch")
+            titles = run_titles(row for row in summaries() if row.name in {run.name for run in runs})
+            names = [titles.get(run.name, run.name) for run in runs]
+            st.dataframe(pd.DataFrame(visible_words(titled), index=names).T, width="stretch")
         else:
             st.caption("Nothing: these runs have equal settings.")
     draw_matrix(runs)
@@ -590,8 +594,8 @@ def draw_branches(trunk: Run, run: Run, made: Origin) -> None:
     pairs = [f"{setting_title(name)} {in_a_word(value)}" for name, value in made.changes.items()]
     changes = plain(", ".join(pairs) or "nothing changed")
     st.markdown(
-        f"**Distance of the fork** &nbsp; :gray[{plain(run.name)}, {changes}, forked at step {made.step:,}; "
-        f"equal batches and noise. First distance of 1 %: {plain('; '.join(words))}]"
+        f"**Distance of the fork** &nbsp; :gray[{plain(run_title(run))}, {changes}, forked at step "
+        f"{made.step:,}; equal batches and noise. First distance of 1 %: {plain('; '.join(words))}]"
     )
     titles = [variant_label(run, variant) for variant in variants]
     figure = overlays.branches(steps, median, variants=variants, titles=titles, at=made.step)

@@ -27,7 +27,7 @@ import pandas as pd
 
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError, check_known
-from mvm.figures import FIGURES, Definition, NoFigure, Selection, drawn, figure_of, latex_of
+from mvm.figures import FIGURES, Definition, NoFigure, Selection, drawn, latex_of
 from mvm.figures.moving import MOVING, MOVING_FORMATS, Moving
 from mvm.figures.over_training import Progress, frame_steps
 from mvm.figures.texts import check as check_texts

@@ -54,6 +54,7 @@ __all__ = [
     "check_name",
     "frame_path",
     "fresh_name",
+    "is_fresh_name",
     "kept_path",
     "snapshot_path",
     "steps_in",
@@ -82,6 +83,7 @@ FOLDERS = (SNAPSHOTS, FRAMES, KEPT)
 
 STEP = re.compile(r"[0-9]{8}\.(safetensors|npy)")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+FRESH = re.compile(r"[A-Za-z0-9-]+-\d{4}-\d{6}-[0-9a-f]{4}(-fork\d+(-\d+)?)*")
 CLAIMS = "claims"  # under `checkpoints()`: the folder of the runs of `mvm.studies.claims`
 
 
@@ -146,3 +148,8 @@ def fresh_name(data: str) -> str:
     """Make a name for a new run on this data that no other run has."""
     stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(data).stem).strip("-") or "points"
     return f"{stem}-{time.strftime('%m%d-%H%M%S')}-{os.urandom(2).hex()}"
+
+
+def is_fresh_name(name: str) -> bool:
+    """Whether `fresh_name` made this name, or that of the run that it was forked from: no person chose it."""
+    return FRESH.fullmatch(name) is not None

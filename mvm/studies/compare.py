@@ -288,27 +288,22 @@ def _values(settings: Mapping[str, float]) -> str:
     return ", ".join(f"{name.removeprefix(WEIGHTS)} {value:g}" for name, value in settings.items())
 
 
-def settings_changed(run: Run, config: Config) -> dict[str, tuple[str, str]]:
+def settings_changed(run: Run, config: Config) -> dict[str, tuple[Any, Any]]:
     """Settings of a config that differ from those that a run has trained with last: {setting: (the run's, its own)}.
 
-    Weights of descriptors that neither matches are left out.
+    The method comes first. Settings that only one of the two methods has, and weights of descriptors that neither
+    matches, are left out.
     """
     moved = {name: path[-1].value for name, path in settings_of(run).items()}
     before, after = run.config.flat(used=True), config.flat(used=True)
     before |= {name: value for name, value in moved.items() if name in before and value is not None}
-    unmatched = {f"weights.{name}" for name in DESCRIPTORS} - {
+    left_out = {f"weights.{name}" for name in DESCRIPTORS} - {
         f"weights.{name}" for each in (run.config, config) for name in matched(each.variants)
     }
-
-    def word(name: str, value: Any) -> str:
-        return data_title(value) if name == "data" and isinstance(value, str) else in_a_word(value)
-
-    table = {}
-    for name in dict.fromkeys([*after, *before]):
-        old, new = before.get(name), after.get(name)
-        if old != new and name not in unmatched | {"schema_version"}:
-            table[name] = (word(name, old), word(name, new))
-    return table
+    left_out |= {"schema_version"} | ({"variants"} if before["method"] != after["method"] else set())
+    shared = [name for name in after if name in before and name not in left_out]
+    shared.sort(key=lambda name: name != "method")
+    return {name: (before[name], after[name]) for name in shared if before[name] != after[name]}
 
 
 def in_a_word(value: Any) -> str:

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,14 +36,16 @@ from mvm.runs.events import (
     training_device,
 )
 from mvm.runs.history import Scores
+from mvm.runs.layout import is_fresh_name
 from mvm.runs.library import run_folders
 from mvm.runs.liveness import is_alive
 from mvm.runs.records import last_records
 from mvm.runs.run import Run
 from mvm.studies.compare import beside, best_variant, data_title, is_gain, quality
-from mvm.studies.labels import own_title
+from mvm.studies.labels import own_title, title_in_words, trained_in_words
+from mvm.words import visible
 
-__all__ = ["SORTS", "Summary", "Unreadable", "summaries", "unreadable"]
+__all__ = ["SORTS", "Summary", "Unreadable", "run_titles", "summaries", "unreadable"]
 
 MOST_INDEX = 64 * 2**20  # bytes of the cache that are read
 FILES = (layout.CONFIG, layout.RECORDS, layout.SCORES, layout.NOTE, layout.ORIGIN)  # that a summary is made of
@@ -104,6 +109,11 @@ class Summary:
     outdated: bool
     damage: str
 
+    @property
+    def trained(self) -> str:
+        """Its data, and what was trained on them."""
+        return trained_in_words(self.title, self.titles, self.recipe)
+
     def order(self, column: str) -> Any:
         """What a column is sorted by, the best quality first."""
         value = getattr(self, column)
@@ -140,6 +150,19 @@ def summaries() -> list[Summary]:
     return sorted(rows, key=lambda row: row.created, reverse=True)
 
 
+def run_titles(rows: Iterable[Summary]) -> dict[str, str]:
+    """What each run is called, by name: as `mvm.studies.labels.run_title`, and no two alike."""
+    rows = list(rows)
+    titles = {row.name: visible(row.name) for row in rows}
+    fresh = [row for row in rows if is_fresh_name(row.name)]
+    for exact in (False, True):
+        found = {row.name: title_in_words(row.trained, row.created, exact=exact) for row in fresh}
+        shared = Counter((titles | found).values())
+        titles |= found
+        fresh = [row for row in fresh if shared[found[row.name]] > 1]
+    return titles | {row.name: f"{titles[row.name]} ({row.name})" for row in fresh}
+
+
 def unreadable() -> dict[str, Unreadable]:
     """Runs there that cannot be read, by name."""
     return {name: row for name, row in _read().items() if isinstance(row, Unreadable)}
@@ -148,7 +171,7 @@ def unreadable() -> dict[str, Unreadable]:
 def _read() -> dict[str, dict[str, Any] | Unreadable]:
     """What the files of each run say, or why they cannot be read."""
     cache = checkpoints() / ".index.json"
-    known = _read_cache(cache)
+    known = _read_cache(cache, *(_stamp(cache) or [0, 0]))
     rows: dict[str, dict[str, Any] | Unreadable] = {}
     kept: dict[str, dict[str, Any]] = {}
     for path in run_folders():
@@ -173,8 +196,9 @@ def _read() -> dict[str, dict[str, Any] | Unreadable]:
     return rows
 
 
-def _read_cache(path: Path) -> dict[str, dict[str, Any]]:
-    """Valid entries with this version's columns; anyone may have written the file."""
+@lru_cache(maxsize=1)
+def _read_cache(path: Path, size: int, changed: int) -> dict[str, dict[str, Any]]:
+    """Valid entries with this version's columns; anyone may have written the file, which has this size and time."""
     try:
         entries = parse(read_bytes(path, most=MOST_INDEX))
     except (OSError, ValueError):

@@ -4,6 +4,7 @@
                                        "both, generator rate 0.003 → 0.001 at 70": the same of a rate
                                        "both, matches nothing": its weights are 0
     setting_label("batch", 32)         "batch 32"
+    run_title(run)                     "Swiss roll · both descriptors · 21:15", or the name that a person gave it
 
 What a label has no room for gets a mark and a footnote: "both†", "† both: centroid × 1 → 2 at 70 → 3 at 90 → 0 at 95".
 """
@@ -12,16 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from mvm.config import Config
+from mvm.data.kinds import kind_of
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.look.palette import title_of
 from mvm.methods import method_on
 from mvm.runs.control import WEIGHTS
+from mvm.runs.events import times
+from mvm.runs.layout import CONFIG, is_fresh_name
 from mvm.runs.run import Run
 from mvm.runs.weights import WeightFrom, settings_of
+from mvm.words import visible
 
 __all__ = [
     "MARK",
@@ -29,7 +35,11 @@ __all__ = [
     "footnotes",
     "label_of_variant",
     "own_title",
+    "run_title",
     "setting_label",
+    "started_at",
+    "title_in_words",
+    "trained_in_words",
     "trained_settings",
     "variant_label",
 ]
@@ -45,6 +55,8 @@ TITLES = {  # of settings whose name says less than a researcher would
     "lipschitz": "slope penalty",
     "penalty": "gradient penalty",
 }
+MOST_TITLES = 3  # variants named in a run's title
+RECIPES = {"paper": "paper's recipe", "published": "authors' code"}  # said in a run's title; the default is not
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,44 @@ class Label:
 def own_title(config: Config, variant: str) -> str:
     """Name of a variant without its weights; on pairs with its discriminator, or its pretrained network."""
     return method_on(config.kind, config.method).label(title_of(variant), config.pairs)
+
+
+def run_title(run: Run) -> str:
+    """What a run is called: the name that a person gave it; else its data, what was trained, and when it began."""
+    if not is_fresh_name(run.name):
+        return visible(run.name)
+    config = run.config
+    titles = [own_title(config, variant) for variant in config.variants]
+    data = kind_of(config.data).data_title(config.data)
+    return title_in_words(trained_in_words(data, titles, config.recipe), started_at(run))
+
+
+def trained_in_words(data: str, titles: Sequence[str], recipe: str) -> str:
+    """Data and what was trained on them, such as Swiss roll · both descriptors.
+
+    Args:
+        data: title of the data.
+        titles: of the variants, as from `own_title`.
+        recipe: a name in the method's recipes.
+    """
+    if len(titles) == 1:
+        trained = "both descriptors" if titles[0] == "both" else titles[0]
+    else:
+        trained = ", ".join(title.removesuffix(" only") for title in titles[:MOST_TITLES])
+        trained += f" and {len(titles) - MOST_TITLES} more" * (len(titles) > MOST_TITLES)
+    return visible(" · ".join(filter(None, (data, trained, RECIPES.get(recipe, "")))))
+
+
+def title_in_words(trained: str, started: float, *, exact: bool = False) -> str:
+    """`trained_in_words` and the local time at which it began, with the day if not today's; `exact`: with seconds."""
+    when, now = datetime.fromtimestamp(started), datetime.now()
+    day = "" if when.date() == now.date() else f"{when.day} {when:%b} {f'{when.year} ' * (when.year != now.year)}"
+    return f"{trained} · {day}{when:%H:%M:%S}" if exact else f"{trained} · {day}{when:%H:%M}"
+
+
+def started_at(run: Run) -> float:
+    """When a run began, in seconds since the epoch."""
+    return min(times(run.records.poll().events), default=0.0) or (run.path / CONFIG).stat().st_mtime
 
 
 def trained_settings(run: Run) -> dict[str, tuple[WeightFrom, ...]]:

@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 from pages import MAIN
 from patient import click, seen, until, visit
+from trainers import small_config, write_cloud
 from waiting import growth
 
+from mvm.files import locked
 from mvm.jobs.launch import launch
+from mvm.runs.recorder import train as trained
 from mvm.runs.run import Run
 
 VIEW = "node => JSON.parse(node.dataset.view)"
@@ -92,6 +95,7 @@ def test_the_first_screen_trains_a_demo(page, lab, folder: Path) -> None:
     until(lambda: number(drawn, "step") > first, "a later step")
     seen(page.get_by_text("training", exact=True).first)
     click(page.get_by_role("button", name="Stop"))
+    click(page.get_by_role("button", name="Stop training"))
     until(lambda: not demo.alive(), "the demo's end")
     seen(page.get_by_role("button", name="Resume"))
     launch(demo)  # as a shell would
@@ -139,7 +143,7 @@ def test_a_slider_reaches_the_training(page, lab, folder: Path) -> None:
     seen(page.locator(".timeline .mark").first, "attached")
     click(page.get_by_role("button", name="Pause"))
     until(lambda: run.status().state == "paused", "the pause")
-    seen(page.get_by_role("button", name="Continue"))
+    seen(page.get_by_role("button", name="Resume"))
     at = run.status().step
     page.keyboard.press("s")
     until(lambda: run.status().state == "paused" and run.status().step >= at + 10, "ten steps more")
@@ -245,18 +249,81 @@ def test_points_drawn_by_hand_are_trained_on(page, lab, folder: Path) -> None:
     assert np.linalg.norm(points, axis=1) == pytest.approx(0.7, abs=0.2)
 
 
-def test_two_trainings_and_a_third_in_the_queue(page, lab, folder: Path) -> None:
-    visit(page, f"{lab.url}/?steps=20000&variants=both&network.width=8&batch=16")
-    first = train(page, folder)
-    second = train(page, folder)
-    click(page.get_by_role("button", name="Train"))
-    third = until(
-        lambda: [r for r in map(Run, [p.parent for p in configs(folder)]) if r.status().state == "queued"],
-        "a queue",
-    )[0]
-    seen(page.get_by_text("queued").first)
-    kill_trainer(first)
-    until(lambda: third.status().state == "running", "the third to start")
-    for run in (second, third):
-        kill_trainer(run)
-    assert json.loads((third.path / "config.json").read_text())["steps"] == 20000
+@pytest.fixture(scope="module")
+def played(folder: Path) -> Run:
+    """A finished run of seven snapshots; where it is, no demo is begun."""
+    cloud = write_cloud(folder.with_name("cloud.csv"))
+    run = Run.create(small_config(cloud, steps=60, snapshots=6), path=folder / "played")
+    for _ in trained(run):
+        pass
+    return run
+
+
+def test_a_paused_run_and_a_reset_one_leave_their_slot_to_the_next(page, lab, folder: Path, played: Run) -> None:
+    """Pause then Train, Train while another trains, Reset then Train: with one slot, none waits for ever."""
+    slots = folder / ".slots" / "cpu"
+    slots.mkdir(parents=True, exist_ok=True)
+    with locked(slots / "slot-1.lock"):
+        visit(page, f"{lab.url}/?steps=20000&variants=both&network.width=8&batch=16")
+        first = train(page, folder)
+        click(page.get_by_role("button", name="Pause"))
+        until(lambda: first.status().state == "paused", "the pause")
+        second = train(page, folder)
+        until(lambda: second.status().state == "running", "the second to start")
+        known = configs(folder)
+        click(page.get_by_role("button", name="Train another"))
+        third = Run(until(lambda: configs(folder) - known, "a third").pop().parent)
+        until(lambda: third.status().state == "queued", "a queue")
+        seen(page.get_by_text("queued").first)
+        kill_trainer(second)
+        until(lambda: third.status().state == "running", "the third to start")
+        seen(chart(page, third), "attached")
+        known = configs(folder)
+        page.keyboard.press("b")
+        seen(page.get_by_role("button", name="Keep training"))
+        page.keyboard.press("y")
+        anew = Run(until(lambda: configs(folder) - known, "the run that begins again").pop().parent)
+        until(lambda: (third.status().state, anew.status().state) == ("stopped", "paused"), "the reset")
+        assert anew.status().step == 0
+        assert anew.config == third.config
+        last = train(page, folder)
+        until(lambda: last.status().state == "running", "the run after the reset")
+
+
+def test_a_training_is_played_and_a_page_that_comes_back_is_as_it_was_left(
+    page, lab, folder: Path, cloud: Path
+) -> None:
+    """By keys: the pages and Train within five stops of Tab, ? for the keys, Space to play; then Runs, and back."""
+    visit(page, f"{lab.url}/?run=played&steps=700&w.diameter=1.5&nosuch=1")
+    seen(page.get_by_text("'nosuch' in the link is no setting of this page"))
+    drawn = seen(chart(page, played), "attached")
+    seen(page.locator(".skip-links"), "attached")
+    focused = "() => document.activeElement.innerText"
+    stops = [page.keyboard.press("Tab") or page.evaluate(focused) for _ in range(5)]
+    assert {"Skip to the pages", "Skip to Train"} <= {*stops}
+    for link, target in (("Skip to the pages", "Lab"), ("Skip to Train", "Train")):
+        page.get_by_role("link", name=link).focus()
+        page.keyboard.press("Enter")
+        assert target in page.evaluate(focused)
+    page.keyboard.press("?")
+    seen(page.get_by_role("dialog", name="Keys"))
+    page.keyboard.press("Escape")
+
+    page.get_by_role("slider", name="Step shown").focus()
+    page.keyboard.press("Home")
+    until(lambda: number(drawn, "step") == 0, "step 0")
+    page.keyboard.press("Space")
+    seen(page.get_by_role("button", name="Hold"))
+    until(lambda: number(drawn, "step") == 60, "the end of the film", progress=lambda: number(drawn, "step"))
+    seen(page.get_by_role("button", name="Play"))
+    page.get_by_label("Go to step").fill("20")
+    page.keyboard.press("Enter")
+    until(lambda: number(drawn, "step") == 20, "step 20")
+
+    before = page.url
+    click(page.get_by_role("link", name="Runs"))
+    seen(page.get_by_text("Tick a run"))
+    click(page.get_by_role("link", name="Lab"))
+    until(lambda: page.url == before, f"the URL {before}", progress=lambda: page.url)
+    until(lambda: page.get_by_role("spinbutton", name="Steps").input_value() == "700", "its values")
+    until(lambda: drawn.count() == 1 and number(drawn, "step") == 20, "the step that was shown")

@@ -1,13 +1,16 @@
 """Timeline of a run: a slider with marks at events, which follows the training until it is moved.
 
 A Streamlit slider that both the program and a person move loses one of the two moves. Here the browser alone decides
-which step is shown.
+which step is shown, also while it plays: it then asks for the next step once this one is drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import streamlit as st
 
 from app.components.component import component
 from mvm.look.palette import MARKS, title_of
@@ -16,13 +19,25 @@ from mvm.runs.events import Diverged, Event, Failed, Forked, MemberChanged, Sett
 from mvm.studies.labels import setting_label
 from mvm.words import visible
 
-__all__ = ["timeline"]
+__all__ = ["Shown", "timeline"]
 
 _component = component(Path(__file__).parent)
 
 
-def timeline(events: Sequence[Event], *, done: int, steps: int, every: int, key: str) -> int | None:
-    """Draw the timeline; return the chosen step.
+class Shown(NamedTuple):
+    """What a timeline shows.
+
+    Attributes:
+        step: to show; None for the newest.
+        playing: whether it plays.
+    """
+
+    step: int | None
+    playing: bool
+
+
+def timeline(events: Sequence[Event], *, done: int, steps: int, every: int, key: str) -> Shown:
+    """Draw the timeline; return what it shows.
 
     Args:
         events: of the run; those without a mark in `mvm.look.palette.MARKS` are ignored.
@@ -30,13 +45,13 @@ def timeline(events: Sequence[Event], *, done: int, steps: int, every: int, key:
         steps: steps of the whole run.
         every: steps between two snapshots, to which the slider snaps.
         key: identity of the widget.
-
-    Returns:
-        The step to show; None for the newest.
     """
     marks = [_mark(event) for event in events if event.mark in MARKS]
-    data = {"marks": marks, "done": done, "steps": steps, "every": every}
-    return _component(key=key, data=data, default={"step": None}, on_step_change=lambda: None).get("step")
+    asked = st.session_state.get(key, {}).get("step")  # sent back: playing goes on once a step is drawn
+    data = {"name": key, "marks": marks, "done": done, "steps": steps, "every": every, "shown": asked}
+    default = {"step": None, "playing": False}
+    found = _component(key=key, data=data, default=default, on_step_change=lambda: None, on_playing_change=lambda: None)
+    return Shown(found.get("step"), bool(found.get("playing")))
 
 
 def _mark(event: Event) -> dict:
