@@ -143,7 +143,9 @@ def _draw_view(tab: Page, run: Run, rows: Rows) -> None:
     draw_status(run, status)  # after the reading, of which it says what was passed over
     done = max(int(newest["step"]) if newest else 0, status.step)
     every = run.config.every(run.config.snapshots)
-    step = timeline(records.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}")
+    step = timeline(
+        records.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}", sought=tab.sought
+    )
     tab.cursor = (run.name, step)
     if note := footnotes(label_of_variant(run, variant) for variant in run.config.variants):
         st.caption(plain(note))

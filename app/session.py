@@ -79,6 +79,7 @@ class Page(Tab):
         behind: whether a newer projection is awaited.
         weights: of descriptors and terms, as the sidebar showed them at the last rerun; None if it showed none.
         picked: run and the picture of it that was clicked last.
+        sought: run, number of the wish, and step that its timeline is to go to; None for its newest step.
     """
 
     kind: str = "points"
@@ -89,6 +90,7 @@ class Page(Tab):
     behind: bool = True
     weights: WeightWidgets | None = None
     picked: tuple[str, Picked] | None = None
+    sought: tuple[str, int, int | None] | None = None
 
     def key(self, name: str) -> str:
         """Key of a widget that the page of every kind has; it is also its parameter in the URL."""
@@ -102,6 +104,11 @@ class Page(Tab):
         """Show this run from the next rerun on."""
         if run != self.run:
             self.run, self.turn = run, self.turn + 1
+
+    def seek(self, step: int | None) -> None:
+        """Move the shown run's timeline to a step; None for the newest."""
+        if self.run is not None:
+            self.sought = (self.run, self.sought[1] + 1 if self.sought else 1, step)
 
     def pick(self, run: str, picked: Picked | None) -> None:
         """Keep a component's last click if it is newer than the known one."""

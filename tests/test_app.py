@@ -42,28 +42,6 @@ def finished(cli, cloud: Path) -> Run:
     return Run.named("ring")
 
 
-def test_the_first_screen_is_never_empty(no_processes: list[str]) -> None:
-    """Where there is no run, a demo is begun; the page says that it is starting."""
-    app = open_page()
-    assert no_processes == ["demo"]
-    assert "starting" in words(app)
-    assert Run.named("demo").config.data == "circle"
-
-
-def test_a_second_tab_at_the_first_start_sees_the_same_demo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other tab made the demo in between: no error, the demo is shown."""
-    create = Run.create
-
-    def beaten(config: Config, *, name: str, like: None) -> Run:
-        create(config, name=name)
-        return create(config, name=name)
-
-    monkeypatch.setattr(Run, "create", staticmethod(beaten))
-    app = open_page()
-    assert not app.error
-    assert shown(app) == "demo"
-
-
 def test_a_finished_run_is_shown_with_its_scores(finished: Run) -> None:
     app = open_page()
     text = words(app)
@@ -72,8 +50,8 @@ def test_a_finished_run_is_shown_with_its_scores(finished: Run) -> None:
     table = app.dataframe[0].value
     assert {"centroid only", "both", "floor"} <= set(table.columns)
     scored = json.loads((finished.path / "scores.json").read_text())
-    assert table.loc["W₂ / floor ≈", "both"] == f"{scored[1]['w2_ratio']:.3f}"
-    assert table.loc["W₂ / floor ≈", "floor"] == "1.000"
+    assert table.loc["W₂ / baseline ≈", "both"] == f"{scored[1]['w2_ratio']:.3f}"
+    assert table.loc["W₂ / baseline ≈", "floor"] == "1.000"
     assert "off-manifold ↓" not in table.index, "own points have no ground truth, so no distance to it"
     assert button(app, "Resume").disabled
     assert button(app, "Stop").disabled

@@ -112,7 +112,7 @@ def test_scores_are_curves_too_and_what_no_run_has_draws_nothing(runs):
     known = quantities(list(runs.values()))
     assert {"d_c", "d_g", "d_H", "generator_loss", "metric_loss", "triplet", "w2_ratio", "coverage"} <= set(known)
     assert not {"step", "seconds", "memory", "w2_floor", "geodesic_spearman"} & set(known)
-    assert known["w2_ratio"] == "W₂ / floor"
+    assert known["w2_ratio"] == "W₂ / baseline"
     curve = curves([runs["few"]], "w2_ratio")[1]
     lines = [json.loads(line) for line in (runs["few"].path / "scalars.jsonl").read_text().splitlines()]
     scores = [line for line in lines if "scores" in line]

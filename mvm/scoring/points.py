@@ -53,11 +53,13 @@ LARGEST = 1e150  # squares of larger coordinates overflow: such a cloud counts a
 
 SCORES: dict[str, Score] = {
     "w2": Score("W₂", "exact 2-Wasserstein distance between fake and real points", "lower", "w2_floor"),
-    "w2_ratio": Score("W₂ / floor", "W₂ in units of its floor: 1 is the distance of a second real sample", "floor"),
+    "w2_ratio": Score(
+        "W₂ / baseline", "W₂ in units of its baseline: 1 is the distance of a second real sample", "floor"
+    ),
     "sliced_w2": Score(
         "sliced W₂", f"2-Wasserstein distance over {PROJECTIONS} fixed directions", "lower", "sliced_w2_floor"
     ),
-    "sliced_w2_ratio": Score("sliced W₂ / floor", "sliced W₂ in units of its floor", "floor"),
+    "sliced_w2_ratio": Score("sliced W₂ / baseline", "sliced W₂ in units of its baseline", "floor"),
     "mmd": Score(
         "MMD²",
         "unbiased squared maximum mean discrepancy, five Gaussian kernels",

@@ -20,7 +20,15 @@ __all__ = ["timeline"]
 _component = component(Path(__file__).parent)
 
 
-def timeline(events: Sequence[Event], *, done: int, steps: int, every: int, key: str) -> int | None:
+def timeline(
+    events: Sequence[Event],
+    *,
+    done: int,
+    steps: int,
+    every: int,
+    key: str,
+    sought: tuple[str, int, int | None] | None = None,
+) -> int | None:
     """Draw the timeline; return the chosen step.
 
     Args:
@@ -29,12 +37,13 @@ def timeline(events: Sequence[Event], *, done: int, steps: int, every: int, key:
         steps: steps of the whole run.
         every: steps between two snapshots, to which the slider snaps.
         key: identity of the widget.
+        sought: number of a wish, second, and step to go to, last, once for each number; None without a wish.
 
     Returns:
         The step to show; None for the newest.
     """
     marks = [_mark(event) for event in events if event.mark in MARKS]
-    data = {"marks": marks, "done": done, "steps": steps, "every": every}
+    data = {"marks": marks, "done": done, "steps": steps, "every": every, "sought": sought and sought[1:]}
     return _component(key=key, data=data, default={"step": None}, on_step_change=lambda: None).get("step")
 
 

@@ -8,6 +8,10 @@ export default function ({ data, parentElement, setStateValue }) {
   const line = LINES.get(root) ?? open(root);
   line.data = data;
   line.report = (step) => setStateValue("step", step);
+  if (data.sought && data.sought[0] !== line.sought) {
+    [line.sought, line.step] = data.sought;
+    line.report(line.step);
+  }
   draw(line);
 }
 
