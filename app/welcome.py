@@ -23,7 +23,7 @@ can be expected to do better.
 CAPTIONS = (
     "Generator: noise becomes fakes",
     "Metric network: tells them from reals",
-    "Descriptors: centroid ×, 2-diameter ◌",
+    "Descriptors: centroid ×, 2-diameter ◯",
     "Baseline: real against real",
 )
 WIDTH, HEIGHT = 240, 112

@@ -21,24 +21,20 @@ const remember = () => {
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".welcome");
   const place = root.closest("[data-testid=stElementContainer]") ?? root;
-  place.hidden = data.closable && (remembered() || root.dataset.closed !== undefined);
-  if (place.hidden) place.style.display = "none"; // also the gap below it
   if (root.hasChildNodes()) return;
+  if (data.closable && remembered()) place.style.display = "none"; // also the gap below it
   root.setAttribute("role", "region");
   root.setAttribute("aria-label", "What this lab shows");
-  root.innerHTML = `<p>${data.words}</p>${data.picture}<div class="buttons">
-    <button type="button" class="tour">Take the tour</button>
-    ${data.closable ? '<button type="button" class="close">Got it</button>' : ""}</div>`;
+  const close = data.closable ? '<button type="button" class="close">Got it</button>' : "";
+  root.innerHTML = `<p>${data.words}
+    <span class="buttons"><button type="button" class="tour">Take the tour</button> ${close}</span></p>${data.picture}`;
   root.querySelector(".tour").onclick = () => {
     remember();
     setTriggerValue("tour", true);
   };
-  const close = root.querySelector(".close");
-  if (close)
-    close.onclick = () => {
+  if (data.closable)
+    root.querySelector(".close").onclick = () => {
       remember();
-      root.dataset.closed = "";
-      place.hidden = true;
       place.style.display = "none";
     };
 }
