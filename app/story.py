@@ -26,9 +26,10 @@ KEPT = "_story"  # in the session, for a page that was left with the step in its
 CLOUDS, UMAP = "[data-live-plot^='clouds.']", "[data-live-plot^='umap.']"
 TIMELINE, SIDEBAR = ".timeline", "[data-testid=stSidebar]"
 STYLE = """<style>
-[data-testid=stLayoutWrapper]:has(> .st-key-story) { position: sticky; top: 3.6rem; z-index: 90 }
-.st-key-story { background: var(--st-secondary-background-color, Canvas); border-width: 2px; padding: .7rem 1rem }
-</style>"""
+[data-testid=stLayoutWrapper]:has(> .st-key-story) { position: sticky; top: 3.9rem; z-index: 90 }
+.st-key-story { background: light-dark(#F4F6F8, #1E242B); padding: .7rem 1rem }
+.st-key-story [data-testid=stElementContainer]:has(.spotlight) { display: none }
+</style>"""  # stays in view while the page below it is scrolled to the place
 
 Act = Callable[[Page], None]
 
