@@ -23,8 +23,7 @@ __all__ = ["STORY", "Step", "begin_story", "draw_story", "story_step"]
 
 PARAMETER = "story"
 KEPT = "_story"  # in the session, for a page that was left with the step in its URL
-CLOUDS, UMAP = "[data-live-plot^='clouds.']", "[data-live-plot^='umap.']"
-TIMELINE, SIDEBAR = ".timeline", "[data-testid=stSidebar]"
+CLOUDS, TIMELINE, SIDEBAR = "[data-live-plot^='clouds.']", ".timeline", "[data-testid=stSidebar]"
 STYLE = """<style>
 [data-testid=stLayoutWrapper]:has(> .st-key-story) { position: sticky; top: 3.9rem; z-index: 90 }
 .st-key-story { background: light-dark(#F4F6F8, #1E242B); padding: .7rem 1rem }
@@ -112,15 +111,15 @@ STORY: tuple[Step, ...] = (
     Step(
         "Does the metric straighten the sheet?",
         "A little. Distances between embeddings follow the distances along the sheet with rank correlation .56; plain "
-        "Euclidean ones, and those of an untrained network, reach .40 (1 would be straight). "
-        "Colours by an eigenvector show it: they change steadily along the sheet where the metric has unrolled it.",
-        UMAP, "Colour by an eigenvector", partial(_set, "colour", "eigenvector"),
+        "Euclidean ones, and those of an untrained network, reach .40 (1 would be straight). Colours by an eigenvector "
+        "show it: on the left they change from one side of the box to the other, on the right along the sheet.",
+        CLOUDS, "Colour by an eigenvector", partial(_set, "colour", "eigenvector"),
     ),
     Step(
         "The paper's recipe fails here",
         "Real anchors, a margin of 1, constant rates and no bound on the metric's slope: nothing stops the metric from "
         "moving the fakes away for ever, and the generator chases it. On the swiss roll it ends 5.9 baselines away, "
-        "on a circle 11.7. See for yourself: the training takes about half a minute.",
+        "on a circle 11.7. See for yourself: the training takes less than half a minute.",
         CLOUDS, "Train the paper's recipe",
         partial(_train, {"data": "swiss_roll", "recipe": "paper", "steps": 1500, "snapshots": 30}),
     ),
