@@ -200,8 +200,9 @@ def _draw_top(tab: Page, run: Run, *panels: Panel) -> None:
         done = max(int(newest["step"]) if newest else 0, status.step)
         every = run.config.every(run.config.snapshots)
         step, playing = timeline(
-            records.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}"
-        )
+            records.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}",
+            sought=tab.sought,
+        )  # fmt: skip
         tab.cursor = (run.name, step)
         if playing != tab.playing:
             tab.playing = playing

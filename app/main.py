@@ -17,6 +17,7 @@ from app.services import warm_up
 from app.views.claims import claims
 from app.views.figures import figures_page
 from app.views.runs import runs_page
+from app.views.story import story
 
 st.set_page_config(page_title="MvM Lab", page_icon=Path(__file__).parent / "static" / "icon.svg", layout="wide")
 st.html(
@@ -38,6 +39,7 @@ for view, title, icon in (
     (runs_page, "Runs", "table"),
     (figures_page, "Figures", "photo_library"),
     (claims, "Claims", "gavel"),
+    (story, "Story", "auto_stories"),
 ):
     pages[title] = st.Page(view, title=title, icon=f":material/{icon}:", url_path=title.lower())
 st.session_state["_pages"] = pages  # for links from one page to another

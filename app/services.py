@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from pathlib import Path
 from threading import Timer
 from typing import Any
 
@@ -21,22 +22,25 @@ from mvm.jobs.launch import launch
 from mvm.jobs.local import LocalLauncher
 from mvm.jobs.umap_worker import Projector
 from mvm.jobs.warm_trainer import WarmTrainer
+from mvm.runs.archive import unpack
 from mvm.runs.run import Run
 
 __all__ = [
+    "DEMO",
     "apply_moved_settings",
     "ask",
     "continue_training",
     "later",
     "projector",
+    "show_demo",
     "start",
-    "start_demo",
     "train",
     "warm_trainer",
     "warm_up",
 ]
 
-DEMO = "demo"  # name of the run that is started where there is none
+DEMO = "demo"  # name of the run that is shown where there is none
+DEMO_FILE = Path(__file__).parent / "demo.zip"  # made by docs/demo.py
 WARM_AFTER = 5.0  # seconds
 
 # -- processes of the app ----------------------------------------------------------------------------------------------
@@ -111,10 +115,17 @@ def start(tab: Page, config: Config, *, name: str | None = None, paused: bool = 
     return True
 
 
-def start_demo(tab: Page) -> None:
-    """Start a run on a circle, so that the first screen is alive."""
-    if not start(tab, Config.make(data="circle"), name=DEMO) and DEMO in runs(tab.kind):
-        tab.notify("")  # another tab has just started it: no error
+def show_demo(tab: Page) -> bool:
+    """Show the finished run that ships with the app, unpacked now if it is not there; return whether it is shown."""
+    try:
+        if DEMO not in runs(tab.kind):
+            unpack(DEMO_FILE, name=DEMO)
+    except (RunError, OSError) as error:
+        if DEMO not in runs(tab.kind):  # else another tab has just unpacked it
+            tab.notify(str(error))
+            return False
+    tab.show(DEMO)
+    return True
 
 
 def ask(tab: Tab, run: Run, **request: Any) -> None:

@@ -88,6 +88,7 @@ class Page(Tab):
         single: whether the page was drawn for a single column.
         question: run, and what is to be confirmed for it: "stop" or "reset"; None while nothing is.
         wants_training: whether Train was pressed, and its run is still to be made, of the settings on the screen.
+        sought: run, number of the wish, and step that its timeline is to go to; None for its newest step.
     """
 
     kind: str = "points"
@@ -103,6 +104,7 @@ class Page(Tab):
     single: bool = False
     question: tuple[str, str] | None = None
     wants_training: bool = False
+    sought: tuple[str, int, int | None] | None = None
 
     def key(self, name: str) -> str:
         """Key of a widget that the page of every kind has; it is also its parameter in the URL."""
@@ -116,6 +118,11 @@ class Page(Tab):
         """Show this run from the next rerun on."""
         if run != self.run:
             self.run, self.turn = run, self.turn + 1
+
+    def seek(self, step: int | None) -> None:
+        """Move the shown run's timeline to a step; None for the newest."""
+        if self.run is not None:
+            self.sought = (self.run, self.sought[1] + 1 if self.sought else 1, step)
 
     def pick(self, run: str, picked: Picked | None) -> None:
         """Keep a component's last click if it is newer than the known one."""

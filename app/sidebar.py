@@ -16,6 +16,7 @@ from app.widgets import label_of, model_widgets, term_widgets, used_descriptors,
 from mvm.config import OF_DATA, Config
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError
+from mvm.look.glossary import TERMS as GLOSSARY
 from mvm.methods import METHODS, method_on
 from mvm.methods.method import PAIRED_KINDS
 from mvm.methods.superres import Perceptual
@@ -151,7 +152,7 @@ def draw_settings(tab: Page, data: dict[str, Any] | None, start: Start, *, defau
         )  # fmt: skip
     seeds = linked(
         st.slider, "Seeds", 1, max(8, len(base.seeds)), len(base.seeds), key=f"{begun.weights}seeds",
-        help="each variant is trained once per seed, all together",
+        help=GLOSSARY["seed"],
     )  # fmt: skip
     values["seeds"] = base.seeds if seeds == len(base.seeds) else tuple(range(seeds))
     groups = _groups(method, base)

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from app.link import linked
 from mvm.config import Config, Weights
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
+from mvm.look.glossary import TERMS as GLOSSARY
 from mvm.look.palette import title_of
 from mvm.methods import METHODS
 from mvm.methods.pairs import TERMS
@@ -177,8 +178,7 @@ def variant_choice(default: tuple[str, ...], *, key: str) -> tuple[str, ...]:
             format_func=title_of,
             accept_new_options=True,
             key=key,
-            help="One column each: equal first weights, batches and noise, different descriptors to match. Type names "
-            "joined by + for another set, such as centroid+covariance.",
+            help=f"{GLOSSARY['variant']} Type names joined by + for another set, such as centroid+covariance.",
         )
     )
 
@@ -211,10 +211,10 @@ def _weight(name: str, used: set[str], default: float, prefix: str, variants: st
     if name not in used:
         st.toggle(
             descriptor.title, False, key=f"{prefix}add.{name}", on_change=_add_variant, args=(variants, name),
-            help=f"{descriptor.help}; in none of the chosen variants: switch on to add a column that matches it",
+            help=f"{GLOSSARY[descriptor.title]} Not in any chosen variant: switch on to add a column that matches it.",
         )  # fmt: skip
         return default
-    on = linked(st.toggle, descriptor.title, default > 0, key=f"{prefix}on.{name}", help=descriptor.help)
+    on = linked(st.toggle, descriptor.title, default > 0, key=f"{prefix}on.{name}", help=GLOSSARY[descriptor.title])
     weight = linked(
         st.slider,
         f"{descriptor.title} weight",

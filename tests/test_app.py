@@ -43,28 +43,6 @@ def finished(cli, cloud: Path) -> Run:
     return Run.named("ring")
 
 
-def test_the_first_screen_is_never_empty(no_processes: list[str]) -> None:
-    """Where there is no run, a demo is begun; the page says that it is starting."""
-    app = open_page()
-    assert no_processes == ["demo"]
-    assert "starting" in words(app)
-    assert Run.named("demo").config.data == "circle"
-
-
-def test_a_second_tab_at_the_first_start_sees_the_same_demo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other tab made the demo in between: no error, the demo is shown."""
-    create = Run.create
-
-    def beaten(config: Config, *, name: str, like: None) -> Run:
-        create(config, name=name)
-        return create(config, name=name)
-
-    monkeypatch.setattr(Run, "create", staticmethod(beaten))
-    app = open_page()
-    assert not app.error
-    assert shown(app) == "demo"
-
-
 def test_a_finished_run_is_shown_with_its_scores(finished: Run) -> None:
     app = open_page(panel="Scores")
     text = words(app)

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from wheels import PACKAGES, ROOT, build, install
 
-KINDS = {".py", ".js", ".css", ".svg", ".toml", ".json", ".safetensors", ".typed"}
+KINDS = {".py", ".js", ".css", ".svg", ".toml", ".json", ".safetensors", ".typed", ".zip"}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,13 @@ def test_it_has_every_file_of_the_packages_and_no_other(wheel):
         for path in (ROOT / package).rglob("*")
         if path.suffix in KINDS and path.name != "plotly.min.js"
     }
-    assert {"app/main.py", "app/.streamlit/config.toml", "app/static/icon.svg", "mvm/studies/claims.json"} <= wanted
+    assert {
+        "app/main.py",
+        "app/.streamlit/config.toml",
+        "app/static/icon.svg",
+        "app/demo.zip",
+        "mvm/studies/claims.json",
+    } <= wanted
     with zipfile.ZipFile(wheel) as archive:
         assert {name for name in archive.namelist() if ".dist-info/" not in name} == wanted
 

@@ -27,11 +27,13 @@ from app.live import (
     request_projection,
     view_of,
 )
-from app.services import apply_moved_settings, start_demo
+from app.services import apply_moved_settings, show_demo
 from app.session import Page, page
 from app.sidebar import data_of, draw_settings, draw_start
+from app.story import begin_story, draw_story, story_step
 from app.takeaway import link_to_takeaway
 from app.text import first_lines, plain
+from app.welcome import draw_welcome
 from app.widgets import manifold_widgets, model_widgets
 from mvm.config import Config
 from mvm.data.kind import SWITCHES
@@ -65,7 +67,13 @@ def lab() -> None:
     """Draw the page."""
     tab = page("points")
     if not runs(tab.kind):
-        start_demo(tab)
+        show_demo(tab)
+    step = story_step()
+    if step is not None:
+        draw_story(tab, step)
+    elif draw_welcome(key="welcome"):
+        begin_story(1)
+        st.rerun()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("# Lab", width="content", anchors=False)
         run, status = choose_run(tab)

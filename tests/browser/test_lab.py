@@ -87,18 +87,18 @@ def number(locator, name: str) -> int:
     return int(locator.get_attribute(f"data-{name}"))
 
 
-def test_the_first_screen_trains_a_demo(page, lab, folder: Path) -> None:
-    visit(page, lab.url)
-    demo = until(lambda: [Run(p.parent) for p in folder.glob("demo/config.json")], "the demo")[0]
-    drawn = seen(chart(page, demo), "attached")
+def test_a_training_is_stopped_on_the_page_and_begun_again_by_a_shell(page, lab, folder: Path) -> None:
+    visit(page, f"{lab.url}/?steps=20000&variants=both")
+    run = train(page, folder)
+    drawn = chart(page, run)
     first = number(drawn, "step")
     until(lambda: number(drawn, "step") > first, "a later step")
     seen(page.get_by_text("training", exact=True).first)
     click(page.get_by_role("button", name="Stop"))
     click(page.get_by_role("button", name="Stop training"))
-    until(lambda: not demo.alive(), "the demo's end")
+    until(lambda: not run.alive(), "the training's end")
     seen(page.get_by_role("button", name="Resume"))
-    launch(demo)  # as a shell would
+    launch(run)  # as a shell would
     seen(page.get_by_role("button", name="Pause"))
 
 
@@ -214,16 +214,15 @@ def test_the_app_comes_back_to_a_living_training(page, serve, tmp_path: Path) ->
     environment = {"MVM_CHECKPOINTS": str(tmp_path)}
     first = serve(MAIN, environment)
     visit(page, f"{first.url}/?steps=20000&variants=both")
-    demo = until(lambda: [Run(p.parent) for p in tmp_path.glob("demo/config.json")], "the demo")[0]
-    until(lambda: demo.status().state == "running", "the demo's training")
+    run = train(page, tmp_path)
     page.goto("about:blank")  # the page of a dead app has errors in its console, and rightly so
     first.kill()
-    before = demo.status().step
+    before = run.status().step
     second = serve(MAIN, environment)
     visit(page, second.url)
-    drawn = seen(chart(page, demo), "attached")
+    drawn = seen(chart(page, run), "attached")
     until(lambda: number(drawn, "step") > before, "a later step")
-    kill_trainer(demo)
+    kill_trainer(run)
 
 
 def test_points_drawn_by_hand_are_trained_on(page, lab, folder: Path) -> None:

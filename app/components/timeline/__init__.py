@@ -36,7 +36,15 @@ class Shown(NamedTuple):
     playing: bool
 
 
-def timeline(events: Sequence[Event], *, done: int, steps: int, every: int, key: str) -> Shown:
+def timeline(
+    events: Sequence[Event],
+    *,
+    done: int,
+    steps: int,
+    every: int,
+    key: str,
+    sought: tuple[str, int, int | None] | None = None,
+) -> Shown:
     """Draw the timeline; return what it shows.
 
     Args:
@@ -45,10 +53,12 @@ def timeline(events: Sequence[Event], *, done: int, steps: int, every: int, key:
         steps: steps of the whole run.
         every: steps between two snapshots, to which the slider snaps.
         key: identity of the widget.
+        sought: number of a wish, second, and step to go to, last, once for each number; None without a wish.
     """
     marks = [_mark(event) for event in events if event.mark in MARKS]
     asked = st.session_state.get(key, {}).get("step")  # sent back: playing goes on once a step is drawn
     data = {"name": key, "marks": marks, "done": done, "steps": steps, "every": every, "shown": asked}
+    data |= {"sought": sought and sought[1:]}
     default = {"step": None, "playing": False}
     found = _component(key=key, data=data, default=default, on_step_change=lambda: None, on_playing_change=lambda: None)
     return Shown(found.get("step"), bool(found.get("playing")))

@@ -21,6 +21,11 @@ export default function ({ data, parentElement, setStateValue }) {
     open(line, root);
     if (line.step !== (data.shown ?? null)) line.report(line.step); // the page was left, and does not know it
   }
+  if (data.sought && data.sought[0] !== line.sought) {
+    hold(line);
+    [line.sought, line.step] = data.sought;
+    line.report(line.step);
+  }
   draw(line);
 }
 
