@@ -274,7 +274,7 @@ def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> bool:
         pictures = np.ascontiguousarray(whole[:, ::skip, ::skip])
     picked = cloud_plot(
         clouds.umap_panels(projection.frame[shown.members], titles=shown.titles), key=f"umap.{run.name}", height=340,
-        step=projection.step, pictures=pictures, ringed=tab.picked_of(run.name),
+        step=projection.step, linked=run.name, pictures=pictures, ringed=tab.picked_of(run.name),
         alt=f"UMAP of real and generated embeddings under the learned metric at step {projection.step}, one panel per "
         "variant",
     )  # fmt: skip

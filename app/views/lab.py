@@ -173,7 +173,7 @@ def draw_clouds(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
     layers.draw_notes(layered.notes)
     variants = ", ".join(shown.titles)
     picked = cloud_plot(
-        layered.panels, key=f"clouds.{run.name}", height=360, step=step, pickable=choice.picks_ends,
+        layered.panels, key=f"clouds.{run.name}", height=360, step=step, pickable=choice.picks_ends, linked=run.name,
         alt=f"Real and generated points in data space at step {step}, one panel per variant: {variants}",
     )  # fmt: skip
     layers.take_click(picked, choice)
@@ -188,7 +188,7 @@ def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> bool:
     layered = layers.over_projection(panels, layers.choice_of(tab), run, snapshot, projection.frame, shown.members)
     layers.draw_notes(layered.notes)
     cloud_plot(
-        layered.panels, key=f"umap.{run.name}", height=340, step=projection.step,
+        layered.panels, key=f"umap.{run.name}", height=340, step=projection.step, linked=run.name,
         alt=f"UMAP of real and generated embeddings under the learned metric at step {projection.step}, one panel per "
         "variant",
     )  # fmt: skip

@@ -181,7 +181,7 @@ def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> bool:
         line = {"name": "pair", "colour": rgba(QUIET, 0.6), "points": joined, "line": True}
         panel["layers"] = [line, *panel["layers"]]
     cloud_plot(
-        panels, key=f"umap.{run.name}", height=340, step=projection.step,
+        panels, key=f"umap.{run.name}", height=340, step=projection.step, linked=run.name,
         alt=f"UMAP of embeddings of original and upscaled patches at step {projection.step}, one panel per variant",
     )  # fmt: skip
     return projection.awaited
