@@ -9,7 +9,7 @@ run at rest               checked every 3 s, and redrawn when a training begins
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from app.charts import training
 from app.components.live_plot import live_plot
 from app.components.timeline import timeline
 from app.header import MOST_COLUMNS, draw_status
+from app.link import keep
 from app.services import projector
 from app.session import Page
 from app.text import plain
@@ -87,23 +88,30 @@ class Columns:
 
 @dataclass(frozen=True)
 class Projection:
-    """A UMAP frame.
+    """A frame of a projection, UMAP or PCA.
 
     Attributes:
         frame: coordinates `(V, 2n, 2)`, reals first; NaN before there is a frame.
         step: of the frame's snapshot.
         awaited: whether a newer frame is being computed.
         note: for the row's heading.
+        axes: names of x and y, for each member; None where axes mean nothing.
     """
 
     frame: np.ndarray
     step: int
     awaited: bool
     note: str
+    axes: list[list[str]] | None = None
+
+    def axes_of(self, members: Sequence[int]) -> list[list[str]] | None:
+        """Names of the axes in the panels of these members."""
+        return self.axes and [self.axes[member] for member in members]
 
 
 def draw_run(tab: Page, run: Run, status: Status, rows: Rows) -> None:
     """Draw a run, in fragments that rerun while it is trained."""
+    keep(tab.key("projection"))  # drawn once there are embeddings
     if not status.alive:
         st.fragment(_draw_at_rest, run_every=1.0 if tab.behind else None)(tab, run, rows)
         st.fragment(rerun_if_changed, run_every=3.0)(tab, run)

@@ -13,6 +13,7 @@ from app.charts import clouds, training
 from app.components.cloud_plot import cloud_plot
 from app.components.live_plot import live_plot
 from app.components.picture_grid import Picked, picture_grid
+from app.embeddings import draw_projection
 from app.header import choose_run, draw_buttons
 from app.link import linked
 from app.live import (
@@ -24,7 +25,6 @@ from app.live import (
     draw_run,
     draw_scores,
     draw_spectra,
-    request_projection,
 )
 from app.services import apply_moved_weights
 from app.session import Page, page
@@ -259,13 +259,12 @@ def draw_samples(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
 
 
 def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> bool:
-    """Draw UMAP of the embeddings with a picture at each point, and the training pictures nearest to the picked one.
+    """Draw a projection of the embeddings with a picture at each point, and the pictures nearest to the picked one.
 
     Returns:
         Whether a newer projection or the training pictures are awaited.
     """
-    projection, shown = request_projection(run, records, step), columns_of(run)
-    draw_heading("Embeddings, UMAP", projection.note)
+    projection, shown = draw_projection(tab, run, records, step), columns_of(run)
     reals, snapshot = real_pictures(run), records.at(projection.step)
     pictures = None
     if reals is not None and snapshot is not None:
@@ -273,10 +272,12 @@ def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> bool:
         skip = -(-whole.shape[1] // THUMBNAIL)
         pictures = np.ascontiguousarray(whole[:, ::skip, ::skip])
     picked = cloud_plot(
-        clouds.umap_panels(projection.frame[shown.members], titles=shown.titles), key=f"umap.{run.name}", height=340,
+        clouds.umap_panels(
+        projection.frame[shown.members], titles=shown.titles, axes=projection.axes_of(shown.members)
+    ), key=f"umap.{run.name}", height=340,
         step=projection.step, linked=run.name, pictures=pictures, ringed=tab.picked_of(run.name),
-        alt=f"UMAP of real and generated embeddings under the learned metric at step {projection.step}, one panel per "
-        "variant",
+        alt=f"Embeddings of real and generated examples under the learned metric at step {projection.step}, one panel "
+        "per variant",
     )  # fmt: skip
     tab.pick(run.name, picked)
     return draw_nearest(tab, run, records, step, shown) or projection.awaited

@@ -13,6 +13,7 @@ from app.caches import described, keep_drawing, keep_upload, runs
 from app.charts import clouds
 from app.components.cloud_plot import cloud_plot
 from app.components.draw_points import draw_points
+from app.embeddings import draw_projection
 from app.header import choose_run, draw_buttons
 from app.link import linked
 from app.live import (
@@ -23,7 +24,6 @@ from app.live import (
     draw_run,
     draw_scores,
     draw_spectra,
-    request_projection,
 )
 from app.services import apply_moved_weights, start_demo
 from app.session import Page, page
@@ -180,17 +180,18 @@ def draw_clouds(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
 
 
 def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> bool:
-    """Draw UMAP of the embeddings of reals and fakes; return True while a newer projection is awaited."""
-    projection, shown = request_projection(run, records, step), columns_of(run)
-    draw_heading("Embeddings, UMAP", projection.note)
-    panels = clouds.umap_panels(projection.frame[shown.members], titles=shown.titles)
+    """Draw a projection of the embeddings of reals and fakes; return True while a newer projection is awaited."""
+    projection, shown = draw_projection(tab, run, records, step), columns_of(run)
+    panels = clouds.umap_panels(
+        projection.frame[shown.members], titles=shown.titles, axes=projection.axes_of(shown.members)
+    )
     snapshot = records.at(projection.step)
     layered = layers.over_projection(panels, layers.choice_of(tab), run, snapshot, projection.frame, shown.members)
     layers.draw_notes(layered.notes)
     cloud_plot(
         layered.panels, key=f"umap.{run.name}", height=340, step=projection.step, linked=run.name,
-        alt=f"UMAP of real and generated embeddings under the learned metric at step {projection.step}, one panel per "
-        "variant",
+        alt=f"Embeddings of real and generated examples under the learned metric at step {projection.step}, one panel "
+        "per variant",
     )  # fmt: skip
     return projection.awaited
 

@@ -14,6 +14,7 @@ from app.charts import clouds, training
 from app.components.cloud_plot import cloud_plot
 from app.components.live_plot import live_plot
 from app.components.picture_grid import picture_grid
+from app.embeddings import draw_projection
 from app.header import choose_run, draw_buttons
 from app.link import keep, linked
 from app.live import (
@@ -24,7 +25,6 @@ from app.live import (
     draw_run,
     draw_scores,
     draw_spectra,
-    request_projection,
 )
 from app.services import apply_moved_weights
 from app.session import Page, page
@@ -163,18 +163,15 @@ def draw_patches(tab: Page, run: Run, view: dict[str, np.ndarray]) -> None:
 
 
 def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> bool:
-    """Draw UMAP of the embeddings of original and upscaled patches, each pair joined by a line.
+    """Draw a projection of the embeddings of original and upscaled patches, each pair joined by a line.
 
     Returns:
         Whether a newer projection is awaited.
     """
-    projection, shown = request_projection(run, records, step), columns_of(run)
-    draw_heading(
-        "Embeddings, UMAP", f"{projection.note}; real: original patches, fake: upscaled ones; a line joins each pair, "
-        "short where upscaled patches are like the originals"
-    )  # fmt: skip
+    note = "; real: original patches, fake: upscaled ones; a line joins each pair, short where they are alike"
+    projection, shown = draw_projection(tab, run, records, step, note=note), columns_of(run)
     frame = projection.frame[shown.members]
-    panels = clouds.umap_panels(frame, titles=shown.titles)
+    panels = clouds.umap_panels(frame, titles=shown.titles, axes=projection.axes_of(shown.members))
     half = frame.shape[1] // 2
     for panel, points in zip(panels, frame, strict=True):
         joined = np.stack([points[:half], points[half:], np.full_like(points[:half], np.nan)], axis=1).reshape(-1, 2)
@@ -182,7 +179,7 @@ def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> bool:
         panel["layers"] = [line, *panel["layers"]]
     cloud_plot(
         panels, key=f"umap.{run.name}", height=340, step=projection.step, linked=run.name,
-        alt=f"UMAP of embeddings of original and upscaled patches at step {projection.step}, one panel per variant",
+        alt=f"Embeddings of original and upscaled patches at step {projection.step}, one panel per variant",
     )  # fmt: skip
     return projection.awaited
 

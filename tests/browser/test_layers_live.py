@@ -47,7 +47,7 @@ def test_layers_are_drawn_and_two_clicks_make_a_geodesic(page, serve, run: Run) 
     click(page.get_by_role("button", name="View"))
     for name, layer in (
         ("forces", "Centroid force"),
-        ("metric", "equal steps"),
+        ("metric", "metric distance"),
         ("geodesic", "geodesic of the metric"),
     ):
         click(page.get_by_role("button", name=name, exact=True))

@@ -7,8 +7,8 @@ change it. Curves and spectra are drawn by Plotly.
 
 Points may stand for pictures, which are sent as one sheet: hovering a point shows its picture, clicking picks it.
 
-Charts of one group mark the same points, without the server: the one under the cursor, and those inside a loop that is
-drawn with Shift, or after a click on Select. Real points are the same in all panels, fakes share their noise z by index.
+Charts of one group mark the same points, in the browser alone: the one under the cursor, and those inside a loop drawn
+with Shift or after a click on Select. Real points are the same in all panels; fakes of one index have the same noise.
 
     points      dots or rings         with `values`: coloured by a scale, grey for NaN
     line        path                  broken at NaN; with `values`: a segment has the colour of its start
@@ -33,7 +33,7 @@ from app.components.picture_grid import Picked, encode, picked_of
 
 __all__ = ["cloud_plot"]
 
-SAME = {"real": "the same point", "fake": "the same noise z"}  # layers whose rows correspond in all linked charts
+SAME = {"real": "the same point", "fake": "the same noise z"}  # what rows of one index share in linked charts
 
 _component = component(Path(__file__).parent)
 
@@ -54,7 +54,8 @@ def cloud_plot(
 
     Args:
         panels: one dict each, from `app.charts.clouds`: title; span, one visible [low, high] per axis; ticks, whether
-            axes have labels; optionally axes, names of x and y to write inside; layers, each with a name, a colour, points `(n, 2 or 3)`, and optionally
+            axes have labels; optionally axes, names of x and y in the plane; layers, each with a name, a colour, points
+            `(n, 2 or 3)`, and optionally
             line: points form a path that NaN rows break, `wide` pixels wide, with dashes `dash`;
             ring: points are rings;
             offset: index of its first point among all that can be picked;
@@ -69,7 +70,7 @@ def cloud_plot(
         pictures: pictures of the points, `(n, size, size, 3)` uint8.
         ringed: point to draw a ring around.
         pickable: whether points of layers with an offset can be clicked without pictures.
-        linked: name of the group of charts in which layers in `SAME` have the same rows.
+        linked: name of its group of charts, whose layers named in `SAME` have corresponding rows.
 
     Returns:
         The last clicked point; None before the first click.

@@ -473,7 +473,7 @@ function ruler({ name, factor }, frame, panel, view) {
   const pixels = (factor * frame.side * view.zoom) / (panel.span.length === 3 ? 1.65 * reach : reach); // of length 1
   const power = 10 ** Math.floor(Math.log10(40 / pixels));
   const length = [5, 2, 1].map((k) => k * power).find((value) => value * pixels <= 40);
-  return [`${name}, length ${label(length)}`, Math.max(8, length * pixels)];
+  return [`${name} of ${label(length)}`, Math.max(8, length * pixels)];
 }
 
 // Rows of the legend: one beside the last panel's title if it fits, else as many as needed above the titles.
@@ -620,6 +620,7 @@ function flatPanel(pen, frame, panel, view, ink, looksOf) {
   } else {
     pen.strokeStyle = ink;
     pen.globalAlpha = 0.15;
+    pen.lineWidth = 1;
     pen.strokeRect(x + 0.5, y + 0.5, side - 1, side - 1);
     pen.globalAlpha = 1;
   }
@@ -872,7 +873,7 @@ const NONE = new Set();
 function looks(chart, marks, layer, ink) {
   if (!marks?.count || !linked(chart, layer)) return { marked: NONE, faded: 1 };
   const shade = (index) => (layer.values ? shadeOf(layer, index) : layer.colour);
-  return { marked: marks.marked[layer.name] ?? NONE, faded: 0.22, enlarged: (index) => sprite(shade(index), 3.4, 1, layer.ring, ink) };
+  return { marked: marks.marked[layer.name] ?? NONE, faded: 0.22, enlarged: (index) => sprite(shade(index), 3, 1, layer.ring, ink) };
 }
 
 const SPRITES = new Map();
@@ -894,8 +895,10 @@ function sprite(colour, radius, alpha, ring, outline) {
     else pen.fill();
     if (outline) {
       pen.strokeStyle = outline;
+      pen.globalAlpha = 0.75;
+      pen.lineWidth = 1.4;
       pen.beginPath();
-      pen.arc(middle, middle, radius * 2 + (ring ? 1.6 : 0.8), 0, 7);
+      pen.arc(middle, middle, radius * 2 + (ring ? 1.6 : 0.6), 0, 7);
       pen.stroke();
     }
     SPRITES.set(name, dot);
