@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
+import torch
 from sklearn.decomposition import PCA
+from test_learned_metric import begun
 
 from mvm.files import write_tensors
 from mvm.geometry.principal import principal_plane
 from mvm.runs.history import History
-from mvm.runs.run import Run
 
 
 def embeddings(seed: int, k: int = 6) -> np.ndarray:
@@ -62,11 +61,14 @@ def test_points_that_coincide_and_points_that_diverged() -> None:
     assert np.isnan(plane.project(embeddings(0))[1]).all()
 
 
-def test_the_order_of_looking_does_not_matter(make: Callable[..., Run]) -> None:
-    run = make("order", variants="both", steps=30)
-    for step, seed in ((0, 0), (10, 1), (20, 2)):
-        real = embeddings(seed)[:1].astype(np.float32)
-        write_tensors(run.snapshot_path(step), {"step": np.array(step), "real_embedding": real})
+def test_the_order_of_looking_does_not_matter() -> None:
+    run, _ = begun("order", data="circle", variants="both", view_points=50, points=300)
+    first = run.snapshot(0)
+    for step in (10, 20):
+        mixed = np.random.default_rng(step).normal(size=(first["real_embedding"].shape[-1],) * 2)
+        moved = {name: (first[name] @ mixed).astype(np.float32) for name in ("real_embedding", "fake_embedding")}
+        arrays = first | moved | {"step": np.array(step)}
+        write_tensors(run.snapshot_path(step), {name: torch.from_numpy(array) for name, array in arrays.items()})
     straight, back = History(run).refresh(), History(run).refresh()
     last = straight.principal(20)
     assert last is not None

@@ -416,6 +416,7 @@ function draw(chart) {
   rows.forEach((row, i) => legend(pen, row, room, TOP - 10 + LEGEND_ROW * i, ink));
   const ground = style.getPropertyValue("--st-background-color") || "#fff";
   if (marks?.hovered) drawHovered(pen, chart, marks, ink, ground);
+  node.dataset.hovered = marks?.hovered ? `${marks.hovered.name} ${marks.hovered.index}` : "";
   if (chart.loop) drawLoop(pen, chart.loop, ink);
   showCount(chart, marks);
   if (chart.fresh) {
