@@ -21,6 +21,7 @@ from app.charts import training
 from app.components.live_plot import live_plot
 from app.components.timeline import timeline
 from app.header import MOST_COLUMNS, draw_status
+from app.layers import colour_by_eigenvector
 from app.link import keep
 from app.services import projector
 from app.session import Page
@@ -263,14 +264,18 @@ def draw_spectra(tab: Page, run: Run, records: History, step: int) -> None:
     at_step = spectra[list(steps).index(step)]
     words = "of D / mean D, by magnitude" if form == "distance" else "of −½ J D² J, as shares of variance"
     reals = "original patches" if run.config.kind in PAIRED_KINDS else f"real {_noun(run)}"
-    draw_heading("Spectrum of the distance matrix", f"ten leading eigenvalues {words}, {reals}")
+    colours = tab.kind == "points" and form == "distance"
+    hint = "; click a bar to colour the points by its eigenvector" if colours else ""
+    draw_heading("Spectrum of the distance matrix", f"ten leading eigenvalues {words}, {reals}{hint}")
     name, members, titles = run.name, shown.members, shown.titles
     now = training.spectrum_now(
         at_step[members], spectra[0][members], titles=titles, step=step, form=form, colours=shown.colours
     )
-    live_plot(
-        now, key=f"spectrum.{name}.{form}", height=250, alt=f"Leading eigenvalues at step {step} and before training"
-    )
+    clicked = live_plot(
+        now, key=f"spectrum.{name}.{form}", height=250, pickable=colours,
+        alt=f"Leading eigenvalues at step {step} and before training",
+    )  # fmt: skip
+    colour_by_eigenvector(clicked)
     over = training.spectrum_history(steps, spectra[:, members], titles=titles, step=step, form=form, log=log)
     live_plot(over, key=f"spectra.{name}.{form}", height=270, alt="Leading eigenvalues over training")
 

@@ -15,6 +15,7 @@ from test_learned_metric import begun
 from torch.testing import assert_close
 
 from app import layers
+from app.components.live_plot import Clicked
 from app.components.picture_grid import Picked
 from app.layers import scene
 from mvm.files import append_line, write_array
@@ -282,6 +283,24 @@ def test_pca_is_there_before_umap_and_on_request(drawn: dict) -> None:
     assert "axes" not in drawn["umap"][0]
     assert "the plane in which the real embeddings vary most" in words(open_page(run="pca", projection="PCA"))
     assert "axes" in drawn["umap"][0]
+
+
+def test_a_click_in_the_spectrum_colours_by_its_eigenvector(drawn: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun("bars", data="circle", variants="both", **POINTS)
+    clicks: list[Clicked] = []
+
+    def draw(figure: dict[str, Any], *, key: str, pickable: bool = False, **options: Any) -> Clicked | None:
+        assert pickable == (key == "spectrum.bars.distance")
+        return clicks[-1] if clicks and pickable else None
+
+    monkeypatch.setattr("app.live.live_plot", draw)
+    app = open_page(run="bars")
+    assert "values" not in layer(drawn["clouds"][0], "real")
+    for when, index in ((1.0, 2), (2.0, 4)):
+        clicks.append(Clicked(index, when))
+        assert f"eigenvector {index + 1}" in words(app.run())
+        assert layer(drawn["clouds"][0], "real")["scale"]["title"] == f"eigenvector {index + 1}"
+    assert app.query_params["colour"] in ("eigenvector", ["eigenvector"])
 
 
 def test_every_layer_has_help_and_a_place_in_the_url() -> None:

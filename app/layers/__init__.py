@@ -10,7 +10,7 @@ The metric comes from the last checkpoint up to the shown step. Computed values 
 keys that name everything that they depend on.
 """
 
-from app.layers.choice import Choice, choice_of, draw_controls, take_click
+from app.layers.choice import Choice, choice_of, colour_by_eigenvector, draw_controls, take_click
 from app.layers.data_space import over_clouds
 from app.layers.panels import Axes, Layered, draw_notes
 from app.layers.projection import over_projection
@@ -20,6 +20,7 @@ __all__ = [
     "Choice",
     "Layered",
     "choice_of",
+    "colour_by_eigenvector",
     "draw_controls",
     "draw_notes",
     "over_clouds",

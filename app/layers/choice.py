@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from app.components.live_plot import Clicked
 from app.components.picture_grid import Picked
 from app.link import linked, tell
 from app.session import Page
@@ -15,7 +16,7 @@ from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.geometry.spectrum import MOST_RANKS
 from mvm.runs.run import Run
 
-__all__ = ["Choice", "choice_of", "draw_controls", "take_click"]
+__all__ = ["Choice", "choice_of", "colour_by_eigenvector", "draw_controls", "take_click"]
 
 LAYERS = ["real", "fake", "grid", "forces", "metric", "geodesic"]
 DEFAULT_LAYERS = LAYERS[:3]
@@ -23,6 +24,7 @@ OVERLAYS = LAYERS[2:]  # of which one is shown at a time, unless several are ask
 COLOURS = ["kind", "eigenvector", "trust", "continuity"]
 MOST_POINTS = 4096  # in a view, before its run is known
 ENDS = "_layers.ends"  # key in the session
+WANTED, CLICKED = "_layers.wanted", "_layers.clicked"  # rank to colour by from the next rerun on; time of that click
 SHOWN = "_layers.shown"  # key in the session: layers at the last rerun
 
 
@@ -54,6 +56,9 @@ class Choice:
 
 def draw_controls(tab: Page, run: Run | None) -> None:
     """Draw the widgets of the layers into the popover View."""
+    if WANTED in st.session_state:
+        st.session_state[tab.key("colour")] = "eigenvector"
+        st.session_state[tab.key("rank")] = st.session_state.pop(WANTED)
     layers = linked(
         st.segmented_control, "Layers", LAYERS, selection_mode="multi", default=DEFAULT_LAYERS, key=tab.key("layers"),
         on_change=_replace_overlay, args=(tab,),
@@ -98,6 +103,13 @@ def _replace_overlay(tab: Page) -> None:
     new = [name for name in chosen if name in OVERLAYS and name not in earlier]
     if new and not tab.setting("several", False):
         st.session_state[tab.key("layers")] = [name for name in chosen if name not in OVERLAYS or name in new]
+
+
+def colour_by_eigenvector(clicked: Clicked | None) -> None:
+    """Colour the points by the eigenvector whose eigenvalue was clicked in the spectrum, and rerun."""
+    if clicked is not None and clicked.when > st.session_state.get(CLICKED, 0.0):
+        st.session_state[CLICKED], st.session_state[WANTED] = clicked.when, clicked.index + 1
+        st.rerun()
 
 
 def choice_of(tab: Page) -> Choice:
