@@ -275,7 +275,7 @@ def draw_spectra(tab: Page, run: Run, records: History, step: int) -> None:
         now, key=f"spectrum.{name}.{form}", height=250, pickable=colours,
         alt=f"Leading eigenvalues at step {step} and before training",
     )  # fmt: skip
-    colour_by_eigenvector(clicked)
+    colour_by_eigenvector(tab, clicked)
     over = training.spectrum_history(steps, spectra[:, members], titles=titles, step=step, form=form, log=log)
     live_plot(over, key=f"spectra.{name}.{form}", height=270, alt="Leading eigenvalues over training")
 

@@ -57,8 +57,9 @@ class Choice:
 def draw_controls(tab: Page, run: Run | None) -> None:
     """Draw the widgets of the layers into the popover View."""
     if WANTED in st.session_state:
-        st.session_state[tab.key("colour")] = "eigenvector"
-        st.session_state[tab.key("rank")] = st.session_state.pop(WANTED)
+        st.session_state[tab.key("colour")], rank = "eigenvector", st.session_state.pop(WANTED)
+        if tab.key("rank") in st.session_state:
+            st.session_state[tab.key("rank")] = rank
     layers = linked(
         st.segmented_control, "Layers", LAYERS, selection_mode="multi", default=DEFAULT_LAYERS, key=tab.key("layers"),
         on_change=_replace_overlay, args=(tab,),
@@ -105,10 +106,12 @@ def _replace_overlay(tab: Page) -> None:
         st.session_state[tab.key("layers")] = [name for name in chosen if name not in OVERLAYS or name in new]
 
 
-def colour_by_eigenvector(clicked: Clicked | None) -> None:
+def colour_by_eigenvector(tab: Page, clicked: Clicked | None) -> None:
     """Colour the points by the eigenvector whose eigenvalue was clicked in the spectrum, and rerun."""
     if clicked is not None and clicked.when > st.session_state.get(CLICKED, 0.0):
         st.session_state[CLICKED], st.session_state[WANTED] = clicked.when, clicked.index + 1
+        if tab.key("rank") not in st.session_state:
+            st.query_params[tab.key("rank")] = str(clicked.index + 1)  # where a widget that is new reads its value
         st.rerun()
 
 
