@@ -76,7 +76,7 @@ def test_all_layers_in_the_plane(drawn: dict) -> None:
     assert [name for name in names(first) if name != "true geodesic"] == [*plain, "geodesic of the metric", "ends"]
     assert "Centroid force" not in names(second)
     assert {"Centroid force", "2-diameter force"} <= set(names(both))
-    assert "not weighted, on fakes that lie apart" in text
+    assert "how each descriptor would move a fake, not weighted" in text
     assert "Centroid ×" in text
     assert "eigenvector 3" in text
     assert "lengths under the metric" in text

@@ -41,7 +41,8 @@ def add_forces(panels: Panels, choice: Choice, scene: Scene) -> Layered:
     faint = "; faint: the variant does not match the descriptor" if choice.unmatched else ""
     lengths = ", ".join(f"{DESCRIPTORS[term].title} ×{_in_words(value)}" for term, value in factors.items())
     return Layered(
-        layered, [f"Forces, not weighted, on fakes that lie apart{faint}. Lengths: {lengths or 'no arrows'}."]
+        layered,
+        [f"Arrows: how each descriptor would move a fake, not weighted{faint}. Lengthened: {lengths or 'no arrows'}."],
     )
 
 
