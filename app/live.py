@@ -28,6 +28,7 @@ from app.columns import BASELINES, choose_columns, columns_of, in_words
 from app.components.live_plot import live_plot
 from app.components.timeline import timeline
 from app.header import draw_status
+from app.layers import colour_by_eigenvector
 from app.link import keep, tell
 from app.services import projector
 from app.session import Page
@@ -105,19 +106,25 @@ class Panel:
 
 @dataclass(frozen=True)
 class Projection:
-    """A UMAP frame.
+    """A frame of a projection, UMAP or PCA.
 
     Attributes:
         frame: coordinates `(V, 2n, 2)`, reals first; NaN before there is a frame.
         step: of the frame's snapshot.
         awaited: whether a newer frame is being computed.
         note: for the panel's heading.
+        axes: names of x and y, for each member; None where axes mean nothing.
     """
 
     frame: np.ndarray
     step: int
     awaited: bool
     note: str
+    axes: list[list[str]] | None = None
+
+    def axes_of(self, members: Sequence[int]) -> list[list[str]] | None:
+        """Names of the axes in the panels of these members."""
+        return self.axes and [self.axes[member] for member in members]
 
 
 def draw_run(tab: Page, run: Run, status: Status, panels: Sequence[Panel]) -> None:
@@ -126,7 +133,7 @@ def draw_run(tab: Page, run: Run, status: Status, panels: Sequence[Panel]) -> No
     An enlarged panel is drawn alone.
     """
     st.html(STYLE)
-    keep(tab.key("panel"), f"columns.{run.name}")
+    keep(tab.key("panel"), tab.key("projection"), f"columns.{run.name}")  # drawn once there is something to choose from
     panels = [panel for panel in panels if panel.offered(run)]
     enlarged = [panel for panel in panels if panel.key == tab.enlarged]
     if not enlarged:
@@ -358,15 +365,17 @@ def draw_spectra(tab: Page, run: Run, records: History, step: int) -> str | None
     if step not in steps:
         return None
     at_step = spectra[list(steps).index(step)]
+    colours = tab.kind == "points" and form == "distance"
     name, members, titles = run.name, shown.members, shown.titles
     now = training.spectrum_now(
         at_step[members], spectra[0][members], titles=titles, step=step, form=form, colours=shown.colours
     )
     leading = _each(np.abs(at_step[members, 0]), titles)
-    live_plot(
-        now, key=f"spectrum.{name}.{form}", height=height_of(tab, 250) - 40 * bool(tab.enlarged),
+    clicked = live_plot(
+        now, key=f"spectrum.{name}.{form}", height=height_of(tab, 250) - 40 * bool(tab.enlarged), pickable=colours,
         alt=f"The ten leading eigenvalues at step {step}, and before training. The largest: {leading}",
     )  # fmt: skip
+    colour_by_eigenvector(tab, clicked)
     over = training.spectrum_history(
         steps, spectra[:, members], titles=titles, step=step, form=form, log=log, colours=shown.colours
     )
@@ -376,7 +385,8 @@ def draw_spectra(tab: Page, run: Run, records: History, step: int) -> str | None
     )  # fmt: skip
     words = "of D / mean D, by magnitude" if form == "distance" else "of −½ J D² J, as shares of variance"
     reals = "original patches" if run.config.kind in PAIRED_KINDS else f"real {_noun(run)}"
-    return f"Ten leading eigenvalues {words}, {reals}; dotted: before training."
+    hint = "; click a bar to colour the points by its eigenvector" if colours else ""
+    return f"Ten leading eigenvalues {words}, {reals}; dotted: before training{hint}."
 
 
 def draw_scores(tab: Page, run: Run, records: History, step: int, described: dict[str, Score]) -> str:

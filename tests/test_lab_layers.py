@@ -15,6 +15,7 @@ from test_learned_metric import begun
 from torch.testing import assert_close
 
 from app import layers
+from app.components.live_plot import Clicked
 from app.components.picture_grid import Picked
 from app.layers import scene
 from mvm.files import append_line, write_array
@@ -25,6 +26,7 @@ from mvm.runs.run import Run
 from mvm.training.experiment import Experiment
 
 pytestmark = pytest.mark.usefixtures("no_processes")
+AREA = "log area distortion of the metric"
 ALL = ["real", "fake", "grid", "forces", "metric", "geodesic"]
 POINTS = {"view_points": 64, "points": 300}
 
@@ -68,16 +70,18 @@ def test_all_layers_in_the_plane(drawn: dict) -> None:
     run, _ = begun("moons", data="moons", **POINTS)
     text = opened(run, colour="eigenvector", rank="3")
     first, second, both = drawn["clouds"]
-    plain = ["log volume", "equal steps", "generator grid", "real", "fake", "Centroid force", "straight line"]
+    (ellipses,) = (name for name in names(first) if "from the centre" in name)
+    assert ellipses.startswith("points at ")
+    plain = [AREA, ellipses, "generator grid", "real", "fake", "Centroid force", "straight line"]
     assert [name for name in names(first) if name != "true geodesic"] == [*plain, "geodesic of the metric", "ends"]
     assert "Centroid force" not in names(second)
     assert {"Centroid force", "2-diameter force"} <= set(names(both))
-    assert "Unweighted forces" in text
+    assert "how each descriptor would move a fake, not weighted" in text
     assert "Centroid ×" in text
     assert "eigenvector 3" in text
     assert "lengths under the metric" in text
     assert drawn["clouds options"]["pickable"]
-    rows = layer(both, "log volume")["values"]
+    rows = layer(both, AREA)["values"]
     (x0, x1), (y0, y1) = both["span"]
     upper_left = torch.tensor([[x0 + (x1 - x0) / 128, y1 - (y1 - y0) / 128]])
 
@@ -93,11 +97,14 @@ def test_all_layers_in_space(drawn: dict, name: str) -> None:
     run, _ = begun(name, data=name, variants="both", **POINTS)
     text = opened(run, unmatched="true")
     (panel,) = drawn["clouds"]
-    assert {"equal steps", "Centroid force", "2-diameter force", "geodesic of the metric"} <= set(names(panel))
-    assert "log volume" not in names(panel)
-    assert layer(panel, "Centroid force")["points"].shape == (64, 6)
-    steps = layer(panel, "equal steps")
-    assert steps["scale"]["title"] == ("log length" if name == "helix" else "log volume")
+    assert {"Centroid force", "2-diameter force", "geodesic of the metric"} <= set(names(panel))
+    assert AREA not in names(panel)
+    arrows = layer(panel, "Centroid force")
+    assert 0 < len(arrows["points"]) <= 40
+    moves = (arrows["points"][:, 3:] - arrows["points"][:, :3]) / arrows["factor"]
+    assert np.isfinite(moves).all()
+    (steps,) = (layer for layer in panel["layers"] if "metric distance" in layer["name"])
+    assert steps["scale"]["title"] == (AREA.replace("area", "length") if name == "helix" else AREA)
     assert len(steps["points"]) == len(steps["values"])
     assert "data space" in text
 
@@ -108,7 +115,7 @@ def test_own_points_in_space_have_no_tangents_that_are_known(drawn: dict, tmp_pa
     text = opened(run)
     assert "drawn on the manifold, which is unknown" in text
     assert "true geodesic is unknown" in text
-    assert "equal steps" not in names(drawn["clouds"][0])
+    assert not [name for name in names(drawn["clouds"][0]) if "metric distance" in name]
     assert "geodesic of the metric" in names(drawn["clouds"][0])
 
 
@@ -117,7 +124,7 @@ def test_beyond_three_dimensions_forces_are_projected_and_the_microscope_is_not_
     text = opened(run)
     (panel,) = drawn["clouds"]
     assert "drawn in 2 and 3 dimensions; these points have 6" in text
-    assert layer(panel, "Centroid force")["points"].shape == (64, 6)
+    assert layer(panel, "Centroid force")["points"].shape[1] == 6
     assert "ends" not in names(panel)
 
 
@@ -238,10 +245,68 @@ def test_the_projection_is_coloured_and_its_mean_is_said(drawn: dict, colour: st
         assert f"both {expected.mean():.3f}" in text
 
 
+def test_a_chosen_layer_replaces_the_one_before_unless_several_are_wanted(drawn: dict) -> None:
+    begun("single", data="circle", variants="both", **POINTS)
+    app = open_page(run="single")
+
+    def choose(name: str) -> list[str]:
+        def group():
+            return next(group for group in app.get("button_group") if group.key == "layers")
+
+        group().set_value([*group().value, name]).run()
+        assert not app.exception
+        return group().value
+
+    assert choose("forces") == ["real", "fake", "forces"]
+    assert "Centroid force" in names(drawn["clouds"][0])
+    assert choose("geodesic") == ["real", "fake", "geodesic"]
+    next(toggle for toggle in app.toggle if toggle.key == "several").set_value(True).run()
+    assert choose("forces") == ["real", "fake", "geodesic", "forces"]
+
+
+def test_pca_is_there_before_umap_and_on_request(drawn: dict) -> None:
+    run, _ = begun("pca", data="circle", **POINTS)
+    snapshot = run.snapshot(0)
+    text = words(open_page(run="pca", colour="trust"))
+    assert "until UMAP is ready" in text
+    assert "Trustworthiness" in text
+    for panel, real in zip(drawn["umap"], snapshot["real_embedding"].astype(float), strict=True):
+        centred = real - real.mean(0)
+        u, singular, _ = np.linalg.svd(centred, full_matrices=False)
+        points, expected = layer(panel, "real")["points"], u[:, :2] * singular[:2]
+        np.testing.assert_allclose(np.abs(points), np.abs(expected), rtol=1e-3, atol=1e-5 * singular[0])
+        shares = singular[:2] ** 2 / (singular**2).sum()
+        assert panel["axes"] == [f"{share:.0%} of variance" for share in shares]
+    (run.path / "frames").mkdir()
+    write_array(run.path / "frames" / "00000000.npy", np.zeros((3, 128, 2), dtype=np.float32))
+    open_page(run="pca")
+    assert "axes" not in drawn["umap"][0]
+    assert "the plane in which the real embeddings vary most" in words(open_page(run="pca", projection="PCA"))
+    assert "axes" in drawn["umap"][0]
+
+
+def test_a_click_in_the_spectrum_colours_by_its_eigenvector(drawn: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun("bars", data="circle", variants="both", **POINTS)
+    clicks: list[Clicked] = []
+
+    def draw(figure: dict[str, Any], *, key: str, pickable: bool = False, **options: Any) -> Clicked | None:
+        assert pickable == (key == "spectrum.bars.distance")
+        return clicks[-1] if clicks and pickable else None
+
+    monkeypatch.setattr("app.live.live_plot", draw)
+    app = open_page(run="bars")
+    assert "values" not in layer(drawn["clouds"][0], "real")
+    for when, index in ((1.0, 2), (2.0, 4)):
+        clicks.append(Clicked(index, when))
+        assert f"eigenvector {index + 1}" in words(app.run())
+        assert layer(drawn["clouds"][0], "real")["scale"]["title"] == f"eigenvector {index + 1}"
+    assert app.query_params["colour"] in ("eigenvector", ["eigenvector"])
+
+
 def test_every_layer_has_help_and_a_place_in_the_url() -> None:
     begun("help", data="circle", **POINTS)
     app = open_page(run="help", layers=ALL, colour="eigenvector")
-    for key in ("layers", "terms", "unmatched", "colour", "rank"):
+    for key in ("layers", "several", "terms", "unmatched", "colour", "rank"):
         (widget,) = [w for kind in ("button_group", "toggle", "number_input", "select_slider") for w in app.get(kind)
                      if getattr(w, "key", None) == key]  # fmt: skip
         assert widget.proto.help

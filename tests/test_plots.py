@@ -12,7 +12,7 @@ from app.charts.axes import log_axis
 from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.palette import FAKE, REAL, VARIANTS, title_of, variant_colours
-from mvm.look.scales import arrow_factor, round_number
+from mvm.look.scales import arrow_factor, round_number, thinned
 from mvm.scoring.density import density_along
 from toy_manifolds import manifold
 
@@ -231,8 +231,22 @@ def test_arrows_are_as_long_as_can_be_read() -> None:
         longest = np.quantile(np.linalg.norm(factor * unit * moves, axis=-1), 0.95)
         assert 0.12 * 4 / 1.6 < longest < 0.12 * 4 * 1.6
     assert arrow_factor([np.zeros((3, 2))], [[-1, 1], [-1, 1]]) == 1.0
-    layer = clouds.arrows(np.zeros((3, 2)), np.ones((3, 2)), term="centroid")
-    np.testing.assert_array_equal(layer["points"], [[0, 0, 1, 1]] * 3)
+    layer = clouds.arrows(np.ones((3, 2)), np.ones((3, 2)), term="centroid", factor=2.0)
+    np.testing.assert_array_equal(layer["points"], [[1, 1, 3, 3]] * 3)
+
+
+def test_arrows_lie_apart_and_stay_where_they_were() -> None:
+    points, span = RANDOM.uniform(size=(300, 2)), [[0, 1], [0, 1]]
+    points[5] = np.nan
+    chosen = thinned(points, span, most=1000)
+    between = np.linalg.norm(points[chosen][:, None] - points[chosen], axis=-1) + np.eye(len(chosen))
+    assert between.min() >= 0.06
+    known = np.isfinite(points).all(1)
+    assert np.linalg.norm(points[known][:, None] - points[chosen], axis=-1).min(1).max() < 0.06  # no place is left out
+    np.testing.assert_array_equal(thinned(points, span, most=7), chosen[:7])
+    moved = thinned(points + 1e-4 * RANDOM.normal(size=points.shape), span, most=1000)
+    assert len({*chosen} & {*moved}) > 0.7 * len(chosen)
+    assert not len(thinned(np.full((3, 2), np.nan), span, most=7))
 
 
 @pytest.mark.parametrize(

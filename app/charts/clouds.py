@@ -61,10 +61,13 @@ def data_panels(
     return panels
 
 
-def umap_panels(frame: np.ndarray, *, titles: Sequence[str]) -> list[Panel]:
-    """UMAP coordinates `(variants, 2n, 2)`, real rows first: one panel per variant, each with its own scale.
+def umap_panels(
+    frame: np.ndarray, *, titles: Sequence[str], axes: Sequence[Sequence[str]] | None = None
+) -> list[Panel]:
+    """Coordinates of a projection `(variants, 2n, 2)`, real rows first: one panel per variant, each with its own scale.
 
-    Where points stand for pictures, the pictures are the n reals, then the n fakes of each variant.
+    Where points stand for pictures, the pictures are the n reals, then the n fakes of each variant. `axes` names x and
+    y in each panel.
     """
     half = frame.shape[1] // 2
     panels = []
@@ -80,7 +83,8 @@ def umap_panels(frame: np.ndarray, *, titles: Sequence[str]) -> list[Panel]:
             },
         ]
         span = span_of(points, margin=0.08).tolist()
-        panels.append({"title": title, "span": span, "ticks": False, "layers": layers})
+        named = {"axes": axes[column]} if axes else {}
+        panels.append({"title": title, "span": span, "ticks": False, "layers": layers} | named)
     return panels
 
 
@@ -123,15 +127,19 @@ def scale_of(
     return {"title": title, "stops": list(stops), "low": low, "high": high}
 
 
-def arrows(tails: np.ndarray, tips: np.ndarray, *, term: str, faint: bool = False) -> Layer:
-    """Arrows of a descriptor's force, tails and tips `(n, d)`; faint where the variant does not match it."""
+def arrows(tails: np.ndarray, moves: np.ndarray, *, term: str, factor: float, faint: bool = False) -> Layer:
+    """Arrows of a descriptor's force, tails and moves `(n, d)`, lengthened by a factor.
+
+    They are faint where the variant does not match the descriptor.
+    """
     layer = {
         "name": f"{DESCRIPTORS[term].title} force",
         "colour": descriptor_colour(term),
         "arrows": True,
         "faint": faint,
+        "factor": factor,
     }
-    return layer | {"points": np.concatenate([tails, tips], axis=-1)}
+    return layer | {"points": np.concatenate([tails, tails + factor * moves], axis=-1)}
 
 
 def field(values: np.ndarray, extent: Sequence[Sequence[float]], scale: dict[str, Any]) -> Layer:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from app.components.live_plot import Clicked
 from app.components.picture_grid import Picked
 from app.link import linked, tell
 from app.session import Page
@@ -15,13 +16,16 @@ from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.geometry.spectrum import MOST_RANKS
 from mvm.runs.run import Run
 
-__all__ = ["Choice", "choice_of", "draw_controls", "take_click"]
+__all__ = ["Choice", "choice_of", "colour_by_eigenvector", "draw_controls", "take_click"]
 
 LAYERS = ["real", "fake", "grid", "forces", "metric", "geodesic"]
 DEFAULT_LAYERS = LAYERS[:3]
+OVERLAYS = LAYERS[2:]  # of which one is shown at a time, unless several are asked for
 COLOURS = ["kind", "eigenvector", "trust", "continuity"]
 MOST_POINTS = 4096  # in a view, before its run is known
 ENDS = "_layers.ends"  # key in the session
+WANTED, CLICKED = "_layers.wanted", "_layers.clicked"  # rank to colour by from the next rerun on; time of that click
+SHOWN = "_layers.shown"  # key in the session: layers at the last rerun
 
 
 @dataclass(frozen=True)
@@ -52,35 +56,63 @@ class Choice:
 
 def draw_controls(tab: Page, run: Run | None) -> None:
     """Draw the widgets of the layers into the popover View."""
+    if WANTED in st.session_state:
+        st.session_state[tab.key("colour")], rank = "eigenvector", st.session_state.pop(WANTED)
+        if tab.key("rank") in st.session_state:
+            st.session_state[tab.key("rank")] = rank
     layers = linked(
         st.segmented_control, "Layers", LAYERS, selection_mode="multi", default=DEFAULT_LAYERS, key=tab.key("layers"),
-        help="grid: a square grid in the generator's first two noise dimensions, mapped to data space. "
-        "forces: the pull of each descriptor on each fake. metric: how the learned metric stretches space. "
-        "geodesic: shortest path between two points under the metric",
+        on_change=_replace_overlay, args=(tab,),
+        help="grid: image of a square grid of noise under the generator. forces: the direction in which a fake lowers "
+        "each descriptor's gap fastest. metric: log area distortion of the learned metric, and points at equal metric "
+        "distance from a centre. geodesic: shortest path between two reals under the metric",
+    )  # fmt: skip
+    st.session_state[SHOWN] = layers
+    linked(
+        st.toggle, "Several layers at once", False, key=tab.key("several"),
+        help="off: a chosen layer replaces the one before; reals and fakes stay",
     )  # fmt: skip
     if "forces" in layers:
         linked(
             st.segmented_control, "Forces of", list(DESCRIPTORS), selection_mode="multi", default=list(DESCRIPTORS),
             key=tab.key("terms"), format_func=lambda name: DESCRIPTORS[name].title,
-            help="negative gradient of each descriptor's gap at each fake, unweighted; a panel shows the descriptors "
-            "that its variant matches",
+            help="negative gradient of each descriptor's gap with respect to a fake, not weighted; a panel shows the "
+            "descriptors that its variant matches",
         )  # fmt: skip
         linked(
             st.toggle, "Also forces that a variant does not match", False, key=tab.key("unmatched"),
-            help="faint arrows: descriptors that the variant ignores",
+            help="faint arrows: descriptors that the variant does not train on",
         )  # fmt: skip
     if "geodesic" in layers:
         _draw_ends(run)
     colour = linked(
-        st.segmented_control, "Colour", COLOURS, default=COLOURS[0], required=True, key=tab.key("colour"),
-        help="kind: real or fake. eigenvector: of the real embeddings' distance matrix, in data space and UMAP. "
-        "trust: 1 where all neighbours in the UMAP plot are true. continuity: 1 where it shows all true neighbours",
+        st.segmented_control, "Colour of the points", COLOURS, default=COLOURS[0], required=True, key=tab.key("colour"),
+        help="kind: real or fake. eigenvector: of the real embeddings' distance matrix. Below, for the projection of "
+        "the embeddings: trust: 1 where all neighbours in the plot are neighbours under the metric; continuity: 1 "
+        "where the plot keeps all neighbours under the metric",
     )  # fmt: skip
     if colour == "eigenvector":
         linked(
             st.select_slider, "Eigenvector", list(range(1, MOST_RANKS + 1)), 2, key=tab.key("rank"),
             help="rank of its eigenvalue in the spectrum below; the first of D / mean D is nearly constant",
         )  # fmt: skip
+
+
+def _replace_overlay(tab: Page) -> None:
+    """Let the layer that was just chosen replace the others over the points, unless several are wanted."""
+    chosen, earlier = tab.setting("layers", DEFAULT_LAYERS), st.session_state.get(SHOWN, ())
+    new = [name for name in chosen if name in OVERLAYS and name not in earlier]
+    if new and not tab.setting("several", False):
+        st.session_state[tab.key("layers")] = [name for name in chosen if name not in OVERLAYS or name in new]
+
+
+def colour_by_eigenvector(tab: Page, clicked: Clicked | None) -> None:
+    """Colour the points by the eigenvector whose eigenvalue was clicked in the spectrum, and rerun."""
+    if clicked is not None and clicked.when > st.session_state.get(CLICKED, 0.0):
+        st.session_state[CLICKED], st.session_state[WANTED] = clicked.when, clicked.index + 1
+        if tab.key("rank") not in st.session_state:
+            st.query_params[tab.key("rank")] = str(clicked.index + 1)  # where a widget that is new reads its value
+        st.rerun()
 
 
 def choice_of(tab: Page) -> Choice:

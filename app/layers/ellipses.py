@@ -1,4 +1,4 @@
-"""Metric: ellipses of equal steps under the pulled-back metric G = Jᵀ J, over its log volume ½ log det G."""
+"""Metric: ellipses of equal distance under the pulled-back metric G = Jᵀ J, over its log distortion ½ log det G."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ __all__ = ["add_ellipses"]
 
 ON_SURFACE = 120  # ellipses on a manifold in three dimensions
 CORNERS = 32  # of the polygon that draws an ellipse
+SIZES = {1: "length", 2: "area"}  # what the metric distorts, by dimension
 
 
 @dataclass(frozen=True)
@@ -68,20 +69,24 @@ def add_ellipses(panels: Panels, choice: Choice, scene: Scene) -> Layered:
         samples = [_on_plane(of.key, tuple(map(tuple, span)), of.metric) for of in scene.metrics]
     if not any(np.isfinite(sample.volume).any() for sample in samples):
         return Layered(panels, ["The embedding is constant here: every step has length 0 under the metric."])
-    curve = samples[0].metric.shape[-1] == 1
-    size = "length" if curve else "volume"
+    inner = samples[0].metric.shape[-1]
+    size = SIZES.get(inner, "volume")
     stops = VOLUME if dim == 2 else SEQUENTIAL
-    scale = clouds.scale_of([sample.volume for sample in samples], title=f"log {size}", stops=stops)
+    title = f"log {size} distortion of the metric"
+    scale = clouds.scale_of([sample.volume for sample in samples], title=title, stops=stops)
+    lengths = {panel["title"]: f"{sample.length:g}" for panel, sample in zip(panels, samples, strict=True)}
+    same = next(iter(lengths.values())) if len({*lengths.values()}) == 1 else None
+    name = f"points at {f'metric distance {same}' if same else 'equal metric distance'} from the centre"
     layered = []
     for panel, sample in zip(panels, samples, strict=True):
         values = None if dim == 2 else sample.small
-        outline = clouds.outlines(sample.outlines(), values, scale, name="equal steps")
+        outline = clouds.outlines(sample.outlines(), values, scale, name=name)
         behind = [clouds.field(sample.volume, span, scale)] if dim == 2 else []
         layered.append(panel | {"layers": [*behind, outline, *panel["layers"]]})
-    lengths = ", ".join(f"{sample.length:g} ({panel['title']})" for panel, sample in zip(panels, samples, strict=True))
+    distances = same or ", ".join(f"{length} ({title})" for title, length in lengths.items())
     note = (
-        f"{'Segments' if curve else 'Ellipses'}: steps of equal length under the metric: {lengths}. Log {size}: "
-        f"natural logarithm of the factor by which the metric scales {'lengths' if curve else 'areas'}."
+        f"{'Segments' if inner == 1 else 'Ellipses'}: points at metric distance {distances} from the centre. "
+        f"Log {size} distortion: natural logarithm of the factor by which the metric scales {size}s."
     )
     return Layered(layered, [note])
 

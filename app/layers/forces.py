@@ -13,13 +13,13 @@ from app.layers.choice import Choice
 from app.layers.panels import Layered, Panels, add_layers
 from app.layers.scene import PanelMetric, Scene
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
-from mvm.look.scales import arrow_factor
+from mvm.look.scales import arrow_factor, thinned
 from mvm.studies.learned_metric import LearnedMetric, moves
 
 __all__ = ["add_forces"]
 
-MOST_ARROWS = 256  # in a panel, of each descriptor
-Arrows = dict[str, tuple[np.ndarray, np.ndarray]]  # by descriptor: tails and tips `(n, d)` on the panel's axes
+MOST_ARROWS = 80  # in a panel, of all descriptors
+Arrows = dict[str, tuple[np.ndarray, np.ndarray]]  # by descriptor: tails and moves `(n, d)` on the panel's axes
 
 
 def add_forces(panels: Panels, choice: Choice, scene: Scene) -> Layered:
@@ -27,28 +27,33 @@ def add_forces(panels: Panels, choice: Choice, scene: Scene) -> Layered:
     matched = [descriptors_of(scene.run.config.members[member][0]) for member in scene.members]
     terms = [term for term in DESCRIPTORS if term in choice.terms and any(term in own for own in matched)]
     found = [
-        _arrows(scene, metric, member, [term for term in terms if choice.unmatched or term in own])
+        _arrows(scene, metric, member, [term for term in terms if choice.unmatched or term in own], panels[0]["span"])
         for metric, member, own in zip(scene.metrics, scene.members, matched, strict=True)
     ]
     factors = {term: _shared_factor(term, found, panels[0]["span"]) for term in terms}
     layered = []
     for panel, arrows, own in zip(panels, found, matched, strict=True):
         drawn = [
-            clouds.arrows(tails, tails + factors[term] * (tips - tails), term=term, faint=term not in own)
-            for term, (tails, tips) in arrows.items()
+            clouds.arrows(tails, shifts, term=term, factor=factors[term], faint=term not in own)
+            for term, (tails, shifts) in arrows.items()
         ]
         layered.append(add_layers(panel, *drawn))
-    count = min(MOST_ARROWS, scene.view["fake"].shape[1])
-    faint = ", faint where the variant does not match the descriptor" if choice.unmatched else ""
+    faint = "; faint: the variant does not match the descriptor" if choice.unmatched else ""
     lengths = ", ".join(f"{DESCRIPTORS[term].title} ×{_in_words(value)}" for term, value in factors.items())
-    return Layered(layered, [f"Unweighted forces on {count} fakes{faint}; lengths: {lengths or 'no arrows'}."])
+    return Layered(
+        layered,
+        [f"Arrows: how each descriptor would move a fake, not weighted{faint}. Lengthened: {lengths or 'no arrows'}."],
+    )
 
 
-def _arrows(scene: Scene, metric: PanelMetric, member: int, terms: Sequence[str]) -> Arrows:
+def _arrows(
+    scene: Scene, metric: PanelMetric, member: int, terms: Sequence[str], span: Sequence[Sequence[float]]
+) -> Arrows:
     fake = scene.view["fake"][member]
     found = _moves((*metric.key, scene.step), tuple(terms), metric.metric, scene.view["real"], fake)
-    tails = fake[:MOST_ARROWS]
-    return {term: (scene.axes(tails), scene.axes(tails + move[:MOST_ARROWS])) for term, move in found.items()}
+    tails = scene.axes(fake)
+    some = thinned(tails, span, most=MOST_ARROWS // max(1, len(terms)))
+    return {term: (tails[some], scene.axes(fake + move)[some] - tails[some]) for term, move in found.items()}
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
@@ -60,7 +65,7 @@ def _moves(
 
 
 def _shared_factor(term: str, found: Sequence[Arrows], span: Sequence[Sequence[float]]) -> float:
-    drawn = [tips - tails for arrows in found if term in arrows for tails, tips in [arrows[term]]]
+    drawn = [arrows[term][1] for arrows in found if term in arrows]
     return arrow_factor(drawn, span) if drawn else 1.0
 
 

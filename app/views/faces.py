@@ -15,6 +15,7 @@ from app.columns import columns_of, scored
 from app.components.cloud_plot import cloud_plot
 from app.components.live_plot import live_plot
 from app.components.picture_grid import Picked, picture_grid
+from app.embeddings import draw_projection
 from app.header import choose_run, draw_buttons
 from app.link import linked
 from app.live import (
@@ -27,7 +28,6 @@ from app.live import (
     draw_scores,
     draw_spectra,
     height_of,
-    request_projection,
     view_of,
 )
 from app.services import apply_moved_settings
@@ -285,8 +285,8 @@ def draw_samples(tab: Page, run: Run, records: History, step: int) -> str:
 
 
 def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> str:
-    """Draw UMAP of the embeddings with a picture at each point."""
-    projection, shown = request_projection(run, records, step), columns_of(run)
+    """Draw a projection of the embeddings with a picture at each point."""
+    projection, shown = draw_projection(tab, run, records, step), columns_of(run)
     tab.behind |= projection.awaited
     reals, snapshot = real_pictures(run), records.at(projection.step)
     pictures = None
@@ -295,9 +295,12 @@ def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> str:
         skip = -(-whole.shape[1] // THUMBNAIL)
         pictures = np.ascontiguousarray(whole[:, ::skip, ::skip])
     picked = cloud_plot(
-        clouds.umap_panels(projection.frame[shown.members], titles=shown.titles), key=f"umap.{run.name}",
-        height=height_of(tab, 300), step=projection.step, pictures=pictures, ringed=tab.picked_of(run.name),
-        alt=f"UMAP of real and generated embeddings under the learned metric at step {projection.step}, one panel per "
+        clouds.umap_panels(
+            projection.frame[shown.members], titles=shown.titles, axes=projection.axes_of(shown.members)
+        ),
+        key=f"umap.{run.name}", height=height_of(tab, 300), step=projection.step, linked=run.name, pictures=pictures,
+        ringed=tab.picked_of(run.name),
+        alt=f"Real and generated embeddings under the learned metric at step {projection.step}, one panel per "
         f"variant: {', '.join(shown.titles)}",
     )  # fmt: skip
     tab.pick(run.name, picked)
@@ -421,7 +424,7 @@ def _marked(tab: Page, run: Run, column: int) -> int | None:
 
 PANELS = (  # top to bottom, then the tabs
     Panel("samples", "Samples", draw_samples, LIVE, height=420),
-    Panel("embeddings", "Embeddings, UMAP", draw_embeddings, OFTEN, height=300),
+    Panel("embeddings", "Embeddings", draw_embeddings, OFTEN, height=300),
     Panel("neighbours", "Nearest training pictures", draw_nearest, OFTEN, height=40),
     Panel("interpolation", "Between two samples", draw_interpolation, ASKED, height=180),
     Panel(

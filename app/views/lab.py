@@ -13,6 +13,7 @@ from app.charts import clouds
 from app.columns import Columns, columns_of, scored
 from app.components.cloud_plot import cloud_plot
 from app.components.draw_points import draw_points
+from app.embeddings import draw_projection
 from app.header import choose_run, draw_buttons
 from app.link import keep, linked
 from app.live import (
@@ -24,7 +25,6 @@ from app.live import (
     draw_scores,
     draw_spectra,
     height_of,
-    request_projection,
     view_of,
 )
 from app.services import apply_moved_settings, show_demo
@@ -202,7 +202,7 @@ def draw_clouds(tab: Page, run: Run, records: History, step: int) -> str:
     layers.draw_notes(layered.notes)
     picked = cloud_plot(
         scored(layered.panels, run, records, step, UNDER_TITLES, shown.variants), key=f"clouds.{run.name}",
-        height=height_of(tab, _height(shown, 300)), step=step, pickable=choice.picks_ends,
+        height=height_of(tab, _height(shown, 300)), step=step, pickable=choice.picks_ends, linked=run.name,
         alt=f"Real and generated points in data space at step {step}, one panel per variant: {', '.join(shown.titles)}",
     )  # fmt: skip
     layers.take_click(picked, choice)
@@ -211,16 +211,19 @@ def draw_clouds(tab: Page, run: Run, records: History, step: int) -> str:
 
 
 def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> str:
-    """Draw UMAP of the embeddings of reals and fakes."""
-    projection, shown = request_projection(run, records, step), columns_of(run)
+    """Draw a projection of the embeddings of reals and fakes."""
+    projection, shown = draw_projection(tab, run, records, step), columns_of(run)
     tab.behind |= projection.awaited
-    panels = clouds.umap_panels(projection.frame[shown.members], titles=shown.titles)
+    panels = clouds.umap_panels(
+        projection.frame[shown.members], titles=shown.titles, axes=projection.axes_of(shown.members)
+    )
     snapshot = records.at(projection.step)
     layered = layers.over_projection(panels, layers.choice_of(tab), run, snapshot, projection.frame, shown.members)
     layers.draw_notes(layered.notes)
     cloud_plot(
         layered.panels, key=f"umap.{run.name}", height=height_of(tab, _height(shown, 205)), step=projection.step,
-        alt=f"UMAP of real and generated embeddings under the learned metric at step {projection.step}, one panel per "
+        linked=run.name,
+        alt=f"Real and generated embeddings under the learned metric at step {projection.step}, one panel per "
         f"variant: {', '.join(shown.titles)}",
     )  # fmt: skip
     return projection.note
@@ -238,7 +241,7 @@ def draw_all_scores(tab: Page, run: Run, records: History, step: int) -> str:
 
 PANELS = (  # top to bottom, then the tabs
     Panel("data", "Data space", draw_clouds, LIVE, height=300),
-    Panel("embeddings", "Embeddings, UMAP", draw_embeddings, OFTEN, beside=True, height=205),
+    Panel("embeddings", "Embeddings", draw_embeddings, OFTEN, beside=True, height=205),
     Panel("gaps", "Gaps", draw_gaps, in_tab=True, height=300),
     Panel("spectrum", "Spectrum of the distance matrix", draw_spectra, in_tab=True, height=520),
     Panel("scores", "Scores", draw_all_scores, in_tab=True),

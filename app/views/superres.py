@@ -16,6 +16,7 @@ from app.columns import columns_of, in_words, scored
 from app.components.cloud_plot import cloud_plot
 from app.components.live_plot import live_plot
 from app.components.picture_grid import picture_grid
+from app.embeddings import draw_projection
 from app.header import choose_run, draw_buttons
 from app.link import keep, linked
 from app.live import (
@@ -27,7 +28,6 @@ from app.live import (
     draw_scores,
     draw_spectra,
     height_of,
-    request_projection,
     view_of,
 )
 from app.services import apply_moved_settings
@@ -183,19 +183,19 @@ def draw_patches(tab: Page, run: Run, records: History, step: int) -> str | None
 
 
 def draw_embeddings(tab: Page, run: Run, records: History, step: int) -> str:
-    """Draw UMAP of the embeddings of original and upscaled patches, each pair joined by a line."""
-    projection, shown = request_projection(run, records, step), columns_of(run)
+    """Draw a projection of the embeddings of original and upscaled patches, each pair joined by a line."""
+    projection, shown = draw_projection(tab, run, records, step), columns_of(run)
     tab.behind |= projection.awaited
     frame = projection.frame[shown.members]
-    panels = clouds.umap_panels(frame, titles=shown.titles)
+    panels = clouds.umap_panels(frame, titles=shown.titles, axes=projection.axes_of(shown.members))
     half = frame.shape[1] // 2
     for panel, points in zip(panels, frame, strict=True):
         joined = np.stack([points[:half], points[half:], np.full_like(points[:half], np.nan)], axis=1).reshape(-1, 2)
         line = {"name": "pair", "colour": rgba(QUIET, 0.6), "points": joined, "line": True}
         panel["layers"] = [line, *panel["layers"]]
     cloud_plot(
-        panels, key=f"umap.{run.name}", height=height_of(tab, 300), step=projection.step,
-        alt=f"UMAP of embeddings of original and upscaled patches at step {projection.step}, one panel per variant",
+        panels, key=f"umap.{run.name}", height=height_of(tab, 300), step=projection.step, linked=run.name,
+        alt=f"Embeddings of original and upscaled patches at step {projection.step}, one panel per variant",
     )  # fmt: skip
     return (
         f"{projection.note}; real: original patches, fake: upscaled ones; a line joins each pair, short where upscaled "
@@ -262,7 +262,7 @@ def psnr_captions(upscaled: np.ndarray, high: np.ndarray) -> list[str]:
 
 PANELS = (  # top to bottom, then the tabs
     Panel("upscaled", "Patches", draw_patches, LIVE, height=560),
-    Panel("embeddings", "Embeddings, UMAP", draw_embeddings, OFTEN, height=300),
+    Panel("embeddings", "Embeddings", draw_embeddings, OFTEN, height=300),
     Panel("similarity", "Similarity to the originals", draw_score_curves, in_tab=True, height=280),
     Panel("pair_gaps", "Gaps", draw_gaps, in_tab=True, height=300),
     Panel("spectrum", "Spectrum of the distance matrix", draw_spectra, in_tab=True, height=520),

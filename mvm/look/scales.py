@@ -15,9 +15,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["MARGIN", "arrow_factor", "limits", "quality_shade", "ratio_shade", "round_number", "span_of"]
+__all__ = ["MARGIN", "arrow_factor", "limits", "quality_shade", "ratio_shade", "round_number", "span_of", "thinned"]
 
 MARGIN = 0.35  # shown beyond the reals on each side, as a share of half their extent
+APART = 0.06  # least distance of two arrows' tails, as a share of a panel's width
 ARROW = 0.12  # length of the longest of twenty arrows, as a share of a panel's width
 WORST = 30.0  # ratio of a score to its baseline that has the last colour
 GAIN = 3.0  # dB above the baseline that have the first colour, and below it the last
@@ -38,6 +39,21 @@ def arrow_factor(moves: Sequence[np.ndarray], span: np.ndarray | Sequence[Sequen
     if not len(lengths):
         return 1.0
     return round_number(ARROW * max(high - low for low, high in span) / float(np.quantile(lengths, 0.95)))
+
+
+def thinned(points: np.ndarray, span: np.ndarray | Sequence[Sequence[float]], *, most: int) -> np.ndarray:
+    """Indices of at most `most` finite points `(n, d)` that lie at least `APART` from each other.
+
+    Points are taken in their order: while they move from frame to frame, the first of them stay chosen.
+    """
+    least = APART * max(high - low for low, high in span)
+    chosen: list[int] = []
+    for index in np.flatnonzero(np.isfinite(points).all(1)):
+        if len(chosen) == most:
+            break
+        if not chosen or (np.linalg.norm(points[chosen] - points[index], axis=1) >= least).all():
+            chosen.append(int(index))
+    return np.array(chosen, dtype=int)
 
 
 def round_number(value: float) -> float:

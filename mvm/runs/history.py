@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mvm.geometry.descriptors import GAPS
+from mvm.geometry.principal import PrincipalPlane, principal_plane
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.methods.method import PAIRED_KINDS
 from mvm.runs import layout
@@ -70,6 +71,8 @@ class History:
         self.steps: list[int] = []
         self._spectra: dict[str, dict[int, np.ndarray]] = {form: {} for form in SPECTRUM_FORMS}
         self._snapshots: dict[int, dict[str, np.ndarray]] = {}
+        self._planes: dict[int, PrincipalPlane | None] = {}
+        self._plane_points: np.ndarray | None = None  # reals on the last plane
         self._live: tuple[int, dict[str, np.ndarray]] | None = None
         self._file = 0
 
@@ -78,6 +81,7 @@ class History:
         file = self.run.records.poll().inode
         if file != self._file:  # a trainer went back to its checkpoint: later steps may come out otherwise
             self._file, self._snapshots, self._spectra = file, {}, {form: {} for form in SPECTRUM_FORMS}
+            self._planes, self._plane_points = {}, None
         self.steps = self.run.snapshot_steps()
         return self
 
@@ -111,6 +115,22 @@ class History:
         steps = [step for step in self.steps if step in known]
         values = np.stack([known[step] for step in steps]) if steps else np.zeros((0, len(self.run.config.members), 1))
         return np.array(steps, dtype=np.float32), values
+
+    def principal(self, step: int) -> PrincipalPlane | None:
+        """PCA of the real embeddings in the snapshot of a step, turned onto those of the snapshots before it.
+
+        The result depends on the snapshots alone, not on which step is looked at first. None without embeddings.
+        """
+        for earlier in self.steps[: bisect_right(self.steps, step)]:
+            if earlier in self._planes:
+                continue
+            real = self.run.snapshot_tensor(earlier, "real_embedding")
+            self._planes[earlier] = None if real is None else principal_plane(real, previous=self._plane_points)
+            if real is not None and (plane := self._planes[earlier]):
+                points, last = plane.project(real), self._plane_points
+                lost = ~np.isfinite(points)  # a variant that diverged keeps its last place
+                self._plane_points = points if last is None else np.where(lost, last, points)
+        return self._planes.get(step)
 
     def gaps(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Steps `(s,)` and d_c, d_g, d_H of every record, `(s, variants, seeds)` each; of pairs, d_p before them."""

@@ -182,7 +182,7 @@ def test_columns_stack_in_a_narrow_window(page, lab, folder: Path) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     click(page.get_by_role("button", name="Enlarge Data space"))
     click(page.get_by_role("button", name="Back to all panels"))
-    seen(page.get_by_role("heading", name="Embeddings, UMAP"))
+    seen(page.get_by_role("heading", name="Embeddings"))
 
 
 def test_a_killed_trainer_is_seen_and_resumed(page, lab, folder: Path) -> None:

@@ -7,9 +7,12 @@ change it. Curves and spectra are drawn by Plotly.
 
 Points may stand for pictures, which are sent as one sheet: hovering a point shows its picture, clicking picks it.
 
+Charts of one group mark the same points, in the browser alone: the one under the cursor, and those inside a loop drawn
+with Shift or after a click on Select. Real points are the same in all panels; fakes of one index have the same noise.
+
     points      dots or rings         with `values`: coloured by a scale, grey for NaN
     line        path                  broken at NaN; with `values`: a segment has the colour of its start
-    arrows      tails and tips        side by side in each row of points
+    arrows      tails and tips        side by side in each row of points; with `factor`: a length stands in the legend
     image       field of values       behind all other layers, in two dimensions only
     letters     rings with a letter
 """
@@ -30,6 +33,8 @@ from app.components.picture_grid import Picked, encode, picked_of
 
 __all__ = ["cloud_plot"]
 
+SAME = {"real": "the same point", "fake": "the same noise z"}  # what rows of one index share in linked charts
+
 _component = component(Path(__file__).parent, "heads")
 
 
@@ -43,34 +48,37 @@ def cloud_plot(
     pictures: np.ndarray | None = None,
     ringed: Picked | None = None,
     pickable: bool = False,
+    linked: str | None = None,
 ) -> Picked | None:
     """Draw the panels, in place of the previous panels of this key.
 
     Args:
         panels: one dict each, from `app.charts.clouds`: title; span, one visible [low, high] per axis; ticks, whether
-            axes have labels; optionally scores and best, from `app.columns.scored`; layers, each with a name, a
-            colour, points `(n, 2 or 3)`, and optionally
+            axes have labels; optionally axes, names of x and y in the plane; optionally scores and best, from
+            `app.columns.scored`; layers, each with a name, a colour, points `(n, 2 or 3)`, and optionally
             line: points form a path that NaN rows break, `wide` pixels wide, with dashes `dash`;
             ring: points are rings;
             radius: of its dots, in pixels;
             offset: index of its first point among all that can be picked;
             values `(n,)` and scale: colours, the scale with title, stops (hex, with or without alpha), low and high;
-            arrows: points are tails and tips `(n, 2·d)`, drawn faint if `faint`;
+            arrows: points are tails and tips `(n, 2·d)`, drawn faint if `faint`, `factor` times their own length;
             image: values `(rows, columns)`, top row first, over `extent`;
             letters: one letter per point.
         key: identity of the chart, constant over updates.
-        height: most pixels; panels are smaller in a narrow column.
+        height: most pixels of a row of panels; panels are smaller in a narrow column, and stacked in a narrower one.
         alt: description for screen readers.
         step: the shown training step; becomes the node's `data-step`.
         pictures: pictures of the points, `(n, size, size, 3)` uint8.
         ringed: point to draw a ring around.
         pickable: whether points of layers with an offset can be clicked without pictures.
+        linked: name of its group of charts, whose layers named in `SAME` have corresponding rows.
 
     Returns:
         The last clicked point; None before the first click.
     """
     encoded = [panel | {"layers": [_layer(layer) for layer in panel["layers"]]} for panel in panels]
     data = {"panels": encoded, "key": key, "height": height, "alt": alt, "step": step, "pickable": pickable}
+    data |= {"linked": linked, "same": SAME}
     if pictures is not None:
         data |= {"sheet": _sheet(pictures.tobytes(), pictures.shape), "size": pictures.shape[1]}
         data |= {"ringed": None if ringed is None else asdict(ringed)}

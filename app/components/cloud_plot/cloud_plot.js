@@ -1,10 +1,16 @@
-// A row of point clouds on one canvas. Only this file holds the view (pan, zoom, orbit); all panels of the row share it, and
-// new data do not change it. Drag: pan or orbit; Ctrl and wheel, or pinch: zoom; double click: reset. Where points stand for
-// pictures, hovering a point shows its picture and a click picks it. A panel may also hold lines, arrows, a field behind all
-// other layers, points coloured by values, and lettered rings: see `flatPanel` and `solidPanel`.
-const CHARTS = new WeakMap(); // DOM node → its chart
+// Point clouds on one canvas, side by side while there is room. Only this file holds the view (pan, zoom, orbit); all panels
+// share it, and new data do not change it. Drag: pan or orbit; Ctrl and wheel, or pinch: zoom; double click: reset. Where
+// points stand for pictures, hovering a point shows its picture and a click picks it. A panel may also hold lines, arrows, a
+// field behind all other layers, points coloured by values, and lettered rings: see `flatPanel` and `solidPanel`.
+//
+// Charts of one group are linked: the point under the cursor, and the points inside a loop drawn with Shift or after Select,
+// are marked in all of their panels, by layer and index. Streamlit loads this module once per page, so it holds the marks.
+const CHARTS = new Map(); // DOM node → its chart
+const GROUPS = new Map(); // name of a group → its marks
 const START = { x: 0, y: 0, zoom: 1, yaw: 0.35, pitch: 0.3 };
 const GAP = 26;
+const LEAST = 200; // pixels of a panel with its ticks; narrower ones are stacked
+const SELECT = 74; // pixels of the button Select, beside the legend
 const TOP = 30;
 const LEGEND_ROW = 20;
 const BAR = 56; // pixels of a colour bar
@@ -25,28 +31,50 @@ export default function ({ data, parentElement, setStateValue }) {
   node.dataset.livePlot = data.key;
   chart.canvas.setAttribute("role", "img"); // not the node: its heads are read, too
   chart.canvas.setAttribute("aria-label", data.alt);
+  chart.button.hidden = !data.linked;
   redraw(chart);
+  // Streamlit may also call this for a superseded update: close only charts that have left the page.
+  return () => setTimeout(() => node.isConnected || close(chart));
+}
+
+function close(chart) {
+  chart.stop();
+  CHARTS.delete(chart.node);
 }
 
 function open(node) {
   const canvas = node.appendChild(document.createElement("canvas"));
-  const chart = { node, canvas, view: { ...START }, data: null, top: TOP, heads: [], head: 0, fresh: false, waiting: false, updates: 0, sheet: null, sheetOf: null };
+  const chart = { node, canvas, view: { ...START }, data: null, top: TOP, heads: [], head: 0, fresh: false, waiting: false, updates: 0, sheet: null, sheetOf: null, selecting: false, loop: null };
   CHARTS.set(node, chart);
-  new ResizeObserver(() => redraw(chart)).observe(node);
-  new MutationObserver(() => redraw(chart)).observe(document.documentElement, { attributes: true });
+  const resized = new ResizeObserver(() => redraw(chart));
+  const themed = new MutationObserver(() => redraw(chart));
+  resized.observe(node);
+  themed.observe(document.documentElement, { attributes: true });
+  chart.stop = () => {
+    resized.disconnect();
+    themed.disconnect();
+  };
+  addMarking(chart);
   let last = null;
   let start = null;
   canvas.onpointerdown = (event) => {
     canvas.setPointerCapture(event.pointerId);
     last = start = [event.clientX, event.clientY];
+    if (chart.data.linked && (chart.selecting || event.shiftKey)) {
+      chart.loop = { panel: panelAt(chart, event.offsetX, event.offsetY), path: [[event.offsetX, event.offsetY]] };
+    }
   };
   canvas.onpointerup = (event) => {
     const still = start && Math.hypot(event.clientX - start[0], event.clientY - start[1]) < 4;
-    last = start = null;
-    const found = still && nearest(chart, event.offsetX, event.offsetY);
-    if (found) chart.pick({ panel: found.panel, layer: found.layer.name, index: found.index });
+    const loop = chart.loop;
+    last = start = chart.loop = null;
+    if (still) press(chart, event.offsetX, event.offsetY);
+    else if (loop) mark(chart, inside(chart, loop));
   };
-  canvas.onpointercancel = () => (last = start = null);
+  canvas.onpointercancel = () => {
+    last = start = chart.loop = null;
+    redraw(chart);
+  };
   canvas.onpointerleave = () => hover(chart, null);
   canvas.onpointermove = (event) => {
     if (!last) {
@@ -57,7 +85,9 @@ function open(node) {
     const [dx, dy] = [event.clientX - last[0], event.clientY - last[1]];
     last = [event.clientX, event.clientY];
     const { view } = chart;
-    if (solid(chart)) {
+    if (chart.loop) {
+      chart.loop.path.push([event.offsetX, event.offsetY]);
+    } else if (solid(chart)) {
       view.yaw += dx * 0.01;
       view.pitch = Math.max(-1.55, Math.min(1.55, view.pitch + dy * 0.01));
     } else {
@@ -80,6 +110,16 @@ function open(node) {
   return chart;
 }
 
+// A click: on a pickable point it picks that, on another linked point it marks that, elsewhere it takes all marks away.
+function press(chart, x, y) {
+  const picked = nearest(chart, x, y, (layer) => pickable(chart, layer));
+  if (picked) chart.pick({ panel: picked.panel, layer: picked.layer.name, index: picked.index });
+  else if (chart.data.linked) {
+    const found = nearest(chart, x, y, (layer) => linked(chart, layer));
+    mark(chart, found ? { [found.layer.name]: [found.index] } : {});
+  }
+}
+
 // Load the sheet of pictures in the background; the previous sheet is used until then.
 function load(chart) {
   const { sheet } = chart.data;
@@ -92,15 +132,164 @@ function load(chart) {
   image.src = sheet;
 }
 
-// The pickable point nearest to a place on the canvas; ties go to later layers, in three dimensions to nearer points.
-function nearest(chart, x, y) {
-  if (!chart.data?.sheet && !chart.data?.pickable) return null;
+// ---------------------------------------------------------------- linked points
+
+// The marks that a chart shares: indices of the marked points by layer, the point under the cursor, and a line that counts.
+function marksOf({ data }) {
+  if (!data?.linked) return null;
+  if (!GROUPS.has(data.linked)) GROUPS.set(data.linked, { marked: {}, hovered: null, count: 0, text: "" });
+  return GROUPS.get(data.linked);
+}
+
+// Whether the points of a layer are the same in all charts of the group.
+function linked({ data }, layer) {
+  return Boolean(data.linked && data.same[layer.name] && layer.points && !layer.line && !layer.arrows && !layer.letters);
+}
+
+// Mark these indices by layer in all charts of the group, in place of earlier ones.
+function mark(chart, indices) {
+  const marks = marksOf(chart);
+  const kinds = Object.entries(indices).filter(([, of]) => of.length);
+  marks.marked = Object.fromEntries(kinds.map(([name, of]) => [name, new Set(of)]));
+  marks.count = kinds.reduce((sum, [, of]) => sum + of.length, 0);
+  const words = kinds.map(([name, of]) => `${of.length.toLocaleString("en")} ${name}`);
+  marks.text = marks.count ? `${marks.count.toLocaleString("en")} marked: ${words.join(", ")}` : "";
+  redrawGroup(chart);
+}
+
+function redrawGroup({ data }) {
+  for (const other of CHARTS.values()) {
+    if (other.data?.linked === data.linked) redraw(other);
+  }
+}
+
+window.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const chart of CHARTS.values()) {
+    chart.loop = null;
+    if (marksOf(chart)?.count) mark(chart, {});
+  }
+});
+
+// The button that lets a drag draw a loop, and the count of marked points.
+function addMarking(chart) {
+  const button = document.createElement("button");
+  Object.assign(button, { type: "button", className: "select", textContent: "Select" });
+  button.onclick = () => {
+    chart.selecting = !chart.selecting;
+    button.setAttribute("aria-pressed", chart.selecting);
+    chart.canvas.classList.toggle("selecting", chart.selecting);
+  };
+  button.title = "Draw around points to mark the same points in every chart; or drag with Shift. Escape unmarks them.";
+  button.setAttribute("aria-pressed", false);
+  const count = document.createElement("button");
+  Object.assign(count, { type: "button", className: "marked", hidden: true });
+  count.onclick = () => mark(chart, {});
+  chart.node.append(button, count);
+  Object.assign(chart, { button, count });
+}
+
+function showCount(chart, marks) {
+  const { count, data } = chart;
+  const text = marks?.text ?? "";
+  if (chart.counted === text) return;
+  chart.counted = text;
+  count.hidden = !text;
+  count.textContent = `${text} ✕`;
+  const same = Object.entries(data.same ?? {}).map(([name, what]) => `${name}: ${what} in every panel`);
+  count.title = `${same.join("; ")}. Click, or press Escape, to unmark.`;
+  chart.node.dataset.marked = marks ? JSON.stringify(Object.fromEntries(Object.entries(marks.marked).map(([k, of]) => [k, [...of]]))) : "";
+}
+
+function panelAt(chart, x, y) {
+  const away = ({ x: left, y: top, side }) => Math.hypot(x - left - side / 2, y - top - side / 2);
+  const all = frames(chart).map(away);
+  return all.indexOf(Math.min(...all));
+}
+
+// Indices by layer of the linked points inside a loop drawn on a panel.
+function inside(chart, { panel, path }) {
+  const [dim, where] = projection(frames(chart)[panel], chart.data.panels[panel], chart.view);
+  const found = {};
+  for (const layer of chart.data.panels[panel].layers.filter((layer) => linked(chart, layer))) {
+    const within = (k) => encloses(path, where(layer.points, k * dim));
+    found[layer.name] = Array.from({ length: layer.points.length / dim }, (_, k) => k).filter(within);
+  }
+  return found;
+}
+
+// Even-odd rule.
+function encloses(path, [x, y]) {
+  let odd = false;
+  path.forEach(([x1, y1], k) => {
+    const [x0, y0] = path.at(k - 1);
+    if (y0 > y !== y1 > y && x < x0 + ((y - y0) / (y1 - y0)) * (x1 - x0)) odd = !odd;
+  });
+  return odd;
+}
+
+function drawLoop(pen, { path }, ink) {
+  pen.beginPath();
+  path.forEach(([x, y]) => pen.lineTo(x, y));
+  pen.closePath();
+  pen.fillStyle = pen.strokeStyle = ink;
+  pen.globalAlpha = 0.08;
+  pen.fill();
+  pen.globalAlpha = 1;
+  pen.lineWidth = 1.2;
+  pen.setLineDash([4, 3]);
+  pen.stroke();
+  pen.setLineDash([]);
+}
+
+// Ring the point under the cursor in every panel, and name it in the panel where it is pointed at.
+function drawHovered(pen, chart, marks, ink, ground) {
+  const { hovered } = marks;
+  frames(chart).forEach((frame, i) => {
+    const panel = chart.data.panels[i];
+    const layer = panel.layers.find((layer) => layer.name === hovered.name && linked(chart, layer));
+    const [dim, where] = projection(frame, panel, chart.view);
+    if (!layer || hovered.index * dim >= layer.points.length) return;
+    const [a, b] = where(layer.points, hovered.index * dim);
+    if (!(a > frame.x - 8 && a < frame.x + frame.side + 8 && b > frame.y - 8 && b < frame.y + frame.side + 8)) return;
+    pen.beginPath();
+    pen.arc(a, b, 7, 0, 7);
+    pen.lineWidth = 4;
+    pen.strokeStyle = ground;
+    pen.stroke();
+    pen.lineWidth = 2;
+    pen.strokeStyle = ink;
+    pen.stroke();
+    if (hovered.chart !== chart || hovered.panel !== i || chart.sheet) return;
+    const text = `${hovered.name} ${hovered.index}`;
+    const wide = pen.measureText(text).width;
+    const x = a + 14 + wide < frame.x + frame.side ? a + 12 : a - 12 - wide;
+    pen.fillStyle = ground;
+    pen.globalAlpha = 0.85;
+    pen.fillRect(x - 3, b - 9, wide + 6, 18);
+    pen.globalAlpha = 1;
+    pen.fillStyle = ink;
+    pen.textAlign = "left";
+    pen.textBaseline = "middle";
+    pen.fillText(text, x, b);
+  });
+}
+
+// ---------------------------------------------------------------- the point under the cursor
+
+function pickable({ data }, layer) {
+  return Boolean((data?.sheet || data?.pickable) && layer.offset !== undefined);
+}
+
+// The wanted point nearest to a place on the canvas; ties go to later layers, in three dimensions to nearer points.
+function nearest(chart, x, y, wanted) {
+  if (!chart.data) return null;
   let [best, found] = [NEAR, null];
   frames(chart).forEach((frame, i) => {
     if (x < frame.x || x > frame.x + frame.side || y < frame.y || y > frame.y + frame.side) return;
     const [dim, where] = projection(frame, chart.data.panels[i], chart.view);
     for (const layer of chart.data.panels[i].layers) {
-      if (layer.offset === undefined) continue;
+      if (!wanted(layer)) continue;
       for (let k = 0; k < layer.points.length; k += dim) {
         const [a, b, depth] = where(layer.points, k);
         const far = Math.hypot(a - x, b - y) + (depth === undefined ? 0 : 2 * (depth + 1));
@@ -121,11 +310,19 @@ function projection(frame, panel, view) {
   return [2, (p, i) => [toX(p[i]), toY(p[i + 1])]];
 }
 
-// Show the picture of the point under the cursor: on its right, or on its left near the right edge.
+// Mark the point under the cursor in all linked charts, and show its picture: on its right, or left near the right edge.
 function hover(chart, event) {
   const { node, canvas, data, sheet } = chart;
-  const found = event && (sheet || data?.pickable) && nearest(chart, event.offsetX, event.offsetY);
+  const marks = marksOf(chart);
+  const wanted = (layer) => pickable(chart, layer) || linked(chart, layer);
+  const found = event && event.pointerType !== "touch" && nearest(chart, event.offsetX, event.offsetY, wanted);
   canvas.classList.toggle("on-point", Boolean(found));
+  const now = found && linked(chart, found.layer) ? { chart, panel: found.panel, name: found.layer.name, index: found.index } : null;
+  if (marks && (now || marks.hovered?.chart === chart) && `${now?.panel} ${now?.name} ${now?.index}` !== chart.pointed) {
+    chart.pointed = `${now?.panel} ${now?.name} ${now?.index}`;
+    marks.hovered = now;
+    redrawGroup(chart);
+  }
   let box = node.querySelector(".thumbnail");
   if (!found || !sheet) {
     box?.remove();
@@ -210,11 +407,13 @@ function draw(chart) {
   const ink = style.getPropertyValue("--st-text-color") || style.color;
   pen.font = `13px ${style.fontFamily}`;
   if (chart.fresh) decode(data.panels);
-  const keys = entries(pen, data.panels, ink);
+  const marks = marksOf(chart);
+  const room = width - (data.linked ? SELECT : 0);
+  const keys = entries(pen, data.panels, ink, frames(chart)[0], view);
   chart.head = writeHeads(chart);
   const last = across(chart) - 1; // of the first row
-  const beside = width - frames(chart)[last].x - pen.measureText(data.panels[last].title + (data.panels[last].best ? " ★" : "")).width - 4;
-  const rows = wrapped(keys, beside, width);
+  const beside = room - frames(chart)[last].x - pen.measureText(data.panels[last].title + (data.panels[last].best ? " ★" : "")).width - 4;
+  const rows = wrapped(keys, beside, room);
   chart.top = TOP - 18 + chart.head + LEGEND_ROW * (rows.length - 1);
   const height = frames(chart).at(-1).y + frames(chart)[0].side + margins(data)[1]; // narrow panels are also low
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
@@ -232,10 +431,15 @@ function draw(chart) {
     pen.textAlign = "left";
     pen.textBaseline = "alphabetic";
     chart.heads[i].style.top = `${frame.y - chart.head - 8}px`;
-    draw(pen, frame, panel, view, ink);
+    draw(pen, frame, panel, view, ink, (layer) => looks(chart, marks, layer, ink));
     if (data.ringed?.panel === i) ring(pen, frame, panel, view, ink, data.ringed);
   });
-  rows.forEach((row, i) => legend(pen, row, width, TOP - 13 + LEGEND_ROW * i, ink));
+  rows.forEach((row, i) => legend(pen, row, room, TOP - 13 + LEGEND_ROW * i, ink));
+  const ground = style.getPropertyValue("--st-background-color") || "#fff";
+  if (marks?.hovered) drawHovered(pen, chart, marks, ink, ground);
+  node.dataset.hovered = marks?.hovered ? `${marks.hovered.name} ${marks.hovered.index}` : "";
+  if (chart.loop) drawLoop(pen, chart.loop, ink);
+  showCount(chart, marks);
   if (chart.fresh) {
     chart.fresh = false;
     node.dataset.updates = ++chart.updates;
@@ -268,18 +472,30 @@ function named(panels) {
 }
 
 // Entries of the legend with their widths: mark and name of each layer, then a colour bar per scale.
-function entries(pen, panels, ink) {
+function entries(pen, panels, ink, frame, view) {
   const layers = named(panels);
   const wide = (text) => pen.measureText(text).width;
   const keys = layers
     .filter(({ image, letters: texts }) => !image && !texts)
-    .map((layer) => ({ layer, text: layer.name, width: wide(layer.name) + 32, colour: layer.scale ? ink : layer.colour }));
+    .map((layer) => {
+      const [text, long] = layer.factor ? ruler(layer, frame, panels[0], view) : [layer.name, 18];
+      return { layer, text, long, width: wide(text) + long + 14, colour: layer.scale ? ink : layer.colour };
+    });
   const scales = new Map(layers.filter(({ scale }) => scale).map(({ scale }) => [scale.title, scale]));
   for (const scale of scales.values()) {
     const [low, high] = [label(+scale.low.toPrecision(2)), label(+scale.high.toPrecision(2))];
     keys.push({ scale, low, high, text: scale.title, width: wide(scale.title) + wide(low) + wide(high) + BAR + 40 });
   }
   return keys;
+}
+
+// An arrow of a round length for the legend: its text and its pixels.
+function ruler({ name, factor }, frame, panel, view) {
+  const reach = Math.max(...panel.span.map(([low, high]) => high - low));
+  const pixels = (factor * frame.side * view.zoom) / (panel.span.length === 3 ? 1.65 * reach : reach); // of length 1
+  const power = 10 ** Math.floor(Math.log10(40 / pixels));
+  const length = [5, 2, 1].map((k) => k * power).find((value) => value * pixels <= 40);
+  return [`${name} of ${label(length)}`, Math.max(8, length * pixels)];
 }
 
 // Rows of the legend: one beside the last panel's title if it fits, else as many as needed above the titles.
@@ -303,7 +519,7 @@ function legend(pen, row, width, y, ink) {
   let x = width - row.reduce((sum, key) => sum + key.width, 0);
   pen.textBaseline = "alphabetic";
   pen.textAlign = "left";
-  for (const { layer, scale, low, high, text, colour, width: wide } of row) {
+  for (const { layer, scale, low, high, text, colour, long, width: wide } of row) {
     if (scale) {
       pen.fillStyle = ink;
       pen.fillText(text, x + 16, y);
@@ -317,16 +533,17 @@ function legend(pen, row, width, y, ink) {
       pen.fillStyle = ink;
       pen.fillText(high, from + BAR + 5, y);
     } else {
-      mark(pen, layer, colour, x + 18, y - 4.5);
+      symbol(pen, layer, colour, x + 9, y - 4.5, long);
       pen.fillStyle = ink;
-      pen.fillText(text, x + 32, y);
+      pen.fillText(text, x + 14 + long, y);
     }
     x += wide;
   }
 }
 
-// Draw a layer's mark in the legend.
-function mark(pen, layer, colour, x, y) {
+// Draw a layer's symbol in the legend, `long` pixels wide.
+function symbol(pen, layer, colour, from, y, long) {
+  const x = from + long / 2;
   pen.fillStyle = pen.strokeStyle = colour;
   pen.beginPath();
   if (layer.line) {
@@ -338,7 +555,7 @@ function mark(pen, layer, colour, x, y) {
     pen.setLineDash([]);
   } else if (layer.arrows) {
     pen.lineWidth = 1.5;
-    shaft(pen, [x - 9, y], [x + 8, y]);
+    shaft(pen, [from, y], [from + long, y]);
     pen.stroke();
   } else if (layer.ring) {
     pen.lineWidth = 1.8;
@@ -403,7 +620,7 @@ function ring(pen, frame, panel, view, ink, { layer, index }) {
   pen.stroke();
 }
 
-function flatPanel(pen, frame, panel, view, ink) {
+function flatPanel(pen, frame, panel, view, ink, looksOf) {
   const { x, y, side } = frame;
   const { unit, cx, cy, toX, toY } = place(frame, panel, view);
   if (panel.ticks) {
@@ -425,6 +642,7 @@ function flatPanel(pen, frame, panel, view, ink) {
   } else {
     pen.strokeStyle = ink;
     pen.globalAlpha = 0.15;
+    pen.lineWidth = 1;
     pen.strokeRect(x + 0.5, y + 0.5, side - 1, side - 1);
     pen.globalAlpha = 1;
   }
@@ -433,6 +651,7 @@ function flatPanel(pen, frame, panel, view, ink) {
   pen.rect(x, y, side, side);
   pen.clip();
   const where = (p, i) => [toX(p[i]), toY(p[i + 1])];
+  const front = [];
   for (const layer of panel.layers) {
     const { points, colour, ring } = layer;
     if (layer.image) field(pen, layer, toX, toY);
@@ -440,15 +659,35 @@ function flatPanel(pen, frame, panel, view, ink) {
     else if (layer.arrows) arrows(pen, layer, 2, where);
     else if (layer.letters) letters(pen, layer, ink, 2, where);
     else {
-      const plain = layer.values ? null : sprite(colour, layer.radius ?? 2.1, 0.75, ring);
+      const { marked, faded, enlarged } = looksOf(layer);
+      const plain = layer.values ? null : sprite(colour, layer.radius ?? 2.1, 0.75 * faded, ring);
       for (let i = 0; i < points.length; i += 2) {
         const [a, b] = [toX(points[i]), toY(points[i + 1])];
         if (!(a > x - 4 && a < x + side + 4 && b > y - 4 && b < y + side + 4)) continue;
-        pen.drawImage(plain ?? sprite(shadeOf(layer, i / 2), 2.3, 0.9, ring), a - DOT / 2, b - DOT / 2, DOT, DOT);
+        if (marked.has(i / 2)) front.push([enlarged(i / 2), a, b]);
+        else stamp(pen, plain ?? sprite(shadeOf(layer, i / 2), 2.3, 0.9 * faded, ring), a, b);
       }
     }
   }
+  for (const [dot, a, b] of front) stamp(pen, dot, a, b);
   pen.restore();
+  if (panel.axes) nameAxes(pen, frame, panel.axes, ink);
+}
+
+// Name the axes of a panel inside its frame.
+function nameAxes(pen, { x, y, side }, [across, up], ink) {
+  pen.font = pen.font.replace("13px", "11px");
+  pen.fillStyle = ink;
+  pen.textAlign = "right";
+  pen.textBaseline = "bottom";
+  pen.fillText(`${across} →`, x + side - 5, y + side - 4);
+  pen.save();
+  pen.translate(x + 5, y + 5);
+  pen.rotate(-Math.PI / 2);
+  pen.textBaseline = "top";
+  pen.fillText(`${up} →`, 0, 0);
+  pen.restore();
+  pen.font = pen.font.replace("11px", "13px");
 }
 
 // Draw values `rows x columns`, top row first, stretched over their extent.
@@ -513,7 +752,7 @@ function camera({ x, y, side }, panel, view) {
 const NEARNESS = [[2.3, 0.95], [1.9, 0.75], [1.5, 0.5]]; // radius and opacity of near, middle and far dots
 
 // Thin lines are drawn below the points; wide lines, layers with values, arrows and letters above.
-function solidPanel(pen, frame, panel, view, ink) {
+function solidPanel(pen, frame, panel, view, ink, looksOf) {
   const { centre, reach, project } = camera(frame, panel, view);
   pen.save();
   pen.beginPath();
@@ -521,22 +760,26 @@ function solidPanel(pen, frame, panel, view, ink) {
   pen.clip();
   box(pen, ink, centre, reach, project);
   const where = (p, i) => project(p[i], p[i + 1], p[i + 2]);
-  const [dots, above] = [[], []];
+  const [dots, above, front] = [[], [], []];
   for (const layer of panel.layers) {
     const { points, colour, ring } = layer;
     if (layer.arrows || layer.letters || (layer.line && (layer.wide || layer.values))) above.push(layer);
     else if (layer.line) path(pen, layer, 3, where);
     else {
+      const { marked, faded, enlarged } = looksOf(layer);
       for (let i = 0; i < points.length; i += 3) {
         const [a, b, depth] = where(points, i);
         if (depth !== depth) continue;
         const [radius, alpha] = NEARNESS[depth < -0.33 ? 0 : depth < 0.33 ? 1 : 2];
-        dots.push([a, b, depth, sprite(layer.values ? shadeOf(layer, i / 3) : colour, radius * Math.sqrt((layer.radius ?? 2.1) / 2.1), alpha, ring)]);
+        if (marked.has(i / 3)) front.push([a, b, depth, enlarged(i / 3)]);
+        else dots.push([a, b, depth, sprite(layer.values ? shadeOf(layer, i / 3) : colour, radius * Math.sqrt((layer.radius ?? 2.1) / 2.1), alpha * faded, ring)]);
       }
     }
   }
-  dots.sort((a, b) => b[2] - a[2]);
-  for (const [a, b, , dot] of dots) pen.drawImage(dot, a - DOT / 2, b - DOT / 2, DOT, DOT);
+  for (const layered of [dots, front]) {
+    layered.sort((a, b) => b[2] - a[2]);
+    for (const [a, b, , dot] of layered) stamp(pen, dot, a, b);
+  }
   for (const layer of above) {
     if (layer.line) path(pen, layer, 3, where);
     else if (layer.arrows) arrows(pen, layer, 3, where);
@@ -646,24 +889,47 @@ function letters(pen, { points, colour, letters: texts }, ink, dim, place) {
   pen.font = font;
 }
 
+const NONE = new Set();
+
+// How the points of a layer look: which are marked, how opaque the others are, and a marked one's enlarged dot.
+function looks(chart, marks, layer, ink) {
+  if (!marks?.count || !linked(chart, layer)) return { marked: NONE, faded: 1 };
+  const shade = (index) => (layer.values ? shadeOf(layer, index) : layer.colour);
+  return { marked: marks.marked[layer.name] ?? NONE, faded: 0.22, enlarged: (index) => sprite(shade(index), 3, 1, layer.ring, ink) };
+}
+
 const SPRITES = new Map();
 const DOT = 8; // pixels of a sprite
 
 // A dot or a ring as an image at twice its size; copying an image is many times faster than filling arcs.
-function sprite(colour, radius, alpha, ring) {
-  const name = `${colour} ${radius} ${alpha} ${ring}`;
+function sprite(colour, radius, alpha, ring, outline) {
+  const name = `${colour} ${radius} ${alpha} ${ring} ${outline}`;
   if (!SPRITES.has(name)) {
     const dot = document.createElement("canvas");
-    dot.width = dot.height = 2 * DOT;
+    const middle = outline ? 10 : 8;
+    dot.width = dot.height = 2 * middle;
     const pen = dot.getContext("2d");
     pen.globalAlpha = alpha;
     pen.fillStyle = pen.strokeStyle = colour;
     pen.lineWidth = 2.2;
     pen.beginPath();
-    pen.arc(DOT, DOT, radius * 2 - (ring ? 0.2 : 0), 0, 7);
+    pen.arc(middle, middle, radius * 2 - (ring ? 0.2 : 0), 0, 7);
     if (ring) pen.stroke();
     else pen.fill();
+    if (outline) {
+      pen.strokeStyle = outline;
+      pen.globalAlpha = 0.75;
+      pen.lineWidth = 1.4;
+      pen.beginPath();
+      pen.arc(middle, middle, radius * 2 + (ring ? 1.6 : 0.6), 0, 7);
+      pen.stroke();
+    }
     SPRITES.set(name, dot);
   }
   return SPRITES.get(name);
+}
+
+function stamp(pen, dot, a, b) {
+  const side = dot.width / 2;
+  pen.drawImage(dot, a - side / 2, b - side / 2, side, side);
 }

@@ -13,6 +13,7 @@ import base64
 import contextlib
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.components.component import component
 
-__all__ = ["encode", "live_plot"]
+__all__ = ["Clicked", "encode", "live_plot"]
 
 _PLOTLY_JS = "plotly.min.js"
 _SHORT = 32  # shorter arrays are sent as lists, which Plotly needs in a few places (ranges, domains)
@@ -34,7 +35,20 @@ _TYPED = {"f4": "f4", "f8": "f4", "i1": "i1", "i2": "i2", "i4": "i4", "u1": "u1"
 _component = component(Path(__file__).parent)
 
 
-def live_plot(figure: Mapping[str, Any], *, key: str, height: int, alt: str) -> None:
+@dataclass(frozen=True)
+class Clicked:
+    """A clicked point or bar.
+
+    Attributes:
+        index: in its trace.
+        when: time of the click, ms since the epoch, by the browser's clock.
+    """
+
+    index: int
+    when: float
+
+
+def live_plot(figure: Mapping[str, Any], *, key: str, height: int, alt: str, pickable: bool = False) -> Clicked | None:
     """Draw a figure, in place of the previous figure of this key.
 
     Args:
@@ -43,9 +57,13 @@ def live_plot(figure: Mapping[str, Any], *, key: str, height: int, alt: str) -> 
         key: identity of the chart, constant over updates.
         height: in pixels; the width follows the column.
         alt: description for screen readers.
+        pickable: whether points and bars can be clicked.
+
+    Returns:
+        The last click; None before the first one.
     """
     layout = {"uirevision": key, **figure.get("layout", {})}
-    _component(
+    result = _component(
         key=key,
         height=height,
         data={
@@ -53,9 +71,13 @@ def live_plot(figure: Mapping[str, Any], *, key: str, height: int, alt: str) -> 
             "key": key,
             "height": height,
             "alt": alt,
+            "pickable": pickable,
             "plotly_url": _plotly_url(get_script_run_ctx().main_script_path),
         },
+        default={"clicked": None},
+        on_clicked_change=lambda: None,
     )
+    return Clicked(**result["clicked"]) if result["clicked"] else None
 
 
 def encode(value: Any, *, typed: bool = True) -> Any:

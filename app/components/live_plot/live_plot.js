@@ -6,10 +6,12 @@ const CHARTS = new WeakMap(); // DOM node → its chart
 const FRAME_BUDGET_MS = 8; // drawing time per frame; remaining charts wait, so that the page stays responsive
 const RETRY_MS = 3000;
 
-export default function ({ data, parentElement }) {
+export default function ({ data, parentElement, setStateValue }) {
   const node = parentElement.querySelector(".live-plot");
   const chart = CHARTS.get(node) ?? open(node);
   chart.message = data;
+  chart.report = (clicked) => setStateValue("clicked", clicked);
+  node.classList.toggle("pickable", data.pickable);
   node.dataset.livePlot = data.key;
   node.style.height = `${data.height}px`;
   node.setAttribute("role", "img");
@@ -98,6 +100,11 @@ async function draw(chart) {
       node.replaceChildren();
     }
     await Plotly.react(node, data, completed(chart, layout), (chart.config ??= config(chart)));
+    if (chart.updates === 0) {
+      node.on("plotly_click", ({ points }) => {
+        if (chart.message.pickable) chart.report({ index: points[0].pointNumber, when: Date.now() });
+      });
+    }
     chart.drawn = message;
     node.dataset.updates = ++chart.updates;
     node.dataset.step = layout.meta?.step ?? "";
