@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -525,6 +526,8 @@ def titled_values(name: str, values: list[str]) -> list[str]:
         return [data_title(value) for value in values]
     if name == "variants":
         return [", ".join(map(title_of, value.split())) for value in values]
+    if name == "settings moved while training":
+        return [re.sub(r"[a-z_]+\.[a-z_]+", lambda found: setting_title(found[0]), value) for value in values]
     return [words.get(value, value) for value in values]
 
 
