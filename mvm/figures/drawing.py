@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap, Normalize
     from matplotlib.figure import Figure
+    from matplotlib.ft2font import FT2Font
     from matplotlib.gridspec import SubplotSpec
     from matplotlib.text import Text
 
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 NARROWEST = 1.0  # width of a panel with axes, inches
+UNIT = 100  # points at which letters are measured
 ENTRY = 0.34  # width of a legend's entry without its text, inches
 
 
@@ -87,15 +89,28 @@ def _lines(words: Sequence[str], width: float, size: float) -> list[str]:
     return lines
 
 
-@lru_cache(maxsize=4096)
 def extent_of(text: str, size: float) -> float:
     """Width of one line of text, which is no formula, at a font size; inches."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
+    return sum(map(_advance, text)) * size / 72
 
-    if not text.strip():
-        return 0.0
-    return float(TextPath((0, 0), text, prop=FontProperties(family=FONTS[0], size=size)).get_extents().x1) / 72
+
+@lru_cache(maxsize=1024)
+def _advance(letter: str) -> float:
+    """Width of a letter of the figures' font, in font sizes."""
+    from matplotlib.ft2font import LoadFlags
+
+    font = _font()
+    return float(font.load_char(ord(letter), flags=LoadFlags.NO_HINTING).linearHoriAdvance) / 65536 / UNIT
+
+
+@lru_cache(maxsize=1)
+def _font() -> FT2Font:
+    from matplotlib.font_manager import findfont
+    from matplotlib.ft2font import FT2Font
+
+    font = FT2Font(findfont(FONTS[0]))
+    font.set_size(UNIT, 72)
+    return font
 
 
 def place_of(axes: Axes) -> SubplotSpec:
