@@ -9,8 +9,9 @@ import streamlit as st
 import torch
 
 from app.charts.density import density_chart
+from app.columns import columns_of
 from app.components.live_plot import live_plot
-from app.live import columns_of
+from app.live import height_of
 from app.session import Page
 from mvm.data.points import truth_of
 from mvm.runs.history import History
@@ -20,7 +21,9 @@ from mvm.scoring.density import Density, density_along
 if TYPE_CHECKING:
     from toy_manifolds import Manifold
 
-__all__ = ["draw_density", "has_density"]
+__all__ = ["HEIGHT", "draw_density", "has_density"]
+
+HEIGHT = 280  # pixels
 
 
 def has_density(run: Run) -> bool:
@@ -33,12 +36,8 @@ def _truth(run: Run) -> Manifold | None:
     return truth if truth is not None and truth.charts else None
 
 
-def draw_density(tab: Page, run: Run, records: History, step: int, *, height: int = 280) -> str | None:
-    """Draw the density of the fakes along the manifold at a step, a column for each variant.
-
-    Returns:
-        What a heading should say beside the title; None where there is nothing to draw.
-    """
+def draw_density(tab: Page, run: Run, records: History, step: int) -> str | None:
+    """Draw the density of the fakes along the manifold at a step, a column for each variant; return a note."""
     view, truth = records.at(step), _truth(run)
     if view is None or truth is None:
         return None
@@ -47,8 +46,8 @@ def draw_density(tab: Page, run: Run, records: History, step: int, *, height: in
     figure = density_chart(found, titles=shown.titles, step=step, colours=shown.colours)
     note = "; ".join(f"{title} {_words(each)}" for title, each in zip(shown.titles, found, strict=True))
     alt = f"Density of the fakes along the manifold at step {step}: {note}"
-    live_plot(figure, key=f"density.{run.name}", height=height, alt=alt)
-    return f"step {step:,}; {note}"
+    live_plot(figure, key=f"density.{run.name}", height=height_of(tab, HEIGHT), alt=alt)
+    return f"Step {step:,}; {note}."
 
 
 def _words(density: Density) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import layers, preview
+from app import density, layers, preview
 from app.caches import described, file_columns, keep_drawing, keep_upload, runs
 from app.charts import clouds
 from app.columns import Columns, columns_of, scored
@@ -243,6 +243,10 @@ PANELS = (  # top to bottom, then the tabs
     Panel("data", "Data space", draw_clouds, LIVE, height=300),
     Panel("embeddings", "Embeddings", draw_embeddings, OFTEN, beside=True, height=205),
     Panel("gaps", "Gaps", draw_gaps, in_tab=True, height=300),
+    Panel(
+        "density", "Density along the manifold", density.draw_density, in_tab=True, height=density.HEIGHT,
+        offered=density.has_density,
+    ),
     Panel("spectrum", "Spectrum of the distance matrix", draw_spectra, in_tab=True, height=520),
     Panel("scores", "Scores", draw_all_scores, in_tab=True),
-)
+)  # fmt: skip

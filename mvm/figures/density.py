@@ -89,9 +89,8 @@ def _draw_steps(axes: Axes, part: pd.DataFrame, colour: str) -> None:
         if part["axis1"].iloc[0] == "mode":
             edges += each["from1"].iloc[0]
         ratio, low, high = (np.append(each[name] / each["expected"], np.nan) for name in ("count", "low", "high"))
-        band = {"step": "post", "color": QUIET, "alpha": 0.25, "linewidth": 0}
         low[-1], high[-1], ratio[-1] = low[-2], high[-2], ratio[-2]
-        axes.fill_between(edges, low, high, **band)
+        axes.fill_between(edges, low, high, step="post", color=QUIET, alpha=0.25, linewidth=0)
         axes.step(edges, ratio, where="post", color=colour)
         if title:
             size = axes.xaxis.label.get_fontsize()

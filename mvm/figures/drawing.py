@@ -209,7 +209,10 @@ def settled(figure: Figure) -> None:
     from matplotlib.legend import Legend
 
     for old in [each for each in figure.legends if isinstance(each, Legend)]:
-        handles, labels = old.legend_handles, [text.get_text() for text in old.get_texts()]
+        handles, labels = (
+            [handle for handle in old.legend_handles if handle],
+            [text.get_text() for text in old.get_texts()],
+        )
         old.remove()
         size, width = size_of(figure.axes[0].xaxis.label), figure.get_figwidth() - 0.1
         labels = [label if "$" in label else wrapped(label, width - ENTRY, size) for label in labels]

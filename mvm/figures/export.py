@@ -203,8 +203,8 @@ def bundle(
     for name in names:
         check_known("figure", name, [*FIGURES, *MOVING, "all"])
     if any(name in MOVING for name in names):
-        look = {"size": size, "ground": ground, "panels": list(panels)}
-        return _moving(names, Selection.of(runs, **options), formats, stem, look, on_progress)
+        shape = {"size": size, "ground": ground, "panels": list(panels)}
+        return _moving(names, Selection.of(runs, **options), formats, stem, shape, on_progress)
     formats = tuple(dict.fromkeys(formats or ("pdf",)))
     _check(venue, formats, dpi)
     check_texts(texts := dict(texts or {}))
@@ -418,8 +418,8 @@ def _rebuilt(path: Path, moved: Sequence[str], say: Callable[[str], None]) -> in
             more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
             say(f"{stem}: the run has changed since: {', '.join(changes[:3])}{more}; nothing is rebuilt of it")
             return 2
-        keys = ("venue", "wide", "formats", "dpi", "seed", "form", "quantity", "axis", "rank", "stem", "texts")
-        keys += ("size", "ground", "panels")
+        keys = ["venue", "wide", "formats", "dpi", "seed", "form", "quantity", "axis", "rank", "stem", "texts"]
+        keys += ["size", "ground", "panels"]
         steps = [entry["step"] for entry in recipe["runs"]]
         made = bundle([recipe["figure"]], runs, step=steps, **{key: recipe[key] for key in keys if key in recipe})
     except (ConfigError, RunError) as error:

@@ -136,7 +136,7 @@ class Stage:
         self._paper, self._ink = GROUNDS[ground]
         self._unit = size[1] / 1080
         self._figure = Figure(figsize=(size[0] / DPI, size[1] / DPI), dpi=DPI, facecolor=self._paper)
-        self._canvas = FigureCanvasAgg(self._figure)
+        self._canvas: Any = FigureCanvasAgg(self._figure)  # untyped
         self._last: tuple[Any, np.ndarray] | None = None
         self._moving: list[Artist] = []
         rows = [panel for panel in panels if panel == "data" or any(column.frames for column in columns)]

@@ -190,7 +190,7 @@ def _picture(pictures: np.ndarray) -> str:
 def _curves(selection: Selection) -> list[dict[str, Any]]:
     """The gaps, then scores recorded while training: one curve per series, a baseline where it is known."""
     held, known = selection.held, quantities(selection.held)
-    first = next((run.quick_scores[-1]["scores"][0] for run in held if run.quick_scores), {})
+    first: dict[str, Any] = next((run.quick_scores[-1]["scores"][0] for run in held if run.quick_scores), {})
     main = main_score(first)
     others = [key for key in KEY_SCORES if key in known]
     keys = [*GAPS, *dict.fromkeys([*([main] if main else []), *others])]

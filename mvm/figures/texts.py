@@ -55,8 +55,8 @@ def _slots(figure: Figure) -> Iterator[tuple[str, Callable[[str], object]]]:
             yield words, _setter(figure, text)
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
-            names = getattr(axis.get_major_formatter(), "seq", None)
-            for place, name in enumerate(names or ()):
+            names: list[str] = getattr(axis.get_major_formatter(), "seq", [])
+            for place, name in enumerate(names):
                 if any(letter.isalpha() for letter in name):
                     yield " ".join(name.split()), _name_setter(names, place)
 

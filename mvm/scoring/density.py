@@ -71,7 +71,8 @@ class ChartDensity:
 
     def over(self, values: np.ndarray) -> np.ndarray:
         """Values over the expected points; NaN in a cell where the law has none."""
-        return np.divide(values, self.expected, out=np.full(self.expected.shape, np.nan), where=self.expected > 0)
+        ratio = np.divide(values, self.expected, out=np.full(self.expected.shape, np.nan), where=self.expected > 0)
+        return np.asarray(ratio)
 
     @property
     def verdict(self) -> np.ndarray:
@@ -126,7 +127,7 @@ def density_along(manifold: Manifold, points: Tensor) -> Density | None:
     cells = sum(part.size for part in mass)
     found = []
     for chart, edges, count, p in zip(manifold.charts, bins, counts, mass, strict=True):
-        low, high = (binom.ppf(q, n, p) for q in (ALPHA / 2 / cells, 1 - ALPHA / 2 / cells))
+        low, high = (np.asarray(binom.ppf(q, n, p)) for q in (ALPHA / 2 / cells, 1 - ALPHA / 2 / cells))
         found.append(ChartDensity(chart.title, chart.axes, edges, chart.aspect, count, n * p, low, high))
     return Density(tuple(found), n, 1 - near / max(1, n))
 
@@ -157,7 +158,7 @@ def _nearest_of_noisy(manifold: Manifold) -> Tensor:
     coordinates = manifold.draw(KNOWN, generator)
     noisy = manifold.sample(DRAWS, generator).points
     distance, nearest = cKDTree(manifold.embed(coordinates).numpy()).query(noisy.double().numpy())
-    return coordinates[nearest[distance <= _reach(manifold)]]
+    return coordinates[np.asarray(nearest)[distance <= _reach(manifold)]]
 
 
 def _fine_grid(chart: Chart) -> tuple[np.ndarray, ...]:
