@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -136,7 +136,7 @@ class Stage:
         self._paper, self._ink = GROUNDS[ground]
         self._unit = size[1] / 1080
         self._figure = Figure(figsize=(size[0] / DPI, size[1] / DPI), dpi=DPI, facecolor=self._paper)
-        self._canvas: Any = FigureCanvasAgg(self._figure)  # untyped
+        self._canvas = cast(Any, FigureCanvasAgg(self._figure))  # it has no types
         self._last: tuple[Any, np.ndarray] | None = None
         self._moving: list[Artist] = []
         rows = [panel for panel in panels if panel == "data" or any(column.frames for column in columns)]
