@@ -1,9 +1,11 @@
 """Autoencoders with a Gaussian prior on latents: the metric network encodes, the generator decodes.
 
-    vae    E ‖x − f_θ(e + s·ε)‖² / (2 τ²) + KL(N(e, s²) ‖ N(0, I)),   e = g_w(x), ln s² = h(x)     (Kingma & Welling, ICLR 2014)
-    wae    E ‖x − f_θ(e)‖² + λ MMD(e, z),   z ~ N(0, I)                                    (Tolstikhin et al., ICLR 2018)
+    vae    E ‖x − f_θ(e + s·ε)‖² / (2 τ²) + KL(N(e, s²) ‖ N(0, I)),   e = g_w(x), ln s² = h(x)
+    wae    E ‖x − f_θ(e)‖² + λ MMD(e, z),   z ~ N(0, I)
 
-A fake is f_θ(z). The embeddings that UMAP and the spectrum show are latents.
+A fake is f_θ(z). The embeddings that UMAP and the spectrum show are latents, for a VAE their means.
+
+Sources: Kingma & Welling, ICLR 2014 (VAE); Tolstikhin et al., ICLR 2018 (WAE).
 """
 
 from __future__ import annotations
@@ -43,9 +45,12 @@ class VAE(Method[VAESettings]):
     players: ClassVar = {"generator": ("generator", "metric", "spread")}
 
     def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
-        """Decoder f_θ, encoder g_w, and the log variance of latents h, which a WAE does not use."""
-        decoder = architecture.generator(architecture.embedding_dim)
-        return {"generator": decoder, "metric": architecture.metric(), "spread": architecture.metric()}
+        """Decoder f_θ, encoder g_w, and for a VAE the log variance of latents h."""
+        networks = {"generator": architecture.generator(architecture.embedding_dim), "metric": architecture.metric()}
+        if self.settings.regulariser == "mmd":
+            self.players = {"generator": ("generator", "metric")}  # type: ignore[misc]
+            return networks
+        return networks | {"spread": architecture.metric()}
 
     @property
     def noise_dim(self) -> int:
@@ -65,8 +70,7 @@ class VAE(Method[VAESettings]):
         if s.regulariser == "mmd":
             error = (self.networks["generator"](latents) - real).square().sum(-1).mean(-1)
             regular = s.strength * mmd(noise, latents)
-            unused = 0 * self.networks["spread"](real).sum((-2, -1))
-            yield "generator", Loss(error + regular + unused, {"reconstruction": error, "prior": regular})
+            yield "generator", Loss(error + regular, {"reconstruction": error, "prior": regular})
             return
         log_variance = self.networks["spread"](real)
         decoded = self.networks["generator"](latents + (log_variance / 2).exp() * noise)

@@ -12,6 +12,7 @@ weight (F_θ has unit targets), so that the growth is in the formula and not in 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -110,13 +111,13 @@ def levels(n: int, *, lowest: float, highest: float) -> list[float]:
 
 
 def heun(denoise: Denoiser, noise: Tensor, *, sigmas: list[float]) -> Tensor:
-    """Integrate dx/dσ = (x − D(x; σ)) / σ from σ₀ε to σ = 0, with ε `(V, B, D)` standard Gaussian (EDM, Algorithm 1)."""
+    """Integrate dx/dσ = (x − D(x; σ)) / σ from σ₀ε to 0, with Gaussian ε `(V, B, D)` (EDM, Algorithm 1)."""
 
     def slope(x: Tensor, sigma: float) -> Tensor:
         return (x - denoise(x, x.new_full((*x.shape[:-1], 1), sigma))) / sigma
 
     x = sigmas[0] * noise
-    for now, following in zip(sigmas, sigmas[1:], strict=False):
+    for now, following in pairwise(sigmas):
         first = slope(x, now)
         moved = x + (following - now) * first
         x = moved if following == 0 else x + (following - now) * (first + slope(moved, following)) / 2

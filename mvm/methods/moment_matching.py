@@ -7,8 +7,8 @@
 The nearest relative of MvM: there the moments are of embeddings, and the embedding is learned. All three losses see a
 manifold where a likelihood cannot: they are finite and smooth between two samples without a common support.
 
-Sources: Li, Swersky & Zemel, ICML 2015 (MMD); the multiquadric kernels of Tolstikhin et al., ICLR 2018; Deshpande, Zhang
-& Schwing, CVPR 2018 (sliced); Genevay, Peyré & Cuturi, AISTATS 2018, and Feydy et al., AISTATS 2019 (Sinkhorn).
+Sources: Li, Swersky & Zemel, ICML 2015 (MMD); the multiquadric kernels of Tolstikhin et al., ICLR 2018; Deshpande,
+Zhang & Schwing, CVPR 2018 (sliced); Genevay, Peyré & Cuturi, AISTATS 2018, and Feydy et al., AISTATS 2019 (Sinkhorn).
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def sinkhorn(x: Tensor, y: Tensor, *, blur: float, iterations: int) -> Tensor:
         f, g = x.new_zeros(x.shape[:-1]), y.new_zeros(y.shape[:-1])
         p, q = f.clone(), g.clone()
         for i in range(iterations):
-            epsilon = _annealed(widest, blur**2, (i + 1) / iterations)
+            epsilon = _annealed(widest, blur**2, min(1.0, 2 * (i + 1) / iterations))
             f, g = (f + _softmin(costs["xy"], g, epsilon)) / 2, (g + _softmin(costs["xy"].mT, f, epsilon)) / 2
             p, q = (p + _softmin(costs["xx"], p, epsilon)) / 2, (q + _softmin(costs["yy"], q, epsilon)) / 2
         epsilon = torch.full_like(widest, blur**2)

@@ -1,4 +1,4 @@
-"""Two-step model: an autoencoder finds the manifold, then a density is learned on its latents (Loaiza-Ganem et al. 2022).
+"""Two-step model: an autoencoder finds the manifold, then a density is learned on its latents.
 
     1  autoencoder   E ‖x − f_θ(g_w(x))‖²                  the metric network encodes, the generator decodes
     2  prior         a density of the whitened latents u = L⁻¹ (g_w(x) − μ),   μ, L Lᵀ: their mean and covariance
@@ -6,8 +6,11 @@
                      flow        optimal-transport flow matching   (mvm.methods.flow_matching)
                      diffusion   EDM                               (mvm.methods.diffusion)
 
-A fake is f_θ(μ + L u). The autoencoder is fixed in the second step, so that the prior has a fixed target: W₂ of fakes and
-reals is at most the reconstruction error plus the decoder's Lipschitz constant times W₂ of the latents.
+A fake is f_θ(μ + L u). The autoencoder is fixed in the second step, so that the prior has a fixed target: W₂ of fakes
+and reals is at most the reconstruction error plus the decoder's Lipschitz constant times W₂ of the latents. The
+Gaussian needs no second step.
+
+Source: Loaiza-Ganem et al., Diagnosing and fixing manifold overfitting in deep generative models, TMLR 2022.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ LATENTS = {"network": {"noise_dim": 2, "embedding_dim": 2}}
 PEERS = peer_recipes(lr=1e-3, betas=(0.9, 0.999))
 LOG_MEAN, LOG_STD, LOWEST, HIGHEST = -1.2, 1.2, 0.002, 80.0  # noise levels of the diffusion prior, EDM's
 RATE = 0.01  # of the moving averages of the latents' moments
-JITTER = 1e-6  # added to the latents' variances
+JITTER = 1e-6  # added to the latents' variances, as a share of their mean
 
 
 class TwoStepSettings(Settings):
@@ -60,16 +63,16 @@ class TwoStep(Method[TwoStepSettings]):
         super().__init__(settings, task)
         v, n = len(task.members), task.architecture.embedding_dim
         self.state = {"latent_mean": torch.zeros(v, n), "latent_covariance": torch.eye(n).repeat(v, 1, 1)}
-        self.first_steps = max(1, round(settings.autoencoder_share * task.steps))
+        self.first_steps = max(1, int(settings.autoencoder_share * task.steps))
 
     def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
         """Decoder, encoder, and the prior's network of a latent and a time, `(V, B, n + 1)` to `(V, B, n)`."""
         n = architecture.embedding_dim
-        return {
-            "generator": architecture.generator(n),
-            "metric": architecture.metric(),
-            "prior": architecture.latent(n + 1),
-        }
+        networks = {"generator": architecture.generator(n), "metric": architecture.metric()}
+        if self.settings.prior == "gaussian":
+            self.players, self.averaged = {"generator": ("generator", "metric")}, ("generator",)  # type: ignore[misc]
+            return networks
+        return networks | {"prior": architecture.latent(n + 1)}
 
     @property
     def noise_dim(self) -> int:
@@ -89,7 +92,7 @@ class TwoStep(Method[TwoStepSettings]):
 
     def phase(self, step: int) -> str:
         """The autoencoder's or the prior's."""
-        return "autoencoder" if step < self.first_steps else "prior"
+        return "autoencoder" if self.settings.prior == "gaussian" or step < self.first_steps else "prior"
 
     def updates(self, draws: Draws) -> Iterator[Update]:
         """Yield the loss of the autoencoder, or of the prior."""
@@ -103,7 +106,7 @@ class TwoStep(Method[TwoStepSettings]):
         with torch.no_grad():
             latents = self.networks["metric"](real)
             self._follow(latents)
-            clean = torch.linalg.solve_triangular(self._factor().mT, latents - self._mean(), upper=True, left=False)
+            clean = self.whiten(latents)
         noise, prior = draws.noise(self.batch), self.networks["prior"]
         if s.prior == "flow":
             t = draws.uniform(self.batch, 1)
@@ -111,17 +114,27 @@ class TwoStep(Method[TwoStepSettings]):
             error = (velocity - (clean - noise)).square().sum(-1).mean(-1)
         else:
             error = denoising_loss(prior, clean, noise, (LOG_MEAN + LOG_STD * draws.normal(self.batch, 1)).exp())
-        yield "prior", Loss(error if s.prior != "gaussian" else 0 * error, {"prior": error})
+        yield "prior", Loss(error, {"prior": error})
 
     def sample(self, networks: Mapping[str, Network], noise: Tensor) -> Tensor:
         """Decode latents of the prior from Gaussian noise `(V, B, n)`."""
-        prior, s = networks["prior"], self.settings
+        s = self.settings
         if s.prior == "flow":
-            noise = euler(lambda x, t: prior(torch.cat([x, t], dim=-1)), noise, steps=s.evaluations)
+            velocity = networks["prior"]
+            noise = euler(lambda x, t: velocity(torch.cat([x, t], dim=-1)), noise, steps=s.evaluations)
         elif s.prior == "diffusion":
             sigmas = levels((s.evaluations + 1) // 2, lowest=LOWEST, highest=HIGHEST)
-            noise = heun(denoiser(prior), noise, sigmas=sigmas)
-        return networks["generator"](self._mean() + noise @ self._factor().mT)
+            noise = heun(denoiser(networks["prior"]), noise, sigmas=sigmas)
+        return networks["generator"](self.colour(noise))
+
+    def whiten(self, latents: Tensor) -> Tensor:
+        """L⁻¹ (e − μ) of latents e, `(V, B, n)`."""
+        centred = latents - self.state["latent_mean"][:, None]
+        return torch.linalg.solve_triangular(self._factor().mT, centred, upper=True, left=False)
+
+    def colour(self, white: Tensor) -> Tensor:
+        """μ + L u of whitened latents u, `(V, B, n)`."""
+        return self.state["latent_mean"][:, None] + white @ self._factor().mT
 
     def _follow(self, latents: Tensor) -> None:
         """Move the averages of mean and covariance towards those of a batch of latents `(V, B, n)`."""
@@ -130,11 +143,9 @@ class TwoStep(Method[TwoStepSettings]):
         self.state["latent_mean"].lerp_(mean, RATE)
         self.state["latent_covariance"].lerp_(centred.mT @ centred / latents.shape[-2], RATE)
 
-    def _mean(self) -> Tensor:
-        return self.state["latent_mean"][:, None]
-
     def _factor(self) -> Tensor:
         """L of the covariance L Lᵀ, `(V, n, n)`."""
         covariance = self.state["latent_covariance"]
+        mean = covariance.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
         eye = torch.eye(covariance.shape[-1], device=covariance.device, dtype=covariance.dtype)
-        return torch.linalg.cholesky_ex(covariance + JITTER * eye).L
+        return torch.linalg.cholesky_ex(covariance + JITTER * mean * eye).L
