@@ -96,9 +96,11 @@ def test_tangents_are_those_of_close_points(name):
     manifold, points = sample(name, 40, noise=0.0)
     coordinates = manifold.project(points).double()
     tangents = true_tangents(manifold, coordinates)
-    k = tangents.shape[-1]
+    k = manifold.intrinsic_dim
+    assert tangents.shape == (40, manifold.ambient_dim, k)
     torch.testing.assert_close(tangents.mT @ tangents, torch.eye(k, dtype=torch.float64).expand(len(points), -1, -1))
-    moved = manifold.embed(coordinates + 1e-5) - manifold.embed(coordinates)
+    step = 1e-5 * torch.tensor([1.0, 1.0 if k > 1 else 0.0][: coordinates.shape[1]])  # not to another component
+    moved = manifold.embed(coordinates + step) - manifold.embed(coordinates)
     inside = (tangents @ (tangents.mT @ moved[..., None]))[..., 0]
     assert ((inside - moved).norm(dim=-1) / moved.norm(dim=-1)).max() < 1e-3
 

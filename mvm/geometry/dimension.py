@@ -1,4 +1,4 @@
-"""Intrinsic dimension of a point cloud against scale: a cloud has no single one, as noise fills the space at small scales.
+"""Intrinsic dimension of a point cloud against scale: noise fills the space at small scales, so no number is the one.
 
     mle     1 / m(k) = mean over points of  1/(k − 1) Σ_{j<k} ln(T_k / T_j)       T_j: distance to the j-th neighbour
     two_nn  slope through the origin of −ln(1 − F(μ)) against ln μ,  μ = T_2 / T_1,  F its empirical distribution

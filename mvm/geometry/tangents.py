@@ -28,13 +28,16 @@ class Displacement:
 
 
 def true_tangents(manifold: Manifold, coordinates: Tensor) -> Tensor:
-    """Orthonormal tangents at points with these coordinates, `(n, k)` to `(n, D, k)`, float64."""
+    """Orthonormal tangents at points with these coordinates, `(n, k)` to `(n, D, intrinsic_dim)`, float64.
+
+    A coordinate that names a component moves no point, and adds no tangent.
+    """
 
     def embed(one: Tensor) -> Tensor:
         return manifold.embed(one[None])[0]
 
     jacobian = torch.func.vmap(torch.func.jacfwd(embed))(coordinates.double())
-    return torch.linalg.qr(jacobian).Q
+    return torch.linalg.svd(jacobian, full_matrices=False).U[..., : manifold.intrinsic_dim]
 
 
 def local_tangents(points: Tensor, at: Tensor, dim: int, *, k: int | None = None) -> Tensor:
