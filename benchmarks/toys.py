@@ -25,6 +25,11 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "MvM, paper": {"recipe": "paper", "variants": ("both",)},
     "MvM, published": {"recipe": "published", "variants": ("centroid+distance_matrix",)},
     **{kind.title: {"method": name} for name, kind in METHODS.items() if kind.learns("points") and name != "mvm"},
+    "WAE": {"method": "vae", "vae": {"regulariser": "mmd"}},
+    "Two-step, Gaussian": {"method": "two_step", "two_step": {"prior": "gaussian"}},
+    "Two-step, flow": {"method": "two_step", "two_step": {"prior": "flow"}},
+    "Sliced W₂": {"method": "moment_matching", "moment_matching": {"distance": "sliced"}},
+    "Sinkhorn": {"method": "moment_matching", "moment_matching": {"distance": "sinkhorn"}},
 }
 SCORES = {
     "w2_over_fresh": ("W₂ / floor", "floor"),

@@ -2,13 +2,18 @@
 
 from typing import Any
 
+from mvm.methods.autoencoder import VAE
+from mvm.methods.diffusion import Diffusion
 from mvm.methods.draws import Draws
 from mvm.methods.flow_matching import FlowMatching
 from mvm.methods.method import PAIRED_KINDS, Loss, Method, Task
+from mvm.methods.moment_matching import MomentMatching
 from mvm.methods.mvm import MvM
+from mvm.methods.normalizing_flow import NormalizingFlow
 from mvm.methods.sngan import SNGAN
 from mvm.methods.superres import ESRGAN, GAN, L1, SRGAN, EnhanceNet, NatSR, PairedMvM
 from mvm.methods.swgan import SWGAN
+from mvm.methods.two_step import TwoStep
 from mvm.methods.wgan import WGAN
 from mvm.methods.wgan_gp import WGANGP
 
@@ -21,6 +26,11 @@ METHODS: dict[str, type[Method[Any]]] = {
     "sngan": SNGAN,
     "swgan": SWGAN,
     "flow_matching": FlowMatching,
+    "diffusion": Diffusion,
+    "normalizing_flow": NormalizingFlow,
+    "vae": VAE,
+    "two_step": TwoStep,
+    "moment_matching": MomentMatching,
     "l1": L1,
     "gan": GAN,
     "srgan": SRGAN,

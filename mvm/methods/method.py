@@ -26,8 +26,8 @@ __all__ = ["PAIRED_KINDS", "Loss", "Method", "Network", "Task", "Update", "peer_
 PAIRED_KINDS = ("superres",)
 """Kinds of data whose data points are targets of aligned inputs; elsewhere a generator's inputs are noise."""
 
-Network = Callable[[Tensor], Tensor]
-"""`(V, B, in)` to `(V, B, out)`"""
+Network = Callable[..., Tensor]
+"""`(V, B, in)` to `(V, B, out)`; networks that can do more than one thing take its name as `verb`"""
 
 S = TypeVar("S", bound=Settings)
 
@@ -58,6 +58,7 @@ class Task:
     Attributes:
         architecture: builds networks for the data.
         batch: B, number of data points in a batch.
+        steps: of the whole training.
         members: (variant, seed) of each of the V members, in the order of the variant axis.
         weights: weight of each descriptor, and of each term of a loss on pairs, by name.
         pairs: settings of the losses on pairs; None for data without pairs.
@@ -68,6 +69,7 @@ class Task:
     members: Sequence[tuple[str, int]]
     weights: Mapping[str, float]
     pairs: Settings | None = None
+    steps: int = 1
 
 
 class Method(Generic[S]):
@@ -160,8 +162,14 @@ class Method(Generic[S]):
         """
 
     @classmethod
-    def label(cls, title: str, pairs: Any) -> str:
-        """Name of a variant in legends and tables: its title, with what the settings of losses on pairs add to it."""
+    def label(cls, title: str, settings: Any, pairs: Any) -> str:
+        """Name of a variant in legends and tables: its title, with what the settings add to it.
+
+        Args:
+            title: of the variant.
+            settings: the method's.
+            pairs: settings of the losses on pairs; None for data without pairs.
+        """
         return title
 
     def updates(self, draws: Draws) -> Iterator[Update]:
@@ -190,6 +198,15 @@ class Method(Generic[S]):
             noise: generator inputs.
         """
         return networks["generator"](noise)
+
+    def log_density(self, networks: Mapping[str, Network], x: Tensor) -> Tensor | None:
+        """log p of standardised points `(V, B, D)` under the generator, `(V, B)`; None for a method without a density.
+
+        Args:
+            networks: as for `sample`.
+            x: points.
+        """
+        return None
 
     def embed(self, x: Tensor) -> Tensor | None:
         """Embed points `(V, B, D)` as `(V, B, n)`; None for a method without a metric."""

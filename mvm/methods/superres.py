@@ -54,7 +54,7 @@ class PairedMvM(OnPairs[MvMSettings], MvM):
     own_terms = ("image", "pair", "matching")
 
     @classmethod
-    def label(cls, title: str, pairs: Any) -> str:
+    def label(cls, title: str, settings: Any, pairs: Any) -> str:
         """MvM (descriptors), and its discriminator in setting B."""
         return f"{cls.title} ({title})" + (f" + {GANS[pairs.gan]}" if pairs.gan != "none" else "")
 
@@ -111,7 +111,7 @@ class GAN(OnPairs[Settings]):
     kind_recipes: ClassVar = _with_defaults(superres={"gan": "relativistic"})
 
     @classmethod
-    def label(cls, title: str, pairs: Any) -> str:
+    def label(cls, title: str, settings: Any, pairs: Any) -> str:
         """Standard or relativistic GAN."""
         return f"{pairs.gan} {title}"
 
@@ -129,7 +129,7 @@ class Perceptual(GAN):
     loss: ClassVar[str]
 
     @classmethod
-    def label(cls, title: str, pairs: Any) -> str:
+    def label(cls, title: str, settings: Any, pairs: Any) -> str:
         """The title and the network whose features are compared: SRGAN's, for one, is not always that of its paper."""
         return f"{title} · {FEATURES[pairs.features].title}"
 
@@ -197,7 +197,7 @@ class NatSR(GAN):
     )
 
     @classmethod
-    def label(cls, title: str, pairs: Any) -> str:
+    def label(cls, title: str, settings: Any, pairs: Any) -> str:
         """Its title."""
         return title
 

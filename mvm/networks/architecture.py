@@ -68,6 +68,10 @@ class Architecture(Protocol):
         """g_w: `(V, B, D)` to `(V, B, n)`."""
         ...
 
+    def latent(self, inputs: int) -> StackedNetwork:
+        """A network to embeddings, for a density of them: `(V, B, inputs)` to `(V, B, n)`."""
+        ...
+
     def readout(self, outputs: int) -> StackedNetwork:
         """A linear layer on embeddings: `(V, B, n)` to `(V, B, outputs)`."""
         ...

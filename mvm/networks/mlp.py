@@ -114,6 +114,12 @@ class SizedBySettings:
         """n, dimension of an embedding."""
         return self.settings.embedding_dim
 
+    def latent(self, inputs: int) -> StackedMLP:
+        """A perceptron to embeddings, for a density of them: `(V, B, inputs)` to `(V, B, n)`."""
+        net = self.settings
+        sizes = [inputs, *[net.width] * net.depth, net.embedding_dim]
+        return StackedMLP(sizes, self.streams, copies=self.copies, activation=net.generator_activation)
+
     def readout(self, outputs: int) -> StackedMLP:
         """A linear layer on embeddings: `(V, B, n)` to `(V, B, outputs)`."""
         return StackedMLP([self.embedding_dim, outputs], self.streams, copies=self.copies)

@@ -74,7 +74,7 @@ class Label:
 
 def own_title(config: Config, variant: str) -> str:
     """Name of a variant without its weights; on pairs with its discriminator, or its pretrained network."""
-    return method_on(config.kind, config.method).label(title_of(variant), config.pairs)
+    return method_on(config.kind, config.method).label(title_of(variant), config.method_settings, config.pairs)
 
 
 def run_title(run: Run) -> str:

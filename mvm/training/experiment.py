@@ -276,6 +276,13 @@ class Experiment:
         embeddings = self.method.embed(points)
         return points.clone() if embeddings is None else embeddings
 
+    @torch.no_grad()
+    def log_density(self, points: Tensor, *, averaged: bool = True) -> Tensor | None:
+        """log p of standardised points `(V, B, D)`, or `(B, D)` for all variants: `(V, B)`; None without a density."""
+        points = points.to(device=self.device, dtype=self.dtype)
+        points = points.expand(len(self.config.members), *points.shape[-2:])
+        return self.method.log_density(self._networks(averaged=averaged), points)
+
     @contextlib.contextmanager
     def exact(self) -> Iterator[None]:
         """Compute in full float32 inside the context, so that scores do not depend on the machine's precision."""
@@ -402,7 +409,7 @@ def build_method(config: Config, data: Dataset, device: torch.device) -> Method[
     seeds = [stream(seed, -1) for seed in config.seeds]
     members = Members([torch.Generator().manual_seed(seed) for seed in seeds], seeds, len(config.variants))
     architecture = KINDS[config.kind].architecture(data, config.network, members, bf16=bf16)
-    task = Task(architecture, config.batch, config.members, dict(config.weights), config.pairs)
+    task = Task(architecture, config.batch, config.members, dict(config.weights), config.pairs, config.steps)
     return method_on(config.kind, config.method)(config.method_settings, task)
 
 
@@ -423,9 +430,9 @@ def _flat(tensors: Iterable[Tensor]) -> Tensor:
     return torch.cat(parts) if parts else torch.empty(0)
 
 
-def _call_with(network: torch.nn.Module, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+def _call_with(network: torch.nn.Module, weights: dict[str, Tensor], x: Tensor, **verbs: str) -> Tensor:
     """Output of a network at x with other weights and buffers."""
-    output: Tensor = torch.func.functional_call(network, weights, (x,))
+    output: Tensor = torch.func.functional_call(network, weights, (x,), verbs)
     return output
 
 

@@ -1,0 +1,151 @@
+"""Two-step model: an autoencoder finds the manifold, then a density is learned on its latents.
+
+    1  autoencoder   E ‖x − f_θ(g_w(x))‖²                  the metric network encodes, the generator decodes
+    2  prior         a density of the whitened latents u = L⁻¹ (g_w(x) − μ),   μ, L Lᵀ: their mean and covariance
+                     gaussian    u ~ N(0, I)
+                     flow        optimal-transport flow matching   (mvm.methods.flow_matching)
+                     diffusion   EDM                               (mvm.methods.diffusion)
+
+A fake is f_θ(μ + L u). The autoencoder is fixed in the second step, so that the prior has a fixed target: W₂ of fakes
+and reals is at most the reconstruction error plus the decoder's Lipschitz constant times W₂ of the latents. The
+Gaussian needs no second step.
+
+Source: Loaiza-Ganem et al., Diagnosing and fixing manifold overfitting in deep generative models, TMLR 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from mvm.methods.diffusion import denoiser, denoising_loss, heun, levels
+from mvm.methods.draws import Draws
+from mvm.methods.flow_matching import euler
+from mvm.methods.method import Loss, Method, Network, Task, Update, peer_recipes
+from mvm.networks.architecture import Architecture, StackedNetwork
+from mvm.settings import Settings
+
+__all__ = ["TwoStep", "TwoStepSettings"]
+
+PRIORS = {"gaussian": "Gaussian", "flow": "flow", "diffusion": "diffusion"}
+LATENTS = {"network": {"noise_dim": 2, "embedding_dim": 2}}
+PEERS = peer_recipes(lr=1e-3, betas=(0.9, 0.999))
+LOG_MEAN, LOG_STD, LOWEST, HIGHEST = -1.2, 1.2, 0.002, 80.0  # noise levels of the diffusion prior, EDM's
+RATE = 0.01  # of the moving averages of the latents' moments
+JITTER = 1e-6  # added to the latents' variances, as a share of their mean
+
+
+class TwoStepSettings(Settings):
+    """Two-step: autoencoder, then a density of latents."""
+
+    prior: Literal["gaussian", "flow", "diffusion"] = Field("diffusion", description="density of the latents")
+    autoencoder_share: float = Field(
+        0.5, gt=0, lt=1, description="fraction of the training steps that train the autoencoder; the rest the prior"
+    )
+    evaluations: int = Field(39, ge=3, le=1000, description="evaluations of the prior's network per sample")
+
+
+class TwoStep(Method[TwoStepSettings]):
+    """An autoencoder, then a density on its latents."""
+
+    title = "Two-step"
+    settings_type = TwoStepSettings
+    recipes: ClassVar = {name: recipe | LATENTS for name, recipe in PEERS.items()}
+    kinds = ("points",)
+    players: ClassVar = {"generator": ("generator", "metric"), "prior": ("prior",)}
+    averaged = ("generator", "prior")
+
+    def __init__(self, settings: TwoStepSettings, task: Task) -> None:
+        super().__init__(settings, task)
+        v, n = len(task.members), task.architecture.embedding_dim
+        self.state = {"latent_mean": torch.zeros(v, n), "latent_covariance": torch.eye(n).repeat(v, 1, 1)}
+        self.first_steps = max(1, int(settings.autoencoder_share * task.steps))
+
+    def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
+        """Decoder, encoder, and the prior's network of a latent and a time, `(V, B, n + 1)` to `(V, B, n)`."""
+        n = architecture.embedding_dim
+        networks = {"generator": architecture.generator(n), "metric": architecture.metric()}
+        if self.settings.prior == "gaussian":
+            self.players, self.averaged = {"generator": ("generator", "metric")}, ("generator",)  # type: ignore[misc]
+            return networks
+        return networks | {"prior": architecture.latent(n + 1)}
+
+    @property
+    def noise_dim(self) -> int:
+        """n: noise is drawn in the place of whitened latents."""
+        return self.task.architecture.embedding_dim
+
+    @classmethod
+    def label(cls, title: str, settings: Any, pairs: Any) -> str:
+        """The title with the prior."""
+        return f"{title} ({PRIORS[settings.prior]})"
+
+    @classmethod
+    def evaluations(cls, settings: Settings) -> int:
+        """The prior's, and one of the decoder."""
+        assert isinstance(settings, TwoStepSettings)
+        return 1 if settings.prior == "gaussian" else settings.evaluations + 1
+
+    def phase(self, step: int) -> str:
+        """The autoencoder's or the prior's."""
+        return "autoencoder" if self.settings.prior == "gaussian" or step < self.first_steps else "prior"
+
+    def updates(self, draws: Draws) -> Iterator[Update]:
+        """Yield the loss of the autoencoder, or of the prior."""
+        real, s = draws.real(self.batch), self.settings
+        if self.phase(draws.step) == "autoencoder":
+            latents = self.networks["metric"](real)
+            self._follow(latents.detach())
+            error = (self.networks["generator"](latents) - real).square().sum(-1).mean(-1)
+            yield "generator", Loss(error, {"reconstruction": error})
+            return
+        with torch.no_grad():
+            latents = self.networks["metric"](real)
+            self._follow(latents)
+            clean = self.whiten(latents)
+        noise, prior = draws.noise(self.batch), self.networks["prior"]
+        if s.prior == "flow":
+            t = draws.uniform(self.batch, 1)
+            velocity = prior(torch.cat([torch.lerp(noise, clean, t), t], dim=-1))
+            error = (velocity - (clean - noise)).square().sum(-1).mean(-1)
+        else:
+            error = denoising_loss(prior, clean, noise, (LOG_MEAN + LOG_STD * draws.normal(self.batch, 1)).exp())
+        yield "prior", Loss(error, {"prior": error})
+
+    def sample(self, networks: Mapping[str, Network], noise: Tensor) -> Tensor:
+        """Decode latents of the prior from Gaussian noise `(V, B, n)`."""
+        s = self.settings
+        if s.prior == "flow":
+            velocity = networks["prior"]
+            noise = euler(lambda x, t: velocity(torch.cat([x, t], dim=-1)), noise, steps=s.evaluations)
+        elif s.prior == "diffusion":
+            sigmas = levels((s.evaluations + 1) // 2, lowest=LOWEST, highest=HIGHEST)
+            noise = heun(denoiser(networks["prior"]), noise, sigmas=sigmas)
+        return networks["generator"](self.colour(noise))
+
+    def whiten(self, latents: Tensor) -> Tensor:
+        """L⁻¹ (e − μ) of latents e, `(V, B, n)`."""
+        centred = latents - self.state["latent_mean"][:, None]
+        return torch.linalg.solve_triangular(self._factor().mT, centred, upper=True, left=False)
+
+    def colour(self, white: Tensor) -> Tensor:
+        """μ + L u of whitened latents u, `(V, B, n)`."""
+        return self.state["latent_mean"][:, None] + white @ self._factor().mT
+
+    def _follow(self, latents: Tensor) -> None:
+        """Move the averages of mean and covariance towards those of a batch of latents `(V, B, n)`."""
+        mean = latents.mean(-2)
+        centred = latents - mean[:, None]
+        self.state["latent_mean"].lerp_(mean, RATE)
+        self.state["latent_covariance"].lerp_(centred.mT @ centred / latents.shape[-2], RATE)
+
+    def _factor(self) -> Tensor:
+        """L of the covariance L Lᵀ, `(V, n, n)`."""
+        covariance = self.state["latent_covariance"]
+        mean = covariance.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
+        eye = torch.eye(covariance.shape[-1], device=covariance.device, dtype=covariance.dtype)
+        return torch.linalg.cholesky_ex(covariance + JITTER * mean * eye).L

@@ -1,0 +1,292 @@
+"""The survey's methods against plain loops, exact linear algebra and known optima."""
+
+from __future__ import annotations
+
+import numpy as np
+import ot
+import pytest
+import torch
+from scipy.special import logsumexp
+from test_peers import BATCH, cloud, experiment, generator_loss
+from torch import Tensor
+
+from mvm.methods.diffusion import denoiser, denoising_loss, heun, levels
+from mvm.methods.moment_matching import SCALES, mmd, sinkhorn, sliced
+from mvm.methods.normalizing_flow import Couplings
+from mvm.training.experiment import Experiment, fit
+
+
+def points(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# -- moment matching ---------------------------------------------------------------------------------------------------
+
+
+def test_mmd_is_a_mean_over_pairs():
+    x, y = points(2, 6, 3), 1.5 * points(2, 6, 3, seed=1)
+
+    def kernel(a: Tensor, b: Tensor) -> float:
+        square = float(((a - b) ** 2).sum())
+        return sum(2 * 3 * s / (2 * 3 * s + square) for s in SCALES)
+
+    for v in range(2):
+        within = [sum(kernel(a, b) for a in z[v] for b in z[v] if a is not b and not torch.equal(a, b)) for z in (x, y)]
+        between = np.mean([kernel(a, b) for a in x[v] for b in y[v]])
+        assert float(mmd(x, y)[v]) == pytest.approx(sum(within) / 30 - 2 * between)
+
+
+def test_sliced_is_the_mean_of_the_transport_of_each_projection():
+    x, y = points(2, 8, 3), 2 * points(2, 8, 3, seed=1)
+    directions = torch.nn.functional.normalize(points(2, 5, 3, seed=2), dim=-1)
+    for v in range(2):
+        projected = [(z[v] @ directions[v].T).numpy() for z in (x, y)]
+        wanted = np.mean([ot.emd2_1d(a, b) for a, b in zip(projected[0].T, projected[1].T, strict=True)])
+        assert float(sliced(x, y, directions)[v]) == pytest.approx(wanted)
+
+
+def transport(x: np.ndarray, y: np.ndarray, epsilon: float) -> float:
+    """The entropic transport of half the squared distance, by Sinkhorn's alternating updates until they stand."""
+    cost = ((x[:, None] - y[None]) ** 2).sum(-1) / 2
+    f, g = np.zeros(len(x)), np.zeros(len(y))
+    for _ in range(5000):
+        f = -epsilon * (logsumexp((g[None] - cost) / epsilon, axis=1) - np.log(len(y)))
+        g = -epsilon * (logsumexp((f[:, None] - cost) / epsilon, axis=0) - np.log(len(x)))
+    return f.mean() + g.mean()
+
+
+def test_sinkhorn_is_the_debiased_optimum_and_so_is_its_gradient():
+    x, y, blur = points(1, 7, 2), 1.5 * points(1, 7, 2, seed=1) + 1, 0.7
+
+    def divergence(y: Tensor) -> float:
+        a, b = x[0].numpy(), y[0].numpy()
+        return transport(a, b, blur**2) - (transport(a, a, blur**2) + transport(b, b, blur**2)) / 2
+
+    fake = y.clone().requires_grad_()
+    ours = sinkhorn(x, fake, blur=blur, iterations=3000)
+    assert float(ours.detach()) == pytest.approx(divergence(y), rel=1e-6)
+    (gradient,) = torch.autograd.grad(ours.sum(), fake)
+    for place in ((0, 0, 0), (0, 4, 1)):
+        step = torch.zeros_like(y)
+        step[place] = 1e-4
+        assert float(gradient[place]) == pytest.approx((divergence(y + step) - divergence(y - step)) / 2e-4, rel=1e-4)
+
+
+@pytest.mark.parametrize("distance", ["mmd", "sliced", "sinkhorn"])
+def test_the_generator_descends_the_named_distance(distance):
+    trained = experiment("moment_matching", moment_matching={"distance": distance, "directions": 9})
+    loss, draws = generator_loss(trained), trained.draws.at(0)
+    real, fake = draws.real(BATCH), trained.method.networks["generator"](draws.noise(BATCH))
+    wanted = {
+        "mmd": lambda: mmd(real, fake),
+        "sliced": lambda: sliced(real, fake, torch.nn.functional.normalize(draws.normal(9, 2), dim=-1)),
+        "sinkhorn": lambda: sinkhorn(real, fake, blur=0.1, iterations=20),
+    }
+    torch.testing.assert_close(loss.total, wanted[distance]())
+    assert list(loss.terms) == [distance]
+
+
+# -- diffusion ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_levels_are_of_the_paper():
+    sigmas = levels(18, lowest=0.002, highest=80.0)  # of its CIFAR-10 experiments
+    assert (len(sigmas), sigmas[0], sigmas[-1]) == (19, pytest.approx(80), 0)
+    assert sigmas[17] == pytest.approx(0.002)
+    assert sigmas[1] == pytest.approx((80 ** (1 / 7) + (0.002 ** (1 / 7) - 80 ** (1 / 7)) / 17) ** 7)
+
+
+def zero(x: Tensor) -> Tensor:
+    return torch.zeros_like(x[..., :-1])
+
+
+def test_of_gaussian_data_the_denoiser_needs_no_network():
+    """E[y | y + σε] = x / (1 + σ²) for y ~ N(0, 1); the ODE keeps x / √(1 + σ²) constant."""
+    x, sigma = points(1, 5, 2), points(1, 5, 1, seed=1).abs() + 0.1
+    torch.testing.assert_close(denoiser(zero)(x, sigma), x / (1 + sigma**2))
+    sigmas = levels(200, lowest=0.002, highest=80.0)
+    made = heun(denoiser(zero), x, sigmas=sigmas)
+    torch.testing.assert_close(made, 80 * x / (1 + 80**2) ** 0.5, rtol=2e-3, atol=0)
+
+
+def test_the_denoising_loss_is_of_the_networks_own_target():
+    clean, noise, sigma = points(2, 6, 2), points(2, 6, 2, seed=1), points(2, 6, 1, seed=2).exp()
+    matrix = points(2, 3, 2, seed=3)
+    loss = denoising_loss(lambda x: x @ matrix, clean, noise, sigma)
+    for v in range(2):
+        errors = []
+        for y, e, s in zip(clean[v], noise[v], sigma[v, :, 0], strict=True):
+            x, root = y + s * e, (1 + s**2).sqrt()
+            target = (y - x / root**2) / (s / root)
+            errors.append(((torch.cat([x / root, s.log()[None] / 4]) @ matrix[v] - target) ** 2).sum())
+        torch.testing.assert_close(loss[v], torch.stack(errors).mean())
+
+
+def test_evaluations_are_counted():
+    trained = experiment("diffusion", diffusion={"levels": 5})
+    calls = 0
+
+    def network(x: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return zero(x)
+
+    trained.method.sample({"generator": network}, points(2, 3, 2))
+    assert calls == trained.method.evaluations(trained.config.method_settings) == 9
+
+
+# -- normalizing flow --------------------------------------------------------------------------------------------------
+
+
+def moved_flow(**values) -> tuple[Experiment, Couplings]:
+    trained = experiment("normalizing_flow", normalizing_flow=values)
+    couplings = trained.method.networks["generator"]
+    with torch.no_grad():
+        for i, parameter in enumerate(couplings.parameters()):
+            parameter.add_(0.2 * points(*parameter.shape, seed=i))
+    return trained, couplings
+
+
+def test_the_density_is_by_the_jacobian():
+    _, couplings = moved_flow(couplings=3)
+    z = points(2, 4, 2)
+    x = couplings.generate(z)
+    density = couplings.log_density(x)[..., 0]
+    for v in range(2):
+        for i in range(4):
+
+            def one(z: Tensor, v: int = v) -> Tensor:
+                return couplings.generate(z.expand(2, 1, -1))[v, 0]
+
+            jacobian = torch.autograd.functional.jacobian(one, z[v, i])
+            gaussian = torch.distributions.Normal(0, 1).log_prob(z[v, i]).sum()
+            torch.testing.assert_close(density[v, i], gaussian - torch.linalg.slogdet(jacobian).logabsdet)
+
+
+def test_the_flow_descends_minus_the_likelihood_of_data_with_noise():
+    trained, couplings = moved_flow(noise=0.3)
+    loss, draws = generator_loss(trained), trained.draws.at(0)
+    x = draws.real(BATCH) + 0.3 * draws.noise(BATCH)
+    torch.testing.assert_close(loss.total, -couplings.log_density(x).mean((-2, -1)))
+
+
+def test_fakes_are_denoised_by_the_gradient_of_the_density():
+    trained, couplings = moved_flow(noise=0.3)
+    noise = points(2, 3, 2)
+    made, plain = trained.generate(noise, averaged=False), couplings.generate(noise).detach()
+    step = 1e-5
+    for d in range(2):
+        shift = step * torch.eye(2, dtype=torch.float64)[d]
+        slope = (couplings.log_density(plain + shift) - couplings.log_density(plain - shift))[..., 0] / (2 * step)
+        torch.testing.assert_close(made[..., d] - plain[..., d], 0.09 * slope.detach(), rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(moved_flow(noise=0.3, denoise=False)[0].generate(noise, averaged=False), plain)
+
+
+def test_the_density_of_averaged_weights_integrates_to_one():
+    trained, _ = moved_flow(couplings=2)
+    for _ in fit(trained):
+        pass
+    axis = torch.linspace(-12, 12, 481, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)
+    averaged, live = (trained.log_density(grid, averaged=averaged) for averaged in (True, False))
+    torch.testing.assert_close(averaged.exp().sum(-1) * 0.05**2, torch.ones(2, dtype=torch.float64), rtol=1e-2, atol=0)
+    assert not torch.equal(averaged, live)
+    assert experiment("vae").log_density(grid) is None
+
+
+# -- autoencoders ------------------------------------------------------------------------------------------------------
+
+
+def test_the_vae_descends_minus_the_evidence_bound():
+    trained = experiment("vae", vae={"noise": 0.2})
+    loss, draws, networks = generator_loss(trained), trained.draws.at(0), trained.method.networks
+    real, noise = draws.real(BATCH), draws.noise(BATCH)
+    mean, variance = networks["metric"](real), networks["spread"](real).exp()
+    posterior = torch.distributions.Normal(mean, variance.sqrt())
+    kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(-1).mean(-1)
+    decoded = networks["generator"](mean + variance.sqrt() * noise)
+    likelihood = torch.distributions.Normal(decoded, 0.2).log_prob(real).sum(-1).mean(-1)
+    constant = -2 * np.log(0.2 * np.sqrt(2 * np.pi))
+    torch.testing.assert_close(loss.total, kl - likelihood + constant)
+
+
+def test_a_wae_matches_its_latents_to_the_prior():
+    trained = experiment("vae", vae={"regulariser": "mmd", "strength": 3.0})
+    assert set(trained.method.networks) == {"generator", "metric"}
+    loss, draws, networks = generator_loss(trained), trained.draws.at(0), trained.method.networks
+    real, noise = draws.real(BATCH), draws.noise(BATCH)
+    latents = networks["metric"](real)
+    error = ((networks["generator"](latents) - real) ** 2).sum(-1).mean(-1)
+    torch.testing.assert_close(loss.total, error + 3 * mmd(latents, noise))
+
+
+# -- two steps ---------------------------------------------------------------------------------------------------------
+
+
+def two_step(prior: str, steps: int = 6) -> Experiment:
+    return experiment("two_step", steps=steps, two_step={"prior": prior, "evaluations": 5})
+
+
+@pytest.mark.parametrize("prior", ["flow", "diffusion"])
+def test_first_the_autoencoder_then_its_prior(prior):
+    trained = two_step(prior)
+    networks, seen = trained.method.networks, []
+    for step in fit(trained):
+        seen.append([{name: torch.cat([p.detach().flatten() for p in n.parameters()]) for name, n in networks.items()}])
+        assert set(step.losses) == {"generator" if step.number <= 3 else "prior"}
+    for name in ("generator", "metric"):
+        assert not torch.equal(seen[1][0][name], seen[2][0][name])
+        assert torch.equal(seen[2][0][name], seen[5][0][name])
+    assert torch.equal(seen[0][0]["prior"], seen[2][0]["prior"])
+    assert not torch.equal(seen[3][0]["prior"], seen[5][0]["prior"])
+
+
+def test_a_gaussian_prior_needs_no_second_step():
+    trained = two_step("gaussian", steps=400)
+    for step in fit(trained):
+        assert set(step.losses) == {"generator"}
+    noise = points(2, 5000, 4)
+    networks = trained.method.networks
+    decoded: list[Tensor] = []
+
+    def decode(latents: Tensor) -> Tensor:
+        decoded.append(latents)
+        return networks["generator"](latents)
+
+    trained.method.sample(networks | {"generator": decode}, noise)
+    latents = networks["metric"](trained.data.train.double().expand(2, -1, -1)).detach()
+    for v in range(2):
+        spread = latents[v].std()
+        assert (decoded[0][v].mean(0) - latents[v].mean(0)).abs().max() < 0.35 * spread
+        difference = torch.cov(decoded[0][v].T) - torch.cov(latents[v].T)
+        assert difference.abs().max() < 0.5 * spread**2
+
+
+def test_the_prior_learns_whitened_latents():
+    """Exact moments in place of the moving averages: what the prior sees has mean 0 and covariance I."""
+    trained = two_step("diffusion")
+    latents = trained.method.networks["metric"](cloud().train.double().expand(2, -1, -1)).detach()
+    centred = latents - latents.mean(1, keepdim=True)
+    trained.method.state["latent_mean"].copy_(latents.mean(1))
+    trained.method.state["latent_covariance"].copy_(centred.mT @ centred / latents.shape[1])
+    white = trained.method.whiten(latents)
+    torch.testing.assert_close(white.mean(1), torch.zeros(2, 4, dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        white.mT @ white / white.shape[1], torch.eye(4, dtype=torch.float64).expand(2, -1, -1), atol=1e-2, rtol=0
+    )
+    torch.testing.assert_close(trained.method.colour(white), latents)
+
+
+# -- labels ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_label_names_what_was_trained():
+    from mvm.config import Config
+    from mvm.studies.labels import own_title
+
+    assert own_title(Config.make(method="vae"), "vae") == "VAE"
+    assert own_title(Config.make(method="vae", vae={"regulariser": "mmd"}), "vae") == "WAE"
+    assert own_title(Config.make(method="two_step"), "two_step") == "Two-step (diffusion)"
+    sinkhorn_run = Config.make(method="moment_matching", moment_matching={"distance": "sinkhorn"})
+    assert own_title(sinkhorn_run, "moment_matching") == "Moment matching (Sinkhorn)"
+    assert own_title(Config.make(method="diffusion"), "diffusion") == "Diffusion"
