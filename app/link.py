@@ -110,7 +110,7 @@ def linked(widget: Callable[..., Any], label: str, *arguments: Any, key: str, **
         link.tell(_problem(kind, given, asked, asked))
         return widget(label, *arguments, key=key, **options)
     fresh = bool(asked) and key not in st.session_state
-    if fresh and kind == "selectbox" and not given["index"]:
+    if fresh and kind in ("selectbox", "segmented_control") and not given.get("index"):
         names = {str(option): option for option in given["options"]}
         if asked[-1] in names and asked[-1] not in map(given["format_func"], given["options"]):
             st.query_params[key] = given["format_func"](names[asked[-1]])  # the widget reads it at the start of a run

@@ -30,6 +30,9 @@ CAPTION = (
     "training that is shown."
 )
 COPY = "copy of this run"  # stands beside the recipes
+RECIPE_TITLES = {
+    "stabilised": "Recommended", "paper": "Paper", "published": "Authors' code", COPY: "Copy of this run",
+}  # fmt: skip
 PATCHES = (8, 16, 24, 32, 48, 64, 96)
 LOSSES = {
     True: "L = w L_img + λ₂ L_pair + λ₃ (d_c + λ d_g), and what is added below; λ is the weight of the 2-diameter.",
@@ -97,8 +100,8 @@ def draw_start(tab: Page, run: Run | None) -> Start:
     recipe = linked(
         st.segmented_control, "Recipe", [*METHODS[method].recipes, *([COPY] if shown else [])], default="stabilised",
         required=True, key=tab.key("recipe" if method == "mvm" else f"{method}.recipe"),
-        help="Default settings: this lab's (stabilised), the method's paper's, MvM's published code's, or all settings "
-        "of the shown run, its data included.",
+        format_func=RECIPE_TITLES.get, help="What all settings start from: this lab's recommendation, the method's "
+        "paper, its authors' code, or the shown run, its data included.",
     )  # fmt: skip
     return Start(method, recipe, shown if recipe == COPY else None)
 

@@ -328,8 +328,8 @@ def test_only_a_run_of_the_method_lends_its_settings(finished: Run) -> None:
     def offered(**query: str) -> list[str]:
         return next(group.options for group in open_page(**query).segmented_control if group.label == "Recipe")
 
-    assert "copy of this run" in offered()
-    assert "copy of this run" not in offered(method="WGAN")
+    assert offered() == ["Recommended", "Paper", "Authors' code", "Copy of this run"]
+    assert offered(method="WGAN") == ["Recommended", "Paper"]
 
 
 def test_settings_of_the_shown_run_are_not_wishes_to_it(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -288,11 +288,15 @@ def _values(settings: Mapping[str, float]) -> str:
     return ", ".join(f"{name.removeprefix(WEIGHTS)} {value:g}" for name, value in settings.items())
 
 
+UNTRAINED = ("schema_version", "device", "graph", "compile", "threads")  # settings that no weight depends on
+UNTRAINED += ("view_points", "snapshots", "records", "checkpoints")
+
+
 def settings_changed(run: Run, config: Config) -> dict[str, tuple[Any, Any]]:
     """Settings of a config that differ from those that a run has trained with last: {setting: (the run's, its own)}.
 
-    The method comes first. Settings that only one of the two methods has, and weights of descriptors that neither
-    matches, are left out.
+    The method comes first. Settings that only one of the two methods has, weights of descriptors that neither matches,
+    and those of what is recorded and on which processors, are left out.
     """
     moved = {name: path[-1].value for name, path in settings_of(run).items()}
     before, after = run.config.flat(used=True), config.flat(used=True)
@@ -300,7 +304,7 @@ def settings_changed(run: Run, config: Config) -> dict[str, tuple[Any, Any]]:
     left_out = {f"weights.{name}" for name in DESCRIPTORS} - {
         f"weights.{name}" for each in (run.config, config) for name in matched(each.variants)
     }
-    left_out |= {"schema_version"} | ({"variants"} if before["method"] != after["method"] else set())
+    left_out |= {*UNTRAINED} | ({"variants"} if before["method"] != after["method"] else set())
     shared = [name for name in after if name in before and name not in left_out]
     shared.sort(key=lambda name: name != "method")
     return {name: (before[name], after[name]) for name in shared if before[name] != after[name]}

@@ -9,7 +9,6 @@ const CHARTS = new Map(); // DOM node → its chart
 const GROUPS = new Map(); // name of a group → its marks
 const START = { x: 0, y: 0, zoom: 1, yaw: 0.35, pitch: 0.3 };
 const GAP = 26;
-const LEAST = 200; // pixels of a panel with its ticks; narrower ones are stacked
 const SELECT = 74; // pixels of the button Select, beside the legend
 const TOP = 30;
 const LEGEND_ROW = 20;
