@@ -134,7 +134,7 @@ def memory_of(group: int) -> float:
         try:
             if os.getpgid(int(folder.name)) != group:
                 continue
-            lines = (folder / "status").read_text().splitlines()
+            lines = (folder / "status").read_text(encoding="utf-8").splitlines()
         except OSError:  # it has ended
             continue
         total += sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))

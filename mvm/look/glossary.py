@@ -9,7 +9,7 @@ Descriptors, scores and settings have their sentence where they are defined; her
 from __future__ import annotations
 
 from mvm.geometry.descriptors import DESCRIPTORS
-from mvm.methods.mvm import MvMSettings
+from mvm.methods import METHODS
 from mvm.scoring.images import FACTOR_SCORES, IMAGE_SCORES
 from mvm.scoring.points import SCORES
 from mvm.scoring.superres import SUPERRES_SCORES
@@ -25,7 +25,7 @@ def _sentence(text: str | None) -> str:
 
 
 def _setting(name: str) -> str:
-    return _sentence(MvMSettings.model_fields[name].description)
+    return _sentence(METHODS["mvm"].settings_type.model_fields[name].description)
 
 
 TERMS: dict[str, str] = {

@@ -113,7 +113,7 @@ class Method(Generic[S]):
         self.networks = self.build(task.architecture)
         self.state: dict[str, Tensor] = {}
         self.values: dict[str, float] = {name: getattr(settings, name) for name in self.movable(settings)}
-        self.coefficients = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.values.items()}
+        self.coefficients = {name: torch.full((), value, dtype=torch.float64) for name, value in self.values.items()}
 
     def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
         """Build untrained networks by name: by default a generator and a metric."""
