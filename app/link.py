@@ -111,9 +111,9 @@ def linked(widget: Callable[..., Any], label: str, *arguments: Any, key: str, **
         return widget(label, *arguments, key=key, **options)
     fresh = bool(asked) and key not in st.session_state
     if fresh and kind in ("selectbox", "segmented_control") and not given.get("index"):
-        names = {str(option): option for option in given["options"]}
-        if asked[-1] in names and asked[-1] not in map(given["format_func"], given["options"]):
-            st.query_params[key] = given["format_func"](names[asked[-1]])  # the widget reads it at the start of a run
+        names, title = {str(option): option for option in given["options"]}, given["format_func"] or str
+        if asked[-1] in names and asked[-1] not in map(title, given["options"]):
+            st.query_params[key] = title(names[asked[-1]])  # the widget reads it at the start of a run
             st.rerun()
     if fresh and kind == "multiselect" and not given["accept_new_options"]:
         known = {given["format_func"](option): option for option in given["options"]}
