@@ -195,13 +195,12 @@ def _draw_question(tab: Page, run: Run, status: Status, what: str) -> None:
     """Draw what Stop or Reset would end, and two buttons."""
     resets = what == "reset"
     then = (
-        "and begin again with its settings, paused at step 0? What it has learned stays in the list of runs."
+        " and begin again with its settings, paused at step 0? What it has learned stays in the list of runs."
         if resets
         else "? What it has learned is kept, and **Resume** goes on from there."
     )
     with st.container(horizontal=True, vertical_alignment="center", gap="small", border=True):
-        space = " " * resets
-        st.markdown(f"Stop **{plain(run_title(run))}** at step {status.step:,}{space}{then}", width="content")
+        st.markdown(f"Stop **{plain(run_title(run))}** at step {status.step:,}{then}", width="content")
         st.button(
             "Stop and begin again" if resets else "Stop training", type="primary", key=f"{tab.kind}.yes", shortcut="Y",
             on_click=_reset if resets else _stop, args=(tab, run, tab.presses),

@@ -248,7 +248,9 @@ def _draw_panel(tab: Page, run: Run, panel: Panel, *, titled: bool = True) -> No
                 st.caption("Waiting for the first points ..." if run.alive() else "Nothing was recorded here.")
         else:
             note = panel.draw(tab, run, records, step)
-        place.caption(" ".join(filter(None, [HOW_TO_READ.get(panel.key), note and plain(note)])))
+        lines = [HOW_TO_READ[panel.key]] if panel.key in HOW_TO_READ else []
+        lines += [plain(note)] if note else []
+        place.caption(" ".join(lines))
 
 
 def _draw_enlarge(tab: Page, panel: Panel) -> None:
@@ -265,7 +267,8 @@ def _draw_tabs(tab: Page, run: Run, panels: Sequence[Panel]) -> None:
     tabs = [panel for panel in panels if panel.in_tab]
     if not tabs or len(panels) == 1:
         return
-    titles, key = [panel.title for panel in tabs], tab.key("panel")
+    titles = [panel.title for panel in tabs]
+    key = tab.key("panel")
     if (asked := st.query_params.get(key, titles[0])) not in titles:
         tell(f"{key}: there is no {quoted(asked)}; known: {', '.join(titles)}")
         del st.query_params[key]

@@ -135,7 +135,8 @@ def draw_settings(tab: Page, data: dict[str, Any] | None, start: Start, *, defau
     if paired:
         values[tab.kind], terms = _draw_losses(tab.kind, method, begun)
         values["weights"] = dict(base.weights) | values.get("weights", {}) | terms
-        drawn[begun.prefix] = {f"weights.{name}": value for name, value in terms.items()}
+        own = drawn.setdefault(begun.prefix, {})  # the default recipe's widgets of descriptors have this prefix, too
+        own.update({f"weights.{name}": value for name, value in terms.items()})
     st.markdown("##### Training")
     values |= {
         "steps": linked(

@@ -16,7 +16,7 @@ from app.components.spotlight import spotlight
 from app.link import tell
 from app.services import show_demo, start
 from app.session import Page
-from app.text import quoted
+from app.text import plain, quoted
 from mvm.config import Config
 
 __all__ = ["STORY", "Step", "begin_story", "draw_story", "story_step"]
@@ -39,14 +39,14 @@ class Step:
 
     Attributes:
         title: of the step.
-        text: what to see, in a sentence or two, as Markdown.
+        description: what to see, in a sentence or two, as Markdown.
         place: CSS selector of what it speaks of.
         button: label of the button.
         act: what the button does, given the page.
     """
 
     title: str
-    text: str
+    description: str
     place: str
     button: str
     act: Act = field(repr=False)
@@ -151,9 +151,10 @@ def story_step() -> int | None:
         if kept is not None:
             st.query_params[PARAMETER] = str(kept)
         return kept
-    if asked.isdecimal() and 1 <= int(asked) <= len(STORY):
-        st.session_state[KEPT] = int(asked)
-        return int(asked)
+    known = {str(number): number for number in range(1, len(STORY) + 1)}
+    if asked in known:
+        st.session_state[KEPT] = known[asked]
+        return known[asked]
     tell(f"{PARAMETER}: must be a step from 1 to {len(STORY)}, not {quoted(asked)}")
     begin_story(None)
     return None
@@ -173,10 +174,10 @@ def draw_story(tab: Page, number: int) -> None:
     step = STORY[number - 1]
     with st.container(key="story", border=True, gap="xsmall"):
         st.html(STYLE)
-        st.markdown(f"###### {number} of {len(STORY)} · {step.title}")
-        st.markdown(step.text)
+        st.markdown(f"###### {number:,} of {len(STORY)} · {step.title}")
+        st.markdown(step.description)
         with st.container(horizontal=True, gap="small"):
-            st.button(step.button, key=f"story.act.{number}", type="secondary", icon=":material/touch_app:",
+            st.button(plain(step.button), key=f"story.act.{number}", type="secondary", icon=":material/touch_app:",
                       on_click=_act, args=(tab, step, tab.presses))  # fmt: skip
             st.button("Back", key="story.back", disabled=number == 1, on_click=begin_story, args=(number - 1,))
             if number < len(STORY):

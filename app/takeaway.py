@@ -111,7 +111,7 @@ def draw_takeaway(name: str, runs: Sequence[Run], place: Any) -> None:
             if taking is not None and taking.reason:
                 st.error(plain(taking.reason.removeprefix(f"{name}: ")), icon=":material/error:")
             st.button(
-                f"Make the {name}", type="primary", icon=":material/movie:", key="figures.make",
+                f"Make the {plain(name)}", type="primary", icon=":material/movie:", key="figures.make",
                 on_click=_start, args=(wanted, list(runs), look, projector()),
                 help="It is made in the background, from the snapshots of the runs; a film takes about half a minute.",
             )  # fmt: skip
@@ -197,7 +197,7 @@ def _draw_progress(taking: Taking) -> None:
 
 def _draw_download(name: str, kind: str, runs: Sequence[Run], taking: Taking) -> None:
     st.download_button(
-        f"Download the {name} ({len(taking.content) / 2**20:.1f} MB)", taking.content, f"{runs[0].name}.{kind}",
+        f"Download the {plain(name)} ({len(taking.content) / 2**20:.1f} MB)", taking.content, f"{runs[0].name}.{kind}",
         TYPES[kind], type="primary", icon=":material/download:", on_click="ignore", key="figures.taken",
     )  # fmt: skip
     if kind in ("mp4", "webm"):

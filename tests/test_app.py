@@ -25,11 +25,11 @@ from mvm.data.points import Points
 from mvm.files import append_line, locked
 from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.jobs.launch import LAUNCHERS
-from mvm.look.glossary import HOW_TO_READ
+from mvm.look.glossary import HOW_TO_READ, TERMS
 from mvm.methods import METHODS
 from mvm.runs.run import Run
 from mvm.studies.claims import CLAIMS, shipped
-from mvm.studies.labels import variant_label
+from mvm.studies.labels import own_title, variant_label
 from toy_manifolds import MANIFOLDS
 
 pytestmark = pytest.mark.usefixtures("no_processes")
@@ -49,7 +49,7 @@ def test_a_finished_run_is_shown_with_its_scores(finished: Run) -> None:
     assert "finished" in text
     assert "step **30** of 30" in text
     headings = [line for line in text.splitlines() if line.startswith(("# ", "## "))]
-    assert headings == ["# Lab", "## Data space", "## Embeddings, UMAP"]
+    assert headings == ["# Lab", "## Data space", "## Embeddings"]
     assert HOW_TO_READ["data"] in text
     assert HOW_TO_READ["scores"] in text
     table = app.dataframe[0].value
@@ -363,7 +363,7 @@ def test_every_peer_can_be_set_up_and_shown(finished: Run, no_processes: list[st
     trained = Run.create(small, name="peer")
     assert cli("train", "--run", str(trained.path)).status == 0
     app = open_page(run="peer", panel="Scores")
-    assert list(app.dataframe[0].value.columns) == [METHODS[method].title, "baseline", "meaning"]
+    assert list(app.dataframe[0].value.columns) == [own_title(trained.config, method), "baseline", "meaning"]
 
 
 @pytest.mark.parametrize("name", MANIFOLDS)
@@ -380,7 +380,7 @@ def test_every_descriptor_has_a_toggle_and_a_slider(finished: Run) -> None:
         used = name in ("centroid", "diameter")
         toggle = app.toggle(key=f"{'on' if used else 'add'}.{name}")
         assert (toggle.label, toggle.value, toggle.disabled) == (descriptor.title, used, False)
-        assert toggle.help.startswith(descriptor.help)
+        assert toggle.help.startswith(TERMS[descriptor.title])
         assert ("switch on to add a column" in toggle.help) is not used
     everything = open_page(variants="+".join(DESCRIPTORS))
     for name, descriptor in DESCRIPTORS.items():
@@ -626,7 +626,7 @@ def test_more_variants_than_columns(cli, cloud: Path) -> None:
     assert cli("train", "--run", str(run.path)).status == 0
     app = open_page()
     assert not app.exception
-    assert app.multiselect(key="columns.many").value == list(many[:4])
+    assert app.button_group(key="columns.many").value == list(many[:4])
     assert app.selectbox(key="seed.many").options == ["0", "1"]
 
 
@@ -653,6 +653,7 @@ def test_a_kind_of_data_is_one_line_in_the_app(finished: Run, monkeypatch: pytes
         "Runs",
         "Figures",
         "Claims",
+        "Story",
     ]
     assert "claims, tested" in words(open_page("from app.kinds import PAGES; PAGES['pairs'].draw()"))
     table = open_page("from app.views.runs import runs_page; runs_page()")

@@ -25,6 +25,7 @@ from mvm.errors import ConfigError, RunError
 from mvm.figures import FIGURES, NoFigure, Selection, data, latex, render
 from mvm.figures.drawing import wrapped
 from mvm.figures.export import bundle, encoded, export, rebuild
+from mvm.figures.moving import MOVING
 from mvm.figures.venues import VENUES
 from mvm.files import append_line
 from mvm.look.palette import FAKE, REAL
@@ -809,7 +810,7 @@ def test_the_command_writes_one_file_with_what_belongs_to_it(cli, runs, tmp_path
 
 
 BAD = {
-    "a figure": (["--figure", "violin"], f"figure: unknown 'violin'; known: {', '.join(FIGURES)}, all"),
+    "a figure": (["--figure", "violin"], f"figure: unknown 'violin'; known: {', '.join([*FIGURES, *MOVING])}, all"),
     "a venue": (["--venue", "vogue"], "venue: unknown 'vogue'; known: neurips, icml, iclr, cvpr, eccv, tmlr"),
     "a format": (["--format", "gif"], "format: unknown 'gif'; known: pdf, svg, png"),
     "dots": (["--dpi", "0"], "dpi: from 36 to 2400, got 0"),
@@ -820,7 +821,10 @@ BAD = {
     "a rank": (["--rank", "11"], "rank: must be from 1 to 10, got 11"),
     "no fork": (["--figure", "branches"], "branches: give two runs, one of them a fork of the other"),
     "one batch": (["--figure", "batch"], "batch: all runs have batch 16; give runs of several batch sizes"),
-    "an ending": (["--out", "x.docx"], "out: x.docx must end in .zip, .pdf, .svg, .png, or be a folder"),
+    "an ending": (
+        ["--out", "x.docx"],
+        "out: x.docx must end in .zip, .pdf, .svg, .png, .mp4, .webm, .gif, .html, or be a folder",
+    ),
     "one file for all": (["--out", "x.pdf"], "out: x.pdf takes one figure; give a folder or FILE.zip for all"),
     "two endings": (
         ["--figure", "samples", "--out", "x.pdf", "--format", "svg"],

@@ -182,7 +182,7 @@ def test_an_older_metric_is_said_and_a_damaged_or_missing_one_is_one_line(drawn:
 def test_a_run_that_has_not_begun(make: Callable[..., Run], drawn: dict) -> None:
     run = make("new")
     append_line(run.path / "scalars.jsonl", {"step": 0, "event": "launched", "time": 0})
-    assert "Waiting for the first view" in opened(run, colour="trust")
+    assert "Nothing was recorded here." in opened(run, colour="trust")
     assert "clouds" not in drawn
 
 
@@ -294,7 +294,7 @@ def test_a_click_in_the_spectrum_colours_by_its_eigenvector(drawn: dict, monkeyp
         return clicks[-1] if clicks and pickable else None
 
     monkeypatch.setattr("app.live.live_plot", draw)
-    app = open_page(run="bars")
+    app = open_page(run="bars", panel="Spectrum of the distance matrix")
     assert "values" not in layer(drawn["clouds"][0], "real")
     for when, index in ((1.0, 2), (2.0, 4)):
         clicks.append(Clicked(index, when))

@@ -228,7 +228,7 @@ def test_labels_say_what_was_trained(runs):
     assert list(board_of(app)["series"]) == [*moved, "WGAN"]
     cells = matrix([Run.named("mine"), Run.named("peer")])
     assert list(cells["what"]) == [*moved, "WGAN"]
-    assert list(open_page(run="mine").dataframe[0].value.columns) == [*moved, "floor", "meaning"]
+    assert list(open_page(run="mine", panel="Scores").dataframe[0].value.columns) == [*moved, "baseline", "meaning"]
     for step in (30, 40):
         weights = {"centroid": step / 10, "diameter": 0}
         append_line(runs / "mine" / "scalars.jsonl", told | {"step": step, "weights": weights})
@@ -325,10 +325,10 @@ def test_a_run_that_takes_the_name_of_another_is_compared_as_it_is(runs):
 
 
 def test_a_run_that_takes_the_name_of_another_is_shown_as_it_is(runs):
-    app = open_page(run="mine")
+    app = open_page(run="mine", panel="Scores")
     app.selectbox(key="seed.mine").select(1).run()
     swap()
-    assert list(app.run().dataframe[0].value) == ["WGAN", "floor", "meaning"]
+    assert list(app.run().dataframe[0].value) == ["WGAN", "baseline", "meaning"]
     assert not app.exception
 
 

@@ -75,12 +75,12 @@ def test_the_demo_is_small_and_has_all_that_a_timeline_plays(demo: Run) -> None:
 def test_the_tour_says_what_the_demo_measured(demo: Run) -> None:
     """Every number that the tour says of the demo is one of its scores."""
     by_variant = {row["variant"]: row for row in demo.scores()}
-    said = {variant: as_read(STORY[i].text) for i, variant in ((1, "centroid"), (2, "diameter"), (3, "both"))}
+    said = {variant: as_read(STORY[i].description) for i, variant in ((1, "centroid"), (2, "diameter"), (3, "both"))}
     for variant, text in said.items():
         (number,) = re.findall(r"([\d.]+) baselines", text)
         ratio = by_variant[variant]["w2_ratio"]
         assert number == (f"{ratio:.1f}" if ratio < 5 else f"{ratio:.0f}"), variant
-    both, text = by_variant["both"], STORY[4].text
+    both, text = by_variant["both"], STORY[4].description
     for key, known in (("", ".56"), ("_initial", ".40"), ("_euclidean", ".40")):
         assert f"{both[f'geodesic_spearman{key}']:.2f}"[1:] == known
         assert known in text

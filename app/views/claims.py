@@ -20,7 +20,11 @@ __all__ = ["claims"]
 
 RECIPES = {"stabilised": "This lab's recipe", "paper": "The paper's recipe"}
 COLOURS = {"holds": "green", "mixed": "orange", "does not hold": "red"}
+BADGES = {verdict: f":{colour}-badge[{verdict}]" for verdict, colour in COLOURS.items()}
 NOT_MEASURED = ":gray-badge[not measured]"
+DISTANCE = re.compile(r"\bd\\_(\w)")  # d_c, d_g, d_H and d_p, which are typeset
+TITLES = {name: DISTANCE.sub(r"$d_\1$", plain(claim.title)) for name, claim in CLAIMS.items()}
+MEASURES = {name: DISTANCE.sub(r"$d_\1$", plain(claim.measure)) for name, claim in CLAIMS.items()}
 PASSES = {True: "✓ passes", False: "✗ fails"}
 COLUMNS = {  # of the details, where a column's own key says less
     "holds": "outcome",
@@ -91,47 +95,37 @@ def measure() -> None:
 
 def draw_findings(found: list[Finding], source: str) -> None:
     """Draw the scoreboard, and each claim with its measure and numbers; `source` says where they are from."""
-    st.markdown(scoreboard(found))
+    draw_scoreboard(found)
     st.caption(f"{RULE} {source}")
     st.header("In detail", anchor=False)
     for finding in found:
         claim = CLAIMS[finding.claim]
         with st.container(border=True):
-            st.subheader(in_symbols(claim.title), anchor=finding.claim)
-            badges = [f"{RECIPES[recipe]} {badge(verdict)}" for recipe, verdict in finding.verdicts.items()]
+            st.subheader(TITLES[finding.claim], anchor=finding.claim)
+            badges = [f"{RECIPES[recipe]} {BADGES[verdict]}" for recipe, verdict in finding.verdicts.items()]
             st.markdown(" &nbsp; ".join([f":gray[{plain(claim.source)}]", *(badges or [NOT_MEASURED])]))
-            st.caption(in_symbols(claim.measure))
+            st.caption(MEASURES[finding.claim])
             if finding.rows:
                 frame = table(finding.rows)
                 st.dataframe(frame, hide_index=True, width="stretch", height=35 * (len(frame) + 1) + 3)
 
 
-def badge(verdict: str) -> str:
-    """A verdict in its colour."""
-    return f":{COLOURS[verdict]}-badge[{plain(verdict)}]"
-
-
-def scoreboard(found: list[Finding]) -> str:
-    """A table in Markdown of one row per claim: what it says and where, its verdict and numbers under each recipe."""
+def draw_scoreboard(found: list[Finding]) -> None:
+    """Draw a table of one row per claim: what it says and where, its verdict and numbers under each recipe."""
     lines = [f"| {' | '.join(['Claim', 'In the paper', *RECIPES.values()])} |", "| --- " * (2 + len(RECIPES)) + "|"]
     for finding in found:
         claim = CLAIMS[finding.claim]
-        cells = [f"[{in_symbols(claim.title)}](#{finding.claim})", plain(claim.source)]
+        cells = [f"[{TITLES[finding.claim]}](#{finding.claim})", plain(claim.source)]
         for recipe in RECIPES:
             if recipe not in claim.recipes:
                 cells.append("–")
             elif recipe in finding.verdicts:
                 numbers = plain(in_numbers(finding, recipe)).replace("/ base", "/\u00a0base")  # one line for a ratio
-                cells.append(f"{badge(finding.verdicts[recipe])} {numbers}")
+                cells.append(f"{BADGES[finding.verdicts[recipe]]} {numbers}")
             else:
                 cells.append(NOT_MEASURED)
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def in_symbols(text: str) -> str:
-    """Text with the distances d_c, d_g, d_H and d_p typeset."""
-    return re.sub(r"\bd\\_(\w)", r"$d_\1$", plain(text))
+    st.markdown("\n".join(lines))
 
 
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:

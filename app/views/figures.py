@@ -305,7 +305,7 @@ def draw_figure(tab: FiguresTab, choice: Choice) -> None:
 
 def draw_texts(tab: FiguresTab, preview: Preview) -> None:
     """Draw a field for each text of the figure."""
-    edited = sum(old in tab.texts for old in preview.texts)
+    edited = len([old for old in preview.texts if old in tab.texts])
     with st.expander(f"Edit texts{f' ({edited} changed)' if edited else ''}", icon=":material/edit:"):
         st.caption(
             "Titles, labels and the legend's entries, in every figure and in its recipe. Formulas stand between dollar "

@@ -138,9 +138,10 @@ def perceptual_toggle(tab: Page) -> bool:
     """Draw the choice of perceptual distances where there is a network for them; return it."""
     if not has_distances():
         return False
+    score = SUPERRES_SCORES["vgg16_hed"]
     return linked(
         st.toggle, "Perceptual distance", False, key=tab.key("perceptual"),
-        help=f"below each picture also {SUPERRES_SCORES['vgg16_hed'].label}: {SUPERRES_SCORES['vgg16_hed'].meaning}. "
+        help=f"below each picture also {plain(score.label)}: {plain(score.meaning)}. "
         "A CPU core needs about 15 seconds for each megapixel",
     )  # fmt: skip
 

@@ -20,12 +20,12 @@ def story() -> None:
     st.markdown("### The tour")
     with st.container(gap=None):
         for number, step in enumerate(STORY, start=1):
-            title, help_step = f"**{number} · {step.title}**", "open the Lab at this step of the tour"
+            title, help_step = f"**{number:,} · {step.title}**", "open the Lab at this step of the tour"
             if st.button(
                 title, key=f"story.{number}", type="tertiary", icon=":material/arrow_forward:", help=help_step
             ):
                 _tour(number)
-            st.markdown(step.text)
+            st.markdown(step.description)
     st.markdown("### Terms")
     st.markdown("\n".join(f"- **{plain(term)}**: {plain(meaning)}" for term, meaning in TERMS.items()))
 
