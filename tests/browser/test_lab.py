@@ -228,12 +228,12 @@ def test_the_app_comes_back_to_a_living_training(page, serve, tmp_path: Path) ->
 def test_a_shape_is_seen_and_chosen(page, lab) -> None:
     """The dialog opens over the page; what is pressed there is drawn, and is part of the link."""
     visit(page, f"{lab.url}/?data=Circle")
-    seen(page.locator('[data-live-plot="preview"][aria-label$="in 2 dimensions"]'))
+    seen(page.locator('[data-live-plot="preview"] canvas[aria-label$="in 2 dimensions"]'))
     click(page.get_by_role("button", name="All shapes"))
     torus = seen(page.get_by_role("dialog").get_by_role("button", name="Torus"))
     until(lambda: torus.locator("img").evaluate("image => image.naturalWidth"), "its picture")
     click(torus)
-    seen(page.locator('[data-live-plot="preview"][aria-label$="in 3 dimensions"]'))
+    seen(page.locator('[data-live-plot="preview"] canvas[aria-label$="in 3 dimensions"]'))
     until(lambda: "data=Torus" in page.url, "the link")
     assert page.get_by_role("dialog").count() == 0
 
@@ -256,7 +256,7 @@ def test_points_drawn_by_hand_are_trained_on(page, lab, folder: Path) -> None:
     click(page.get_by_role("button", name="Use these points"))
     button = page.get_by_role("button", name="Train")
     until(button.is_enabled, "the points to arrive")
-    seen(page.locator('[data-live-plot="preview"][aria-label$="in 2 dimensions"]'))
+    seen(page.locator('[data-live-plot="preview"] canvas[aria-label$="in 2 dimensions"]'))
     run = train(page, folder)
     points = np.load(run.path / "data.npy")
     assert np.linalg.norm(points, axis=1) == pytest.approx(0.7, abs=0.2)
