@@ -17,6 +17,7 @@ from typing import Any
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
+from streamlit.navigation.page import StreamlitPage
 
 from app.text import first_lines, plain, quoted
 
@@ -70,17 +71,17 @@ def keep(*keys: str) -> None:
 
 
 @contextlib.contextmanager
-def problems_above(page: str = "") -> Iterator[None]:
-    """Draw a page, given by its path, and above it the problems of its URL; one that comes back has its URL again."""
-    link, place = _link(), st.container()
+def problems_above(page: StreamlitPage | None = None) -> Iterator[None]:
+    """Draw a page, and above it the problems of its URL; a page that comes back has its URL again."""
+    link, place, path = _link(), st.container(), page.url_path if page else ""
     link.drawn = set()
-    lost = {key: values for key, values in link.kept.get(page, {}).items() if key not in st.query_params}
-    if lost and page != link.page:
-        st.query_params.update(lost)  # widgets read them at the start of a run
-        st.rerun()
+    lost = {key: values for key, values in link.kept.get(path, {}).items() if key not in st.query_params}
+    if page and lost and path != link.page:
+        known = {key: st.query_params.get_all(key) for key in st.query_params}
+        st.switch_page(page, query_params=known | lost)  # widgets read them at the start of a run
     yield
-    link.page = page  # once it is whole: the run may be interrupted
-    link.kept[page] = {key: st.query_params.get_all(key) for key in st.query_params}
+    link.page = path  # once it is whole: the run may be interrupted
+    link.kept[path] = {key: st.query_params.get_all(key) for key in st.query_params}
     unknown = set(st.query_params) - link.drawn - link.unknown - {*PARAMETERS}
     link.unknown |= unknown
     for key in sorted(unknown):

@@ -44,5 +44,5 @@ for view, title, icon in (
     pages[title] = st.Page(view, title=title, icon=f":material/{icon}:", url_path=title.lower())
 st.session_state["_pages"] = pages  # for links from one page to another
 chosen = st.navigation(list(pages.values()), position="top")
-with problems_above(chosen.url_path):
+with problems_above(chosen):
     chosen.run()

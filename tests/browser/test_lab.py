@@ -303,9 +303,7 @@ def test_a_paused_run_and_a_reset_one_leave_their_slot_to_the_next(page, lab, fo
         until(lambda: last.status().state == "running", "the run after the reset")
 
 
-def test_a_training_is_played_and_a_page_that_comes_back_is_as_it_was_left(
-    page, lab, folder: Path, cloud: Path
-) -> None:
+def test_a_training_is_played_and_a_page_that_comes_back_is_as_it_was_left(page, lab, played: Run) -> None:
     """By keys: the pages and Train within five stops of Tab, ? for the keys, Space to play; then Runs, and back."""
     visit(page, f"{lab.url}/?run=played&steps=700&w.diameter=1.5&nosuch=1")
     seen(page.get_by_text("'nosuch' in the link is no setting of this page"))

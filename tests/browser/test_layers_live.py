@@ -79,6 +79,7 @@ def check_linked_points(page, run: Run) -> None:
     both = (data, embedded)
     where = {kind: places(points, view["real"]) for kind, points in (("real", view["real"]), ("fake", view["fake"][0]))}
     (rightmost,) = np.flatnonzero(where["real"][:, 0] == where["real"][:, 0].max())
+    data.chart.scroll_into_view_if_needed()
     data.mouse.move(*data.at(where["real"][rightmost]), steps=2)
     until(
         lambda: all(one.chart.get_attribute("data-hovered") == f"real {rightmost}" for one in both), "a hovered point"
@@ -134,6 +135,7 @@ def test_points_are_linked_layers_are_drawn_and_two_clicks_make_a_geodesic(page,
         drawn.locator("canvas").click(position={"x": middle["x"] + x, "y": middle["y"] - y})
         seen(page.get_by_text(f"From real {a} (A) to real {b} (B)"))  # it may move the chart
         until(lambda parameter=f"ends={a}-{b}": parameter in page.evaluate("location.search"), f"ends={a}-{b}")
+    click(page.get_by_role("tab", name="Spectrum of the distance matrix"))
     bars = seen(page.locator("[data-live-plot='spectrum.ring.distance'][data-updates] .bars .point path").nth(2))
     bars.scroll_into_view_if_needed()
     box = bars.bounding_box()
