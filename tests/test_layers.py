@@ -160,3 +160,70 @@ def test_no_pickle_anywhere(module):
 
 # their `open` reads no text by default
 BINARY = ("Image", "av", "os", "webbrowser", "lmdb", "archive", "_archive", "gzip")
+
+
+def without_encoding(source: str) -> list[int]:
+    """Lines that read or write text as the locale has it."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or {keyword.arg for keyword in node.keywords} & {"encoding", None}:
+            continue
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        owner = ast.unparse(getattr(node.func, "value", node.func))
+        values = [*node.args, *(keyword.value for keyword in node.keywords)]
+        modes = [v.value for v in values if isinstance(v, ast.Constant) and re.fullmatch("[rwxabt+]+", str(v.value))]
+        opens = name == "open" and owner.split("(")[0] not in BINARY
+        text_pipe = any(k.arg in ("text", "universal_newlines") for k in node.keywords) and owner == "subprocess"
+        if (
+            name in ("read_text", "write_text", "TextIOWrapper")
+            or text_pipe
+            or (opens and not any("b" in m for m in modes))
+        ):
+            found.append(node.lineno)
+    return found
+
+
+def test_the_reader_sees_text_in_the_locales_encoding():
+    assert without_encoding("p.read_text()\np.write_text('a')\nopen('x')\np.open('w')\np.open(mode='a')") == [
+        *range(1, 6)
+    ]
+    assert without_encoding("import subprocess\nsubprocess.run([], text=True)") == [2]
+    clean = "p.read_text(encoding='utf-8')\nopen('x', 'rb')\nos.open(p, 1)\np.open(encoding='utf-8', mode='a')"
+    assert without_encoding(clean) == []
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_text_is_utf_8_in_every_locale(module):
+    assert not without_encoding(FILES[module].read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "docs").glob("*.py")))
+def test_scripts_of_the_documents_write_utf_8(script):
+    assert not without_encoding((ROOT / "docs" / script).read_text(encoding="utf-8"))
+
+
+def test_loading_runs_in_no_circle():
+    graph = {module: imports_of(module, lazy=False) & set(FILES) - {module} for module in FILES}
+    assert graph["mvm.geometry.descriptors"] == {"mvm.geometry.distances"}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"import circle: {' -> '.join(error.args[1])}")
+
+
+def test_the_picture_of_the_house_is_of_today():
+    with Image.open(PICTURE) as picture:
+        drawn = json.loads(picture.text["Description"])
+    assert drawn == json.loads(House.read().summary()), "draw it anew: python docs/architecture.py"
+
+
+def test_a_house_has_its_floors_and_only_the_arrows_that_follow_from_no_others():
+    house = House(
+        {room: (room,) for room in "abcd"},
+        {"a": frozenset("bcd"), "b": frozenset("cd"), "c": frozenset("d"), "d": frozenset()},
+    )
+    assert house.floors == [["d"], ["c"], ["b"], ["a"]]
+    assert house.arrows == [("c", "d"), ("b", "c"), ("a", "b")]
+    circle = House({"a": ("a",), "b": ("b",)}, {"a": frozenset("b"), "b": frozenset("a")})
+    with pytest.raises(ValueError, match="a, b"):
+        list(circle.floors)
