@@ -1,7 +1,7 @@
-"""What the browser keeps true beside a page: a note while the app does not answer, and the page's name in the address.
+"""What the browser keeps true beside a page: a note while the app does not answer, and the page's name in its address.
 
-Streamlit's own note says nothing of the training, which goes on. The browser asks the app for its health; what has never
-answered, as behind some proxies, is never missed. A page that comes back with its parameters is run twice in a row, and
+Streamlit's own note says nothing of the training, which goes on. The browser asks the app for its health; what never
+answered, as behind some proxies, is not missed. A page that comes back with its parameters is run twice in a row, and
 then Streamlit may leave the other page's name in the address.
 """
 
