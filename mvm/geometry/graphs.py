@@ -78,7 +78,7 @@ def diffusion_map(points: Tensor, *, dim: int = 2) -> np.ndarray:
 
 def spanning_tree(points: Tensor) -> SpanningTree:
     """Minimum spanning tree of points `(n, D)`; of coinciding points one counts."""
-    distinct = np.unique(points.double().numpy(), axis=0)
-    tree = minimum_spanning_tree(torch.cdist(*[torch.from_numpy(distinct)] * 2).numpy()).tocoo()
+    distinct = torch.from_numpy(np.unique(points.double().numpy(), axis=0))
+    tree = minimum_spanning_tree(torch.cdist(distinct, distinct).numpy()).tocoo()
     order = np.argsort(-tree.data)
     return SpanningTree(np.stack([tree.row, tree.col], axis=1)[order], tree.data[order])

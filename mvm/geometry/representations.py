@@ -49,4 +49,5 @@ def similarity(first: Tensor, second: Tensor, *, anchors: int) -> float:
 
 def _singular_values(embeddings: Tensor) -> Tensor:
     e = embeddings.double()
-    return torch.linalg.svdvals(e - e.mean(0))
+    values: Tensor = torch.linalg.svdvals(e - e.mean(0))
+    return values

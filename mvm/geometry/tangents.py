@@ -37,7 +37,8 @@ def true_tangents(manifold: Manifold, coordinates: Tensor) -> Tensor:
         return manifold.embed(one[None])[0]
 
     jacobian = torch.func.vmap(torch.func.jacfwd(embed))(coordinates.double())
-    return torch.linalg.svd(jacobian, full_matrices=False).U[..., : manifold.intrinsic_dim]
+    tangents: Tensor = torch.linalg.svd(jacobian, full_matrices=False).U[..., : manifold.intrinsic_dim]
+    return tangents
 
 
 def local_tangents(points: Tensor, at: Tensor, dim: int, *, k: int | None = None) -> Tensor:
@@ -53,7 +54,8 @@ def local_tangents(points: Tensor, at: Tensor, dim: int, *, k: int | None = None
     nearest = torch.cdist(at.double(), points.double()).topk(k, largest=False).indices
     patches = points.double()[nearest]
     centred = patches - patches.mean(1, keepdim=True)
-    return torch.linalg.svd(centred, full_matrices=False).Vh[:, :dim].mT
+    directions: Tensor = torch.linalg.svd(centred, full_matrices=False).Vh[:, :dim].mT
+    return directions
 
 
 def tangent_angles(manifold: Manifold, points: Tensor, *, k: int | None = None) -> Tensor:

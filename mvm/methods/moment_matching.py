@@ -134,4 +134,5 @@ def _softmin(cost: Tensor, potential: Tensor, epsilon: Tensor) -> Tensor:
 
 def _annealed(widest: Tensor, last: float, share: float) -> Tensor:
     """ε on its way from the widest cost to its last value, geometrically."""
-    return widest.clamp(min=last) ** (1 - share) * last**share
+    epsilon: Tensor = widest.clamp(min=last) ** (1 - share) * last**share
+    return epsilon

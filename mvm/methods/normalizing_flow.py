@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -80,7 +80,7 @@ class Couplings(StackedNetwork):
             f"{name}.{k}.{key}": matrix
             for name, networks in named.items()
             for k, network in enumerate(networks)
-            for key, matrix in network.matrices().items()
+            for key, matrix in cast(StackedNetwork, network).matrices().items()
         }
 
     def _coupling(self, k: int, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

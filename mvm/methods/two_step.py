@@ -57,7 +57,7 @@ class TwoStep(Method[TwoStepSettings]):
     recipes: ClassVar = {name: recipe | LATENTS for name, recipe in PEERS.items()}
     kinds = ("points",)
     players: ClassVar = {"generator": ("generator", "metric"), "prior": ("prior",)}
-    averaged = ("generator", "prior")
+    averaged: ClassVar[tuple[str, ...]] = ("generator", "prior")
 
     def __init__(self, settings: TwoStepSettings, task: Task) -> None:
         super().__init__(settings, task)
@@ -130,7 +130,8 @@ class TwoStep(Method[TwoStepSettings]):
     def whiten(self, latents: Tensor) -> Tensor:
         """L⁻¹ (e − μ) of latents e, `(V, B, n)`."""
         centred = latents - self.state["latent_mean"][:, None]
-        return torch.linalg.solve_triangular(self._factor().mT, centred, upper=True, left=False)
+        white: Tensor = torch.linalg.solve_triangular(self._factor().mT, centred, upper=True, left=False)
+        return white
 
     def colour(self, white: Tensor) -> Tensor:
         """μ + L u of whitened latents u, `(V, B, n)`."""
@@ -148,4 +149,5 @@ class TwoStep(Method[TwoStepSettings]):
         covariance = self.state["latent_covariance"]
         mean = covariance.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
         eye = torch.eye(covariance.shape[-1], device=covariance.device, dtype=covariance.dtype)
-        return torch.linalg.cholesky_ex(covariance + JITTER * mean * eye).L
+        factor: Tensor = torch.linalg.cholesky_ex(covariance + JITTER * mean * eye).L
+        return factor

@@ -288,8 +288,9 @@ def _values(settings: Mapping[str, float]) -> str:
     return ", ".join(f"{name.removeprefix(WEIGHTS)} {value:g}" for name, value in settings.items())
 
 
-UNTRAINED = ("schema_version", "device", "graph", "compile", "threads")  # settings that no weight depends on
-UNTRAINED += ("view_points", "snapshots", "records", "checkpoints")
+UNTRAINED = {  # settings that no weight depends on
+    "schema_version", "device", "graph", "compile", "threads", "view_points", "snapshots", "records", "checkpoints",
+}  # fmt: skip
 
 
 def settings_changed(run: Run, config: Config) -> dict[str, tuple[Any, Any]]:
@@ -304,7 +305,7 @@ def settings_changed(run: Run, config: Config) -> dict[str, tuple[Any, Any]]:
     left_out = {f"weights.{name}" for name in DESCRIPTORS} - {
         f"weights.{name}" for each in (run.config, config) for name in matched(each.variants)
     }
-    left_out |= {*UNTRAINED} | ({"variants"} if before["method"] != after["method"] else set())
+    left_out |= UNTRAINED | ({"variants"} if before["method"] != after["method"] else set())
     shared = [name for name in after if name in before and name not in left_out]
     shared.sort(key=lambda name: name != "method")
     return {name: (before[name], after[name]) for name in shared if before[name] != after[name]}
