@@ -56,7 +56,7 @@ def main() -> None:
         page = context.new_page()
         page.goto(f"{url}/{TRAINING}")
         page.wait_for_selector(CLOUDS, timeout=LIMIT)
-        page.keyboard.press("t")
+        page.get_by_role("button", name="Train").click()
         page.wait_for_selector(CLOUDS.replace("clouds.", "clouds.sphere"), timeout=LIMIT)
         print(f"updates while training: {updates(page, options.seconds):.1f} per second")
         if options.minutes:
