@@ -29,6 +29,7 @@ st.html(
     "[data-testid=stSidebarHeader] { height: 2.4rem; margin: 0 }</style>"
 )
 warm_up()
+connection()
 
 pages = {
     kind.title: st.Page(kind.draw, title=kind.title, icon=f":material/{kind.icon}:", url_path=kind.path, default=not i)
@@ -43,6 +44,5 @@ for view, title, icon in (
     pages[title] = st.Page(view, title=title, icon=f":material/{icon}:", url_path=title.lower())
 st.session_state["_pages"] = pages  # for links from one page to another
 chosen = st.navigation(list(pages.values()), position="top")
-connection(chosen.url_path, [page.url_path for page in pages.values()])
 with problems_above(chosen):
     chosen.run()

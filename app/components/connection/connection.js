@@ -1,9 +1,8 @@
-// While the app does not answer: that trainings go on, and how to come back. And the page's name in the address.
+// While the app does not answer: that trainings go on, and how to come back.
 const EVERY = 2000; // milliseconds between two questions
 const MISSED = 2; // unanswered questions in a row that count as lost
 
 export default function ({ data }) {
-  name(data);
   if (window.mvmConnection) return;
   const state = { answered: false, missed: 0, note: null };
   window.mvmConnection = state;
@@ -29,12 +28,4 @@ export default function ({ data }) {
     setTimeout(ask, EVERY);
   };
   ask();
-}
-
-// Put the page's name at the end of the path, where a proxy may have put more before it.
-function name({ page, pages }) {
-  const parts = location.pathname.split("/");
-  if (parts.at(-1) === page) return;
-  if (pages.includes(parts.at(-1)) || !parts.at(-1)) parts.pop();
-  history.replaceState(history.state, "", `${[...parts, page].join("/") || "/"}${location.search}${location.hash}`);
 }
