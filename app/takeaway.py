@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
+from app.background import Report, Work, await_frames
 from app.link import linked
 from app.services import projector
 from app.text import plain
-from mvm.errors import ConfigError, RunError, line_of
+from mvm.errors import RunError
 from mvm.figures.export import bundle
 from mvm.figures.film import FILM_FORMATS, PANELS, SIZES
 from mvm.figures.moving import MOVING
@@ -25,60 +25,31 @@ from mvm.runs.run import Run
 
 __all__ = ["Taking", "draw_takeaway", "link_to_takeaway"]
 
-ABANDONED_AFTER = 15.0  # seconds without a page that watches
 PROJECTION_SECONDS = 60.0  # most time to wait for UMAP frames
 TYPES = {"mp4": "video/mp4", "webm": "video/webm", "gif": "image/gif", "html": "text/html"}
 FORMAT_TITLES = {"mp4": "MP4, for slides", "webm": "WebM, for web pages", "gif": "GIF, for a README"}
 
 
-class Abandoned(Exception):
-    """No page waits for it."""
-
-
 @dataclass
-class Taking:
-    """One film or supplement, made in a thread that ends when it is dropped, or when no page watches it.
+class Taking(Work):
+    """One film or supplement.
 
     Attributes:
         wanted: what it is made of; another choice is another one.
-        state: working, done or failed.
-        share: done, from 0 to 1.
-        doing: part of the work in progress.
-        content: the file.
-        reason: why it failed.
-        seen: when a page last watched it, on the monotonic clock.
-        dropped: whether the page has given it up.
+        content: the file, once it is made.
     """
 
     wanted: tuple[Any, ...]
-    state: Literal["working", "done", "failed"] = "working"
-    share: float = 0.0
-    doing: str = "starting"
     content: bytes = b""
-    reason: str = ""
-    seen: float = field(default_factory=time.monotonic)
-    dropped: bool = False
 
-    def start(self, make: Callable[[Callable[[int, int, str], None]], bytes]) -> Taking:
-        """Start the thread; return this."""
-        threading.Thread(target=self._work, args=(make,), daemon=True).start()
+    def start(self, make: Callable[[Report], bytes]) -> Taking:
+        """Start to make it in a thread; return this."""
+
+        def work() -> None:
+            self.content = make(self.report)
+
+        self.begin(work)
         return self
-
-    def _work(self, make: Callable[[Callable[[int, int, str], None]], bytes]) -> None:
-        try:
-            self.content = make(self._report)
-            self.state = "done"
-        except Abandoned:
-            self.state = "failed"
-        except (ConfigError, RunError) as error:
-            self.state, self.reason = "failed", str(error)
-        except Exception as error:  # shown on the page; the thread has no caller
-            self.state, self.reason = "failed", f"{type(error).__name__}: {line_of(error)}"
-
-    def _report(self, done: int, total: int, doing: str) -> None:
-        if self.dropped or time.monotonic() - self.seen > ABANDONED_AFTER:
-            raise Abandoned
-        self.share, self.doing = done / max(1, total), doing
 
 
 def link_to_takeaway(run: Run) -> None:
@@ -154,7 +125,7 @@ def _start(wanted: tuple[Any, ...], runs: list[Run], look: dict[str, Any], servi
     """Start the work."""
     name, _, kind, _ = wanted
 
-    def make(report: Callable[[int, int, str], None]) -> bytes:
+    def make(report: Report) -> bytes:
         if name == "supplement" or "umap" in look["panels"]:
             _project(runs, look["step"], service, report)
         made = bundle([name], runs, formats=[kind], project=False, on_progress=report, **look)
@@ -163,22 +134,13 @@ def _start(wanted: tuple[Any, ...], runs: list[Run], look: dict[str, Any], servi
     st.session_state["_takeaway"] = Taking(wanted).start(make)
 
 
-def _project(
-    runs: Sequence[Run], step: int | None, service: Projector, report: Callable[[int, int, str], None]
-) -> None:
-    """Wait for UMAP frames of the app's one projector; those that do not come in time are left out."""
+def _project(runs: Sequence[Run], step: int | None, service: Projector, report: Report) -> None:
+    """Wait for the UMAP frames of every step that is shown."""
     with contextlib.suppress(RunError):
         chosen = Selection.of(runs, step=step)
         places = zip(chosen.runs, chosen.steps, strict=True)
         wanted = [(run, each) for run, until in places for each in frame_steps(run, until)]
-        give_up = time.monotonic() + PROJECTION_SECONDS
-        for done, (run, each) in enumerate(wanted):
-            while run.frame(each) is None and (str(run.path), each) not in service.errors:
-                service.request(run.path, each)
-                report(done, len(wanted), f"UMAP of {run.name}")
-                if service.gave_up or time.monotonic() > give_up:
-                    return
-                time.sleep(0.2)
+        await_frames(wanted, service, report, seconds=PROJECTION_SECONDS)
 
 
 def _drop() -> None:
@@ -191,7 +153,7 @@ def _draw_progress(taking: Taking) -> None:
     taking.seen = time.monotonic()
     if taking.state != "working":
         st.rerun()
-    st.progress(min(1.0, taking.share), text=f"{plain(taking.doing)} ...")
+    st.progress(taking.share, text=f"{plain(taking.doing or 'starting')} ...")
     st.button("Cancel", icon=":material/close:", key="figures.cancel", on_click=_drop)
 
 

@@ -221,7 +221,7 @@ def test_the_paper_bundle_has_all_that_can_be_made(ring: Run, monkeypatch: pytes
 
 def test_a_bundle_that_nobody_waits_for_ends(ring: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     frame_path(ring.path, 40).unlink()  # so that it waits for the projector, which makes none
-    monkeypatch.setattr(figures, "ABANDONED_AFTER", 0.3)
+    monkeypatch.setattr("app.background.ABANDONED_AFTER", 0.3)
     left = Job(choice()).start(Projector())
     cancelled = Job(choice()).start(Projector())
     cancelled.dropped, cancelled.seen = True, time.monotonic() + 1000
@@ -232,6 +232,6 @@ def test_a_bundle_that_nobody_waits_for_ends(ring: Run, monkeypatch: pytest.Monk
 
 def test_a_bundle_of_a_run_that_is_gone_says_so(ring: Run) -> None:
     job = Job(choice(names=("gone",)))
-    job._work(Projector())
+    job.attempt(lambda: job.make(Projector()))
     assert job.state == "failed"
     assert "no run 'gone'" in job.reason

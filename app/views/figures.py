@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from app.background import Work, await_frames
 from app.caches import run_named
 from app.kinds import PAGES
 from app.link import linked
@@ -36,7 +37,6 @@ from mvm.words import visible
 __all__ = ["figures_page"]
 
 INCH = 104  # pixels of the preview per inch
-ABANDONED_AFTER = 15.0  # seconds without a page that watches a bundle
 PROJECTION_SECONDS = 120.0  # most time to wait for UMAP frames
 FORMS = {name: form.title for name, form in SPECTRUM_FORMS.items()}
 WIDTHS = ("column", "page")
@@ -435,79 +435,40 @@ def request_projections(missing: list[tuple[Run, int]]) -> None:
 # -- left: the bundle of all figures -----------------------------------------------------------------------------------
 
 
-class Abandoned(Exception):
-    """No page waits for the bundle."""
-
-
 @dataclass
-class Job:
-    """All figures in all formats, made in a thread that ends when it is dropped, or when no page watches it.
+class Job(Work):
+    """All figures in all formats.
 
     Attributes:
         choice: runs and options.
-        state: working, done or failed.
-        done: number of finished figures.
-        total: number of all figures.
-        current: figure in progress.
         files: all files, once they are made.
         content: the files as a ZIP.
-        reason: why the job failed.
-        seen: when a page last watched it, on the monotonic clock.
-        dropped: whether the page has given it up.
     """
 
     choice: Choice
-    state: Literal["working", "done", "failed"] = "working"
-    done: int = 0
-    total: int = len(FIGURES)
-    current: str = ""
+    total: int = field(default=len(FIGURES), kw_only=True)
     files: Bundle | None = None
     content: bytes = b""
-    reason: str = ""
-    seen: float = field(default_factory=time.monotonic)
-    dropped: bool = False
 
     def start(self, service: Projector) -> Job:
-        """Start the thread; return this job."""
-        threading.Thread(target=self._work, args=(service,), daemon=True).start()
+        """Start to make them in a thread; return this job."""
+        self.begin(partial(self.make, service))
         return self
 
-    def _work(self, service: Projector) -> None:
-        try:
-            self._project(service)
-            self.files = bundle(
-                ["all"],
-                self.choice.runs(),
-                formats=FORMATS,
-                on_progress=self._report,
-                **self.choice.style,
-                **self.choice.options,
-            )
-            self.content = self.files.zipped()
-            self.state = "done"
-        except Abandoned:
-            self.state = "failed"
-        except (ConfigError, RunError, OSError) as error:
-            self.state, self.reason = "failed", str(error)
-        except Exception as error:  # shown on the page; the thread has no caller
-            self.state, self.reason = "failed", f"{type(error).__name__}: {error}"
-            raise
+    def make(self, service: Projector) -> None:
+        """Make them; without its UMAP frames the figure of samples is left out.
 
-    def _project(self, service: Projector) -> None:
-        """Wait for the UMAP frames of the figure of samples; without them that figure is left out."""
-        until = time.monotonic() + PROJECTION_SECONDS
-        for run, step in unprojected(FIGURES["samples"], self.choice):
-            service.request(run.path, step)
-            while run.frame(step) is None and (str(run.path), step) not in service.errors:
-                self._report(0, self.total, f"UMAP of {run.name}")
-                if service.gave_up or time.monotonic() > until:
-                    return
-                time.sleep(0.2)
-
-    def _report(self, done: int, total: int, current: str) -> None:
-        if self.dropped or time.monotonic() - self.seen > ABANDONED_AFTER:
-            raise Abandoned
-        self.done, self.total, self.current = done, total, current
+        Raises:
+            Abandoned: no page waits for them.
+            RunError: a run is gone.
+        """
+        missing = unprojected(FIGURES["samples"], self.choice)
+        await_frames(
+            missing, service, lambda _, __, doing: self.report(0, self.total, doing), seconds=PROJECTION_SECONDS
+        )
+        style, options = self.choice.style, self.choice.options
+        self.files = bundle(["all"], self.choice.runs(), formats=FORMATS, on_progress=self.report, **style, **options)
+        self.content = self.files.zipped()
 
 
 def draw_bundle(tab: FiguresTab, choice: Choice) -> None:
@@ -550,7 +511,7 @@ def draw_progress(tab: FiguresTab, job: Job) -> None:
     job.seen = time.monotonic()
     if job.state != "working":
         st.rerun()
-    st.progress(job.done / job.total, text=f"{job.done} of {job.total} figures; {plain(job.current or 'starting')} ...")
+    st.progress(job.share, text=f"{job.done} of {job.total} figures; {plain(job.doing or 'starting')} ...")
     st.button("Cancel", icon=":material/close:", key="figures.cancel", on_click=drop, args=(tab,), width="stretch")
 
 
