@@ -15,6 +15,7 @@ import torch
 from scipy.sparse.csgraph import minimum_spanning_tree, shortest_path
 from torch import Tensor
 
+from mvm.geometry.distances import pairwise
 from mvm.geometry.neighbourhoods import neighbours
 
 __all__ = ["SpanningTree", "diffusion_map", "graph_geodesics", "isomap", "spanning_tree"]
@@ -64,7 +65,7 @@ def diffusion_map(points: Tensor, *, dim: int = 2) -> np.ndarray:
 
     The bandwidth ε is the median squared distance to the `neighbours(n)`-th neighbour, times 2.
     """
-    squares = torch.cdist(points.double(), points.double()).square().numpy()
+    squares = pairwise(points.double(), squared=True).numpy()
     k = neighbours(len(points))
     epsilon = 2 * np.median(np.partition(squares, k, axis=1)[:, k])
     kernel = np.exp(-squares / epsilon)
@@ -79,6 +80,6 @@ def diffusion_map(points: Tensor, *, dim: int = 2) -> np.ndarray:
 def spanning_tree(points: Tensor) -> SpanningTree:
     """Minimum spanning tree of points `(n, D)`; of coinciding points one counts."""
     distinct = torch.from_numpy(np.unique(points.double().numpy(), axis=0))
-    tree = minimum_spanning_tree(torch.cdist(distinct, distinct).numpy()).tocoo()
+    tree = minimum_spanning_tree(pairwise(distinct).numpy()).tocoo()
     order = np.argsort(-tree.data)
     return SpanningTree(np.stack([tree.row, tree.col], axis=1)[order], tree.data[order])

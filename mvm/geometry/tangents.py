@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mvm.geometry.distances import pairwise
 from mvm.geometry.neighbourhoods import neighbours
 from toy_manifolds.base import Manifold
 
@@ -51,7 +52,7 @@ def local_tangents(points: Tensor, at: Tensor, dim: int, *, k: int | None = None
         k: number of neighbours; `neighbours(n)` when None.
     """
     k = k or neighbours(len(points))
-    nearest = torch.cdist(at.double(), points.double()).topk(k, largest=False).indices
+    nearest = pairwise(at.double(), points.double()).topk(k, largest=False).indices
     patches = points.double()[nearest]
     centred = patches - patches.mean(1, keepdim=True)
     directions: Tensor = torch.linalg.svd(centred, full_matrices=False).Vh[:, :dim].mT

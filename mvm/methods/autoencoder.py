@@ -11,7 +11,7 @@ Sources: Kingma & Welling, ICLR 2014 (VAE); Tolstikhin et al., ICLR 2018 (WAE).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
@@ -21,7 +21,7 @@ from mvm.methods.moment_matching import mmd
 from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.settings import Settings
 
-__all__ = ["VAE", "VAESettings"]
+__all__ = ["VAE", "Autoencoder", "VAESettings"]
 
 LATENTS = {"network": {"noise_dim": 2, "embedding_dim": 2}}
 PEERS = peer_recipes(lr=1e-3, betas=(0.9, 0.999))
@@ -35,27 +35,39 @@ class VAESettings(Settings):
     strength: float = Field(1.0, gt=0, le=1000, description="mmd: λ, weight of the distance of latents to the prior")
 
 
-class VAE(Method[VAESettings]):
-    """Variational or Wasserstein autoencoder."""
+S = TypeVar("S", bound=Settings)
 
-    title = "VAE"
-    settings_type = VAESettings
-    recipes: ClassVar = {name: recipe | LATENTS for name, recipe in PEERS.items()}
+
+class Autoencoder(Method[S]):
+    """What methods share that decode latents: the metric network is the encoder, the generator the decoder."""
+
+    recipes: ClassVar[dict[str, dict[str, Any]]] = {name: recipe | LATENTS for name, recipe in PEERS.items()}
     kinds = ("points",)
-    players: ClassVar = {"generator": ("generator", "metric", "spread")}
 
     def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
-        """Decoder f_θ, encoder g_w, and for a VAE the log variance of latents h."""
-        networks = {"generator": architecture.generator(architecture.embedding_dim), "metric": architecture.metric()}
-        if self.settings.regulariser == "mmd":
-            self.players = {"generator": ("generator", "metric")}  # type: ignore[misc]
-            return networks
-        return networks | {"spread": architecture.metric()}
+        """Decoder f_θ, `(V, B, n)` to `(V, B, D)`, and encoder g_w."""
+        return {"generator": architecture.generator(architecture.embedding_dim), "metric": architecture.metric()}
 
     @property
     def noise_dim(self) -> int:
         """n: noise is drawn in the place of latents."""
         return self.task.architecture.embedding_dim
+
+
+class VAE(Autoencoder[VAESettings]):
+    """Variational or Wasserstein autoencoder."""
+
+    title = "VAE"
+    settings_type = VAESettings
+    players: ClassVar = {"generator": ("generator", "metric", "spread")}
+
+    def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
+        """The autoencoder, and for a VAE the log variance of latents h."""
+        networks = super().build(architecture)
+        if self.settings.regulariser == "mmd":
+            self.players = {"generator": ("generator", "metric")}  # type: ignore[misc]
+            return networks
+        return networks | {"spread": architecture.metric()}
 
     @classmethod
     def label(cls, title: str, settings: Any, pairs: Any) -> str:

@@ -13,15 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
-from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from mvm.methods.draws import Draws
-from mvm.methods.method import Loss, Method, Network, Update, peer_recipes
-from mvm.networks.architecture import Architecture, StackedNetwork
+from mvm.methods.method import Loss, Network, Update
+from mvm.methods.transport import Transport
 from mvm.settings import Settings
 
 __all__ = ["Denoiser", "Diffusion", "DiffusionSettings", "denoiser", "denoising_loss", "heun", "levels"]
@@ -41,24 +40,11 @@ class DiffusionSettings(Settings):
     log_std: float = Field(1.2, gt=0, le=10, description="P_std: standard deviation of ln σ in training")
 
 
-class Diffusion(Method[DiffusionSettings]):
+class Diffusion(Transport[DiffusionSettings]):
     """Diffusion model with the preconditioning of EDM."""
 
     title = "Diffusion"
     settings_type = DiffusionSettings
-    recipes = peer_recipes(lr=1e-3, betas=(0.9, 0.999))
-    kinds = ("points",)
-    learns_metric = False
-    players: ClassVar = {"generator": ("generator",)}
-
-    def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
-        """F_θ of a point and a noise level, `(V, B, D + 1)` to `(V, B, D)`."""
-        return {"generator": architecture.generator(architecture.dim + 1)}
-
-    @property
-    def noise_dim(self) -> int:
-        """D: sampling starts from Gaussian points of the data's dimension."""
-        return self.task.architecture.dim
 
     @classmethod
     def evaluations(cls, settings: Settings) -> int:

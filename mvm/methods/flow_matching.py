@@ -14,15 +14,15 @@ computed on the host, ahead of their steps (`Draws.planned`), so that every devi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from mvm.methods.draws import Draws
-from mvm.methods.method import Loss, Method, Network, Update, peer_recipes
-from mvm.networks.architecture import Architecture, StackedNetwork
+from mvm.methods.method import Loss, Network, Update
+from mvm.methods.transport import Transport
 from mvm.settings import Settings
 
 __all__ = ["FlowMatching", "FlowMatchingSettings", "PathSample", "euler", "optimal_pairs", "straight_path"]
@@ -41,24 +41,11 @@ class PathSample(NamedTuple):
     velocity: Tensor
 
 
-class FlowMatching(Method[FlowMatchingSettings]):
+class FlowMatching(Transport[FlowMatchingSettings]):
     """Optimal-transport flow matching."""
 
     title = "Flow matching"
     settings_type = FlowMatchingSettings
-    recipes = peer_recipes(lr=1e-3, betas=(0.9, 0.999))
-    kinds = ("points",)
-    learns_metric = False
-    players: ClassVar = {"generator": ("generator",)}
-
-    def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
-        """The velocity v_θ of a point and a time, `(V, B, D + 1)` to `(V, B, D)`."""
-        return {"generator": architecture.generator(architecture.dim + 1)}
-
-    @property
-    def noise_dim(self) -> int:
-        """D: the flow starts from Gaussian points of the data's dimension."""
-        return self.task.architecture.dim
 
     @classmethod
     def evaluations(cls, settings: Settings) -> int:

@@ -22,6 +22,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from mvm.geometry.distances import pairwise
 from mvm.methods.draws import Draws
 from mvm.methods.method import Loss, Method, Update, peer_recipes
 from mvm.networks.architecture import Architecture, StackedNetwork
@@ -115,15 +116,14 @@ def sinkhorn(x: Tensor, y: Tensor, *, blur: float, iterations: int) -> Tensor:
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
-    squares = 2 * _cost(x, y)
+    squares = pairwise(x, y, squared=True)
     scales = [2 * x.shape[-1] * s for s in SCALES]
     return torch.stack([c / (c + squares) for c in scales]).sum(0)
 
 
 def _cost(x: Tensor, y: Tensor) -> Tensor:
-    """Half the squared distances, `(V, B, B′)`; the gradient is zero, not undefined, at distance zero."""
-    squares = x.square().sum(-1)[..., :, None] + y.square().sum(-1)[..., None, :]
-    return (squares / 2 - x @ y.mT).clamp(min=0)
+    """Half the squared distances, `(V, B, B′)`."""
+    return pairwise(x, y, squared=True) / 2
 
 
 def _softmin(cost: Tensor, potential: Tensor, epsilon: Tensor) -> Tensor:

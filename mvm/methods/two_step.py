@@ -22,18 +22,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from mvm.methods.autoencoder import Autoencoder
 from mvm.methods.diffusion import denoiser, denoising_loss, heun, levels
 from mvm.methods.draws import Draws
 from mvm.methods.flow_matching import euler
-from mvm.methods.method import Loss, Method, Network, Task, Update, peer_recipes
+from mvm.methods.method import Loss, Network, Task, Update
 from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.settings import Settings
 
 __all__ = ["TwoStep", "TwoStepSettings"]
 
 PRIORS = {"gaussian": "Gaussian", "flow": "flow", "diffusion": "diffusion"}
-LATENTS = {"network": {"noise_dim": 2, "embedding_dim": 2}}
-PEERS = peer_recipes(lr=1e-3, betas=(0.9, 0.999))
 LOG_MEAN, LOG_STD, LOWEST, HIGHEST = -1.2, 1.2, 0.002, 80.0  # noise levels of the diffusion prior, EDM's
 RATE = 0.01  # of the moving averages of the latents' moments
 JITTER = 1e-6  # added to the latents' variances, as a share of their mean
@@ -49,13 +48,11 @@ class TwoStepSettings(Settings):
     evaluations: int = Field(39, ge=3, le=1000, description="evaluations of the prior's network per sample")
 
 
-class TwoStep(Method[TwoStepSettings]):
+class TwoStep(Autoencoder[TwoStepSettings]):
     """An autoencoder, then a density on its latents."""
 
     title = "Two-step"
     settings_type = TwoStepSettings
-    recipes: ClassVar = {name: recipe | LATENTS for name, recipe in PEERS.items()}
-    kinds = ("points",)
     players: ClassVar = {"generator": ("generator", "metric"), "prior": ("prior",)}
     averaged: ClassVar[tuple[str, ...]] = ("generator", "prior")
 
@@ -66,18 +63,12 @@ class TwoStep(Method[TwoStepSettings]):
         self.first_steps = max(1, int(settings.autoencoder_share * task.steps))
 
     def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
-        """Decoder, encoder, and the prior's network of a latent and a time, `(V, B, n + 1)` to `(V, B, n)`."""
-        n = architecture.embedding_dim
-        networks = {"generator": architecture.generator(n), "metric": architecture.metric()}
+        """The autoencoder, and the prior's network of a latent and a time, `(V, B, n + 1)` to `(V, B, n)`."""
+        networks = super().build(architecture)
         if self.settings.prior == "gaussian":
             self.players, self.averaged = {"generator": ("generator", "metric")}, ("generator",)  # type: ignore[misc]
             return networks
-        return networks | {"prior": architecture.latent(n + 1)}
-
-    @property
-    def noise_dim(self) -> int:
-        """n: noise is drawn in the place of whitened latents."""
-        return self.task.architecture.embedding_dim
+        return networks | {"prior": architecture.latent(architecture.embedding_dim + 1)}
 
     @classmethod
     def label(cls, title: str, settings: Any, pairs: Any) -> str:
