@@ -16,7 +16,7 @@ from app.services import ask, continue_training, start
 from app.session import Page, page
 from app.sidebar import NextRun
 from app.text import plain, quoted
-from app.widgets import label_of
+from app.widgets import setting_title
 from mvm.config import Config
 from mvm.data.images import FACES
 from mvm.data.kinds import KINDS
@@ -298,7 +298,7 @@ def _draw_view_settings(tab: Page, run: Run | None, layers: Callable[[], object]
 def _next_in_words(run: Run, config: Config) -> str:
     """How the next run differs from the shown one, such as: a run that differs from ring: steps 700 (shown: 30)."""
     changes = [
-        f"{_setting_title(config, name)} {_value(name, new)} (shown: {_value(name, old)})"
+        f"{_within_a_sentence(setting_title(name, owned=False))} {_value(name, new)} (shown: {_value(name, old)})"
         for name, (old, new) in settings_changed(run, config).items()
     ]
     if not changes:
@@ -307,13 +307,8 @@ def _next_in_words(run: Run, config: Config) -> str:
     return f"a run that differs from {run_title(run)}: {', '.join(changes[:MOST_CHANGES])}{more}"
 
 
-def _setting_title(config: Config, name: str) -> str:
-    """Label of the widget of a setting, by its dotted name, within a sentence."""
-    group, _, last = name.rpartition(".")
-    model = type(getattr(config, group)) if group else Config
-    label = label_of(last, model.model_fields[last])
-    words = f"{label} weight" if group == "weights" else label
-    return words if words[:2].isupper() else words[0].lower() + words[1:]
+def _within_a_sentence(title: str) -> str:
+    return title if title[:2].isupper() else title[0].lower() + title[1:]
 
 
 def _value(name: str, value: Any) -> str:

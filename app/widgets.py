@@ -106,8 +106,13 @@ def label_of(name: str, field: FieldInfo) -> str:
     return label[0].upper() + label[1:] if label[0].isascii() else label
 
 
-def setting_title(dotted: str) -> str:
-    """What a page calls a setting of the config, given by its dotted name; other words begin with a capital."""
+def setting_title(dotted: str, *, owned: bool = True) -> str:
+    """What a page calls a setting of the config, given by its dotted name; other words begin with a capital.
+
+    Args:
+        dotted: such as mvm.gamma.
+        owned: name the method or network that it belongs to, too.
+    """
     group, _, name = dotted.rpartition(".")
     model = Config.model_fields[group].annotation if group in Config.model_fields else Config
     fields = model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
@@ -117,7 +122,7 @@ def setting_title(dotted: str) -> str:
     if group == "weights":
         return f"{title} weight"
     owner = METHODS[group].title if group in METHODS else {"network": "Network"}.get(group, "")
-    return f"{owner}: {title[0].lower()}{title[1:]}" if owner else title
+    return f"{owner}: {title[0].lower()}{title[1:]}" if owner and owned else title
 
 
 def model_widgets(

@@ -17,7 +17,7 @@ from mvm.runs.events import SettingsChanged
 from mvm.runs.fork import Branches, changeable, config_at, fork, fresh_name
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
-from mvm.runs.weights import first_settings, settings_of, weights_of
+from mvm.runs.weights import first_settings, settings_of
 from mvm.studies.labels import setting_label, variant_label
 
 STEPS = 120
@@ -151,20 +151,20 @@ def test_a_fork_takes_over_a_change_at_its_very_step(moved, checkpoints, step, i
     assert (distance == 0).all() == (step >= 40)
     made = finish(fork(run, step, {"weights.diameter": 0}, name="other"))
     assert made.checkpoint()["weights"].tolist() == [[inherited, 0]] * 4
-    ours = weights_of(made)
-    assert ours["diameter"] == ((0, 1.0), (step, 0.0))
-    assert ours["centroid"] == ((0, 1.0),) + ((40, 0.5),) * (step >= 40)
-    assert weights_of(run)["centroid"] == ((0, 1.0), (40, 0.5))
+    ours = settings_of(made)
+    assert ours["weights.diameter"] == ((0, 1.0), (step, 0.0))
+    assert ours["weights.centroid"] == ((0, 1.0),) + ((40, 0.5),) * (step >= 40)
+    assert settings_of(run)["weights.centroid"] == ((0, 1.0), (40, 0.5))
 
 
 def test_weights_of_a_fork_before_its_own_step_are_those_of_its_past(run):
     made = finish(fork(run, 60, {"weights.diameter": 0.25, "weights.centroid": 2.0}, name="heavy"))
-    assert weights_of(made)["centroid"] == ((0, 1.0), (30, 0.5), (60, 2.0))
+    assert settings_of(made)["weights.centroid"] == ((0, 1.0), (30, 0.5), (60, 2.0))
     for step, weights in {20: (1, 1), 40: (0.5, 1), 60: (2, 0.25), 80: (2, 0.25)}.items():
         at = config_at(made, step).weights
         assert (at.centroid, at.diameter) == weights
     again = finish(fork(made, 40, {}, name="again"))
-    assert weights_of(again)["centroid"] == ((0, 1.0), (30, 0.5))
+    assert settings_of(again)["weights.centroid"] == ((0, 1.0), (30, 0.5))
     assert again.checkpoint()["weights"].tolist() == run.checkpoint()["weights"].tolist()
 
 
@@ -174,11 +174,11 @@ def test_a_fork_of_an_earlier_version_has_first_weights_where_nothing_moved(run)
     for line in lines:
         line.pop("first", None)
     (made.path / "scalars.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    paths = weights_of(Run(made.path))
-    assert paths["centroid"] == ((0, None), (30, 0.5))
-    assert paths["diameter"] == ((0, None), (40, 0.25))
-    assert paths["hausdorff"] == ((0, 1.0),)
-    assert setting_label("weights.centroid", paths["centroid"]) == "centroid × unknown → 0.5 at 30"
+    paths = settings_of(Run(made.path))
+    assert paths["weights.centroid"] == ((0, None), (30, 0.5))
+    assert paths["weights.diameter"] == ((0, None), (40, 0.25))
+    assert paths["weights.hausdorff"] == ((0, 1.0),)
+    assert setting_label("weights.centroid", paths["weights.centroid"]) == "centroid × unknown → 0.5 at 30"
 
 
 def test_rates_and_coefficients_move_like_weights(make, monkeypatch):

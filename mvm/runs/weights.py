@@ -1,7 +1,6 @@
 """Settings that were moved while training: those it began with, and each change.
 
 settings_of(run)["optimiser.generator_lr"]    ((0, 3e-3), (70, 1e-3)): 3e-3 until step 70, then 1e-3
-weights_of(run)["centroid"]                   the same of a weight, by its own name
 settings_at(run, 70)["weights.centroid"]      the value that training after step 70 uses
 """
 
@@ -14,7 +13,7 @@ from mvm.runs.control import WEIGHTS
 from mvm.runs.events import Event, Forked, SettingsChanged, WeightsChanged
 from mvm.runs.run import Run
 
-__all__ = ["WeightFrom", "first_settings", "first_weights", "settings_at", "settings_of", "weights_of"]
+__all__ = ["WeightFrom", "first_settings", "settings_at", "settings_of"]
 
 
 class WeightFrom(NamedTuple):
@@ -44,11 +43,6 @@ def settings_of(run: Run) -> dict[str, tuple[WeightFrom, ...]]:
     return {name: tuple(path) for name, path in found.items()}
 
 
-def weights_of(run: Run) -> dict[str, tuple[WeightFrom, ...]]:
-    """The weights of `settings_of`, by their own names."""
-    return {name.removeprefix(WEIGHTS): path for name, path in settings_of(run).items() if name.startswith(WEIGHTS)}
-
-
 def settings_at(run: Run, step: int) -> dict[str, float]:
     """Values, by dotted name, that training after a step uses; those of the config where the record has none."""
     config = _movable(run.config)
@@ -68,11 +62,6 @@ def first_settings(run: Run) -> dict[str, float | None]:
     known = {f"{WEIGHTS}{name}": value for name, value in (fork.first or {}).items()} | (fork.first_settings or {})
     changed = {name for event in events for name in _changed_by(event)}
     return {name: known.get(name, None if name in changed else value) for name, value in first.items()}
-
-
-def first_weights(run: Run) -> dict[str, float | None]:
-    """The weights of `first_settings`, by their own names."""
-    return {n.removeprefix(WEIGHTS): value for n, value in first_settings(run).items() if n.startswith(WEIGHTS)}
 
 
 def _movable(config: Config) -> dict[str, float]:
