@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator_singletons import context_dg_stack, get_default_dg_stack_value
 
 from mvm.jobs.process import set_training_environment
 
@@ -19,6 +20,8 @@ from app.views.figures import figures_page
 from app.views.runs import runs_page
 from app.views.story import story
 
+# A fragment that ran before in this thread has left its own container in place (Streamlit 1.67): begin at the top.
+context_dg_stack.set(get_default_dg_stack_value())
 st.set_page_config(page_title="MvM Lab", page_icon=Path(__file__).parent / "static" / "icon.svg", layout="wide")
 st.html(
     "<style>.stMainBlockContainer { padding-top: 4rem; padding-bottom: 3rem } "

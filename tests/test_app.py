@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import streamlit as st
 from launchers import Here
-from pages import as_read, button, drawn, open_page, run_list, shown, words
+from pages import MAIN, as_read, button, drawn, open_page, run_list, shown, words
 from trainers import small_config
 
 from app import header, services
@@ -60,6 +60,17 @@ def test_a_finished_run_is_shown_with_its_scores(finished: Run) -> None:
     assert "off-manifold ↓" not in table.index, "own points have no ground truth, so no distance to it"
     assert button(app, "Resume").disabled
     assert button(app, "Stop").disabled
+
+
+def test_a_page_is_drawn_from_the_top_in_whatever_container_its_thread_was(finished: Run) -> None:
+    """Streamlit leaves a fragment's container in place when the next rerun of the page is of the same thread."""
+    app = open_page(f"""
+import runpy, streamlit as st
+st.container(key="of-a-fragment").__enter__()
+runpy.run_path({str(MAIN)!r})
+""")
+    assert "# Lab" in words(app)
+    assert not app.main.children[0].children
 
 
 def test_scores_stand_below_the_titles_and_the_best_is_marked(finished: Run) -> None:
