@@ -29,16 +29,19 @@ __all__ = ["EBM", "EBMSettings", "chain_start", "contrast", "energy", "langevin"
 
 REACH, CELLS = 6.0, 256  # half the side of the square that a density in two dimensions is normalised on; its cells
 
+RECIPES = peer_recipes(lr=1e-4, betas=(0.0, 0.999))
+RECIPES["stabilised"]["optimiser"]["generator_lr"] = 1e-3  # energies at higher rates outrun their chains
+
 
 class EBMSettings(Settings):
     """Energy-based model: Langevin chains."""
 
     evaluations: int = Field(100, ge=1, le=1000, description="Langevin steps, each one network evaluation, per sample")
     chain_steps: int = Field(10, ge=1, le=200, description="Langevin steps of the persistent chains in a training step")
-    step: float = Field(0.05, gt=0, le=1, description="η: noise of a Langevin step, in standard deviations of the data")
+    step: float = Field(0.1, gt=0, le=1, description="η: noise of a Langevin step, in standard deviations of the data")
     restart: float = Field(0.05, ge=0, le=1, description="probability that a chain restarts in a training step")
-    noise: float = Field(0.05, ge=0, le=10, description="σ: noise added to the data, in their standard deviations")
-    strength: float = Field(0.01, ge=0, le=100, description="α: weight of the squared energies, which bounds them")
+    noise: float = Field(0.1, ge=0, le=10, description="σ: noise added to the data, in their standard deviations")
+    strength: float = Field(0.1, ge=0, le=100, description="α: weight of the squared energies, which bounds them")
 
 
 class EBM(Method[EBMSettings]):
@@ -46,7 +49,7 @@ class EBM(Method[EBMSettings]):
 
     title = "Energy-based"
     settings_type = EBMSettings
-    recipes = peer_recipes(lr=1e-4, betas=(0.0, 0.999))
+    recipes = RECIPES
     kinds = ("points",)
     learns_metric = False
     players: ClassVar = {"generator": ("generator",)}

@@ -131,4 +131,3 @@ class NormalizingFlow(Method[NormalizingFlowSettings]):
     def log_density(self, networks: Mapping[str, Network], x: Tensor) -> Tensor:
         """log p(x) of data with noise, `(V, B)`."""
         return networks["generator"](x, verb="log_density").squeeze(-1)
-
