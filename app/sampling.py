@@ -1,4 +1,4 @@
-"""Sampling time, a second timeline on the Lab: fakes on their way from noise to data, for methods that take many steps."""
+"""Sampling time, a second timeline on the Lab: fakes on their way from noise, for methods that take many steps."""
 
 from __future__ import annotations
 

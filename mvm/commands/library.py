@@ -131,9 +131,8 @@ def compare_command(options: argparse.Namespace) -> None:
         spread, against = f"{low} to {high}", "-"
         if math.isfinite(row.against):
             against = in_words(row.against, row.score) if is_gain(row.score) else f"{row.against:+.0%}"
-        print_line(
-            f"{row.series:{width}} {row.seeds:>5} {row.step:>8} {score:>9} {spread:>21} {against:>9} {row.evaluations:>11}"
-        )
+        line = f"{row.series:{width}} {row.seeds:>5} {row.step:>8} {score:>9} {spread:>21} {against:>9}"
+        print_line(f"{line} {row.evaluations:>11}")
     for run in runs:
         if run.scores_are_outdated():
             print_line(
