@@ -425,7 +425,8 @@ def draw_scores(tab: Page, run: Run, records: History, step: int, described: dic
     st.caption(f"↓: lower is better. ↑: higher is better.{noise}")
     paired = run.config.kind in PAIRED_KINDS
     size = f", {scores.n:,} {'held-out' if paired else 'new'} {_noun(run)}" if scores.n else ""
-    return f"Step {scores.step:,}{size}{', mean' * paired}."
+    cost = "" if paired else f", network evaluations per sample: {run.config.evaluations:,}"
+    return f"Step {scores.step:,}{size}{', mean' * paired}{cost}."
 
 
 def draw_heading(title: str, note: str) -> None:

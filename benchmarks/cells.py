@@ -104,7 +104,6 @@ def measure(cell: Cell) -> dict[str, Any]:
     from benchmarks.supervised import Supervised
     from mvm.data.points import load_points
     from mvm.devices import use_cpu
-    from mvm.methods import METHODS
     from mvm.training.experiment import Experiment, fit
 
     use_cpu(cell.config.cpu_threads)
@@ -129,7 +128,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     seconds += time.process_time() - began
     row = {"key": cell.key, "label": cell.label, "data": config.data, "method": config.method, "steps": config.steps}
     row |= {"recipe": config.recipe, "seeds": list(config.seeds), "seconds": seconds, "members": len(config.members)}
-    row |= {"evaluations": METHODS[config.method].evaluations(config.method_settings)}
+    row |= {"evaluations": config.evaluations}
     row |= {"scores": _scores(experiment, reached, cell.points)}
     return row | {
         "weights": sum(p.numel() for p in experiment.method.networks["generator"].parameters()) // len(config.members)

@@ -233,6 +233,11 @@ class Config(DataSettings, MethodSettings, KindSettings):
         return settings
 
     @property
+    def evaluations(self) -> int:
+        """Number of network evaluations per sample."""
+        return method_on(self.kind, self.method).evaluations(self.method_settings)
+
+    @property
     def pairs(self) -> PairSettings | None:
         """The settings of losses on pairs; None for data without pairs."""
         pairs: PairSettings | None = getattr(self, self.kind) if self.kind in PAIRED_KINDS else None

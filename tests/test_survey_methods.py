@@ -10,7 +10,11 @@ from scipy.special import logsumexp
 from test_peers import BATCH, cloud, experiment, generator_loss
 from torch import Tensor
 
+from mvm.errors import ConfigError
 from mvm.methods.diffusion import denoiser, denoising_loss, heun, levels
+from mvm.methods.ebm import energy, langevin, log_normaliser
+from mvm.methods.implicit import jacobian, project
+from mvm.methods.method import last
 from mvm.methods.moment_matching import SCALES, mmd, sinkhorn, sliced
 from mvm.methods.normalizing_flow import Couplings
 from mvm.training.experiment import Experiment, fit
@@ -49,7 +53,7 @@ def transport(x: np.ndarray, y: np.ndarray, epsilon: float) -> float:
     """The entropic transport of half the squared distance, by Sinkhorn's alternating updates until they stand."""
     cost = ((x[:, None] - y[None]) ** 2).sum(-1) / 2
     f, g = np.zeros(len(x)), np.zeros(len(y))
-    for _ in range(5000):
+    for _ in range(400):
         f = -epsilon * (logsumexp((g[None] - cost) / epsilon, axis=1) - np.log(len(y)))
         g = -epsilon * (logsumexp((f[:, None] - cost) / epsilon, axis=0) - np.log(len(x)))
     return f.mean() + g.mean()
@@ -63,7 +67,7 @@ def test_sinkhorn_is_the_debiased_optimum_and_so_is_its_gradient():
         return transport(a, b, blur**2) - (transport(a, a, blur**2) + transport(b, b, blur**2)) / 2
 
     fake = y.clone().requires_grad_()
-    ours = sinkhorn(x, fake, blur=blur, iterations=3000)
+    ours = sinkhorn(x, fake, blur=blur, iterations=400)
     assert float(ours.detach()) == pytest.approx(divergence(y), rel=1e-6)
     (gradient,) = torch.autograd.grad(ours.sum(), fake)
     for place in ((0, 0, 0), (0, 4, 1)):
@@ -105,7 +109,7 @@ def test_of_gaussian_data_the_denoiser_needs_no_network():
     x, sigma = points(1, 5, 2), points(1, 5, 1, seed=1).abs() + 0.1
     torch.testing.assert_close(denoiser(zero)(x, sigma), x / (1 + sigma**2))
     sigmas = levels(200, lowest=0.002, highest=80.0)
-    made = heun(denoiser(zero), x, sigmas=sigmas)
+    made = last(heun(denoiser(zero), x, sigmas=sigmas))
     torch.testing.assert_close(made, 80 * x / (1 + 80**2) ** 0.5, rtol=2e-3, atol=0)
 
 
@@ -290,3 +294,128 @@ def test_a_label_names_what_was_trained():
     sinkhorn_run = Config.make(method="moment_matching", moment_matching={"distance": "sinkhorn"})
     assert own_title(sinkhorn_run, "moment_matching") == "Moment matching (Sinkhorn)"
     assert own_title(Config.make(method="diffusion"), "diffusion") == "Diffusion"
+
+
+# -- energies and level sets -------------------------------------------------------------------------------------------
+
+
+def quadratic(x: Tensor) -> Tensor:
+    """E of a Gaussian of standard deviations 1 and ½, and mean (0, 1)."""
+    return x[..., 0] ** 2 / 2 + 2 * (x[..., 1] - 1) ** 2
+
+
+def test_a_quadratic_energy_is_normalised_as_its_gaussian():
+    x = points(2, 5, 2)
+    exact = torch.distributions.Normal(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.5])).log_prob(x).sum(-1)
+    torch.testing.assert_close(-quadratic(x) - log_normaliser(quadratic, like=x)[:, None], exact)
+
+
+def test_the_density_of_an_energy_integrates_to_one():
+    trained = experiment("ebm", ebm={"evaluations": 3, "chain_steps": 2}, steps=20)
+    for _ in fit(trained):
+        pass
+    axis = torch.linspace(-8, 8, 321, dtype=torch.float64)
+    density = trained.log_density(torch.cartesian_prod(axis, axis))
+    torch.testing.assert_close(density.exp().sum(-1) * 0.05**2, torch.ones(2, dtype=torch.float64), rtol=1e-6, atol=0)
+    assert trained.log_density(torch.zeros(4, 3)) is None, "no grid in three dimensions"
+
+
+def test_a_langevin_step_is_a_plain_loop_and_no_drift_is_longer_than_its_noise():
+    x, increments, step = 4 * points(2, 6, 2), points(2, 6, 2, seed=1), 0.3
+    moved = langevin(quadratic, x, increments, step=step)
+    cut = 0
+    for v in range(2):
+        for i in range(6):
+            (a, b), e = x[v, i], increments[v, i]
+            drift = step**2 / 2 * torch.stack([a, 4 * (b - 1)])
+            cut += bool(drift.norm() > step)
+            drift = drift * min(1.0, float(step / drift.norm()))
+            torch.testing.assert_close(moved[v, i], x[v, i] - drift + step * e)
+    assert 0 < cut < 12
+
+
+def test_long_chains_have_the_distribution_of_their_energy():
+    x = torch.zeros(1, 4000, 2, dtype=torch.float64)
+    for i in range(300):
+        x = langevin(quadratic, x, points(1, 4000, 2, seed=i), step=0.2)
+    torch.testing.assert_close(x.mean((0, 1)), torch.tensor([0.0, 1.0], dtype=torch.float64), atol=0.06, rtol=0)
+    torch.testing.assert_close(x.std((0, 1)), torch.tensor([1.0, 0.5], dtype=torch.float64), atol=0.06, rtol=0)
+
+
+def test_the_energy_falls_at_data_and_rises_at_chains_which_persist():
+    trained = experiment("ebm", ebm={"chain_steps": 1, "restart": 0.0, "strength": 0.5, "noise": 0.2})
+    chains = trained.method.state["chains"].clone()
+    loss, draws, network = generator_loss(trained), trained.draws.at(0), trained.method.networks["generator"]
+    real, noise = draws.real(BATCH), draws.normal(BATCH, 2)
+    draws.normal(BATCH, 2), draws.uniform(BATCH, 1)  # of restarts
+    fake = langevin(energy(network), chains, draws.normal(BATCH, 2), step=0.1)
+    assert torch.equal(trained.method.state["chains"], fake)
+    low, high = network(real + 0.2 * noise)[..., 0], network(fake)[..., 0]
+    torch.testing.assert_close(loss.total, (low - high + 0.5 * (low**2 + high**2)).mean(-1))
+
+
+def circle(x: Tensor) -> Tensor:
+    return x.square().sum(-1, keepdim=True) - 1
+
+
+def test_points_are_projected_onto_level_sets():
+    x = points(2, 50, 2)
+    onto = project(circle, x, steps=12)
+    torch.testing.assert_close(onto.norm(dim=-1), torch.ones(2, 50, dtype=torch.float64))
+    torch.testing.assert_close(onto, x / x.norm(dim=-1, keepdim=True), msg=lambda m: f"by the shortest way: {m}")
+
+    def ring(x: Tensor) -> Tensor:  # two equations in space
+        return torch.stack([x[..., :2].norm(dim=-1) - 1, x[..., 2] - 0.5], dim=-1)
+
+    onto = project(ring, points(2, 50, 3), steps=12)
+    torch.testing.assert_close(ring(onto), torch.zeros(2, 50, 2, dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+def test_a_jacobian_is_of_each_row():
+    x = points(2, 4, 3)
+    values, slopes = jacobian(lambda x: torch.stack([x[..., 0] * x[..., 1], x[..., 2].sin()], dim=-1), x)
+    zero = torch.zeros_like(x[..., 0])
+    rows = [torch.stack([x[..., 1], x[..., 0], zero], -1), torch.stack([zero, zero, x[..., 2].cos()], -1)]
+    torch.testing.assert_close(slopes, torch.stack(rows, dim=-2))
+    torch.testing.assert_close(values, torch.stack([x[..., 0] * x[..., 1], x[..., 2].sin()], dim=-1))
+
+
+def test_fakes_lie_on_the_learned_level_set():
+    trained = experiment("implicit", implicit={"langevin_steps": 3}, steps=40)
+    seen = [set(step.losses) for step in fit(trained)]
+    assert seen == [{"generator"}] * 20 + [{"energy"}] * 20
+    level = trained._networks(averaged=True)["generator"]
+    made = trained.generate(points(9, trained.noise_dim))
+    assert level(made).abs().max() < 1e-2 * level(3 * points(2, 50, 2)).abs().mean()
+
+
+def test_more_equations_than_a_manifold_leaves_are_refused():
+    with pytest.raises(ConfigError, match=r"implicit\.codimension: 2 equations leave no manifold in 2 dimensions"):
+        experiment("implicit", implicit={"codimension": 2})
+
+
+# -- paths of sampling -------------------------------------------------------------------------------------------------
+
+PATHS = {
+    "flow_matching": {"evaluations": 4}, "diffusion": {"levels": 4}, "ebm": {"evaluations": 4},
+    "implicit": {"langevin_steps": 3}, "two_step": {"evaluations": 5},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", PATHS)
+def test_a_path_leads_from_noise_to_the_samples(method):
+    trained = experiment(method, **{method: PATHS[method]})
+    noise = trained.view_inputs(5)
+    path = trained.path(noise)
+    assert torch.equal(path[-1].points, trained.generate(noise))
+    assert len({moment.time for moment in path}) == len(path) > 3
+    assert all(moment.points.shape == (2, 5, 2) for moment in path)
+    if method != "two_step":  # which starts from noise in the place of latents
+        torch.testing.assert_close(path[0].points[0], noise[:, :2], rtol=1e-3, atol=1e-3)
+
+
+def test_a_method_of_one_pass_has_no_path():
+    for method, values in (("vae", {}), ("two_step", {"prior": "gaussian"})):
+        trained = experiment(method, **{method: values})
+        assert trained.path(trained.view_inputs(5)) == []
+        assert trained.config.evaluations == 1

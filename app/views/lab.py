@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import density, layers, preview
+from app import density, layers, preview, sampling
 from app.caches import described, file_columns, keep_drawing, keep_upload, runs
 from app.charts import clouds
 from app.columns import Columns, columns_of, scored
@@ -39,6 +39,7 @@ from mvm.config import Config
 from mvm.data.kind import SWITCHES
 from mvm.data.tables import POINT_FILES
 from mvm.errors import ConfigError
+from mvm.runs.evaluate import samples_along
 from mvm.runs.history import History
 from mvm.runs.run import Run
 from mvm.scoring.points import SCORES
@@ -246,6 +247,10 @@ PANELS = (  # top to bottom, then the tabs
     Panel(
         "density", "Density along the manifold", density.draw_density, in_tab=True, height=density.HEIGHT,
         offered=density.has_density,
+    ),
+    Panel(
+        "sampling", "Sampling time", sampling.draw_sampling, in_tab=True, height=sampling.HEIGHT,
+        offered=samples_along,
     ),
     Panel("spectrum", "Spectrum of the distance matrix", draw_spectra, in_tab=True, height=520),
     Panel("scores", "Scores", draw_all_scores, in_tab=True),

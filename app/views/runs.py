@@ -629,7 +629,7 @@ def draw_last_scores(runs: list[Run], pinned: Run | None) -> None:
     for unit, those in (("ratio", ~gains), ("gain", gains)):  # a column has one unit
         board[unit], board[f"against, {unit}"] = board["quality"].where(those), board["against"].where(those)
     against = [f"against, {unit}" for unit in units] if pinned else []
-    shown = ["series", "seeds", "step", *units, "quartiles", *against, *others]
+    shown = ["series", "seeds", "step", *units, "quartiles", *against, *others, "evaluations"]
     c = st.column_config
     config = {
         "ratio": c.NumberColumn("Score / baseline", format="%.3g"),
@@ -637,6 +637,7 @@ def draw_last_scores(runs: list[Run], pinned: Run | None) -> None:
         "step": c.NumberColumn("Step", format="localized"),
         "seeds": c.NumberColumn("Seeds"),
         "quartiles": c.TextColumn("Quartiles"),
+        "evaluations": c.NumberColumn("Evaluations", help="Network evaluations per sample", format="localized"),
     }
     longest = 7 * max(map(len, board["series"]))
     config["series"] = c.TextColumn("Series", width=min(320, max(120, longest)), pinned=True)

@@ -123,13 +123,16 @@ def compare_command(options: argparse.Namespace) -> None:
         print(json.dumps({"runs": [run.name for run in runs], "series": series, "differs": differs}, indent=1))
         return
     width = max(len(title) for title in board["series"])
-    print(f"{'series':{width}} {'seeds':>5} {'step':>8} {'score':>9} {'quartiles':>21} {'against':>9}")
+    print(
+        f"{'series':{width}} {'seeds':>5} {'step':>8} {'score':>9} {'quartiles':>21} {'against':>9} {'evaluations':>11}"
+    )
     for row in board.itertuples():
         score, low, high = (in_words(value, row.score) for value in (row.quality, row.low, row.high))
         spread, against = f"{low} to {high}", "-"
         if math.isfinite(row.against):
             against = in_words(row.against, row.score) if is_gain(row.score) else f"{row.against:+.0%}"
-        print_line(f"{row.series:{width}} {row.seeds:>5} {row.step:>8} {score:>9} {spread:>21} {against:>9}")
+        line = f"{row.series:{width}} {row.seeds:>5} {row.step:>8} {score:>9} {spread:>21} {against:>9}"
+        print_line(f"{line} {row.evaluations:>11}")
     for run in runs:
         if run.scores_are_outdated():
             print_line(

@@ -134,7 +134,9 @@ def score_command(options: argparse.Namespace) -> None:
         return
     noun = KINDS[run.config.kind].noun
     steps = " to ".join(map(str, sorted({min(row["step"] for row in rows), max(row["step"] for row in rows)})))
-    print_line(f"{run.name}: step {steps}, n = {rows[0]['n']:,} {noun} in each sample{_how(rows[0])}")
+    evaluations = f"{run.config.evaluations:,} network evaluation{'s' * (run.config.evaluations > 1)}"
+    size = f"n = {rows[0]['n']:,} {noun} in each sample, {evaluations} per sample"
+    print_line(f"{run.name}: step {steps}, {size}{_how(rows[0])}")
     _print_scores(rows) if set(TABLE) <= rows[0].keys() else _print_all_scores(rows, _names(run))
 
 

@@ -5,7 +5,9 @@ from typing import Any
 from mvm.methods.autoencoder import VAE
 from mvm.methods.diffusion import Diffusion
 from mvm.methods.draws import Draws
+from mvm.methods.ebm import EBM
 from mvm.methods.flow_matching import FlowMatching
+from mvm.methods.implicit import Implicit
 from mvm.methods.method import PAIRED_KINDS, Loss, Method, Task
 from mvm.methods.moment_matching import MomentMatching
 from mvm.methods.mvm import MvM
@@ -31,6 +33,8 @@ METHODS: dict[str, type[Method[Any]]] = {
     "vae": VAE,
     "two_step": TwoStep,
     "moment_matching": MomentMatching,
+    "ebm": EBM,
+    "implicit": Implicit,
     "l1": L1,
     "gan": GAN,
     "srgan": SRGAN,

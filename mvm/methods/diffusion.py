@@ -11,6 +11,7 @@ weight (F_θ has unit targets), so that the growth is in the formula and not in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 
@@ -19,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mvm.methods.draws import Draws
-from mvm.methods.method import Loss, Network, Update
+from mvm.methods.method import Loss, Moment, Network, Update
 from mvm.methods.transport import Transport
 from mvm.settings import Settings
 
@@ -60,7 +61,7 @@ class Diffusion(Transport[DiffusionSettings]):
         error = denoising_loss(self.networks["generator"], clean, draws.noise(self.batch), sigma)
         yield "generator", Loss(error, {"denoising": error})
 
-    def sample(self, networks: Mapping[str, Network], noise: Tensor) -> Tensor:
+    def path(self, networks: Mapping[str, Network], noise: Tensor) -> Iterator[Moment]:
         """Integrate from Gaussian points `(V, B, D)`."""
         s = self.settings
         sigmas = levels(s.levels, lowest=s.sigma_min, highest=s.sigma_max)
@@ -96,15 +97,19 @@ def levels(n: int, *, lowest: float, highest: float) -> list[float]:
     return [(start + i / (n - 1) * (end - start)) ** RHO for i in range(n)] + [0.0]
 
 
-def heun(denoise: Denoiser, noise: Tensor, *, sigmas: list[float]) -> Tensor:
-    """Integrate dx/dσ = (x − D(x; σ)) / σ from σ₀ε to 0, with Gaussian ε `(V, B, D)` (EDM, Algorithm 1)."""
+def heun(denoise: Denoiser, noise: Tensor, *, sigmas: list[float]) -> Iterator[Moment]:
+    """Integrate dx/dσ = (x − D(x; σ)) / σ from σ₀ε to 0, with Gaussian ε `(V, B, D)` (EDM, Algorithm 1).
+
+    Yields x / √(1 + σ²) at every level: points with noise, at the scale of data.
+    """
 
     def slope(x: Tensor, sigma: float) -> Tensor:
         return (x - denoise(x, x.new_full((*x.shape[:-1], 1), sigma))) / sigma
 
     x = sigmas[0] * noise
+    yield Moment(f"σ = {sigmas[0]:.3g}", x / math.hypot(1, sigmas[0]))
     for now, following in pairwise(sigmas):
         first = slope(x, now)
         moved = x + (following - now) * first
         x = moved if following == 0 else x + (following - now) * (first + slope(moved, following)) / 2
-    return x
+        yield Moment(f"σ = {following:.3g}", x / math.hypot(1, following))

@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mvm.methods.draws import Draws
-from mvm.methods.method import Loss, Network, Update
+from mvm.methods.method import Loss, Moment, Network, Update
 from mvm.methods.transport import Transport
 from mvm.settings import Settings
 
@@ -67,7 +67,7 @@ class FlowMatching(Transport[FlowMatchingSettings]):
         start, end = (torch.take_along_dim(x, i[..., None], dim=-2) for x, i in ((start, rows), (end, columns)))
         return start, end, t
 
-    def sample(self, networks: Mapping[str, Network], noise: Tensor) -> Tensor:
+    def path(self, networks: Mapping[str, Network], noise: Tensor) -> Iterator[Moment]:
         """Integrate the flow from Gaussian points `(V, B, D)`."""
         generator = networks["generator"]
         return euler(lambda x, t: _velocity(generator, x, t), noise, steps=self.settings.evaluations)
@@ -97,11 +97,15 @@ def optimal_pairs(start: Tensor, end: Tensor, chance: Tensor) -> tuple[Tensor, T
     return flat // batch, flat % batch
 
 
-def euler(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, *, steps: int) -> Tensor:
-    """Integrate dx/dt = velocity(x, t) from t = 0 to 1 by Euler steps, with x `(V, B, D)` and t `(V, B, 1)`."""
+def euler(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, *, steps: int) -> Iterator[Moment]:
+    """Integrate dx/dt = velocity(x, t) from t = 0 to 1 by Euler steps, with x `(V, B, D)` and t `(V, B, 1)`.
+
+    Yields the points at every t, the start and the end included.
+    """
+    yield Moment("t = 0", x)
     for i in range(steps):
         x = x + velocity(x, x.new_full((*x.shape[:-1], 1), i / steps)) / steps
-    return x
+        yield Moment(f"t = {(i + 1) / steps:.3g}", x)
 
 
 def _velocity(generator: Network, x: Tensor, t: Tensor) -> Tensor:

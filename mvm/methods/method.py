@@ -9,9 +9,9 @@ is requested, so that code after a `yield`, such as a projection of weights, see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,7 +21,19 @@ from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.networks.compiled import twice_differentiable
 from mvm.settings import Settings
 
-__all__ = ["PAIRED_KINDS", "Loss", "Method", "Network", "Task", "Update", "peer_recipes", "squared_slope"]
+__all__ = [
+    "PAIRED_KINDS",
+    "Loss",
+    "Method",
+    "Moment",
+    "Network",
+    "Task",
+    "Update",
+    "gradient",
+    "last",
+    "peer_recipes",
+    "squared_slope",
+]
 
 PAIRED_KINDS = ("superres",)
 """Kinds of data whose data points are targets of aligned inputs; elsewhere a generator's inputs are noise."""
@@ -49,6 +61,18 @@ class Loss:
 
 Update = tuple[str, Loss]
 """Name of a player, and the loss that it descends."""
+
+
+class Moment(NamedTuple):
+    """Samples at one time of their sampling.
+
+    Attributes:
+        time: the time in the method's own terms, such as "t = 0.20".
+        points: `(V, B, D)`.
+    """
+
+    time: str
+    points: Tensor
 
 
 @dataclass(frozen=True)
@@ -199,6 +223,15 @@ class Method(Generic[S]):
         """
         return networks["generator"](noise)
 
+    def path(self, networks: Mapping[str, Network], noise: Tensor) -> Iterator[Moment] | None:
+        """Fakes at every time of sampling, from noise to what `sample` returns; None for a method of a single pass.
+
+        Args:
+            networks: as for `sample`.
+            noise: as for `sample`.
+        """
+        return None
+
     def log_density(self, networks: Mapping[str, Network], x: Tensor) -> Tensor | None:
         """log p of standardised points `(V, B, D)` under the generator, `(V, B)`; None for a method without a density.
 
@@ -223,6 +256,21 @@ def peer_recipes(*, lr: float, betas: tuple[float, float]) -> dict[str, dict[str
     stabilised = {"generator_betas": betas, "metric_betas": betas}
     paper = stabilised | {"generator_lr": lr, "metric_lr": lr, "decay_to": 1.0, "ema": 0.0}
     return {"stabilised": {"optimiser": stabilised}, "paper": {"optimiser": paper}}
+
+
+def last(path: Iterable[Moment]) -> Tensor:
+    """Points of a path's last moment, `(V, B, D)`; the earlier ones are not kept."""
+    for moment in path:  # noqa: B007
+        pass
+    return moment.points
+
+
+def gradient(function: Network, x: Tensor) -> Tensor:
+    """∇ function(x) at each point, `(V, B, D)` to `(V, B, D)`, for one number a point; without a graph."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(function(x).sum(), x)
+    return slope
 
 
 def squared_slope(function: Network, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ the manifold may stay wrong (Loaiza-Ganem et al., 2022, theorem 1). With σ > 0 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal, cast
 
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from mvm.distributed import rowwise
 from mvm.methods.draws import Draws
-from mvm.methods.method import Loss, Method, Network, Update, peer_recipes
+from mvm.methods.method import Loss, Method, Network, Update, gradient, peer_recipes
 from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.settings import Settings
 
@@ -126,16 +126,8 @@ class NormalizingFlow(Method[NormalizingFlowSettings]):
         x = networks["generator"](noise)
         if not (self.settings.noise and self.settings.denoise):
             return x
-        return x + self.settings.noise**2 * _score(lambda x: self.log_density(networks, x), x)
+        return x + self.settings.noise**2 * gradient(lambda x: self.log_density(networks, x), x)
 
     def log_density(self, networks: Mapping[str, Network], x: Tensor) -> Tensor:
         """log p(x) of data with noise, `(V, B)`."""
         return networks["generator"](x, verb="log_density").squeeze(-1)
-
-
-def _score(log_density: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """∇ log p(x), `(V, B, D)`."""
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(log_density(x).sum(), x)
-    return gradient

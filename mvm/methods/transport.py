@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from mvm.methods.method import Method, peer_recipes
+from torch import Tensor
+
+from mvm.methods.method import Method, Moment, Network, last, peer_recipes
 from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.settings import Settings
 
@@ -29,3 +32,11 @@ class Transport(Method[S]):
     def noise_dim(self) -> int:
         """D: a sample starts from a Gaussian point of the data's dimension."""
         return self.task.architecture.dim
+
+    def path(self, networks: Mapping[str, Network], noise: Tensor) -> Iterator[Moment]:
+        """Integrate from Gaussian points `(V, B, D)`."""
+        raise NotImplementedError
+
+    def sample(self, networks: Mapping[str, Network], noise: Tensor) -> Tensor:
+        """The end of the `path`."""
+        return last(self.path(networks, noise))

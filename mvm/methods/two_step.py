@@ -26,7 +26,7 @@ from mvm.methods.autoencoder import Autoencoder
 from mvm.methods.diffusion import denoiser, denoising_loss, heun, levels
 from mvm.methods.draws import Draws
 from mvm.methods.flow_matching import euler
-from mvm.methods.method import Loss, Network, Task, Update
+from mvm.methods.method import Loss, Moment, Network, Task, Update, last
 from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.settings import Settings
 
@@ -68,7 +68,8 @@ class TwoStep(Autoencoder[TwoStepSettings]):
         if self.settings.prior == "gaussian":
             self.players, self.averaged = {"generator": ("generator", "metric")}, ("generator",)  # type: ignore[misc]
             return networks
-        return networks | {"prior": architecture.latent(architecture.embedding_dim + 1)}
+        n = architecture.embedding_dim
+        return networks | {"prior": architecture.perceptron(n + 1, n)}
 
     @classmethod
     def label(cls, title: str, settings: Any, pairs: Any) -> str:
@@ -109,14 +110,25 @@ class TwoStep(Autoencoder[TwoStepSettings]):
 
     def sample(self, networks: Mapping[str, Network], noise: Tensor) -> Tensor:
         """Decode latents of the prior from Gaussian noise `(V, B, n)`."""
+        return networks["generator"](self.colour(last(self._latents(networks, noise))))
+
+    def path(self, networks: Mapping[str, Network], noise: Tensor) -> Iterator[Moment] | None:
+        """Decode the prior's latents at every time of their sampling; None for a Gaussian."""
+        if self.settings.prior == "gaussian":
+            return None
+        decoder, latents = networks["generator"], self._latents(networks, noise)
+        return (Moment(time, decoder(self.colour(white))) for time, white in latents)
+
+    def _latents(self, networks: Mapping[str, Network], noise: Tensor) -> Iterator[Moment]:
+        """Whitened latents of the prior at every time of their sampling, `(V, B, n)`."""
         s = self.settings
+        if s.prior == "gaussian":
+            return iter([Moment("", noise)])
         if s.prior == "flow":
             velocity = networks["prior"]
-            noise = euler(lambda x, t: velocity(torch.cat([x, t], dim=-1)), noise, steps=s.evaluations)
-        elif s.prior == "diffusion":
-            sigmas = levels((s.evaluations + 1) // 2, lowest=LOWEST, highest=HIGHEST)
-            noise = heun(denoiser(networks["prior"]), noise, sigmas=sigmas)
-        return networks["generator"](self.colour(noise))
+            return euler(lambda x, t: velocity(torch.cat([x, t], dim=-1)), noise, steps=s.evaluations)
+        sigmas = levels((s.evaluations + 1) // 2, lowest=LOWEST, highest=HIGHEST)
+        return heun(denoiser(networks["prior"]), noise, sigmas=sigmas)
 
     def whiten(self, latents: Tensor) -> Tensor:
         """L⁻¹ (e − μ) of latents e, `(V, B, n)`."""

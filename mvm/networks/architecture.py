@@ -68,8 +68,8 @@ class Architecture(Protocol):
         """g_w: `(V, B, D)` to `(V, B, n)`."""
         ...
 
-    def latent(self, inputs: int) -> StackedNetwork:
-        """A network to embeddings, for a density of them: `(V, B, inputs)` to `(V, B, n)`."""
+    def perceptron(self, inputs: int, outputs: int) -> StackedNetwork:
+        """A network of the points' width and depth, for a density: `(V, B, inputs)` to `(V, B, outputs)`."""
         ...
 
     def readout(self, outputs: int) -> StackedNetwork:

@@ -114,10 +114,10 @@ class SizedBySettings:
         """n, dimension of an embedding."""
         return self.settings.embedding_dim
 
-    def latent(self, inputs: int) -> StackedMLP:
-        """A perceptron to embeddings, for a density of them: `(V, B, inputs)` to `(V, B, n)`."""
+    def perceptron(self, inputs: int, outputs: int) -> StackedMLP:
+        """A perceptron of the settings' width and depth, for a density: `(V, B, inputs)` to `(V, B, outputs)`."""
         net = self.settings
-        sizes = [inputs, *[net.width] * net.depth, net.embedding_dim]
+        sizes = [inputs, *[net.width] * net.depth, outputs]
         return StackedMLP(sizes, self.streams, copies=self.copies, activation=net.generator_activation)
 
     def readout(self, outputs: int) -> StackedMLP:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FINAL",
+    "SamplingPath",
     "check_samples",
     "load_experiment",
     "load_generator",
     "load_upscaler",
     "sample_run",
+    "samples_along",
+    "sampling_path",
     "score_run",
     "training_gallery",
 ]
@@ -41,17 +45,19 @@ FINAL = 2000
 MOST_WORKERS = 8  # threads that score members side by side: each holds some 200 MB
 GALLERY = 10_000  # training pictures that a screen or a figure looks for the nearest among
 MOST_TRAIN = 200_000  # that scores do: more than CelebA has; of a larger set this many, evenly spread
+MOST_TIMES = 41  # frames of a path of sampling, evenly spread over its evaluations
 COARSE = 16  # pixels each way by which a screen looks for the nearest: its axes are fitted 20 times as fast
 
 
 def load_experiment(
-    run: Run, *, best: bool = False, data: Dataset | None = None, device: str | None = None
+    run: Run, *, best: bool = False, step: int | None = None, data: Dataset | None = None, device: str | None = None
 ) -> Experiment:
     """The trained networks of a run in float32, on whatever device this machine has, unless the run asks for the CPU.
 
     Args:
         run: a run with a checkpoint.
         best: put the best generators in place of the last ones.
+        step: of a kept checkpoint, in place of the last one.
         data: in place of the run's own data set, if that is not at hand.
         device: auto, cpu or cuda, in place of the run's.
 
@@ -60,7 +66,7 @@ def load_experiment(
     """
     device = device or ("cpu" if run.config.device == "cpu" else "auto")
     experiment = Experiment(run.config.with_changes({"device": device}), data or run.data)
-    experiment.load(run.checkpoint())
+    experiment.load(run.checkpoint(step=step))
     if best:
         kept = run.checkpoint(best=True)
         for name, average in experiment.averaged().items():
@@ -116,6 +122,7 @@ def score_run(
         if untrained is not None:
             metrics = {"embed": embedding(experiment, member), "initial_embed": embedding(untrained, member)}
         row = {"variant": variant, "seed": seed, "step": steps[member], "n": against.size}
+        row |= {"evaluations": run.config.evaluations}
         return row | {"coordinates": against.coordinates} | against.score(fakes[member], **metrics)
 
     threads = torch.get_num_threads()
@@ -125,6 +132,47 @@ def score_run(
         ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads,)) as pool,
     ):
         return list(pool.map(row_of, range(len(members))))
+
+
+class SamplingPath(NamedTuple):
+    """Fakes on their way from noise.
+
+    Attributes:
+        step: training step of the networks.
+        times: the time of each frame, in the method's terms.
+        frames: `(T, V, n, D)` float32 in the data's own units.
+    """
+
+    step: int
+    times: list[str]
+    frames: np.ndarray
+
+
+def samples_along(run: Run) -> bool:
+    """Whether the run's fakes come from a path of sampling, not from one pass of a generator."""
+    return run.config.kind == "points" and run.config.evaluations > 1
+
+
+def sampling_path(run: Run, *, step: int, n: int) -> SamplingPath:
+    """Sampling of the run's fixed noise by the checkpoint that was last kept up to a step, on the CPU.
+
+    Args:
+        run: `samples_along` a path.
+        step: of the training.
+        n: points; the fakes of a snapshot of the checkpoint's step are the last frame.
+
+    Raises:
+        RunError: there is no such checkpoint, or it is damaged.
+    """
+    kept = run.kept_step(step)
+    if kept is None:
+        raise RunError(f"run: {run.name} has no checkpoint up to step {step:,} yet; the first is written in a moment")
+    experiment = load_experiment(run, step=kept, data=run.units, device="cpu")
+    with experiment.exact():
+        path = experiment.path(experiment.view_inputs(n))
+    chosen = np.unique(np.linspace(0, len(path) - 1, MOST_TIMES).round().astype(int))
+    frames = [experiment.data.restore(path[i].points.float()) for i in chosen]
+    return SamplingPath(kept, [path[i].time for i in chosen], torch.stack(frames).numpy())
 
 
 def load_generator(run: Run, member: int, *, step: int | None = None) -> Callable[[Tensor], Tensor]:
@@ -159,7 +207,7 @@ def load_upscaler(run: Run, member: int) -> Upscaler:
 
 
 def _load_averages(run: Run, member: int, step: int | None) -> Experiment:
-    """An experiment of one member with its averaged weights; nothing else of the checkpoint is read."""
+    """An experiment of one member with its averaged weights and the method's state; nothing else is read."""
     path = run.path / CHECKPOINT if step is None else run.kept_path(step)
     try:
         return load_member(path, run.config, member, run.units, prefixes=("average.",))

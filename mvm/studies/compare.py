@@ -420,9 +420,9 @@ def scoreboard(runs: Sequence[Run], *, keys: Sequence[str] = (), baseline: Run |
         baseline: run that the quality is compared with, by its same variant or else its last one.
 
     Returns:
-        Columns series, seeds, step, score (key of the quality), quality, low, high, one per key, and against: quality /
-        the baseline's − 1, or for a gain quality − the baseline's; NaN for other data. The quality of a diverged seed
-        is infinite; other scores are NaN if half of the seeds diverged.
+        Columns series, seeds, step, score (key of the quality), evaluations (of networks per sample), quality, low,
+        high, one per key, and against: quality / the baseline's − 1, or for a gain quality − the baseline's; NaN for
+        other data. The quality of a diverged seed is infinite; other scores are NaN if half of the seeds diverged.
     """
     scored = [last_scores(run) for run in runs]
     base_scores = last_scores(baseline) if baseline is not None else None
@@ -437,6 +437,7 @@ def scoreboard(runs: Sequence[Run], *, keys: Sequence[str] = (), baseline: Run |
             "seeds": len(series.members),
             "step": max((s.step for s, _ in known), default=0),
             "score": _quality_key(found),
+            "evaluations": runs[series.members[0][0]].config.evaluations,
         }
         low, middle, high = np.quantile(values, QUARTILES) if len(values) else (np.nan,) * 3
         row |= {"quality": middle, "low": low, "high": high}

@@ -44,7 +44,7 @@ def load_member(
         config: config of the checkpoint's run.
         member: index on the variant axis.
         data: the run's data set, or its units.
-        prefixes: read only tensors whose names start with one of these prefixes.
+        prefixes: read only tensors whose names start with one of these prefixes, and the method's state.
 
     Raises:
         OSError, SafetensorError, KeyError, ValueError, RuntimeError: the file is missing or damaged.
@@ -58,7 +58,7 @@ def load_member(
     with safe_open(path, framework="pt") as file:
         known = set(file.keys())
         for name, target in experiment.tensors().items():
-            if name in moments or not name.startswith(prefixes):
+            if name in moments or not (name.startswith(prefixes) or name in experiment.method.state):
                 continue
             saved = MEMBER.sub(f"members.{member}.", name)
             if name in experiment.method.state and saved not in known:

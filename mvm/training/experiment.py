@@ -31,7 +31,7 @@ from mvm.devices import computes_bf16, device_of, exact_float32
 from mvm.errors import ConfigError
 from mvm.methods import Draws, Method, Task, method_on
 from mvm.methods.draws import stream
-from mvm.methods.method import PAIRED_KINDS, Network
+from mvm.methods.method import PAIRED_KINDS, Moment, Network
 from mvm.networks.backbones import Backbone
 from mvm.networks.compiled import compile_networks, training_step
 from mvm.networks.resnet import ImageStack
@@ -251,16 +251,30 @@ class Experiment:
     @torch.no_grad()
     def generate(self, noise: Tensor, *, averaged: bool = True) -> Tensor:
         """Generate standardised fakes `(V, B, D)` from noise `(V, B, m)`, or `(B, m)` shared by all variants."""
+        with self._evaluating():
+            return self.method.sample(self._networks(averaged=averaged), self._inputs(noise))
+
+    @torch.no_grad()
+    def path(self, noise: Tensor) -> list[Moment]:
+        """Standardised fakes at every time of their sampling, the last as `generate` returns; empty without a path."""
+        with self._evaluating():
+            return [*(self.method.path(self._networks(averaged=True), self._inputs(noise)) or ())]
+
+    def _inputs(self, noise: Tensor) -> Tensor:
+        """Generator inputs `(V, B, m)`, of the experiment's device and dtype."""
         noise = noise.to(device=self.device, dtype=self.dtype)
-        if noise.ndim == 2:
-            noise = noise.expand(len(self.config.members), *noise.shape)
+        return noise.expand(len(self.config.members), *noise.shape) if noise.ndim == 2 else noise
+
+    @contextlib.contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Batch normalisation uses running moments inside, so that fakes do not depend on each other."""
         sampled = [
             self.method.networks[name] for player in self.method.averaged for name in self.method.players[player]
         ]
         for network in sampled:
-            network.eval()  # batch normalisation uses running moments, so fakes do not depend on each other
+            network.eval()
         try:
-            return self.method.sample(self._networks(averaged=averaged), noise)
+            yield
         finally:
             for network in sampled:
                 network.train()

@@ -19,7 +19,7 @@ from mvm.runs.events import Diverged, Event, Failed, Forked, MemberChanged, Sett
 from mvm.studies.labels import setting_label
 from mvm.words import visible
 
-__all__ = ["Shown", "timeline"]
+__all__ = ["Shown", "clock", "timeline"]
 
 _component = component(Path(__file__).parent)
 
@@ -62,6 +62,21 @@ def timeline(
     default = {"step": None, "playing": False}
     found = _component(key=key, data=data, default=default, on_step_change=lambda: None, on_playing_change=lambda: None)
     return Shown(found.get("step"), bool(found.get("playing")))
+
+
+def clock(times: Sequence[str], *, key: str) -> int:
+    """Draw a timeline of named times, which plays; return the index of the one it shows, at first the last.
+
+    Args:
+        times: in their order.
+        key: identity of the widget.
+    """
+    asked, last = st.session_state.get(key, {}).get("step"), len(times) - 1
+    data = {"name": key, "marks": [], "done": last, "steps": last, "every": 1, "shown": asked, "times": [*times]}
+    default = {"step": None, "playing": False}
+    found = _component(key=key, data=data, default=default, on_step_change=lambda: None, on_playing_change=lambda: None)
+    step = found.get("step")
+    return last if step is None else min(int(step), last)
 
 
 def _mark(event: Event) -> dict:
