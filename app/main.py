@@ -16,6 +16,7 @@ from app.kinds import PAGES
 from app.link import problems_above
 from app.services import warm_up
 from app.views.claims import claims
+from app.views.exhibits import exhibits
 from app.views.figures import figures_page
 from app.views.runs import runs_page
 from app.views.story import story
@@ -42,6 +43,7 @@ for view, title, icon in (
     (runs_page, "Runs", "table"),
     (figures_page, "Figures", "photo_library"),
     (claims, "Claims", "gavel"),
+    (exhibits, "Exhibits", "museum"),
     (story, "Story", "auto_stories"),
 ):
     pages[title] = st.Page(view, title=title, icon=f":material/{icon}:", url_path=title.lower())

@@ -664,6 +664,7 @@ def test_a_kind_of_data_is_one_line_in_the_app(finished: Run, monkeypatch: pytes
         "Runs",
         "Figures",
         "Claims",
+        "Exhibits",
         "Story",
     ]
     assert "claims, tested" in words(open_page("from app.kinds import PAGES; PAGES['pairs'].draw()"))

@@ -102,6 +102,10 @@ def add(command: Commands) -> None:
     claims.add_argument("--quick", action="store_true", help="a short form, to see it work; its verdicts mean nothing")
     claims.add_argument("--processes", type=int, help="trainings at once (default: the CPU cores)")
     claims.add_argument("--json", action="store_true", help="print JSON")
+    claims.add_argument("--survey", action="store_true", help="the survey's results instead, as on the page Exhibits")
+    claims.add_argument("--markdown", action="store_true", help="with --survey: print a table in Markdown")
+    claims.add_argument("--seeds", type=int, default=5, help="with --survey: how many (default 5)")
+    claims.add_argument("--only", nargs="+", metavar="NAME", help="with --survey: some exhibits only")
 
 
 def _offered() -> tuple[str, str]:
@@ -326,6 +330,11 @@ def mlflow_command(options: argparse.Namespace) -> None:
 
 def claims_command(options: argparse.Namespace) -> None:
     """Train what the claims still lack, and print every verdict with its numbers."""
+    if options.survey:
+        _survey(options)
+        return
+    if options.markdown or options.only:
+        raise ConfigError("--markdown, --only: for the survey's results; add --survey")
     from mvm.studies.claims import CLAIMS, RULE, Plan, findings, to_json, train
 
     processes = options.processes if options.processes is not None else os.cpu_count() or 1
@@ -351,3 +360,27 @@ def claims_command(options: argparse.Namespace) -> None:
                 f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
             ]
             print("    " + "; ".join(words))
+
+
+def _survey(options: argparse.Namespace) -> None:
+    """Measure the exhibits that are not measured yet, and print every verdict with its numbers."""
+    from mvm.studies.exhibits import EXHIBITS
+    from mvm.studies.exhibits.results import QUICK, in_numbers, measure, table_of, to_json, to_markdown
+
+    share = QUICK if options.quick else 1.0
+    with progress_bar(layout="{l_bar}{bar}| {elapsed} passed") as show:
+        results = measure(
+            options.only or EXHIBITS, seeds=options.seeds, share=share, on_progress=lambda done: show(100 * done, 100)
+        )
+    if options.json:
+        print(to_json(results, "one CPU thread"))
+        return
+    if options.markdown:
+        print(to_markdown(results))
+        return
+    if options.quick:
+        print("A quick run shows that it works: of so few steps, its verdicts mean nothing.")
+    for result in results:
+        exhibit = EXHIBITS[result.exhibit]
+        print(f"\n{exhibit.title} ({exhibit.source})\n  {result.verdict}: {exhibit.criterion}")
+        print(f"  medians: {in_numbers(result)}" if exhibit.shown else table_of(result))

@@ -67,6 +67,10 @@ class Diffusion(Transport[DiffusionSettings]):
         sigmas = levels(s.levels, lowest=s.sigma_min, highest=s.sigma_max)
         return heun(denoiser(networks["generator"]), noise, sigmas=sigmas)
 
+    def denoise(self, networks: Mapping[str, Network], x: Tensor, sigma: float) -> Tensor:
+        """D(x; σ)."""
+        return denoiser(networks["generator"])(x, x.new_full((*x.shape[:-1], 1), sigma))
+
 
 def denoiser(network: Network) -> Denoiser:
     """D(x; σ) from the network F_θ, `(V, B, D + 1)` to `(V, B, D)`."""

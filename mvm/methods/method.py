@@ -241,6 +241,18 @@ class Method(Generic[S]):
         """
         return None
 
+    def denoise(self, networks: Mapping[str, Network], x: Tensor, sigma: float) -> Tensor | None:
+        """E[y | y + σε = x] for data y at standardised points `(V, B, D)`; None for a method without a denoiser.
+
+        The score of data with noise σ, ∇ log p_σ(x), is (E[y | x] − x) / σ².
+
+        Args:
+            networks: as for `sample`.
+            x: points.
+            sigma: σ, in standard deviations of the data.
+        """
+        return None
+
     def embed(self, x: Tensor) -> Tensor | None:
         """Embed points `(V, B, D)` as `(V, B, n)`; None for a method without a metric."""
         return self.networks["metric"](x) if "metric" in self.networks else None
