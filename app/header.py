@@ -30,7 +30,7 @@ from mvm.studies.compare import data_title, in_a_word, is_gain, settings_changed
 from mvm.studies.index import Summary, run_titles, summaries
 from mvm.studies.labels import RECIPES, run_title
 
-__all__ = ["KEYS", "STATES", "choose_run", "draw_buttons", "draw_status", "duration", "in_units"]
+__all__ = ["KEYS", "STATES", "draw_buttons", "draw_head", "draw_status", "duration", "in_units"]
 
 MOST_CHANGES = 6  # named between the shown run and the next one
 STEP_SIZES = (1, 10, 100)
@@ -61,13 +61,24 @@ KEYS = {
 AGES = ((86_400, "day"), (3_600, "h"), (60, "min"))  # seconds of a unit
 
 
-def choose_run(tab: Page) -> tuple[Run | None, Status]:
-    """Draw the list of runs, and return the shown run and its status; None without a run.
+def draw_head(
+    tab: Page, title: str, *, view: Callable[[Run | None], object] | None = None
+) -> tuple[Run | None, Status]:
+    """Draw the page's title, the list of runs and View; return the shown run and its status; None without a run.
 
     The shown run is the requested one, else one in training, else the newest.
+
+    Args:
+        tab: page of the kind of data.
+        title: of the page.
+        view: draws the page's own widgets into the popover View.
     """
-    known = runs(tab.kind)
-    run = _chosen(tab, known) if known else None
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"# {title}", width="content", anchors=False)
+        known = runs(tab.kind)
+        run = _chosen(tab, known) if known else None
+        with st.popover("View", icon=":material/tune:"):
+            _draw_view_settings(tab, run, view)
     status = run.status() if run else Status("new", 0, 0)
     tab.state = (tab.run, status.state)
     return run, status
@@ -124,19 +135,14 @@ def draw_buttons(
     run: Run | None,
     status: Status,
     next_run: NextRun,
-    *,
-    layers: Callable[[], object] | None = None,
-    beside: Callable[[], object] | None = None,
 ) -> None:
-    """Draw Train, Pause, Step, Stop, Reset, Fork and View; start the run that Train has asked for.
+    """Draw Train, Pause, Step, Stop, Reset and Fork; start the run that Train has asked for.
 
     Args:
         tab: page of the kind of data.
         run: the shown run.
         status: of the shown run.
         next_run: settings that Train starts a run with.
-        layers: draws the page's own widgets into the popover View.
-        beside: draws further widgets beside the popover.
     """
     _serve(tab, next_run)
     alive, state = status.alive, status.state
@@ -180,10 +186,6 @@ def draw_buttons(
         help_fork = "fork this run at a checkpoint with one setting changed, or compare it with other runs"
         if st.button("Fork, compare", icon=":material/fork_right:", help=help_fork, disabled=run is None):
             st.switch_page(st.session_state["_pages"]["Runs"], query_params={"compare": run.name})
-        with st.popover("View", icon=":material/tune:"):
-            _draw_view_settings(tab, run, layers)
-        if beside:
-            beside()
         keyboard(KEYS, train=f"{tab.kind}.train")
     if run is not None and next_run.config is not None:
         st.caption(f"**Train** starts {plain(_next_in_words(run, next_run.config))}.")
@@ -277,12 +279,12 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def _draw_view_settings(tab: Page, run: Run | None, layers: Callable[[], object] | None) -> None:
+def _draw_view_settings(tab: Page, run: Run | None, view: Callable[[Run | None], object] | None) -> None:
     """Draw settings of the charts; they do not change the training."""
     help_step = "steps of the Step button"
     linked(st.select_slider, "Step size", STEP_SIZES, STEP_SIZES[1], key=tab.key("step_size"), help=help_step)
-    if layers:
-        layers()
+    if view:
+        view(run)
     help_log = "a logarithmic axis separates small gaps and small eigenvalues"
     linked(st.toggle, "Logarithmic curves", True, key=tab.key("log"), help=help_log)
     linked(

@@ -97,7 +97,7 @@ class Page(Tab):
     state: tuple[str | None, str] = (None, "new")
     cursor: tuple[str, int | None] | None = None
     playing: bool = False
-    behind: bool = True
+    behind: bool = False
     movable: MovableWidgets | None = None
     picked: tuple[str, Picked] | None = None
     enlarged: str | None = None

@@ -75,8 +75,7 @@ def app() -> Iterator[tuple[str, int]]:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         server = subprocess.Popen(
-            [*(sys.executable, "-m", "streamlit", "run", "app/main.py"),
-             *("--server.headless", "true", "--server.port", str(port))],
+            [sys.executable, "-m", "mvm", "app", "--no-browser", "--port", str(port)],
             cwd=REPOSITORY, env=os.environ | {"MVM_CHECKPOINTS": checkpoints, "PYTHONPATH": str(REPOSITORY)},
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip

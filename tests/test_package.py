@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -72,18 +73,20 @@ def test_rebuild_is_offered_where_recipes_of_any_version_import_it(tmp_path, cap
     assert "has no recipe" in capsys.readouterr().out
 
 
-def test_the_lab_is_started_in_place_of_the_command(cli, monkeypatch):
+def test_the_lab_is_started_in_the_process_of_the_command(cli, monkeypatch):
     started = []
-    monkeypatch.setattr(os, "execve", lambda *call: started.append(call))
+    monkeypatch.setattr(runpy, "run_module", lambda name, run_name: started.append((name, sys.argv)))
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setenv("PYTHONSAFEPATH", "")  # so that it is restored
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(Path.cwd()))])
     assert cli("app", "--port", "8600", "--no-browser").status == 0
-    ((program, command, environment),) = started
-    assert program == command[0] == sys.executable
-    assert command[1:5] == ["-m", "streamlit", "run", str(MAIN)]
-    assert command[5:] == ["--server.port", "8600", "--server.headless", "true"]
-    assert environment["PYTHONSAFEPATH"] == "1"  # a console script does not import from the working directory
+    ((program, command),) = started
+    assert program == "streamlit"
+    assert command == ["streamlit", "run", str(MAIN), "--server.port", "8600", "--server.headless", "true"]
+    assert os.environ["PYTHONSAFEPATH"] == "1"  # a console script does not import from the working directory
+    os.environ["PYTHONSAFEPATH"] = ""
     sys.path.insert(0, str(Path.cwd()))
     cli("app")
-    assert started[1][1][1:] == ["-m", "streamlit", "run", str(MAIN)]
-    assert "PYTHONSAFEPATH" not in started[1][2]
+    assert started[1][1] == ["streamlit", "run", str(MAIN)]
+    assert os.environ["PYTHONSAFEPATH"] == ""
     assert cli("app", "--port", "0").status == 2

@@ -16,7 +16,7 @@ from app.components.cloud_plot import cloud_plot
 from app.components.live_plot import live_plot
 from app.components.picture_grid import Picked, picture_grid
 from app.embeddings import draw_projection
-from app.header import choose_run, draw_buttons
+from app.header import draw_buttons, draw_head
 from app.link import linked
 from app.live import (
     ASKED,
@@ -64,24 +64,25 @@ UNDER_TITLES = {"factor_mean": "factors {}", "faces.fd": "Fréchet {}", "incepti
 def faces() -> None:
     """Draw the page."""
     tab = page("images")
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown("# Faces", width="content", anchors=False)
-        run, status = choose_run(tab)
+    run, status = draw_head(tab, "Faces", view=draw_averaging)
     with st.sidebar:
         start = draw_start(tab, run)
+    top = st.container()
+    if run is not None:
+        draw_run(tab, run, status, PANELS)
+    with st.sidebar:  # after the samples, as in the Lab
         data = choose_data(start.copied)
         toys = data is None or data["data"] == FACES
         next_run = draw_settings(tab, data, start, defaults="" if toys else "cache.")
     apply_moved_settings(tab, next_run.movable)
-    tab.draw_notice()
-    if run is None:
-        draw_welcome(data)
-    draw_buttons(tab, run, status, next_run, beside=draw_averaging)
-    if run is not None:
-        draw_run(tab, run, status, PANELS)
+    with top:
+        tab.draw_notice()
+        if run is None:
+            draw_welcome(data)
+        draw_buttons(tab, run, status, next_run)
 
 
-def draw_averaging() -> None:
+def draw_averaging(run: Run | None) -> None:
     """Draw the choice of the generator whose samples are shown."""
     linked(
         st.toggle, "Averaged generator (EMA)", True, key="faces.averaged",

@@ -14,7 +14,7 @@ from app.columns import Columns, columns_of, scored
 from app.components.cloud_plot import cloud_plot
 from app.components.draw_points import draw_points
 from app.embeddings import draw_projection
-from app.header import choose_run, draw_buttons
+from app.header import draw_buttons, draw_head
 from app.link import keep, linked
 from app.live import (
     LIVE,
@@ -75,20 +75,21 @@ def lab() -> None:
     elif draw_welcome(key="welcome"):
         begin_story(1)
         st.rerun()
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown("# Lab", width="content", anchors=False)
-        run, status = choose_run(tab)
+    run, status = draw_head(tab, "Lab", view=partial(layers.draw_controls, tab))
     with st.sidebar:
         start = draw_start(tab, run)
-        next_run = draw_settings(tab, choose_data(tab, start.copied), start)
-    apply_moved_settings(tab, next_run.movable)
-    tab.draw_notice()
-    draw_buttons(tab, run, status, next_run, layers=partial(layers.draw_controls, tab, run))
+    top = st.container()
     if run is None:
         st.info("No run yet: choose a manifold on the left and press **Train**.", icon=":material/arrow_back:")
     else:
         draw_run(tab, run, status, PANELS)
         link_to_takeaway(run)
+    with st.sidebar:  # after the clouds: a browser takes longer to draw these widgets than all the rest
+        next_run = draw_settings(tab, choose_data(tab, start.copied), start)
+    apply_moved_settings(tab, next_run.movable)
+    with top:
+        tab.draw_notice()
+        draw_buttons(tab, run, status, next_run)
 
 
 # -- left: the data ----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from app.components.cloud_plot import cloud_plot
 from app.components.live_plot import live_plot
 from app.components.picture_grid import picture_grid
 from app.embeddings import draw_projection
-from app.header import choose_run, draw_buttons
+from app.header import draw_buttons, draw_head
 from app.link import keep, linked
 from app.live import (
     LIVE,
@@ -56,20 +56,21 @@ UNDER_TITLES = {"psnr_y": "PSNR {} dB", "ssim_y": "SSIM {}"}
 def superres() -> None:
     """Draw the page."""
     tab = page("superres")
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown("# Super-resolution", width="content", anchors=False)
-        run, status = choose_run(tab)
+    run, status = draw_head(tab, "Super-resolution")
     with st.sidebar:
         start = draw_start(tab, run)
-        next_run = draw_settings(tab, choose_data(tab, start.copied), start)
-    apply_moved_settings(tab, next_run.movable)
-    tab.draw_notice()
-    draw_buttons(tab, run, status, next_run)
+    top = st.container()
     keep(*map(tab.key, ("picture", "shrink", "with")))
     if draw_choice(tab, alive=status.alive) == PICTURES or run is None:
         draw_pictures(tab, run, status)
     else:
         draw_run(tab, run, status, PANELS)
+    with st.sidebar:  # after the pictures, as in the Lab
+        next_run = draw_settings(tab, choose_data(tab, start.copied), start)
+    apply_moved_settings(tab, next_run.movable)
+    with top:
+        tab.draw_notice()
+        draw_buttons(tab, run, status, next_run)
 
 
 def draw_choice(tab: Page, *, alive: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -22,14 +23,15 @@ def add(command: Commands) -> None:
 
 
 def app_command(options: argparse.Namespace) -> None:
-    """Become the lab's server, so that signals and the exit status are its own."""
-    sys.stdout.flush()
-    os.execve(sys.executable, _streamlit(options), os.environ | _search_path())
+    """Run the lab's server in this process: the first page need not wait for torch, which is imported by now."""
+    os.environ.update(_search_path())
+    sys.argv = _streamlit(options)
+    runpy.run_module("streamlit", run_name="__main__")
 
 
 def _streamlit(options: argparse.Namespace) -> list[str]:
     """The command line of the server."""
-    command = [sys.executable, "-m", "streamlit", "run", str(MAIN)]
+    command = ["streamlit", "run", str(MAIN)]
     if options.port is not None:
         command += ["--server.port", str(options.port)]
     if options.no_browser:
@@ -38,7 +40,7 @@ def _streamlit(options: argparse.Namespace) -> list[str]:
 
 
 def _search_path() -> dict[str, str]:
-    """Make the server, and what it starts, import from where this process does.
+    """Make what the server starts import from where this process does.
 
     `python -m` searches the working directory first, which the console script `mvm` does not: a folder named `app` in
     it would hide the lab's package.

@@ -46,6 +46,7 @@ def test_samples_change_while_it_trains(page, faces: str, folder: Path, mvm) -> 
         "three redraws of later steps",
         progress=lambda: number("updates"),
     )
+    click(page.get_by_role("button", name="View"))
     click(page.get_by_text("Averaged generator (EMA)"))
     seen(page.get_by_text("not averaged"))
     updates = number("updates")
