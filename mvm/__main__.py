@@ -70,13 +70,13 @@ def _check_text(words: list[str]) -> None:
 
 
 def _parser(arguments: list[str]) -> Parser:
-    from mvm.commands import app, data, library, results, training, upscale
+    from mvm.commands import app, data, library, results, sweeps, training, upscale
     from mvm.commands.flags import Commands, Parser
 
     parser = Parser(prog="mvm", description="Manifold matching via deep metric learning: train, watch, score.")
     parser.add_argument("--version", action="version", version=f"mvm {__version__}")
     commands = Commands(parser, arguments)
-    for family in (training, results, upscale, library, data, app):
+    for family in (training, sweeps, results, upscale, library, data, app):
         family.add(commands)
     return parser
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
-__all__ = ["Bounds", "Settings", "bounds"]
+__all__ = ["Bounds", "Settings", "bounds", "nested"]
 
 
 class Settings(BaseModel):
@@ -35,3 +36,15 @@ def bounds(field: FieldInfo) -> Bounds:
     limits = {key: getattr(m, key) for m in field.metadata for key in ("ge", "gt", "le", "lt") if hasattr(m, key)}
     low, high = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
     return Bounds(low, high, above="gt" in limits, below="lt" in limits)
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """{"a.b": 1} to {"a": {"b": 1}}."""
+    result: dict[str, Any] = {}
+    for dotted, value in flat.items():
+        *parents, last = dotted.split(".")
+        target = result
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[last] = value
+    return result

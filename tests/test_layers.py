@@ -85,6 +85,7 @@ FLOORS = (  # the packages from the ground up: each imports from those before it
     {"mvm.runs"},
     {"mvm.jobs"},
     {"mvm.studies"},
+    {"mvm.sweeps"},
     {"mvm.figures"},
     {"mvm.commands", "mvm", "app", "benchmarks"},
     {"mvm.__main__", "mvm.export"},

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from mvm.config import Config
 from mvm.errors import ConfigError
-from mvm.settings import bounds
+from mvm.settings import bounds, nested
 from toy_manifolds import MANIFOLDS
 
 __all__ = ["Commands", "Parser", "add_fields", "asked_defaults", "given_fields", "manifolds_told", "nested", "seeded"]
@@ -104,18 +104,6 @@ def given_fields(options: argparse.Namespace) -> dict[str, Any]:
             value = dict(zip(value[::2], value[1::2], strict=True))
         given[name] = value
     return given
-
-
-def nested(flat: dict[str, Any]) -> dict[str, Any]:
-    """{"a.b": 1} to {"a": {"b": 1}}."""
-    result: dict[str, Any] = {}
-    for dotted, value in flat.items():
-        *parents, last = dotted.split(".")
-        target = result
-        for parent in parents:
-            target = target.setdefault(parent, {})
-        target[last] = value
-    return result
 
 
 def asked_defaults(arguments: list[str]) -> Config:

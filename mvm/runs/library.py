@@ -73,7 +73,7 @@ def delete_unreadable(name: str) -> None:
 def sweep_runs() -> None:
     """Remove the temporary files that killed processes left in the runs and beside them."""
     root = checkpoints()
-    for folder in (root, root / CLAIMS, *root.glob(".*/"), *root.glob(".slots/*/")):
+    for folder in (root, root / CLAIMS, *root.glob(".*/"), *root.glob(".slots/*/"), *root.glob(".sweeps/*/")):
         sweep(folder)
     for run in (*run_folders(), *(path.parent for path in root.glob(f"{CLAIMS}/*/{CONFIG}"))):
         sweep_run(run)

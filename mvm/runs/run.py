@@ -123,7 +123,13 @@ class Run:
 
     @classmethod
     def create(
-        cls, config: Config, *, name: str | None = None, path: Path | None = None, like: Run | None = None
+        cls,
+        config: Config,
+        *,
+        name: str | None = None,
+        path: Path | None = None,
+        like: Run | None = None,
+        data: Dataset | None = None,
     ) -> Run:
         """A new run directory; the data it needs is checked, and own points are copied, before anything else.
 
@@ -132,13 +138,14 @@ class Run:
             name: folder name under `checkpoints()`; one is made from data, method and date when None.
             path: the whole folder, in place of a name.
             like: a run on the same data; own points are taken from its copy, as their file may be gone or another.
+            data: the data set, where many runs are made on it; loaded when None.
 
         Raises:
             ConfigError: the data cannot be trained on.
             RunError: bad or taken name, or a folder that cannot be written.
         """
         device_of(config.device)
-        data = load_data(config, own=like.own_points if like else None)
+        data = data or load_data(config, own=like.own_points if like else None)
         target = path or checkpoints() / (layout.check_name(name) if name else layout.fresh_name(config.data))
         layout.check_name(target.name)
         try:

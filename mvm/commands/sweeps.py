@@ -1,0 +1,180 @@
+"""Sweeps from the command line: sweep, work."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mvm.commands.flags import Commands
+from mvm.commands.progress import progress_bar
+from mvm.commands.terminal import print_line
+from mvm.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from mvm.sweeps.sweep import Plan, Progress, Sweep
+
+__all__ = ["add"]
+
+LEFT = 75  # exit status of a worker that left before the end: another is to go on (EX_TEMPFAIL)
+MOST_SHOWN = 5  # failed runs named in a status
+SUFFIX = ".toml"
+
+
+def add(command: Commands) -> None:
+    """The commands of this family."""
+    told = "make and train all runs of a grid of settings; the same file again does nothing, more values add runs"
+    sweep = command("sweep", sweep_command, told, run=False)
+    sweep.add_argument("spec", metavar="SPEC.toml", help="the grid; or the name of a sweep that was made")
+    sweep.add_argument("--dry-run", action="store_true", help="list runs, time and disk, and make nothing")
+    sweep.add_argument("--status", action="store_true", help="print progress, time left and failed runs")
+    sweep.add_argument("--on", metavar="local", help="train it here and now; without it, `mvm work` does")
+    sweep.add_argument("--workers", type=int, metavar="N", help="trainings at once (default: the device slots)")
+    work = command("work", work_command, "train the runs of a sweep until none is left; start any number", run=False)
+    work.add_argument("sweep", metavar="SWEEP", help="its name")
+    work.add_argument("--queue", action="store_true", help="wait for a free device slot before each run")
+    for each in (sweep, work):
+        each.add_argument(
+            "--retry-failed", action="store_true", help="also runs that failed, diverged or were stopped before"
+        )
+
+
+def sweep_command(options: argparse.Namespace) -> None:
+    """Make a sweep, and train it if asked to."""
+    from mvm.sweeps.spec import read_spec
+    from mvm.sweeps.sweep import make, plan, progress_of, sweep_named
+
+    if options.workers is not None and (options.workers < 1 or options.on is None):
+        raise ConfigError(f"workers: {options.workers}; give 1 or more, and --on local")
+    if options.on not in (None, "local"):
+        raise ConfigError(f"on: unknown {options.on!r}; known: local")
+    is_file = options.spec.endswith(SUFFIX)
+    spec = read_spec(Path(options.spec)) if is_file else sweep_named(options.spec).spec
+    if options.status:
+        sweep = sweep_named(spec.name)
+        _print_progress(sweep, progress_of(sweep), workers=options.workers or 0)
+        return
+    if options.dry_run:
+        _print_plan(plan(spec))
+        return
+    if is_file:
+        with progress_bar("run") as show:
+            made = make(spec, on_progress=show)
+        print_line(f"{spec.name}: {_count(made)}; {len(made.there)} were there, {len(made.missing)} made")
+    sweep = sweep_named(spec.name)
+    if options.on is None:
+        print_line(f"`python -m mvm work {spec.name}` trains them, in any number of terminals and on any machine that "
+                   f"sees this folder; `python -m mvm sweep {options.spec} --on local` does it here")  # fmt: skip
+        return
+    _train_here(sweep, options.workers, retry=options.retry_failed)
+
+
+def work_command(options: argparse.Namespace) -> None:
+    """Train runs of a sweep until none is left; on SIGTERM, save and leave."""
+    from mvm.sweeps.sweep import sweep_named
+    from mvm.sweeps.worker import Worker
+
+    sweep = sweep_named(options.sweep.removesuffix(SUFFIX))
+    worker = Worker(sweep, retry=options.retry_failed, queue=options.queue, say=_say)
+    with worker.leave_on_signals():
+        is_done = worker.work()
+    if not is_done:
+        _say(f"{sweep.name}: left before the end; any worker goes on from what is saved")
+        sys.exit(LEFT)
+    if worker.unreadable:
+        raise RunError(f"sweep: {len(worker.unreadable)} runs of {sweep.name} cannot be read; see above")
+    _say(f"{sweep.name}: nothing is left to train")
+
+
+def _say(line: str) -> None:
+    print_line(line)
+    sys.stdout.flush()
+
+
+def _train_here(sweep: Sweep, workers: int | None, *, retry: bool) -> None:
+    from mvm.sweeps.local import default_workers, run_local
+    from mvm.sweeps.sweep import progress_of
+
+    workers = workers or default_workers(sweep)
+    layout = "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
+    with (
+        progress_bar("step", layout=layout) as show,
+        contextlib.closing(run_local(sweep, workers, retry=retry)) as each,
+    ):
+        for progress in each:
+            total = sum(row.steps for row in progress.rows)
+            show(sum(row.step for row in progress.rows), total, f"{_states(progress)}{_time_left(progress, workers)} ")
+    progress = progress_of(sweep)
+    _print_progress(sweep, progress)
+    if progress.states["failed"]:
+        raise RunError(f"sweep: {progress.states['failed']} runs of {sweep.name} failed; `--retry-failed` tries again")
+
+
+def _print_plan(planned: Plan) -> None:
+    """Every run, and how much time and disk the missing ones take if they are like those that have finished."""
+    from mvm.files import checkpoints
+    from mvm.sweeps.sweep import disk_of, progress_of, sweep_named
+
+    print_line(
+        f"{planned.spec.name}: {_count(planned)}; {len(planned.there)} are there, {len(planned.missing)} to make"
+    )
+    for run in planned.missing:
+        seeds, variants = " ".join(map(str, run.config.seeds)), " ".join(run.config.variants)
+        print_line(f"  {run.name}  {variants}, seeds {seeds}, {run.config.steps} steps")
+    progress = None
+    with contextlib.suppress(RunError):
+        progress = progress_of(sweep_named(planned.spec.name))
+    measured = [row.name for row in progress.rows if row.status == "finished"] if progress else []
+    if progress is None or progress.per_step is None or not measured:
+        print_line("time and disk: known once a run of it has finished")
+        return
+    missing = sum(run.config.steps for run in planned.missing) + progress.steps[1] - progress.steps[0]
+    size = sum(disk_of(checkpoints() / name) for name in measured) / len(measured)
+    count = len(planned.there) + len(planned.missing)
+    print_line(f"time: {_duration(missing * progress.per_step)} of training left, at the rate so far")
+    print_line(f"disk: {size / 1e6:.1f} MB a run, {size * count / 1e6:,.0f} MB in all")
+
+
+def _print_progress(sweep: Sweep, progress: Progress, *, workers: int = 0) -> None:
+    done, total = progress.trainings
+    print_line(
+        f"{sweep.name}: {_states(progress)}{_time_left(progress, workers)}; {done} of {total} trainings finished in "
+        f"{_duration(progress.seconds)} of training"
+    )
+    failed = [row for row in progress.rows if row.status in ("failed", "diverged")]
+    for row in failed[:MOST_SHOWN]:
+        print_line(f"  {row.name}: {row.status} at step {row.step}: {row.reason}")
+    if len(failed) > MOST_SHOWN:
+        print_line(f"  and {len(failed) - MOST_SHOWN} more; `python -m mvm runs --find failed` lists them")
+    if progress.removed:
+        print_line(
+            f"  {len(progress.removed)} runs were deleted; `python -m mvm sweep {sweep.name}{SUFFIX}` makes them again"
+        )
+
+
+def _count(planned: Plan) -> str:
+    runs = len(planned.there) + len(planned.missing)
+    shared = "one process each" if runs == planned.trainings else "trainings of a run share a process"
+    return f"{planned.trainings} trainings in {runs} runs ({shared})"
+
+
+def _states(progress: Progress) -> str:
+    waiting = {"new": "waiting", "interrupted": "waiting"}
+    counts: dict[str, int] = {}
+    for state, count in progress.states.items():
+        counts[waiting.get(state, state)] = counts.get(waiting.get(state, state), 0) + count
+    order = ("running", "starting", "queued", "paused", "waiting", "finished", "stopped", "diverged", "failed")
+    return ", ".join(f"{counts[state]} {state}" for state in order if state in counts) or "no runs"
+
+
+def _time_left(progress: Progress, workers: int) -> str:
+    seconds = progress.seconds_left(workers)
+    return f", {_duration(seconds)} left" if progress.left and seconds is not None else ""
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
