@@ -142,6 +142,22 @@ def test_a_toy_manifold_has_ground_truth(cli, checkpoints):
     assert row["distance_mean_floor"] == pytest.approx(thickness * (math.pi / 4) ** 0.5, rel=0.2)
 
 
+def test_a_method_with_a_density_has_a_likelihood(cli, checkpoints):
+    told = flags("train --name a --data von_mises_circle --method normalizing_flow --points 500 --steps 20 --seeds 0 1")
+    assert cli(*told, *SMALL).status == 0
+    run = Run(checkpoints / "a")
+    rows = json.loads(cli("score", "a", "-n", "64", "--json").out)
+    real = run.data.standardise(run.data.evaluation(64).real)
+    for row, density in zip(rows, load_experiment(run).log_density(real), strict=True):
+        assert row["log_likelihood"] == pytest.approx(density.mean().item(), rel=1e-5)
+        assert 0 < row["total_variation"] < 1
+    assert all(row["log_likelihood"] is not None for quick in run.quick_scores for row in quick["scores"])
+    _, head, floors, *table = cli("score", "a", "-n", "64").out.splitlines()
+    assert head.split()[-2:] == ["log_likelihood", "total_variation"]
+    assert floors.split()[-2:] == ["-", "0.000"]
+    assert table[0].split()[-2] == f"{rows[0]['log_likelihood']:.3f}"
+
+
 def test_weights_that_match_nothing_are_warned_of(cli, cloud, checkpoints):
     command = "train --name a --data {cloud} --steps 5 --variants centroid diameter --weights.centroid 0"
     told = cli(*flags(command, cloud=cloud), *SMALL)

@@ -134,7 +134,7 @@ class Manifold(BaseModel):
         return self.draw(n, torch.Generator().manual_seed(0))
 
     def density(self, coordinates: Tensor) -> Tensor:
-        """Density of samples without noise with respect to volume, up to a factor, (n, k) -> (n,); uniform by default."""
+        """Density of samples without noise by volume, up to a factor, (n, k) -> (n,); uniform by default."""
         return torch.ones_like(coordinates[..., 0])
 
     @property
