@@ -1,7 +1,7 @@
-"""Layers of the Lab as figures: forces, learned metric, density of the model, a mode of the embeddings, trust in the UMAP.
+"""Layers of the Lab as figures: forces, learned metric, density of the model, a mode of the embeddings, trust in UMAP.
 
-Forces, metric and density use the weights of the last checkpoint up to the shown step, or of the earliest one; the panel names
-the checkpoint's step if it differs from that of the points.
+Forces, metric and density use the weights of the last checkpoint up to the shown step, or of the earliest one; the
+panel names the checkpoint's step if it differs from that of the points.
 """
 
 from __future__ import annotations
@@ -382,7 +382,7 @@ def draw_likelihood(figure: Figure, table: pd.DataFrame, selection: Selection) -
         notes = [_metric_note(part, "density")]
         if plane:
             _draw_plane(axes, part, scale)
-            notes.insert(0, f"curves: {', '.join(f'{100 * share:.0f}' for share in SHARES)} %")
+            notes.insert(0, f"curves: {', '.join(f'{100 * share:.0f}' for share in SHARES)} % of samples")
         else:
             _coloured(axes, part, ["plane1", "plane2"], "log_density", scale, margin=MARGIN, whole=False)
         axes.set_xlabel("\n".join(note for note in notes if note))

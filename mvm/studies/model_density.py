@@ -67,7 +67,7 @@ def density_at(run: Run, member: int, step: int, *, units: PointData | None = No
     experiment = trained_at(run, member, step, units)
     if experiment.log_density(torch.zeros(1, units.dim)) is None:
         title = METHODS[run.config.method].title
-        raise RunError(f"{title} has no density that can be computed in {units.dim} dimensions; a normalizing flow has")
+        raise RunError(f"run: {run.name} is of {title}, which has no density to compute in {units.dim} dimensions")
     return ModelDensity(experiment.step, experiment, units)
 
 
