@@ -199,7 +199,7 @@ def test_what_a_figure_cannot_show_is_one_line(own, roll):
     with pytest.raises(NoFigure, match=r"forces: own is of .*, which matches no descriptors"):
         data("forces", [Run(own.path)])
     flow.write_text(before)
-    with pytest.raises(NoFigure, match="likelihood: own is of .*, which has no density"):
+    with pytest.raises(NoFigure, match=r"likelihood: own is of .*, which has no density"):
         data("likelihood", [own])
     frame_path(own.path, STEPS).unlink()
     for name in ("modes", "honesty"):
