@@ -27,6 +27,7 @@ bench: .venv/dev
 	$(BIN)/python -m benchmarks.recipe --supervised --steps 20 $(SHORT) --manifolds circle
 	$(BIN)/python -m benchmarks.toys --steps 50 $(SHORT) --manifolds circle
 	$(BIN)/python -m benchmarks.toys --seconds 0.5 $(SHORT) --manifolds circle
+	$(BIN)/python -m benchmarks.likelihood --steps 20 --seeds 1 --out .bench
 	$(BIN)/python -m benchmarks.engine --seconds 0.5 --variants 3 --batches 256 --out .bench
 	$(BIN)/python -m benchmarks.engine --quality --steps 300 $(SHORT)
 	$(BIN)/python -m benchmarks.superres --seconds 1 --rounds 1 --out .bench

@@ -18,7 +18,7 @@ import torch
 from scipy.stats import ks_2samp
 from torch.nn import functional as F
 
-from benchmarks import cells, engine, gpu, images, library, operations, recipe, superres, toys
+from benchmarks import cells, engine, gpu, images, library, likelihood, operations, recipe, superres, toys
 from benchmarks.cells import Cell, markdown, median
 from benchmarks.supervised import Supervised
 from mvm.config import Config
@@ -123,6 +123,21 @@ def test_a_section_is_replaced_and_the_rest_of_the_page_stays(tmp_path):
 def run(module, monkeypatch, *arguments: str) -> None:
     monkeypatch.setattr(sys, "argv", ["x", "--points", "64", *arguments])
     module.main()
+
+
+def test_likelihood_table(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(likelihood, "POINTS", 64)
+    monkeypatch.setattr(sys, "argv", ["x", "--steps", "10", "20", "--seeds", "2", "--out", str(tmp_path)])
+    likelihood.main()
+    page = (tmp_path / "results.md").read_text()
+    assert page == f"# Measured\n\n{capsys.readouterr().out}"
+    lines = [line.split(" | ") for line in page.splitlines() if line.startswith("| ")][2:]
+    assert [(line[0], line[1]) for line in lines] == [
+        (f"| {label}", step) for label in ("as it is", "with noise 0.1", "denoised") for step in ("10", "20")
+    ]
+    for line in lines:
+        assert (line[2] == line[4] == "–") == (line[0] == "| denoised")
+        assert re.fullmatch(r"[\d.]+ \([\d.]+ to [\d.]+\)", line[3])
 
 
 def test_recipe_table(monkeypatch, tmp_path, capsys):

@@ -21,7 +21,8 @@ from mvm.scoring.points import SCORE_KEYS
 from toy_manifolds import MANIFOLDS
 
 SMALL = ["--network.width", "8", "--network.depth", "2", "--batch", "16", "--view-points", "16"]
-TRUTH = {key for key in SCORE_KEYS if key.startswith(("distance", "ks", "geodesic"))}
+TRUTH = {key for key in SCORE_KEYS if key.startswith(("distance", "ks", "geodesic", "total_variation"))}
+DENSITY = {"log_likelihood", "total_variation"}  # scores of methods that have one
 
 
 def flags(text, **names):
@@ -48,7 +49,7 @@ def test_from_a_csv_to_scores_and_samples(cli, cloud, tmp_path):
     assert rows == Run.named("a").scores()
     for row in rows:
         assert set(row) == {"variant", "seed", "step", "n", "coordinates", *SCORE_KEYS}
-        assert {key for key, value in row.items() if value is None} == TRUTH
+        assert {key for key, value in row.items() if value is None} == TRUTH | DENSITY
         assert (row["step"], row["n"]) == (40, 20)
     assert json.loads(cli("score", "a", "--json", "--repeat", "1").out)[0]["w2_floor"] != rows[0]["w2_floor"]
     best = Run.named("a").checkpoint(best=True)
@@ -137,8 +138,24 @@ def test_a_toy_manifold_has_ground_truth(cli, checkpoints):
     assert thickness == pytest.approx(0.05 * 2**0.5, rel=0.1), "noise in both directions away from the circle"
     (row,) = json.loads(cli("score", "a", "-n", "64", "--json").out)
     assert row["n"] == 64
-    assert [key for key in SCORE_KEYS if row[key] is None] == []
+    assert {key for key in SCORE_KEYS if row[key] is None} == DENSITY
     assert row["distance_mean_floor"] == pytest.approx(thickness * (math.pi / 4) ** 0.5, rel=0.2)
+
+
+def test_a_method_with_a_density_has_a_likelihood(cli, checkpoints):
+    told = flags("train --name a --data von_mises_circle --method normalizing_flow --points 500 --steps 20 --seeds 0 1")
+    assert cli(*told, *SMALL).status == 0
+    run = Run(checkpoints / "a")
+    rows = json.loads(cli("score", "a", "-n", "64", "--json").out)
+    real = run.data.standardise(run.data.evaluation(64).real)
+    for row, density in zip(rows, load_experiment(run).log_density(real), strict=True):
+        assert row["log_likelihood"] == pytest.approx(density.mean().item(), rel=1e-5)
+        assert 0 < row["total_variation"] < 1
+    assert all(row["log_likelihood"] is not None for quick in run.quick_scores for row in quick["scores"])
+    _, head, floors, *table = cli("score", "a", "-n", "64").out.splitlines()
+    assert head.split()[-2:] == ["log_likelihood", "total_variation"]
+    assert floors.split()[-2:] == ["-", "0.000"]
+    assert table[0].split()[-2] == f"{rows[0]['log_likelihood']:.3f}"
 
 
 def test_weights_that_match_nothing_are_warned_of(cli, cloud, checkpoints):

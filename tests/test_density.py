@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from mvm.scoring.density import ALPHA, density_along
+from mvm.scoring.density import ALPHA, density_along, nodes_of, variation_of_counts, variation_of_density
 from toy_manifolds import MANIFOLDS, Manifold, embedded, manifold
 
 
@@ -84,8 +84,39 @@ def test_cells_have_the_area_of_the_textbook_and_the_exact_binomial_band():
         assert stats.binom.sf(high, 500, p) <= tail < stats.binom.sf(high - 1, 500, p)
 
 
+def test_the_total_variation_of_counts_is_that_of_a_histogram_with_far_points_apart():
+    m = manifold("circle")
+    points = torch.cat([m.sample(190, seeded()).points, torch.full((10, 2), 9.0)])
+    angle = np.arctan2(*points[:190].numpy().T[::-1]) % math.tau
+    (chart,) = density_along(m, points).charts
+    share = np.histogram(angle, bins=len(chart.count), range=(0, math.tau))[0] / 200
+    wanted = (np.abs(share - 1 / len(share)).sum() + 10 / 200) / 2
+    assert variation_of_counts(m, points) == pytest.approx(wanted)
+    assert variation_of_counts(m, points, m.project(points.double())) == pytest.approx(wanted)
+    assert variation_of_counts(m, torch.tensor([[1.0, 0.0]]).expand(200, 2)) == pytest.approx(1 - 1 / len(share))
+
+
+@pytest.mark.parametrize("name", MANIFOLDS)
+def test_a_density_that_is_the_law_has_no_variation_and_half_of_it_has_one_half(name):
+    """The places are uniform in volume: about half of the law's mass lies where they say so."""
+    m = manifold(name)
+    nodes = nodes_of(m)
+    if nodes is None:
+        assert m.intrinsic_dim == 0
+        return
+    law = m.density(nodes)
+    assert variation_of_density(m, law.log() + 7) == pytest.approx(0, abs=1e-9)
+    points = m.embed(nodes)
+    half = points[:, 0] > m.embed(m.draw(20_000, seeded(1)))[:, 0].median()
+    assert variation_of_density(m, law.log().where(half, -torch.inf)) == pytest.approx(0.5, abs=0.04)
+    placed = embedded(m, 5)
+    torch.testing.assert_close(placed.evenly(len(nodes)), nodes)
+    torch.testing.assert_close(placed.density(nodes), law)
+
+
 def test_a_manifold_without_charts_is_not_offered():
     class Bare(Manifold):
         title, intrinsic_dim, ambient_dim = "Bare", 1, 2
 
     assert density_along(Bare(), torch.zeros(100, 2)) is None
+    assert variation_of_counts(Bare(), torch.zeros(100, 2)) is None

@@ -49,13 +49,14 @@ WIDTHS = {  # inches, from the style files: a column, and the whole text
     "tmlr": (6.5, 6.5),
 }
 STEPS = 40
-LAYERS = ("forces", "metric", "modes", "honesty")
+LAYERS = ("forces", "metric", "likelihood", "modes", "honesty")
 PIXELS = ("samples", *LAYERS, "sheet", "nearest", "walk", "upscaled")  # all other figures are vectors
-NO_TABLE = ("samples", "loss", "forces", "metric", "modes", "sheet", "nearest", "walk", "upscaled")
+NO_TABLE = ("samples", "loss", "forces", "metric", "likelihood", "modes", "sheet", "nearest", "walk", "upscaled")
 SAYS = {
     "density": "arc length",
     "forces": "Centroid ×",
     "metric": "steps of",
+    "likelihood": "log density",
     "modes": "eigenvector 2",
     "honesty": "trustworthiness",
     "samples": "both",
@@ -168,10 +169,16 @@ def moons(runs) -> Run:
 
 
 @pytest.fixture(scope="module")
-def cases(runs, forked, pictures, photographs, moons) -> dict[str, list[Run]]:
+def flow(runs) -> Run:
+    """A run of a method with a density."""
+    return trained(runs[0].path.parent, "flow", method="normalizing_flow", variants=("normalizing_flow",))
+
+
+@pytest.fixture(scope="module")
+def cases(runs, forked, pictures, photographs, moons, flow) -> dict[str, list[Run]]:
     """The runs that each figure takes."""
     alone = {"batch": runs, "branches": [runs[0], forked]}
-    alone |= {"density": [moons]}
+    alone |= {"density": [moons], "likelihood": [flow]}
     alone |= {name: [pictures] for name in ("sheet", "nearest", "walk", "factors")}
     alone |= {name: [photographs] for name in ("upscaled", "similarity", "settings")}
     return {name: alone.get(name, runs[:1]) for name in FIGURES}
@@ -784,6 +791,7 @@ def test_a_zip_has_it_all_and_the_same_bytes_twice(cli, runs, tmp_path):
     assert first.read_bytes() == second.read_bytes()
     done = cli("export", *names, "--out", str(first), "--format", "png", "--dpi", "36")
     skipped = {"sheet", "nearest", "walk", "factors", "branches", "similarity", "upscaled", "settings", "density"}
+    skipped |= {"likelihood"}
     assert {line.split()[1].rstrip(":") for line in done.out.splitlines() if "skipped" in line} == skipped
     assert "skipped branches: give two runs, one of them a fork of the other" in done.out
     assert "skipped sheet: batch16 is on points; give a run on pictures" in done.out

@@ -18,9 +18,11 @@ from mvm.geometry.spectrum import eigenpairs
 from mvm.look.scales import limits
 from mvm.runs.layout import frame_path
 from mvm.runs.run import Run
+from mvm.studies.model_density import SHARES, level_curves, levels
 from mvm.training.experiment import Experiment
 
 LAYERS = [name for name, definition in FIGURES.items() if definition.draw.__module__ == "mvm.figures.layers"]
+LAYERS.remove("likelihood")  # of other methods
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +141,44 @@ def test_trust_is_that_of_the_frame(ring):
     assert f"both\nmean {part['trustworthiness'].mean():.3f}" in titles
 
 
+@pytest.mark.parametrize("dim", [2, 3])
+def test_a_density_is_that_of_the_training_at_the_points_and_on_a_grid(dim, tmp_path):
+    points = np.random.default_rng(0).normal(size=(120, dim)) * [4, 1, 9][:dim] + 5
+    np.savetxt(tmp_path / "cloud.csv", points, delimiter=",")
+    run = trained(tmp_path, "flow", method="normalizing_flow", variants=("normalizing_flow",), seeds=(0, 1))
+    made = bundle(["likelihood"], [run], formats=["svg"], seed=1).files
+    rows, snapshot = table(made["likelihood.csv"]), run.snapshot(STEPS)
+    assert "log density (nats)" in made["likelihood.svg"].decode()
+    assert ("% of samples" in made["likelihood.svg"].decode()) == (dim == 2)
+    experiment = experiment_of(run, STEPS)
+    held = {"real": snapshot["real"], "fake": snapshot["fake"][1]}
+    x0, x1 = held["real"].min(0), held["real"].max(0)
+    reach = 1.35 * (x1 - x0).max() / 2
+    for kind in ("real", "fake", "field"):
+        part = [row for row in rows if row["kind"] == kind]
+        at = np.array([[float(row[f"x{d}"]) for d in range(1, dim + 1)] for row in part])
+        if kind == "field":
+            np.testing.assert_allclose([at.min(0), at.max(0)], [(x0 + x1) / 2 + s * reach * 95 / 96 for s in (-1, 1)])
+        else:
+            np.testing.assert_allclose(at, held[kind], rtol=1e-6)
+        x = (torch.from_numpy(at).float() - run.data.mean) / run.data.scale
+        wanted = experiment.log_density(x)[1]
+        np.testing.assert_allclose([float(row["log_density"]) for row in part], wanted, rtol=1e-3, atol=1e-3)
+        if dim == 3 and kind == "fake":
+            break
+
+
+def test_level_curves_hold_their_shares_of_the_fakes(tmp_path):
+    """Of a Gaussian, the curve of share s is the circle of radius √(−2 ln(1 − s)), here by a million points."""
+    radius = np.random.default_rng(0).rayleigh(size=1_000_000)
+    at = levels(-(radius**2) / 2)
+    np.testing.assert_allclose(at, np.sort(np.log(1 - np.array(SHARES))), atol=0.02)
+    x = np.linspace(-4, 4, 201)[:-1] + 0.02
+    values = -(x[None] ** 2 + x[::-1, None] ** 2) / 2
+    for line, level in zip(level_curves(values, ((-4, 4), (-4, 4)), at), at, strict=True):
+        np.testing.assert_allclose(np.linalg.norm(line, axis=1), (-2 * level) ** 0.5, atol=2e-3)
+
+
 def test_an_earlier_metric_is_taken_and_said(own):
     own.kept_path(30).unlink()
     rows = data("metric", [own], step=30)
@@ -159,6 +199,8 @@ def test_what_a_figure_cannot_show_is_one_line(own, roll):
     with pytest.raises(NoFigure, match=r"forces: own is of .*, which matches no descriptors"):
         data("forces", [Run(own.path)])
     flow.write_text(before)
+    with pytest.raises(NoFigure, match=r"likelihood: own is of .*, which has no density"):
+        data("likelihood", [own])
     frame_path(own.path, STEPS).unlink()
     for name in ("modes", "honesty"):
         with pytest.raises(NoFigure, match=f"{name}: own has no UMAP frame of step 40 yet"):

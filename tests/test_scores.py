@@ -8,12 +8,14 @@ import ot
 import pytest
 import torch
 from prdc import compute_prdc
+from scipy import stats
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import ks_2samp, spearmanr
 from sklearn.neighbors import NearestNeighbors
 
 from mvm.scoring.points import SCORE_KEYS, SCORES, Reference, spearman
 from mvm.scoring.score import ratio, thinned
+from toy_manifolds import manifold
 
 N = 60
 
@@ -23,6 +25,13 @@ class Circle:
 
     intrinsic_dim = 1
     ambient_dim = 2
+    charts = ()
+
+    def evenly(self, n):
+        return 2 * math.pi * (torch.arange(n, dtype=torch.float64)[:, None] + 0.5) / n
+
+    def density(self, coordinates):
+        return torch.ones_like(coordinates[:, 0])
 
     def project(self, points):
         return torch.atan2(points[:, 1], points[:, 0]).remainder(2 * math.pi)[:, None]
@@ -189,6 +198,10 @@ class Plane:
     """A plane whose coordinates are the points themselves."""
 
     intrinsic_dim = 2
+    charts = ()
+
+    def evenly(self, n):
+        return torch.zeros(n, 2)
 
     def project(self, points):
         return points
@@ -253,14 +266,52 @@ def test_keys_are_those_of_the_table_and_json_holds_them(clouds, scores):
 
 
 def test_what_has_no_meaning_is_none(clouds, scores):
-    ground_truth = {key for key in SCORE_KEYS if key.startswith(("distance", "ks", "geodesic"))}
-    assert {key for key, value in scores.items() if value is None} == ground_truth
+    density = {"log_likelihood", "total_variation"}
+    counts = {"total_variation_samples", "total_variation_samples_floor"}  # these circles have no charts
+    ground_truth = {key for key in SCORE_KEYS if key.startswith(("distance", "ks", "geodesic", "total_variation"))}
+    assert {key for key, value in scores.items() if value is None} == ground_truth | density
     dots = scored(circle(N, 0)[0], circle(N, 1)[0], circle(N, 2)[0], manifold=Dots(), embed=torch.sin)
     assert {key for key, value in dots.items() if value is None} == {
-        key for key in ground_truth if not key.startswith("distance")
+        key for key in ground_truth | density if not key.startswith("distance")
     }
     untrained = scored(circle(N, 0)[0], circle(N, 1)[0], circle(N, 2)[0], manifold=Circle(), embed=torch.sin)
-    assert {key for key, value in untrained.items() if value is None} == {"geodesic_spearman_initial"}
+    assert {key for key, value in untrained.items() if value is None} == density | counts | {
+        "geodesic_spearman_initial"
+    }
+
+
+def test_the_likelihood_and_the_density_on_a_circle_are_those_of_a_von_mises_law():
+    """A planar Gaussian about (a, 0) with deviation s is ∝ exp(a/s² cos t) on the unit circle: κ = a/s²."""
+    truth, law = manifold("von_mises_circle", kappa=2.0), stats.vonmises(2.0)
+    real, floor, fake = (truth.sample(200, torch.Generator().manual_seed(seed)).points for seed in range(3))
+    reference = Reference(real, floor, manifold=truth)
+
+    def score(kappa, points=fake):
+        mean = torch.tensor([kappa * 0.3**2, 0.0])
+        density = torch.distributions.Normal(mean.double(), 0.3)
+        return reference.score(points, log_density=density.log_prob(reference.density_points.double()).sum(-1))
+
+    angle = np.linspace(-np.pi, np.pi, 20_001)
+    for kappa in (0.5, 2.0, 5.0):
+        difference = np.abs(stats.vonmises(kappa).pdf(angle) - law.pdf(angle))
+        assert score(kappa)["total_variation"] == pytest.approx(np.trapezoid(difference, angle) / 2, abs=1e-5)
+    density = stats.multivariate_normal([0.18, 0], 0.3**2)
+    assert score(2.0)["log_likelihood"] == pytest.approx(density.logpdf(real.numpy()).mean(), rel=1e-6)
+    assert score(2.0)["total_variation_floor"] == 0
+    fewer = score(2.0, fake[:50])
+    assert (fewer["log_likelihood"], fewer["total_variation"]) == (score(2.0)["log_likelihood"], approx_zero(1e-6))
+    broken = reference.score(fake, log_density=torch.full((len(reference.density_points),), torch.nan))
+    assert broken["log_likelihood"] is broken["total_variation"] is None
+
+
+def approx_zero(tolerance):
+    return pytest.approx(0, abs=tolerance)
+
+
+def test_the_density_of_own_points_has_a_likelihood_but_no_truth():
+    real, floor, fake = (normal(N, 2, seed=seed) for seed in range(3))
+    scores = scored(fake, real, floor, log_density=torch.arange(N, dtype=torch.float64))
+    assert (scores["log_likelihood"], scores["total_variation"]) == ((N - 1) / 2, None)
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, 1e300])
@@ -269,7 +320,7 @@ def test_diverged_fakes_keep_the_floors(bad):
     good = scored(fake, real, floor, manifold=Circle(), embed=torch.tanh)
     fake[3, 1] = bad
     scores = scored(fake, real, floor, manifold=Circle(), embed=torch.tanh)
-    fakes_own = {key for key in SCORES if not key.startswith("geodesic")}
+    fakes_own = {key for key in SCORES if not key.startswith("geodesic")} | {"total_variation_samples_floor"}
     for key, value in scores.items():
         assert value == (None if key in fakes_own else good[key])
 
@@ -288,7 +339,9 @@ def test_collapsed_fakes_have_finite_scores(clouds):
     close(scores["w2"], (real - real[0]).square().sum(-1).mean().sqrt())
     assert scores["recall"] == 1 / N  # the real point that they copy
     assert scores["coverage"] < 0.5
-    assert None not in {value for key, value in scores.items() if not key.startswith(("d", "ks", "geo"))}
+    assert None not in {
+        value for key, value in scores.items() if not key.startswith(("d", "ks", "geo", "total", "log"))
+    }
 
 
 def test_reals_without_spread_do_not_crash():

@@ -53,9 +53,12 @@ def transport(x: np.ndarray, y: np.ndarray, epsilon: float) -> float:
     """The entropic transport of half the squared distance, by Sinkhorn's alternating updates until they stand."""
     cost = ((x[:, None] - y[None]) ** 2).sum(-1) / 2
     f, g = np.zeros(len(x)), np.zeros(len(y))
-    for _ in range(400):
+    for _ in range(5000):
+        before = f
         f = -epsilon * (logsumexp((g[None] - cost) / epsilon, axis=1) - np.log(len(y)))
         g = -epsilon * (logsumexp((f[:, None] - cost) / epsilon, axis=0) - np.log(len(x)))
+        if np.abs(f - before).max() < 1e-15:
+            break
     return f.mean() + g.mean()
 
 
@@ -196,6 +199,45 @@ def test_the_density_of_averaged_weights_integrates_to_one():
     torch.testing.assert_close(averaged.exp().sum(-1) * 0.05**2, torch.ones(2, dtype=torch.float64), rtol=1e-2, atol=0)
     assert not torch.equal(averaged, live)
     assert experiment("vae").log_density(grid) is None
+
+
+def test_a_flow_that_moves_nothing_has_the_density_of_a_gaussian():
+    trained, couplings = moved_flow()
+    x = points(2, 7, 2)
+    with torch.no_grad():
+        for parameter in couplings.parameters():
+            parameter.zero_()
+    torch.testing.assert_close(trained.log_density(x, averaged=False), gaussian(x, 1.0))
+
+
+def gaussian(x: Tensor, deviation: float) -> Tensor:
+    return torch.distributions.Normal(0.0, deviation).log_prob(x).sum(-1)
+
+
+def test_the_density_of_a_linear_flow_is_a_gaussian():
+    """dx/dt = a x carries N(0, 1) to N(0, e^2a)."""
+    method, x = experiment("flow_matching").method, points(2, 7, 2)
+    found = method.log_density({"generator": lambda x: 0.4 * x[..., :-1]}, x)
+    torch.testing.assert_close(found, gaussian(x, np.exp(0.4)), rtol=1e-6, atol=1e-6)
+    turn = torch.tensor([[0.4, 3.0], [-3.0, 0.4]], dtype=torch.float64)  # turning changes no density
+    found = method.log_density({"generator": lambda x: x[..., :-1] @ turn}, x)
+    torch.testing.assert_close(found, gaussian(x, np.exp(0.4)), rtol=1e-3, atol=1e-3)
+
+
+def test_the_density_of_diffused_gaussian_data_is_a_gaussian():
+    """x / √(1 + σ²) is constant along the ODE, from N(0, σ_max²) to the data with noise σ_min."""
+    method, x = experiment("diffusion").method, points(2, 7, 2)
+    deviation = 80 * ((1 + 0.002**2) / (1 + 80**2)) ** 0.5
+    torch.testing.assert_close(method.log_density({"generator": zero}, x), gaussian(x, deviation), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["diffusion", "flow_matching"])
+def test_the_density_along_a_path_integrates_to_one_and_is_not_taken_in_many_dimensions(method):
+    trained = experiment(method)
+    axis = torch.linspace(-6, 6, 49, dtype=torch.float64)
+    found = trained.log_density(torch.cartesian_prod(axis, axis), averaged=False)
+    torch.testing.assert_close(found.exp().sum(-1) * 0.25**2, torch.ones(2).double(), rtol=1e-2, atol=0)
+    assert trained.method.log_density({"generator": zero}, points(2, 3, 9)) is None
 
 
 # -- autoencoders ------------------------------------------------------------------------------------------------------

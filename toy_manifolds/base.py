@@ -126,6 +126,17 @@ class Manifold(BaseModel):
         """Lower and upper limits (k,) of the coordinates, if a shortest path would otherwise leave the chart."""
         return None
 
+    def evenly(self, n: int) -> Tensor:
+        """Coordinates of `n` points spread uniformly in volume, for averages over the manifold, (n, k) float64.
+
+        By default fixed random ones, of a class that draws uniformly.
+        """
+        return self.draw(n, torch.Generator().manual_seed(0))
+
+    def density(self, coordinates: Tensor) -> Tensor:
+        """Density of samples without noise by volume, up to a factor, (n, k) -> (n,); uniform by default."""
+        return torch.ones_like(coordinates[..., 0])
+
     @property
     def charts(self) -> tuple[Chart, ...]:
         """Its components laid out flat, on which samples are counted; none by default: then they are not counted."""
@@ -181,6 +192,12 @@ class Embedded(Manifold):
     @property
     def chart_bounds(self) -> tuple[Tensor, Tensor] | None:
         return self.manifold.chart_bounds
+
+    def evenly(self, n: int) -> Tensor:
+        return self.manifold.evenly(n)
+
+    def density(self, coordinates: Tensor) -> Tensor:
+        return self.manifold.density(coordinates)
 
     @property
     def charts(self) -> tuple[Chart, ...]:

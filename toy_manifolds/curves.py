@@ -106,6 +106,15 @@ class Curve(Manifold):
         low, high = self.interval
         return torch.stack([end, _other_way(start, end, high - low)]) if self.closed else end[None]
 
+    def evenly(self, n: int) -> Tensor:
+        """The middles of `n` pieces of equal length."""
+        length = _tables(self).length
+        middles = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+        return _interpolate(middles * length[-1], length, _tables(self).knots)[:, None]
+
+    def density(self, coordinates: Tensor) -> Tensor:
+        return self.weight(coordinates[..., 0])
+
     @property
     def charts(self) -> tuple[Chart, ...]:
         def density(place: Tensor) -> Tensor:
@@ -337,6 +346,15 @@ class Arcs(Manifold):
     def lifts(self, start: Tensor, end: Tensor) -> Tensor:
         whole = self.arcs[int(end[1])].span >= math.tau
         return torch.stack([end, _other_way(start, end, math.tau)]) if whole else end[None]
+
+    def evenly(self, n: int) -> Tensor:
+        """The middles of `n` pieces of equal length of the arcs in a row."""
+        middles = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+        _, radius, _, span = self._table(middles)
+        ends = (radius * span).cumsum(0)
+        component = torch.searchsorted(ends, middles * ends[-1], right=True)
+        passed = middles * ends[-1] - (ends - radius * span)[component]
+        return _plane(passed / radius[component], component)
 
     @property
     def charts(self) -> tuple[Chart, ...]:

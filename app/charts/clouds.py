@@ -14,6 +14,7 @@ from mvm.look.scales import limits, span_of
 __all__ = [
     "arrows",
     "coloured",
+    "curves",
     "data_panels",
     "ends",
     "field",
@@ -154,6 +155,13 @@ def outlines(shapes: np.ndarray, values: np.ndarray | None, scale: dict[str, Any
     if values is not None:
         layer |= {"values": np.repeat(values, closed.shape[1] + 1), "scale": scale}
     return layer
+
+
+def curves(lines: Sequence[np.ndarray], *, name: str) -> Layer:
+    """Lines `(m, 2)` of any lengths, grey."""
+    gap = np.full((1, 2), np.nan, dtype=np.float32)
+    points = np.concatenate([part for line in lines for part in (line, gap)] or [gap]).astype(np.float32)
+    return {"name": name, "line": True, "colour": rgba(QUIET, 0.9), "points": points}
 
 
 def route(path: np.ndarray, kind: str) -> Layer:

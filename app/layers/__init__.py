@@ -2,6 +2,7 @@
 
 forces               arrows: the pull of each descriptor on each fake                          (mvm.geometry.forces)
 metric               ellipses: points at equal metric distance, log area distortion            (mvm.geometry.pullback)
+density              log density of a model that has one, with level curves               (mvm.studies.model_density)
 geodesic             shortest path between two points under the metric, the straight line, the true geodesic
 eigenvector          points coloured by one eigenvector of their distance matrix               (mvm.geometry.spectrum)
 trust, continuity    embeddings coloured by how far their neighbours are true           (mvm.geometry.neighbourhoods)

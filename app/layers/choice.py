@@ -18,7 +18,7 @@ from mvm.runs.run import Run
 
 __all__ = ["Choice", "choice_of", "colour_by_eigenvector", "draw_controls", "take_click"]
 
-LAYERS = ["real", "fake", "grid", "forces", "metric", "geodesic"]
+LAYERS = ["real", "fake", "grid", "forces", "metric", "geodesic", "density"]
 DEFAULT_LAYERS = LAYERS[:3]
 OVERLAYS = LAYERS[2:]  # of which one is shown at a time, unless several are asked for
 COLOURS = ["kind", "eigenvector", "trust", "continuity"]
@@ -65,7 +65,8 @@ def draw_controls(tab: Page, run: Run | None) -> None:
         on_change=_replace_overlay, args=(tab,),
         help="grid: image of a square grid of noise under the generator. forces: the direction in which a fake lowers "
         "each descriptor's gap fastest. metric: log area distortion of the learned metric, and points at equal metric "
-        "distance from a centre. geodesic: shortest path between two reals under the metric",
+        "distance from a centre. geodesic: shortest path between two reals under the metric. density: log density of "
+        "the model, if it has one; with level curves in the plane, else at the reals",
     )  # fmt: skip
     st.session_state[SHOWN] = layers
     linked(

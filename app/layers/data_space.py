@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from app.layers.choice import Choice
+from app.layers.density import add_density
 from app.layers.ellipses import add_ellipses
 from app.layers.forces import add_forces
 from app.layers.geodesics import add_geodesics
@@ -14,7 +15,7 @@ from app.layers.modes import colour_clouds
 from app.layers.panels import Axes, Layered, Panels
 from app.layers.scene import Scene, metrics_at
 from mvm.errors import ConfigError, RunError
-from mvm.methods import METHODS
+from mvm.methods import METHODS, Method
 from mvm.runs.run import Run
 
 __all__ = ["over_clouds"]
@@ -45,7 +46,7 @@ def over_clouds(
         for layer in layers:
             layered = layer(panels, choice, scene)
             panels, notes = layered.panels, [*notes, *layered.notes]
-        used = layers != [colour_clouds] or "real_embedding" not in view
+        used = {*layers} - {colour_clouds, add_density} or (colour_clouds in layers and "real_embedding" not in view)
         if used and metrics[0].metric.step != step:
             notes.append(f"Metric from the checkpoint of step {metrics[0].metric.step:,}.")
     except (RunError, ConfigError, OSError) as error:
@@ -70,4 +71,9 @@ def _layers(choice: Choice, run: Run, dim: int) -> tuple[list[Callable[..., Laye
         notes.append(f"The metric and its geodesics are drawn in 2 and 3 dimensions; these points have {dim}.")
     else:
         layers += of_metric
+    if "density" in choice.layers:
+        if method.log_density is not Method.log_density:
+            layers.append(add_density)
+        else:
+            notes.append(f"{method.title} has no density to draw; a normalizing flow or diffusion has one.")
     return layers, notes

@@ -14,7 +14,7 @@ from mvm.data.points import PointData
 from mvm.runs.run import Run
 from mvm.studies.learned_metric import LearnedMetric, checkpoint_at, metric_at, units_of
 
-__all__ = ["PanelMetric", "Scene", "metrics_at"]
+__all__ = ["PanelMetric", "Scene", "metrics_at", "units_in"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,12 @@ def metrics_at(run: Run, members: Sequence[int], step: int) -> list[PanelMetric]
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _metric(key: tuple, _run: Run, _step: int) -> LearnedMetric:
     torch.set_num_threads(1)
-    return metric_at(_run, key[-1], _step, units=_units((str(_run.path), _run.identity), _run))
+    return metric_at(_run, key[-1], _step, units=units_in(_run))
+
+
+def units_in(run: Run) -> PointData:
+    """The run's data set without its points, kept."""
+    return _units((str(run.path), run.identity), run)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

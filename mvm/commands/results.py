@@ -26,6 +26,7 @@ __all__ = ["add"]
 
 MOST = 100_000  # points of each sample: their distances take about an hour for each generator
 TABLE = ("w2", "w2_ratio", "distance_mean", "precision", "recall", "coverage", "geodesic_spearman")
+OF_DENSITY = ("log_likelihood", "total_variation")  # columns after them, of a method with a density
 
 
 def add(command: Commands) -> None:
@@ -213,11 +214,12 @@ def _how(row: dict[str, Any]) -> str:
 
 def _print_scores(rows: list[dict[str, Any]]) -> None:
     """One line per generator, one column per score, the floors above them: they are the same for all."""
-    floors = {key: rows[0].get(f"{key}_floor") for key in TABLE}
-    print_line(f"{'variant':28} {'seed':>6} " + " ".join(f"{key:>18}" for key in TABLE))
-    print_line(f"{'floor (real against real)':28} {'':6} " + " ".join(f"{_number(floors[key]):>18}" for key in TABLE))
+    keys = (*TABLE, *(key for key in OF_DENSITY if any(row.get(key) is not None for row in rows)))
+    floors = {key: rows[0].get(f"{key}_floor") for key in keys}
+    print_line(f"{'variant':28} {'seed':>6} " + " ".join(f"{key:>18}" for key in keys))
+    print_line(f"{'floor (real against real)':28} {'':6} " + " ".join(f"{_number(floors[key]):>18}" for key in keys))
     for row in rows:
-        values = " ".join(f"{_number(row[key]):>18}" for key in TABLE)
+        values = " ".join(f"{_number(row[key]):>18}" for key in keys)
         print_line(f"{row['variant']:28} {row['seed']:>6} {values}")
 
 

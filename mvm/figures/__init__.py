@@ -18,6 +18,7 @@
                 settings      Table 6    perceptual part, pretrained or not, discriminator
     layers      forces        Lab        forces of the matched descriptors on generated points
                 metric        Lab        pull-back of the learned metric on the plane
+                likelihood    Lab        log density of a model that has one, with level curves
                 modes         Lab        points coloured by an eigenvector of the real embeddings' distances
                 honesty       Lab        UMAP coloured by its trustworthiness
     comparing   curves        Runs       any recorded quantity over training, several runs overlaid
@@ -147,6 +148,15 @@ FIGURES: dict[str, Definition] = {
         "Lab",
         layers.metric_data,
         layers.draw_metric,
+        None,
+        uses=("snapshot", "metric"),
+        options=("seed",),
+    ),
+    "likelihood": Definition(
+        "Density of the model in data space",
+        "Lab",
+        layers.likelihood_data,
+        layers.draw_likelihood,
         None,
         uses=("snapshot", "metric"),
         options=("seed",),

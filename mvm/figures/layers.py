@@ -1,7 +1,7 @@
-"""Layers of the Lab as figures: forces on fakes, the learned metric, a mode of the embeddings, trust in the UMAP.
+"""Layers of the Lab as figures: forces, learned metric, density of the model, a mode of the embeddings, trust in UMAP.
 
-Forces and metric use the weights of the last checkpoint up to the shown step, or of the earliest one; the panel names
-the checkpoint's step if it differs from that of the points.
+Forces, metric and density use the weights of the last checkpoint up to the shown step, or of the earliest one; the
+panel names the checkpoint's step if it differs from that of the points.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from mvm.look.scales import MARGIN, arrow_factor, limits, span_of
 from mvm.methods import METHODS
 from mvm.studies.compare import Series
 from mvm.studies.learned_metric import FIELD, FILL, LearnedMetric, cells, field_on, metric_at, moves, step_length
+from mvm.studies.model_density import GRID, SHARES, ModelDensity, density_at, levels, shade_limits
 from mvm.words import tex
 
 if TYPE_CHECKING:
@@ -49,10 +50,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "draw_forces",
+    "draw_likelihood",
     "draw_metric",
     "draw_modes",
     "draw_trust",
     "forces_data",
+    "likelihood_data",
     "metric_data",
     "modes_data",
     "trust_data",
@@ -87,10 +90,15 @@ def _embeddings(selection: Selection, place: int, member: int, half: int, figure
 
 
 def _seen_through(
-    selection: Selection, series: Series, place: int, member: int, metric: LearnedMetric, rows: Sequence[pd.DataFrame]
+    selection: Selection,
+    series: Series,
+    place: int,
+    member: int,
+    learned: LearnedMetric | ModelDensity,
+    rows: Sequence[pd.DataFrame],
 ) -> pd.DataFrame:
-    """Rows of several kinds joined and labelled with the member, its step and the step of its metric."""
-    about = {"step": selection.steps[place], "metric_step": metric.step}
+    """Rows of several kinds joined and labelled with the member, its step and the step of its metric or density."""
+    about = {"step": selection.steps[place], "metric_step": learned.step}
     return rows_of(selection, series, place, member, about | dict(pd.concat(rows, ignore_index=True)))
 
 
@@ -181,10 +189,10 @@ def _kinds(figure: Figure, *handles: Any) -> None:
     legend(figure, handles, ["real", "generated"])
 
 
-def _metric_note(part: pd.DataFrame) -> str:
-    """Note with the step of the metric, if it differs from the step of the points."""
+def _metric_note(part: pd.DataFrame, what: str = "metric") -> str:
+    """Note with the step of the metric or density, if it differs from the step of the points."""
     seen, step = int(part["metric_step"].iloc[0]), int(part["step"].iloc[0])
-    return "" if seen == step else f"metric of step {seen}"
+    return "" if seen == step else f"{what} of step {seen}"
 
 
 # -- forces ------------------------------------------------------------------------------------------------------------
@@ -331,6 +339,69 @@ def draw_metric(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
         axes.set_xlabel("\n".join(line for line in (length, _metric_note(part)) if line))
     _bar(figure, panels, scale, "log volume")
     _kinds(figure, dot(REAL), dot(FAKE))
+
+
+# -- density -----------------------------------------------------------------------------------------------------------
+
+
+def likelihood_data(selection: Selection) -> pd.DataFrame:
+    """log p of the model at both clouds and, in the plane, on a grid; in nats, in standardised coordinates."""
+    require_kind("points", "likelihood", selection.runs)
+    parts = []
+    for series, place, member in selection.samples():
+        run, snapshot = selection.runs[place], selection.snapshot(place)
+        real, fake = snapshot["real"], snapshot["fake"][member]
+        try:
+            density = density_at(run, member, selection.steps[place])
+        except (RunError, ConfigError, OSError) as error:
+            raise NoFigure(f"likelihood: {str(error).removeprefix('run: ')}") from None
+        clouds = clouds_table(real, fake)
+        clouds["log_density"] = density(torch.from_numpy(np.concatenate([real, fake]))).numpy()
+        rows = [clouds]
+        if real.shape[1] == 2:
+            span = span_of(real, MARGIN).tolist()
+            middles = cells(span, GRID).numpy()
+            grid = {"kind": "field", "point": np.arange(len(middles))} | columns_of(middles, "x")
+            rows.append(pd.DataFrame(grid | {"log_density": density.on_plane(span).ravel()}))
+        parts.append(_seen_through(selection, series, place, member, density, rows))
+    table = pd.concat(parts, ignore_index=True)
+    if not np.isfinite(table["log_density"]).any():
+        raise NoFigure("likelihood: the density is no number anywhere: there is nothing to draw")
+    return table
+
+
+def draw_likelihood(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
+    """In the plane log p as pixels, level curves as vectors, and points; elsewhere points coloured by log p."""
+    series, plane = selection.series(), bool((table["kind"] == "field").any())
+    below = any(_metric_note(part) for _, part in table.groupby("series"))
+    panels = _panels(figure, [each.title for each in series], below=plane + below)
+    kind = "field" if plane else "real"
+    scale = scale_of(VOLUME if plane else SEQUENTIAL, *shade_limits([table.loc[table["kind"] == kind, "log_density"]]))
+    for (axes,), each in zip(panels, series, strict=True):
+        part = table[table["series"] == each.title]
+        notes = [_metric_note(part, "density")]
+        if plane:
+            _draw_plane(axes, part, scale)
+            notes.insert(0, f"curves: {', '.join(f'{100 * share:.0f}' for share in SHARES)} % of samples")
+        else:
+            _coloured(axes, part, ["plane1", "plane2"], "log_density", scale, margin=MARGIN, whole=False)
+        axes.set_xlabel("\n".join(note for note in notes if note))
+    _bar(figure, panels, scale, "log density (nats)")
+    _kinds(figure, *([dot(REAL), dot(FAKE)] if plane else [dot(QUIET), _ring()]))
+
+
+def _draw_plane(axes: Axes, part: pd.DataFrame, scale: Scale) -> None:
+    """The field, its level curves and the points."""
+    real, fake = _split(part, ["x1", "x2"])
+    field = part.loc[part["kind"] == "field", ["x1", "x2", "log_density"]].to_numpy(dtype=float)
+    x, y, values = field.T.reshape(3, GRID, GRID)
+    values = np.ma.masked_invalid(values)
+    extent = span_of(real, MARGIN).ravel()
+    image = axes.imshow(values, cmap=scale[0], norm=scale[1], extent=extent, interpolation="nearest", zorder=0)
+    image.set_rasterized(True)
+    if at := levels(part.loc[part["kind"] == "fake", "log_density"].to_numpy(dtype=float)):
+        axes.contour(x, y, values, levels=at, colors=INK, linewidths=0.5, linestyles="solid", zorder=2.5)
+    draw_points(axes, real, fake, around=real, margin=MARGIN)
 
 
 # -- modes and trust ---------------------------------------------------------------------------------------------------

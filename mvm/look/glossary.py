@@ -70,6 +70,9 @@ TERMS: dict[str, str] = {
     "Lipschitz penalty": _setting("lipschitz"),
     "EMA": "Exponential moving average of the generator's weights: the generator that is shown and scored.",
     "geodesic": "The shortest path between two points along the manifold, or under the learned metric.",
+    "log-likelihood": _sentence(SCORES["log_likelihood"].meaning),
+    "total variation": "Half the area between two densities: 0 if they are the same, 1 if they share no place.",
+    "log density": "Natural logarithm of the density of the model's samples at a place, in standardised coordinates.",
     "log area distortion": "By how much the learned metric stretches or shrinks a small area, as a logarithm.",
 }
 """What each term means, in a sentence."""

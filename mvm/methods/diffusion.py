@@ -4,6 +4,7 @@
     generator  E ‖F_θ − F*‖²,   F*: what makes D(y + σε; σ) equal y,   ln σ ~ N(P_mean, P_std²)
     levels     σ_i = (σ_max^⅐ + i / (N − 1) (σ_min^⅐ − σ_max^⅐))⁷,  i = 0 … N − 1,   σ_N = 0
     solver     dx/dσ = (x − D(x; σ)) / σ by Heun's steps; the last one, to σ = 0, is Euler's: 2N − 1 evaluations
+    density    along the same ODE, from σ_min to σ_max (`mvm.methods.transport`): that of data with noise σ_min
 
 The score of the data with noise σ is (D(x; σ) − x) / σ². On a manifold it grows as 1/σ: each level is learned with unit
 weight (F_θ has unit targets), so that the growth is in the formula and not in the network.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -21,12 +23,13 @@ from torch import Tensor
 
 from mvm.methods.draws import Draws
 from mvm.methods.method import Loss, Moment, Network, Update
-from mvm.methods.transport import Transport
+from mvm.methods.transport import Transport, log_density_by_path
 from mvm.settings import Settings
 
 __all__ = ["Denoiser", "Diffusion", "DiffusionSettings", "denoiser", "denoising_loss", "heun", "levels"]
 
 RHO = 7
+DENSITY_LEVELS = 25  # of the solver for the density: within .002 nats on a circle
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """Points `(V, B, D)` and noise levels `(V, B, 1)` to denoised points"""
 
@@ -71,6 +74,12 @@ class Diffusion(Transport[DiffusionSettings]):
         """D(x; σ)."""
         return denoiser(networks["generator"])(x, x.new_full((*x.shape[:-1], 1), sigma))
 
+    def log_density(self, networks: Mapping[str, Network], x: Tensor) -> Tensor | None:
+        """log p(x) of data with noise σ_min, `(V, B)`; None in many dimensions."""
+        s, denoise = self.settings, denoiser(networks["generator"])
+        sigmas = levels(DENSITY_LEVELS, lowest=s.sigma_min, highest=s.sigma_max)[-2::-1]
+        return log_density_by_path(partial(_slope, denoise), x, times=sigmas, scale=s.sigma_max)
+
 
 def denoiser(network: Network) -> Denoiser:
     """D(x; σ) from the network F_θ, `(V, B, D + 1)` to `(V, B, D)`."""
@@ -106,14 +115,15 @@ def heun(denoise: Denoiser, noise: Tensor, *, sigmas: list[float]) -> Iterator[M
 
     Yields x / √(1 + σ²) at every level: points with noise, at the scale of data.
     """
-
-    def slope(x: Tensor, sigma: float) -> Tensor:
-        return (x - denoise(x, x.new_full((*x.shape[:-1], 1), sigma))) / sigma
-
-    x = sigmas[0] * noise
+    slope, x = partial(_slope, denoise), sigmas[0] * noise
     yield Moment(f"σ = {sigmas[0]:.3g}", x / math.hypot(1, sigmas[0]))
     for now, following in pairwise(sigmas):
         first = slope(x, now)
         moved = x + (following - now) * first
         x = moved if following == 0 else x + (following - now) * (first + slope(moved, following)) / 2
         yield Moment(f"σ = {following:.3g}", x / math.hypot(1, following))
+
+
+def _slope(denoise: Denoiser, x: Tensor, sigma: float) -> Tensor:
+    """dx/dσ of points `(V, B, D)`."""
+    return (x - denoise(x, x.new_full((*x.shape[:-1], 1), sigma))) / sigma

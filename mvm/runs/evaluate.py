@@ -22,7 +22,7 @@ from mvm.runs.run import Run
 from mvm.runs.upscale import Upscaler
 from mvm.training.checkpoint import load_member
 from mvm.training.experiment import Experiment
-from mvm.training.sampling import embedding, generated, to_score
+from mvm.training.sampling import embedding, generated, log_densities, to_score
 
 if TYPE_CHECKING:
     from mvm.scoring.images import Gallery
@@ -114,13 +114,16 @@ def score_run(
 
     against = data.reference(n, repeat=repeat, inception=inception, on_progress=report)
     fakes = to_score(experiment, against, repeat=repeat)
+    densities = log_densities(experiment, against)
     untrained = Experiment(experiment.config, data) if data.scores_metric else None
     steps = run.checkpoint(best=True)["step"].tolist() if best else [experiment.step] * len(members)
 
     def row_of(member: int) -> dict[str, Any]:
-        (variant, seed), metrics = members[member], {}
+        (variant, seed), metrics = members[member], dict[str, Any]()
         if untrained is not None:
             metrics = {"embed": embedding(experiment, member), "initial_embed": embedding(untrained, member)}
+        if densities is not None:
+            metrics["log_density"] = densities[member]
         row = {"variant": variant, "seed": seed, "step": steps[member], "n": against.size}
         row |= {"evaluations": run.config.evaluations}
         return row | {"coordinates": against.coordinates} | against.score(fakes[member], **metrics)

@@ -43,7 +43,7 @@ from mvm.scoring.images import describe
 from mvm.training.checkpoint import rows_of
 from mvm.training.experiment import NO_GPU, Experiment, Step, fit
 from mvm.training.graph import EAGER_STEPS
-from mvm.training.sampling import to_score
+from mvm.training.sampling import log_densities, to_score
 
 __all__ = ["Diverged", "Recorder", "Slot", "Stopped", "follow", "train"]
 
@@ -482,11 +482,13 @@ class Recorder:
         with self.profile.part("scores"):
             reference = self._scored_against()
             fakes = to_score(self.experiment, reference)
+            densities = log_densities(self.experiment, reference)
             averages = {name: tensor.to("cpu", copy=True) for name, tensor in self._averages().items()}
         step = self.experiment.step
 
         def write() -> None:
-            rows = [reference.score(fake) for fake in fakes]
+            of = [{} if densities is None else {"log_density": each} for each in densities or fakes]
+            rows = [reference.score(fake, **more) for fake, more in zip(fakes, of, strict=True)]
             self._append(step, {"n": reference.size, "coordinates": reference.coordinates, "scores": rows})
             self._keep_best(_errors(reference, rows), step, averages)
 

@@ -11,6 +11,14 @@ The band is simultaneous: a real sample lies in it, in all cells at once, with p
 Without noise, p_k is an integral (Gauss–Legendre). With noise, the nearest points of noisy samples gather at the ends
 of a curve and inside of its bends, and p_k is counted on `DRAWS` of them.
 
+The total variation of the counts and the law, with the share that lies on no part as a cell of its own, is
+
+    ½ (Σ |count_k / n − p_k| + |far share − (1 − Σ p_k)|)           0 to 1; of a real sample about √(K / 2πn)
+
+A model with a density q needs no sample: q on the manifold, normalised along it, is compared with the law p by
+
+    ½ ∫ |q / ∫ q − p|,   a mean over `nodes_of` places that are uniform in volume           0 exactly for q ∝ p
+
 Points farther from the manifold than `FAR` times its radius, and than noise explains, lie on no part of it: they count
 in no cell, and their share is given apart.
 """
@@ -29,7 +37,10 @@ from torch import Tensor
 if TYPE_CHECKING:
     from toy_manifolds.base import Chart, Manifold
 
-__all__ = ["ALPHA", "MOST_OVER", "ChartDensity", "Density", "density_along"]
+__all__ = [
+    "ALPHA", "MOST_OVER", "ChartDensity", "Density", "density_along", "nodes_of", "variation_of_counts",
+    "variation_of_density",
+]  # fmt: skip
 
 ALPHA = 0.05  # share of real samples that may leave the band
 FAR = 0.1  # distance from the manifold beyond which a point belongs to no part of it, in root mean square radii
@@ -39,6 +50,7 @@ MOST_BINS, MOST_CELLS = 64, 256
 FINE = (4096, 256)  # grid on which edges are sought, by the number of axes
 MOST_OVER = 2  # log₂ of the largest ratio that a map's colours tell apart
 NODES = 8  # of the quadrature in each cell, along each axis
+PLACES = {1: 512, 2: 2048}  # on a manifold, at which a model's density is compared with the law, by its dimension
 DRAWS, KNOWN = 20_000, 8192  # noisy samples that stand for the law, and points of the manifold to find theirs among
 
 
@@ -132,6 +144,48 @@ def density_along(manifold: Manifold, points: Tensor) -> Density | None:
     return Density(tuple(found), n, 1 - near / max(1, n))
 
 
+def variation_of_counts(manifold: Manifold, points: Tensor, coordinates: Tensor | None = None) -> float | None:
+    """Total variation between counts of points along a manifold and the law, far points in a cell of their own.
+
+    Args:
+        manifold: the law, with its noise.
+        points: `(n, ambient_dim)`, finite, in the manifold's own units.
+        coordinates: of the nearest points of the manifold, `(n, k)`; projected here when None.
+
+    Returns:
+        A number from 0 to 1; None if the manifold has no charts.
+    """
+    if not manifold.charts:
+        return None
+    n, (bins, mass) = len(points), _law(manifold, len(points))
+    counts, near = _counted(manifold, bins, points.double(), coordinates)
+    apart = sum(float(np.abs(count / n - p).sum()) for count, p in zip(counts, mass, strict=True))
+    away, law_away = 1 - near / n, 1 - sum(float(part.sum()) for part in mass)
+    return (apart + abs(away - law_away)) / 2
+
+
+def nodes_of(manifold: Manifold) -> Tensor | None:
+    """Coordinates `(m, k)` at which `variation_of_density` takes a density; None for a set of dimension 0."""
+    places = PLACES.get(manifold.intrinsic_dim)
+    return None if places is None else manifold.evenly(places)
+
+
+def variation_of_density(manifold: Manifold, log_density: Tensor) -> float:
+    """Total variation between a density on the manifold, normalised along it, and the law without noise.
+
+    Args:
+        manifold: the law.
+        log_density: log of the density at the points of `nodes_of`, up to a constant, `(m,)`.
+
+    Returns:
+        A number from 0 to 1; NaN if the density is not a number somewhere.
+    """
+    nodes = nodes_of(manifold)
+    assert nodes is not None
+    law = manifold.density(nodes)
+    return float((log_density.double().softmax(0) - law / law.sum()).abs().sum() / 2)
+
+
 Bins = list[tuple[np.ndarray, ...]]
 
 
@@ -202,10 +256,13 @@ def _mass(chart: Chart, edges: Sequence[np.ndarray], *, nodes: int = NODES) -> n
     return summed
 
 
-def _counted(manifold: Manifold, bins: Bins, points: Tensor) -> tuple[list[np.ndarray], int]:
+def _counted(
+    manifold: Manifold, bins: Bins, points: Tensor, coordinates: Tensor | None = None
+) -> tuple[list[np.ndarray], int]:
     """Points in each cell of each chart, and how many points are near enough to count."""
-    points = points[points.isfinite().all(-1)]
-    coordinates = manifold.project(points)
+    if coordinates is None:
+        points = points[points.isfinite().all(-1)]
+        coordinates = manifold.project(points)
     near = torch.linalg.vector_norm(points - manifold.embed(coordinates), dim=-1) <= _reach(manifold)
     counts = [_count(chart, edges, coordinates[near]) for chart, edges in zip(manifold.charts, bins, strict=True)]
     return counts, int(near.sum())

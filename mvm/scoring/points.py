@@ -11,6 +11,8 @@ With real points x_i, fake points y_j (n each), r_i the distance of x_i to its k
     chamfer     mean distance of a real point to its nearest fake
     distance_*  exact distance of the fakes to the manifold: mean and 99th percentile
     ks_max      largest Kolmogorov–Smirnov statistic over the intrinsic coordinates of the projected points
+    log_likelihood    mean of log q(x_i) in nats, x_i standardised, for a generator with a density q (`log_density`)
+    total_variation*  of the fakes' counts along the manifold, or of q on it, to the law of the data: `density.py`
     geodesic_*  Spearman correlation of a distance with the true geodesic over random pairs of real points
 
 A score depends on n and means nothing alone: the baseline is measured in the same call, on as many points. Distances
@@ -34,6 +36,7 @@ import torch
 from torch import Tensor
 
 from mvm.geometry.distances import pairwise
+from mvm.scoring.density import nodes_of, variation_of_counts, variation_of_density
 from mvm.scoring.score import NEIGHBOURS, Coordinates, Score, neighbourhood_scores, ratio, thinned, tie_of
 
 if TYPE_CHECKING:
@@ -110,6 +113,26 @@ SCORES: dict[str, Score] = {
         "lower",
         "ks_max_floor",
     ),
+    "total_variation_samples": Score(
+        "TV of counts",
+        "total variation between the law of the data and counts of fakes in cells along the manifold; off it counts",
+        "lower",
+        "total_variation_samples_floor",
+    ),
+    "total_variation": Score(
+        "TV of density",
+        "total variation between the law of the data and the model's density on the manifold, normalised along it; "
+        "0 is exact. If data or model have noise, their densities are blurred by it, the law is not",
+        "lower",
+        "total_variation_floor",
+        about_zero=True,
+    ),
+    "log_likelihood": Score(
+        "log-likelihood",
+        "mean log density of held-out reals under the model, in nats, in standardised coordinates (on a manifold "
+        "without noise it has no upper bound)",
+        "higher",
+    ),
     "geodesic_spearman": Score(
         "geodesic ρ", "Spearman correlation of the learned distance with the true geodesic", "higher"
     ),
@@ -183,6 +206,7 @@ class Reference:
         self._coordinates = None if manifold is None else manifold.project(self._real.points)
         measured = self._measure(self._compared(floor_sample))
         self.floors = {score.floor: measured.get(name) for name, score in SCORES.items() if score.floor is not None}
+        self.floors["total_variation_floor"] = None if self._nodes is None else 0.0
 
     @property
     def criterion(self) -> str:
@@ -195,12 +219,28 @@ class Reference:
         baseline = self.floors["w2_floor"]
         return "w2" if baseline is not None and spread > FAR * baseline else "sliced_w2"
 
+    @cached_property
+    def density_points(self) -> Tensor:
+        """Points at which `score` takes the log density of a model, `(m, D)`, in own units.
+
+        The real ones, then those on the manifold along which the total variation is an integral, if it is known.
+        """
+        real = thinned(self._full[0], self.size, self.seed)
+        if self._nodes is None or self.manifold is None:
+            return real
+        return torch.cat([real, self.manifold.embed(self._nodes).to(real)])
+
+    @cached_property
+    def _nodes(self) -> Tensor | None:
+        return None if self.manifold is None else nodes_of(self.manifold)
+
     def score(
         self,
         fake: Tensor,
         *,
         embed: Callable[[Tensor], Tensor] | None = None,
         initial_embed: Callable[[Tensor], Tensor] | None = None,
+        log_density: Tensor | None = None,
     ) -> dict[str, float | None]:
         """All scores of one fake cloud.
 
@@ -209,6 +249,8 @@ class Reference:
             embed: the learned metric, points `(n, D)` to embeddings `(n, k)`. Without it, no geodesic correlation is
                 measured (all are None), which saves seconds on a torus, once.
             initial_embed: the same network before training.
+            log_density: of the model at `density_points`, in standardised coordinates, `(m,)`. Without it, likelihood
+                and total variation of the density are None.
 
         Returns:
             {key: value} for every key of `SCORE_KEYS`. None where a score has no meaning for the data; every score of
@@ -219,7 +261,8 @@ class Reference:
         """
         _check_shape("fake", fake, dim=self.points.shape[-1])
         if len(fake) < self.size:
-            return self._at(len(fake)).score(fake, embed=embed, initial_embed=initial_embed)
+            smaller = self._at(len(fake)).score(fake, embed=embed, initial_embed=initial_embed)
+            return smaller | self._likelihood(log_density)
         scores: dict[str, float | None] = dict.fromkeys(SCORE_KEYS) | self.floors
         if _usable(fake):
             scores |= self._measure(self._compared(fake))
@@ -229,7 +272,16 @@ class Reference:
             scores["geodesic_spearman"] = self._against_geodesic(embed)
             scores["geodesic_spearman_initial"] = self._against_geodesic(initial_embed)
             scores["geodesic_spearman_euclidean"] = self._euclidean
-        return scores
+        return scores | self._likelihood(log_density)
+
+    def _likelihood(self, log_density: Tensor | None) -> dict[str, float | None]:
+        """Scores of a model's log density at `density_points`."""
+        if log_density is None:
+            return {}
+        found = {"log_likelihood": _finite(float(log_density[: self.size].double().mean()))}
+        if self.manifold is not None and self._nodes is not None:
+            found["total_variation"] = _finite(variation_of_density(self.manifold, log_density[self.size :]))
+        return found
 
     def _measure(self, points: Tensor) -> dict[str, float | None]:
         real, fake = self._real, self._cloud(thinned(points, self.size, self.seed))
@@ -260,6 +312,8 @@ class Reference:
             distance = (fake.points - self.manifold.embed(coordinates)).norm(dim=-1)
             scores["distance_mean"] = distance.mean()
             scores["distance_p99"] = distance.quantile(0.99)
+            if (variation := variation_of_counts(self.manifold, fake.points, coordinates)) is not None:
+                scores["total_variation_samples"] = variation
             if self.manifold.intrinsic_dim > 0:
                 from scipy.stats import ks_2samp
 

@@ -72,7 +72,8 @@ NO_DIFFERENCE = {  # settings that do not change what is learned: runs that diff
 }  # fmt: skip
 SAID_FIRST = ("data", "recipe", "batch")  # named first in titles; variants name the method
 SHOWN = (
-    "precision", "recall", "coverage", "density", "distance_mean", "geodesic_spearman",
+    "precision", "recall", "coverage", "density", "distance_mean", "geodesic_spearman", "log_likelihood",
+    "total_variation",
     "ssim_y", "psnr_rgb", "ssim_rgb", "niqe",
 )  # fmt: skip
 PAIR_DISTANCE = "d_p"  # recorded on pairs beside `GAPS`: mean distance of an embedded fake to its own real

@@ -32,6 +32,7 @@ from mvm.look.scales import round_number
 from mvm.runs.layout import CHECKPOINT
 from mvm.runs.run import Run
 from mvm.training.checkpoint import load_member
+from mvm.training.experiment import Experiment
 from toy_manifolds import Manifold
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "on_manifold",
     "routes",
     "step_length",
+    "trained_at",
     "true_route",
     "units_of",
 ]
@@ -169,14 +171,8 @@ def metric_at(run: Run, member: int, step: int, *, units: PointData | None = Non
         RunError: the checkpoint is missing or damaged; one line.
         ConfigError: the data have been removed.
     """
-    path, units = checkpoint_at(run, step), units or units_of(run)
-    try:
-        experiment = load_member(path, run.config, member, units)
-    except FileNotFoundError:
-        raise RunError(NO_CHECKPOINT.format(run.name)) from None
-    except (OSError, ValueError, KeyError, IndexError, RuntimeError, SafetensorError) as error:
-        where = path.relative_to(run.path)
-        raise RunError(f"run: {run.name}'s {where} is damaged: {str(error).splitlines()[0]}") from None
+    units = units or units_of(run)
+    experiment = trained_at(run, member, step, units)
     method = experiment.method
     for network in method.networks.values():
         network.requires_grad_(False)
@@ -186,6 +182,18 @@ def metric_at(run: Run, member: int, step: int, *, units: PointData | None = Non
         return points if embeddings is None else embeddings[0]
 
     return LearnedMetric(experiment.step, embed, units)
+
+
+def trained_at(run: Run, member: int, step: int, units: PointData) -> Experiment:
+    """The networks of one member at the last checkpoint up to a step; arguments and errors as for `metric_at`."""
+    path = checkpoint_at(run, step)
+    try:
+        return load_member(path, run.config, member, units)
+    except FileNotFoundError:
+        raise RunError(NO_CHECKPOINT.format(run.name)) from None
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError, SafetensorError) as error:
+        where = path.relative_to(run.path)
+        raise RunError(f"run: {run.name}'s {where} is damaged: {str(error).splitlines()[0]}") from None
 
 
 # -- evaluating it -----------------------------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ from torch import Tensor
 from mvm.data.kind import Reference
 from mvm.training.experiment import Experiment
 
-__all__ = ["between", "embedding", "generated", "to_score", "upscaled"]
+__all__ = ["between", "embedding", "generated", "log_densities", "to_score", "upscaled"]
 
 
 CHUNK = 2**20  # values generated at a time, per member
+PLACES = 2**13  # at which a density is taken at a time
 
 
 def between(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -61,6 +62,19 @@ def to_score(experiment: Experiment, reference: Reference, *, repeat: int = 0) -
     if pictures is not None:
         return upscaled(experiment, pictures)
     return generated(experiment, experiment.view_inputs(reference.size, repeat=repeat)).unbind()
+
+
+def log_densities(experiment: Experiment, reference: Reference) -> list[Tensor] | None:
+    """Log density of each member at the `density_points` of a reference, V of `(m,)`; None without a density.
+
+    It is of standardised points, in nats, as `reference.score` takes it.
+    """
+    points = getattr(reference, "density_points", None)
+    if points is None or experiment.log_density(torch.zeros(1, experiment.data.dim)) is None:
+        return None
+    with experiment.exact():
+        parts = [experiment.log_density(part) for part in experiment.data.standardise(points).split(PLACES)]
+    return list(torch.cat([part.double().cpu() for part in parts if part is not None], dim=1).unbind())
 
 
 def embedding(experiment: Experiment, member: int) -> Callable[[Tensor], Tensor]:
