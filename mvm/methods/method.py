@@ -208,6 +208,14 @@ class Method(Generic[S]):
         """
         return None
 
+    def decode(self, networks: Mapping[str, Network], latents: Tensor) -> Tensor | None:
+        """Points `(V, B, D)` of latents `(V, B, n)`, which `embed` encodes; None for a method that is no autoencoder."""
+        return None
+
+    def score(self, networks: Mapping[str, Network], x: Tensor, sigma: float) -> Tensor | None:
+        """∇ log p of points `(V, B, D)` with noise of deviation σ, `(V, B, D)`; None for a method that learns none."""
+        return None
+
     def embed(self, x: Tensor) -> Tensor | None:
         """Embed points `(V, B, D)` as `(V, B, n)`; None for a method without a metric."""
         return self.networks["metric"](x) if "metric" in self.networks else None
