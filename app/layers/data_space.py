@@ -11,6 +11,7 @@ from app.layers.ellipses import add_ellipses
 from app.layers.forces import add_forces
 from app.layers.geodesics import add_geodesics
 from app.layers.modes import colour_clouds
+from app.layers.nearest import add_nearest
 from app.layers.panels import Axes, Layered, Panels
 from app.layers.scene import Scene, metrics_at
 from mvm.errors import ConfigError, RunError
@@ -70,4 +71,6 @@ def _layers(choice: Choice, run: Run, dim: int) -> tuple[list[Callable[..., Laye
         notes.append(f"The metric and its geodesics are drawn in 2 and 3 dimensions; these points have {dim}.")
     else:
         layers += of_metric
+    if "nearest" in choice.layers:
+        layers.append(add_nearest)
     return layers, notes

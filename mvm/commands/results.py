@@ -91,6 +91,7 @@ def add(command: Commands) -> None:
         "--text", action="append", default=[], metavar="OLD=NEW", help="another title, label or entry of a legend"
     )
     export.add_argument("--rank", type=int, default=2, help="of the eigenvector that modes shows (default 2)")
+    export.add_argument("--lens", default="holes", metavar="NAME", help="that lens shows (default holes)")
     export.add_argument(
         "--size", default="large", help="of a film: large (1920 x 1080, default), small (960 x 540) or tiny (640 x 360)"
     )
@@ -323,7 +324,7 @@ def export_command(options: argparse.Namespace) -> None:
         made = export(
             options.figure, runs, out=options.out, venue=options.venue, wide=options.wide, formats=options.format,
             dpi=options.dpi, step=options.step, seed=options.seed, form=options.form,
-            quantity=options.quantity, axis=options.axis, rank=options.rank, texts=_texts(options.text),
+            quantity=options.quantity, axis=options.axis, rank=options.rank, lens=options.lens, texts=_texts(options.text),
             on_progress=show, size=options.size, ground="dark" if options.dark else "light", panels=options.panels,
         )  # fmt: skip
     print_line(f"{options.out}: {', '.join(made.files)}")

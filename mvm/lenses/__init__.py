@@ -18,8 +18,8 @@ __all__ = ["LENSES", "Layer", "Lens", "Networks", "Number", "Picture", "Reading"
 LENSES: dict[str, Lens] = {
     "holes": Lens(
         "Holes",
-        "Dots far from the diagonal are components, loops and voids that last over many scales; fakes should have those "
-        "of the reals, at the same places.",
+        "Dots far from the diagonal are components, loops and voids that last over many scales; fakes should have "
+        "those of the reals, at the same places.",
         measure_holes,
         needs=("space",),
         slow=True,
@@ -32,15 +32,15 @@ LENSES: dict[str, Lens] = {
     ),
     "tangents": Lens(
         "Tangents",
-        "Left: do neighbouring fakes line up with the manifold? Right: how far off it are they? A curve further left is "
-        "better; the baseline is what noise alone gives.",
+        "Left: do neighbouring fakes line up with the manifold? Right: how far off it are they? A curve further left "
+        "is better; the baseline is what noise alone gives.",
         measure_tangents,
         needs=("manifold",),
     ),
     "isomap": Lens(
         "Isomap",
-        "The data unrolled, colour along the manifold: fakes should give the reals' map. Correlations near 1: distances "
-        "on the map are those along the manifold.",
+        "The data unrolled, colour along the manifold: fakes should give the reals' map. Correlations near 1: "
+        "distances on the map are those along the manifold.",
         measure_isomap,
         slow=True,
     ),

@@ -8,8 +8,8 @@
     dimension from a score          D − σ² E ‖s(x + σε; σ)‖²: near a manifold s ≈ −(normal part of ε) / σ
     singular values of scores       of σ s(x + σε_j; σ), j = 1 … : near 1 in normal, near 0 in tangential directions
 
-The baseline of a score is the exact score of the second sample with noise σ, a mixture of Gaussians: at scales below its
-spacing it sees points, of dimension 0.
+The baseline of a score is the exact score of the second sample with noise σ, a mixture of Gaussians: at scales below
+its spacing it sees points, of dimension 0.
 
 Sources: Roy & Vetterli 2007; Moschella et al. 2023; Fumero et al. 2025 (latent field); Stanczuk et al. 2024, Kamkari et
 al. 2024 (dimension from scores).
@@ -74,7 +74,8 @@ def measure_seeds(subject: Subject) -> Reading:
     pictures, agreement = [], {}
     shown = np.random.default_rng(0).permutation((len(points) - anchors) * anchors)[:SHOWN]
     for name, (one, other) in pairs.items():
-        assert one is not None and other is not None
+        assert one is not None
+        assert other is not None
         first, second = one(points), other(points)
         agreement[name] = similarity(first, second, anchors=anchors)
         cosines = [relative(e[anchors:], e[:anchors]).flatten().numpy()[shown] for e in (first, second)]
@@ -88,7 +89,8 @@ def measure_autoencoder(subject: Subject) -> Reading:
     """Reconstruction, idempotence and latent field of an autoencoder, in standard deviations of the data."""
     networks = subject.networks
     encode, decode, standardise = networks.embed, networks.decode, networks.standardise
-    assert encode is not None and decode is not None
+    assert encode is not None
+    assert decode is not None
     standard = {name: standardise(points) for name, points in subject.clouds.items()}
     latents = {name: encode(points) for name, points in subject.clouds.items()}
     back = restore_of(subject)

@@ -209,7 +209,7 @@ class Method(Generic[S]):
         return None
 
     def decode(self, networks: Mapping[str, Network], latents: Tensor) -> Tensor | None:
-        """Points `(V, B, D)` of latents `(V, B, n)`, which `embed` encodes; None for a method that is no autoencoder."""
+        """Points `(V, B, D)` of latents `(V, B, n)`, which `embed` encodes; None unless it is an autoencoder."""
         return None
 
     def score(self, networks: Mapping[str, Network], x: Tensor, sigma: float) -> Tensor | None:
