@@ -34,6 +34,7 @@ __all__ = ["HEIGHT", "Looking", "draw_lens", "readings"]
 
 HEIGHT = 380  # pixels of the pictures
 KEPT = 256  # readings
+LEAST = 1e-6  # smallest number that is not rounding
 
 Key = tuple[Any, ...]
 Readings = OrderedDict[Key, Reading | str]
@@ -129,7 +130,7 @@ def numbers_table(found: Sequence[Reading | str], titles: Sequence[str]) -> pd.D
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}" if math.isfinite(value) else "–"
+    return "–" if not math.isfinite(value) else f"{value:.3g}" if abs(value) >= LEAST else "0"
 
 
 def _found(

@@ -44,6 +44,8 @@ def lens_chart(pictures: Sequence[Picture], *, step: int) -> Figure:
             shown = layer.name not in named and layer.values is None
             named.add(layer.name)
             traces += [{"legendgroup": layer.name, "showlegend": shown} | axes_of(column) | _trace(layer)]
+    if not any(trace["showlegend"] for trace in traces):
+        layout["margin"]["b"] = 44
     return {"data": traces, "layout": layout}
 
 

@@ -324,8 +324,9 @@ def export_command(options: argparse.Namespace) -> None:
         made = export(
             options.figure, runs, out=options.out, venue=options.venue, wide=options.wide, formats=options.format,
             dpi=options.dpi, step=options.step, seed=options.seed, form=options.form,
-            quantity=options.quantity, axis=options.axis, rank=options.rank, lens=options.lens, texts=_texts(options.text),
-            on_progress=show, size=options.size, ground="dark" if options.dark else "light", panels=options.panels,
+            quantity=options.quantity, axis=options.axis, rank=options.rank, lens=options.lens,
+            texts=_texts(options.text), on_progress=show, size=options.size,
+            ground="dark" if options.dark else "light", panels=options.panels,
         )  # fmt: skip
     print_line(f"{options.out}: {', '.join(made.files)}")
     for run in runs:

@@ -68,16 +68,16 @@ def draw_lens(figure: Figure, table: pd.DataFrame, selection: Selection) -> None
     figure.set_figheight(len(series) * min(HIGHEST, width if equal else 0.8 * width) + 0.5)
     grid = figure.subplots(len(series), len(titles), squeeze=False)
     handles: dict[str, Artist] = {}
-    for row, name in zip(grid, series, strict=True):
+    for place, (row, name) in enumerate(zip(grid, series, strict=True)):
         for axes, title in zip(row, titles, strict=True):
             part = table[(table["series"] == name) & (table["picture"] == title)]
             if part.empty:
                 axes.remove()
                 continue
             _draw_picture(axes, part, handles)
-            if row is grid[0]:
+            if place == 0:
                 axes.set_title(wrapped(title, width, size_of(axes.title)), linespacing=0.9)
-            if row is not grid[-1]:
+            if place < len(series) - 1:
                 axes.set_xlabel("")
         if len(series) > 1:
             row[0].set_ylabel("\n".join(part for part in (mathtext(name), row[0].get_ylabel()) if part))

@@ -102,9 +102,9 @@ def measure_autoencoder(subject: Subject) -> Reading:
         errors["idempotence"][name] = _rms(decode(again) - once)
         errors["latent_field"][name] = _rms(again - z)
     labels = {
-        "reconstruction": "reconstruction error ‖r(x) − x‖, rms",
-        "idempotence": "idempotence ‖r(r(x)) − r(x)‖, rms",
-        "latent_field": "latent field ‖e(d(z)) − z‖, rms",
+        "reconstruction": "reconstruction error, rms",
+        "idempotence": "change by a second reconstruction, rms",
+        "latent_field": "latent field, rms",
     }
     numbers = {key: Number(labels[key], of["fake"], of["baseline"]) for key, of in errors.items()}
     arrows = _latent_field(latents["real"], lambda z: encode(back(decode(z))))
@@ -155,9 +155,11 @@ def measure_score(subject: Subject) -> Reading:
     small = {name: float((of < 0.5).sum(-1).mean()) for name, of in values.items()}
     base = list(known)[-1]
     numbers = {
-        "dimension_norm": Number(f"dimension from the score's norm at σ = {AT:.2g}", at["real"], at[base], truth),
+        "dimension_norm": Number(f"dimension from the score's norm, noise {AT:.2g}", at["real"], at[base], truth),
         "dimension_norm_fake": Number("the same at the fakes", at["fake"], at[base], truth),
-        "dimension_rank": Number(f"singular values below ½ at σ = {AT:.2g}", small["real"], small[base], truth),
+        "dimension_rank": Number(
+            f"tangential directions (singular values below one half), noise {AT:.2g}", small["real"], small[base], truth
+        ),
     }
     profiles = {name: np.stack([np.arange(1, of.shape[1] + 1), of.mean(0)], axis=1) for name, of in values.items()}
     pictures = (

@@ -12,7 +12,7 @@ from mvm.lenses.lens import Layer, Number, Picture, Reading, Subject, curves, pl
 
 __all__ = ["measure_dimension", "measure_holes", "measure_spanning_tree", "measure_tangents"]
 
-HOLES = ("components (H₀)", "loops (H₁)", "voids (H₂)")
+HOLES = ("components", "loops", "voids")
 NEAREST, FARTHEST, SCALES = 10, 200, 14  # neighbours k of the smallest and the largest scale; number of scales
 
 
@@ -27,7 +27,7 @@ def measure_holes(subject: Subject) -> Reading:
         numbers[f"bottleneck_{k}"] = Number(f"{HOLES[k]}: bottleneck distance to the reals", *away.values())
     for k in range(len(found["real"])):
         truth = None if known is None else float(known[k] if k < len(known) else 0)
-        numbers[f"betti_{k}"] = Number(f"{HOLES[k]}: number", betti["fake"][k], betti["baseline"][k], truth)
+        numbers[f"betti_{k}"] = Number(f"number of {HOLES[k]}", betti["fake"][k], betti["baseline"][k], truth)
     top = 1.05 * max(each[np.isfinite(each)].max() for diagram in found.values() for each in diagram if each.size)
     diagonal = Layer("no lifetime", np.array([[0, 0], [top, top]]), "line")
     pictures = tuple(
@@ -66,19 +66,28 @@ def measure_tangents(subject: Subject) -> Reading:
     angles = {name: tangent_angles(truth, points) for name, points in subject.clouds.items()}
     away = {name: displacement(truth, points) for name, points in subject.clouds.items()}
     normal = {name: parts.normal for name, parts in away.items()}
+    least = ROUNDING * float(subject.clouds["real"].std())
     ways = {
-        "angle": ("tangent angle, median (°)", {name: float(of.median()) for name, of in angles.items()}),
-        "normal": ("normal part, rms", {name: float(of.square().mean().sqrt()) for name, of in normal.items()}),
+        "angle": ("tangent angle, median, in degrees", {name: float(of.median()) for name, of in angles.items()}),
+        "normal": (
+            "distance across the manifold, rms",
+            {name: float(of.square().mean().sqrt()) for name, of in normal.items()},
+        ),
         "tangential": (
-            "tangential part, rms",
+            "distance along it (beyond an edge), rms",
             {name: float(parts.tangential.square().mean().sqrt()) for name, parts in away.items()},
         ),
     }
     expected = {"normal": truth.noise * (truth.ambient_dim - truth.intrinsic_dim) ** 0.5}
     numbers = {key: Number(label, of["fake"], of["baseline"], expected.get(key)) for key, (label, of) in ways.items()}
     pictures = (
-        curves("tangent angle", {k: shares(v) for k, v in angles.items()}, x="angle (°)", y="share of points"),
-        curves("off the manifold", {k: shares(v) for k, v in normal.items()}, x="normal part", y="share of points"),
+        curves("tangent angle", {k: shares(v) for k, v in angles.items()}, x="angle (degrees)", y="share of points"),
+        curves(
+            "off the manifold",
+            {k: shares(v) for k, v in normal.items()},
+            x="distance across the manifold",
+            y="share of points",
+        ),
     )
     return Reading(numbers, pictures)
 
