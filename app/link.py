@@ -23,7 +23,7 @@ from app.text import first_lines, plain, quoted
 
 __all__ = ["PARAMETERS", "keep", "linked", "problems_above", "tell"]
 
-PARAMETERS = ("compare", "ends", "run", "runs", "story")  # that pages read themselves
+PARAMETERS = ("compare", "ends", "near", "run", "runs", "story")  # that pages read themselves
 TOLD_SECONDS = 20
 MOST_OPTIONS = 20  # named in a message
 

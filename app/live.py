@@ -133,7 +133,9 @@ def draw_run(tab: Page, run: Run, status: Status, panels: Sequence[Panel]) -> No
     An enlarged panel is drawn alone.
     """
     st.html(STYLE)
-    keep(tab.key("panel"), tab.key("projection"), f"columns.{run.name}")  # drawn once there is something to choose from
+    keep(
+        tab.key("panel"), tab.key("projection"), tab.key("lens"), f"columns.{run.name}"
+    )  # drawn once there is something to choose from
     panels = [panel for panel in panels if panel.offered(run)]
     enlarged = [panel for panel in panels if panel.key == tab.enlarged]
     if not enlarged:

@@ -78,7 +78,7 @@ FLOORS = (  # the packages from the ground up: each imports from those before it
     | {"mvm.errors", "mvm.words", "mvm.plain", "mvm.processes"},
     {"mvm.files", "mvm.devices", "mvm.networks"},
     {"mvm.scoring"},
-    {"mvm.methods"},
+    {"mvm.methods", "mvm.lenses"},
     {"mvm.data"},
     {"mvm.config", "mvm.look"},
     {"mvm.training"},

@@ -122,6 +122,11 @@ class Manifold(BaseModel):
         return end[None]
 
     @property
+    def betti(self) -> tuple[int, ...] | None:
+        """Betti numbers of the noiseless set: components, loops, voids ..., up to intrinsic_dim; None if not stated."""
+        return None
+
+    @property
     def chart_bounds(self) -> tuple[Tensor, Tensor] | None:
         """Lower and upper limits (k,) of the coordinates, if a shortest path would otherwise leave the chart."""
         return None
@@ -188,6 +193,10 @@ class Embedded(Manifold):
 
     def lifts(self, start: Tensor, end: Tensor) -> Tensor:
         return self.manifold.lifts(start, end)
+
+    @property
+    def betti(self) -> tuple[int, ...] | None:
+        return self.manifold.betti
 
     @property
     def chart_bounds(self) -> tuple[Tensor, Tensor] | None:

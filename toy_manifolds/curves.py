@@ -47,6 +47,11 @@ class Curve(Manifold):
         """First and last value of the parameter."""
         return 0.0, math.tau
 
+    @property
+    def betti(self) -> tuple[int, ...]:
+        """One component, and a loop if the curve closes; a curve that crosses itself has more."""
+        return 1, int(self.closed)
+
     def at(self, t: Tensor) -> Tensor:
         """Point c(t), (...) -> (..., ambient_dim)."""
         raise self._lacks("at(t)")
@@ -222,6 +227,10 @@ class FigureEight(Curve):
     half_width: float = Field(default=1.0, ge=0.1, le=5, description="Half of the width")
 
     @property
+    def betti(self) -> tuple[int, ...]:
+        return 1, 2
+
+    @property
     def interval(self) -> tuple[float, float]:
         return -math.pi / 2, 3 * math.pi / 2
 
@@ -309,6 +318,10 @@ class Arcs(Manifold):
     def arcs(self) -> tuple[Arc, ...]:
         """The components, in the order of their index."""
         raise self._lacks("arcs")
+
+    @property
+    def betti(self) -> tuple[int, ...]:
+        return len(self.arcs), sum(arc.span >= math.tau for arc in self.arcs)
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         u = uniform(n, generator)

@@ -36,6 +36,10 @@ class EightGaussians(Manifold):
     )
     radius: float = Field(default=5.0, ge=0.5, le=10, description="Radius of the circle of centres")
 
+    @property
+    def betti(self) -> tuple[int, ...]:
+        return (8,)
+
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         return (8 * uniform(n, generator)).floor()[:, None]
 
@@ -69,6 +73,10 @@ class Checkerboard(Manifold):
     ambient_dim: ClassVar[int] = 2
 
     side: float = Field(default=2.0, ge=0.1, le=5, description="Side of one square")
+
+    @property
+    def betti(self) -> tuple[int, ...]:
+        return 1, 2, 0
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         lowest = _black_squares().to(uniform(0, generator))

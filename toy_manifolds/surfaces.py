@@ -42,6 +42,10 @@ class Sheet(Surface):
         """Upper limit of h, which starts at 0."""
         raise self._lacks("extent")
 
+    @property
+    def betti(self) -> tuple[int, ...]:
+        return 1, 0, 0
+
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         return torch.cat([self.profile.draw(n, generator), self.extent * uniform(n, generator)[:, None]], -1)
 
@@ -124,6 +128,10 @@ class Sphere(Surface):
 
     radius: float = Field(default=1.0, ge=0.1, le=5, description="Radius")
 
+    @property
+    def betti(self) -> tuple[int, ...]:
+        return 1, 0, 1
+
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         longitude, height = math.tau * uniform(n, generator), 2 * uniform(n, generator) - 1
         return torch.stack([longitude, height.asin()], dim=-1)
@@ -170,6 +178,10 @@ class Torus(Surface):
 
     radius: float = Field(default=2.0, ge=1, le=3, description="Radius of the circle that is the tube's centre")
     tube: float = Field(default=0.7, ge=0.3, le=0.9, description="Radius of the tube")
+
+    @property
+    def betti(self) -> tuple[int, ...]:
+        return 1, 2, 1
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         theta, phi = math.tau * uniform(n, generator), math.tau * uniform(n, generator)
@@ -225,6 +237,10 @@ class MobiusStrip(Surface):
 
     radius: float = Field(default=1.0, ge=1, le=5, description="Radius of the circle in its middle")
     half_width: float = Field(default=0.4, ge=0.1, le=0.9, description="Half of the strip's width")
+
+    @property
+    def betti(self) -> tuple[int, ...]:
+        return 1, 1, 0
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Rejection: θ and w uniform, kept with probability ∝ the area element ‖∂θX‖ (∂θX ⟂ ∂wX, ‖∂wX‖ = 1)."""

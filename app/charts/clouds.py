@@ -13,11 +13,13 @@ from mvm.look.scales import limits, span_of
 
 __all__ = [
     "arrows",
+    "chosen",
     "coloured",
     "curves",
     "data_panels",
     "ends",
     "field",
+    "nearest",
     "outlines",
     "outside",
     "route",
@@ -28,6 +30,7 @@ __all__ = [
 Layer = dict[str, Any]
 Panel = dict[str, Any]
 REAL_DOT, FAKE_DOT = 2.7, 1.3  # pixels: where a fake lies on a real, its dot has a green rim
+NEAREST_RINGS = {"metric": (ROUTES["geodesic"], 7.5), "euclid": (QUIET, 5.5), "along": (ROUTES["true"], 3.5)}
 ROUTE_NAMES = {"geodesic": "geodesic of the metric", "straight": "straight line", "true": "true geodesic"}
 
 
@@ -173,6 +176,17 @@ def route(path: np.ndarray, kind: str) -> Layer:
 def ends(points: np.ndarray) -> Layer:
     """The two ends of a path `(2, d)`, lettered A and B."""
     return {"name": "ends", "colour": ROUTES["geodesic"], "points": points, "letters": "AB"}
+
+
+def nearest(points: np.ndarray, way: str, name: str) -> Layer:
+    """Rings about points `(m, d)` that one of `NEAREST_RINGS` found nearest, each way of another size."""
+    colour, radius = NEAREST_RINGS[way]
+    return {"name": name, "colour": colour, "points": points, "ring": True, "radius": radius}
+
+
+def chosen(point: np.ndarray) -> Layer:
+    """The point `(1, d)` whose nearest ones are shown."""
+    return {"name": "chosen point", "colour": ROUTES["geodesic"], "points": point, "letters": "P"}
 
 
 def _broken_line(lines: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ forces               arrows: the pull of each descriptor on each fake           
 metric               ellipses: points at equal metric distance, log area distortion            (mvm.geometry.pullback)
 density              log density of a model that has one, with level curves               (mvm.studies.model_density)
 geodesic             shortest path between two points under the metric, the straight line, the true geodesic
+nearest              the points nearest to a clicked one under the metric, in space and along the data
 eigenvector          points coloured by one eigenvector of their distance matrix               (mvm.geometry.spectrum)
 trust, continuity    embeddings coloured by how far their neighbours are true           (mvm.geometry.neighbourhoods)
 

@@ -18,12 +18,12 @@ from mvm.runs.run import Run
 
 __all__ = ["Choice", "choice_of", "colour_by_eigenvector", "draw_controls", "take_click"]
 
-LAYERS = ["real", "fake", "grid", "forces", "metric", "geodesic", "density"]
+LAYERS = ["real", "fake", "grid", "forces", "metric", "geodesic", "density", "nearest"]
 DEFAULT_LAYERS = LAYERS[:3]
 OVERLAYS = LAYERS[2:]  # of which one is shown at a time, unless several are asked for
 COLOURS = ["kind", "eigenvector", "trust", "continuity"]
 MOST_POINTS = 4096  # in a view, before its run is known
-ENDS = "_layers.ends"  # key in the session
+ENDS, NEAR = "_layers.ends", "_layers.near"  # keys in the session
 WANTED, CLICKED = "_layers.wanted", "_layers.clicked"  # rank to colour by from the next rerun on; time of that click
 SHOWN = "_layers.shown"  # key in the session: layers at the last rerun
 
@@ -39,6 +39,7 @@ class Choice:
         colour: a name in `COLOURS`.
         rank: of the eigenvector, from 1.
         ends: indices of the two reals that a geodesic joins.
+        near: kind, real or fake, and index of the point whose nearest points are marked.
     """
 
     layers: list[str]
@@ -47,6 +48,12 @@ class Choice:
     colour: str
     rank: int
     ends: tuple[int, int]
+    near: tuple[str, int] = ("real", 0)
+
+    @property
+    def picks(self) -> bool:
+        """Whether a click on a point chooses it."""
+        return self.picks_ends or "nearest" in self.layers
 
     @property
     def picks_ends(self) -> bool:
@@ -66,7 +73,8 @@ def draw_controls(tab: Page, run: Run | None) -> None:
         help="grid: image of a square grid of noise under the generator. forces: the direction in which a fake lowers "
         "each descriptor's gap fastest. metric: log area distortion of the learned metric, and points at equal metric "
         "distance from a centre. geodesic: shortest path between two reals under the metric. density: log density of "
-        "the model, if it has one; with level curves in the plane, else at the reals",
+        "the model, if it has one; with level curves in the plane, else at the reals. nearest: the ten reals nearest to "
+        "the point that you click, by three distances",
     )  # fmt: skip
     st.session_state[SHOWN] = layers
     linked(
@@ -121,18 +129,54 @@ def choice_of(tab: Page) -> Choice:
     return Choice(
         tab.setting("layers", DEFAULT_LAYERS), tab.setting("terms", list(DESCRIPTORS)),
         tab.setting("unmatched", False), tab.setting("colour", COLOURS[0]), tab.setting("rank", 2), _ends().indices,
+        _near().point,
     )  # fmt: skip
 
 
 def take_click(picked: Picked | None, choice: Choice) -> None:
-    """Move an end of the geodesic to a clicked real and rerun; clicks move the two ends in turn."""
-    ends = _ends()
-    if picked is None or not choice.picks_ends or picked.when <= ends.when:
+    """Take a click on a point and rerun: mark its nearest points; a real becomes an end of the geodesic.
+
+    Clicks move the two ends in turn.
+    """
+    ends, near = _ends(), _near()
+    if picked is None or not choice.picks or picked.when <= max(ends.when, near.when):
         return
-    start, end = ends.indices
-    ends.move(*((picked.index, end) if ends.clicks % 2 == 0 else (start, picked.index)))
-    ends.clicks, ends.when = ends.clicks + 1, picked.when
+    if "nearest" in choice.layers:
+        near.choose(picked.layer, picked.index)
+    if choice.picks_ends and picked.layer == "real":
+        start, end = ends.indices
+        ends.move(*((picked.index, end) if ends.clicks % 2 == 0 else (start, picked.index)))
+        ends.clicks += 1
+    ends.when = near.when = picked.when
     st.rerun()
+
+
+@dataclass
+class _Near:
+    """The point whose nearest points are marked in one browser tab.
+
+    Attributes:
+        point: its kind, real or fake, and index.
+        when: time of the last click, as for `_Ends`.
+    """
+
+    point: tuple[str, int] = ("real", 0)
+    when: float = 0.0
+
+    def choose(self, kind: str, index: int) -> None:
+        """Mark the nearest points of this one, and write it to the URL."""
+        self.point = (kind, index)
+        st.query_params["near"] = f"{kind}-{index}"
+
+
+def _near() -> _Near:
+    if NEAR not in st.session_state:
+        words = st.query_params.get("near")
+        asked = re.fullmatch(r"(real|fake)-([0-9]{1,9})", words or "")
+        if words is not None and asked is None:
+            tell(f"near: must be a point such as real-3 or fake-41, not {quoted(words)}")
+        st.session_state[NEAR] = _Near((asked[1], int(asked[2])) if asked else ("real", 0))
+    return st.session_state[NEAR]
 
 
 @dataclass

@@ -12,6 +12,7 @@ from app.layers.ellipses import add_ellipses
 from app.layers.forces import add_forces
 from app.layers.geodesics import add_geodesics
 from app.layers.modes import colour_clouds
+from app.layers.nearest import add_nearest
 from app.layers.panels import Axes, Layered, Panels
 from app.layers.scene import Scene, metrics_at
 from mvm.errors import ConfigError, RunError
@@ -76,4 +77,6 @@ def _layers(choice: Choice, run: Run, dim: int) -> tuple[list[Callable[..., Laye
             layers.append(add_density)
         else:
             notes.append(f"{method.title} has no density to draw; a normalizing flow or diffusion has one.")
+    if "nearest" in choice.layers:
+        layers.append(add_nearest)
     return layers, notes

@@ -28,6 +28,7 @@ from mvm.figures.texts import check
 from mvm.figures.venues import VENUES, venue_of
 from mvm.geometry.spectrum import MOST_RANKS, SPECTRUM_FORMS
 from mvm.jobs.umap_worker import Projector
+from mvm.lenses import LENSES
 from mvm.runs.layout import CHECKPOINT, CONFIG, ORIGIN, REALS, RECORDS, SCORES, frame_path
 from mvm.runs.run import Run
 from mvm.studies.compare import AXES, quantities
@@ -60,6 +61,7 @@ class Choice:
     quantity: str | None
     axis: str
     rank: int
+    lens: str = "holes"
     texts: tuple[tuple[str, str], ...] = ()
 
     def runs(self) -> list[Run]:
@@ -73,7 +75,7 @@ class Choice:
     @property
     def options(self) -> dict[str, Any]:
         """Arguments of `Selection.of`. UMAP never runs in this process: two at once would end it."""
-        shown = ("step", "seed", "form", "quantity", "axis", "rank")
+        shown = ("step", "seed", "form", "quantity", "axis", "rank", "lens")
         return {name: getattr(self, name) for name in shown} | {"project": False}
 
     @property
@@ -197,7 +199,7 @@ def choose_options(known: list[str], figure: str) -> Choice | None:
             help="shows the runs at their last snapshot up to this step; empty: at their end",
         )  # fmt: skip
     seeds = sorted({seed for run in runs for seed in run.config.seeds})
-    seed, form, quantity, axis, rank = None, "distance", None, "step", 2
+    seed, form, quantity, axis, rank, lens = None, "distance", None, "step", 2, "holes"
     with b:
         if "seed" in definition.options:
             chosen = linked(
@@ -228,9 +230,26 @@ def choose_options(known: list[str], figure: str) -> Choice | None:
             st.selectbox, "Eigenvector", range(1, MOST_RANKS + 1), rank - 1, key="figures.rank",
             help="by falling eigenvalue; the first is nearly constant",
         )  # fmt: skip
+    if "lens" in definition.options:
+        lens = linked(
+            st.selectbox, "Lens", list(LENSES), format_func=lambda name: LENSES[name].title, key="figures.lens",
+            help="as in the Lab: one way to look at generated points beside real ones",
+        )  # fmt: skip
     wide = two and width == WIDTHS[1]
     return Choice(
-        tuple(run.name for run in runs), figure, venue, wide, kind, int(dpi), step, seed, form, quantity, axis, rank
+        tuple(run.name for run in runs),
+        figure,
+        venue,
+        wide,
+        kind,
+        int(dpi),
+        step,
+        seed,
+        form,
+        quantity,
+        axis,
+        rank,
+        lens,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import density, layers, preview, sampling
+from app import density, layers, lenses, preview, sampling
 from app.caches import described, file_columns, keep_drawing, keep_upload, runs
 from app.charts import clouds
 from app.columns import Columns, columns_of, scored
@@ -204,7 +204,7 @@ def draw_clouds(tab: Page, run: Run, records: History, step: int) -> str:
     layers.draw_notes(layered.notes)
     picked = cloud_plot(
         scored(layered.panels, run, records, step, UNDER_TITLES, shown.variants), key=f"clouds.{run.name}",
-        height=height_of(tab, _height(shown, 300)), step=step, pickable=choice.picks_ends, linked=run.name,
+        height=height_of(tab, _height(shown, 300)), step=step, pickable=choice.picks, linked=run.name,
         alt=f"Real and generated points in data space at step {step}, one panel per variant: {', '.join(shown.titles)}",
     )  # fmt: skip
     layers.take_click(picked, choice)
@@ -253,6 +253,7 @@ PANELS = (  # top to bottom, then the tabs
         "sampling", "Sampling time", sampling.draw_sampling, in_tab=True, height=sampling.HEIGHT,
         offered=samples_along,
     ),
+    Panel("lenses", "Lenses", lenses.draw_lens, in_tab=True, height=lenses.HEIGHT),
     Panel("spectrum", "Spectrum of the distance matrix", draw_spectra, in_tab=True, height=520),
     Panel("scores", "Scores", draw_all_scores, in_tab=True),
 )  # fmt: skip

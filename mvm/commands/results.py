@@ -38,6 +38,10 @@ def add(command: Commands) -> None:
         help=f"points of each sample (default 2000; at most {MOST:,}, in up to 1.5 GB of memory)",
     )  # fmt: skip
     score.add_argument("--inception", action="store_true", help="pictures: the FID, too (needs torch-fidelity)")
+    score.add_argument(
+        "--lenses", nargs="*", metavar="NAME",
+        help="points: look through lenses, too, on at most 2,000 points: holes, dimension, ... (default: all)",
+    )  # fmt: skip
     score.add_argument("--repeat", type=seeded, default=0, help="another held-out sample for another number")
     score.add_argument("--json", action="store_true", help="print JSON")
     score.add_argument(
@@ -88,6 +92,7 @@ def add(command: Commands) -> None:
         "--text", action="append", default=[], metavar="OLD=NEW", help="another title, label or entry of a legend"
     )
     export.add_argument("--rank", type=int, default=2, help="of the eigenvector that modes shows (default 2)")
+    export.add_argument("--lens", default="holes", metavar="NAME", help="that lens shows (default holes)")
     export.add_argument(
         "--size", default="large", help="of a film: large (1920 x 1080, default), small (960 x 540) or tiny (640 x 360)"
     )
@@ -134,6 +139,8 @@ def score_command(options: argparse.Namespace) -> None:
         rows = score_run(run, **asked, on_progress=show)
     if run.scores_are_outdated() and asked == {"n": FINAL, "best": False, "repeat": 0, "inception": False}:
         run.write_scores(rows)
+    if options.lenses is not None:
+        rows = _with_lenses(run, rows, options)
     if options.json:
         print(json.dumps(rows, indent=1))
         return
@@ -143,6 +150,35 @@ def score_command(options: argparse.Namespace) -> None:
     size = f"n = {rows[0]['n']:,} {noun} in each sample, {evaluations} per sample"
     print_line(f"{run.name}: step {steps}, {size}{_how(rows[0])}")
     _print_scores(rows) if set(TABLE) <= rows[0].keys() else _print_all_scores(rows, _names(run))
+    if options.lenses is not None:
+        _print_lenses([row["lenses"] for row in rows], _names(run))
+
+
+def _with_lenses(run: Run, rows: list[dict[str, Any]], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows with what the asked lenses see, under the key `lenses`."""
+    from mvm.lenses import LENSES
+    from mvm.studies.lenses import measure
+
+    with progress_bar("lens", layout="{l_bar}{bar}| {elapsed} passed, {remaining} left") as show:
+        found = measure(
+            run, options.lenses or list(LENSES), n=options.n, best=options.best, repeat=options.repeat, on_progress=show
+        )
+    return [row | {"lenses": lenses} for row, lenses in zip(rows, found, strict=True)]
+
+
+def _print_lenses(rows: list[dict[str, Any]], names: list[str]) -> None:
+    """A table for each lens: one line per number with its truth, one column per generator, baselines in brackets."""
+    for lens in rows[0]:
+        of = [row[lens] for row in rows]
+        widths = [max(16, len(name)) for name in names]
+        print_line("")
+        print_line(f"{f'{lens}: value (baseline)':32} {'truth':>8} " + _columns(names, widths))
+        for key in dict.fromkeys(key for each in of for key in each if f"{key}_floor" in each):
+            values = [f"{_number(each.get(key))} ({_number(each.get(f'{key}_floor'))})" for each in of]
+            truth = next((each[f"{key}_truth"] for each in of if f"{key}_truth" in each), None)
+            print_line(f"{key:32} {_number(truth):>8} " + _columns(values, widths))
+        for reason in dict.fromkeys(each["not_measured"] for each in of if "not_measured" in each):
+            print_line(f"not measured: {reason}")
 
 
 def _names(run: Run) -> list[str]:
@@ -296,8 +332,9 @@ def export_command(options: argparse.Namespace) -> None:
         made = export(
             options.figure, runs, out=options.out, venue=options.venue, wide=options.wide, formats=options.format,
             dpi=options.dpi, step=options.step, seed=options.seed, form=options.form,
-            quantity=options.quantity, axis=options.axis, rank=options.rank, texts=_texts(options.text),
-            on_progress=show, size=options.size, ground="dark" if options.dark else "light", panels=options.panels,
+            quantity=options.quantity, axis=options.axis, rank=options.rank, lens=options.lens,
+            texts=_texts(options.text), on_progress=show, size=options.size,
+            ground="dark" if options.dark else "light", panels=options.panels,
         )  # fmt: skip
     print_line(f"{options.out}: {', '.join(made.files)}")
     for run in runs:

@@ -9,6 +9,7 @@
                 scores        Lab        every score over its baseline, real against real; minus that of bicubic
                 loss          Lab        losses of the players
                 density       Lab        generated points along the manifold, over the data's density
+                lens          Lab        what one lens sees: holes, dimension, tangents, ... (mvm.lenses)
                 factors       Faces      coverage of each factor of toy faces
     pictures    sheet         Faces      generated pictures beside real ones
                 nearest       Faces      generated pictures beside the training pictures nearest to them
@@ -38,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mvm.errors import check_known
-from mvm.figures import comparing, density, layers, panels, paper, pictures, upscaling
+from mvm.figures import comparing, density, layers, lens, panels, paper, pictures, upscaling
 from mvm.figures.drawing import settled, size_of, wrapped
 from mvm.figures.selection import Definition, NoFigure, Selection
 from mvm.figures.texts import edit, texts_of
@@ -133,6 +134,15 @@ FIGURES: dict[str, Definition] = {
         density.density_latex,
         uses=("snapshot",),
         options=("seed",),
+    ),
+    "lens": Definition(
+        "What a lens sees of generated points beside real ones",
+        "Lab",
+        lens.lens_data,
+        lens.draw_lens,
+        lens.lens_latex,
+        uses=("snapshot", "metric"),
+        options=("seed", "lens"),
     ),
     "forces": Definition(
         "Where each descriptor would move generated points",

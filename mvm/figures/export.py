@@ -418,7 +418,7 @@ def _rebuilt(path: Path, moved: Sequence[str], say: Callable[[str], None]) -> in
             more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
             say(f"{stem}: the run has changed since: {', '.join(changes[:3])}{more}; nothing is rebuilt of it")
             return 2
-        keys = ["venue", "wide", "formats", "dpi", "seed", "form", "quantity", "axis", "rank", "stem", "texts"]
+        keys = ["venue", "wide", "formats", "dpi", "seed", "form", "quantity", "axis", "rank", "lens", "stem", "texts"]
         keys += ["size", "ground", "panels"]
         steps = [entry["step"] for entry in recipe["runs"]]
         made = bundle([recipe["figure"]], runs, step=steps, **{key: recipe[key] for key in keys if key in recipe})

@@ -13,6 +13,7 @@ import pandas as pd
 from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError, check_known
 from mvm.geometry.spectrum import MOST_RANKS, SPECTRUM_FORMS
+from mvm.lenses import LENSES
 from mvm.runs.frames import make_frame
 from mvm.runs.history import History
 from mvm.runs.run import Run
@@ -49,6 +50,7 @@ class Selection:
         axis: horizontal axis of curves, a name in `mvm.studies.compare.AXES`.
         rank: rank of the eigenvector that colours points, from 1; the first one is almost constant.
         project: make a missing UMAP frame, which takes seconds.
+        lens: a name in `mvm.lenses.LENSES`.
     """
 
     runs: tuple[Run, ...]
@@ -59,6 +61,7 @@ class Selection:
     axis: str = "step"
     rank: int = 2
     project: bool = True
+    lens: str = "holes"
 
     @classmethod
     def of(
@@ -73,7 +76,7 @@ class Selection:
         Args:
             runs: one or more; duplicates are dropped. They are shown in the order of their batch sizes.
             step: last step to show, for all runs or one for each; the steps of their last snapshots when None.
-            options: seed, form, quantity, axis, rank and project, as above.
+            options: seed, form, quantity, axis, rank, lens and project, as above.
 
         Raises:
             ConfigError: an unknown form, seed, quantity or axis, or a rank out of bounds.
@@ -93,6 +96,7 @@ class Selection:
         if self.seed is not None and self.seed not in known:
             raise ConfigError(f"seed: no run has seed {self.seed}; known: {', '.join(map(str, known))}")
         check_known("axis", self.axis, AXES)
+        check_known("lens", self.lens, LENSES)
         if self.quantity is not None and self.quantity not in (recorded := quantities(self.runs)):
             raise ConfigError(f"quantity: none of these runs records {self.quantity!r}; known: {', '.join(recorded)}")
         if not 1 <= self.rank <= MOST_RANKS:
@@ -196,7 +200,7 @@ class Definition:
         latex: the numbers as a LaTeX table; None if there is none.
         uses: parts of a run that it reads, for the fingerprint: records, scores, snapshots, snapshot, frame, reals,
             origin, checkpoint, training, metric.
-        options: options of a selection that it depends on: seed, form, quantity, axis, rank.
+        options: options of a selection that it depends on: seed, form, quantity, axis, rank, lens.
     """
 
     title: str

@@ -87,6 +87,7 @@ SCORE_TERMS: dict[str, str] = {
 HOW_TO_READ: dict[str, str] = {
     "data": "Orange should lie on green, and cover all of it.",
     "density": "1 is the density of real data; below the band, a part of the manifold is missed; above it, crowded.",
+    "lenses": "One way at a time to look at the fakes' shape; its baseline is a second sample of reals.",
     "embeddings": "The same points as the metric network sees them; mixed colours: it can't tell fakes from reals.",
     "pca": "The same points along the metric's own main directions; here distances can be compared.",
     "gaps": "All fall as the fakes come to have the centroid and the diameter of the reals under the learned metric.",

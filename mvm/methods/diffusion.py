@@ -70,15 +70,16 @@ class Diffusion(Transport[DiffusionSettings]):
         sigmas = levels(s.levels, lowest=s.sigma_min, highest=s.sigma_max)
         return heun(denoiser(networks["generator"]), noise, sigmas=sigmas)
 
-    def denoise(self, networks: Mapping[str, Network], x: Tensor, sigma: float) -> Tensor:
-        """D(x; σ)."""
-        return denoiser(networks["generator"])(x, x.new_full((*x.shape[:-1], 1), sigma))
-
     def log_density(self, networks: Mapping[str, Network], x: Tensor) -> Tensor | None:
         """log p(x) of data with noise σ_min, `(V, B)`; None in many dimensions."""
         s, denoise = self.settings, denoiser(networks["generator"])
         sigmas = levels(DENSITY_LEVELS, lowest=s.sigma_min, highest=s.sigma_max)[-2::-1]
         return log_density_by_path(partial(_slope, denoise), x, times=sigmas, scale=s.sigma_max)
+
+    def score(self, networks: Mapping[str, Network], x: Tensor, sigma: float) -> Tensor:
+        """(D(x; σ) − x) / σ²."""
+        levels_of = x.new_full((*x.shape[:-1], 1), sigma)
+        return (denoiser(networks["generator"])(x, levels_of) - x) / sigma**2
 
 
 def denoiser(network: Network) -> Denoiser:

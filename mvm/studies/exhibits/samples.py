@@ -64,9 +64,9 @@ def measure_score(seeds: Sequence[int], share: float) -> Measured:
         squares = []  # mean of σ²‖score‖² for each σ, (V,)
         for sigma in SIGMAS:
             noisy = x + sigma * noise
-            clean = own.experiment.method.denoise(own.networks, noisy, sigma)
-            assert clean is not None
-            squares.append(((clean - noisy) / sigma).square().sum(-1).double().mean(-1).numpy())
+            score = own.experiment.method.score(own.networks, noisy, sigma)
+            assert score is not None
+            squares.append((sigma * score).square().sum(-1).double().mean(-1).numpy())
         means = np.array(squares)
         norms, dimensions = np.sqrt(means) / np.array(SIGMAS)[:, None], dim - means
         small = np.array(SIGMAS) <= 0.2
