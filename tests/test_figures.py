@@ -551,7 +551,7 @@ def test_the_axis_of_eigenvalues_says_that_it_has_no_signs(runs, name):
     column = {"spectrum": "eigenvalue", "eigenvalues": "now"}[name]
     assert (data(name, runs[:1])[column] < 0).any()
     figure = render(name, runs[:1])
-    assert figure.get_supylabel() == "|eigenvalue| of $D$ / mean $D$"
+    assert figure.get_supylabel() == "eigenvalue magnitude, $D$ / mean $D$"
     assert min(np.nanmin(line.get_ydata()) for axes in figure.axes for line in axes.get_lines()) > 0
 
 

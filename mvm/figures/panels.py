@@ -246,8 +246,7 @@ def _number(key: str, value: float) -> str:
 
 def _baseline(table: pd.DataFrame) -> str:
     """Title of the baseline of these scores."""
-    title = describe(table["score"].iloc[0]).baseline
-    return "baseline" if title == "floor" else title
+    return describe(table["score"].iloc[0]).baseline
 
 
 def _scores_caption(table: pd.DataFrame) -> str:

@@ -207,7 +207,7 @@ def _curves(selection: Selection) -> list[dict[str, Any]]:
             ]
             positive = all((curve.middle[np.isfinite(curve.middle)] > 0).all() for curve in drawn)
             named = key.replace("_ratio", "") if key not in GAPS else key
-            label = visible(known.get(key, key)).replace("floor", "baseline")
+            label = visible(known.get(key, key))
             log = positive and (key in GAPS or key.endswith("_ratio") or named.endswith(".fd"))
             found.append({"label": label, "gap": key in GAPS, "log": log, "baseline": baseline, "lines": lines})
     return found
@@ -246,7 +246,7 @@ def _scores(selection: Selection, steps: Sequence[int]) -> dict[str, Any]:
             rows[key] = [_number(1.0 if key.endswith("_ratio") else middle(floors)), values]
         sizes = sorted({found.n for found in at if found and found.n})
         tables.append({"step": int(step), "n": ", ".join(f"{n:,}" for n in sizes), "rows": rows})
-    labels = {key: [describe(key).label.replace("floor", "baseline"), describe(key).direction] for key in keys}
+    labels = {key: [describe(key).label, describe(key).direction] for key in keys}
     return {"series": [visible(each.title) for each in series], "labels": labels, "tables": tables, "alike": alike}
 
 
