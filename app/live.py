@@ -42,8 +42,8 @@ from mvm.methods import METHODS
 from mvm.methods.method import PAIRED_KINDS
 from mvm.runs.history import History
 from mvm.runs.run import Run, Status
-from mvm.scoring.score import Score
 from mvm.runs.weights import first_settings
+from mvm.scoring.score import Score
 from mvm.studies.labels import footnotes, label_of_variant, variant_label
 
 __all__ = [
@@ -208,8 +208,8 @@ def _draw_top(tab: Page, run: Run, *panels: Panel) -> None:
         done = max(int(newest["step"]) if newest else 0, status.step)
         every = run.config.every(run.config.snapshots)
         step, playing = timeline(
-            records.marks(), first=first_settings(run), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}",
-            sought=tab.sought,
+            records.marks(), first=first_settings(run), done=done, steps=run.config.steps, every=every,
+            key=f"timeline.{run.name}", sought=tab.sought,
         )  # fmt: skip
         tab.cursor = (run.name, step)
         if playing != tab.playing:

@@ -314,7 +314,7 @@ PARTS: dict[str, Part] = {
     ),
     "train": Part(
         "A whole training",
-        "`mvm train` from the start of its process to its exit, final scores included; W₂ / baseline of both descriptors.",
+        "`mvm train` from the start of its process to its exit, final scores included; W₂ / baseline of both.",
         ["data", "networks", "steps", "s", "W₂ / baseline", "of these, s"],
         90,
         measure_train,

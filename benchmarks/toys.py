@@ -111,7 +111,14 @@ def summary(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
         steps = statistics.fmean(row["steps"] for row in own)
         line = [label, f"{wins[label]}", shown, f"{speed:.1f}", f"{steps:.0f}", f"{own[0]['evaluations']}"]
         lines.append([*line, f"{own[0]['weights']:,}"])
-    header = ["method", "wins (W₂ / baseline)", "median W₂ / baseline", "ms a step", "steps", "network evaluations a sample"]
+    header = [
+        "method",
+        "wins (W₂ / baseline)",
+        "median W₂ / baseline",
+        "ms a step",
+        "steps",
+        "network evaluations a sample",
+    ]
     return markdown([*header, "generator weights"], lines)
 
 

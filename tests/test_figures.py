@@ -54,7 +54,7 @@ PIXELS = ("samples", *LAYERS, "sheet", "nearest", "walk", "upscaled")  # all oth
 NO_TABLE = ("samples", "loss", "forces", "metric", "modes", "sheet", "nearest", "walk", "upscaled")
 SAYS = {
     "density": "arc length",
-    "forces": "Centroid ×",
+    "forces": "centroid ×",
     "metric": "steps of",
     "modes": "eigenvector 2",
     "honesty": "trustworthiness",

@@ -209,7 +209,9 @@ def _print_scores(rows: list[dict[str, Any]]) -> None:
     """One line per generator, one column per score, the baselines above them: they are the same for all."""
     baselines = {key: rows[0].get(f"{key}_floor") for key in TABLE}
     print_line(f"{'variant':28} {'seed':>6} " + " ".join(f"{key:>18}" for key in TABLE))
-    print_line(f"{'baseline: real against real':28} {'':6} " + " ".join(f"{_number(baselines[key]):>18}" for key in TABLE))
+    print_line(
+        f"{'baseline: real against real':28} {'':6} " + " ".join(f"{_number(baselines[key]):>18}" for key in TABLE)
+    )
     for row in rows:
         values = " ".join(f"{_number(row[key]):>18}" for key in TABLE)
         print_line(f"{row['variant']:28} {row['seed']:>6} {values}")

@@ -128,9 +128,7 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
         alike = [flats[others[0][0]] for other, others in found.items() if own[other] == own[series]]
         said = [key for key in SAID_FIRST if key in keys]
         said = said or [key for key in keys if len({repr(flat.get(key)) for flat in alike}) > 1]
-        words = [
-            setting_label(key, flats[members[0][0]].get(key), runs[members[0][0]].config) for key in said[:2]
-        ]
+        words = [setting_label(key, flats[members[0][0]].get(key), runs[members[0][0]].config) for key in said[:2]]
         labels.append(label_of_variant(runs[members[0][0]], series[0], said=said[:2], words=words))
     titles = [label.text for label in labels]
     first = [runs[members[0][0]].name for members in found.values()]

@@ -69,7 +69,11 @@ def timeline(
 
 def _mark(event: Event, moved: Mapping[str, float]) -> dict:
     colour, words = MARKS[event.mark]
-    return {"step": event.step, "colour": colour, "text": visible(f"step {event.step:,}: {words}{_detail(event, moved)}")}
+    return {
+        "step": event.step,
+        "colour": colour,
+        "text": visible(f"step {event.step:,}: {words}{_detail(event, moved)}"),
+    }
 
 
 def _detail(event: Event, moved: Mapping[str, float]) -> str:
