@@ -17,11 +17,10 @@ from mvm.runs.run import Run
 from mvm.scoring.images import describe
 from mvm.studies.labels import own_title, variant_label
 
-__all__ = ["BASELINES", "Columns", "choose_columns", "columns_of", "in_words", "scored"]
+__all__ = ["Columns", "choose_columns", "columns_of", "in_words", "scored"]
 
 MOST_COLUMNS = 4  # shown at first
 UNKNOWN = "–"
-BASELINES = {"floor": "baseline"}  # titles of baselines; others have their own
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def scored(
 
     def meaning(key: str) -> str:
         score = describe(key)
-        name, floor = BASELINES.get(score.baseline, score.baseline), scores.floor(score.floor)
+        name, floor = score.baseline, scores.floor(score.floor)
         return "; ".join(filter(None, [score.meaning, floor is not None and f"{name} {in_words(floor)}", of]))
 
     def lines(column: int) -> list[dict[str, Any]]:

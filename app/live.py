@@ -24,7 +24,7 @@ import streamlit as st
 
 from app.caches import history
 from app.charts import training
-from app.columns import BASELINES, choose_columns, columns_of, in_words
+from app.columns import choose_columns, columns_of, in_words
 from app.components.live_plot import live_plot
 from app.components.timeline import timeline
 from app.header import draw_status
@@ -42,6 +42,7 @@ from mvm.methods import METHODS
 from mvm.methods.method import PAIRED_KINDS
 from mvm.runs.history import History
 from mvm.runs.run import Run, Status
+from mvm.runs.weights import first_settings
 from mvm.scoring.score import Score
 from mvm.studies.labels import footnotes, label_of_variant, variant_label
 
@@ -209,8 +210,8 @@ def _draw_top(tab: Page, run: Run, *panels: Panel) -> None:
         done = max(int(newest["step"]) if newest else 0, status.step)
         every = run.config.every(run.config.snapshots)
         step, playing = timeline(
-            records.marks(), done=done, steps=run.config.steps, every=every, key=f"timeline.{run.name}",
-            sought=tab.sought,
+            records.marks(), first=first_settings(run), done=done, steps=run.config.steps, every=every,
+            key=f"timeline.{run.name}", sought=tab.sought,
         )  # fmt: skip
         tab.cursor = (run.name, step)
         if playing != tab.playing:
@@ -410,8 +411,7 @@ def draw_scores(tab: Page, run: Run, records: History, step: int, described: dic
     if scores is None:
         return f"The first scores are measured at step {run.config.every(10):,}."
     names = run.config.variants
-    baseline = next(iter(described.values())).baseline if described else "floor"
-    baseline = BASELINES.get(baseline, baseline)
+    baseline = next(iter(described.values())).baseline if described else "baseline"
     table = {}
     for key, score in described.items():
         values = [scores.of(key, variant) for variant in names]

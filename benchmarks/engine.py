@@ -1,7 +1,7 @@
 """Speed of the engine: V variants together, beside a plain PyTorch loop and separate processes, in one run.
 
     python -m benchmarks.engine              the table: steps/s and samples/s, ratios, share of the machine's ceiling
-    python -m benchmarks.engine --quality    from process start to W₂ ≤ 1.5 floors on the circle, both descriptors
+    python -m benchmarks.engine --quality    from process start to W₂ ≤ 1.5 × baseline on the circle, both descriptors
     python -m benchmarks.engine --compile    both losses through torch.compile, beside the engine as it is
 
 Every number comes from a process of its own. The ceiling is the rate of batched matrix products of the very shapes that
@@ -357,12 +357,12 @@ def quality(options: argparse.Namespace) -> None:
         f"{' '.join(FEW_VIEWS)}`, "
         "from its start: "
         "*trained*, until the generator was saved; *all*, until exit, its final score on 2,000 points included. "
-        f"Scored on five other pairs of real samples of {options.points:,} points, W₂ and floor summed over them."
+        f"Scored on five other pairs of real samples of {options.points:,} points, W₂ and baseline summed over them."
     )
     command = f"python -m benchmarks.engine --quality --steps {options.steps}"
     command += f" --device {options.device}" if options.device != "cpu" else ""
     command += f" --points {options.points}" if options.points != POINTS else ""
-    table = markdown(["seed", "trained, s", "all, s", "W₂ / floor"], lines)
+    table = markdown(["seed", "trained, s", "all, s", "W₂ / baseline"], lines)
     write(options, "quality", "Time to quality", command, note, table)
 
 

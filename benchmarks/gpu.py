@@ -314,8 +314,8 @@ PARTS: dict[str, Part] = {
     ),
     "train": Part(
         "A whole training",
-        "`mvm train` from the start of its process to its exit, final scores included; W₂ / floor of both descriptors.",
-        ["data", "networks", "steps", "s", "W₂ / floor", "of these, s"],
+        "`mvm train` from the start of its process to its exit, final scores included; W₂ / baseline of both.",
+        ["data", "networks", "steps", "s", "W₂ / baseline", "of these, s"],
         90,
         measure_train,
         needs=("ot",),
@@ -346,7 +346,7 @@ PARTS: dict[str, Part] = {
     "quality": Part(
         "Toy faces",
         "Default recipe; each score beside its value between two real samples.",
-        ["pixels", "channels", "steps", "batch", "s", "Fréchet / floor", "recall (floor)", "factors (floor)"],
+        ["pixels", "channels", "steps", "batch", "s", "Fréchet / baseline", "recall (baseline)", "factors (baseline)"],
         120,
         measure_quality,
     ),

@@ -109,11 +109,11 @@ def recipes(options: argparse.Namespace, command: str) -> None:
             + [f"{shown(median(own, key))} ({shown(median(own, f'{key}_floor'))})" for key in FLOORED]
             + [shown(median(own, "distance_p99"), ".3g"), f"{own['seconds']:.0f}"]
         )
-    header = ["manifold", "W₂ / floor", "paper", "published", *(f"{key} (floor)" for key in FLOORED)]
+    header = ["manifold", "W₂ / baseline", "paper", "published", *(f"{key} (baseline)" for key in FLOORED)]
     table = markdown([*header, "distance p99", "s"], lines)
     note = (
         f"Median of {options.seeds} seeds; seed i is scored on {options.points:,} real points of its own. ✓: at most "
-        "1.3 (2 for eight Gaussians and the checkerboard). *paper* and *published* are W₂ / floor of those recipes; "
+        "1.3 (2 for eight Gaussians and the checkerboard). *paper* and *published* are W₂ / baseline of those recipes; "
         "all other columns are the default's. s: processor time of training all seeds together."
     )
     write_section(options.out, "recipe", "One recipe, every manifold", command, note, table)
@@ -158,7 +158,7 @@ def _beside_default(options: argparse.Namespace, command: str, title: str, words
         plain, other = (row_of(rows, data, name) for name in ("stabilised", label))
         pairs = [f"{shown(median(plain, key))} → {shown(median(other, key))}" for key in keys]
         lines.append([MANIFOLDS[data].title, *pairs, shown(median(plain, "coverage_floor"))])
-    header = ["manifold", "W₂ / floor", *FLOORED, "floor of coverage"]
+    header = ["manifold", "W₂ / baseline", *FLOORED, "baseline of coverage"]
     note = f"Median of {options.seeds} seeds, seed i scored on {options.points:,} real points of its own: {words}."
     write_section(options.out, label, title, command, note, markdown(header, lines))
 
@@ -176,7 +176,7 @@ def changes(options: argparse.Namespace, command: str) -> None:
         own = [row_of(rows, data, label) for data in names]
         ratios = [shown(median(row, "w2_over_fresh")) for row in own]
         lines.append([label, *ratios, *(shown(median(row, "coverage")) for row in own), f"{own[0]['seconds']:.0f}"])
-    header = ["change", *(f"W₂ / floor, {name}" for name in names), *(f"coverage, {name}" for name in names), "s"]
+    header = ["change", *(f"W₂ / baseline, {name}" for name in names), *(f"coverage, {name}" for name in names), "s"]
     note = f"Median of {len(seeds)} seeds, of the tuning. s: training of all of them together on the first manifold."
     table = markdown(header, lines)
     write_section(options.out, "changes", "What one change does", f"{command} --changes", note, table)

@@ -32,12 +32,12 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "Sinkhorn": {"method": "moment_matching", "moment_matching": {"distance": "sinkhorn"}},
 }
 SCORES = {
-    "w2_over_fresh": ("W₂ / floor", "floor"),
+    "w2_over_fresh": ("W₂ / baseline", "floor"),
     "precision": ("precision", "higher"),
     "recall": ("recall", "higher"),
     "coverage": ("coverage", "higher"),
     "distance_p99": ("distance p99", "lower"),
-    "seconds_to_quality": ("s to W₂ ≤ 1.5 floors", "lower"),
+    "seconds_to_quality": ("s to W₂ ≤ 1.5 × baseline", "lower"),
 }
 
 
@@ -76,7 +76,7 @@ def main() -> None:
         command += f" --methods {shlex.join(options.methods)}"
     write_csv(options.out / "tables" / f"{name}.csv", rows)
     sizes = f"{options.seeds} seeds, {options.points:,} points"
-    parts = [f"Median of {sizes}; **bold**: best of the row, or all at or below the floor."]
+    parts = [f"Median of {sizes}; **bold**: best of the row, or all at or below the baseline."]
     parts += [f"### {title}\n\n{table(rows, options, key)}" for key, (title, _) in SCORES.items()]
     parts.append(f"### Over all manifolds\n\n{summary(rows, options)}")
     words = f"{options.seconds:g} processor seconds" if options.seconds else f"{steps} steps"
@@ -111,7 +111,14 @@ def summary(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
         steps = statistics.fmean(row["steps"] for row in own)
         line = [label, f"{wins[label]}", shown, f"{speed:.1f}", f"{steps:.0f}", f"{own[0]['evaluations']}"]
         lines.append([*line, f"{own[0]['weights']:,}"])
-    header = ["method", "wins (W₂ / floor)", "median W₂ / floor", "ms a step", "steps", "network evaluations a sample"]
+    header = [
+        "method",
+        "wins (W₂ / baseline)",
+        "median W₂ / baseline",
+        "ms a step",
+        "steps",
+        "network evaluations a sample",
+    ]
     return markdown([*header, "generator weights"], lines)
 
 

@@ -68,7 +68,13 @@ class OptimiserSettings(Settings):
     """Adam for both players, with linear decay and an averaged generator."""
 
     generator_lr: float = Field(3e-3, gt=0, le=1, description="Adam step size of the generator")
-    metric_lr: float = Field(3e-3, gt=0, le=1, description="Adam step size of the metric network")
+    metric_lr: float = Field(
+        3e-3,
+        gt=0,
+        le=1,
+        title="Metric or critic rate",
+        description="Adam step size of the metric network, of a critic or of a discriminator",
+    )
     generator_betas: tuple[float, float] = Field((0.0, 0.9), description="Adam β₁ β₂ of the generator")
     metric_betas: tuple[float, float] = Field((0.5, 0.999), description="Adam β₁ β₂ of the metric network")
     generator_eps: float = Field(1e-8, gt=0, le=1, description="Adam ε of the generator")

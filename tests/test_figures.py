@@ -54,7 +54,7 @@ PIXELS = ("samples", *LAYERS, "sheet", "nearest", "walk", "upscaled")  # all oth
 NO_TABLE = ("samples", "loss", "forces", "metric", "likelihood", "modes", "sheet", "nearest", "walk", "upscaled")
 SAYS = {
     "density": "arc length",
-    "forces": "Centroid ×",
+    "forces": "centroid ×",
     "metric": "steps of",
     "likelihood": "log density",
     "modes": "eigenvector 2",
@@ -558,7 +558,7 @@ def test_the_axis_of_eigenvalues_says_that_it_has_no_signs(runs, name):
     column = {"spectrum": "eigenvalue", "eigenvalues": "now"}[name]
     assert (data(name, runs[:1])[column] < 0).any()
     figure = render(name, runs[:1])
-    assert figure.get_supylabel() == "|eigenvalue| of $D$ / mean $D$"
+    assert figure.get_supylabel() == "eigenvalue magnitude, $D$ / mean $D$"
     assert min(np.nanmin(line.get_ydata()) for axes in figure.axes for line in axes.get_lines()) > 0
 
 

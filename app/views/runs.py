@@ -422,7 +422,7 @@ def draw_setting(config: Config, name: str, *, key: str) -> Any:
 def draw_inherited(run: Run, step: int, inherited: dict[str, Any], config: Config) -> None:
     """Draw what a fork takes over from its run: weights that were moved up to its step, and a table of all settings."""
     moved = [
-        setting_label(name, past)
+        setting_label(name, past, run.config)
         for name, path in settings_of(run).items()
         if len(past := tuple(each for each in path if each.step <= step)) > 1 and name in inherited
     ]

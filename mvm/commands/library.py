@@ -32,7 +32,7 @@ NONE = "no runs yet; `python -m mvm train --data circle` makes one"
 def add(command: Commands) -> None:
     """The commands of this family."""
     score = (
-        "W2 of points, or a Fréchet distance of pictures, over its floor between two real samples; of photographs "
+        "W2 of points, or a Fréchet distance of pictures, over its baseline between two real samples; of photographs "
         "PSNR (Y) minus that of bicubic interpolation"
     )
     told = f"list the runs, newest first; quality: {score}, of the best variant; ~ while training, of fewer samples"

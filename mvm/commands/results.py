@@ -31,7 +31,7 @@ OF_DENSITY = ("log_likelihood", "total_variation")  # columns after them, of a m
 
 def add(command: Commands) -> None:
     """The commands of this family."""
-    score = command("score", score_command, "score every variant, each score beside its real-vs-real floor")
+    score = command("score", score_command, "score every variant, each score beside its baseline (real against real)")
     score.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
     score.add_argument(
         "-n", type=int, default=2000,
@@ -249,25 +249,27 @@ def _how(row: dict[str, Any]) -> str:
 
 
 def _print_scores(rows: list[dict[str, Any]]) -> None:
-    """One line per generator, one column per score, the floors above them: they are the same for all."""
+    """One line per generator, one column per score, the baselines above them: they are the same for all."""
     keys = (*TABLE, *(key for key in OF_DENSITY if any(row.get(key) is not None for row in rows)))
-    floors = {key: rows[0].get(f"{key}_floor") for key in keys}
+    baselines = {key: rows[0].get(f"{key}_floor") for key in keys}
     print_line(f"{'variant':28} {'seed':>6} " + " ".join(f"{key:>18}" for key in keys))
-    print_line(f"{'floor (real against real)':28} {'':6} " + " ".join(f"{_number(floors[key]):>18}" for key in keys))
+    print_line(
+        f"{'baseline: real against real':28} {'':6} " + " ".join(f"{_number(baselines[key]):>18}" for key in keys)
+    )
     for row in rows:
         values = " ".join(f"{_number(row[key]):>18}" for key in keys)
         print_line(f"{row['variant']:28} {row['seed']:>6} {values}")
 
 
 def _print_all_scores(rows: list[dict[str, Any]], names: list[str]) -> None:
-    """One line per score, one column per generator, the floor beside them; last the quality where that is a gain."""
+    """One line per score, one column per generator, the baseline beside them; last the quality where that is a gain."""
     from mvm.figures.superres_tables import score_text
     from mvm.scoring.images import describe
     from mvm.scoring.superres import SUPERRES_SCORES
     from mvm.studies.compare import in_words, is_gain, quality
 
     keys = [key for key in rows[0] if f"{key}_floor" in rows[0]]
-    baseline = describe(keys[0]).baseline if keys else "floor"
+    baseline = describe(keys[0]).baseline if keys else "baseline"
     widths = [max(22, len(name)) for name in names]
     print_line(f"{'score':26} {baseline:>12} " + _columns(names, widths))
     for key in keys:

@@ -40,14 +40,14 @@ import pandas as pd
 
 from mvm.errors import check_known
 from mvm.figures import comparing, density, layers, lens, panels, paper, pictures, upscaling
-from mvm.figures.drawing import settled, size_of, wrapped
+from mvm.figures.drawing import settled
 from mvm.figures.selection import Definition, NoFigure, Selection
-from mvm.figures.texts import edit, texts_of
+from mvm.figures.texts import edit, edit_latex, texts_of
 from mvm.figures.venues import Venue, styled, venue_of
 from mvm.runs.run import Run
 from mvm.studies.compare import Series, footnote_of
 from mvm.studies.labels import MARK
-from mvm.words import mathtext, tex
+from mvm.words import tex
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -308,13 +308,18 @@ def latex(name: str, runs: Sequence[Run], **options: Any) -> str | None:
     return latex_of(definition, definition.data(selection), selection)
 
 
-def latex_of(definition: Definition, table: pd.DataFrame, selection: Selection) -> str | None:
-    """LaTeX table of a figure from its numbers, with the footnotes of its labels; None if it has none."""
+def latex_of(
+    definition: Definition, table: pd.DataFrame, selection: Selection, *, texts: Mapping[str, str] | None = None
+) -> str | None:
+    """LaTeX table of a figure from its numbers, with the footnotes of its labels; None if it has none.
+
+    texts: as for `drawn`; they replace whole cells.
+    """
     text = definition.latex and definition.latex(table, selection)
-    if not text or tex(MARK) not in text:
-        return text
-    note = rf"  \par\smallskip\footnotesize {tex(footnote_of(selection.series()))}"
-    return text.replace("\\end{table}", f"{note}\n\\end{{table}}")
+    if text and tex(MARK) in text:
+        note = rf"  \par\smallskip\footnotesize {tex(footnote_of(selection.series()))}"
+        text = text.replace("\\end{table}", f"{note}\n\\end{{table}}")
+    return text and edit_latex(text, texts or {})
 
 
 def render(
@@ -349,25 +354,13 @@ def drawn(
     """Draw a figure from its numbers, with some texts replaced as by `edit`; its own texts are added to `known`."""
     with styled(venue):
         from matplotlib.figure import Figure
+        from matplotlib.text import Text
 
         figure = Figure(figsize=(venue.width(wide=wide), 1), layout="constrained")
         definition.draw(figure, table, selection)
         if known is not None:
             known |= dict.fromkeys(texts_of(figure))
         edit(figure, texts or {})
-        settled(figure)
-        _draw_footnote(figure, selection)
+        marked = any(MARK in text.get_text() for text in figure.findobj(Text))
+        settled(figure, footnote_of(selection.series()) if marked else "")
         return figure
-
-
-def _draw_footnote(figure: Figure, selection: Selection) -> None:
-    """Draw the footnotes of the labels below the panels, where a label has a mark."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.text import Text
-
-    if any(MARK in text.get_text() for text in figure.findobj(Text)):
-        size = size_of(figure.axes[0].xaxis.label)
-        lines = wrapped(footnote_of(selection.series()), figure.get_figwidth() - 0.1, size).split("\n")
-        figure.set_figheight(figure.get_figheight() + 0.16 * len(lines))
-        legend = figure.legends[-1] if figure.legends else figure.legend([], [], loc="outside lower center")
-        legend.set_title("\n".join(map(mathtext, lines)), prop=FontProperties(size=size))

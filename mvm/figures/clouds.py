@@ -51,10 +51,14 @@ def clouds_table(real: np.ndarray, fake: np.ndarray) -> pd.DataFrame:
 
 
 def draw_points(axes: Axes, real: np.ndarray, fake: np.ndarray, *, around: np.ndarray, margin: float) -> None:
-    """Both clouds as pixels with equal units; a note gives the share of fakes outside, if there are any."""
+    """Both clouds as pixels with equal units; a note gives the share of fakes outside, if there are any.
+
+    Fakes are smaller than the reals below them, so that a real with a fake on it is still seen.
+    """
     size = min(2.0, 30 / len(fake) ** 0.5)
-    for points, colour in ((real, REAL), (fake, FAKE)):
-        style: dict[str, Any] = {"marker": "o", "markersize": size, "markeredgewidth": 0, "linestyle": "none"}
+    for points, colour, share in ((real, REAL, 1.4), (fake, FAKE, 0.7)):
+        style: dict[str, Any] = {"marker": "o", "markersize": share * size, "markeredgewidth": 0}
+        style["linestyle"] = "none"
         axes.plot(points[:, 0], points[:, 1], color=colour, rasterized=True, alpha=0.7, **style)
     look_at(axes, span_of(around, margin), fake)
 

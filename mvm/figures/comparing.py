@@ -19,7 +19,7 @@ from mvm.runs.fork import PARTED, Branches
 from mvm.runs.run import Run
 from mvm.scoring.superres import SUPERRES_SCORES
 from mvm.studies.compare import AXES, curves, in_words, is_gain, main_score, matrix, quality_title, quantities
-from mvm.studies.labels import variant_label
+from mvm.studies.labels import settings_in_words, variant_label
 from mvm.words import mathtext, tex
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def draw_branches(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
     step_axis(axes, table["step"])
     axes.set_ylim(-0.02 * axes.get_ylim()[1], None)  # keeps a curve at zero visible
     axes.axvline(forked_at, color=QUIET, linewidth=0.8, linestyle=(0, (3, 2)), zorder=0)
-    text = f"fork: {made.changed}" if made is not None and made.changed else "fork"
+    text = f"fork: {settings_in_words(made.changes)}" if made is not None and made.changes else "fork"
     _note(axes, forked_at, wrapped(text, 1.6, size_of(axes.xaxis.label)))
     axes.set_ylabel("distance / 2-diameter")
     legend(figure, *axes.get_legend_handles_labels())

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from mvm.data.points import truth_of
-from mvm.figures.drawing import panels_of, place_of, scale_of
+from mvm.figures.drawing import BAR, LABELS, panels_of, place_of, scale_of, size_of
 from mvm.figures.selection import NoFigure, Selection, require_kind
 from mvm.figures.tables import latex_table, rows_of
 from mvm.look.palette import DIVERGING, QUIET
@@ -57,13 +57,14 @@ def draw_density(figure: Figure, table: pd.DataFrame, selection: Selection) -> N
     """Curves as steps beside the band of real samples, surfaces as maps of the ratio; one panel for each series."""
     series = selection.series()
     surface = _dims(table) == 2
-    panels = panels_of(figure, [each.title for each in series], shape=0.8, sharey=True)
+    panels = panels_of(figure, [each.title for each in series], shape=0.8, sharey=True, beside=LABELS + BAR * surface)
+    size = size_of(panels[0].xaxis.label)
     for axes, each in zip(panels, series, strict=True):
         part = table[table["series"] == each.title]
         missed = f"missed {100 * part['missed'].iloc[0]:.0f} %"
         far = part["off_manifold"].iloc[0]
         notes = [missed, *([f"off-manifold {100 * far:.0f} %"] if far >= 0.005 else [])]
-        axes.set_title(axes.get_title() + "\n" + "\n".join(notes), linespacing=0.95)
+        axes.set_title("\n".join([axes.get_title(), *notes]), linespacing=0.95, fontsize=size)
         if surface:
             _draw_map(axes, part)
         else:

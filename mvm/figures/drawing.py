@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.text import Text
 
 __all__ = [
+    "BAR",
+    "LABELS",
     "dot",
     "extent_of",
     "framed",
@@ -42,23 +44,42 @@ __all__ = [
 ]
 
 NARROWEST = 1.0  # width of a panel with axes, inches
+LABELS = 0.4  # width of the labels of a vertical axis, inches
+BAR = 0.7  # width of a colour bar with its labels, inches
+GAP = 0.06  # between the titles of panels, inches
+LINE = 0.155  # height of a line of a legend, inches
+MOST = 0.25  # share of a figure's height that its legend may take
 UNIT = 100  # points at which letters are measured
 ENTRY = 0.34  # width of a legend's entry without its text, inches
 
 
-def panels_of(figure: Figure, titles: Sequence[str], *, shape: float, sharey: bool = False) -> list[Axes]:
-    """Panels in as few rows as the width allows; `shape` is their height over their width."""
-    width = figure.get_figwidth()
+def panels_of(
+    figure: Figure, titles: Sequence[str], *, shape: float, sharey: bool = False, beside: float = LABELS
+) -> list[Axes]:
+    """Panels in as few rows as the width allows.
+
+    Args:
+        figure: of which the width is set.
+        titles: of the panels.
+        shape: their height over their width.
+        sharey: one vertical axis for all, labelled at the left of each row.
+        beside: width of what stands beside the panels, inches: labels, a colour bar.
+    """
+    from matplotlib import rcParams
+
+    width, size = figure.get_figwidth(), rcParams["axes.titlesize"]
     rows = -(-len(titles) // max(1, int(width / NARROWEST)))
     columns = -(-len(titles) // rows)
     height = min(max(shape * width / columns, 1.3), 1.8)
-    figure.set_figheight(rows * height + 0.3)
+    texts = [wrapped(title, (width - beside) / columns - GAP, size) for title in titles]
+    lines = max(text.count("\n") for text in texts)
+    figure.set_figheight(rows * (height + 0.016 * size * lines) + 0.3)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=rows > 1, sharey=sharey)
     panels = list(grid.flat)
     for axes in panels[len(titles) :]:
         axes.remove()
-    for axes, title in zip(panels, titles, strict=False):
-        axes.set_title(wrapped(title, width / columns, size_of(axes.title)), linespacing=0.9)
+    for axes, text in zip(panels, texts, strict=False):
+        axes.set_title(text, linespacing=0.9)
     return panels[: len(titles)]
 
 
@@ -201,20 +222,22 @@ def legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> 
         figure.legend(handles, labels, loc="outside lower center")
 
 
-def settled(figure: Figure) -> None:
-    """Lay the legend out: as many columns as fit, long labels in lines, and room for it below the panels.
+def settled(figure: Figure, footnote: str = "") -> None:
+    """Lay the legend out: as many columns as fit, long labels in lines, a footnote, and room for it below the panels.
 
-    It comes last, when every text is final.
+    It comes last, when every text is final. A long legend makes the panels higher, so that it stays the smaller part.
     """
+    from matplotlib.font_manager import FontProperties
     from matplotlib.legend import Legend
 
+    size, width = size_of(figure.axes[0].xaxis.label), figure.get_figwidth() - 0.1
+    room = 0.0
     for old in [each for each in figure.legends if isinstance(each, Legend)]:
         handles, labels = (
             [handle for handle in old.legend_handles if handle],
             [text.get_text() for text in old.get_texts()],
         )
         old.remove()
-        size, width = size_of(figure.axes[0].xaxis.label), figure.get_figwidth() - 0.1
         labels = [label if "$" in label else wrapped(label, width - ENTRY, size) for label in labels]
         widths = [max(extent_of(line, size) for line in label.split("\n")) + ENTRY for label in labels]
         count = len(labels)
@@ -223,8 +246,15 @@ def settled(figure: Figure) -> None:
             if sum(max(widths[at : at + rows]) for at in range(0, count, rows)) <= width or columns == 1:
                 break
         high = sum(max(label.count("\n") + 1 for label in labels[row::rows]) for row in range(rows))
-        figure.set_figheight(figure.get_figheight() + 0.155 * high + 0.06)
+        room = LINE * high + 0.06
         figure.legend(handles, labels, loc="outside lower center", ncols=-(-count // rows), handletextpad=0.4)
+    if footnote:
+        lines = wrapped(footnote, width, size).split("\n")
+        room += 0.16 * len(lines)
+        below = figure.legends[-1] if figure.legends else figure.legend([], [], loc="outside lower center")
+        below.set_title("\n".join(map(mathtext, lines)), prop=FontProperties(size=size))
+    height = figure.get_figheight() + room
+    figure.set_figheight(max(height, room / MOST))
 
 
 def framed(axes: Axes) -> None:

@@ -193,7 +193,7 @@ def bundle(
         dpi: as for `encoded`.
         stem: file name of a single figure, without suffix; the figure's name when None.
         size, ground, panels: of a film, as for `mvm.figures.film.film`.
-        texts: titles, labels and entries of legends to replace in the drawings, {old: new}.
+        texts: titles, labels and entries of legends to replace in drawings and LaTeX tables, {old: new}.
         on_progress: called before each figure and at the end with the number done, the total, and the next name.
 
     Raises:
@@ -269,7 +269,7 @@ def _files(
         figure = drawn(definition, table, selection, venue=venue, wide=look["wide"], texts=look["texts"], known=known)
         files[f"{stem}.{kind}"] = _encoded(figure, kind, venue=venue, dpi=look["dpi"], title=definition.title)
     files[f"{stem}.csv"] = csv_of(table)
-    if (text := latex_of(definition, table, selection)) is not None:
+    if (text := latex_of(definition, table, selection, texts=look["texts"])) is not None:
         files[f"{stem}.tex"] = text.encode()
     return files | {f"{stem}{RECIPE}": _recipe(name, definition, selection, look, stem, files)}
 

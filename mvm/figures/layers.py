@@ -26,7 +26,7 @@ from mvm.figures.clouds import (
     look_at,
     shows_clouds,
 )
-from mvm.figures.drawing import dot, framed, legend, scale_of, wrapped
+from mvm.figures.drawing import BAR, dot, framed, legend, scale_of, wrapped
 from mvm.figures.selection import NoFigure, Selection, require_kind
 from mvm.figures.tables import digits, latex_table, rows_of, seeds_note
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
@@ -64,7 +64,6 @@ __all__ = [
 
 MOST_ARROWS = 128  # largest number of arrows in a panel
 WIDEST = 2.4  # largest width of a panel, inches
-BAR = 0.7  # width of a colour bar with its labels, inches
 INK = "#3B3384"  # colour of ellipses: a darker shade of the field's
 
 
@@ -108,7 +107,13 @@ def _split(part: pd.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray, np.n
 
 
 def _panels(
-    figure: Figure, titles: Sequence[str], *, rows: int = 1, notes: Sequence[str] = (), below: int = 0
+    figure: Figure,
+    titles: Sequence[str],
+    *,
+    rows: int = 1,
+    notes: Sequence[str] = (),
+    below: int = 0,
+    beside: float = BAR,
 ) -> np.ndarray:
     """Square panels `(series, rows)`, side by side while there is room; a series alone has its rows side by side.
 
@@ -118,11 +123,12 @@ def _panels(
         rows: panels of each.
         notes: a further line of each title.
         below: lines that are written below each panel.
+        beside: width of a colour bar, inches.
     """
     from matplotlib import rcParams
 
     figure.set_layout_engine("compressed")  # squares side by side, and the colour bar beside them
-    width, alone = figure.get_figwidth() - BAR, len(titles) == 1
+    width, alone = figure.get_figwidth() - beside, len(titles) == 1
     bands = -(-len(titles) // max(1, int(width / NARROWEST_CLOUD)))
     columns = -(-len(titles) // bands)
     side = min(width / (rows if alone else columns), WIDEST / (1 if alone else rows**0.5))
@@ -240,7 +246,7 @@ def draw_forces(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
 
     series = selection.series()
     noted = any(_metric_note(part) for _, part in table.groupby("series"))
-    panels = _panels(figure, [each.title for each in series], below=noted)
+    panels = _panels(figure, [each.title for each in series], below=noted, beside=0.1)
     for (axes,), each in zip(panels, series, strict=True):
         part = table[table["series"] == each.title]
         real, fake = _split(part, ["plane1", "plane2"])
@@ -259,7 +265,7 @@ def draw_forces(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
         if len(factors):
             arrow: dict[str, Any] = {"marker": r"$\rightarrow$", "markersize": 8, "markeredgewidth": 0}
             handles.append(Line2D([], [], color=descriptor_colour(term), linestyle="none", **arrow))
-            labels.append(f"{DESCRIPTORS[term].title} × {_factor(factors.iloc[0])}")
+            labels.append(f"{DESCRIPTORS[term].title.lower()} × {_factor(factors.iloc[0])}")
     legend(figure, handles, labels)
 
 

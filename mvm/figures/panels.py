@@ -16,6 +16,7 @@ from mvm.figures.tables import digits, latex_table, rows_of, seeds_note, signs
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.bands import QUARTILES
 from mvm.look.palette import QUIET, REAL
+from mvm.methods import method_on
 from mvm.scoring.images import FACTOR_SCORES, describe
 from mvm.scoring.superres import SUPERRES_SCORES
 from mvm.studies.compare import Series, label_of
@@ -246,8 +247,7 @@ def _number(key: str, value: float) -> str:
 
 def _baseline(table: pd.DataFrame) -> str:
     """Title of the baseline of these scores."""
-    title = describe(table["score"].iloc[0]).baseline
-    return "baseline" if title == "floor" else title
+    return describe(table["score"].iloc[0]).baseline
 
 
 def _scores_caption(table: pd.DataFrame) -> str:
@@ -346,7 +346,7 @@ def loss_data(selection: Selection) -> pd.DataFrame:
 def draw_loss(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
     """One panel for each player; logarithmic if all its losses are positive."""
     shown = [name for name in _players(selection) if np.isfinite(table[name]).any() and (table[name] != 0).any()]
-    panels = panels_of(figure, shown, shape=0.6)
+    panels = panels_of(figure, [_player_title(name, selection) for name in shown], shape=0.6)
     for axes, name in zip(panels, shown, strict=True):
         log = bool((table[name].dropna() > 0).all())
         for each in selection.series():
@@ -357,6 +357,13 @@ def draw_loss(figure: Figure, table: pd.DataFrame, selection: Selection) -> None
         step_axis(axes, table["step"])
     panels[0].set_ylabel("loss")
     legend(figure, *panels[0].get_legend_handles_labels())
+
+
+def _player_title(player: str, selection: Selection) -> str:
+    """What the methods of these runs call a player."""
+    methods = [method_on(run.config.kind, run.config.method) for run in selection.runs]
+    opponents = dict.fromkeys(method.opponent for method in methods if player in method.players)
+    return " or ".join(opponents) if player == "metric" and opponents else player
 
 
 def _players(selection: Selection) -> list[str]:

@@ -12,6 +12,8 @@ import torch
 
 from mvm.figures.clouds import NARROWEST_CLOUD, clouds_table, draw_points, kinds_of, shows_clouds
 from mvm.figures.drawing import (
+    BAR,
+    LABELS,
     dot,
     framed,
     legend,
@@ -89,7 +91,7 @@ def draw_spectrum(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
     series = selection.series()
     ranks = int(table["rank"].max())
     colours = [tint(VARIANTS[0], 1 - 0.7 * rank / max(1, ranks - 1)) for rank in range(ranks)]
-    panels = panels_of(figure, [each.title for each in series], shape=0.8, sharey=True)
+    panels = panels_of(figure, [each.title for each in series], shape=0.8, sharey=True, beside=LABELS + BAR)
     table = table.assign(eigenvalue=table["eigenvalue"].abs())
     table["eigenvalue"] = table["eigenvalue"].where(table["eigenvalue"] > FAINT * table["eigenvalue"].max())
     for axes, each in zip(panels, series, strict=True):

@@ -71,6 +71,7 @@ function page() {
     make("main", {},
       section("data", "Data space", DATA.reading.data, legend(), row(columns, dataPanel)),
       columns.some(({ umap }) => umap) ? section("embeddings", "Embeddings, UMAP", DATA.reading.embeddings, row(columns, umapPanel)) : "",
+      columns.some(({ density }) => density) ? section("density", "Density along the manifold", DATA.reading.density, row(columns, densityPanel)) : "",
       section("gaps", "Gaps over training", DATA.reading.gaps, seriesLegend(), row(DATA.curves.filter(({ gap }) => gap), curvePanel)),
       columns.some(({ spectrum }) => spectrum.some((part) => part.some((v) => v !== null)))
         ? section("spectrum", "Spectrum of the distance matrix", DATA.reading.spectrum, row(columns, spectrumPanel)) : "",
@@ -148,6 +149,17 @@ function umapPanel(column) {
   updates.push(() => (words.textContent = `of step ${whole(shots[shown()])}`));
   const cloud = () => [0, 1].map((half) => all.subarray((2 * shown() + half) * size, (2 * shown() + half + 1) * size));
   return panel(named(column), column.colour, words, `${named(column)}: UMAP of real and generated embeddings`, "1", (pen, w, h) => flat(pen, w, h, span, cloud(), views.umap, true), { view: views.umap, solid: false });
+}
+
+function densityPanel(column) {
+  const words = make("span", { className: "score" });
+  if (!column.density) return panel(named(column), column.colour, "not known", `${column.title}: no density`, "1.5", () => {});
+  const { axes: names, shots, missed, far } = column.density;
+  const percent = (share) => (share === null ? "–" : `${Math.round(100 * share)} %`);
+  const shown = () => Math.max(0, shots.findLastIndex((step) => step <= steps[state.place]));
+  updates.push(() => (words.textContent = `missed ${percent(missed[shown()])}, off-manifold ${percent(far[shown()])} at step ${whole(shots[shown()])}`));
+  const draw = names.length === 2 ? densityMap : densitySteps;
+  return panel(named(column), column.colour, words, `${named(column)}: density of generated points along the manifold, over the data's`, "1.5", (pen, w, h) => draw(pen, w, h, column, shown()));
 }
 
 function curvePanel(curve) {
@@ -378,12 +390,12 @@ function decades(low, high) {
 
 const FRAME = { left: 44, right: 8, top: 8, bottom: 22 };
 
-// Axes of a chart: draws them, and returns functions from data to pixels; `log` takes values, not powers.
-function axes(pen, w, h, [x0, x1], values, log) {
+// Axes of a chart: draws them, and returns functions from data to pixels; `log` takes values, not powers; `exact` gives the ends.
+function axes(pen, w, h, [x0, x1], values, log, exact) {
   const known = values.filter((value) => value !== null && Number.isFinite(value) && (!log || value > 0)).map((value) => (log ? Math.log10(value) : value));
   let [low, high] = known.length ? [Math.min(...known), Math.max(...known)] : [0, 1];
   const pad = 0.06 * (high - low) || 0.5;
-  [low, high] = [log || low < 0 ? low - pad : Math.min(0, low), high + pad];
+  [low, high] = exact ?? [log || low < 0 ? low - pad : Math.min(0, low), high + pad];
   const toX = (value) => FRAME.left + ((value - x0) / (x1 - x0 || 1)) * (w - FRAME.left - FRAME.right);
   const toY = (value) => h - FRAME.bottom - (((log ? Math.log10(value) : value) - low) / (high - low)) * (h - FRAME.top - FRAME.bottom);
   pen.strokeStyle = pen.fillStyle = ink;
@@ -432,6 +444,71 @@ function chart(pen, w, h, { lines, log, baseline }) {
   pen.strokeStyle = ink;
   pen.lineWidth = 1.5;
   line(pen, [toX(steps[state.place]), FRAME.top, toX(steps[state.place]), h - FRAME.bottom]);
+}
+
+const APART = 0.06; // between components, as a share of the whole length
+
+// Density over the data's, as steps beside the band of real samples; components one after another.
+function densitySteps(pen, w, h, { density, colour }, shot) {
+  const lengths = density.charts.map(({ edges: [edges] }) => edges.at(-1) - edges[0]);
+  const gap = APART * lengths.reduce((sum, each) => sum + each, 0);
+  const starts = lengths.map((_, i) => lengths.slice(0, i).reduce((sum, each) => sum + each + gap, density.charts[0].edges[0][0]));
+  const range = [starts[0], starts.at(-1) + lengths.at(-1)];
+  const top = Math.min(2 ** DATA.colours.reach, 1.05 * Math.max(...density.charts.flatMap(({ high }) => high), ...density.ratios.flat(2)));
+  const { toX, toY } = axes(pen, w, h, range, [0, top / 1.06], false);
+  density.charts.forEach(({ title, edges: [edges], low, high }, c) => {
+    const places = edges.map((edge) => toX(edge - edges[0] + starts[c]));
+    const at = (value) => toY(Math.min(value, top));
+    pen.fillStyle = DATA.colours.real;
+    pen.globalAlpha = 0.18;
+    low.forEach((value, i) => pen.fillRect(places[i], at(high[i]), places[i + 1] - places[i], at(value) - at(high[i])));
+    pen.globalAlpha = 1;
+    pen.strokeStyle = colour;
+    pen.lineWidth = 1.8;
+    pen.beginPath();
+    density.ratios[shot][c].forEach((value, i) => [places[i], places[i + 1]].forEach((x) => value !== null && pen.lineTo(x, at(value))));
+    pen.stroke();
+    pen.fillStyle = ink;
+    pen.textAlign = "center";
+    if (title) pen.fillText(title, (places[0] + places.at(-1)) / 2, FRAME.top + 10);
+  });
+  pen.strokeStyle = DATA.colours.quiet;
+  pen.lineWidth = 1;
+  pen.setLineDash([5, 4]);
+  line(pen, [FRAME.left, toY(1), w - FRAME.right, toY(1)]);
+  pen.setLineDash([]);
+  pen.fillText(density.axes[0], (FRAME.left + w - FRAME.right) / 2, h - 6);
+}
+
+// Colours of log₂ of the density over the data's, with a cross in each cell below the band.
+function densityMap(pen, w, h, { density }, shot) {
+  const [{ edges: [across, up], low }] = density.charts;
+  const { toX, toY } = axes(pen, w, h, [across[0], across.at(-1)], [], false, [up[0], up.at(-1)]);
+  pen.strokeStyle = "#ffffff";
+  pen.lineWidth = 1.2;
+  density.ratios[shot][0].forEach((value, cell) => {
+    const [i, j] = [Math.floor(cell / (up.length - 1)), cell % (up.length - 1)];
+    const [left, right, bottom, top] = [toX(across[i]), toX(across[i + 1]), toY(up[j]), toY(up[j + 1])];
+    if (value === null) return;
+    pen.fillStyle = shade(Math.log2(value) / DATA.colours.reach);
+    pen.fillRect(left, top, right - left + 0.5, bottom - top + 0.5);
+    if (value >= low[cell]) return;
+    const [x, y] = [(left + right) / 2, (bottom + top) / 2];
+    line(pen, [x - 2.5, y - 2.5, x + 2.5, y + 2.5]);
+    line(pen, [x - 2.5, y + 2.5, x + 2.5, y - 2.5]);
+  });
+  pen.fillStyle = ink;
+  pen.textAlign = "center";
+  pen.fillText(`${density.axes[0]} (across), ${density.axes[1]} (up); blue: fewer than the data, orange: more`, w / 2, h - 6);
+}
+
+// The colour of a number from −1 to 1; those beyond have that of the end.
+function shade(value) {
+  const stops = DATA.colours.diverging;
+  const place = ((Math.max(-1, Math.min(1, value)) + 1) / 2) * (stops.length - 1);
+  const [at, share] = [Math.min(Math.floor(place), stops.length - 2), place - Math.min(Math.floor(place), stops.length - 2)];
+  const parts = [1, 3, 5].map((k) => [stops[at], stops[at + 1]].map((stop) => parseInt(stop.slice(k, k + 2), 16)));
+  return `rgb(${parts.map(([one, other]) => Math.round(one + share * (other - one)))})`;
 }
 
 function bars(pen, w, h, { spectrum, at, colour }) {

@@ -2,6 +2,7 @@
 
     timeline     play, speed, scrub; keys as on a video
     clouds       data space and UMAP, to turn or to move; or pictures of fixed noise
+    density      along the manifold, where that is known: over the data's, beside the band of real samples
     curves       d_c, d_g, d_H and scores over training, medians and quartiles over the seeds
     spectrum     leading eigenvalues at the shown step
     scores       beside their baselines, at the shown step
@@ -24,11 +25,14 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
+import torch
 
+from mvm.data.points import truth_of
 from mvm.figures.over_training import (
     Column,
     Progress,
     columns_of,
+    evenly,
     project_frames,
     score_words,
     subject_of,
@@ -37,11 +41,12 @@ from mvm.figures.over_training import (
 from mvm.figures.selection import Selection
 from mvm.geometry.descriptors import GAPS
 from mvm.look.glossary import HOW_TO_READ, TERMS
-from mvm.look.palette import FAKE, QUIET, REAL
+from mvm.look.palette import DIVERGING, FAKE, QUIET, REAL
 from mvm.look.scales import span_of
 from mvm.look.sheets import sheet
 from mvm.runs.history import Scores, middle
 from mvm.runs.run import Run
+from mvm.scoring.density import MOST_OVER, density_along
 from mvm.scoring.images import describe
 from mvm.studies.compare import curves, differences, footnote_of, in_a_word, main_score, quantities
 from mvm.words import visible
@@ -52,11 +57,13 @@ MOST_BYTES = 5_000_000
 MOST_SHOTS = 240
 MOST_POINTS = 512  # of each cloud
 MOST_PICTURES = 36
+MOST_DENSITIES = 40  # steps at which the density is counted
 ROOM = 0.8 * MOST_BYTES  # for clouds; the rest is curves, scores and settings
 LEVELS = 65534  # of a coordinate; 65535 is no number
 REACH = 1.0  # half extents of the reals beyond which a fake is drawn at the border
 DIGITS = 5
 PICTURE_QUALITY = 80
+READ = ("data", "embeddings", "density", "gaps", "spectrum", "scores")  # sections with a line on how to read them
 KEY_SCORES = ("w2_ratio", "coverage", "recall", "precision", "distance_mean")
 PAGE = """<!doctype html>
 <html lang="en">
@@ -89,11 +96,12 @@ def supplement(selection: Selection, *, on_progress: Progress = lambda done, of,
         RunError: a snapshot is damaged.
     """
     problems = project_frames(selection, on_progress)
+    densities = _densities(selection, on_progress)
     most = MOST_SHOTS
     while True:
         steps = timeline(selection, most)
         columns = columns_of(selection, steps, on_progress)
-        page = _page(_content(selection, steps, columns, problems))
+        page = _page(_content(selection, steps, columns, densities, problems))
         if len(page) <= MOST_BYTES or most <= 2:
             return page
         most = max(2, min(int(0.95 * len(steps) * ROOM / len(page)), len(steps) - 1))
@@ -117,7 +125,11 @@ def _hash(text: str) -> str:
 
 
 def _content(
-    selection: Selection, steps: Sequence[int], columns: Sequence[Column], problems: Sequence[str]
+    selection: Selection,
+    steps: Sequence[int],
+    columns: Sequence[Column],
+    densities: dict[tuple[int, int], dict[str, Any]],
+    problems: Sequence[str],
 ) -> dict[str, Any]:
     """What the page shows, as JSON values."""
     runs = selection.runs
@@ -125,13 +137,15 @@ def _content(
         "title": visible(", ".join(dict.fromkeys(run.name for run in runs))),
         "subject": visible(subject_of(runs)),
         "steps": list(map(int, steps)),
-        "columns": [_column(selection, column) for column in columns],
+        "columns": [
+            _column(selection, column) | {"density": densities.get((column.place, column.member))} for column in columns
+        ],
         "curves": _curves(selection),
         "scores": _scores(selection, steps),
         "settings": _settings(selection),
-        "reading": {key: HOW_TO_READ.get(key, "") for key in ("data", "embeddings", "gaps", "spectrum", "scores")},
+        "reading": {key: HOW_TO_READ.get(key, "") for key in READ},
         "baseline": TERMS["baseline"],
-        "colours": {"real": REAL, "fake": FAKE, "quiet": QUIET},
+        "colours": {"real": REAL, "fake": FAKE, "quiet": QUIET, "diverging": DIVERGING, "reach": MOST_OVER},
         "notes": _notes(selection, steps, columns, problems),
     }
 
@@ -171,6 +185,37 @@ def _umap(column: Column) -> dict[str, Any]:
     return {"umap": {"shots": list(column.frames), "span": _rounded(span), "points": _packed(np.stack(frames), span)}}
 
 
+def _densities(selection: Selection, on_progress: Progress) -> dict[tuple[int, int], dict[str, Any]]:
+    """Density along the manifold of each shown member at a few steps, by the run's place and its own."""
+    found: dict[tuple[int, int], dict[str, Any]] = {}
+    for _, place, member in selection.samples():
+        run, until = selection.runs[place], selection.steps[place]
+        truth = truth_of(run.config) if run.config.kind == "points" else None
+        shots = evenly([step for step in run.snapshot_steps() if step <= until], MOST_DENSITIES)
+        counted: dict[int, Any] = {}
+        for done, step in enumerate(shots if truth is not None else ()):
+            on_progress(done, len(shots), f"density of {run.name}")
+            snapshot = run.snapshot(step)
+            density = snapshot and density_along(truth, torch.from_numpy(snapshot["fake"][member]))
+            if density:
+                counted[step] = density
+        if counted:
+            first = next(iter(counted.values()))
+            found[place, member] = {
+                "axes": first.charts[0].axes,
+                "charts": [
+                    {"title": chart.title, "edges": [_numbers(edges) for edges in chart.edges]}
+                    | {name: _numbers(chart.over(getattr(chart, name))) for name in ("low", "high")}
+                    for chart in first.charts
+                ],
+                "shots": list(counted),
+                "ratios": [[_numbers(chart.ratio) for chart in each.charts] for each in counted.values()],
+                "missed": [_number(each.missed) for each in counted.values()],
+                "far": [_number(each.far) for each in counted.values()],
+            }
+    return found
+
+
 def _packed(points: np.ndarray, box: np.ndarray) -> str:
     """Coordinates `(..., d)` within a box `(d, 2)` as 16-bit integers in base64; outside they are at its border."""
     low, high = box.T
@@ -207,7 +252,7 @@ def _curves(selection: Selection) -> list[dict[str, Any]]:
             ]
             positive = all((curve.middle[np.isfinite(curve.middle)] > 0).all() for curve in drawn)
             named = key.replace("_ratio", "") if key not in GAPS else key
-            label = visible(known.get(key, key)).replace("floor", "baseline")
+            label = visible(known.get(key, key))
             log = positive and (key in GAPS or key.endswith("_ratio") or named.endswith(".fd"))
             found.append({"label": label, "gap": key in GAPS, "log": log, "baseline": baseline, "lines": lines})
     return found
@@ -246,7 +291,7 @@ def _scores(selection: Selection, steps: Sequence[int]) -> dict[str, Any]:
             rows[key] = [_number(1.0 if key.endswith("_ratio") else middle(floors)), values]
         sizes = sorted({found.n for found in at if found and found.n})
         tables.append({"step": int(step), "n": ", ".join(f"{n:,}" for n in sizes), "rows": rows})
-    labels = {key: [describe(key).label.replace("floor", "baseline"), describe(key).direction] for key in keys}
+    labels = {key: [describe(key).label, describe(key).direction] for key in keys}
     return {"series": [visible(each.title) for each in series], "labels": labels, "tables": tables, "alike": alike}
 
 
@@ -309,6 +354,10 @@ def _up_to(run: Run, step: int) -> list[int]:
 def _number(value: float | None) -> float | None:
     """A number with few digits, for JSON; None for one that is not finite."""
     return None if value is None or not np.isfinite(value) else float(f"{value:.{DIGITS}g}")
+
+
+def _numbers(array: np.ndarray) -> list[float | None]:
+    return [_number(value) for value in array.ravel()]
 
 
 def _rounded(array: np.ndarray) -> list[list[float]]:

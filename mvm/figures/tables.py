@@ -57,7 +57,6 @@ def counts_note(counts: Iterable[int], *, quartiles: bool = True) -> str:
 def signs(text: str) -> str:
     """Unicode signs of the app's labels as mathtext, which LaTeX reads as well."""
     for sign, math in (
-        ("/ floor", "/ baseline"),
         ("W₂", "$W_2$"),
         ("−", "$-$"),
         ("²", "$^2$"),

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from mvm.errors import ConfigError
-from mvm.figures.drawing import size_of, wrapped
-from mvm.words import visible
+from mvm.figures.drawing import BAR, LABELS, size_of, wrapped
+from mvm.words import tex, visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-__all__ = ["check", "edit", "texts_of"]
+__all__ = ["check", "edit", "edit_latex", "texts_of"]
+
+FORMULA = re.compile(r"(?<!\\)\$")  # the sign at either end of one
+CELL = re.compile(r"(\s*(?:\\multicolumn{\d+}{\w}{)?)(.*?)(}?(?: \\\\)?)")  # margins and text of a LaTeX cell
 
 
 def texts_of(figure: Figure) -> list[str]:
@@ -26,6 +30,30 @@ def edit(figure: Figure, texts: Mapping[str, str]) -> None:
     for text, write in list(_slots(figure)):
         if text in texts:
             write(texts[text])
+
+
+def edit_latex(table: str, texts: Mapping[str, str]) -> str:
+    """Replace whole cells of a LaTeX table by the texts `{old: new}` of its figure."""
+    known = {_latex_of(old): _latex_of(new) for old, new in texts.items()}
+    return "\n".join(
+        " & ".join(_edited_cell(cell, known) for cell in line.split(" & ")) if line.endswith(r"\\") else line
+        for line in table.split("\n")
+    )
+
+
+def _edited_cell(cell: str, known: Mapping[str, str]) -> str:
+    """A cell, with its margins and its span over columns, and its text replaced where that is known."""
+    before, text, after = CELL.fullmatch(cell).groups()  # type: ignore[union-attr]  # it matches any line
+    return f"{before}{known.get(text, text)}{after}"
+
+
+def _latex_of(text: str) -> str:
+    """A text of a figure, of words and formulas between dollar signs, in LaTeX."""
+    parts = FORMULA.split(text)
+    words = [
+        " " * part.startswith(" ") + tex(part.replace(r"\$", "$")) + " " * part[1:].endswith(" ") for part in parts
+    ]
+    return "".join(f"${part}$" if place % 2 else words[place] for place, part in enumerate(parts))
 
 
 def check(texts: Mapping[str, str]) -> None:
@@ -64,7 +92,7 @@ def _slots(figure: Figure) -> Iterator[tuple[str, Callable[[str], object]]]:
 def _setter(figure: Figure, text: Text) -> Callable[[str], object]:
     """Sets a text; the title of a panel is broken into lines that fit it."""
     place = next((axes.get_subplotspec() for axes in figure.axes if axes.title is text), None)
-    width = figure.get_figwidth() / (place.get_gridspec().ncols if place else 1)
+    width = (figure.get_figwidth() - (LABELS + BAR) * bool(place)) / (place.get_gridspec().ncols if place else 1)
     return lambda new: text.set_text(new if "$" in new else wrapped(new, width, size_of(text)))
 
 

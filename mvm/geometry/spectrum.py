@@ -144,7 +144,9 @@ class SpectrumForm:
 
 
 SPECTRUM_FORMS: dict[str, SpectrumForm] = {
-    "distance": SpectrumForm(distance_spectrum, _distance_kernel, "distance matrix", "|eigenvalue| of D / mean D"),
+    "distance": SpectrumForm(
+        distance_spectrum, _distance_kernel, "distance matrix", "eigenvalue magnitude, D / mean D"
+    ),
     "mds": SpectrumForm(mds_spectrum, _mds_kernel, "classical MDS", "share of variance (MDS)"),
 }
 

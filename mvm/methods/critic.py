@@ -34,6 +34,7 @@ class Critic(Method[C]):
     """A method whose critic scores one point at a time."""
 
     players: ClassVar = {"generator": ("generator",), "metric": ("metric", "head")}
+    opponent = "critic"
 
     def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
         """A generator, a metric, and the read-out, `(V, B, n)` to `(V, B, 1)`."""

@@ -114,6 +114,7 @@ class Method(Generic[S]):
         learns_metric: `embed` returns learned embeddings.
         players: names of the networks that each player's optimiser updates, by player. The player `metric` has the
             optimiser settings of the metric; every other player has the generator's.
+        opponent: what the network that learns at the metric's rate is called.
         averaged: players whose weights are averaged over training for `sample`.
         networks: networks by name, with inputs and outputs `(V, B, ·)`.
         values: present values of the settings in `movable`.
@@ -130,6 +131,7 @@ class Method(Generic[S]):
     matches_descriptors: ClassVar[bool] = False
     learns_metric: ClassVar[bool] = True
     players: ClassVar[dict[str, tuple[str, ...]]] = {"generator": ("generator",), "metric": ("metric",)}
+    opponent: ClassVar[str] = "metric"
     averaged: ClassVar[tuple[str, ...]] = ("generator",)
 
     def __init__(self, settings: S, task: Task) -> None:

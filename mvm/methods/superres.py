@@ -103,6 +103,7 @@ class GAN(OnPairs[Settings]):
     """Regression on pixels, and a discriminator."""
 
     title = "GAN"
+    opponent = "discriminator"
     settings_type: ClassVar[type[Settings]] = GANSettings
     gans = ("relativistic", "standard")
     learns_metric = False

@@ -132,12 +132,6 @@ class Origin:
         """Run and step, as tables have them."""
         return f"{self.run}, step {self.step}"
 
-    @property
-    def changed(self) -> str:
-        """The changed settings in words, such as "mvm.gamma 0.01"; empty without any."""
-        words = {name: f"{value:g}" if isinstance(value, float) else value for name, value in self.changes.items()}
-        return ", ".join(f"{name} {word}" for name, word in words.items())
-
 
 class ScoreRow(BaseModel):
     """Scores of one member: finite numbers by key, None where a score has no meaning; text only in declared fields."""

@@ -1,4 +1,4 @@
-"""Score and sample a run: its generators against held-out real points, each score beside its floor."""
+"""Score and sample a run: its generators against held-out real points, each score beside its baseline."""
 
 from __future__ import annotations
 

@@ -2,10 +2,12 @@
 
 settings_of(run)["optimiser.generator_lr"]    ((0, 3e-3), (70, 1e-3)): 3e-3 until step 70, then 1e-3
 settings_at(run, 70)["weights.centroid"]      the value that training after step 70 uses
+moves(events, first_settings(run))            what each event moved, such as {"weights.centroid": 0.5}
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from mvm.config import Config
@@ -13,7 +15,7 @@ from mvm.runs.control import WEIGHTS
 from mvm.runs.events import Event, Forked, SettingsChanged, WeightsChanged
 from mvm.runs.run import Run
 
-__all__ = ["WeightFrom", "first_settings", "settings_at", "settings_of"]
+__all__ = ["WeightFrom", "first_settings", "moves", "settings_at", "settings_of"]
 
 
 class WeightFrom(NamedTuple):
@@ -62,6 +64,21 @@ def first_settings(run: Run) -> dict[str, float | None]:
     known = {f"{WEIGHTS}{name}": value for name, value in (fork.first or {}).items()} | (fork.first_settings or {})
     changed = {name for event in events for name in _changed_by(event)}
     return {name: known.get(name, None if name in changed else value) for name, value in first.items()}
+
+
+def moves(events: Sequence[Event], first: Mapping[str, float | None]) -> list[dict[str, float]]:
+    """New values, by dotted name, that each event gave to settings that had others before; oldest event first.
+
+    Args:
+        events: of the run.
+        first: values before the first event, as from `first_settings`.
+    """
+    known, found = dict(first), []
+    for event in events:
+        new = {name: value for name, value in _changed_by(event).items() if known.get(name) != value}
+        known |= new
+        found.append(new)
+    return found
 
 
 def _movable(config: Config) -> dict[str, float]:

@@ -42,7 +42,7 @@ class Score:
         direction: which values are better. "floor": those closest to the baseline (for a ratio, to 1) on either side.
         floor: key of the baseline; None for a score that has none.
         about_zero: the baseline is about 0, so that a ratio to it means nothing.
-        baseline: title of the baseline: "floor" is a second real sample.
+        baseline: title of the baseline, which is a second real sample unless it says otherwise.
         compared: with its baseline, by their ratio or by their difference.
     """
 
@@ -51,7 +51,7 @@ class Score:
     direction: Literal["lower", "higher", "floor"]
     floor: str | None = None
     about_zero: bool = False
-    baseline: str = "floor"
+    baseline: str = "baseline"
     compared: Literal["ratio", "difference"] = "ratio"
 
 

@@ -481,25 +481,35 @@ def _finding(name: str, rows: list[dict[str, Any]]) -> Finding:
 
 
 def in_numbers(finding: Finding, recipe: str) -> str:
-    """What was measured of a claim under a recipe, in a line: how many seeds of all rows, and medians over the rows.
+    """What was measured of a claim under a recipe, in a line: rows that pass, seeds in each row, medians over the rows.
 
     Returns:
-        Such as "both is best: 4 of 10 seeds; W₂ / baseline: centroid 7.13, both 1.11"; "" without rows.
+        Such as "0 of 2 rows pass; both is best: 2 of 5 seeds in each; W₂ / baseline: centroid 7.13, both 1.11"; ""
+        without rows.
     """
     rows = [row for row in finding.rows if row["recipe"] == recipe]
-    counts: dict[str, list[int]] = {}
+    counts: dict[str, list[tuple[int, int]]] = {}
+    words = [f"{sum(row['holds'] for row in rows)} of {len(rows)} rows pass"] if rows else []
     for row in rows:
         if "part" in row:  # of Table 2: a factor between medians, no count of seeds
-            counts[f"{row['part']}: factor {_short(row['factor'])}"] = []
+            words.append(f"{row['part']}: factor {_short(row['factor'])}")
         for key, value in row.items():
             if isinstance(value, str) and (match := SEEDS.fullmatch(value)):
-                before = counts.get(key, [0, 0])
-                counts[key] = [before[0] + int(match[1]), before[1] + int(match[2])]
-    words = [f"{key}: {count[0]} of {count[1]} seeds" if count else key for key, count in counts.items()]
+                counts.setdefault(key, []).append((int(match[1]), int(match[2])))
+    words += [f"{key}: {_seeds_in_each(each)}" for key, each in counts.items()]
     shown = CLAIMS[finding.claim].shown if rows else {}
     values = {word: [row[key] for row in rows if row.get(key) is not None] for key, word in shown.items()}
     medians = [f"{word} {_short(statistics.median(found) if found else None)}" for word, found in values.items()]
     return "; ".join([*words, *([", ".join(medians)] if medians else [])])
+
+
+def _seeds_in_each(counts: list[tuple[int, int]]) -> str:
+    """Seeds of which an outcome is true, of the seeds in each row: "2 of 5 seeds in each", or "2 to 5 of 5 seeds"."""
+    true, seeds = (sorted({count[part] for count in counts}) for part in (0, 1))
+    of = " to ".join(str(seeds[place]) for place in range(0, len(seeds), max(1, len(seeds) - 1)))
+    if len(true) == 1:
+        return f"{true[0]} of {of} seeds" + " in each" * (len(counts) > 1)
+    return f"{true[0]} to {true[-1]} of {of} seeds"
 
 
 def _short(value: float | None) -> str:

@@ -129,7 +129,7 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
         alike = [flats[others[0][0]] for other, others in found.items() if own[other] == own[series]]
         said = [key for key in SAID_FIRST if key in keys]
         said = said or [key for key in keys if len({repr(flat.get(key)) for flat in alike}) > 1]
-        words = [setting_label(key, flats[members[0][0]].get(key)) for key in said[:2]]
+        words = [setting_label(key, flats[members[0][0]].get(key), runs[members[0][0]].config) for key in said[:2]]
         labels.append(label_of_variant(runs[members[0][0]], series[0], said=said[:2], words=words))
     titles = [label.text for label in labels]
     first = [runs[members[0][0]].name for members in found.values()]
@@ -356,8 +356,8 @@ def is_gain(key: str) -> bool:
 
 
 def quality_title(key: str) -> str:
-    """Title of the quality under a key: "score / floor", or "PSNR (Y) − bicubic (dB)"."""
-    return f"{label_of(key.removesuffix('_gain'))} − bicubic (dB)" if is_gain(key) else "score / floor"
+    """Title of the quality under a key: "score / baseline", or "PSNR (Y) − bicubic (dB)"."""
+    return f"{label_of(key.removesuffix('_gain'))} − bicubic (dB)" if is_gain(key) else "score / baseline"
 
 
 def _standing(row: dict[str, Any]) -> float | None:

@@ -64,10 +64,10 @@ class Summary:
         kind: kind of its data, a name in `mvm.data.kinds.KINDS`.
         titles: displayed names of the variants, in their order.
         score: key of the quality; empty while there is none.
-        quality: score over floor (W₂ of points, a Fréchet distance of pictures) of its best variant, the seeds' median;
-            of photographs PSNR (Y) minus that of bicubic interpolation, in dB.
+        quality: score over its baseline (W₂ of points, a Fréchet distance of pictures) of its best variant, the seeds'
+            median; of photographs PSNR (Y) minus that of bicubic interpolation, in dB.
         best: which variant that is.
-        final: whether they are a finished run's; those of a training are of fewer samples, whose floor is another.
+        final: whether they are a finished run's; those of a training are of fewer samples, whose baseline is another.
         coverage, recall: of that variant.
         created: seconds since the epoch.
         seconds: of training.

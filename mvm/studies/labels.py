@@ -4,6 +4,7 @@
                                        "both, generator rate 0.003 → 0.001 at 70": the same of a rate
                                        "both, matches nothing": its weights are 0
     setting_label("batch", 32)         "batch 32"
+    settings_in_words(made.changes)    "centroid × 0.5, γ 0.01": of a fork
     run_title(run)                     "Swiss roll · both descriptors · 21:15", or the name that a person gave it
 
 What a label has no room for gets a mark and a footnote: "both†", "† both: centroid × 1 → 2 at 70 → 3 at 90 → 0 at 95".
@@ -11,7 +12,7 @@ What a label has no room for gets a mark and a footnote: "both†", "† both: c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +38,7 @@ __all__ = [
     "own_title",
     "run_title",
     "setting_label",
+    "settings_in_words",
     "started_at",
     "title_in_words",
     "trained_in_words",
@@ -49,7 +51,6 @@ MOST_CHANGES = 2  # of a setting, said in a label
 IDLE = "matches nothing"
 TITLES = {  # of settings whose name says less than a researcher would
     "generator_lr": "generator rate",
-    "metric_lr": "metric rate",
     "alpha": "α",
     "gamma": "γ",
     "lipschitz": "slope penalty",
@@ -136,9 +137,9 @@ def label_of_variant(run: Run, variant: str, *, said: Sequence[str] = (), words:
     acting = [f"{WEIGHTS}{name}" for name in [*matched, *method.terms(run.config.pairs)]]
     acting += [name for name in paths if not name.startswith(WEIGHTS)]
     moved = {name: paths[name] for name in acting if len(paths[name]) > 1}
-    new = [setting_label(name, path) for name, path in moved.items() if name not in said]
+    new = [setting_label(name, path, run.config) for name, path in moved.items() if name not in said]
     fits = len(new) + len(parts) <= MOST_CHANGES and all(len(path) <= MOST_CHANGES + 1 for path in moved.values())
-    note = "" if fits else "; ".join(_path_in_words(name, path) for name, path in moved.items())
+    note = "" if fits else "; ".join(_path_in_words(name, path, run.config) for name, path in moved.items())
     parts += new if fits else []
     parts += [IDLE] if matched and all(paths[f"{WEIGHTS}{name}"][-1].value == 0 for name in matched) else []
     return Label(", ".join([title, *parts]) + MARK * bool(note), note and f"{title}: {note}")
@@ -155,23 +156,41 @@ def footnotes(labels: Iterable[Label]) -> str:
     return f"{MARK} {'; '.join(notes)}" if notes else ""
 
 
-def setting_label(key: str, value: Any) -> str:
-    """A setting, by its dotted name, in a few words: its value, or its path from `settings_of`."""
+def setting_label(key: str, value: Any, config: Config | None = None) -> str:
+    """A setting, by its dotted name, in a few words: its value, or its path from `settings_of`.
+
+    Args:
+        key: its dotted name.
+        value: of it, or its path.
+        config: of the run; its method names the network that a rate belongs to.
+    """
     if isinstance(value, tuple) and value and isinstance(value[0], WeightFrom):
-        return _path_in_words(key, value if len(value) <= MOST_CHANGES + 1 else (value[0], value[-1]))
-    if key.startswith(WEIGHTS) or key.rpartition(".")[2] in TITLES:
-        return _path_in_words(key, (WeightFrom(0, value),))
-    name = key.rpartition(".")[2]
+        return _path_in_words(key, value if len(value) <= MOST_CHANGES + 1 else (value[0], value[-1]), config)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _path_in_words(key, (WeightFrom(0, value),), config)
     if key in ("data", "recipe"):
         return Path(str(value)).stem.replace("_", " ") + (" recipe" if key == "recipe" else "")
-    return f"{name.replace('_', ' ')} {value}"
+    words = " ".join(map(str, value)) if isinstance(value, tuple | list) else value
+    return f"{_setting_in_words(key, config)} {words}"
 
 
-def _path_in_words(key: str, path: Sequence[WeightFrom]) -> str:
-    """A setting over the training, such as centroid × 1 → 1.5 at 70."""
+def settings_in_words(settings: Mapping[str, Any]) -> str:
+    """Some settings and their values, by dotted name, in a few words."""
+    return ", ".join(setting_label(name, value) for name, value in settings.items())
+
+
+def _setting_in_words(key: str, config: Config | None) -> str:
+    """What labels call a setting."""
     name = key.rpartition(".")[2]
+    if name == "metric_lr":
+        return f"{method_on(config.kind, config.method).opponent if config else 'metric'} rate"
     title = DESCRIPTORS[name].title.lower() if name in DESCRIPTORS else TITLES.get(name, name.replace("_", " "))
-    title += " ×" if key.startswith(WEIGHTS) else ""
+    return title + " ×" * key.startswith(WEIGHTS)
+
+
+def _path_in_words(key: str, path: Sequence[WeightFrom], config: Config | None) -> str:
+    """A setting over the training, such as centroid × 1 → 1.5 at 70."""
+    title = _setting_in_words(key, config)
     first, *changes = path
     before = "unknown" if first.value is None else f"{first.value:g}"
     return " → ".join([f"{title} {before}", *(f"{change.value:g} at {change.step:,}" for change in changes)])

@@ -6,7 +6,7 @@ which step is shown, also while it plays: it then asks for the next step once th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +14,9 @@ import streamlit as st
 
 from app.components.component import component
 from mvm.look.palette import MARKS, title_of
-from mvm.runs.documents import Origin
 from mvm.runs.events import Diverged, Event, Failed, Forked, MemberChanged, SettingsChanged, WeightsChanged
-from mvm.studies.labels import setting_label
+from mvm.runs.weights import moves
+from mvm.studies.labels import settings_in_words
 from mvm.words import visible
 
 __all__ = ["Shown", "clock", "timeline"]
@@ -39,6 +39,7 @@ class Shown(NamedTuple):
 def timeline(
     events: Sequence[Event],
     *,
+    first: Mapping[str, float | None],
     done: int,
     steps: int,
     every: int,
@@ -49,13 +50,15 @@ def timeline(
 
     Args:
         events: of the run; those without a mark in `mvm.look.palette.MARKS` are ignored.
+        first: values of settings that may be moved, as from `mvm.runs.weights.first_settings`.
         done: trained steps.
         steps: steps of the whole run.
         every: steps between two snapshots, to which the slider snaps.
         key: identity of the widget.
         sought: number of a wish, second, and step to go to, last, once for each number; None without a wish.
     """
-    marks = [_mark(event) for event in events if event.mark in MARKS]
+    moved = moves(events, first)
+    marks = [_mark(event, new) for event, new in zip(events, moved, strict=True) if event.mark in MARKS]
     asked = st.session_state.get(key, {}).get("step")  # sent back: playing goes on once a step is drawn
     data = {"name": key, "marks": marks, "done": done, "steps": steps, "every": every, "shown": asked}
     data |= {"sought": sought and sought[1:]}
@@ -79,20 +82,21 @@ def clock(times: Sequence[str], *, key: str) -> int:
     return last if step is None else min(int(step), last)
 
 
-def _mark(event: Event) -> dict:
+def _mark(event: Event, moved: Mapping[str, float]) -> dict:
     colour, words = MARKS[event.mark]
-    return {"step": event.step, "colour": colour, "text": visible(f"step {event.step:,}: {words}{_detail(event)}")}
+    return {
+        "step": event.step,
+        "colour": colour,
+        "text": visible(f"step {event.step:,}: {words}{_detail(event, moved)}"),
+    }
 
 
-def _detail(event: Event) -> str:
+def _detail(event: Event, moved: Mapping[str, float]) -> str:
     match event:
-        case WeightsChanged():
-            return ": " + ", ".join(f"{name} {value:g}" for name, value in event.weights.items())
-        case SettingsChanged():
-            return ": " + ", ".join(setting_label(name, value) for name, value in event.settings.items())
+        case WeightsChanged() | SettingsChanged() if moved:
+            return f": {settings_in_words(moved)}"
         case Forked():
-            origin = Origin(event.of, event.step, event.changes)
-            return f" off {origin.run}" + (f", {origin.changed}" if origin.changed else "")
+            return f" off {event.of}" + (f": {settings_in_words(event.changes)}" if event.changes else "")
         case MemberChanged():
             return f": {title_of(event.variant)}, seed {event.seed}"
         case Diverged() | Failed() if event.reason:
