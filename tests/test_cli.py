@@ -47,7 +47,7 @@ def test_from_a_csv_to_scores_and_samples(cli, cloud, tmp_path):
     assert [(row["variant"], row["seed"]) for row in rows] == members
     assert rows == Run.named("a").scores()
     for row in rows:
-        assert set(row) == {"variant", "seed", "step", "n", "coordinates", *SCORE_KEYS}
+        assert set(row) == {"variant", "seed", "step", "n", "evaluations", "coordinates", *SCORE_KEYS}
         assert {key for key, value in row.items() if value is None} == TRUTH
         assert (row["step"], row["n"]) == (40, 20)
     assert json.loads(cli("score", "a", "--json", "--repeat", "1").out)[0]["w2_floor"] != rows[0]["w2_floor"]
