@@ -56,8 +56,8 @@ def test_from_a_csv_to_scores_and_samples(cli, cloud, tmp_path):
     assert [row["step"] for row in json.loads(cli("score", "a", "--json", "--best").out)] == [40, 20, 40, 30]
     assert cli("score", "a", "--best").out.startswith("a: step 20 to 40, n = 20 points")
     about, head, floors, *table = cli("score", "a").out.splitlines()
-        cost = "1 network evaluation per sample, in standardised coordinates"
-        assert about == f"a: step 40, n = 20 points in each sample, {cost}"
+    cost = "1 network evaluation per sample, in standardised coordinates"
+    assert about == f"a: step 40, n = 20 points in each sample, {cost}"
     assert [line.split()[:2] for line in table] == [[name, str(seed)] for name, seed in members]
     first = dict(zip(head.split()[2:], floors.split()[4:], strict=True))
     assert first == {
