@@ -16,6 +16,7 @@ from app.live import height_of
 from app.session import Page
 from app.text import plain
 from mvm.errors import RunError
+from mvm.methods import METHODS
 from mvm.runs.evaluate import SamplingPath, sampling_path
 from mvm.runs.history import History
 from mvm.runs.run import Run
@@ -23,6 +24,7 @@ from mvm.runs.run import Run
 __all__ = ["HEIGHT", "draw_sampling"]
 
 HEIGHT = 360  # pixels
+LEGEND = 60  # pixels that a chart is wider than high
 MOST = 512  # points of each variant
 
 
@@ -38,7 +40,9 @@ def draw_sampling(tab: Page, run: Run, records: History, step: int) -> str | Non
     except (RunError, OSError) as error:
         return str(error)
     st.fragment(_draw)(tab, run, view["real"], path)
-    return f"Networks of step {path.step:,}, the last that were kept up to step {step:,}."
+    times = METHODS[run.config.method].times
+    kept_before = f", the last kept before step {step:,}" if path.step < step else ""
+    return f"{times}. Networks of step {path.step:,}{kept_before}."
 
 
 def _draw(tab: Page, run: Run, real: np.ndarray, path: SamplingPath) -> None:
@@ -48,11 +52,14 @@ def _draw(tab: Page, run: Run, real: np.ndarray, path: SamplingPath) -> None:
     fakes = axes(path.frames[i][shown.members])
     panels = clouds.data_panels(axes(real), fakes, titles=shown.titles)
     outside = clouds.outside(fakes, panels[0]["span"], titles=shown.titles)
-    st.caption(plain(f"{path.times[i]}{outside}"))
-    cloud_plot(
-        panels, key=f"sampling.{run.name}", height=height_of(tab, HEIGHT), step=i,
-        alt=f"Real points, and fakes on their way from noise at {path.times[i]}: {', '.join(shown.titles)}",
-    )  # fmt: skip
+    height = height_of(tab, HEIGHT)
+    with st.container(width=height + LEGEND if len(panels) == 1 else "stretch", gap="xsmall"):
+        cloud_plot(
+            panels, key=f"sampling.{run.name}", height=height, step=i,
+            alt=f"Real points, and fakes on their way from noise at {path.times[i]}: {', '.join(shown.titles)}",
+        )  # fmt: skip
+        if outside:
+            st.caption(plain(f"At {path.times[i]}{outside}."))
 
 
 @st.cache_data(max_entries=8, show_spinner="sampling ...")

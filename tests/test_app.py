@@ -375,6 +375,13 @@ def test_every_peer_can_be_set_up_and_shown(finished: Run, no_processes: list[st
     assert cli("train", "--run", str(trained.path)).status == 0
     app = open_page(run="peer", panel="Scores")
     assert list(app.dataframe[0].value.columns) == [own_title(trained.config, method), "baseline", "meaning"]
+    evaluations = trained.config.evaluations
+    assert f"network evaluations per sample: {evaluations}." in words(app)
+    if evaluations > 1:
+        clock = drawn(open_page(run="peer", panel="Sampling time"), "sampling-time.")
+        assert len(clock["times"]) == clock["steps"] + 1 > 10
+    else:
+        assert "Sampling time" not in [tab.label for tab in app.tabs]
 
 
 @pytest.mark.parametrize("name", MANIFOLDS)

@@ -48,7 +48,7 @@ def test_from_a_csv_to_scores_and_samples(cli, cloud, tmp_path):
     assert [(row["variant"], row["seed"]) for row in rows] == members
     assert rows == Run.named("a").scores()
     for row in rows:
-        assert set(row) == {"variant", "seed", "step", "n", "coordinates", *SCORE_KEYS}
+        assert set(row) == {"variant", "seed", "step", "n", "evaluations", "coordinates", *SCORE_KEYS}
         assert {key for key, value in row.items() if value is None} == TRUTH | DENSITY
         assert (row["step"], row["n"]) == (40, 20)
     assert json.loads(cli("score", "a", "--json", "--repeat", "1").out)[0]["w2_floor"] != rows[0]["w2_floor"]
@@ -57,7 +57,8 @@ def test_from_a_csv_to_scores_and_samples(cli, cloud, tmp_path):
     assert [row["step"] for row in json.loads(cli("score", "a", "--json", "--best").out)] == [40, 20, 40, 30]
     assert cli("score", "a", "--best").out.startswith("a: step 20 to 40, n = 20 points")
     about, head, floors, *table = cli("score", "a").out.splitlines()
-    assert about == "a: step 40, n = 20 points in each sample, in standardised coordinates"
+    cost = "1 network evaluation per sample, in standardised coordinates"
+    assert about == f"a: step 40, n = 20 points in each sample, {cost}"
     assert [line.split()[:2] for line in table] == [[name, str(seed)] for name, seed in members]
     first = dict(zip(head.split()[2:], floors.split()[4:], strict=True))
     assert first == {

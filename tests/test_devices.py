@@ -25,7 +25,11 @@ PAIRS = {
     "superres": {"image_steps": 1},
 }
 
-FEW = {name: {"critic_steps": 2} for name in METHODS if "critic_steps" in METHODS[name].settings_type.model_fields}
+STEPS = ("critic_steps", "chain_steps")
+FEW = {
+    name: {steps: 2 for steps in STEPS if steps in method.settings_type.model_fields}
+    for name, method in METHODS.items()
+}
 
 
 @pytest.fixture(scope="module")

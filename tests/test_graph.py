@@ -51,7 +51,8 @@ def experiments(values: dict[str, Any]) -> tuple[Experiment, Captured]:
 
 
 def few(method: str) -> dict[str, Any]:
-    return {method: {"critic_steps": 2}} if "critic_steps" in METHODS[method].settings_type.model_fields else {}
+    fewer = {"critic_steps": 2, "chain_steps": 2, "manifold_share": 0.01}  # of two phases the second is captured
+    return {method: {name: fewer[name] for name in METHODS[method].settings_type.model_fields if name in fewer}}
 
 
 def check_equal(eager: Experiment, captured: Experiment) -> None:

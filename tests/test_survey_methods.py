@@ -11,12 +11,14 @@ from test_peers import BATCH, cloud, experiment, generator_loss
 from torch import Tensor
 
 from mvm.errors import ConfigError
+from mvm.files import write_tensors
 from mvm.methods.diffusion import denoiser, denoising_loss, heun, levels
 from mvm.methods.ebm import energy, langevin, log_normaliser
 from mvm.methods.implicit import jacobian, project
 from mvm.methods.method import last
 from mvm.methods.moment_matching import SCALES, mmd, sinkhorn, sliced
 from mvm.methods.normalizing_flow import Couplings
+from mvm.training.checkpoint import load_member
 from mvm.training.experiment import Experiment, fit
 
 
@@ -321,6 +323,17 @@ def test_the_prior_learns_whitened_latents():
         white.mT @ white / white.shape[1], torch.eye(4, dtype=torch.float64).expand(2, -1, -1), atol=1e-2, rtol=0
     )
     torch.testing.assert_close(trained.method.colour(white), latents)
+
+
+def test_a_generator_read_alone_from_a_checkpoint_has_the_moments_of_its_latents(tmp_path):
+    trained = two_step("diffusion")
+    for _ in fit(trained):
+        pass
+    write_tensors(tmp_path / "saved.safetensors", trained.tensors())
+    averages = ("average.",)
+    alone = load_member(tmp_path / "saved.safetensors", trained.config, 1, trained.data, prefixes=averages)
+    noise = points(5, 4)
+    torch.testing.assert_close(alone.generate(noise)[0].double(), trained.generate(noise)[1], rtol=1e-4, atol=1e-4)
 
 
 # -- labels ------------------------------------------------------------------------------------------------------------

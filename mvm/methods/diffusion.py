@@ -48,6 +48,7 @@ class Diffusion(Transport[DiffusionSettings]):
     """Diffusion model with the preconditioning of EDM."""
 
     title = "Diffusion"
+    times = "Noise σ in the points, which are drawn divided by √(1 + σ²)"
     settings_type = DiffusionSettings
 
     @classmethod

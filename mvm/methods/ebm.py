@@ -37,17 +37,18 @@ class EBMSettings(Settings):
     """Energy-based model: Langevin chains."""
 
     evaluations: int = Field(100, ge=1, le=1000, description="Langevin steps, each one network evaluation, per sample")
-    chain_steps: int = Field(10, ge=1, le=200, description="Langevin steps of the persistent chains in a training step")
+    chain_steps: int = Field(20, ge=1, le=200, description="Langevin steps of the persistent chains in a training step")
     step: float = Field(0.1, gt=0, le=1, description="η: noise of a Langevin step, in standard deviations of the data")
     restart: float = Field(0.05, ge=0, le=1, description="probability that a chain restarts in a training step")
     noise: float = Field(0.1, ge=0, le=10, description="σ: noise added to the data, in their standard deviations")
-    strength: float = Field(0.1, ge=0, le=100, description="α: weight of the squared energies, which bounds them")
+    strength: float = Field(0.02, ge=0, le=100, description="α: weight of the squared energies, which bounds them")
 
 
 class EBM(Method[EBMSettings]):
     """A density of full dimension, known up to a constant."""
 
     title = "Energy-based"
+    times = "Langevin steps from Gaussian points; the last one takes their noise away"
     settings_type = EBMSettings
     recipes = RECIPES
     kinds = ("points",)

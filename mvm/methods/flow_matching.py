@@ -48,6 +48,7 @@ class FlowMatching(Transport[FlowMatchingSettings]):
     """Optimal-transport flow matching."""
 
     title = "Flow matching"
+    times = "Time t runs from noise at 0 to data at 1"
     settings_type = FlowMatchingSettings
 
     @classmethod

@@ -55,6 +55,7 @@ class Implicit(Method[ImplicitSettings]):
     """A level set, then a density on it."""
 
     title = "Neural implicit manifold"
+    times = "Gaussian points are projected onto F = 0; Langevin steps follow on it"
     settings_type = ImplicitSettings
     recipes = peer_recipes(lr=1e-3, betas=(0.9, 0.999))
     kinds = ("points",)

@@ -106,6 +106,7 @@ class Method(Generic[S]):
     Attributes:
         title: name on the screen and in tables.
         settings_type: model of the method's settings, which `Config` holds under the method's name.
+        times: what the times of its `path` are, in a few words; "" for a method of a single pass.
         recipes: config defaults by recipe. Every method has "stabilised", the default, and "paper".
         kind_recipes: config defaults by kind of data, then by recipe, on top of the kind's own defaults.
         kinds: names of the kinds of data that the method can train on; None for every kind without pairs.
@@ -124,6 +125,7 @@ class Method(Generic[S]):
 
     title: ClassVar[str]
     settings_type: ClassVar[type[Settings]]
+    times: ClassVar[str] = ""
     recipes: ClassVar[dict[str, dict[str, Any]]]
     kind_recipes: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {}
     kinds: ClassVar[tuple[str, ...] | None] = None

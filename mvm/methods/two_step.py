@@ -52,6 +52,7 @@ class TwoStep(Autoencoder[TwoStepSettings]):
     """An autoencoder, then a density on its latents."""
 
     title = "Two-step"
+    times = "The prior's latents on their way from noise, decoded"
     settings_type = TwoStepSettings
     players: ClassVar = {"generator": ("generator", "metric"), "prior": ("prior",)}
     averaged: ClassVar[tuple[str, ...]] = ("generator", "prior")

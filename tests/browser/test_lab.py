@@ -166,6 +166,25 @@ def test_scrubbing_while_it_trains(page, lab, folder: Path) -> None:
     until(lambda: number(drawn, "step") > before, "the newest step")
 
 
+def test_sampling_time_is_a_second_timeline(page, lab, folder: Path) -> None:
+    """Home shows the noise; Play leads from there to the fakes, with networks of the shown step."""
+    values = {"method": "flow_matching", "variants": ("flow_matching",), "flow_matching": {"evaluations": 8}}
+    run = Run.create(small_config(write_cloud(folder / "sampled.csv"), steps=20, **values), name="sampled")
+    for _ in trained(run):
+        pass
+    visit(page, f"{lab.url}/?run=sampled&panel=Sampling+time")
+    drawn = seen(page.locator("[data-live-plot^=sampling][data-updates]").first, "attached")
+    assert number(drawn, "step") == 8, "opens at the fakes"
+    slider = page.get_by_role("slider", name="Sampling time shown")
+    slider.focus()
+    page.keyboard.press("Home")
+    until(lambda: number(drawn, "step") == 0, "the noise")
+    assert slider.get_attribute("aria-valuetext") == "t = 0"
+    page.keyboard.press("Space")
+    until(lambda: number(drawn, "step") == 8, "the fakes", progress=lambda: number(drawn, "step"))
+    assert slider.get_attribute("aria-valuetext") == "t = 1"
+
+
 def test_columns_stack_in_a_narrow_window(page, lab, folder: Path) -> None:
     """Side by side in a wide window, below each other in a narrow one, where nothing is wider than the page."""
     visit(page, f"{lab.url}/?steps=20000&variants=centroid&variants=both")

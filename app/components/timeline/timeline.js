@@ -151,7 +151,11 @@ function show(line, step) {
 }
 
 function wait(line) {
-  line.playing.timer = setTimeout(() => line.playing && (line.root.isConnected ? tick(line) : hold(line)), 20);
+  const { playing, root } = line;
+  playing.gone = root.isConnected ? null : (playing.gone ?? performance.now()); // a redrawn page puts another in its place
+  const left = playing.gone !== null && performance.now() - playing.gone > PATIENCE_MS;
+  const next = left ? hold : root.isConnected ? tick : wait;
+  playing.timer = setTimeout(() => line.playing && next(line), 20);
 }
 
 // ---------------------------------------------------------------- drawing
