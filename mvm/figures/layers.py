@@ -402,7 +402,8 @@ def _draw_plane(axes: Axes, part: pd.DataFrame, scale: Scale) -> None:
     field = part.loc[part["kind"] == "field", ["x1", "x2", "log_density"]].to_numpy(dtype=float)
     x, y, values = field.T.reshape(3, GRID, GRID)
     values = np.ma.masked_invalid(values)
-    extent = span_of(real, MARGIN).ravel()
+    (x0, x1), (y0, y1) = span_of(real, MARGIN).tolist()
+    extent = (x0, x1, y0, y1)
     image = axes.imshow(values, cmap=scale[0], norm=scale[1], extent=extent, interpolation="nearest", zorder=0)
     image.set_rasterized(True)
     if at := levels(part.loc[part["kind"] == "fake", "log_density"].to_numpy(dtype=float)):

@@ -8,7 +8,7 @@
 
 A fake is f_θ(μ + L u). The autoencoder is fixed in the second step, so that the prior has a fixed target: W₂ of fakes
 and reals is at most the reconstruction error plus the decoder's Lipschitz constant times W₂ of the latents. The
-Gaussian needs no second step.
+Gaussian needs no second step. Fakes lie on the decoder's surface, so that they have no density in data space.
 
 Source: Loaiza-Ganem et al., Diagnosing and fixing manifold overfitting in deep generative models, TMLR 2022.
 """

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ def level_curves(values: np.ndarray, span: Sequence[Sequence[float]], at: Sequen
     (x0, x1), (y0, y1) = span
     x, y = x0 + (x1 - x0) * (np.arange(columns) + 0.5) / columns, y1 + (y0 - y1) * (np.arange(rows) + 0.5) / rows
     generator = contour_generator(x, y, np.ma.masked_invalid(values))
-    return [line for level in at for line in generator.lines(level)]
+    return [line for level in at for line in cast(list[np.ndarray], generator.lines(level))]
 
 
 def shade_limits(values: Sequence[np.ndarray]) -> tuple[float, float]:
