@@ -34,7 +34,6 @@ __all__ = ["HEIGHT", "Looking", "draw_lens", "readings"]
 
 HEIGHT = 380  # pixels of the pictures
 KEPT = 256  # readings
-LEAST = 1e-6  # smallest number that is not rounding
 
 Key = tuple[Any, ...]
 Readings = OrderedDict[Key, Reading | str]
@@ -130,7 +129,7 @@ def numbers_table(found: Sequence[Reading | str], titles: Sequence[str]) -> pd.D
 
 
 def _number(value: float) -> str:
-    return "–" if not math.isfinite(value) else f"{value:.3g}" if abs(value) >= LEAST else "0"
+    return f"{value:.3g}" if math.isfinite(value) else "–"
 
 
 def _found(

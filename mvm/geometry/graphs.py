@@ -8,6 +8,7 @@ spanning tree    the longest edge shows a gap or a bridge; the total length show
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +58,9 @@ def isomap(points: Tensor, *, dim: int = 2, k: int | None = None) -> np.ndarray:
     from sklearn.manifold import Isomap
 
     found = Isomap(n_neighbors=k or neighbours(len(points)), n_components=dim, eigen_solver="dense")
-    return np.asarray(found.fit_transform(points.double().numpy()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # several components
+        return np.asarray(found.fit_transform(points.double().numpy()))
 
 
 def diffusion_map(points: Tensor, *, dim: int = 2) -> np.ndarray:
