@@ -27,9 +27,17 @@ from mvm.runs.history import History
 from mvm.runs.run import Run
 from mvm.studies.lenses import looked_at
 
-__all__ = ["HEIGHT", "draw_lens", "numbers_table"]
+__all__ = ["HEIGHT", "draw_lens", "numbers_table", "take_link"]
 
 HEIGHT = 380  # pixels of the pictures
+
+
+def take_link(tab: Page) -> None:
+    """Put a lens's title in the place of its name in the URL; to be called before any fragment is drawn."""
+    asked = st.query_params.get(key := tab.key("lens"))
+    if asked in LENSES and key not in st.session_state:
+        st.query_params[key] = LENSES[asked].title  # the widget reads it at the start of a run
+        st.rerun()
 
 
 def draw_lens(tab: Page, run: Run, records: History, step: int) -> str | None:
