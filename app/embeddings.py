@@ -1,4 +1,4 @@
-"""The plane that embeddings are shown on: UMAP, or PCA, which is there at once."""
+"""The plane that embeddings are shown on: UMAP, PCA, which is there at once, Isomap, or a diffusion map."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ from dataclasses import replace
 
 import numpy as np
 import streamlit as st
+import torch
 
+from app.asked import ask
+from app.columns import columns_of
 from app.link import linked
 from app.live import Projection, request_projection
 from app.session import Page
+from mvm.geometry.graphs import diffusion_map, isomap
+from mvm.geometry.umap_film import aligned
+from mvm.lenses.lens import FEWEST
 from mvm.runs.history import History
 from mvm.runs.run import Run
 
 __all__ = ["draw_projection"]
 
 UMAP, PCA = "UMAP", "PCA"
+MAPS = {"Isomap": isomap, "Diffusion map": diffusion_map}  # of reals and fakes together, computed in a thread
 HELP = (
     "UMAP keeps neighbours together: groups and gaps mean something, distances and sizes do not. PCA is linear: "
-    "distances are those of the embeddings, seen along the two directions in which the reals vary most."
+    "distances are those of the embeddings, seen along the two directions in which the reals vary most. "
+    "Isomap unrolls: distances are those along the embeddings. Diffusion map: points that many short paths connect lie "
+    "together."
 )
 
 
@@ -32,10 +41,13 @@ def draw_projection(tab: Page, run: Run, records: History, step: int) -> Project
         step: of a snapshot.
     """
     way = linked(
-        st.segmented_control, "Projection of the embeddings", [UMAP, PCA], default=UMAP, required=True,
+        st.segmented_control, "Projection of the embeddings", [UMAP, PCA, *MAPS], default=UMAP, required=True,
         key=tab.key("projection"), label_visibility="collapsed", help=HELP, width="content",
     )  # fmt: skip
-    projection = principal_projection(run, records, step) if way == PCA else request_projection(run, records, step)
+    if way in MAPS:
+        projection = mapped_projection(run, records, step, way)
+    else:
+        projection = principal_projection(run, records, step) if way == PCA else request_projection(run, records, step)
     if projection is None or not np.isfinite(projection.frame).any():
         projection = _meanwhile(run, records, step, projection)
     return projection
@@ -50,6 +62,36 @@ def principal_projection(run: Run, records: History, step: int) -> Projection | 
     axes = [[f"{share:.0%} of variance" for share in of] for of in np.nan_to_num(plane.shares)]
     note = f"step {step:,}; the plane in which the real embeddings vary most, with each axis' share of their variance"
     return Projection(np.concatenate(points, axis=1), step, awaited=False, note=note, axes=axes)
+
+
+def mapped_projection(run: Run, records: History, step: int, way: str) -> Projection | None:
+    """Isomap or diffusion map of the shown members' embeddings, turned onto the map before; PCA until it is ready."""
+    snapshot = records.at(step)
+    if snapshot is None or "fake_embedding" not in snapshot:
+        return None
+    clouds = np.concatenate([snapshot[f"{kind}_embedding"] for kind in ("real", "fake")], axis=1)
+    members = columns_of(run).members
+    keys = [(str(run.path), run.identity, step, member, way) for member in members]
+    answer = ask("map", keys, lambda key: _map(way, clouds[key[3]]))
+    before: dict[int, np.ndarray] = st.session_state.setdefault("_maps", {}).setdefault((run.name, way), {})
+    frame = np.full((*clouds.shape[:2], 2), np.nan, dtype=np.float32)
+    if answer.values is None:
+        note = answer.reason or f"PCA of step {step:,}, until the {way} is ready"
+        found = principal_projection(run, records, step)
+        return found and replace(found, awaited=not answer.reason, note=note)
+    for member, flat in zip(members, answer.values, strict=True):
+        onto = before.get(member)
+        usable = onto is not None and onto.shape == flat.shape and np.isfinite([flat, onto]).all()
+        frame[member] = before[member] = aligned(flat, onto) if usable else flat
+    lost = ", of too few different points" if np.isnan(frame[members]).any() else ""
+    return Projection(frame, step, awaited=False, note=f"step {step:,}{lost}")
+
+
+def _map(way: str, embeddings: np.ndarray) -> np.ndarray:
+    """A map `(m, 2)` of embeddings `(m, k)`; NaN if too few of them differ."""
+    if not np.isfinite(embeddings).all() or len(np.unique(embeddings, axis=0)) < FEWEST:
+        return np.full((len(embeddings), 2), np.nan, dtype=np.float32)
+    return MAPS[way](torch.from_numpy(embeddings)).astype(np.float32)
 
 
 def _meanwhile(run: Run, records: History, step: int, awaited: Projection | None) -> Projection:

@@ -1,22 +1,19 @@
 """The panel Lenses of the Lab: one lens at a time, looked through in a thread, as it may take seconds.
 
-Readings are kept for all browser tabs. A step that is not looked at yet leaves the last reading on the screen.
+A step that is not looked at yet leaves the last reading on the screen.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app.background import Work
+from app.asked import ask
 from app.charts.lenses import lens_chart
 from app.columns import Columns, columns_of
 from app.components.live_plot import live_plot
@@ -30,37 +27,22 @@ from mvm.runs.history import History
 from mvm.runs.run import Run
 from mvm.studies.lenses import looked_at
 
-__all__ = ["HEIGHT", "Looking", "draw_lens", "readings"]
+__all__ = ["HEIGHT", "draw_lens", "numbers_table", "take_link"]
 
 HEIGHT = 380  # pixels of the pictures
-KEPT = 256  # readings
-LEAST = 1e-6  # smallest number that is not rounding
-
-Key = tuple[Any, ...]
-Readings = OrderedDict[Key, Reading | str]
-"""What a lens found, or why it cannot look, by run, member, step and lens; the oldest go first."""
 
 
-@dataclass
-class Looking(Work):
-    """Some looks at one snapshot.
-
-    Attributes:
-        wanted: their keys.
-    """
-
-    wanted: frozenset[Key]
-
-
-@st.cache_resource
-def readings() -> Readings:
-    """All that was looked at."""
-    return OrderedDict()
+def take_link(tab: Page) -> None:
+    """Put a lens's title in the place of its name in the URL; to be called before any fragment is drawn."""
+    asked = st.query_params.get(key := tab.key("lens"))
+    if asked in LENSES and key not in st.session_state:
+        st.query_params[key] = LENSES[asked].title  # the widget reads it at the start of a run
+        st.rerun()
 
 
 def draw_lens(tab: Page, run: Run, records: History, step: int) -> str | None:
     """Draw the choice of a lens, its pictures of one variant, and its numbers of all shown variants."""
-    shown = columns_of(run)
+    shown, view = columns_of(run), records.at(step)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         lens = linked(
             st.selectbox, "Lens", list(LENSES), format_func=lambda name: LENSES[name].title, key=tab.key("lens"),
@@ -75,21 +57,38 @@ def draw_lens(tab: Page, run: Run, records: History, step: int) -> str | None:
                 key=f"lens-of.{run.name}.{len(titles)}", help="the variant that is drawn; the table has all of them",
             )  # fmt: skip
     st.caption(plain(LENSES[lens].how_to_read))
+    if view is None:
+        return None
     keys = [(str(run.path), run.identity, member, step, lens) for member in shown.members]
-    found, at = _found(tab, run, records, step, lens, keys, first=place), step
+    order = [keys[place], *keys[:place], *keys[place + 1 :]]
+    answer, at = ask("lens", order, lambda key: _look(run, view, key)), step
+    found = answer.values and [*answer.values[1 : place + 1], answer.values[0], *answer.values[place + 1 :]]
     last = st.session_state.setdefault("_lens.last", {})
     named = (run.name, lens, tuple(shown.members))
-    if len(found) == len(keys):
+    if answer.reason:
+        st.info(plain(answer.reason), icon=":material/info:")
+        return None
+    if found is None:
+        tab.behind = True
+        at, found = last.get(named, (step, None))
+    else:
         last[named] = (step, found)
-    elif named in last:
-        at, found = last[named]
-    if len(found) < len(keys):
+    if found is None:
         with st.container(height=height_of(tab, HEIGHT), border=False):
             st.caption(f"Looking at step {step:,} ...")
         return None
     _draw(tab, run, shown, found, place, at)
     waiting = f"; looking at step {step:,} ..." if at != step else ""
     return f"Step {at:,}{waiting}."
+
+
+def _look(run: Run, view: dict[str, np.ndarray], key: tuple[Any, ...]) -> Reading | str:
+    """What a lens finds of a member of a snapshot, or why it cannot look."""
+    *_, member, _, lens = key
+    try:
+        return LENSES[lens].look(looked_at(run, member, view))
+    except ConfigError as error:
+        return str(error).removeprefix(f"{LENSES[lens].title}: ")
 
 
 def _draw(tab: Page, run: Run, shown: Columns, found: Sequence[Reading | str], place: int, step: int) -> None:
@@ -130,43 +129,4 @@ def numbers_table(found: Sequence[Reading | str], titles: Sequence[str]) -> pd.D
 
 
 def _number(value: float) -> str:
-    return "–" if not math.isfinite(value) else f"{value:.3g}" if abs(value) >= LEAST else "0"
-
-
-def _found(
-    tab: Page, run: Run, records: History, step: int, lens: str, keys: Sequence[Key], *, first: int
-) -> list[Reading | str]:
-    """Readings of these keys, in order, or fewer while some are awaited."""
-    known = readings()
-    missing = [key for key in [keys[first], *keys] if key not in known]
-    looking: Looking | None = st.session_state.get("_lens.looking")
-    if looking is not None:
-        looking.seen = time.monotonic()
-        if looking.state == "working" and not looking.wanted & {*missing}:
-            looking.dropped = True  # for another lens or step
-            looking = None
-    if missing:
-        tab.behind = True
-        failed = looking is not None and looking.state == "failed" and looking.wanted >= {*missing}
-        if failed and looking is not None and looking.reason:
-            return [looking.reason] * len(keys)
-        view = records.at(step)
-        if view is not None and (looking is None or looking.state != "working"):
-            looking = Looking(wanted=frozenset(missing))
-            st.session_state["_lens.looking"] = looking
-            looking.begin(partial(_look, looking, run, view, dict.fromkeys(missing), lens))
-    return [known[key] for key in keys if key in known] if not missing else []
-
-
-def _look(looking: Looking, run: Run, view: Any, keys: dict[Key, None], lens: str) -> None:
-    """Look at some members, and keep what is found."""
-    known = readings()
-    for done, key in enumerate(keys):
-        looking.report(done, len(keys), LENSES[lens].title)
-        subject = looked_at(run, key[2], view)
-        try:
-            known[key] = LENSES[lens].look(subject)
-        except ConfigError as error:
-            known[key] = str(error).removeprefix(f"{LENSES[lens].title}: ")
-        while len(known) > KEPT:
-            known.popitem(last=False)
+    return f"{value:.3g}" if math.isfinite(value) else "–"

@@ -118,7 +118,7 @@ def test_only_the_open_tab_is_drawn(finished: Run) -> None:
     parts = {element.key.split(".")[0] for element in app.get("bidi_component")}
     assert "spectrum" in parts
     assert "gaps" not in parts
-    assert "there is no 'Forces'; known: Gaps, Spectrum" in words(open_page(panel="Forces"))
+    assert "there is no 'Forces'; known: Gaps, Lenses, Spectrum" in words(open_page(panel="Forces"))
 
 
 def test_a_projection_that_cannot_be_made_says_so(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,14 @@ def test_from_a_csv_to_scores_and_samples(cli, cloud, tmp_path):
         assert {key for key, value in row.items() if value is None} == TRUTH | DENSITY
         assert (row["step"], row["n"]) == (40, 20)
     assert json.loads(cli("score", "a", "--json", "--repeat", "1").out)[0]["w2_floor"] != rows[0]["w2_floor"]
+    looked = json.loads(cli("score", "a", "-n", "20", "--json", "--lenses", "spanning_tree", "score").out)
+    assert [{key: value for key, value in row.items() if key != "lenses"} for row in looked] == rows
+    assert looked[0]["lenses"]["score"] == {"not_measured": "the method learns no score, as diffusion does"}
+    assert looked[0]["lenses"]["spanning_tree"].keys() > {"longest", "longest_floor"}
+    assert "spanning_tree: value (baseline)" in cli("score", "a", "--lenses", "spanning_tree").out
+    unknown = cli("score", "a", "--lenses", "glasses")
+    assert (unknown.status, unknown.err.count("\n")) == (1, 1)
+    assert "lenses: unknown 'glasses'; known: holes, dimension" in unknown.err
     best = Run.named("a").checkpoint(best=True)
     write_tensors(Run.named("a").path / "best.safetensors", best | {"step": torch.tensor([40, 20, 40, 30])})
     assert [row["step"] for row in json.loads(cli("score", "a", "--json", "--best").out)] == [40, 20, 40, 30]

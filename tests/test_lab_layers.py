@@ -11,18 +11,24 @@ import pytest
 import streamlit as st
 import torch
 from pages import open_page, words
+from scipy.spatial.distance import pdist
 from test_learned_metric import begun
 from torch.testing import assert_close
+from waiting import until
 
 from app import layers
 from app.components.live_plot import Clicked
 from app.components.picture_grid import Picked
 from app.layers import scene
 from mvm.files import append_line, write_array
+from mvm.geometry.graphs import diffusion_map, isomap
 from mvm.geometry.neighbourhoods import trustworthiness
 from mvm.geometry.pullback import log_volume, pull_back
+from mvm.geometry.representations import effective_rank
 from mvm.geometry.spectrum import modes
+from mvm.lenses import LENSES
 from mvm.runs.run import Run
+from mvm.studies.learned_metric import metric_at
 from mvm.training.experiment import Experiment
 
 pytestmark = pytest.mark.usefixtures("no_processes")
@@ -338,3 +344,45 @@ def test_every_layer_has_help_and_a_place_in_the_url() -> None:
                      if getattr(w, "key", None) == key]  # fmt: skip
         assert widget.proto.help
     assert app.query_params["layers"] == ALL
+
+
+def test_a_click_marks_the_points_nearest_to_it(drawn: dict) -> None:
+    run, _ = begun("near", data="circle", variants="both", **POINTS)
+    app = open_page(run="near", layers=["real", "fake", "nearest"], near="real-3")
+    rings = ["nearest under the learned metric", "nearest in space", "nearest along the data"]
+    assert names(drawn["clouds"][0]) == ["real", "fake", *rings, "chosen point"]
+    assert "The 10 reals nearest to real 3." in words(app)
+    assert drawn["clouds options"]["pickable"]
+    drawn["clicks"] = [Picked(0, "fake", 5, 1.0)]
+    assert "The 10 reals nearest to fake 5." in words(app.run())
+    assert app.query_params["near"] in ("fake-5", ["fake-5"])
+    view = run.snapshot(run.snapshot_steps()[-1])
+    gaps = np.linalg.norm(view["real"] - view["fake"][0][5], axis=1)
+    nearest = np.linalg.norm(layer(drawn["clouds"][0], rings[1])["points"] - view["fake"][0][5], axis=1)
+    np.testing.assert_allclose(nearest, np.sort(gaps)[:10], rtol=1e-5)
+    assert "near: must be a point such as real-3" in words(open_page(run="near", near="3"))
+
+
+def test_a_lens_is_looked_through_in_the_background(drawn: dict) -> None:
+    run, _ = begun("lens", data="circle", **POINTS)
+    app = open_page(run="lens", panel="Lenses", lens="embeddings")
+    until(lambda: app.dataframe or not app.run(), "the lens")
+    assert LENSES["embeddings"].how_to_read in words(app)
+    table = app.dataframe[0].value.set_index("number")
+    snapshot = run.snapshot(run.snapshot_steps()[-1])
+    for member, title in enumerate(("centroid only", "2-diameter only", "both")):
+        rank = effective_rank(metric_at(run, member, int(snapshot["step"]))(torch.from_numpy(snapshot["fake"][member])))
+        assert table.loc["effective rank", title].startswith(f"{rank:.3g} (")
+    app = open_page(run="lens", panel="Lenses", lens="Autoencoder")
+    until(lambda: "no autoencoder, such as vae" in words(app) or not app.run(), "the reason")
+
+
+def test_isomap_and_diffusion_maps_are_projections(drawn: dict) -> None:
+    run, _ = begun("maps", data="circle", variants="both", **POINTS)
+    snapshot = run.snapshot(run.snapshot_steps()[-1])
+    embeddings = np.concatenate([snapshot[f"{kind}_embedding"][0] for kind in ("real", "fake")])
+    for way, flatten in (("Isomap", isomap), ("Diffusion map", diffusion_map)):
+        app = open_page(run="maps", projection=way)
+        until(lambda app=app, way=way: f"until the {way} is ready" not in words(app) or not app.run(), way)
+        shown = np.concatenate([layer(drawn["umap"][0], kind)["points"] for kind in ("real", "fake")])
+        np.testing.assert_allclose(pdist(shown), pdist(flatten(torch.from_numpy(embeddings))), rtol=1e-3, atol=1e-4)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+from dataclasses import replace
 
 import networkx as nx
 import numpy as np
@@ -11,11 +13,15 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from mvm.errors import ConfigError
 from mvm.geometry.dimension import dimension_mle, dimension_two_nn
 from mvm.geometry.graphs import diffusion_map, graph_geodesics, isomap, spanning_tree
 from mvm.geometry.holes import betti_numbers, bottleneck, diagrams
 from mvm.geometry.representations import effective_rank, nuclear_norm, relative, similarity
 from mvm.geometry.tangents import displacement, local_tangents, tangent_angles, true_tangents
+from mvm.lenses import LENSES, Networks, Subject
+from mvm.lenses.learned import dimension_from, exact_score, singular_values
+from mvm.lenses.nearest import nearest_along
 from toy_manifolds import MANIFOLDS
 from toy_manifolds.base import Manifold
 
@@ -201,3 +207,144 @@ def test_relative_representations_do_not_see_a_rotation():
     torch.testing.assert_close(relative(first @ turn * 3 + 1, first[:20] @ turn * 3 + 1), relative(first, first[:20]))
     assert similarity(first, first @ turn, anchors=20) == pytest.approx(1)
     assert abs(similarity(first, torch.randn(100, 5, generator=generator), anchors=20)) < 0.2
+
+
+# -- the registry ------------------------------------------------------------------------------------------------------
+
+
+def subject_on(name: str, n: int = 160, **settings: float) -> Subject:
+    """Fakes that are a third real sample: every lens should see what it sees of the baseline."""
+    manifold = MANIFOLDS[name](**settings)
+    real, fake, baseline = (manifold.sample(n, torch.Generator().manual_seed(seed)).points for seed in range(3))
+    scale = real.std()
+    square = torch.randn([manifold.ambient_dim] * 2, generator=torch.Generator().manual_seed(0))
+    turn = torch.linalg.qr(square.double()).Q
+
+    def standardise(points: torch.Tensor) -> torch.Tensor:
+        return (points.double() - 1) / scale
+
+    networks = Networks(
+        standardise=standardise, embed=standardise, untrained=standardise, other=lambda x: x.double() @ turn * 3,
+        other_untrained=lambda x: x.double().square(), decode=lambda z: z,
+        score=lambda x, sigma: exact_score(standardise(real), x, sigma),
+    )  # fmt: skip
+    return Subject(real, fake, baseline, manifold, networks)
+
+
+@pytest.fixture
+def few_geodesics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numerical ones take 10 ms each."""
+    monkeypatch.setattr("mvm.lenses.maps.PAIRS", 6)
+    monkeypatch.setattr("mvm.lenses.nearest.ASKED", 1)
+
+
+@pytest.mark.usefixtures("few_geodesics")
+@pytest.mark.parametrize("name", MANIFOLDS)
+def test_every_lens_on_every_manifold(name):
+    subject = subject_on(name, noise=0.02)
+    for key, lens in LENSES.items():
+        if reason := lens.refusal(subject):
+            assert (key, name) == ("tangents", "eight_gaussians"), reason
+            with pytest.raises(ConfigError, match="Tangents: the data are not samples of a known manifold"):
+                lens.look(subject)
+            continue
+        reading = lens.look(subject)
+        found = reading.as_json()
+        assert {*reading.numbers} | {f"{number}_floor" for number in reading.numbers} <= {*found}
+        json.dumps(found, allow_nan=False)
+        for number in reading.numbers.values():
+            assert number.label
+            assert isinstance(number.value, float | int)
+        for picture in reading.pictures:
+            assert picture.layers
+            for layer in picture.layers:
+                assert layer.points.shape[1:] == (2,)
+                assert layer.values is None or layer.values.shape == layer.points.shape[:1]
+                assert layer.kind != "arrows" or len(layer.points) % 2 == 0
+    numbers = {
+        key: LENSES[key].look(subject).numbers for key in ("autoencoder", "seeds", "embeddings", "spanning_tree")
+    }
+    for number in numbers["autoencoder"].values():  # encoder and decoder are inverse
+        assert number.value == pytest.approx(0, abs=1e-6)
+    similarity = numbers["seeds"]["similarity"]  # a rotation and a scale, beside another map
+    assert similarity.value > 0.98
+    assert similarity.value > similarity.baseline
+    assert numbers["embeddings"]["effective_rank"].value == pytest.approx(effective_rank(subject.fake), rel=1e-5)
+    assert numbers["spanning_tree"]["longest"].value == pytest.approx(spanning_tree(subject.fake).longest)
+
+
+def test_a_lens_sees_what_is_wrong_with_the_fakes():
+    angle = torch.linspace(0, 2 * math.pi, 513)[:-1].double()
+    manifold, circle = MANIFOLDS["circle"](), torch.stack([angle.cos(), angle.sin()], dim=1)
+    shifted = torch.stack([(angle + 0.003).cos(), (angle + 0.003).sin()], dim=1)
+    broken = Subject(circle, torch.cat([circle[:435], circle[:77]]), shifted, manifold)  # 15 % are missing
+    holes = LENSES["holes"].look(broken).numbers
+    assert (holes["betti_1"].value, holes["betti_1"].baseline, holes["betti_1"].truth) == (0, 1, 1)
+    assert holes["bottleneck_1"].value > 0.4 > 10 * holes["bottleneck_1"].baseline
+    tree = LENSES["spanning_tree"].look(broken).numbers["longest"]
+    assert (tree.value, tree.baseline) == (pytest.approx(2 * math.sin(math.pi / 512), rel=1e-3),) * 2
+    noise = 0.05 * torch.randn(512, 2, generator=torch.Generator().manual_seed(0)).double()
+    noisy = Subject(circle, circle + noise, shifted, manifold)
+    parts = LENSES["tangents"].look(noisy).numbers
+    assert parts["normal"].value == pytest.approx(0.05, rel=0.1)
+    assert (parts["normal"].baseline, parts["normal"].truth, parts["tangential"].value) == (0, 0, 0)
+    dimension = LENSES["dimension"].look(noisy).numbers
+    assert dimension["mle_10"].value > 1.5
+    assert dimension["mle_200"].value == pytest.approx(dimension["mle_200"].baseline, abs=0.1)
+
+
+@pytest.mark.parametrize(("dim", "ambient"), [(1, 2), (2, 3), (2, 5)])
+def test_the_exact_score_of_a_subspace_tells_its_dimension(dim, ambient):
+    """x = B u: the score with noise σ is −P_normal x / σ² − P_tangent x / (1 + σ²)."""
+    generator = torch.Generator().manual_seed(0)
+    frame = torch.linalg.qr(torch.randn(ambient, ambient, generator=generator).double()).Q[:, :dim]
+    points = torch.randn(600, dim, generator=generator).double() @ frame.mT
+
+    def score(x: torch.Tensor, sigma: float) -> torch.Tensor:
+        inside = x @ frame @ frame.mT
+        return -(x - inside) / sigma**2 - inside / (1 + sigma**2)
+
+    assert dimension_from(score, points, 0.05) == pytest.approx(dim, abs=0.1)
+    values = singular_values(score, points, 0.05).mean(0)
+    assert (values < 0.5).sum() == dim
+    subject = Subject(points, points, points, None, Networks(score=score))
+    assert LENSES["score"].look(subject).numbers["dimension_rank"].value == dim
+
+
+def test_the_exact_score_is_the_gradient_of_the_log_density():
+    generator = torch.Generator().manual_seed(0)
+    sample, x = torch.randn(9, 3, generator=generator).double(), torch.randn(4, 3, generator=generator).double()
+    x.requires_grad_()
+    density = torch.exp(-torch.cdist(x, sample).square() / (2 * 0.7**2)).sum(1).log().sum()
+    (wanted,) = torch.autograd.grad(density, x)
+    torch.testing.assert_close(exact_score(sample, x.detach(), 0.7), wanted)
+
+
+@pytest.mark.parametrize("name", ["swiss_roll", "figure_eight", "two_circles", "torus"])
+def test_the_points_nearest_along_a_manifold_are_those_of_all_geodesics(name):
+    n = 40 if name == "torus" else 300
+    manifold, points = sample(name, n + 1)
+    points = points.double()
+    coordinates = manifold.project(points)
+    lengths = manifold.geodesic(coordinates[:1].expand(n, -1), coordinates[1:])
+    found = nearest_along(manifold, points[0], points[1:], k=10)
+    torch.testing.assert_close(lengths[found], lengths.sort().values[:10])
+
+
+def test_a_lens_says_why_it_cannot_look():
+    subject = subject_on("circle")
+    many = torch.zeros(5, 4)
+    assert "at most three dimensions" in LENSES["holes"].refusal(Subject(many, many, many))
+    reasons = {
+        "autoencoder": "no autoencoder", "score": "learns no score", "seeds": "learns no metric",
+        "embeddings": "learns no metric", "tangents": "not samples of a known manifold",
+    }  # fmt: skip
+    bare = Subject(subject.real, subject.fake, subject.baseline)
+    for name, reason in reasons.items():
+        assert reason in LENSES[name].refusal(bare)
+    one = replace(subject, networks=Networks(embed=lambda x: x))
+    assert "--seeds 0 1" in LENSES["seeds"].refusal(one)
+    collapsed = replace(subject, fake=torch.ones(160, 2))
+    assert all("the fakes have 1" in lens.refusal(collapsed) for lens in LENSES.values())
+    diverged = replace(subject, fake=torch.full((160, 2), torch.nan))
+    assert all("coordinates of the fakes are no numbers" in lens.refusal(diverged) for lens in LENSES.values())

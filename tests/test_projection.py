@@ -71,7 +71,7 @@ def test_the_next_frame_stays_where_the_last_one_was():
 def test_alignment_is_orthogonal_procrustes():
     """No rotation and no reflection about the means comes nearer."""
     onto, turned = normal(30, 2), normal(30, 2, seed=1) @ np.diag([2.0, 1.0]) + 5
-    least = np.linalg.norm(projection._aligned(turned, onto) - onto)
+    least = np.linalg.norm(projection.aligned(turned, onto) - onto)
     centred, target = turned - turned.mean(0), onto - onto.mean(0)
     found = []
     for angle in np.linspace(0, 2 * np.pi, 2000):
@@ -79,9 +79,9 @@ def test_alignment_is_orthogonal_procrustes():
         found += [np.linalg.norm(centred @ turn @ np.diag([1, side]) - target) for side in (1, -1)]
     assert least <= min(found) < least + 1e-4
     mirrored = onto[:, ::-1] * [1, -1] + 3  # a rotation by 90°, shifted: undone exactly
-    np.testing.assert_allclose(projection._aligned(mirrored, onto), onto, atol=1e-12)
+    np.testing.assert_allclose(projection.aligned(mirrored, onto), onto, atol=1e-12)
     apart = np.linalg.norm(turned[:, None] - turned[None], axis=-1)
-    aligned = projection._aligned(turned, onto)
+    aligned = projection.aligned(turned, onto)
     np.testing.assert_allclose(np.linalg.norm(aligned[:, None] - aligned[None], axis=-1), apart, atol=1e-12)
 
 

@@ -32,7 +32,7 @@ def lens_chart(pictures: Sequence[Picture], *, step: int) -> Figure:
         x |= {"title": {"text": picture.x}, "zeroline": False}
         y |= {"title": {"text": picture.y if column == 0 or picture.y != pictures[0].y else ""}, "zeroline": False}
         if picture.log:
-            x |= {"type": "log"}
+            x |= {"type": "log", "tickmode": "auto", "dtick": "D2"}
         if not picture.x:
             x |= {"showticklabels": False, "showgrid": False}
             y |= {"showticklabels": False, "showgrid": False}

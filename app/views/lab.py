@@ -67,6 +67,7 @@ SAME, MANIFOLD, FILE, DRAWING = "As this run", "Manifold", "Own file", "Draw"  #
 def lab() -> None:
     """Draw the page."""
     tab = page("points")
+    lenses.take_link(tab)
     if not runs(tab.kind):
         show_demo(tab)
     step = story_step()

@@ -79,6 +79,8 @@ def draw_lens(figure: Figure, table: pd.DataFrame, selection: Selection) -> None
                 axes.set_title(wrapped(title, width, size_of(axes.title)), linespacing=0.9)
             if place < len(series) - 1:
                 axes.set_xlabel("")
+            if title != titles[0] and axes.get_ylabel() == row[0].get_ylabel():
+                axes.set_ylabel("")
         if len(series) > 1:
             row[0].set_ylabel("\n".join(part for part in (mathtext(name), row[0].get_ylabel()) if part))
     legend(figure, list(handles.values()), [mathtext(label) for label in handles])

@@ -8,11 +8,11 @@ spanning tree    the longest edge shows a gap or a bridge; the total length show
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.sparse.csgraph import minimum_spanning_tree, shortest_path
 from torch import Tensor
 
 from mvm.geometry.distances import pairwise
@@ -46,6 +46,7 @@ class SpanningTree:
 
 def graph_geodesics(points: Tensor, *, k: int | None = None) -> np.ndarray:
     """Lengths of shortest paths over the graph of k nearest neighbours, `(n, D)` to `(n, n)`; inf if there is none."""
+    from scipy.sparse.csgraph import shortest_path
     from sklearn.neighbors import kneighbors_graph
 
     graph = kneighbors_graph(points.double().numpy(), k or neighbours(len(points)), mode="distance")
@@ -57,7 +58,9 @@ def isomap(points: Tensor, *, dim: int = 2, k: int | None = None) -> np.ndarray:
     from sklearn.manifold import Isomap
 
     found = Isomap(n_neighbors=k or neighbours(len(points)), n_components=dim, eigen_solver="dense")
-    return np.asarray(found.fit_transform(points.double().numpy()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # several components
+        return np.asarray(found.fit_transform(points.double().numpy()))
 
 
 def diffusion_map(points: Tensor, *, dim: int = 2) -> np.ndarray:
@@ -79,6 +82,8 @@ def diffusion_map(points: Tensor, *, dim: int = 2) -> np.ndarray:
 
 def spanning_tree(points: Tensor) -> SpanningTree:
     """Minimum spanning tree of points `(n, D)`; of coinciding points one counts."""
+    from scipy.sparse.csgraph import minimum_spanning_tree
+
     distinct = torch.from_numpy(np.unique(points.double().numpy(), axis=0))
     tree = minimum_spanning_tree(pairwise(distinct).numpy()).tocoo()
     order = np.argsort(-tree.data)

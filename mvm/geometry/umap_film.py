@@ -27,7 +27,7 @@ import numpy as np
 
 from mvm.library_caches import find_library_caches
 
-__all__ = ["can_start", "project"]
+__all__ = ["aligned", "can_start", "project"]
 
 NEIGHBOURS = 15
 FIRST = {"init": "spectral", "n_epochs": 500}
@@ -69,7 +69,7 @@ def project(embeddings: np.ndarray, *, previous: np.ndarray | None = None) -> np
     else:
         start = None if previous is None else _group_means(previous, group)
         frame = _umap(scaled[first], start)[group]
-    return (frame if previous is None else _aligned(frame, previous)).astype(np.float32)
+    return (frame if previous is None else aligned(frame, previous)).astype(np.float32)
 
 
 def _distinct(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -154,7 +154,7 @@ def _principal_plane(embeddings: np.ndarray) -> np.ndarray:
     return plane + 1e-4 * float(np.abs(plane).max()) * jitter
 
 
-def _aligned(frame: np.ndarray, onto: np.ndarray) -> np.ndarray:
+def aligned(frame: np.ndarray, onto: np.ndarray) -> np.ndarray:
     """Rotate or reflect, and shift, `frame` onto `onto`, `(m, 2)` each: orthogonal Procrustes without scaling."""
     from scipy.linalg import orthogonal_procrustes
 

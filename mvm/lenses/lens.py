@@ -24,6 +24,7 @@ from toy_manifolds.base import Manifold
 __all__ = ["FEWEST", "NEEDS", "Layer", "Lens", "Networks", "Number", "Picture", "Reading", "Subject", "plane_of"]
 
 FEWEST = 16  # different points that every lens needs of each cloud
+MOST = 0.98  # share of the points that a distribution shows
 Map = Callable[[Tensor], Tensor]
 
 
@@ -250,6 +251,9 @@ def curves(
 
 
 def shares(values: Tensor) -> np.ndarray:
-    """The distribution of values `(n,)` as a line: each value, sorted, and the share of values up to it."""
+    """The distribution of values `(n,)` as a line: each value, sorted, and the share of values up to it.
+
+    It ends at `MOST`, so that a few far points do not hide the others.
+    """
     ordered = np.sort(values.double().numpy())
-    return np.stack([ordered, np.arange(1, len(ordered) + 1) / len(ordered)], axis=1)
+    return np.stack([ordered, np.arange(1, len(ordered) + 1) / len(ordered)], axis=1)[: int(MOST * len(ordered)) + 1]

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.linalg import orthogonal_procrustes
 from torch import Tensor
 
 from mvm.geometry.distances import pairwise
@@ -87,6 +86,8 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 def _aligned(flat: np.ndarray, points: Tensor, onto: np.ndarray, real: Tensor) -> np.ndarray:
     """A map turned or reflected so that each point lies near its nearest real on the reals' map."""
+    from scipy.linalg import orthogonal_procrustes
+
     target = onto[pairwise(points, real).argmin(1).numpy()]
     rotation, _ = orthogonal_procrustes(flat - flat.mean(0), target - target.mean(0))
     return np.asarray((flat - flat.mean(0)) @ rotation + target.mean(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
 from mvm.geometry.dimension import dimension_mle, dimension_two_nn
 from mvm.geometry.graphs import spanning_tree
@@ -13,6 +14,7 @@ from mvm.lenses.lens import Layer, Number, Picture, Reading, Subject, curves, pl
 __all__ = ["measure_dimension", "measure_holes", "measure_spanning_tree", "measure_tangents"]
 
 HOLES = ("components", "loops", "voids")
+ROUNDING = 1e-6  # of the spread: points have been float32
 NEAREST, FARTHEST, SCALES = 10, 200, 14  # neighbours k of the smallest and the largest scale; number of scales
 
 
@@ -65,31 +67,30 @@ def measure_tangents(subject: Subject) -> Reading:
     truth = subject.truth
     angles = {name: tangent_angles(truth, points) for name, points in subject.clouds.items()}
     away = {name: displacement(truth, points) for name, points in subject.clouds.items()}
-    normal = {name: parts.normal for name, parts in away.items()}
     least = ROUNDING * float(subject.clouds["real"].std())
-    ways = {
-        "angle": ("tangent angle, median, in degrees", {name: float(of.median()) for name, of in angles.items()}),
-        "normal": (
-            "distance across the manifold, rms",
-            {name: float(of.square().mean().sqrt()) for name, of in normal.items()},
-        ),
-        "tangential": (
-            "distance along it (beyond an edge), rms",
-            {name: float(parts.tangential.square().mean().sqrt()) for name, parts in away.items()},
-        ),
+    found = {
+        "angle": {name: float(of.median()) for name, of in angles.items()},
+        "normal": {name: _rms(of.normal, least) for name, of in away.items()},
+        "tangential": {name: _rms(of.tangential, least) for name, of in away.items()},
+    }
+    labels = {
+        "angle": "tangent angle, median, in degrees",
+        "normal": "distance across the manifold, rms",
+        "tangential": "distance along it (beyond an edge), rms",
     }
     expected = {"normal": truth.noise * (truth.ambient_dim - truth.intrinsic_dim) ** 0.5}
-    numbers = {key: Number(label, of["fake"], of["baseline"], expected.get(key)) for key, (label, of) in ways.items()}
-    pictures = (
-        curves("tangent angle", {k: shares(v) for k, v in angles.items()}, x="angle (degrees)", y="share of points"),
-        curves(
-            "off the manifold",
-            {k: shares(v) for k, v in normal.items()},
-            x="distance across the manifold",
-            y="share of points",
-        ),
-    )
-    return Reading(numbers, pictures)
+    numbers = {key: Number(labels[key], of["fake"], of["baseline"], expected.get(key)) for key, of in found.items()}
+    lines = {
+        "tangent angle (degrees)": {name: shares(of) for name, of in angles.items()},
+        "distance across the manifold": {name: shares(of.normal) for name, of in away.items()},
+    }
+    return Reading(numbers, tuple(curves(title, of, x=title, y="share of points") for title, of in lines.items()))
+
+
+def _rms(lengths: Tensor, least: float) -> float:
+    """Root mean square; 0 below what float32 points can tell."""
+    value = float(lengths.square().mean().sqrt())
+    return value if value > least else 0.0
 
 
 def measure_spanning_tree(subject: Subject) -> Reading:
