@@ -117,7 +117,9 @@ def _choices(name: str, runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
         st.multiselect, "Panels", list(PANELS), default=["data"], format_func=PANELS.get, key="figures.panels",
         help="clouds to show of every column, from top to bottom",
     )  # fmt: skip
-    dark = linked(st.toggle, "Dark ground", value=False, key="figures.dark", help="for slides with a dark ground")
+    dark = linked(
+        st.toggle, "Dark background", value=False, key="figures.dark", help="for slides with a dark background"
+    )
     return kind, look | {"size": size, "ground": "dark" if dark else "light", "panels": panels or ["data"]}
 
 

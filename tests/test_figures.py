@@ -26,7 +26,7 @@ from mvm.figures import FIGURES, NoFigure, Selection, data, latex, render
 from mvm.figures.drawing import wrapped
 from mvm.figures.export import bundle, encoded, export, rebuild
 from mvm.figures.moving import MOVING
-from mvm.figures.venues import VENUES
+from mvm.figures.venues import VENUES, styled
 from mvm.files import append_line
 from mvm.look.palette import FAKE, REAL
 from mvm.networks.resnet import ResNetGenerator
@@ -209,6 +209,34 @@ def page(content: bytes) -> bytes:
     return max(found, key=lambda text: len(re.findall(rb"\n[\d.-]+ [\d.-]+ l\b", text)))
 
 
+def faults_of(figure, venue: str) -> list[str]:
+    """What a reader would complain about in the layout of a figure that was drawn, in words."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    with styled(VENUES[venue]):
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        renderer, (width, height) = canvas.get_renderer(), canvas.get_width_height()
+        hidden = set()  # labels of ticks outside of their axis are never drawn
+        for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+            low, high = sorted(axis.get_view_interval())
+            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+                if not low <= tick.get_loc() <= high:
+                    hidden |= {tick.label1, tick.label2}
+        texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+        boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts if text not in hidden]
+        legends = [each.get_window_extent(renderer).height / height for each in figure.legends]
+    faults = [f"a legend of {share:.0%} of the height" for share in legends if share > 0.25]
+    for place, (text, box) in enumerate(boxes):
+        if min(box.x0, box.y0) < -1 or box.x1 > width + 1 or box.y1 > height + 1:
+            faults.append(f"{text!r} leaves the page")
+        for other, its in boxes[:place]:
+            if min(box.x1, its.x1) - max(box.x0, its.x0) > 1 and min(box.y1, its.y1) - max(box.y0, its.y0) > 1:
+                faults.append(f"{text!r} lies on {other!r}")
+    return faults
+
+
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
@@ -237,6 +265,17 @@ def test_a_pdf_is_as_wide_as_the_column_with_truetype_fonts_and_vector_axes(name
     assert (b"/Subtype /Image" in content) == (name in PIXELS)  # points are pixels, and nothing else is
     if name not in (*LAYERS, "sheet", "nearest", "walk", "ablation", "upscaled", "settings"):  # which have no ticks
         assert len(re.findall(rb"\bl\b", page(content))) > 20  # frames, and as many ticks as the numbers ask for
+
+
+@pytest.mark.parametrize("venue", ["icml", "neurips"])
+@pytest.mark.parametrize("name", FIGURES)
+def test_texts_lie_apart_and_on_the_page_beside_a_small_legend(name, venue, cases):
+    assert faults_of(render(name, cases[name], venue=venue, wide=venue == "neurips"), venue) == []
+
+
+@pytest.mark.parametrize("name", ["curves", "distances", "spectrum", "scores", "forces"])
+def test_many_series_with_long_labels_lie_apart_too(name, runs, forked):
+    assert faults_of(render(name, [*runs, forked], venue="icml"), "icml") == []
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -740,6 +779,8 @@ def test_replaced_texts_stay_in_the_recipe(cli, runs, tmp_path):
     drawn = (tmp_path / "paper" / "curves.svg").read_text()
     assert "ours, with a name" in drawn
     assert ">both<" not in drawn
+    assert re.search(r"^    ours, with a name [^&]* & ", (tmp_path / "paper" / "curves.tex").read_text(), re.MULTILINE)
+    assert not re.search(r"^    both & ", (tmp_path / "paper" / "curves.tex").read_text(), re.MULTILINE)
     assert rebuild(tmp_path / "paper", say=lambda line: None) == 0
     for bad, says in (
         ("both", "--text: give OLD=NEW, such as 'both=ours', got 'both'"),

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from mvm.config import Config
 from mvm.errors import ConfigError, RunError, Stopped
 from mvm.files import link
 from mvm.jobs.launch import launch
-from mvm.runs.events import SettingsChanged
+from mvm.runs.events import SettingsChanged, WeightsChanged
 from mvm.runs.fork import Branches, changeable, config_at, fork, fresh_name
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
-from mvm.runs.weights import first_settings, settings_of
-from mvm.studies.labels import setting_label, variant_label
+from mvm.runs.weights import first_settings, moves, settings_of
+from mvm.studies.labels import setting_label, settings_in_words, variant_label
 
 STEPS = 120
 PLAN = {  # kept every 20, snapshots every 10
@@ -179,6 +180,19 @@ def test_a_fork_of_an_earlier_version_has_first_weights_where_nothing_moved(run)
     assert paths["weights.diameter"] == ((0, None), (40, 0.25))
     assert paths["weights.hausdorff"] == ((0, 1.0),)
     assert setting_label("weights.centroid", paths["weights.centroid"]) == "centroid × unknown → 0.5 at 30"
+
+
+def test_a_mark_names_what_moved_alone_by_its_title():
+    first = {"weights.centroid": 1.0, "weights.diameter": 1.0, "optimiser.metric_lr": 3e-3}
+    events = [
+        WeightsChanged(step=10, weights={"centroid": 1.0, "diameter": 2.0}, serial=1),
+        SettingsChanged(step=20, settings={"weights.diameter": 2.0, "optimiser.metric_lr": 1e-3}, serial=2),
+    ]
+    assert moves(events, first) == [{"weights.diameter": 2.0}, {"optimiser.metric_lr": 1e-3}]
+    changes = {"weights.centroid": 0.5, "mvm.gamma": 0.01, "variants": ("both",), "optimiser.metric_lr": 1e-3}
+    assert settings_in_words(changes) == "centroid × 0.5, γ 0.01, variants both, metric rate 0.001"
+    for method, title in {"mvm": "metric", "wgan": "critic"}.items():
+        assert setting_label("optimiser.metric_lr", 1e-3, Config.make(method=method)) == f"{title} rate 0.001"
 
 
 def test_rates_and_coefficients_move_like_weights(make, monkeypatch):

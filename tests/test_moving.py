@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
-from trainers import small_config, write_cloud
+from trainers import small_config
 
 from mvm.errors import ConfigError
 from mvm.figures import NoFigure, Selection
@@ -32,7 +32,7 @@ STEPS = 40
 def run(tmp_path_factory) -> Run:
     """A short training, with made-up UMAP frames: real ones take seconds to compile."""
     folder = tmp_path_factory.mktemp("moving")
-    run = Run.create(small_config(write_cloud(folder / "cloud.csv"), steps=STEPS), path=folder / "ring")
+    run = Run.create(small_config("circle", steps=STEPS), path=folder / "ring")
     for _ in train(run):
         pass
     shape = (len(run.config.members), 2 * run.config.view_points, 2)
@@ -110,6 +110,12 @@ def test_a_supplement_holds_the_points_of_its_snapshots(run, tmp_path):
     inside = ((fake > low) & (fake < high)).all(1)
     np.testing.assert_allclose(points[-1][inside], fake[inside], atol=float((high - low).max()) / LEVELS)
     assert all("umap" in column for column in found["columns"])
+    density = column["density"]  # on a circle: of the angles of points near it, over a uniform law
+    (edges,), (ratios,) = density["charts"][0]["edges"], density["ratios"][-1]
+    near = np.abs(np.linalg.norm(fake, axis=1) - 1) <= 0.1
+    counted, _ = np.histogram(np.arctan2(*fake[near].T[::-1]) % (2 * np.pi), edges)
+    np.testing.assert_allclose(ratios, counted * len(counted) / len(fake), rtol=1e-4)
+    assert density["far"][-1] == pytest.approx(1 - near.mean(), rel=1e-4)
     assert rebuild(tmp_path, say=lambda line: None) == 0, "the same bytes again"
     assert not re.search(rb'(src|href)="(http|//)|url\(|import\(|fetch\(', page), "nothing is loaded"
 

@@ -21,7 +21,7 @@ from app.session import page
 from app.takeaway import draw_takeaway
 from app.text import plain
 from mvm.errors import ConfigError, RunError
-from mvm.figures import FIGURES, Definition, Selection, drawn, figure_of
+from mvm.figures import FIGURES, Definition, Selection, drawn, figure_of, latex_of
 from mvm.figures.export import DPI, FORMATS, Bundle, bundle, csv_of, encoded
 from mvm.figures.moving import MOVING
 from mvm.figures.texts import check
@@ -327,8 +327,8 @@ def draw_texts(tab: FiguresTab, preview: Preview) -> None:
     edited = len([old for old in preview.texts if old in tab.texts])
     with st.expander(f"Edit texts{f' ({edited} changed)' if edited else ''}", icon=":material/edit:"):
         st.caption(
-            "Titles, labels and the legend's entries, in every figure and in its recipe. Formulas stand between dollar "
-            "signs: `$W_2$`. An empty field brings the old text back."
+            "Titles, labels and the legend's entries, in every figure, its LaTeX table and its recipe. Formulas stand "
+            "between dollar signs: `$W_2$`. An empty field brings the old text back."
         )
         if tab.problem:
             st.error(plain(tab.problem), icon=":material/error:")
@@ -400,7 +400,7 @@ def _preview(names: tuple, figure: str, venue: str, wide: bool, shown: tuple, te
     known: dict[str, None] = {}
     whole = drawn(definition, table, selection, venue=venue_of(venue), wide=wide, texts=dict(texts), known=known)
     png = encoded(whole, "png", venue=venue, dpi=2 * INCH)
-    latex = definition.latex and definition.latex(table, selection)
+    latex = latex_of(definition, table, selection, texts=dict(texts))
     return Preview(png, whole.get_figwidth(), table, latex, tuple(known))
 
 

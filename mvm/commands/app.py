@@ -18,7 +18,7 @@ MAIN = Path(__file__).parents[2] / "app" / "main.py"  # its settings are in .str
 def add(command: Commands) -> None:
     """The commands of this family."""
     app = command("app", app_command, "open the lab in a browser; it listens on localhost only", run=False)
-    app.add_argument("--port", type=_port, help="to listen on (default: the first free one from 8501)")
+    app.add_argument("--port", type=_port, help="port to listen on (default: the first free one from 8501)")
     app.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
 
 

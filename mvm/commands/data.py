@@ -19,15 +19,19 @@ CELEBA_ZIPS = ("img_align_celeba.zip", "Img/img_align_celeba.zip")  # in the fol
 def add(command: Commands) -> None:
     """The commands of this family."""
     prepare = command("prepare", prepare_command, "make a cache of pictures to train on", run=False)
-    prepare.add_argument("kind", choices=["celeba", "lsun", "images"], help="what SOURCE holds")
+    prepare.add_argument("kind", choices=["celeba", "lsun", "images"], help="kind of pictures in SOURCE")
     prepare.add_argument(
         "source", metavar="SOURCE", type=Path, help="a folder, a ZIP, Parquet, arrays (NPY, NPZ, IDX, CIFAR), an LMDB"
     )
-    prepare.add_argument("--size", type=int, default=64, help="pixels each way (default 64)")
-    prepare.add_argument("--crop", type=int, help="centred pixels taken of each (default: the largest square)")
-    prepare.add_argument("--name", help="of the cache (default: made from kind and size)")
-    prepare.add_argument("--partition", type=Path, help="celeba: list_eval_partition.txt, if it is not found by itself")
-    prepare.add_argument("--processes", type=int, help="that decode (default: the CPU cores)")
+    prepare.add_argument("--size", type=int, default=64, help="width and height in pixels (default 64)")
+    prepare.add_argument(
+        "--crop", type=int, help="side of the centred square to keep, in pixels (default: the largest)"
+    )
+    prepare.add_argument("--name", help="name of the cache (default: made from kind and size)")
+    prepare.add_argument(
+        "--partition", type=Path, help="celeba: path of list_eval_partition.txt, where it is not beside the pictures"
+    )
+    prepare.add_argument("--processes", type=int, help="decoding processes (default: the CPU cores)")
 
 
 def prepare_command(options: argparse.Namespace) -> None:

@@ -37,28 +37,33 @@ def add(command: Commands) -> None:
     )
     told = f"list the runs, newest first; quality: {score}, of the best variant; ~ while training, of fewer samples"
     runs = command("runs", runs_command, told, run=False)
-    runs.add_argument("--find", default="", metavar="WORDS", help="those of which the list says all these words")
-    runs.add_argument("--sort", default="created", metavar="COLUMN", help="such as quality, seconds, name or step")
-    runs.add_argument("--reverse", action="store_true", help="the other way round")
+    runs.add_argument("--find", default="", metavar="WORDS", help="only runs whose row contains all these words")
+    runs.add_argument(
+        "--sort",
+        default="created",
+        metavar="COLUMN",
+        help="sort by this column, such as quality, seconds, name or step",
+    )
+    runs.add_argument("--reverse", action="store_true", help="reverse the order")
     told = f"scores of several runs side by side, and what differs; score: {score}"
     compare = command("compare", compare_command, told, run=False)
     compare.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
-    compare.add_argument("--baseline", metavar="RUN", help="that the scores are compared with")
+    compare.add_argument("--baseline", metavar="RUN", help="run whose scores the others are compared with")
     for listing in (runs, compare):
         listing.add_argument("--json", action="store_true", help="print JSON")
     note = command("note", note_command, "write a note about a run, or print the one that it has")
-    note.add_argument("text", nargs="?", help="replaces the note; '' takes it away")
+    note.add_argument("text", nargs="?", help="new note; '' removes it")
     rename = command("rename", rename_command, "give a run another name")
-    rename.add_argument("name", metavar="NAME", help="the new one")
+    rename.add_argument("name", metavar="NAME", help="new name")
     delete = command("delete", delete_command, "remove runs for good; never one that is being trained", run=False)
     delete.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
-    delete.add_argument("--yes", action="store_true", help="do not ask")
+    delete.add_argument("--yes", action="store_true", help="delete without asking")
     pack = command("pack", pack_command, "write a run into one ZIP, for another machine or another person")
-    pack.add_argument("--out", required=True, type=Path, metavar="FILE.zip", help="where to")
-    pack.add_argument("--light", action="store_true", help="without snapshots, UMAP frames and kept checkpoints")
+    pack.add_argument("--out", required=True, type=Path, metavar="FILE.zip", help="file to write")
+    pack.add_argument("--light", action="store_true", help="leave out snapshots, UMAP frames and kept checkpoints")
     unpack = command("unpack", unpack_command, "make a run of a ZIP that pack wrote, after a look at it", run=False)
-    unpack.add_argument("file", metavar="FILE.zip", type=Path, help="the ZIP")
-    unpack.add_argument("--name", help="of the run (default: the name it had)")
+    unpack.add_argument("file", metavar="FILE.zip", type=Path, help="packed run")
+    unpack.add_argument("--name", help="name of the run (default: its name when packed)")
 
 
 def runs_command(options: argparse.Namespace) -> None:

@@ -32,17 +32,19 @@ OF_DENSITY = ("log_likelihood", "total_variation")  # columns after them, of a m
 def add(command: Commands) -> None:
     """The commands of this family."""
     score = command("score", score_command, "score every variant, each score beside its baseline (real against real)")
-    score.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
+    score.add_argument("--best", action="store_true", help="use the best generators instead of the last ones")
     score.add_argument(
         "-n", type=int, default=2000,
         help=f"points of each sample (default 2000; at most {MOST:,}, in up to 1.5 GB of memory)",
     )  # fmt: skip
-    score.add_argument("--inception", action="store_true", help="pictures: the FID, too (needs torch-fidelity)")
+    score.add_argument("--inception", action="store_true", help="pictures: also measure the FID (needs torch-fidelity)")
     score.add_argument(
         "--lenses", nargs="*", metavar="NAME",
-        help="points: look through lenses, too, on at most 2,000 points: holes, dimension, ... (default: all)",
+        help="points: also look through lenses, on at most 2,000 points: holes, dimension, ... (default: all)",
     )  # fmt: skip
-    score.add_argument("--repeat", type=seeded, default=0, help="another held-out sample for another number")
+    score.add_argument(
+        "--repeat", type=seeded, default=0, help="number of the held-out sample to score against (default 0)"
+    )
     score.add_argument("--json", action="store_true", help="print JSON")
     score.add_argument(
         "--on", type=Path, nargs="+", metavar="FOLDER",
@@ -59,17 +61,17 @@ def add(command: Commands) -> None:
     sample = command(
         "sample", sample_command, "generate: FILE.npy for one network, a folder for all; of pictures FILE.png too"
     )
-    sample.add_argument("-n", type=int, default=1000, help="how many (default 1000)")
-    sample.add_argument("--out", required=True, metavar="FILE.npy|FILE.png|DIR", help="where to")
-    sample.add_argument("--variant", help="which variant goes into a file (default: the last)")
+    sample.add_argument("-n", type=int, default=1000, help="number of samples (default 1000)")
+    sample.add_argument("--out", required=True, metavar="FILE.npy|FILE.png|DIR", help="file or folder to write")
+    sample.add_argument("--variant", help="variant to write into a file (default: the last)")
     sample.add_argument(
         "--member-seed",
         type=int,
         metavar="SEED",
-        help="which training seed goes into a file (default: the first)",
+        help="training seed to write into a file (default: the first)",
     )
     sample.add_argument("--seed", type=seeded, default=0, help="seed of the noise (default 0)")
-    sample.add_argument("--best", action="store_true", help="the best generators instead of the last ones")
+    sample.add_argument("--best", action="store_true", help="use the best generators instead of the last ones")
     export = command("export", export_command, "figures for a paper, with their numbers and recipes", run=False)
     export.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
     figures, venues = _offered() if command.arguments[:1] == ["export"] else ("", "")
@@ -77,36 +79,42 @@ def add(command: Commands) -> None:
         "--figure", nargs="+", default=["all"], metavar="NAME", help=f"{figures} or all (default); film or supplement"
     )
     export.add_argument("--venue", default="neurips", help=f"{venues} (default neurips)")
-    export.add_argument("--wide", action="store_true", help="across both columns, where the venue has two")
+    export.add_argument("--wide", action="store_true", help="span both columns, where the venue has two")
     export.add_argument(
         "--format", nargs="+", metavar="KIND", help="pdf (default), svg, png; of a film mp4 (default), webm, gif"
     )
-    export.add_argument("--dpi", type=int, default=300, help="of PNG, and of points in PDF and SVG (default 300)")
-    export.add_argument("--step", type=int, help="what the runs held at this step (default: their last snapshots)")
-    export.add_argument("--seed", type=int, help="whose samples are shown (default: the first)")
-    export.add_argument("--form", default="distance", help="of the spectrum: distance or mds (default distance)")
-    export.add_argument("--quantity", metavar="KEY", help="of curves, such as d_c, w2_ratio, coverage")
+    export.add_argument(
+        "--dpi", type=int, default=300, help="resolution of PNG, and of points in PDF and SVG (default 300)"
+    )
+    export.add_argument("--step", type=int, help="show the runs at this step (default: their last snapshots)")
+    export.add_argument("--seed", type=int, help="training seed whose samples are shown (default: the first)")
+    export.add_argument("--form", default="distance", help="form of the spectrum: distance or mds (default distance)")
+    export.add_argument("--quantity", metavar="KEY", help="quantity of the curves, such as d_c, w2_ratio or coverage")
     axes = "of curves: step, share, seconds or examples (default step)"
     export.add_argument("--axis", default="step", help=axes)
     export.add_argument(
-        "--text", action="append", default=[], metavar="OLD=NEW", help="another title, label or entry of a legend"
+        "--text", action="append", default=[], metavar="OLD=NEW", help="replace a title, label or legend entry"
     )
-    export.add_argument("--rank", type=int, default=2, help="of the eigenvector that modes shows (default 2)")
-    export.add_argument("--lens", default="holes", metavar="NAME", help="that lens shows (default holes)")
+    export.add_argument("--rank", type=int, default=2, help="rank of the eigenvector that modes shows (default 2)")
+    export.add_argument("--lens", default="holes", metavar="NAME", help="lens that the figure lens shows (default holes)")
     export.add_argument(
-        "--size", default="large", help="of a film: large (1920 x 1080, default), small (960 x 540) or tiny (640 x 360)"
+        "--size",
+        default="large",
+        help="size of a film: large (1920 x 1080, default), small (960 x 540) or tiny (640 x 360)",
     )
-    export.add_argument("--dark", action="store_true", help="a film on a dark ground")
-    export.add_argument("--panels", nargs="+", default=["data"], help="of a film: data (default), umap, or both")
+    export.add_argument("--dark", action="store_true", help="make a film on a dark background")
+    export.add_argument("--panels", nargs="+", default=["data"], help="panels of a film: data (default), umap, or both")
     kinds = "or FILE.zip, .pdf, .svg, .png; of a film .mp4, .webm, .gif; of a supplement .html"
     export.add_argument("--out", required=True, type=Path, metavar="FOLDER|FILE", help=kinds)
     mlflow = command("mlflow", mlflow_command, "finished runs into MLflow (needs mlflow-skinny)", run=False)
     mlflow.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
-    mlflow.add_argument("--uri", help="of the store, such as http://localhost:5000 or file:FOLDER (default: MLflow's)")
+    mlflow.add_argument(
+        "--uri", help="address of the store, such as http://localhost:5000 or file:FOLDER (default: MLflow's)"
+    )
     mlflow.add_argument("--experiment", default="mvm", metavar="NAME", help="the MLflow experiment (default mvm)")
     claims = command("claims", claims_command, "measure the paper's claims, with a verdict on each", run=False)
-    claims.add_argument("--quick", action="store_true", help="a short form, to see it work; its verdicts mean nothing")
-    claims.add_argument("--processes", type=int, help="trainings at once (default: the CPU cores)")
+    claims.add_argument("--quick", action="store_true", help="few steps, to try the command; the verdicts mean nothing")
+    claims.add_argument("--processes", type=int, help="trainings to run at once (default: the CPU cores)")
     claims.add_argument("--json", action="store_true", help="print JSON")
     claims.add_argument("--survey", action="store_true", help="the survey's results instead, as on the page Exhibits")
     claims.add_argument("--markdown", action="store_true", help="with --survey: print a table in Markdown")

@@ -33,23 +33,25 @@ __all__ = ["TRAINERS", "add", "train_here"]
 def add(command: Commands) -> None:
     """The commands of this family."""
     train = command("train", train_command, "train variants side by side; a run folder keeps everything", run=False)
-    train.add_argument("--name", help="name of the run; one is made when left out")
-    train.add_argument("--run", metavar="DIR", help="a run folder: continue it, or make it here")
-    train.add_argument("--like", metavar="RUN", help="begin with the settings of this run instead of a recipe's")
+    train.add_argument("--name", help="name of the run (default: made from data and time)")
+    train.add_argument("--run", metavar="DIR", help="folder of the run: continue it, or create it there")
+    train.add_argument("--like", metavar="RUN", help="start from the settings of this run instead of a recipe")
     train.add_argument("--queue", action="store_true", help="wait for a free device slot, as the app's trainings do")
-    train.add_argument("--profile", action="store_true", help="print at the end where the time went")
+    train.add_argument("--profile", action="store_true", help="print where the time went at the end")
     add_fields(train, Config, defaults=asked_defaults(command.arguments))
     train.epilog = manifolds_told()
     command("pause", pause_command, "pause a running training")
     command("resume", resume_command, "continue a paused training, or train on where a stopped or killed one was saved")
     command("stop", stop_command, "save a running training and end it")
     fork = command("fork", fork_command, "rewind a run to a kept checkpoint, change something, and train on as another")
-    fork.add_argument("--step", type=int, required=True, help="of the checkpoint; a wrong one lists those near it")
+    fork.add_argument(
+        "--step", type=int, required=True, help="step of the checkpoint; an unknown one lists those near it"
+    )
     fork.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE", action="extend",
-        help="what changes, such as weights.diameter=0 or mvm.gamma=.01; nothing, to repeat what the run did",
+        help="settings to change, such as weights.diameter=0 or mvm.gamma=.01; without any, the fork repeats the run",
     )  # fmt: skip
-    fork.add_argument("--name", help="of the new run; made from the old one's name and the step when left out")
+    fork.add_argument("--name", help="name of the new run (default: made from the old name and the step)")
 
 
 def train_command(options: argparse.Namespace) -> None:

@@ -24,17 +24,19 @@ def add(command: Commands) -> None:
     upscale = command("upscale", upscale_command, "upscale a picture x4, or all pictures below a folder")
     upscale.add_argument("source", metavar="FILE|FOLDER", type=Path, help="picture, or folder of pictures")
     upscale.add_argument("--out", required=True, metavar="DIR", type=Path, help="folder to write to")
-    upscale.add_argument("--ensemble", action="store_true", help="mean over the eight turns and flips; 8 times as long")
+    upscale.add_argument(
+        "--ensemble", action="store_true", help="average over the eight rotations and flips; takes 8 times as long"
+    )
     upscale.add_argument("--overwrite", action="store_true", help="replace files of DIR; originals are never replaced")
-    upscale.add_argument("--format", choices=FORMATS, help="format to write (default: that of each picture)")
-    upscale.add_argument("--variant", help="which variant (default: the last)")
-    upscale.add_argument("--seed", type=int, help="which training seed (default: the first)")
-    upscale.add_argument("--best", action="store_true", help="the best generator instead of the last one")
+    upscale.add_argument("--format", choices=FORMATS, help="format to write (default: the format of each picture)")
+    upscale.add_argument("--variant", help="variant to use (default: the last)")
+    upscale.add_argument("--seed", type=int, help="training seed to use (default: the first)")
+    upscale.add_argument("--best", action="store_true", help="use the best generator instead of the last one")
     upscale.add_argument(
         "--tile", type=int, metavar="N", help=f"pixels each way upscaled at a time ({LEAST_TILE} to {MOST_TILE}); "
         "smaller ones take less memory and more time",
     )  # fmt: skip
-    upscale.add_argument("--device", choices=["auto", "cpu", "cuda"], help="(default: the run's)")
+    upscale.add_argument("--device", choices=["auto", "cpu", "cuda"], help="device (default: the run's)")
 
 
 def upscale_command(options: argparse.Namespace) -> None:

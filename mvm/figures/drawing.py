@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BAR",
+    "GAP",
     "LABELS",
     "dot",
     "extent_of",
@@ -71,7 +72,10 @@ def panels_of(
     rows = -(-len(titles) // max(1, int(width / NARROWEST)))
     columns = -(-len(titles) // rows)
     height = min(max(shape * width / columns, 1.3), 1.8)
-    texts = [wrapped(title, (width - beside) / columns - GAP, size) for title in titles]
+    room = (width - beside) / columns - GAP
+    if any(extent_of(word, size) > room for title in titles for word in title.split()):
+        size = rcParams["axes.labelsize"]
+    texts = [wrapped(title, room, size) for title in titles]
     lines = max(text.count("\n") for text in texts)
     figure.set_figheight(rows * (height + 0.016 * size * lines) + 0.3)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=rows > 1, sharey=sharey)
@@ -79,7 +83,7 @@ def panels_of(
     for axes in panels[len(titles) :]:
         axes.remove()
     for axes, text in zip(panels, texts, strict=False):
-        axes.set_title(text, linespacing=0.9)
+        axes.set_title(text, linespacing=0.9, fontsize=size)
     return panels[: len(titles)]
 
 

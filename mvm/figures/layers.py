@@ -26,7 +26,7 @@ from mvm.figures.clouds import (
     look_at,
     shows_clouds,
 )
-from mvm.figures.drawing import BAR, dot, framed, legend, scale_of, wrapped
+from mvm.figures.drawing import BAR, GAP, dot, framed, legend, scale_of, wrapped
 from mvm.figures.selection import NoFigure, Selection, require_kind
 from mvm.figures.tables import digits, latex_table, rows_of, seeds_note
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
@@ -132,7 +132,7 @@ def _panels(
     bands = -(-len(titles) // max(1, int(width / NARROWEST_CLOUD)))
     columns = -(-len(titles) // bands)
     side = min(width / (rows if alone else columns), WIDEST / (1 if alone else rows**0.5))
-    texts = [wrapped(title, side, rcParams["axes.titlesize"]) for title in titles]
+    texts = [wrapped(title, side - GAP, rcParams["axes.titlesize"]) for title in titles]
     texts = [f"{text}\n{note}" for text, note in zip(texts, notes, strict=True)] if notes else texts
     lines = max(text.count("\n") for text in texts) + 1
     high = side * (1 if alone else rows) + 0.017 * rcParams["axes.titlesize"] * lines + 0.15 * below + 0.06

@@ -311,7 +311,7 @@ function flat(pen, w, h, span, [real, fake], view, bare = false) {
     }
     pen.globalAlpha = 1;
   }
-  for (const [points, image] of [[real, dot(DATA.colours.real, 1.25, 0.7)], [fake, dot(DATA.colours.fake, 1, 0.85)]]) {
+  for (const [points, image] of [[real, dot(DATA.colours.real, 1.4, 0.7)], [fake, dot(DATA.colours.fake, 0.8, 0.85)]]) {
     for (let i = 0; i < points.length; i += 2) {
       const [a, b] = [toX(points[i]), toY(points[i + 1])];
       if (a > -5 && a < w + 5 && b > -5 && b < h + 5) stamp(pen, image, a, b);
@@ -342,7 +342,7 @@ function solid(pen, w, h, span, [real, fake], view) {
   }
   pen.globalAlpha = 1;
   const dots = [];
-  for (const [points, colour, larger] of [[real, DATA.colours.real, 1.1], [fake, DATA.colours.fake, 1]]) {
+  for (const [points, colour, larger] of [[real, DATA.colours.real, 1.2], [fake, DATA.colours.fake, 0.9]]) {
     for (let i = 0; i < points.length; i += 3) {
       const [a, b, depth] = project(points[i], points[i + 1], points[i + 2]);
       const [radius, alpha] = NEARNESS[depth < -0.33 ? 0 : depth < 0.33 ? 1 : 2];

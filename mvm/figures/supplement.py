@@ -57,7 +57,7 @@ MOST_BYTES = 5_000_000
 MOST_SHOTS = 240
 MOST_POINTS = 512  # of each cloud
 MOST_PICTURES = 36
-MOST_DENSITIES = 40  # steps at which the density is counted
+MOST_DENSITIES = 24  # steps at which the density is counted
 ROOM = 0.8 * MOST_BYTES  # for clouds; the rest is curves, scores and settings
 LEVELS = 65534  # of a coordinate; 65535 is no number
 REACH = 1.0  # half extents of the reals beyond which a fake is drawn at the border
@@ -191,13 +191,14 @@ def _densities(selection: Selection, on_progress: Progress) -> dict[tuple[int, i
     for _, place, member in selection.samples():
         run, until = selection.runs[place], selection.steps[place]
         truth = truth_of(run.config) if run.config.kind == "points" else None
+        if truth is None:
+            continue
         shots = evenly([step for step in run.snapshot_steps() if step <= until], MOST_DENSITIES)
         counted: dict[int, Any] = {}
-        for done, step in enumerate(shots if truth is not None else ()):
+        for done, step in enumerate(shots):
             on_progress(done, len(shots), f"density of {run.name}")
             snapshot = run.snapshot(step)
-            density = snapshot and density_along(truth, torch.from_numpy(snapshot["fake"][member]))
-            if density:
+            if snapshot and (density := density_along(truth, torch.from_numpy(snapshot["fake"][member]))):
                 counted[step] = density
         if counted:
             first = next(iter(counted.values()))

@@ -73,7 +73,8 @@ def moves(events: Sequence[Event], first: Mapping[str, float | None]) -> list[di
         events: of the run.
         first: values before the first event, as from `first_settings`.
     """
-    known, found = dict(first), []
+    known = dict(first)
+    found: list[dict[str, float]] = []
     for event in events:
         new = {name: value for name, value in _changed_by(event).items() if known.get(name) != value}
         known |= new

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from patient import until
-from trainers import small_config, write_cloud
+from trainers import small_config
 
 from mvm.figures.export import export
 from mvm.figures.supplement import MOST_BYTES
@@ -18,7 +18,7 @@ from mvm.runs.run import Run
 def supplement(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a short run."""
     folder = tmp_path_factory.mktemp("supplement")
-    run = Run.create(small_config(write_cloud(folder / "cloud.csv"), steps=40), path=folder / "ring")
+    run = Run.create(small_config("circle", steps=40), path=folder / "ring")
     for _ in train(run):
         pass
     export(["supplement"], [run], out=folder / "ring.html", project=False)
@@ -41,6 +41,12 @@ def test_it_plays_scrubs_turns_and_asks_for_nothing(page, supplement: Path) -> N
         " for (let i = 0; i < p.length; i += 4) n += p[i + 1] > 120 && p[i] < 60 && p[i + 3] > 90; return n; }"
     )
     assert canvas.evaluate(green) > 50, "reals are drawn"
+    density = page.locator("#density canvas").first
+    density.scroll_into_view_if_needed()
+    drawn = "canvas => canvas.getContext('2d').getImageData(60, 40, 1, 200).data.some((value) => value)"
+    until(lambda: density.evaluate(drawn), "the density's band")
+    assert "off-manifold" in page.locator("#density figcaption").first.text_content()
+    canvas.scroll_into_view_if_needed()
     at_end = canvas.evaluate("canvas => canvas.toDataURL()")
 
     page.keyboard.press("Home")
