@@ -64,13 +64,13 @@ EXHIBITS: dict[str, Exhibit] = {
         "noise does not help; with too much, the curve's bends are lost.",
         source="section on adding noise",
         criterion="with σ = 0.1, the total variation along the curve is lower than without noise, and denoising at "
-        "least halves the samples' distance to the curve",
+        "least halves the samples' median distance to the curve",
         knob="Noise σ",
         settings={**FLOW, "normalizing_flow": {"couplings": 4, "noise": 0.1}},
         shown={
             "error, σ = 0": "total variation: σ = 0",
             "error, σ = 0.1": "σ = 0.1",
-            "off, σ = 0.1": "distance to the curve, σ = 0.1",
+            "off, σ = 0.1": "median distance to the curve, σ = 0.1",
             "off, denoised, σ = 0.1": "denoised",
         },
         measure=measure_noise,
@@ -149,12 +149,12 @@ EXHIBITS: dict[str, Exhibit] = {
         "training hard is also a measurement: D minus the mean of σ² ‖score‖² is the dimension d of the data, read "
         "off a trained model.",
         source="sections on diffusion models and on intrinsic dimension",
-        criterion="at σ = 0.056 the dimension is right to within 0.25, and the score's length follows a power of σ "
-        "within 0.15 of −1 below σ = 0.2, on all three data sets",
+        criterion="at σ = 0.087 the dimension is right to within 0.25, and the score's length follows a power of σ "
+        "within 0.15 of −1 from σ = 0.25 to 0.03, on all three data sets",
         knob="Data",
         settings={"data": "circle", "method": "diffusion"},
         shown={
-            "dimension, circle": "dimension at σ = 0.056: circle",
+            "dimension, circle": "dimension at σ = 0.087: circle",
             "dimension, circle in 4 dimensions": "circle in 4 dimensions",
             "dimension, sphere": "sphere",
             "slope, circle": "power of σ, circle",
@@ -163,8 +163,8 @@ EXHIBITS: dict[str, Exhibit] = {
     ),
     "weak_losses": Exhibit(
         title="Weak losses see a manifold that likelihood cannot",
-        text="The *Kullback–Leibler divergence* (KL), which maximum likelihood descends, is infinite between two curves "
-        "that share no length, whether they are far apart or nearly equal: it cannot say which way to go. Distances "
+        text="The *Kullback–Leibler divergence* (KL), which maximum likelihood descends, is infinite between two "
+        "curves that share no length, be they far apart or nearly equal: it cannot say which way to go. Distances "
         "such as W₂, sliced W₂ and MMD (*maximum mean discrepancy*, a distance of the means of many features) fall "
         "smoothly to zero as one curve moves onto the other. A generator whose samples lie on a curve can descend "
         "them. MvM does the same with features that it learns: the metric network's.",

@@ -1,4 +1,4 @@
-"""Exhibits of full-dimensional densities on curves: exploding likelihoods, manifold overfitting, noise as the remedy."""
+"""Exhibits of full-dimensional densities on curves: exploding likelihood, manifold overfitting, noise as a remedy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mvm.studies.exhibits.exhibit import Measured, Panel, Series, line, points
-from mvm.studies.exhibits.training import Along, Study, distance_to, follow, study
+from mvm.studies.exhibits.training import Along, Study, median_distance, follow, study
 
 __all__ = ["FLOW", "measure_likelihood", "measure_noise", "measure_overfitting"]
 
@@ -19,7 +19,7 @@ FLOW: dict[str, Any] = {
     "normalizing_flow": {"couplings": 4},
 }
 SLOW = {"generator_lr": 1e-3}
-STEPS = 2000
+STEPS = 1200
 DIMENSIONS = (2, 4, 8)
 BLUR = 0.1  # of data that fill the space
 NOISES = (0.0, 0.03, 0.1, 0.3)
@@ -130,7 +130,7 @@ def measure_noise(seeds: Sequence[int], share: float) -> Measured:
         error[sigma] = along.variation(density)
         raw = own.networks["generator"](own.noise().expand(len(seeds), -1, -1)).detach()
         before, after = own.data.restore(raw), own.fakes()
-        raw_off[sigma], off[sigma] = (distance_to(own.manifold, cloud) for cloud in (before, after))
+        raw_off[sigma], off[sigma] = (median_distance(own.manifold, cloud) for cloud in (before, after))
         real = points("data", own.data.restore(own.held_out())[0], "real")
         truth = line("data", along.place, along.truth, "real", "dashed")
         pictures[f"{sigma:g}"] = [
