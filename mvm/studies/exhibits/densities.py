@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mvm.studies.exhibits.exhibit import Measured, Panel, Series, line, points
-from mvm.studies.exhibits.training import Along, Study, median_distance, follow, study
+from mvm.studies.exhibits.training import Along, Study, follow, median_distance, study
 
 __all__ = ["FLOW", "measure_likelihood", "measure_noise", "measure_overfitting"]
 
