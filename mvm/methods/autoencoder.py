@@ -10,13 +10,14 @@ Sources: Kingma & Welling, ICLR 2014 (VAE); Tolstikhin et al., ICLR 2018 (WAE).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
+from torch import Tensor
 
 from mvm.methods.draws import Draws
-from mvm.methods.method import Loss, Method, Update, peer_recipes
+from mvm.methods.method import Loss, Method, Network, Update, peer_recipes
 from mvm.methods.moment_matching import mmd
 from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.settings import Settings
@@ -52,6 +53,10 @@ class Autoencoder(Method[S]):
     def noise_dim(self) -> int:
         """n: noise is drawn in the place of latents."""
         return self.task.architecture.embedding_dim
+
+    def decode(self, networks: Mapping[str, Network], latents: Tensor) -> Tensor:
+        """f_θ of latents."""
+        return networks["generator"](latents)
 
 
 class VAE(Autoencoder[VAESettings]):

@@ -66,9 +66,10 @@ class Diffusion(Transport[DiffusionSettings]):
         sigmas = levels(s.levels, lowest=s.sigma_min, highest=s.sigma_max)
         return heun(denoiser(networks["generator"]), noise, sigmas=sigmas)
 
-    def denoise(self, networks: Mapping[str, Network], x: Tensor, sigma: float) -> Tensor:
-        """D(x; σ)."""
-        return denoiser(networks["generator"])(x, x.new_full((*x.shape[:-1], 1), sigma))
+    def score(self, networks: Mapping[str, Network], x: Tensor, sigma: float) -> Tensor:
+        """(D(x; σ) − x) / σ²."""
+        levels_of = x.new_full((*x.shape[:-1], 1), sigma)
+        return (denoiser(networks["generator"])(x, levels_of) - x) / sigma**2
 
 
 def denoiser(network: Network) -> Denoiser:

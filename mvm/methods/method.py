@@ -208,16 +208,12 @@ class Method(Generic[S]):
         """
         return None
 
-    def denoise(self, networks: Mapping[str, Network], x: Tensor, sigma: float) -> Tensor | None:
-        """E[y | y + σε = x] for data y at standardised points `(V, B, D)`; None for a method without a denoiser.
+    def decode(self, networks: Mapping[str, Network], latents: Tensor) -> Tensor | None:
+        """Points `(V, B, D)` of latents `(V, B, n)`, which `embed` encodes; None unless it is an autoencoder."""
+        return None
 
-        The score of data with noise σ, ∇ log p_σ(x), is (E[y | x] − x) / σ².
-
-        Args:
-            networks: as for `sample`.
-            x: points.
-            sigma: σ, in standard deviations of the data.
-        """
+    def score(self, networks: Mapping[str, Network], x: Tensor, sigma: float) -> Tensor | None:
+        """∇ log p of points `(V, B, D)` with noise of deviation σ, `(V, B, D)`; None for a method that learns none."""
         return None
 
     def embed(self, x: Tensor) -> Tensor | None:

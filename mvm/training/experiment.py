@@ -283,6 +283,18 @@ class Experiment:
         points = points.expand(len(self.config.members), *points.shape[-2:])
         return self.method.log_density(self._networks(averaged=averaged), points)
 
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor | None:
+        """Standardised points `(V, B, D)` of latents `(V, B, n)` by averaged networks; None without a decoder."""
+        latents = latents.to(device=self.device, dtype=self.dtype)
+        return self.method.decode(self._networks(averaged=True), latents)
+
+    @torch.no_grad()
+    def score(self, points: Tensor, sigma: float) -> Tensor | None:
+        """Score of standardised points `(V, B, D)` with noise σ by averaged networks; None where none is learned."""
+        points = points.to(device=self.device, dtype=self.dtype)
+        return self.method.score(self._networks(averaged=True), points, sigma)
+
     @contextlib.contextmanager
     def exact(self) -> Iterator[None]:
         """Compute in full float32 inside the context, so that scores do not depend on the machine's precision."""

@@ -47,9 +47,9 @@ def _prior_latents(own: Study, n: int) -> Tensor:
     return own.experiment.method.sample(networks, noise)
 
 
-@torch.no_grad()
 def _decoded(own: Study, latents: Tensor) -> Tensor:
-    decoded: Tensor = own.networks["generator"](latents)
+    decoded = own.experiment.decode(latents)
+    assert decoded is not None
     return decoded
 
 

@@ -16,7 +16,7 @@ from mvm.studies.exhibits.training import Study, follow, study
 
 __all__ = ["DATA", "PEERS", "measure_peers", "measure_score", "measure_weak_losses"]
 
-SCORE_STEPS, WEAK_STEPS, PEER_STEPS = 2000, 600, 800
+SCORE_STEPS, WEAK_STEPS, PEER_STEPS = 2000, 1000, 800
 SCORED = 512  # points of each sample
 SIGMAS = tuple(np.geomspace(1, 0.02, 9).tolist())
 READ_AT = SIGMAS[5]  # σ at which the dimension is read off: .087
@@ -69,9 +69,9 @@ def measure_score(seeds: Sequence[int], share: float) -> Measured:
         squares = []  # mean of σ²‖score‖² for each σ, (V,)
         for sigma in SIGMAS:
             noisy = x + sigma * noise
-            clean = own.experiment.method.denoise(own.networks, noisy, sigma)
-            assert clean is not None
-            squares.append(((clean - noisy) / sigma).square().sum(-1).double().mean(-1).numpy())
+            score = own.experiment.score(noisy, sigma)
+            assert score is not None
+            squares.append((sigma * score).square().sum(-1).double().mean(-1).numpy())
         means = np.array(squares)
         norms, dimensions = np.sqrt(means) / np.array(SIGMAS)[:, None], dim - means
         small = (np.array(SIGMAS) <= 0.25) & (np.array(SIGMAS) >= 0.03)
