@@ -17,30 +17,6 @@ __all__ = ["EXHIBITS", "SURVEY", "Exhibit", "Panel", "Result", "Series"]
 
 SURVEY = "Loaiza-Ganem et al., *Deep generative models through the lens of the manifold hypothesis*, TMLR 2024"
 
-LEVEL_SETS: dict[str, Exhibit] = (
-    {
-        "level_sets": Exhibit(
-            title="Level sets have no trouble with holes and pieces",
-            text="A curve in the plane can also be given by an equation, F(x) = 0: a *level set*. Here F is a network that "
-            "learns to vanish at the data and nowhere else, a *neural implicit manifold*. It needs no latents, so nothing "
-            "is torn or bridged: two circles are one equation. Points are brought onto the curve by Newton's method, and "
-            "an energy learned on it says where along the curve data are frequent.",
-            source="section on topology: neural implicit manifolds",
-            criterion="on each of the three data sets at most 1 % of the samples lie farther than 0.1 from the data",
-            knob="Data",
-            settings={"data": "two_circles", "method": "implicit"},
-            shown={
-                "off, circle": "share of samples off the data: circle",
-                "off, two circles": "two circles",
-                "off, concentric circles": "concentric circles",
-            },
-            measure=measure_level_sets,
-        ),
-    }
-    if "implicit" in METHODS
-    else {}
-)
-
 EXHIBITS: dict[str, Exhibit] = {
     "likelihood": Exhibit(
         title="On a curve, likelihood grows without bound",
@@ -105,8 +81,8 @@ EXHIBITS: dict[str, Exhibit] = {
         title="A perfect autoencoder is not yet a model",
         text="An *autoencoder* is two networks: an encoder takes a data point to a few numbers, its *latents*, and a "
         "decoder takes them back. Here it learns to reconstruct a circle nearly without error. That says nothing of "
-        "latents that no data point has: the decoder takes them off the circle. Its outputs do not tell where the data are; "
-        "the latents need a distribution of their own. The survey's figure also shows a point off the data that is "
+        "latents that no data point has: the decoder takes them off the circle. Its outputs do not tell where the data "
+        "are; the latents need a distribution of their own. The survey's figure also shows a point off the data that is "
         "reconstructed perfectly; the share of such points is measured, too.",
         source="Fig. 2",
         criterion="outputs for Gaussian latents are on average at least 5 times as far from the circle as real points "
@@ -143,7 +119,23 @@ EXHIBITS: dict[str, Exhibit] = {
         },
         measure=measure_topology,
     ),
-    **LEVEL_SETS,
+    "level_sets": Exhibit(
+        title="Level sets have no trouble with holes and pieces",
+        text="A curve in the plane can also be given by an equation, F(x) = 0: a *level set*. Here F is a network that "
+        "learns to vanish at the data and nowhere else, a *neural implicit manifold*. It needs no latents, so "
+        "nothing is torn or bridged: two circles are one equation. Points are brought onto the curve by Newton's "
+        "method, and an energy learned on it says where along the curve data are frequent.",
+        source="section on topology: neural implicit manifolds",
+        criterion="on each of the three data sets at most 1 % of the samples lie farther than 0.1 from the data",
+        knob="Data",
+        settings={"data": "two_circles", "method": "implicit"},
+        shown={
+            "off, circle": "share of samples off the data: circle",
+            "off, two circles": "two circles",
+            "off, concentric circles": "concentric circles",
+        },
+        measure=measure_level_sets,
+    ),
     "bound": Exhibit(
         title="Two steps bound the distance to the data",
         text="A *two-step model* is an autoencoder and a model of its latents. *W₂*, the Wasserstein distance, is the "
@@ -224,3 +216,5 @@ EXHIBITS: dict[str, Exhibit] = {
         table=(DATA, tuple(PEERS)),
     ),
 }
+if "implicit" not in METHODS:
+    del EXHIBITS["level_sets"]
