@@ -82,8 +82,8 @@ EXHIBITS: dict[str, Exhibit] = {
         text="An *autoencoder* is two networks: an encoder takes a data point to a few numbers, its *latents*, and a "
         "decoder takes them back. Here it learns to reconstruct a circle nearly without error. That says nothing of "
         "latents that no data point has: the decoder takes them off the circle. Its outputs do not tell where the data "
-        "are; the latents need a distribution of their own. The survey's figure also shows a point off the data that is "
-        "reconstructed perfectly; the share of such points is measured, too.",
+        "are; the latents need a distribution of their own. The survey's figure also shows a point off the data that "
+        "is reconstructed perfectly; the share of such points is measured, too.",
         source="Fig. 2",
         criterion="outputs for Gaussian latents are on average at least 5 times as far from the circle as real points "
         "are from their reconstructions",
