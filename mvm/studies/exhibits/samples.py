@@ -32,7 +32,7 @@ WEAK: dict[str, dict[str, Any]] = {
     "sliced W₂": {"method": "moment_matching", "moment_matching": {"distance": "sliced"}},
     "MvM": {"method": "mvm", "variants": ("both",)},
 }
-DISTANCES = {"w2": "W₂", "sliced_w2": "sliced W₂", "mmd": "MMD"}
+DISTANCES = {"w2": "W₂", "sliced_w2": "sliced W₂", "mmd": "MMD²"}
 FLOW_SIZE = {"normalizing_flow": {"couplings": 4}, "network": {"width": 32, "depth": 2}}
 PEERS: dict[str, dict[str, Any]] = {
     "MvM": {"method": "mvm", "variants": ("both",)},
