@@ -214,7 +214,7 @@ EXHIBITS: dict[str, Exhibit] = {
         settings={"data": "circle", "method": "mvm"},
         shown={},
         measure=measure_peers,
-        table=(DATA, tuple(PEERS)),
+        table=(tuple(DATA), tuple(PEERS)),
     ),
 }
 if "implicit" not in METHODS:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mvm.studies.exhibits.exhibit import Measured, Panel, Series, line, points
+from mvm.studies.exhibits.exhibit import Colour, Measured, Panel, Series, line, points
 from mvm.studies.exhibits.training import Along, Study, follow, median_distance, study
 
 __all__ = ["FLOW", "measure_likelihood", "measure_noise", "measure_overfitting"]
@@ -22,6 +22,8 @@ SLOW = {"generator_lr": 1e-3}
 STEPS = 1200
 DIMENSIONS = (2, 4, 8)
 BLUR = 0.1  # of data that fill the space
+KINDS: tuple[tuple[float, str, Colour], ...] = ((0.0, "data on the curve", "first"), (BLUR, "data with noise", "quiet"))
+SHOWN: tuple[tuple[int, Colour, str], ...] = ((0, "first", "one training"), (1, "second", "another seed"))
 NOISES = (0.0, 0.03, 0.1, 0.3)
 
 
@@ -55,7 +57,7 @@ def measure_likelihood(seeds: Sequence[int], share: float) -> Measured:
             row |= {f"above noisy data, {dim}": float(gap)}
         series = [
             line(name if not i else "", at, curve, colour)
-            for blur, name, colour in ((0.0, "data on the curve", "first"), (BLUR, "data with noise", "quiet"))
+            for blur, name, colour in KINDS
             for i, curve in enumerate(curves[blur].T)
         ]
         title = "Held-out log-likelihood, every seed"
@@ -83,7 +85,7 @@ def measure_overfitting(seeds: Sequence[int], share: float) -> Measured:
     variation = np.array([along.variation(density) for density in densities])
     logs = np.array(likelihoods)
     pictures = {}
-    shown = [(0, "first", "one training"), (1, "second", "another seed")][: len(seeds)]
+    shown = SHOWN[: len(seeds)]
     for step, density in zip(at, densities, strict=True):
         now = [line(name, along.place, density[i], colour) for i, colour, name in shown]
         truth: Series = line("data", along.place, along.truth, "real", "dashed")
@@ -107,7 +109,9 @@ def measure_overfitting(seeds: Sequence[int], share: float) -> Measured:
     return rows, pictures
 
 
-def _with_mark(at: Sequence[int], values: np.ndarray, step: int, shown: Sequence[tuple[int, Any, str]]) -> list[Series]:
+def _with_mark(
+    at: Sequence[int], values: np.ndarray, step: int, shown: Sequence[tuple[int, Colour, str]]
+) -> list[Series]:
     """Curves of the shown seeds, values `(len(at), V)`, each with a mark at a step."""
     now = [*at].index(step)
     curves = [line("", at, values[:, i], colour) for i, colour, _ in shown]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mvm.geometry.distances import pairwise
-from mvm.studies.exhibits.exhibit import Measured, Panel, line, points
+from mvm.studies.exhibits.exhibit import Colour, Measured, Panel, line, points
 from mvm.studies.exhibits.training import Study, follow, study
 
 __all__ = ["measure_autoencoder", "measure_bound", "measure_topology"]
@@ -44,7 +44,8 @@ def _prior_latents(own: Study, n: int) -> Tensor:
     """Latents that the model decodes, `(V, n, k)`: its sampler, with a decoder that does nothing."""
     networks: dict[str, Any] = dict(own.networks) | {"generator": lambda latents: latents}
     noise = own.noise(n).expand(len(own.experiment.config.seeds), -1, -1)
-    return own.experiment.method.sample(networks, noise)
+    latents: Tensor = own.experiment.method.sample(networks, noise)
+    return latents
 
 
 def _decoded(own: Study, latents: Tensor) -> Tensor:
@@ -173,13 +174,13 @@ def measure_bound(seeds: Sequence[int], share: float) -> Measured:
             row["holds"] &= all(now[i]["w2"] <= now[i]["bound"] for now in found)
             row |= {f"W₂, {prior}": found[-1][i]["w2"], f"bound, {prior}": found[-1][i]["bound"]}
             row |= {f"reconstruction, {prior}": found[-1][i]["reconstruction"], f"L, {prior}": found[-1][i]["lip"]}
-        named = {
+        named: dict[str, tuple[str, Colour]] = {
             "bound": ("reconstruction + L · W₂ of latents", "quiet"),
             "w2": ("W₂ of samples", "fake"),
             "reconstruction": ("reconstruction", "first"),
             "latents": ("W₂ of latents", "second"),
         }
-        series = [line(title, at, [now[0][key] for now in found], colour) for key, (title, colour) in named.items()]  # type: ignore[arg-type]
+        series = [line(title, at, [now[0][key] for now in found], colour) for key, (title, colour) in named.items()]
         real, fakes = own.data.restore(own.held_out())[0], own.fakes()[0]
         samples = [points("data", real, "real"), points("model", fakes, "fake")]
         title = {"gaussian": "Gaussian", "diffusion": "diffusion"}[prior]
