@@ -17,6 +17,7 @@ from mvm.studies.exhibits.results import shipped, to_markdown
 
 COLOURS = {"real": REAL, "fake": FAKE, "quiet": QUIET} | dict(zip(("first", "second", "third"), VARIANTS, strict=False))
 PANEL, DPI = 2.6, 110  # inches, dots per inch
+MOST_COLUMNS = 4
 HEAD = """# Why manifolds: the survey's results as exhibits
 
 {survey} says what follows for generative models if data lie near a manifold of low dimension. The page *Exhibits*
@@ -53,11 +54,16 @@ def main() -> None:
 
 
 def draw(result: Result, path: Path) -> None:
-    """The panels of the knob's last value in a row, as a PNG."""
+    """The panels of the knob's last value as a PNG."""
     panels = list(result.pictures.values())[-1]
-    figure = Figure(figsize=(PANEL * len(panels), PANEL + 0.3), layout="constrained")
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    columns = min(len(panels), MOST_COLUMNS)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(PANEL * columns, (PANEL + 0.3) * rows), layout="constrained")
+    places = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, panel in zip(places, panels, strict=False):
         draw_panel(axes, panel)
+    for axes in places[len(panels) :]:
+        axes.remove()
     figure.savefig(path, dpi=DPI, metadata={"Software": None})
 
 

@@ -137,8 +137,8 @@ class Result:
 
 
 def points(name: str, cloud: Tensor, colour: Colour, *, most: int = 200) -> Series:
-    """The first points of a cloud `(n, D)`, along its first two axes."""
-    x, y = np.asarray(cloud[:most, :2].double()).T
+    """The first points of a cloud `(n, D)`, along its first and last axes: a swiss roll is seen from its open side."""
+    x, y = np.asarray(cloud[:most, [0, -1]].double()).T
     return Series(name, rounded(x), rounded(y), colour, "points")
 
 
