@@ -73,8 +73,8 @@ def draw_controls(tab: Page, run: Run | None) -> None:
         help="grid: image of a square grid of noise under the generator. forces: the direction in which a fake lowers "
         "each descriptor's gap fastest. metric: log area distortion of the learned metric, and points at equal metric "
         "distance from a centre. geodesic: shortest path between two reals under the metric. density: log density of "
-        "the model, if it has one; with level curves in the plane, else at the reals. nearest: the ten reals nearest to "
-        "the point that you click, by three distances",
+        "the model, if it has one; with level curves in the plane, else at the reals. nearest: the ten reals nearest "
+        "to the point that you click, by three distances",
     )  # fmt: skip
     st.session_state[SHOWN] = layers
     linked(

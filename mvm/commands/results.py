@@ -96,7 +96,7 @@ def add(command: Commands) -> None:
         "--text", action="append", default=[], metavar="OLD=NEW", help="replace a title, label or legend entry"
     )
     export.add_argument("--rank", type=int, default=2, help="rank of the eigenvector that modes shows (default 2)")
-    export.add_argument("--lens", default="holes", metavar="NAME", help="lens that the figure lens shows (default holes)")
+    export.add_argument("--lens", default="holes", metavar="NAME", help="what the figure lens shows (default holes)")
     export.add_argument(
         "--size",
         default="large",

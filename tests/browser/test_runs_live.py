@@ -116,3 +116,16 @@ def test_a_zip_is_taken_in_and_one_that_leads_outside_is_refused(page, app, fold
     assert Run(folder / "theirs").scores() == Run(folder / "large").scores()
     assert not (folder / "bad").exists()
     assert not list(folder.parent.glob("outside*"))
+
+
+def test_a_knob_of_an_exhibit_draws_another_picture_and_its_link_sets_the_lab(page, app) -> None:
+    visit(page, f"{app.url}/exhibits")
+    chart = seen(page.locator("[data-live-plot='exhibit.likelihood.0'][data-updates]"), "attached")
+    last = "node => node.data[0].y.at(-1)"
+    before = chart.evaluate(last)
+    click(page.locator(".st-key-exhibit-likelihood").get_by_text("2", exact=True))
+    until(lambda: chart.evaluate(last) != before, "another picture")
+    until(lambda: parse_qs(urlsplit(page.url).query).get("exhibit.likelihood") == ["2"], "the knob in the URL")
+    click(page.get_by_role("button", name="Open in Lab").first)
+    until(lambda: parse_qs(urlsplit(page.url).query).get("von_mises_circle.ambient") == ["8"], "the link's settings")
+    seen(page.get_by_text("Settings for the next run"))

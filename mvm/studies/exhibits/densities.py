@@ -1,4 +1,4 @@
-"""Exhibits of full-dimensional densities on curves: exploding likelihoods, manifold overfitting, noise as the remedy."""
+"""Exhibits of full-dimensional densities on curves: exploding likelihood, manifold overfitting, noise as a remedy."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mvm.studies.exhibits.exhibit import Measured, Panel, Series, line, points
-from mvm.studies.exhibits.training import Along, Study, distance_to, follow, study
+from mvm.studies.exhibits.exhibit import Colour, Measured, Panel, Series, line, points
+from mvm.studies.exhibits.training import Along, Study, follow, median_distance, study
 
 __all__ = ["FLOW", "measure_likelihood", "measure_noise", "measure_overfitting"]
 
@@ -19,9 +19,11 @@ FLOW: dict[str, Any] = {
     "normalizing_flow": {"couplings": 4},
 }
 SLOW = {"generator_lr": 1e-3}
-STEPS = 2000
+STEPS = 1200
 DIMENSIONS = (2, 4, 8)
 BLUR = 0.1  # of data that fill the space
+KINDS: tuple[tuple[float, str, Colour], ...] = ((0.0, "data on the curve", "first"), (BLUR, "data with noise", "quiet"))
+SHOWN: tuple[tuple[int, Colour, str], ...] = ((0, "first", "one training"), (1, "second", "another seed"))
 NOISES = (0.0, 0.03, 0.1, 0.3)
 
 
@@ -55,7 +57,7 @@ def measure_likelihood(seeds: Sequence[int], share: float) -> Measured:
             row |= {f"above noisy data, {dim}": float(gap)}
         series = [
             line(name if not i else "", at, curve, colour)
-            for blur, name, colour in ((0.0, "data on the curve", "first"), (BLUR, "data with noise", "quiet"))
+            for blur, name, colour in KINDS
             for i, curve in enumerate(curves[blur].T)
         ]
         title = "Held-out log-likelihood, every seed"
@@ -83,7 +85,7 @@ def measure_overfitting(seeds: Sequence[int], share: float) -> Measured:
     variation = np.array([along.variation(density) for density in densities])
     logs = np.array(likelihoods)
     pictures = {}
-    shown = [(0, "first", "one training"), (1, "second", "another seed")][: len(seeds)]
+    shown = SHOWN[: len(seeds)]
     for step, density in zip(at, densities, strict=True):
         now = [line(name, along.place, density[i], colour) for i, colour, name in shown]
         truth: Series = line("data", along.place, along.truth, "real", "dashed")
@@ -107,7 +109,9 @@ def measure_overfitting(seeds: Sequence[int], share: float) -> Measured:
     return rows, pictures
 
 
-def _with_mark(at: Sequence[int], values: np.ndarray, step: int, shown: Sequence[tuple[int, Any, str]]) -> list[Series]:
+def _with_mark(
+    at: Sequence[int], values: np.ndarray, step: int, shown: Sequence[tuple[int, Colour, str]]
+) -> list[Series]:
     """Curves of the shown seeds, values `(len(at), V)`, each with a mark at a step."""
     now = [*at].index(step)
     curves = [line("", at, values[:, i], colour) for i, colour, _ in shown]
@@ -130,7 +134,7 @@ def measure_noise(seeds: Sequence[int], share: float) -> Measured:
         error[sigma] = along.variation(density)
         raw = own.networks["generator"](own.noise().expand(len(seeds), -1, -1)).detach()
         before, after = own.data.restore(raw), own.fakes()
-        raw_off[sigma], off[sigma] = (distance_to(own.manifold, cloud) for cloud in (before, after))
+        raw_off[sigma], off[sigma] = (median_distance(own.manifold, cloud) for cloud in (before, after))
         real = points("data", own.data.restore(own.held_out())[0], "real")
         truth = line("data", along.place, along.truth, "real", "dashed")
         pictures[f"{sigma:g}"] = [

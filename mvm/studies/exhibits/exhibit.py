@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-__all__ = ["Exhibit", "Panel", "Result", "Series", "line", "points"]
+__all__ = ["Colour", "Exhibit", "Panel", "Result", "Series", "line", "points"]
 
 Colour = Literal["real", "fake", "quiet", "first", "second", "third"]
 DIGITS = 4  # significant ones of stored numbers
@@ -124,7 +124,7 @@ class Result:
 
     def median(self, column: str) -> float:
         """Median of a column over the seeds."""
-        return statistics.median(row[column] for row in self.rows)
+        return float(statistics.median(row[column] for row in self.rows))
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Result:
@@ -137,8 +137,8 @@ class Result:
 
 
 def points(name: str, cloud: Tensor, colour: Colour, *, most: int = 200) -> Series:
-    """The first points of a cloud `(n, D)`, along its first two axes."""
-    x, y = np.asarray(cloud[:most, :2].double()).T
+    """The first points of a cloud `(n, D)`, along its first and last axes: a swiss roll is seen from its open side."""
+    x, y = np.asarray(cloud[:most, [0, -1]].double()).T
     return Series(name, rounded(x), rounded(y), colour, "points")
 
 

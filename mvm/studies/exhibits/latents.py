@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from mvm.geometry.distances import pairwise
-from mvm.studies.exhibits.exhibit import Measured, Panel, line, points
-from mvm.studies.exhibits.training import Study, distance_to, follow, study
+from mvm.studies.exhibits.exhibit import Colour, Measured, Panel, line, points
+from mvm.studies.exhibits.training import Study, follow, study
 
 __all__ = ["measure_autoencoder", "measure_bound", "measure_topology"]
 
-STEPS = 2000
+STEPS = 1500
 MATCHED = 256  # points of each sample that are matched exactly
 GRID = 15
 CASES = {
@@ -44,12 +44,13 @@ def _prior_latents(own: Study, n: int) -> Tensor:
     """Latents that the model decodes, `(V, n, k)`: its sampler, with a decoder that does nothing."""
     networks: dict[str, Any] = dict(own.networks) | {"generator": lambda latents: latents}
     noise = own.noise(n).expand(len(own.experiment.config.seeds), -1, -1)
-    return own.experiment.method.sample(networks, noise)
+    latents: Tensor = own.experiment.method.sample(networks, noise)
+    return latents
 
 
-@torch.no_grad()
 def _decoded(own: Study, latents: Tensor) -> Tensor:
-    decoded: Tensor = own.networks["generator"](latents)
+    decoded = own.experiment.decode(latents)
+    assert decoded is not None
     return decoded
 
 
@@ -69,7 +70,7 @@ def measure_autoencoder(seeds: Sequence[int], share: float) -> Measured:
     grid = centre + spread * torch.cartesian_prod(span, span)
     fakes = own.data.restore(_decoded(own, drawn))
     error, wrong = _reconstruction_error(own, real), _reconstruction_error(own, _decoded(own, drawn))
-    off = distance_to(own.manifold, fakes)
+    off = [own.manifold.distance(cloud.double()).mean() for cloud in fakes]
     pictures = {}
     for name, latents in (("latents of real points", encoded), ("Gaussian latents", drawn), ("a grid", grid)):
         pictures[name] = [
@@ -133,7 +134,8 @@ def bound_of(real: Tensor, decoded: Tensor, fake: Tensor, encoded: Tensor, drawn
 
     With π the optimal pairing of the latents e_i = encode(x_i) and z_i:
 
-        W₂(x, decode(z)) ≤ (mean ‖x_i − decode(e_i)‖²)^½ + L W₂(e, z),   L = max_i ‖decode(e_i) − decode(z_π(i))‖ / ‖e_i − z_π(i)‖
+        W₂(x, decode(z)) ≤ (mean ‖x_i − decode(e_i)‖²)^½ + L W₂(e, z)
+        L = max_i ‖decode(e_i) − decode(z_π(i))‖ / ‖e_i − z_π(i)‖
 
     L is at most the decoder's Lipschitz constant, and all that the proof needs of it.
 
@@ -172,13 +174,13 @@ def measure_bound(seeds: Sequence[int], share: float) -> Measured:
             row["holds"] &= all(now[i]["w2"] <= now[i]["bound"] for now in found)
             row |= {f"W₂, {prior}": found[-1][i]["w2"], f"bound, {prior}": found[-1][i]["bound"]}
             row |= {f"reconstruction, {prior}": found[-1][i]["reconstruction"], f"L, {prior}": found[-1][i]["lip"]}
-        named = {
+        named: dict[str, tuple[str, Colour]] = {
             "bound": ("reconstruction + L · W₂ of latents", "quiet"),
             "w2": ("W₂ of samples", "fake"),
             "reconstruction": ("reconstruction", "first"),
             "latents": ("W₂ of latents", "second"),
         }
-        series = [line(title, at, [now[0][key] for now in found], colour) for key, (title, colour) in named.items()]  # type: ignore[arg-type]
+        series = [line(title, at, [now[0][key] for now in found], colour) for key, (title, colour) in named.items()]
         real, fakes = own.data.restore(own.held_out())[0], own.fakes()[0]
         samples = [points("data", real, "real"), points("model", fakes, "fake")]
         title = {"gaussian": "Gaussian", "diffusion": "diffusion"}[prior]

@@ -1,4 +1,4 @@
-"""Measured exhibits: measured here, one file for each under `checkpoints()/claims/exhibits`, or shipped with the package.
+"""Measured exhibits: made here, one file for each under `checkpoints()/claims/exhibits`, or shipped with the package.
 
 What is measured is not measured again. The files' names contain the seeds and the share of the steps.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from mvm.data.points import PointData
 from mvm.training.experiment import Experiment, fit
 from toy_manifolds.base import Manifold
 
-__all__ = ["Along", "Study", "distance_to", "follow", "study"]
+__all__ = ["Along", "Study", "follow", "median_distance", "study"]
 
 SMALL: dict[str, Any] = {"device": "cpu", "batch": 128, "optimiser": {"ema": 0.0}}
 HELD_OUT = 1000  # points for likelihoods and distances
@@ -116,9 +116,6 @@ def follow(study: Study, at: Sequence[int]) -> Iterator[int]:
             yield step.number
 
 
-def distance_to(manifold: Manifold, fakes: Tensor) -> np.ndarray:
-    """Mean distance of clouds `(V, n, D)` to a manifold, `(V,)`."""
-    return np.array([manifold.distance(cloud.double()).mean() for cloud in fakes])
-
-
-Measure = Callable[[Study], np.ndarray]
+def median_distance(manifold: Manifold, fakes: Tensor) -> np.ndarray:
+    """Median distance of clouds `(V, n, D)` to a manifold, `(V,)`: a flow's few strays would rule the mean."""
+    return np.array([manifold.distance(cloud.double()).median() for cloud in fakes])
