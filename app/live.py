@@ -249,7 +249,7 @@ def _draw_panel(tab: Page, run: Run, panel: Panel, *, titled: bool = True) -> No
         else:
             note = panel.draw(tab, run, records, step)
         lines = [HOW_TO_READ[panel.key]] if panel.key in HOW_TO_READ else []
-        lines += [plain(note)] if note else []
+        lines += [plain(_sentence(note))] if note else []
         place.caption(" ".join(lines))
 
 
@@ -436,6 +436,10 @@ def draw_heading(title: str, note: str) -> None:
 def _each(values: np.ndarray, titles: Sequence[str]) -> str:
     """A value of each variant, in words."""
     return ", ".join(f"{in_words(float(value))} of {title}" for value, title in zip(values, titles, strict=True))
+
+
+def _sentence(note: str) -> str:
+    return note[0].upper() + note[1:] + "." * (note[-1] not in ".?!")
 
 
 def _noun(run: Run) -> str:
