@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from app import header, services
 from app.kinds import PAGES, KindPage
 from app.session import Page
 from app.sidebar import NextRun
+from app.views import lab
 from mvm.config import Config
 from mvm.data.kinds import KINDS, kind_of
 from mvm.data.points import Points
@@ -256,6 +258,18 @@ def test_what_train_would_start_is_seen_beside_it(finished: Run, monkeypatch: py
     told = {"step": 20, "event": "weights", "weights": {"diameter": 2}, "serial": 1}
     append_line(finished.path / "scalars.jsonl", told)
     assert "with the settings of ring" in words(alike.run()), "the shown run has this weight by now"
+
+
+def test_the_run_is_drawn_before_the_settings_of_the_next_one(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    def noted(name: str, draw: Callable) -> Callable:
+        return lambda *arguments, **options: (order.append(name), draw(*arguments, **options))[1]
+
+    for name in ("cloud_plot", "choose_data"):
+        monkeypatch.setattr(lab, name, noted(name, getattr(lab, name)))
+    open_page(run="ring")
+    assert order.index("cloud_plot") < order.index("choose_data")
 
 
 def test_train_starts_what_the_screen_shows(finished: Run, no_processes: list[str]) -> None:
