@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -268,8 +270,13 @@ def test_the_run_is_drawn_before_the_settings_of_the_next_one(finished: Run, mon
 
     for name in ("cloud_plot", "choose_data"):
         monkeypatch.setattr(lab, name, noted(name, getattr(lab, name)))
-    open_page(run="ring")
+    page = open_page(run="ring")
     assert order.index("cloud_plot") < order.index("choose_data")
+    for app in (page, open_page("from app.views.story import story; story()")):
+        levels = [len(found[1]) for text in app.main.markdown if (found := re.match(r"(#+) ", text.value))]
+        assert levels[0] == 1
+        assert 1 not in levels[1:], "one title a page"
+        assert all(below <= above + 1 for above, below in pairwise(levels)), "for a screen reader: none is skipped"
 
 
 def test_train_starts_what_the_screen_shows(finished: Run, no_processes: list[str]) -> None:
