@@ -16,6 +16,7 @@ from app.services import ask, continue_training, start
 from app.session import Page, page
 from app.sidebar import NextRun
 from app.text import plain, quoted
+from app.thumbnails import thumbnail_of
 from app.widgets import setting_title
 from mvm.config import Config
 from mvm.data.images import FACES
@@ -77,6 +78,9 @@ def draw_head(
         st.markdown(f"# {title}", width="content", anchors=False)
         known = runs(tab.kind)
         run = _chosen(tab, known) if known else None
+        if run is not None and (picture := thumbnail_of(run)):
+            words = f"Real and generated {KINDS[tab.kind].noun} of the shown run"
+            st.html(f'<img src="{picture}" alt="{words}" style="height: 2.5rem; display: block">', width="content")
         with st.popover("View", icon=":material/tune:"):
             _draw_view_settings(tab, run, view)
     status = run.status() if run else Status("new", 0, 0)
@@ -322,6 +326,8 @@ def _value(name: str, value: Any) -> str:
             return RECIPES.get(value, "recommended")
         case "data":
             return data_title(value)
+        case "size" if value is None:
+            return "the dataset's own"
         case "variants":
             return ", ".join(map(title_of, value))
         case "seeds" if tuple(value) == tuple(range(len(value))):

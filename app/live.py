@@ -72,6 +72,7 @@ STYLE = """<style>
 [class*="st-key-panel-"] h2 { padding: 0; white-space: nowrap }
 [class*="st-key-panel-"] > div:first-child :is([data-testid=stMarkdownContainer], [data-testid=stCaptionContainer], p)
 { margin: 0 }
+div:has(> [class*="st-key-note-"]) { min-width: min(16rem, 100%) }
 [class*="st-key-enlarge-"] button { min-height: 0; padding: 0.1rem }
 [class*="st-key-enlarge-"] button p { position: absolute; width: 1px; height: 1px; overflow: hidden }
 .stVerticalBlock:has(> div > .st-key-enlarged) > *:not(:has(> .st-key-enlarged)),
@@ -241,7 +242,7 @@ def _draw_panel(tab: Page, run: Run, panel: Panel, *, titled: bool = True) -> No
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             if titled:
                 st.markdown(f"## {panel.title}", width="content", anchors=False)
-            place = st.container(width="stretch")
+            place = st.container(key=f"note-{panel.key}", width="stretch")
             if panel.every == LIVE:
                 choose_columns(run)
             _draw_enlarge(tab, panel)
@@ -252,7 +253,7 @@ def _draw_panel(tab: Page, run: Run, panel: Panel, *, titled: bool = True) -> No
         else:
             note = panel.draw(tab, run, records, step)
         lines = [HOW_TO_READ[panel.key]] if panel.key in HOW_TO_READ else []
-        lines += [plain(note)] if note else []
+        lines += [plain(_sentence(note))] if note else []
         place.caption(" ".join(lines))
 
 
@@ -439,6 +440,10 @@ def draw_heading(title: str, note: str) -> None:
 def _each(values: np.ndarray, titles: Sequence[str]) -> str:
     """A value of each variant, in words."""
     return ", ".join(f"{in_words(float(value))} of {title}" for value, title in zip(values, titles, strict=True))
+
+
+def _sentence(note: str) -> str:
+    return note[0].upper() + note[1:] + "." * (note[-1] not in ".?!")
 
 
 def _noun(run: Run) -> str:

@@ -137,7 +137,7 @@ def _choose(name: str) -> None:
 @st.cache_resource
 def _thumbnail(name: str) -> str:
     points = manifold(name).sample(THUMBNAIL_POINTS, torch.Generator().manual_seed(0)).points
-    return thumbnail(points.numpy(), colour=REAL)
+    return thumbnail((points.numpy(), REAL))
 
 
 # -- columns of a file -------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from mvm.runs.run import Run
 
 __all__ = ["NextRun", "Start", "data_of", "draw_settings", "draw_start"]
 
-HEADING = "#### Settings for the next run"
+HEADING = "## Settings for the next run"
 CAPTION = (
     "**Train** starts a run with them. Weights, and settings marked ⇄ such as rates and γ, also change the run in "
     "training that is shown."
@@ -126,7 +126,7 @@ def draw_settings(tab: Page, data: dict[str, Any] | None, start: Start, *, defau
     base, values = begun.base, dict(begun.values)
     drawn: dict[str, dict[str, Any]] = {}  # settings that may be moved by the prefix of their widgets' keys
     if METHODS[method].matches_descriptors:
-        st.markdown("##### Descriptors to match")
+        st.markdown("### Descriptors to match")
         chosen = f"{begun.prefix}variants"
         values["variants"] = variant_choice(base.variants, key=chosen)
         used = used_descriptors(values["variants"])
@@ -137,7 +137,7 @@ def draw_settings(tab: Page, data: dict[str, Any] | None, start: Start, *, defau
         values["weights"] = dict(base.weights) | values.get("weights", {}) | terms
         own = drawn.setdefault(begun.prefix, {})  # the default recipe's widgets of descriptors have this prefix, too
         own.update({f"weights.{name}": value for name, value in terms.items()})
-    st.markdown("##### Training")
+    st.markdown("### Training")
     values |= {
         "steps": linked(
             st.number_input, "Steps",
@@ -187,7 +187,7 @@ def draw_settings(tab: Page, data: dict[str, Any] | None, start: Start, *, defau
 
 def _draw_losses(kind: str, method: str, start: _Defaults) -> tuple[dict[str, Any], dict[str, float]]:
     """Draw settings of the losses on pairs, and weights of their terms; return both by name."""
-    st.markdown("##### Loss of the generator")
+    st.markdown("### Loss of the generator")
     st.caption(LOSSES[METHODS[method].matches_descriptors])
     base, learner, prefix = getattr(start.base, kind), method_on(kind, method), f"{start.prefix}{kind}."
     fields, settings = type(base).model_fields, base.model_dump()

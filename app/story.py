@@ -174,7 +174,7 @@ def draw_story(tab: Page, number: int) -> None:
     step = STORY[number - 1]
     with st.container(key="story", border=True, gap="xsmall"):
         st.html(STYLE)
-        st.markdown(f"###### {number:,} of {len(STORY)} · {step.title}")
+        st.markdown(f"**{number:,} of {len(STORY)} · {step.title}**")
         st.markdown(step.description)
         with st.container(horizontal=True, gap="small"):
             st.button(plain(step.button), key=f"story.act.{number}", type="secondary", icon=":material/touch_app:",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from app import header, services
 from app.kinds import PAGES, KindPage
 from app.session import Page
 from app.sidebar import NextRun
+from app.views import lab
 from mvm.config import Config
 from mvm.data.kinds import KINDS, kind_of
 from mvm.data.points import Points
@@ -267,6 +271,23 @@ def test_what_train_would_start_is_seen_beside_it(finished: Run, monkeypatch: py
     told = {"step": 20, "event": "weights", "weights": {"diameter": 2}, "serial": 1}
     append_line(finished.path / "scalars.jsonl", told)
     assert "with the settings of ring" in words(alike.run()), "the shown run has this weight by now"
+
+
+def test_the_run_is_drawn_before_the_settings_of_the_next_one(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    def noted(name: str, draw: Callable) -> Callable:
+        return lambda *arguments, **options: (order.append(name), draw(*arguments, **options))[1]
+
+    for name in ("cloud_plot", "choose_data"):
+        monkeypatch.setattr(lab, name, noted(name, getattr(lab, name)))
+    page = open_page(run="ring")
+    assert order.index("cloud_plot") < order.index("choose_data")
+    for app in (page, open_page("from app.views.story import story; story()")):
+        levels = [len(found[1]) for text in app.main.markdown if (found := re.match(r"(#+) ", text.value))]
+        assert levels[0] == 1
+        assert 1 not in levels[1:], "one title a page"
+        assert all(below <= above + 1 for above, below in pairwise(levels)), "for a screen reader: none is skipped"
 
 
 def test_train_starts_what_the_screen_shows(finished: Run, no_processes: list[str]) -> None:

@@ -34,6 +34,7 @@ from mvm.methods import METHODS
 from mvm.runs.evaluate import load_experiment, load_generator, training_gallery
 from mvm.runs.events import Resumed
 from mvm.runs.run import Run
+from mvm.studies.compare import settings_changed
 from mvm.training.experiment import view_noise
 from mvm.training.sampling import between
 
@@ -139,6 +140,12 @@ def test_train_makes_the_run_that_the_controls_describe(tiny: Run, no_processes:
     assert config.network.channels == 16
     assert "width" not in " ".join(w.key for w in app.number_input)
     assert shown(app) == no_processes[0]
+
+
+def test_the_default_size_of_toy_faces_is_no_change(checkpoints: Path) -> None:
+    run = Run.create(Config.make(data="faces"), name="default")
+    assert settings_changed(run, run.config.model_copy(update={"size": 32})) == {}
+    assert settings_changed(run, run.config.model_copy(update={"size": 64})) == {"size": (32, 64)}
 
 
 def test_a_picked_picture_is_that_of_the_latest_click() -> None:

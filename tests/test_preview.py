@@ -83,7 +83,7 @@ def test_shapes_are_seen_before_one_is_chosen(drawn: list) -> None:
 @pytest.mark.parametrize("name", ["figure_eight", "sphere"])
 def test_a_thumbnail_has_a_dot_per_point_within_its_frame(name: str) -> None:
     points = manifold(name).sample(200, torch.Generator().manual_seed(0)).points.numpy()
-    svg = base64.b64decode(thumbnail(points, colour="#123456").partition(",")[2]).decode()
+    svg = base64.b64decode(thumbnail((points, "#123456")).partition(",")[2]).decode()
     dots = np.array(re.findall(r"M(\S+) (\S+)h0", svg), dtype=float)
     assert dots.shape == (200, 2)
     assert dots.min() >= 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import re
 import shutil
 import zipfile
 
@@ -13,7 +15,9 @@ from pages import button, open_page, words
 from trainers import small_config, write_cloud
 
 from app.charts import overlays
+from app.thumbnails import POINTS
 from mvm.files import append_line, locked
+from mvm.look.palette import FAKE, REAL
 from mvm.runs.archive import pack
 from mvm.runs.fork import fork
 from mvm.runs.recorder import train
@@ -72,6 +76,13 @@ def test_every_run_is_in_the_table_and_words_find_it(runs):
     scores = Run.named("mine").scores()
     means = {v: sum(s["w2_ratio"] for s in scores if s["variant"] == v) / 2 for v in ("centroid", "both")}
     assert row["score"] == pytest.approx(min(means.values()))
+    picture = base64.b64decode(row["picture"].partition(",")[2]).decode()
+    dots = {
+        colour: "".join(re.findall(rf'd="([^"]*)" stroke="{colour}"', picture)).count("h0") for colour in (REAL, FAKE)
+    }
+    shown = Run.named("mine").snapshot(STEPS)
+    assert dots[REAL] == min(len(shown["real"]), POINTS)
+    assert 0 < dots[FAKE] <= POINTS
     assert cells.loc["peer"]["note"] == "a baseline, from its paper"
     assert "2 of 2 runs" in words(app)
     app.text_input(key="runs.find").set_value("wgan PAPER").run()

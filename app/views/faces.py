@@ -94,7 +94,7 @@ def draw_welcome(data: dict[str, Any] | None) -> None:
     """Draw what is shown before the first run: some of the chosen pictures, and what Train does with them."""
     name = data["data"] if data else FACES
     toys = name == FACES
-    st.markdown("##### Match a manifold of pictures")
+    st.markdown("## Match a manifold of pictures")
     panel = {"title": "", "images": toy_faces(32) if toys else pictures_of(name)}
     picture_grid([panel], key=f"faces.some.{name}", alt="Sixteen pictures", step=0, cell=64, columns=16)
     if toys:

@@ -26,6 +26,7 @@ from app.link import linked
 from app.services import continue_training, train
 from app.session import Tab, page
 from app.text import plain, visible_words
+from app.thumbnails import thumbnail_of
 from app.widgets import field_widget, setting_title, unlinked
 from mvm.config import Config
 from mvm.data.kinds import KINDS
@@ -63,6 +64,7 @@ from mvm.words import visible
 __all__ = ["runs_page"]
 
 MOST_COMPARED = 24
+MOST_PICTURED = 100  # newest runs in the table with a picture: each is read from a snapshot, once
 MOST_UNREADABLE = 20
 ALL_KINDS = "all"
 
@@ -209,8 +211,10 @@ def draw_table(tab: RunsTab, names: list[str]) -> None:
     # rows are ticked by number: other rows need another table
     digest = sha1(b" ".join(map(os.fsencode, names))).hexdigest()[:8]
     ticked = [number for number, row in enumerate(rows) if row.name in tab.ticked]
+    cells = frame(rows)
+    cells.insert(0, "picture", [_picture(row) for row in rows[:MOST_PICTURED]] + [None] * (len(rows) - MOST_PICTURED))
     selection = st.dataframe(
-        frame(rows),
+        cells,
         key=f"runs.{digest}.{tab.turn}",
         on_select="rerun",
         selection_mode="multi-row",
@@ -226,6 +230,13 @@ def draw_table(tab: RunsTab, names: list[str]) -> None:
         tab.ticked = [name for name in tab.ticked if name in wanted + hidden]
         tab.ticked += [name for name in wanted if name not in tab.ticked]
         st.rerun()
+
+
+def _picture(row: Summary) -> str | None:
+    """The data URL of a run's picture; None where there is none."""
+    with contextlib.suppress(RunError, OSError):
+        return thumbnail_of(run_named(row.name), row.best)
+    return None
 
 
 OUTDATED = "scores of an earlier version"
@@ -274,6 +285,7 @@ def columns(rows: list[Summary]) -> dict[str, Any]:
     """Format of the table's columns."""
     c = st.column_config
     return {
+        "picture": c.ImageColumn("", width=46),
         "name": c.TextColumn("Run", width="medium", pinned=True),
         "status": c.TextColumn("State", width=190 if any(row.lost for row in rows) else 90),
         "progress": c.ProgressColumn("Progress", format="percent", width=100),

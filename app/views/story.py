@@ -14,10 +14,10 @@ __all__ = ["story"]
 
 def story() -> None:
     """Draw the page."""
-    st.markdown("### What this lab shows")
+    st.markdown("# What this lab shows")
     if draw_welcome(key="welcome.again", closable=False):
         _tour(1)
-    st.markdown("### The tour")
+    st.markdown("## The tour")
     with st.container(gap=None):
         for number, step in enumerate(STORY, start=1):
             title, help_step = f"**{number:,} · {step.title}**", "open the Lab at this step of the tour"
@@ -26,7 +26,7 @@ def story() -> None:
             ):
                 _tour(number)
             st.markdown(step.description)
-    st.markdown("### Terms")
+    st.markdown("## Terms")
     st.markdown("\n".join(f"- **{plain(term)}**: {plain(meaning)}" for term, meaning in TERMS.items()))
 
 

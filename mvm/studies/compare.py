@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from mvm.config import OF_DATA, Config
+from mvm.data.images import FACES, TOY_SIZE
 from mvm.data.kinds import kind_of
 from mvm.geometry.descriptors import DESCRIPTORS, GAPS, matched
 from mvm.look.bands import QUARTILES, quantiles
@@ -303,6 +304,9 @@ def settings_changed(run: Run, config: Config) -> dict[str, tuple[Any, Any]]:
     moved = {name: path[-1].value for name, path in settings_of(run).items()}
     before, after = run.config.flat(used=True), config.flat(used=True)
     before |= {name: value for name, value in moved.items() if name in before and value is not None}
+    for settings in (before, after):
+        if settings["data"] == FACES:
+            settings["size"] = settings["size"] or TOY_SIZE
     left_out = {f"weights.{name}" for name in DESCRIPTORS} - {
         f"weights.{name}" for each in (run.config, config) for name in matched(each.variants)
     }
