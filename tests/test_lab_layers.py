@@ -370,9 +370,11 @@ def test_a_lens_is_looked_through_in_the_background(drawn: dict) -> None:
     assert LENSES["embeddings"].how_to_read in words(app)
     table = app.dataframe[0].value.set_index("number")
     snapshot = run.snapshot(run.snapshot_steps()[-1])
-    for member, title in enumerate(("centroid only", "2-diameter only", "both")):
+    titles = {"centroid": "centroid only", "diameter": "2-diameter only", "both": "both"}
+    for variant, title in titles.items():
+        member = run.config.members.index((variant, run.config.seeds[0]))
         rank = effective_rank(metric_at(run, member, int(snapshot["step"]))(torch.from_numpy(snapshot["fake"][member])))
-        assert table.loc["effective rank", title].startswith(f"{rank:.3g} (")
+        assert table.loc["effective rank", title].split(" ")[0] == f"{rank:.3g}"
     app = open_page(run="lens", panel="Lenses", lens="Autoencoder")
     until(lambda: "no autoencoder, such as vae" in words(app) or not app.run(), "the reason")
 
