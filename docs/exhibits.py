@@ -20,8 +20,9 @@ PANEL, DPI = 2.6, 110  # inches, dots per inch
 MOST_COLUMNS = 4
 HEAD = """# Why manifolds: the survey's results as exhibits
 
-{survey} says what follows for generative models if data lie near a manifold of low dimension. The page *Exhibits*
-measures {count} of its results on toy data, where the manifold is known. Each verdict counts the random seeds for which
+The survey ({survey})
+says what follows for generative models if data lie near a manifold of low dimension. The page *Exhibits* measures
+{count} of its results on toy data, where the manifold is known. Each verdict counts the random seeds for which
 its criterion is met; the criteria and all numbers are on the page. Networks are small and trainings short (up to 2,000
 steps of 128 points), so a number here ranks nothing but this setting.
 
@@ -38,9 +39,8 @@ def main() -> None:
     found, device = shipped()
     (out / "exhibits").mkdir(parents=True, exist_ok=True)
     minutes = sum(result.seconds for result in found.values()) / 60
-    survey = SURVEY[0].upper() + SURVEY[1:]
     parts = [
-        HEAD.format(survey=survey, count=len(found), device=device, minutes=minutes),
+        HEAD.format(survey=SURVEY, count=len(found), device=device, minutes=minutes),
         to_markdown([*found.values()]),
     ]
     for name, result in found.items():

@@ -62,7 +62,7 @@ def draw_exhibit(name: str, exhibit: Exhibit, result: Result | None) -> None:
     st.markdown(exhibit.text.replace("~", r"\~"))
     if result is not None:
         draw_picture(name, exhibit.knob, result)
-        verdict = f"{badge(result)} {plain(exhibit.criterion)}."
+        verdict = f"{badge(result)} Criterion: {plain(exhibit.criterion)}."
         numbers = in_numbers(result)
         st.markdown(verdict + (f"  \n:gray[Medians over the seeds: {plain(numbers)}.]" if numbers else ""))
         if table := table_of(result):

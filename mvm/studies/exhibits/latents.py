@@ -39,13 +39,12 @@ def _trained(own: Study) -> Study:
     return own
 
 
-@torch.no_grad()
 def _prior_latents(own: Study, n: int) -> Tensor:
     """Latents that the model decodes, `(V, n, k)`: its sampler, with a decoder that does nothing."""
     networks: dict[str, Any] = dict(own.networks) | {"generator": lambda latents: latents}
     noise = own.noise(n).expand(len(own.experiment.config.seeds), -1, -1)
-    latents: Tensor = own.experiment.method.sample(networks, noise)
-    return latents
+    with torch.no_grad():
+        return own.experiment.method.sample(networks, noise)
 
 
 def _decoded(own: Study, latents: Tensor) -> Tensor:
@@ -57,7 +56,8 @@ def _decoded(own: Study, latents: Tensor) -> Tensor:
 def _reconstruction_error(own: Study, x: Tensor) -> Tensor:
     """Distance of standardised points `(V, n, D)` to their reconstructions, in the data's units, `(V, n)`."""
     scale = own.data.scale.mean()
-    return (_decoded(own, own.experiment.embed(x)) - x).norm(dim=-1) * scale
+    error: Tensor = torch.linalg.vector_norm(_decoded(own, own.experiment.embed(x)) - x, dim=-1) * scale
+    return error
 
 
 def measure_autoencoder(seeds: Sequence[int], share: float) -> Measured:
