@@ -17,9 +17,10 @@ YAW, PITCH = 0.35, 0.45
 
 
 def thumbnail(*layers: tuple[np.ndarray, str], dot: float = DOT) -> str:
-    """Draw layers of points `(n, 2 or 3)`, each in its hex colour, with dots `dot` of 60 wide; returns the data URL of an SVG.
+    """Draw layers of points `(n, 2 or 3)`, each in its hex colour; returns the data URL of an SVG.
 
-    The first layer fills the frame; of the others, points outside of it or not finite are left out.
+    The first layer fills the frame of 60 by 60, in which a dot is `dot` wide; of the others, points outside of it or
+    not finite are left out.
     """
     first = layers[0][0]
     centre = (first.min(0) + first.max(0)) / 2
