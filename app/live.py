@@ -72,7 +72,6 @@ STYLE = """<style>
 [class*="st-key-panel-"] h2 { padding: 0; white-space: nowrap }
 [class*="st-key-panel-"] > div:first-child :is([data-testid=stMarkdownContainer], [data-testid=stCaptionContainer], p)
 { margin: 0 }
-div:has(> [class*="st-key-note-"]) { min-width: min(16rem, 100%) }
 [class*="st-key-enlarge-"] button { min-height: 0; padding: 0.1rem }
 [class*="st-key-enlarge-"] button p { position: absolute; width: 1px; height: 1px; overflow: hidden }
 .stVerticalBlock:has(> div > .st-key-enlarged) > *:not(:has(> .st-key-enlarged)),
@@ -242,7 +241,7 @@ def _draw_panel(tab: Page, run: Run, panel: Panel, *, titled: bool = True) -> No
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             if titled:
                 st.markdown(f"## {panel.title}", width="content", anchors=False)
-            place = st.container(key=f"note-{panel.key}", width="stretch")
+            place = st.container(width="stretch")
             if panel.every == LIVE:
                 choose_columns(run)
             _draw_enlarge(tab, panel)

@@ -17,6 +17,7 @@ __all__ = ["thumbnail_of"]
 
 POINTS = 120  # of each layer
 PICTURES = 4
+WIDE = 2.8  # dots, as they are few and drawn small
 
 
 def thumbnail_of(run: Run, variant: str | None = None) -> str | None:
@@ -44,4 +45,4 @@ def _drawn(path: Path, step: int, member: int, *, _run: Run) -> str | None:
         return None
     axes = Axes.of(real)
     layers = [(axes(points)[:POINTS], colour) for points, colour in ((real, REAL), (fake, FAKE))]
-    return thumbnail(*layers)
+    return thumbnail(*layers, dot=WIDE)

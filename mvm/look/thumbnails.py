@@ -16,14 +16,15 @@ DOT = 1.4
 YAW, PITCH = 0.35, 0.45
 
 
-def thumbnail(*layers: tuple[np.ndarray, str]) -> str:
+def thumbnail(*layers: tuple[np.ndarray, str], dot: float = DOT) -> str:
     """Draw layers of points `(n, 2 or 3)`, each in its hex colour; returns the data URL of an SVG.
 
-    The first layer fills the frame; of the others, points outside of it or not finite are left out.
+    The first layer fills the frame of 60 by 60, in which a dot is `dot` wide; of the others, points outside of it or
+    not finite are left out.
     """
     first = layers[0][0]
     centre = (first.min(0) + first.max(0)) / 2
-    scale = (SIDE / 2 - DOT) / (np.abs(_seen(first - centre)[0]).max() or 1)
+    scale = (SIDE / 2 - dot) / (np.abs(_seen(first - centre)[0]).max() or 1)
     paths = ""
     for points, colour in layers:
         places, depth = _seen(points - centre)
@@ -34,7 +35,7 @@ def thumbnail(*layers: tuple[np.ndarray, str]) -> str:
             paths += f'<path d="{dots}" stroke="{colour}" opacity="{opacity}"/>' if dots else ""
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{SIDE}" height="{SIDE}" viewBox="0 0 {SIDE} {SIDE}" '
-        f'stroke-width="{DOT}" stroke-linecap="round">{paths}</svg>'
+        f'stroke-width="{dot}" stroke-linecap="round">{paths}</svg>'
     )
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
