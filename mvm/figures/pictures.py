@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_nearest", "draw_sheet", "draw_walk", "nearest_data", "sheet_data", "walk_data"]
 
 ACROSS = 6  # images per row of a contact sheet
+EDGE = 0.05  # room about all axes, inches
 NARROWEST_SHEET = 1.25  # inches
 FAKES, NEAREST = 6, 5  # generated images, and training images beside each
 NARROWEST_NEAREST, WIDEST_NEAREST = 1.55, 2.7
@@ -121,7 +122,7 @@ def _blocks(
     side, size = min(width / columns, widest), rcParams["axes.titlesize"]
     titles = [wrapped(title, side, size) for title in titles]
     lines = max(title.count("\n") for title in titles) + 1
-    figure.set_figheight(rows * (shape * (side - beside) + 0.02 * size * lines + below))
+    figure.set_figheight(rows * (shape * (side - beside) + 0.02 * size * lines + below) + EDGE)
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in grid[len(titles) :]:
         axes.remove()
