@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mvm.errors import ConfigError
-from mvm.figures.drawing import legend, scale_of, size_of, wrapped
+from mvm.figures.drawing import legend, page_of, scale_of, size_of, wrapped
 from mvm.figures.selection import NoFigure, Selection, require_kind
 from mvm.figures.tables import digits, latex_table, rows_of
-from mvm.lenses import LENSES
+from mvm.lenses import LENSES, Reading
 from mvm.look.lenses import QUIET_LAYERS, colour_of_layer
 from mvm.look.palette import SEQUENTIAL
 from mvm.studies.lenses import looked_at
@@ -40,23 +40,27 @@ def lens_data(selection: Selection) -> pd.DataFrame:
         except ConfigError as error:
             raise NoFigure(f"lens: {run.name}: {error}") from None
         shared = {"step": selection.steps[place], "lens": selection.lens}
-
-        def add(grid: dict[str, Any], *, of: tuple[Any, ...] = (series, place, member), more: Any = shared) -> None:
-            parts.append(rows_of(selection, *of, more | grid))
-
-        for picture in reading.pictures:
-            look = {"picture": picture.title, "x_axis": picture.x, "y_axis": picture.y}
-            look |= {"equal": picture.equal, "log": picture.log}
-            for layer in picture.layers:
-                x, y = layer.points.astype(float).T
-                values = np.full(len(x), np.nan) if layer.values is None else layer.values
-                add(look | {"layer": layer.name, "kind": layer.kind, "x": x, "y": y, "value": values})
-        numbers = list(reading.numbers.values())
-        truths = [np.nan if number.truth is None else number.truth for number in numbers]
-        grid = {"picture": "", "x_axis": "", "y_axis": "", "equal": False, "log": False, "kind": NUMBER}
-        grid |= {"layer": [number.label for number in numbers], "value": truths}
-        add(grid | {"x": [number.value for number in numbers], "y": [number.baseline for number in numbers]})
+        parts += [rows_of(selection, series, place, member, shared | columns) for columns in _columns(reading)]
     return pd.concat(parts, ignore_index=True)
+
+
+def _columns(reading: Reading) -> Iterator[dict[str, Any]]:
+    """Columns of each layer of each picture, then of the numbers."""
+    for picture in reading.pictures:
+        look = {"picture": picture.title, "x_axis": picture.x, "y_axis": picture.y}
+        for layer in picture.layers:
+            x, y = layer.points.astype(float).T
+            values = np.full(len(x), np.nan) if layer.values is None else layer.values
+            points = {"layer": layer.name, "kind": layer.kind, "x": x, "y": y, "value": values}
+            yield {**look, "equal": picture.equal, "log": picture.log, **points}
+    numbers = list(reading.numbers.values())
+    yield {
+        **{"picture": "", "x_axis": "", "y_axis": "", "equal": False, "log": False, "kind": NUMBER},
+        "layer": [number.label for number in numbers],
+        "value": [np.nan if number.truth is None else number.truth for number in numbers],
+        "x": [number.value for number in numbers],
+        "y": [number.baseline for number in numbers],
+    }
 
 
 def draw_lens(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
@@ -115,7 +119,7 @@ def _draw_picture(axes: Axes, part: pd.DataFrame, handles: dict[str, Artist]) ->
     if first["equal"]:
         axes.set_aspect("equal", adjustable="datalim")
     if first["x_axis"]:
-        axes.set_xlabel(wrapped(first["x_axis"], axes.get_position().width * axes.figure.get_figwidth(), 8))
+        axes.set_xlabel(wrapped(first["x_axis"], axes.get_position().width * page_of(axes).get_figwidth(), 8))
         axes.set_ylabel(mathtext(first["y_axis"]))
     else:
         axes.set(xticks=[], yticks=[])

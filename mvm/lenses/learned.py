@@ -52,8 +52,8 @@ def measure_embeddings(subject: Subject) -> Reading:
     if untrained is not None:
         found["real, untrained metric"] = untrained(subject.clouds["real"])
     lines = {name: _profile(each) for name, each in found.items()}
-    axes = {"x": "principal direction", "y": "standard deviation"}
-    return Reading(numbers, (curves("spread of the embeddings", lines, **axes),))
+    spread = curves("spread of the embeddings", lines, x="principal direction", y="standard deviation")
+    return Reading(numbers, (spread,))
 
 
 def _profile(embeddings: Tensor) -> np.ndarray:

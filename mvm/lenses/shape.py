@@ -58,8 +58,8 @@ def measure_dimension(subject: Subject) -> Reading:
     two = {name: dimension_two_nn(points) for name, points in subject.clouds.items() if name != "real"}
     numbers["two_nn"] = Number("TwoNN", two["fake"], two["baseline"], truth)
     lines = {name: np.array([[each.radius, each.dimension] for each in of]) for name, of in found.items()}
-    axes = {"x": "scale: mean distance to the k-th neighbour", "y": "dimension"}
-    return Reading(numbers, (curves("dimension against scale", lines, **axes, log=True),))
+    scale = "scale: mean distance to the k-th neighbour"
+    return Reading(numbers, (curves("dimension against scale", lines, x=scale, y="dimension", log=True),))
 
 
 def measure_tangents(subject: Subject) -> Reading:

@@ -6,7 +6,6 @@ the page Exhibits               shows them
 
 from __future__ import annotations
 
-from mvm.methods import METHODS
 from mvm.studies.exhibits.densities import FLOW, measure_likelihood, measure_noise, measure_overfitting
 from mvm.studies.exhibits.exhibit import Exhibit, Panel, Result, Series
 from mvm.studies.exhibits.latents import measure_autoencoder, measure_bound, measure_topology
@@ -217,5 +216,3 @@ EXHIBITS: dict[str, Exhibit] = {
         table=(tuple(DATA), tuple(PEERS)),
     ),
 }
-if "implicit" not in METHODS:
-    del EXHIBITS["level_sets"]
