@@ -24,8 +24,9 @@ from mvm.runs.records import last_records
 from mvm.runs.run import Run
 from mvm.sweeps.sweep import Sweep, sweep_named
 
-__all__ = ["Worker", "train_held"]
+__all__ = ["LEFT", "Worker", "train_held"]
 
+LEFT = 75  # exit status of a worker that left before the end: another is to go on (EX_TEMPFAIL)
 POLL = 0.5  # seconds between two looks at runs that other processes hold
 DEATHS = 5  # of trainers in a row, without a step saved in between: the run is given up
 LEFT_ALONE = ("failed", "diverged", "stopped")
