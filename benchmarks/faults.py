@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="of each (default 300)")
     parser.add_argument("--kills", type=int, default=60, help="of workers and of the driver (default 60)")
     parser.add_argument("--freeze", type=float, default=60, help="seconds that a worker is stopped for (default 60)")
+    parser.add_argument("--pause", type=float, default=2, help="most seconds between two looks or blows (default 2)")
     parser.add_argument("--workers", type=int, default=2, help="trainings at once (default 2)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default 0)")
     options = parser.parse_args()
@@ -135,35 +136,65 @@ def disturb(spec: Path, options: argparse.Namespace) -> tuple[Counter[str], dict
     arguments = mvm("sweep", str(spec), "--on", options.on, "--workers", str(options.workers))
     log = (Path(os.environ["MVM_CHECKPOINTS"]).parent / "driver.log").open("ab")
     driver = subprocess.Popen(arguments, stdout=log, stderr=log)
-    todo = ["worker"] * (options.kills - options.kills // 15) + ["driver"] * (options.kills // 15)
+    others = ("controller", "node") if options.on == "slurm" else ("driver",)
+    todo = ["worker"] * (options.kills - options.kills // 15)
+    todo += itertools.islice(itertools.cycle(others), options.kills // 15)
     todo += ["frozen"] * 2 + ["disk full"]
     chance.shuffle(todo)
     frozen: list[tuple[float, int]] = []
     while driver.poll() is None or is_unfinished():
-        time.sleep(chance.uniform(0.1, 2.0))
+        time.sleep(chance.uniform(0.1, options.pause))
         for until, pid in [each for each in frozen if each[0] < time.time()]:
             frozen.remove((until, pid))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-        if driver.poll() is not None and is_unfinished():
+        if driver.poll() is not None and (options.on != "slurm" or has_no_jobs()) and is_unfinished():
             driver = subprocess.Popen(arguments, stdout=log, stderr=log)
         if not todo or not (living := [pid for pid in workers() if pid not in {pid for _, pid in frozen}]):
             continue
-        what, pid = todo.pop(), chance.choice(living)
+        what = todo.pop()
         blows[what] += 1
         if what == "disk full":
             fill_disk(Path(os.environ["MVM_CHECKPOINTS"]), 10)
         elif what == "frozen":
-            os.kill(pid, signal.SIGSTOP)
-            frozen.append((time.time() + options.freeze, pid))
-        else:
-            pid = driver.pid if what == "driver" else pid
-            with contextlib.suppress(ProcessLookupError):
-                died[pid] = time.time()
-                os.kill(pid, signal.SIGKILL)
-        print(f"{sum(blows.values())}: {what} {pid}", file=sys.stderr, flush=True)
+            frozen.append((time.time() + options.freeze, chance.choice(living)))
+            os.kill(frozen[-1][1], signal.SIGSTOP)
+        elif what in ("worker", "driver"):
+            kill([driver.pid if what == "driver" else chance.choice(living)], died)
+        elif what == "controller":
+            kill(named("slurmctld"), died)
+            time.sleep(3)
+            subprocess.run(["slurmctld"], check=True)
+        else:  # all that ran on the node is gone with it
+            kill([*named("slurmd"), *named("slurmstepd"), *named("slurm_script"), *workers()], died)
+            time.sleep(3)
+            subprocess.run(["slurmd"], check=True)
+        print(f"{sum(blows.values())}: {what}", file=sys.stderr, flush=True)
     log.close()
     return blows, died
+
+
+def kill(processes: Iterable[int], died: dict[int, float]) -> None:
+    """SIGKILL processes, and note when."""
+    for pid in processes:
+        with contextlib.suppress(ProcessLookupError):
+            died[pid] = time.time()
+            os.kill(pid, signal.SIGKILL)
+
+
+def named(name: str) -> Iterator[int]:
+    """Processes whose command line begins with this name, or has it as its script."""
+    for path in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            words = (path / "cmdline").read_bytes().split(b"\0") if path.name.isdecimal() else []
+            if any(Path(os.fsdecode(word)).name.rstrip(":") == name for word in words[:2]):
+                yield int(path.name)
+
+
+def has_no_jobs() -> bool:
+    """Whether Slurm has no worker of ours left."""
+    asked = subprocess.run(["squeue", "-h"], capture_output=True, check=False)
+    return asked.returncode == 0 and not asked.stdout.strip()
 
 
 def compare(found: Found, folder: Path, died: dict[int, float]) -> None:

@@ -7,6 +7,8 @@ import itertools
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -176,7 +178,7 @@ def test_making_a_sweep_again_adds_what_is_missing_alone(cli, write, checkpoints
     assert plan(read_spec(path)).missing == ()
 
     next(run for run in all_runs() if run.config.batch == 64).delete()
-    (checkpoints / ".sweeps" / "s" / "runs.json").unlink()  # the list is lost: the runs are known by their names
+    (checkpoints / ".sweeps" / "s" / "runs.json").unlink()  # the list is lost: runs are known by name and settings
     made = make(read_spec(path))
     assert [run.settings for run in made.missing] == [{"batch": 64}]
     assert set(sweep_named("s").runs) == {run.name for run in all_runs()} >= first
@@ -357,3 +359,63 @@ def test_a_damaged_run_is_told_and_passed_over(cli, write, checkpoints):
     assert Run(checkpoints / whole).status().state == "finished"
     with pytest.raises(RunError):
         Run(checkpoints / damaged)
+
+
+# -- Slurm -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Commands of Slurm on the PATH that note how they are called, and a worker that leaves on SIGTERM."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    programs = {
+        "sbatch": "echo $(( $(wc -l < $0.calls) + 40 ));",
+        "scontrol": "echo MaxArraySize = 3;",
+        "squeue": "case $* in *%r*) printf 'RUNNING|None\\nPENDING|Priority\\n';; *) echo RUNNING; esac",
+        "sacct": "printf '41_0|COMPLETED\\n41_1|TIMEOUT\\n41_2|RUNNING\\n';",
+        "worker": "trap 'exit 75' TERM; [ $(wc -l < $0.calls) = 2 ] || kill -9 $$; while true; do sleep .1; done",
+    }
+    for name, does in programs.items():
+        (folder / name).write_text(f'#!/bin/bash\necho "$@" >> $0.calls\n{does}\n')
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(sys, "executable", str(folder / "worker"))
+    return folder
+
+
+def calls(slurm, name: str) -> list[str]:
+    return (slurm / f"{name}.calls").read_text().splitlines()
+
+
+def test_workers_are_submitted_as_arrays_that_slurm_takes(cli, write, checkpoints, slurm):
+    path = write("steps = 20", top="seeds = 5\ntogether = 1\nname = 'grid'")
+    done = cli("sweep", str(path), "--on", "slurm", "--workers", "5", "--sbatch", "--gres=gpu:1 --time=1:00")
+    assert done.out.splitlines()[-1].startswith("grid: 5 workers for 15 runs, Slurm jobs 41, 42; ")
+    script = checkpoints / ".sweeps" / "grid" / "workers.sbatch"
+    assert calls(slurm, "sbatch") == [
+        f"--parsable --array={array} --gres=gpu:1 --time=1:00 {script}" for array in ("0-2", "0-1")
+    ]
+    told = cli("sweep", "grid", "--status").out.splitlines()
+    assert told[1] == "  Slurm: 1 running, 1 pending (Priority), 1 completed, 1 timeout"
+    assert "sbatch: '--x' is for --on slurm" in cli("sweep", "grid", "--sbatch=--x").err
+
+
+def test_a_job_replaces_a_killed_worker_and_asks_for_another_turn_when_its_time_is_over(cli, write, checkpoints, slurm):
+    cli("sweep", str(write("steps = 20", top="name = 'grid'")), "--on", "slurm")
+    environment = os.environ | {"SLURM_ARRAY_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "0"}
+    job = subprocess.Popen(["bash", checkpoints / ".sweeps" / "grid" / "workers.sbatch"], env=environment)
+    until(lambda: (slurm / "worker.calls").exists() and len(calls(slurm, "worker")) == 2, "another worker")
+    job.terminate()  # the first was killed
+    until(lambda: job.poll() is not None, "the end of the job")
+    assert job.returncode == 75
+    assert calls(slurm, "worker") == ["-m mvm work grid"] * 2
+    assert calls(slurm, "scontrol")[-1] == "requeue 41_0"
+
+
+def test_without_slurm_it_is_told_where_to_run(cli, write, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    done = cli("sweep", str(write()), "--on", "slurm")
+    assert (done.status, done.err) == (
+        2, "mvm: slurm: no sbatch on this machine; run this on a login node of the cluster, or use --on local\n",
+    )  # fmt: skip

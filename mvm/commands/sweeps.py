@@ -136,9 +136,7 @@ def _submit(sweep: Sweep, options: argparse.Namespace) -> None:
     workers = min(options.workers or left, left)
     jobs = submit(sweep, workers, options=options.sbatch, retry=options.retry_failed)
     told = f"Slurm job{'s' * (len(jobs) > 1)} {', '.join(jobs)}"
-    print_line(
-        f"{sweep.name}: {workers} workers for {left} runs in {told}; `python -m mvm sweep {sweep.name} --status`"
-    )
+    print_line(f"{sweep.name}: {workers} workers for {left} runs, {told}; `mvm sweep {sweep.name} --status` shows them")
 
 
 def _print_plan(planned: Plan) -> None:

@@ -32,6 +32,7 @@ __all__ = ["jobs_in_words", "submit"]
 
 SCRIPT, JOBS = "workers.sbatch", "slurm.json"
 MOST_INDEX = 1001  # Slurm's own MaxArraySize, where `scontrol` does not tell
+MOST_DEATHS = 100  # of the workers of a job
 TEXT = """#!/bin/bash
 #SBATCH --job-name=mvm-{name}
 #SBATCH --requeue
@@ -39,14 +40,18 @@ TEXT = """#!/bin/bash
 #SBATCH --signal=B:TERM@120
 #SBATCH --output={folder}/slurm-%A_%a.log
 export MVM_CHECKPOINTS={checkpoints}
-trap 'kill -TERM $worker' TERM
-{command} &
-worker=$!
-wait $worker
-status=$?
-while kill -0 $worker 2>/dev/null; do  # a signal has ended the wait, not the worker
+leaving=
+trap 'leaving=yes; kill -TERM $worker' TERM
+for turn in $(seq {most}); do
+    {command} &
+    worker=$!
     wait $worker
     status=$?
+    while kill -0 $worker 2>/dev/null; do  # a signal has ended the wait, not the worker
+        wait $worker
+        status=$?
+    done
+    if [ -n "$leaving" ] || [ $status -le 128 ]; then break; fi  # else it was killed: the next one goes on
 done
 job=${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}
 if [ $status = {left} ] && [ "$(squeue -h -j $job -o %T)" = RUNNING ]; then  # its time is over: it was not cancelled
@@ -78,6 +83,7 @@ def submit(sweep: Sweep, workers: int, *, options: str = "", retry: bool = False
         checkpoints=shlex.quote(str(checkpoints().absolute())),
         command=shlex.join(command),
         left=LEFT,
+        most=MOST_DEATHS,
     )
     write_atomic(script, text.encode())
     most, jobs = _most_indices(), []
