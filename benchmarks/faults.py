@@ -39,6 +39,7 @@ from mvm.runs.run import Run
 from mvm.sweeps.sweep import progress_of, sweep_named
 
 NAME = "faults"
+EARLY = 0.1  # share of blows that may hit a worker before it has a run
 SPEC = """
 seeds = {runs}
 together = 1
@@ -72,7 +73,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         line = measure(Path(folder), options)
-    print("\n".join(markdown(HEAD, [line.cells(options.on)])))
+    print(markdown(HEAD, [line.cells(options.on)]))
     sys.exit(not line.is_right())
 
 
@@ -150,7 +151,9 @@ def disturb(spec: Path, options: argparse.Namespace) -> tuple[Counter[str], dict
                 os.kill(pid, signal.SIGCONT)
         if driver.poll() is not None and (options.on != "slurm" or has_no_jobs()) and is_unfinished():
             driver = subprocess.Popen(arguments, stdout=log, stderr=log)
-        if not todo or not (living := [pid for pid in workers() if pid not in {pid for _, pid in frozen}]):
+        asleep = {pid for _, pid in frozen}
+        living = [pid for pid in workers() if pid not in asleep and (chance.random() < EARLY or is_training(pid))]
+        if not todo or not living:
             continue
         what = todo.pop()
         blows[what] += 1
@@ -250,6 +253,14 @@ def workers() -> Iterator[int]:
             works = path.name.isdecimal() and b"\0-m\0mvm\0work\0" in (path / "cmdline").read_bytes()
             if works and here in (path / "environ").read_bytes().split(b"\0"):
                 yield int(path.name)
+
+
+def is_training(pid: int) -> bool:
+    """Whether a worker has the lock of a run open."""
+    with contextlib.suppress(OSError):
+        links = [path.readlink() for path in Path(f"/proc/{pid}/fd").iterdir()]
+        return any(link.name == "lock" for link in links)
+    return False
 
 
 @contextlib.contextmanager

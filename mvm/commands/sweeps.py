@@ -12,6 +12,7 @@ from mvm.commands.flags import Commands
 from mvm.commands.progress import progress_bar
 from mvm.commands.terminal import print_line
 from mvm.errors import ConfigError, RunError, check_known
+from mvm.jobs.process import TRAINING, give_way
 
 if TYPE_CHECKING:
     from mvm.sweeps.sweep import Plan, Progress, Sweep
@@ -89,6 +90,8 @@ def work_command(options: argparse.Namespace) -> None:
     from mvm.sweeps.worker import LEFT, Worker
 
     sweep = sweep_named(options.sweep.removesuffix(SUFFIX))
+    if options.queue:
+        give_way(TRAINING)
     worker = Worker(sweep, retry=options.retry_failed, queue=options.queue, say=_say)
     with worker.leave_on_signals():
         is_done = worker.work()
