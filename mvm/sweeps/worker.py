@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from mvm.devices import use_gpu
-from mvm.errors import Diverged, RunBusy, RunError, Stopped, reason_of
+from mvm.errors import Diverged, RunBusy, RunError, Stopped, TakenOver, reason_of
 from mvm.files import NO_ROOM, checkpoints
 from mvm.jobs.queue import Slot, device_kind, slot
 from mvm.runs import events, layout
@@ -204,7 +204,7 @@ def train_held(run: Run, *, slot: Slot | None = None, leaving: Callable[[], bool
             if not is_leaving and leaving():
                 is_leaving = True
                 run.ask(stop=True)
-    except Diverged as reason:
+    except (Diverged, TakenOver) as reason:
         return str(reason)
     except Stopped:
         step = run.status().step
