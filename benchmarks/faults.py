@@ -250,7 +250,8 @@ def workers() -> Iterator[int]:
     here = f"MVM_CHECKPOINTS={os.environ['MVM_CHECKPOINTS']}".encode()
     for path in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            works = path.name.isdecimal() and b"\0-m\0mvm\0work\0" in (path / "cmdline").read_bytes()
+            command = (path / "cmdline").read_bytes() if path.name.isdecimal() else b""
+            works = b"\0-m\0mvm\0work\0" in command or command.startswith(b"ray::")
             if works and here in (path / "environ").read_bytes().split(b"\0"):
                 yield int(path.name)
 

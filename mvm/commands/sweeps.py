@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
-ENGINES = ("local", "slurm")
+ENGINES = ("local", "slurm", "ray")
 MOST_SHOWN = 5  # failed runs named in a status
 SUFFIX = ".toml"
 
@@ -34,7 +34,7 @@ def add(command: Commands) -> None:
     sweep.add_argument(
         "--on",
         metavar="ENGINE",
-        help="train it on this machine now (local), or submit workers (slurm)",
+        help="train it: local, slurm (submits workers), ray or ray:ADDRESS",
     )
     sweep.add_argument("--workers", type=int, metavar="N", help="trainings at once (default: the device slots here)")
     sweep.add_argument(
@@ -57,7 +57,9 @@ def sweep_command(options: argparse.Namespace) -> None:
     if options.workers is not None and (options.workers < 1 or options.on is None):
         raise ConfigError(f"workers: {options.workers}; give 1 or more, and --on local")
     if options.on is not None:
-        check_known("on", options.on, ENGINES)
+        check_known("on", options.on.partition(":")[0], ENGINES)
+        if ":" in options.on and not options.on.startswith("ray:"):
+            raise ConfigError(f"on: {options.on!r}; only ray takes an address")
     if options.sbatch and options.on != "slurm":
         raise ConfigError(f"sbatch: {options.sbatch!r} is for --on slurm")
     is_file = options.spec.endswith(SUFFIX)
@@ -81,7 +83,7 @@ def sweep_command(options: argparse.Namespace) -> None:
     if options.on == "slurm":
         _submit(sweep, options)
     else:
-        _train_here(sweep, options.workers, retry=options.retry_failed)
+        _train(sweep, options)
 
 
 def work_command(options: argparse.Namespace) -> None:
@@ -111,19 +113,29 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _train_here(sweep: Sweep, workers: int | None, *, retry: bool) -> None:
-    from mvm.sweeps.local import default_workers, run_local
+def _train(sweep: Sweep, options: argparse.Namespace) -> None:
+    """Train a sweep by workers of this machine, or by tasks of Ray, with a bar."""
     from mvm.sweeps.sweep import progress_of
 
-    workers = workers or default_workers(sweep)
+    retry, workers = options.retry_failed, options.workers
+    if options.on == "local":
+        from mvm.sweeps.local import default_workers, run_local
+
+        workers = workers or default_workers(sweep)
+        training = run_local(sweep, workers, retry=retry)
+    else:
+        from mvm.sweeps.ray import run_ray
+
+        training = run_ray(sweep, workers, address=options.on.partition(":")[2], retry=retry)
     layout = "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
-    with (
-        progress_bar("step", layout=layout) as show,
-        contextlib.closing(run_local(sweep, workers, retry=retry)) as each,
-    ):
+    with progress_bar("step", layout=layout) as show, contextlib.closing(training) as each:
         for progress in each:
             total = sum(row.steps for row in progress.rows)
-            show(sum(row.step for row in progress.rows), total, f"{_states(progress)}{_time_left(progress, workers)} ")
+            show(
+                sum(row.step for row in progress.rows),
+                total,
+                f"{_states(progress)}{_time_left(progress, workers or 0)} ",
+            )
     progress = progress_of(sweep)
     _print_progress(sweep, progress)
     if progress.states["failed"]:

@@ -43,6 +43,8 @@ class Worker:
         retry: also those that failed, diverged or were stopped before this worker began.
         queue: wait for a device slot of this machine before each run, as trainings of the app do.
         say: gets one line about each run.
+        only: name of the only run that it takes.
+        leave_file: once it is there, save and end.
 
     Attributes:
         leaving: save and end; set by `leave_on_signals`.
@@ -50,10 +52,18 @@ class Worker:
     """
 
     def __init__(
-        self, sweep: Sweep, *, retry: bool = False, queue: bool = False, say: Callable[[str], None] = lambda line: None
+        self,
+        sweep: Sweep,
+        *,
+        retry: bool = False,
+        queue: bool = False,
+        say: Callable[[str], None] = lambda line: None,
+        only: str | None = None,
+        leave_file: Path | None = None,
     ) -> None:
-        self.sweep, self.retry, self.queue, self.say = sweep, retry, queue, say
+        self.sweep, self.retry, self.queue, self.say, self.only = sweep, retry, queue, say, only
         self.leaving = False
+        self._leave_file, self._looked = leave_file, 0.0
         self.unreadable: list[str] = []
         self._began = time.time()
         self._read: dict[Path, tuple[tuple[int, int], events.Event | None, int]] = {}
@@ -61,7 +71,7 @@ class Worker:
     def work(self) -> bool:
         """Train until nothing is left to train, or `leaving` is set; returns whether nothing is left."""
         told, ended = False, ""
-        while not self.leaving:
+        while not self._leaves():
             free = self._first_free()
             if free is None:
                 return True
@@ -76,7 +86,7 @@ class Worker:
                 if (run := self._take(held)) is not None:
                     told = False
                     self.say(f"{run.name}: begins at step {run.status().step} of {run.config.steps}")
-                    ended = train_held(run, slot=got, leaving=lambda: self.leaving)
+                    ended = train_held(run, slot=got, leaving=self._leaves)
                     self.say(f"{run.name}: {ended}")
             self._wait(ROOM if run is not None and ended.startswith(FULL) else 0.0)
         return self._first_free() is None
@@ -97,10 +107,17 @@ class Worker:
             for number, handler in before.items():
                 signal.signal(number, handler or signal.SIG_DFL)
 
+    def _leaves(self) -> bool:
+        """Whether to save and end; the file is looked for twice a second."""
+        if self._leave_file is not None and time.monotonic() - self._looked > POLL:
+            self._looked = time.monotonic()
+            self.leaving = self.leaving or self._leave_file.exists()
+        return self.leaving
+
     def _wait(self, seconds: float) -> None:
         """Wait, or until `leaving` is set."""
         end = time.monotonic() + seconds
-        while not self.leaving and (left := end - time.monotonic()) > 0:
+        while not self._leaves() and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, POLL))
 
     def _wait_for_slot(self, path: Path, held: contextlib.ExitStack) -> Slot | None:
@@ -109,14 +126,14 @@ class Worker:
             kind = device_kind(Run(path).config.device)
         except RunError:  # `_take` says so
             return None
-        got = held.enter_context(slot(kind, give_up=lambda: self.leaving, on_wait=lambda: None))
+        got = held.enter_context(slot(kind, give_up=self._leaves, on_wait=lambda: None))
         if got is not None and got.number is not None and kind == "cuda":
             use_gpu(got.number)
         return got
 
     def _take(self, held: contextlib.ExitStack) -> Run | None:
         """Hold the first free run; None without any."""
-        while not self.leaving and (path := self._first_free()) not in (None, HELD):
+        while not self._leaves() and (path := self._first_free()) not in (None, HELD):
             assert path is not None
             holding = contextlib.ExitStack()
             try:
@@ -139,7 +156,7 @@ class Worker:
         any_held = False
         with contextlib.suppress(RunError):  # runs may have been added
             self.sweep = sweep_named(self.sweep.name)
-        for name in self.sweep.runs:
+        for name in [self.only] if self.only else self.sweep.runs:
             path = checkpoints() / name
             if name not in self.unreadable and self._is_open(path):
                 if not is_alive(path) and events.state_of(self._last_event(path)[0], alive=False) != "starting":
