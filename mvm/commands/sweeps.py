@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,15 +128,12 @@ def _train(sweep: Sweep, options: argparse.Namespace) -> None:
         from mvm.sweeps.ray import run_ray
 
         training = run_ray(sweep, workers, address=options.on.partition(":")[2], retry=retry)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends what trains for it, too
     layout = "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
     with progress_bar("step", layout=layout) as show, contextlib.closing(training) as each:
         for progress in each:
-            total = sum(row.steps for row in progress.rows)
-            show(
-                sum(row.step for row in progress.rows),
-                total,
-                f"{_states(progress)}{_time_left(progress, workers or 0)} ",
-            )
+            done, total = (sum(getattr(row, part) for row in progress.rows) for part in ("step", "steps"))
+            show(done, total, f"{_states(progress)}{_time_left(progress, workers or 0)} ")
     progress = progress_of(sweep)
     _print_progress(sweep, progress)
     if progress.states["failed"]:
