@@ -18,6 +18,7 @@ from app.views.claims import claims
 from app.views.figures import figures_page
 from app.views.runs import runs_page
 from app.views.story import story
+from app.views.sweeps import sweeps
 
 st.set_page_config(page_title="MvM Lab", page_icon=Path(__file__).parent / "static" / "icon.svg", layout="wide")
 st.html(
@@ -37,6 +38,7 @@ pages = {
 }
 for view, title, icon in (
     (runs_page, "Runs", "table"),
+    (sweeps, "Sweeps", "grid_on"),
     (figures_page, "Figures", "photo_library"),
     (claims, "Claims", "gavel"),
     (story, "Story", "auto_stories"),

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from mvm.runs import events
 from mvm.runs.library import all_runs
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
+from mvm.sweeps.ray import run_ray
 from mvm.sweeps.spec import read_spec, spec_of
 from mvm.sweeps.sweep import make, plan, progress_of, sweep_named
 from mvm.sweeps.worker import DEATHS, Worker
@@ -418,4 +420,93 @@ def test_without_slurm_it_is_told_where_to_run(cli, write, monkeypatch):
     done = cli("sweep", str(write()), "--on", "slurm")
     assert (done.status, done.err) == (
         2, "mvm: slurm: no sbatch on this machine; run this on a login node of the cluster, or use --on local\n",
+    )  # fmt: skip
+
+
+# -- Ray ---------------------------------------------------------------------------------------------------------------
+
+
+class StubRay(types.ModuleType):
+    """As much of Ray as a sweep needs: a task runs where its end is waited for; a late one is never done."""
+
+    def __init__(self) -> None:
+        super().__init__("ray")
+        self.calls: list = []
+        self.shares: list[dict] = []
+        self.queued: list[tuple] = []
+        self.late = False
+
+    def init(self, **options) -> None:
+        self.calls.append(options)
+
+    def remote(self, **options):
+        self.calls.append(options)
+        return lambda function: types.SimpleNamespace(
+            options=lambda **share: types.SimpleNamespace(remote=lambda *given: self._queue(function, share, given))
+        )
+
+    def _queue(self, function, share: dict, given: tuple) -> tuple:
+        self.shares.append(share)
+        self.queued.append((function, given))
+        return self.queued[-1]
+
+    def wait(self, tasks, *, num_returns: int, timeout: float):
+        return ([], tasks) if self.late else (tasks[:num_returns], tasks[num_returns:])
+
+    def get(self, task):
+        function, given = task
+        return function(*given)
+
+    def cancel(self, task, *, force: bool) -> None:
+        self.calls.append(("cancel", task[1][2], force))
+
+    def shutdown(self) -> None:
+        self.calls.append("shutdown")
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    stub = StubRay()
+    monkeypatch.setitem(sys.modules, "ray", stub)
+    return stub
+
+
+def test_ray_trains_one_task_a_run_with_its_threads(cli, write, ray):
+    path = write("steps = 20\nthreads = 2\n[grid]\nbatch = [16, 32, 64]")
+    assert cli("sweep", str(path), "--on", "ray", "--workers", "2").out.splitlines()[1].startswith("s: 3 finished")
+    assert [(share["num_cpus"], share["num_gpus"]) for share in ray.shares] == [(2, 0)] * 3
+    begun, task, ended = ray.calls
+    assert (begun["address"], begun["include_dashboard"], task["max_retries"], ended) == (
+        "local",
+        False,
+        -1,
+        "shutdown",
+    )
+    assert (os.environ["RAY_USAGE_STATS_ENABLED"], os.environ["RAY_AUTH_MODE"]) == ("0", "token")
+    assert cli("sweep", str(path), "--on", "ray:auto").status == 0
+    assert ray.calls[3]["address"] == "auto"
+
+
+def test_tasks_of_ray_are_asked_to_save_before_they_are_cancelled(write, ray, checkpoints):
+    make(read_spec(write("steps = 20")))
+    sweep = sweep_named("s")
+    leave = sweep.folder / "leave"
+    ray.late = True
+    training = run_ray(sweep, None)
+    next(training)
+    training.close()
+    assert ("cancel", *sweep.runs, True) in ray.calls
+    assert not leave.exists()
+    leave.touch()
+    assert ray.get(ray.queued[0]) is False  # it saw the file before its first step, and left the run to others
+    assert Run(checkpoints / next(iter(sweep.runs))).status().state == "new"
+
+
+def test_without_ray_it_is_told_how_to_install_it(cli, write, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    done = cli("sweep", str(write()), "--on", "ray")
+    assert (done.status, done.err) == (
+        2, 'mvm: ray: it is not installed; `pip install "mvm-lab[ray]"`, or use --on local\n',
     )  # fmt: skip
