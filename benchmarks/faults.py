@@ -31,7 +31,7 @@ import torch
 
 from benchmarks.cells import markdown
 from mvm.errors import RunError
-from mvm.files import read_tensors
+from mvm.files import checkpoints, read_tensors
 from mvm.runs import events
 from mvm.runs.layout import CHECKPOINT
 from mvm.runs.library import sweep_runs
@@ -138,8 +138,8 @@ def disturb(spec: Path, options: argparse.Namespace) -> tuple[Counter[str], dict
     log = (Path(os.environ["MVM_CHECKPOINTS"]).parent / "driver.log").open("ab")
     driver = subprocess.Popen(arguments, stdout=log, stderr=log)
     others = ("controller", "node") if options.on == "slurm" else ("driver",)
-    todo = ["worker"] * (options.kills - options.kills // 15)
-    todo += itertools.islice(itertools.cycle(others), options.kills // 15)
+    rare = options.kills // 10
+    todo = ["worker"] * (options.kills - rare) + [*itertools.islice(itertools.cycle(others), rare)]
     todo += ["frozen"] * 2 + ["disk full"]
     chance.shuffle(todo)
     frozen: list[tuple[float, int]] = []
@@ -152,7 +152,9 @@ def disturb(spec: Path, options: argparse.Namespace) -> tuple[Counter[str], dict
         if driver.poll() is not None and (options.on != "slurm" or has_no_jobs()) and is_unfinished():
             driver = subprocess.Popen(arguments, stdout=log, stderr=log)
         asleep = {pid for _, pid in frozen}
-        living = [pid for pid in workers() if pid not in asleep and (chance.random() < EARLY or is_training(pid))]
+        living = [pid for pid in workers() if pid not in asleep]
+        if chance.random() > EARLY:
+            living = [pid for pid in training() if pid in living]
         if not todo or not living:
             continue
         what = todo.pop()
@@ -256,12 +258,14 @@ def workers() -> Iterator[int]:
                 yield int(path.name)
 
 
-def is_training(pid: int) -> bool:
-    """Whether a worker has the lock of a run open."""
-    with contextlib.suppress(OSError):
-        links = [path.readlink() for path in Path(f"/proc/{pid}/fd").iterdir()]
-        return any(link.name == "lock" for link in links)
-    return False
+def training() -> set[int]:
+    """Processes that are within the steps of a run."""
+    found = set()
+    for row in progress_of(sweep_named(NAME)).rows:
+        if row.status == "running" and row.step:
+            run = Run(checkpoints() / row.name)
+            found |= {e.pid for e in run.records.poll().events if isinstance(e, events.Started | events.Resumed)}
+    return found
 
 
 @contextlib.contextmanager

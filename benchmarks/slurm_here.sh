@@ -54,7 +54,10 @@ end() {
     for daemon in slurmd slurmctld munge/munged; do
         [ -f "$here/$daemon.pid" ] && kill "$(cat "$here/$daemon.pid")" 2>/dev/null || true
     done
-    [ -n "${KEEP_SLURM_LOGS:-}" ] || rm -rf "$here"
+    for _ in $(seq 25); do  # munged removes its socket when it ends
+        [ -n "${KEEP_SLURM_LOGS:-}" ] || rm -rf "$here" 2>/dev/null && break
+        sleep 0.2
+    done
 }
 trap end EXIT
 munged --force --key-file="$here/munge/key" --socket="$here/munge/socket" --pid-file="$here/munge/munged.pid" \
