@@ -55,7 +55,7 @@ def test_the_page_follows_a_sweep_and_compares_its_settings(grid):
         (run.config.batch, run.config.network.width): [row["w2"] / row["w2_floor"] for row in run.scores()]
         for run in (Run(checkpoints() / name) for name in grid.runs)
     }
-    assert pooled(results, ["batch", "network.width"]) == pytest.approx(scores)
+    assert pooled(results, ["batch", "network.width"]) == {key: pytest.approx(found) for key, found in scores.items()}
     assert axes_of(results) == {"batch": [16, 32], "network.width": [8, 16]}
     best, *_, worst = ranked(results)
     medians = {setting: statistics.median(found) for setting, found in scores.items()}

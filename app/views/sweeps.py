@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app.kinds import PAGES, page
+from app.kinds import PAGES
+from app.session import page
 from app.text import plain, plotly_text
 from app.widgets import setting_title, unlinked
 from mvm.look.palette import QUIET, RATIOS, REAL, title_of
@@ -30,7 +31,7 @@ LOOK = {  # of a cell, by what its run is doing: words, colour
     "stopped": ("stopped", "#CC79A7"),
 }
 GROUPS = {"failed": "failed", "diverged": "failed", "finished": "finished", "stopped": "stopped"}
-ACROSS = 40  # cells in a row
+ACROSS = 24  # cells in a row: they part on a phone
 MOST_RANKED = 20
 EXAMPLE = """seeds = 5
 [base]
@@ -85,6 +86,7 @@ def draw_cells(sweep: Sweep) -> None:
     )  # fmt: skip
     if points := chosen["selection"]["points"]:
         open_run(next(row for row in progress.rows if row.name == points[0]["customdata"][0]))
+    st.caption("A cell is a run: press it to open it.")
     failed = [row for row in progress.rows if GROUPS.get(row.status) == "failed"]
     if failed:
         with st.expander(f"{len(failed)} failed or diverged"):
@@ -111,12 +113,12 @@ def cells_figure(sweep: Sweep, progress: Progress) -> dict[str, Any]:
                 "x": [places[row.name][1] for row in rows], "y": [places[row.name][0] for row in rows],
                 "customdata": [[row.name] for row in rows],
                 "text": [cell_text(sweep, row) for row in rows], "hovertemplate": "%{text}<extra></extra>",
-                "marker": {"symbol": "square", "size": 14, "color": colour},
+                "marker": {"symbol": "square", "size": 12, "color": colour},
             })  # fmt: skip
     lines = -(-len(progress.rows) // ACROSS)
     hidden = {"visible": False, "fixedrange": True}
     layout = {
-        "template": "plotly_white", "height": 70 + 20 * lines, "margin": {"l": 0, "r": 0, "t": 30, "b": 0},
+        "template": "plotly_white", "height": 70 + 17 * lines, "margin": {"l": 0, "r": 0, "t": 30, "b": 0},
         "xaxis": hidden | {"range": [-0.6, ACROSS]}, "yaxis": hidden | {"range": [lines - 0.4, -0.6]},
         "legend": {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0}, "showlegend": True,
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
