@@ -260,8 +260,10 @@ def workers() -> Iterator[int]:
 
 def training() -> set[int]:
     """Processes that are within the steps of a run."""
-    found = set()
-    for row in progress_of(sweep_named(NAME)).rows:
+    found, rows = set(), ()
+    with contextlib.suppress(RunError):  # it is being made
+        rows = progress_of(sweep_named(NAME)).rows
+    for row in rows:
         if row.status == "running" and row.step:
             run = Run(checkpoints() / row.name)
             found |= {e.pid for e in run.records.poll().events if isinstance(e, events.Started | events.Resumed)}
