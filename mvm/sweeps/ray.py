@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,9 @@ MOST = 1000  # tasks in Ray's queue at once
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
 
 
-def run_ray(sweep: Sweep, workers: int | None, *, address: str = "", retry: bool = False) -> Iterator[Progress]:
+def run_ray(
+    sweep: Sweep, workers: int | None, *, address: str = "", retry: bool = False
+) -> Generator[Progress, None, None]:
     """Train a sweep by tasks of Ray, yielding its progress until none is left.
 
     Closing the iterator lets the tasks save and return.
