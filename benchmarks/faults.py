@@ -215,7 +215,10 @@ def compare(found: Found, folder: Path, died: dict[int, float]) -> None:
     found.left += [str(p) for p in kept.glob(".slots/*/*.ticket")]
     for name in sweep_named(NAME).runs:
         run = Run(kept / name)
-        found.finished += run.status().state == "finished"
+        status = run.status()
+        found.finished += status.state == "finished"
+        if status.state != "finished":
+            print(f"{name}: {status.state} at step {status.step}: {status.reason}", file=sys.stderr)
         begun = [e for e in run.records.events if isinstance(e, events.Started | events.Resumed)]
         found.resumed += len(begun) > 1
         if any(not had_ended(run, former, later, died) for former, later in itertools.pairwise(begun)):

@@ -226,14 +226,33 @@ def train_held(run: Run, *, slot: Slot | None = None, leaving: Callable[[], bool
     except Stopped:
         step = run.status().step
         if is_leaving:  # not by a person's request: it waits for the next worker
-            run.append_event(events.Queued(step=step, time=time.time()))
+            _waits(run)
         return f"{'saved and left' if is_leaving else 'stopped'} at step {step}"
     except Exception as error:
-        full = isinstance(error, OSError) and error.errno in NO_ROOM
+        if _is_full(error):
+            while not _waits(run) and not leaving():  # on record, or this trainer counts as one that was killed
+                time.sleep(POLL)
+            return f"{FULL}; it waits for room"
         with contextlib.suppress(OSError):
-            if full:
-                run.append_event(events.Queued(step=run.status().step, time=time.time()))
-            elif run.is_there():
+            if run.is_there():
                 run.append_event(events.Failed(step=run.status().step, time=time.time(), reason=reason_of(error)))
-        return f"{FULL}; it waits for room" if full else f"failed: {reason_of(error)}"
+        return f"failed: {reason_of(error)}"
     return "finished"
+
+
+def _waits(run: Run) -> bool:
+    """Put on record that a run waits for the next worker; returns whether its disk has taken the line."""
+    try:
+        run.append_event(events.Queued(step=run.status().step, time=time.time()))
+    except OSError as error:
+        return error.errno not in NO_ROOM
+    return True
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind an error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
