@@ -125,15 +125,15 @@ def measure(folder: Path, options: argparse.Namespace) -> Found:
     between = time.time()
     os.environ["MVM_CHECKPOINTS"] = str(folder / "disturbed")
     with small_disk(folder / "disturbed"):
-        blows, died = disturb(spec, options)
+        blows, seen = disturb(spec, options)
         found = Found(options.runs, blows, seconds=(time.time() - between, between - began))
-        compare(found, folder, died)
+        compare(found, folder, seen)
     return found
 
 
 def disturb(spec: Path, options: argparse.Namespace) -> tuple[Counter[str], dict[int, float]]:
-    """Train a sweep under blows; returns these, and the time of death of each killed process."""
-    chance, blows, died = random.Random(options.seed), Counter[str](), {}
+    """Train a sweep under blows; returns these, and when each worker was last seen alive."""
+    chance, blows, seen = random.Random(options.seed), Counter[str](), {}
     arguments = mvm("sweep", str(spec), "--on", options.on, "--workers", str(options.workers))
     log = (Path(os.environ["MVM_CHECKPOINTS"]).parent / "driver.log").open("ab")
     driver = subprocess.Popen(arguments, stdout=log, stderr=log)
@@ -142,6 +142,7 @@ def disturb(spec: Path, options: argparse.Namespace) -> tuple[Counter[str], dict
     todo = ["worker"] * (options.kills - rare) + [*itertools.islice(itertools.cycle(others), rare)]
     todo += ["frozen"] * 2 + ["disk full"]
     chance.shuffle(todo)
+    planned = len(todo)
     frozen: list[tuple[float, int]] = []
     while driver.poll() is None or is_unfinished():
         time.sleep(chance.uniform(0.1, options.pause))
@@ -151,11 +152,13 @@ def disturb(spec: Path, options: argparse.Namespace) -> tuple[Counter[str], dict
                 os.kill(pid, signal.SIGCONT)
         if driver.poll() is not None and (options.on != "slurm" or has_no_jobs()) and is_unfinished():
             driver = subprocess.Popen(arguments, stdout=log, stderr=log)
+        now = time.time()
+        seen |= dict.fromkeys(workers(), now)
         asleep = {pid for _, pid in frozen}
         living = [pid for pid in workers() if pid not in asleep]
         if chance.random() > EARLY:
             living = [pid for pid in training() if pid in living]
-        if not todo or not living:
+        if not todo or not living or sum(blows.values()) > planned * share_done():
             continue
         what = todo.pop()
         blows[what] += 1
@@ -165,25 +168,24 @@ def disturb(spec: Path, options: argparse.Namespace) -> tuple[Counter[str], dict
             frozen.append((time.time() + options.freeze, chance.choice(living)))
             os.kill(frozen[-1][1], signal.SIGSTOP)
         elif what in ("worker", "driver"):
-            kill([driver.pid if what == "driver" else chance.choice(living)], died)
+            kill([driver.pid if what == "driver" else chance.choice(living)])
         elif what == "controller":
-            kill(named("slurmctld"), died)
+            kill(named("slurmctld"))
             time.sleep(3)
             subprocess.run(["slurmctld"], check=True)
         else:  # all that ran on the node is gone with it
-            kill([*named("slurmd"), *named("slurmstepd"), *named("slurm_script"), *workers()], died)
+            kill([*named("slurmd"), *named("slurmstepd"), *named("slurm_script"), *workers()])
             time.sleep(3)
             subprocess.run(["slurmd"], check=True)
         print(f"{sum(blows.values())}: {what}", file=sys.stderr, flush=True)
     log.close()
-    return blows, died
+    return blows, seen
 
 
-def kill(processes: Iterable[int], died: dict[int, float]) -> None:
-    """SIGKILL processes, and note when."""
+def kill(processes: Iterable[int]) -> None:
+    """SIGKILL processes."""
     for pid in processes:
         with contextlib.suppress(ProcessLookupError):
-            died[pid] = time.time()
             os.kill(pid, signal.SIGKILL)
 
 
@@ -202,7 +204,7 @@ def has_no_jobs() -> bool:
     return asked.returncode == 0 and not asked.stdout.strip()
 
 
-def compare(found: Found, folder: Path, died: dict[int, float]) -> None:
+def compare(found: Found, folder: Path, seen: dict[int, float]) -> None:
     """Compare every run with its undisturbed one."""
     for _ in range(100):  # workers that others have outrun are on their way out
         if not [*workers()]:
@@ -221,7 +223,10 @@ def compare(found: Found, folder: Path, died: dict[int, float]) -> None:
             print(f"{name}: {status.state} at step {status.step}: {status.reason}", file=sys.stderr)
         begun = [e for e in run.records.events if isinstance(e, events.Started | events.Resumed)]
         found.resumed += len(begun) > 1
-        if any(not had_ended(run, former, later, died) for former, later in itertools.pairwise(begun)):
+        if any(
+            former.pid != later.pid and not had_ended(former, later, seen)
+            for former, later in itertools.pairwise(begun)
+        ):
             found.twice.append(name)
         steps = [record["step"] for record in run.records.scalars]
         if steps != sorted(set(steps)):  # two trainers write a step twice
@@ -230,12 +235,17 @@ def compare(found: Found, folder: Path, died: dict[int, float]) -> None:
         found.equal += wanted.keys() == got.keys() and all(torch.equal(wanted[key], got[key]) for key in wanted)
 
 
-def had_ended(run: Run, former: events.Event, later: events.Event, died: dict[int, float]) -> bool:
-    """Whether a trainer was killed, or had said that it leaves, before the next one began."""
-    if died.get(former.pid, later.time) < later.time:  # type: ignore[attr-defined]
-        return True
-    place = run.records.events.index
-    return any(e.state not in (None, "running") for e in run.records.events[place(former) + 1 : place(later)])
+def had_ended(former: events.Event, later: events.Event, seen: dict[int, float]) -> bool:
+    """Whether a trainer was not seen alive after the next one had begun."""
+    return seen.get(former.pid, 0.0) < later.time  # type: ignore[attr-defined]
+
+
+def share_done() -> float:
+    """Share of the sweep's steps that are trained, so that blows are spread over all of it."""
+    with contextlib.suppress(RunError):
+        rows = progress_of(sweep_named(NAME)).rows
+        return sum(row.step for row in rows) / max(1, sum(row.steps for row in rows))
+    return 0.0
 
 
 def mvm(*arguments: str) -> list[str]:

@@ -28,7 +28,7 @@ __all__ = ["LEFT", "Worker", "train_held"]
 
 LEFT = 75  # exit status of a worker that left before the end: another is to go on (EX_TEMPFAIL)
 POLL = 0.5  # seconds between two looks at runs that other processes hold
-DEATHS = 5  # of trainers in a row, without a step saved in between: the run is given up
+DEATHS = 10  # of trainers in a row, without a step saved in between: the run is given up
 LEFT_ALONE = ("failed", "diverged", "stopped")
 FULL = "the disk is full"
 ROOM = 5.0  # seconds of waiting for room on a full disk
