@@ -20,6 +20,7 @@ from app.views.exhibits import exhibits
 from app.views.figures import figures_page
 from app.views.runs import runs_page
 from app.views.story import story
+from app.views.sweeps import sweeps
 
 # A fragment that ran before in this thread has left its own container in place (Streamlit 1.67): begin at the top.
 context_dg_stack.set(get_default_dg_stack_value())
@@ -41,6 +42,7 @@ pages = {
 }
 for view, title, icon in (
     (runs_page, "Runs", "table"),
+    (sweeps, "Sweeps", "grid_on"),
     (figures_page, "Figures", "photo_library"),
     (claims, "Claims", "gavel"),
     (exhibits, "Exhibits", "museum"),

@@ -12,6 +12,7 @@ __all__ = [
     "RunDamaged",
     "RunError",
     "Stopped",
+    "TakenOver",
     "check_known",
     "line_of",
     "reason_of",
@@ -36,6 +37,10 @@ class RunBusy(RunError):
 
 class Lost(RuntimeError):
     """Files of a run were removed while it was trained."""
+
+
+class TakenOver(Lost):
+    """Another process trains the run now: whatever this one would write is not its own."""
 
 
 class Stopped(Exception):

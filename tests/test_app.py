@@ -690,6 +690,7 @@ def test_a_kind_of_data_is_one_line_in_the_app(finished: Run, monkeypatch: pytes
         "Faces",
         "Pairs",
         "Runs",
+        "Sweeps",
         "Figures",
         "Claims",
         "Exhibits",

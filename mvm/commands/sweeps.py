@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,14 +12,15 @@ from typing import TYPE_CHECKING
 from mvm.commands.flags import Commands
 from mvm.commands.progress import progress_bar
 from mvm.commands.terminal import print_line
-from mvm.errors import ConfigError, RunError
+from mvm.errors import ConfigError, RunError, check_known
+from mvm.jobs.process import TRAINING, give_way
 
 if TYPE_CHECKING:
     from mvm.sweeps.sweep import Plan, Progress, Sweep
 
 __all__ = ["add"]
 
-LEFT = 75  # exit status of a worker that left before the end: another is to go on (EX_TEMPFAIL)
+ENGINES = ("local", "slurm", "ray")
 MOST_SHOWN = 5  # failed runs named in a status
 SUFFIX = ".toml"
 
@@ -30,8 +32,15 @@ def add(command: Commands) -> None:
     sweep.add_argument("spec", metavar="SPEC.toml", help="the grid; or the name of a sweep that was made")
     sweep.add_argument("--dry-run", action="store_true", help="list runs, time and disk, and make nothing")
     sweep.add_argument("--status", action="store_true", help="print progress, time left and failed runs")
-    sweep.add_argument("--on", metavar="local", help="train it here and now; without it, `mvm work` does")
-    sweep.add_argument("--workers", type=int, metavar="N", help="trainings at once (default: the device slots)")
+    sweep.add_argument(
+        "--on",
+        metavar="ENGINE",
+        help="train it: local, slurm (submits workers), ray or ray:ADDRESS",
+    )
+    sweep.add_argument("--workers", type=int, metavar="N", help="trainings at once (default: the device slots here)")
+    sweep.add_argument(
+        "--sbatch", default="", metavar="OPTIONS", help='for Slurm, such as "--gres=gpu:1 --time=4:00:00"'
+    )
     work = command("work", work_command, "train the runs of a sweep until none is left; start any number", run=False)
     work.add_argument("sweep", metavar="SWEEP", help="its name")
     work.add_argument("--queue", action="store_true", help="wait for a free device slot before each run")
@@ -48,8 +57,12 @@ def sweep_command(options: argparse.Namespace) -> None:
 
     if options.workers is not None and (options.workers < 1 or options.on is None):
         raise ConfigError(f"workers: {options.workers}; give 1 or more, and --on local")
-    if options.on not in (None, "local"):
-        raise ConfigError(f"on: unknown {options.on!r}; known: local")
+    if options.on is not None:
+        check_known("on", options.on.partition(":")[0], ENGINES)
+        if ":" in options.on and not options.on.startswith("ray:"):
+            raise ConfigError(f"on: {options.on!r}; only ray takes an address")
+    if options.sbatch and options.on != "slurm":
+        raise ConfigError(f"sbatch: {options.sbatch!r} is for --on slurm")
     is_file = options.spec.endswith(SUFFIX)
     spec = read_spec(Path(options.spec)) if is_file else sweep_named(options.spec).spec
     if options.status:
@@ -68,15 +81,23 @@ def sweep_command(options: argparse.Namespace) -> None:
         print_line(f"`python -m mvm work {spec.name}` trains them, in any number of terminals and on any machine that "
                    f"sees this folder; `python -m mvm sweep {options.spec} --on local` does it here")  # fmt: skip
         return
-    _train_here(sweep, options.workers, retry=options.retry_failed)
+    if options.on == "slurm":
+        _submit(sweep, options)
+    else:
+        _train(sweep, options)
 
 
 def work_command(options: argparse.Namespace) -> None:
     """Train runs of a sweep until none is left; on SIGTERM, save and leave."""
+    from mvm.runs.lease import EXPIRES, network_disk
     from mvm.sweeps.sweep import sweep_named
-    from mvm.sweeps.worker import Worker
+    from mvm.sweeps.worker import LEFT, Worker
 
     sweep = sweep_named(options.sweep.removesuffix(SUFFIX))
+    if options.queue:
+        give_way(TRAINING)
+    if disk := network_disk():
+        _say(f"a disk of several machines ({disk}): a worker whose machine dies is replaced after {EXPIRES:.0f} s")
     worker = Worker(sweep, retry=options.retry_failed, queue=options.queue, say=_say)
     with worker.leave_on_signals():
         is_done = worker.work()
@@ -93,23 +114,45 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _train_here(sweep: Sweep, workers: int | None, *, retry: bool) -> None:
-    from mvm.sweeps.local import default_workers, run_local
+def _train(sweep: Sweep, options: argparse.Namespace) -> None:
+    """Train a sweep by workers of this machine, or by tasks of Ray, with a bar."""
     from mvm.sweeps.sweep import progress_of
 
-    workers = workers or default_workers(sweep)
+    retry, workers = options.retry_failed, options.workers
+    if options.on == "local":
+        from mvm.sweeps.local import default_workers, run_local
+
+        workers = workers or default_workers(sweep)
+        training = run_local(sweep, workers, retry=retry)
+    else:
+        from mvm.sweeps.ray import run_ray
+
+        training = run_ray(sweep, workers, address=options.on.partition(":")[2], retry=retry)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends what trains for it, too
     layout = "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
-    with (
-        progress_bar("step", layout=layout) as show,
-        contextlib.closing(run_local(sweep, workers, retry=retry)) as each,
-    ):
+    with progress_bar("step", layout=layout) as show, contextlib.closing(training) as each:
         for progress in each:
-            total = sum(row.steps for row in progress.rows)
-            show(sum(row.step for row in progress.rows), total, f"{_states(progress)}{_time_left(progress, workers)} ")
+            done, total = (sum(getattr(row, part) for row in progress.rows) for part in ("step", "steps"))
+            show(done, total, f"{_states(progress)}{_time_left(progress, workers or 0)} ")
     progress = progress_of(sweep)
     _print_progress(sweep, progress)
     if progress.states["failed"]:
         raise RunError(f"sweep: {progress.states['failed']} runs of {sweep.name} failed; `--retry-failed` tries again")
+
+
+def _submit(sweep: Sweep, options: argparse.Namespace) -> None:
+    from mvm.sweeps.slurm import submit
+    from mvm.sweeps.sweep import progress_of
+
+    progress = progress_of(sweep)
+    left = len(progress.rows) - progress.states["finished"] if options.retry_failed else progress.left
+    if not left:
+        print_line(f"{sweep.name}: nothing is left to train")
+        return
+    workers = min(options.workers or left, left)
+    jobs = submit(sweep, workers, options=options.sbatch, retry=options.retry_failed)
+    told = f"Slurm job{'s' * (len(jobs) > 1)} {', '.join(jobs)}"
+    print_line(f"{sweep.name}: {workers} workers for {left} runs, {told}; `mvm sweep {sweep.name} --status` shows them")
 
 
 def _print_plan(planned: Plan) -> None:
@@ -138,11 +181,15 @@ def _print_plan(planned: Plan) -> None:
 
 
 def _print_progress(sweep: Sweep, progress: Progress, *, workers: int = 0) -> None:
+    from mvm.sweeps.slurm import jobs_in_words
+
     done, total = progress.trainings
     print_line(
         f"{sweep.name}: {_states(progress)}{_time_left(progress, workers)}; {done} of {total} trainings finished in "
         f"{_duration(progress.seconds)} of training"
     )
+    if workers_there := jobs_in_words(sweep):
+        print_line(f"  Slurm: {workers_there}")
     failed = [row for row in progress.rows if row.status in ("failed", "diverged")]
     for row in failed[:MOST_SHOWN]:
         print_line(f"  {row.name}: {row.status} at step {row.step}: {row.reason}")

@@ -18,7 +18,7 @@ from mvm.config import OF_DATA, Config
 from mvm.data.kind import SWITCHES
 from mvm.data.kinds import KINDS
 from mvm.devices import use_gpu
-from mvm.errors import ConfigError, Diverged, RunError, Stopped, reason_of
+from mvm.errors import ConfigError, Diverged, RunError, Stopped, TakenOver, reason_of
 from mvm.files import inode_of
 from mvm.jobs.process import TRAINING, give_way
 from mvm.jobs.queue import Slot, Ticket, device_kind
@@ -236,7 +236,7 @@ def _failures_recorded(run: Run) -> Iterator[None]:
     folder = inode_of(run.path)
     try:
         yield
-    except Stopped:
+    except (Stopped, TakenOver):
         raise
     except Exception as error:
         step = run.records.poll().step

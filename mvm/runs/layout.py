@@ -14,6 +14,7 @@
                       real.npy                         the real pictures that its views show
                       control.json, control.lock       requests to the trainer
                       lock                             held by the living trainer
+                      lease                            its heartbeat, on disks of several machines (mvm.runs.lease)
                       trainer.log                      output of a detached trainer
 
 Every file is whole at any moment: mvm.files.
@@ -40,6 +41,7 @@ __all__ = [
     "FOLDERS",
     "FRAMES",
     "KEPT",
+    "LEASE",
     "LIVE",
     "LOCK",
     "LOG",
@@ -76,9 +78,13 @@ REALS = "real.npy"
 CONTROL = "control.json"
 CONTROL_LOCK = "control.lock"
 LOCK = "lock"
+LEASE = "lease"
 LOG = "trainer.log"
 
-FILES = (CONFIG, POINTS, RECORDS, LIVE, CHECKPOINT, BEST, ORIGIN, NOTE, SCORES, REALS, CONTROL, CONTROL_LOCK, LOCK, LOG)
+FILES = (
+    CONFIG, POINTS, RECORDS, LIVE, CHECKPOINT, BEST, ORIGIN, NOTE, SCORES, REALS, CONTROL, CONTROL_LOCK, LOCK, LEASE,
+    LOG,
+)  # fmt: skip
 FOLDERS = (SNAPSHOTS, FRAMES, KEPT)
 
 STEP = re.compile(r"[0-9]{8}\.(safetensors|npy)")

@@ -1,4 +1,4 @@
-"""Liveness of a run's trainer: answered here alone, so that a heartbeat can stand beside the local lock.
+"""Liveness of a run's trainer: answered here alone, by its lock, and by its lease where other machines see the disk.
 
 `sweep_run` removes what killed processes have left in a run.
 """
@@ -11,13 +11,14 @@ from pathlib import Path
 
 from mvm.files import lock_is_held, locked, sweep
 from mvm.runs.layout import FRAMES, KEPT, LOCK, SNAPSHOTS
+from mvm.runs.lease import held_elsewhere, hold_lease
 
 __all__ = ["hold_run", "is_alive", "lock_of", "sweep_run"]
 
 
 def is_alive(run_dir: Path) -> bool:
     """Whether a living process trains the run in this folder."""
-    return lock_is_held(run_dir / LOCK)
+    return lock_is_held(run_dir / LOCK) or bool(held_elsewhere(run_dir))
 
 
 @contextlib.contextmanager
@@ -31,7 +32,7 @@ def hold_run(run_dir: Path, *, busy: str | None = None) -> Iterator[None]:
     Raises:
         RunBusy: another process holds it.
     """
-    with locked(run_dir / LOCK, busy=busy):
+    with locked(run_dir / LOCK, busy=busy), hold_lease(run_dir):
         yield
 
 

@@ -26,7 +26,7 @@ from mvm.config import Weights
 from mvm.data.kind import Reference
 from mvm.data.kinds import KINDS
 from mvm.devices import peak_memory, use_cpu
-from mvm.errors import ConfigError, Diverged, Lost, Stopped
+from mvm.errors import ConfigError, Diverged, Lost, Stopped, TakenOver
 from mvm.files import append_line, inode_of, link, write_array, write_atomic, write_tensors
 from mvm.geometry.descriptors import DESCRIPTORS, GAPS, two_diameter
 from mvm.geometry.spectrum import SPECTRUM_FORMS, eigenvalues
@@ -34,6 +34,7 @@ from mvm.methods.method import PAIRED_KINDS
 from mvm.processes import identity
 from mvm.runs import events, layout
 from mvm.runs.layout import frame_path
+from mvm.runs.lease import lease_of
 from mvm.runs.liveness import lock_of, sweep_run
 from mvm.runs.profile import Profile
 from mvm.runs.run import Control, Run
@@ -564,8 +565,11 @@ class Recorder:
         name, step = self.run.name, self.experiment.step
         if missing == self.run.path:
             raise Lost(f"run: the folder of {name} was removed while it trained, at step {step}: {missing} is gone")
-        if missing == lock_of(self.run.path) and missing.exists():
-            raise Lost(f"run: {name}'s {missing.name} was replaced while it trained: another process trains it now")
+        lock, lease = lock_of(self.run.path), lease_of(self.run.path)
+        if missing == lease or (missing == lock and lock.exists()):
+            raise TakenOver(
+                f"run: {name}'s {missing.name} was replaced while it trained: another process trains it now"
+            )
         if missing.name == layout.CONFIG:
             write_atomic(missing, self.config.model_dump_json(indent=1).encode(), durable=True)
         if self.best is not None:
@@ -598,7 +602,8 @@ class Watch:
     def _missing(self) -> Path | None:
         if inode_of(self.run_dir) != self._folder:  # gone, or another of its name
             return self.run_dir
-        for path in (lock_of(self.run_dir), *(self.run_dir / name for name in (*KEPT_OPEN, *REPLACED))):
+        held = lock_of(self.run_dir), lease_of(self.run_dir)
+        for path in (*held, *(self.run_dir / name for name in (*KEPT_OPEN, *REPLACED))):
             now = inode_of(path)
             if path in self._seen and (now is None or (path.name not in REPLACED and now != self._seen[path])):
                 return path

@@ -27,7 +27,7 @@ def default_workers(sweep: Sweep) -> int:
     return slot_count(device_kind(sweep.spec.points[0].config.device))
 
 
-def run_local(sweep: Sweep, workers: int, *, retry: bool = False) -> Generator[Progress]:
+def run_local(sweep: Sweep, workers: int, *, retry: bool = False) -> Generator[Progress, None, None]:
     """Train a sweep with workers on this machine, yielding its progress until none is left.
 
     Closing the iterator asks the workers to save and leave, and waits for them.

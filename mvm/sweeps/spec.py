@@ -260,7 +260,7 @@ def _bounds(name: str, axis: Any, part: str, *, extra: tuple[str, ...]) -> tuple
 
 def _rounded(name: str, value: float) -> Any:
     """A value with six digits; a whole number for settings that are."""
-    return round(value) if type(_defaults().flat().get(name)) is int else float(f"{value:.6g}")
+    return round(value) if name in _whole_numbers() else float(f"{value:.6g}")
 
 
 def _ordered(values: Iterator[Any]) -> list[Any]:
@@ -316,6 +316,12 @@ def _seeds(given: Any) -> tuple[int, ...]:
 @functools.cache
 def _defaults() -> Config:
     return Config.make()
+
+
+@functools.cache
+def _whole_numbers() -> frozenset[str]:
+    """Settings that are whole numbers."""
+    return frozenset(name for name, value in _defaults().flat().items() if type(value) is int)
 
 
 def _is_number(value: Any) -> bool:

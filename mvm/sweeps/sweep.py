@@ -172,25 +172,22 @@ def all_sweeps() -> list[str]:
 
 def plan(spec: Spec) -> Plan:
     """The runs of a specification that are there, and those that are missing."""
+    wanted = {point_key(config): (settings, config) for settings, config in _wanted(spec)}
     there: dict[str, dict[str, Any]] = {}
     members: dict[str, set[tuple[str, int]]] = {}
-    with contextlib.suppress(RunError):
-        for name, settings in sweep_named(spec.name).runs.items():
-            with contextlib.suppress(RunError):  # deleted, or damaged: trained anew
-                config = Run(checkpoints() / name).config
-                members.setdefault(point_key(config), set()).update(config.members)
-                there[name] = settings
-    missing, trainings = [], 0
-    for settings, config in _wanted(spec):
-        key = point_key(config)
-        trainings += len(config.members)
-        for part in _runs_of(config, members.get(key, set()), spec.together):
-            run = PlannedRun(_run_name(spec.name, settings, part), settings, part)
-            if _is_there(run):  # the sweep's list was lost
-                there[run.name] = settings
-            else:
-                missing.append(run)
-    return Plan(spec, there, tuple(missing), trainings)
+    for name, listed in _known_runs(spec.name).items():
+        with contextlib.suppress(RunError):  # deleted, or damaged: trained anew
+            config = Run(checkpoints() / name).config
+            key = point_key(config)
+            if listed is not None or key in wanted:
+                members.setdefault(key, set()).update(config.members)
+                there[name] = wanted[key][0] if listed is None else listed
+    missing = [
+        PlannedRun(_run_name(spec.name, settings, part), settings, part)
+        for key, (settings, config) in wanted.items()
+        for part in _runs_of(config, members.get(key, set()), spec.together)
+    ]
+    return Plan(spec, there, tuple(missing), sum(len(config.members) for _, config in wanted.values()))
 
 
 def make(spec: Spec, *, on_progress: Callable[[int, int], None] = lambda done, total: None) -> Plan:
@@ -260,6 +257,14 @@ def _folder(name: str) -> Path:
     return checkpoints() / ".sweeps" / name
 
 
+def _known_runs(name: str) -> dict[str, dict[str, Any] | None]:
+    """Runs of a sweep with their swept settings; if its list is lost, those named after it, with None."""
+    try:
+        return {**sweep_named(name).runs}
+    except RunError:
+        return {path.name: None for path in sorted(checkpoints().glob(f"{_stem(name)}-*"))}
+
+
 def _wanted(spec: Spec) -> Iterator[tuple[dict[str, Any], Config]]:
     """Swept settings and config of each key, with all variants that the specification asks for."""
     found: dict[str, tuple[dict[str, Any], Config]] = {}
@@ -288,18 +293,17 @@ def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
         yield items[first : first + size]
 
 
-def _is_there(planned: PlannedRun) -> bool:
-    with contextlib.suppress(RunError):
-        return Run(checkpoints() / planned.name).config == planned.config
-    return False
-
-
 def _run_name(sweep: str, settings: dict[str, Any], config: Config) -> str:
     """Folder name: the sweep, the swept values as far as there is room, and a digest of all settings."""
     digest = hashlib.sha256(json.dumps([point_key(config), config.variants, config.seeds]).encode()).hexdigest()[:8]
     words = "-".join(_word(name, value) for name, value in settings.items())
     words = re.sub(r"[^A-Za-z0-9.+_]+", "-", words)[:60].strip("-.")
-    return "-".join(filter(None, (sweep[:28].rstrip("-."), words, digest)))
+    return "-".join(filter(None, (_stem(sweep), words, digest)))
+
+
+def _stem(sweep: str) -> str:
+    """How the names of its runs begin."""
+    return sweep[:28].rstrip("-.")
 
 
 def _word(name: str, value: Any) -> str:

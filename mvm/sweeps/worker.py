@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from mvm.devices import use_gpu
-from mvm.errors import Diverged, RunBusy, RunError, Stopped, reason_of
+from mvm.errors import Diverged, RunBusy, RunError, Stopped, TakenOver, reason_of
 from mvm.files import NO_ROOM, checkpoints
 from mvm.jobs.queue import Slot, device_kind, slot
 from mvm.runs import events, layout
@@ -24,10 +24,11 @@ from mvm.runs.records import last_records
 from mvm.runs.run import Run
 from mvm.sweeps.sweep import Sweep, sweep_named
 
-__all__ = ["Worker", "train_held"]
+__all__ = ["LEFT", "Worker", "train_held"]
 
+LEFT = 75  # exit status of a worker that left before the end: another is to go on (EX_TEMPFAIL)
 POLL = 0.5  # seconds between two looks at runs that other processes hold
-DEATHS = 5  # of trainers in a row, without a step saved in between: the run is given up
+DEATHS = 10  # of trainers in a row, without a step saved in between: the run is given up
 LEFT_ALONE = ("failed", "diverged", "stopped")
 FULL = "the disk is full"
 ROOM = 5.0  # seconds of waiting for room on a full disk
@@ -42,6 +43,8 @@ class Worker:
         retry: also those that failed, diverged or were stopped before this worker began.
         queue: wait for a device slot of this machine before each run, as trainings of the app do.
         say: gets one line about each run.
+        only: name of the only run that it takes.
+        leave_file: once it is there, save and end.
 
     Attributes:
         leaving: save and end; set by `leave_on_signals`.
@@ -49,10 +52,18 @@ class Worker:
     """
 
     def __init__(
-        self, sweep: Sweep, *, retry: bool = False, queue: bool = False, say: Callable[[str], None] = lambda line: None
+        self,
+        sweep: Sweep,
+        *,
+        retry: bool = False,
+        queue: bool = False,
+        say: Callable[[str], None] = lambda line: None,
+        only: str | None = None,
+        leave_file: Path | None = None,
     ) -> None:
-        self.sweep, self.retry, self.queue, self.say = sweep, retry, queue, say
+        self.sweep, self.retry, self.queue, self.say, self.only = sweep, retry, queue, say, only
         self.leaving = False
+        self._leave_file, self._looked = leave_file, 0.0
         self.unreadable: list[str] = []
         self._began = time.time()
         self._read: dict[Path, tuple[tuple[int, int], events.Event | None, int]] = {}
@@ -60,7 +71,7 @@ class Worker:
     def work(self) -> bool:
         """Train until nothing is left to train, or `leaving` is set; returns whether nothing is left."""
         told, ended = False, ""
-        while not self.leaving:
+        while not self._leaves():
             free = self._first_free()
             if free is None:
                 return True
@@ -75,7 +86,7 @@ class Worker:
                 if (run := self._take(held)) is not None:
                     told = False
                     self.say(f"{run.name}: begins at step {run.status().step} of {run.config.steps}")
-                    ended = train_held(run, slot=got, leaving=lambda: self.leaving)
+                    ended = train_held(run, slot=got, leaving=self._leaves)
                     self.say(f"{run.name}: {ended}")
             self._wait(ROOM if run is not None and ended.startswith(FULL) else 0.0)
         return self._first_free() is None
@@ -96,10 +107,17 @@ class Worker:
             for number, handler in before.items():
                 signal.signal(number, handler or signal.SIG_DFL)
 
+    def _leaves(self) -> bool:
+        """Whether to save and end; the file is looked for twice a second."""
+        if self._leave_file is not None and time.monotonic() - self._looked > POLL:
+            self._looked = time.monotonic()
+            self.leaving = self.leaving or self._leave_file.exists()
+        return self.leaving
+
     def _wait(self, seconds: float) -> None:
         """Wait, or until `leaving` is set."""
         end = time.monotonic() + seconds
-        while not self.leaving and (left := end - time.monotonic()) > 0:
+        while not self._leaves() and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, POLL))
 
     def _wait_for_slot(self, path: Path, held: contextlib.ExitStack) -> Slot | None:
@@ -108,14 +126,14 @@ class Worker:
             kind = device_kind(Run(path).config.device)
         except RunError:  # `_take` says so
             return None
-        got = held.enter_context(slot(kind, give_up=lambda: self.leaving, on_wait=lambda: None))
+        got = held.enter_context(slot(kind, give_up=self._leaves, on_wait=lambda: None))
         if got is not None and got.number is not None and kind == "cuda":
             use_gpu(got.number)
         return got
 
     def _take(self, held: contextlib.ExitStack) -> Run | None:
         """Hold the first free run; None without any."""
-        while not self.leaving and (path := self._first_free()) not in (None, HELD):
+        while not self._leaves() and (path := self._first_free()) not in (None, HELD):
             assert path is not None
             holding = contextlib.ExitStack()
             try:
@@ -138,7 +156,7 @@ class Worker:
         any_held = False
         with contextlib.suppress(RunError):  # runs may have been added
             self.sweep = sweep_named(self.sweep.name)
-        for name in self.sweep.runs:
+        for name in [self.only] if self.only else self.sweep.runs:
             path = checkpoints() / name
             if name not in self.unreadable and self._is_open(path):
                 if not is_alive(path) and events.state_of(self._last_event(path)[0], alive=False) != "starting":
@@ -203,19 +221,38 @@ def train_held(run: Run, *, slot: Slot | None = None, leaving: Callable[[], bool
             if not is_leaving and leaving():
                 is_leaving = True
                 run.ask(stop=True)
-    except Diverged as reason:
+    except (Diverged, TakenOver) as reason:
         return str(reason)
     except Stopped:
         step = run.status().step
         if is_leaving:  # not by a person's request: it waits for the next worker
-            run.append_event(events.Queued(step=step, time=time.time()))
+            _waits(run)
         return f"{'saved and left' if is_leaving else 'stopped'} at step {step}"
     except Exception as error:
-        full = isinstance(error, OSError) and error.errno in NO_ROOM
+        if _is_full(error):
+            while not _waits(run) and not leaving():  # on record, or this trainer counts as one that was killed
+                time.sleep(POLL)
+            return f"{FULL}; it waits for room"
         with contextlib.suppress(OSError):
-            if full:
-                run.append_event(events.Queued(step=run.status().step, time=time.time()))
-            elif run.is_there():
+            if run.is_there():
                 run.append_event(events.Failed(step=run.status().step, time=time.time(), reason=reason_of(error)))
-        return f"{FULL}; it waits for room" if full else f"failed: {reason_of(error)}"
+        return f"failed: {reason_of(error)}"
     return "finished"
+
+
+def _waits(run: Run) -> bool:
+    """Put on record that a run waits for the next worker; returns whether its disk has taken the line."""
+    try:
+        run.append_event(events.Queued(step=run.status().step, time=time.time()))
+    except OSError as error:
+        return error.errno not in NO_ROOM
+    return True
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind an error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

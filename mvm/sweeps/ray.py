@@ -1,0 +1,112 @@
+"""A sweep on Ray: one task for each run, with the CPU threads or the GPU that it trains on.
+
+    --on ray             a Ray of this machine, for the time of the sweep
+    --on ray:ADDRESS     a cluster that runs, as `ray.init(address=ADDRESS)` finds it; `auto` is the one of this machine
+
+Ray decides where and when a task runs; the run on disk is the truth, as everywhere. A task whose process or node dies
+is started again by Ray and continues from the checkpoint. To end early, the driver leaves a file in the sweep's folder;
+each task sees it, saves its run and returns, and only what has not returned after a while is cancelled.
+
+A Ray of our own has no dashboard, sends no usage statistics, and takes nobody without its token.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from mvm.devices import device_of
+from mvm.errors import RunError, line_of
+from mvm.files import checkpoints, write_atomic
+from mvm.runs.run import Run
+from mvm.sweeps.sweep import ENDED, Progress, Sweep, progress_of, sweep_named
+from mvm.sweeps.worker import Worker
+
+__all__ = ["run_ray"]
+
+LEAVE = "leave"  # in the sweep's folder: tasks that see it save and return
+POLL = 0.5  # seconds between two looks at the tasks
+PATIENCE = 60.0  # seconds for tasks to save before they are cancelled
+MOST = 1000  # tasks in Ray's queue at once
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
+
+
+def run_ray(
+    sweep: Sweep, workers: int | None, *, address: str = "", retry: bool = False
+) -> Generator[Progress, None, None]:
+    """Train a sweep by tasks of Ray, yielding its progress until none is left.
+
+    Closing the iterator lets the tasks save and return.
+
+    Args:
+        sweep: what is trained.
+        workers: tasks at once at most; as many as Ray has room for when None.
+        address: of a cluster; a Ray of this machine when empty.
+        retry: also runs that failed, diverged or were stopped before.
+
+    Raises:
+        RunError: Ray is not installed, or there is no cluster at the address.
+    """
+    ray, leave = _connect(address), sweep.folder / LEAVE
+    leave.unlink(missing_ok=True)
+    train = ray.remote(max_retries=-1, max_calls=0)(_train)
+    waiting = [row.name for row in progress_of(sweep).rows if retry or row.status not in ENDED]
+    running: dict[Any, str] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < min(workers or MOST, MOST):
+                name = waiting.pop(0)
+                place = str(checkpoints().absolute()), sweep.name, name
+                running[train.options(name=f"{sweep.name} {name}", **_share(name)).remote(*place, retry)] = name
+            yield progress_of(sweep)
+            ended, _ = ray.wait([*running], num_returns=1, timeout=POLL)
+            for task in ended:
+                del running[task]
+                ray.get(task)
+        yield progress_of(sweep)
+    finally:
+        if running:
+            write_atomic(leave, b"")
+            _, late = ray.wait([*running], num_returns=len(running), timeout=PATIENCE)
+            for task in late:
+                ray.cancel(task, force=True)
+            leave.unlink(missing_ok=True)
+        ray.shutdown()
+
+
+def _train(root: str, sweep: str, run: str, retry: bool) -> bool:
+    """A task: train one run until it ends, or until the sweep is asked to leave; returns whether it ended."""
+    os.environ["MVM_CHECKPOINTS"] = root
+    found = sweep_named(sweep)
+    return Worker(found, retry=retry, only=run, leave_file=found.folder / LEAVE).work()
+
+
+def _share(name: str) -> dict[str, float]:
+    """What of a node a run takes."""
+    config = Run(checkpoints() / name).config
+    try:
+        gpus = float(device_of(config.device).type == "cuda" or config.device == "cuda")
+    except ValueError:  # asked for here, and only elsewhere
+        gpus = 1.0
+    return {"num_cpus": config.cpu_threads, "num_gpus": gpus}
+
+
+def _connect(address: str) -> Any:
+    """Ray, connected to a cluster."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if not address and not Path("~/.ray/auth_token").expanduser().exists():
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    try:
+        import ray
+    except ImportError:
+        raise RunError('ray: it is not installed; `pip install "mvm-lab[ray]"`, or use --on local') from None
+    own: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR", **own)
+    except Exception as error:
+        raise RunError(f"ray: no cluster at {address or 'this machine'}: {line_of(error)}") from None
+    return ray
