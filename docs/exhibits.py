@@ -24,9 +24,9 @@ The survey ({survey})
 says what follows for generative models if data lie near a manifold of low dimension. The page *Exhibits* measures
 {count} of its results on toy data, where the manifold is known. Each verdict counts the random seeds for which
 its criterion is met; the criteria and all numbers are on the page. Networks are small and trainings short (up to 2,000
-steps of 128 points), so a number here ranks nothing but this setting. The criteria were not fixed in advance: after first
-trials the training of *weak losses* was lengthened (3 of 5 seeds had passed), the range of σ of *the score* was narrowed,
-and *noise* compares medians rather than means.
+steps of 128 points), so a number here ranks nothing but this setting. The criteria were not fixed in advance: after
+first trials the training of *weak losses* was lengthened (3 of 5 seeds had passed), the range of σ of *the score* was
+narrowed, and *noise* compares medians rather than means.
 
 `python -m mvm claims --survey --markdown` measures what is missing and prints the table. Shipped: five seeds, {device},
 {minutes:.0f} minutes of processor time in all. This page is written by `python docs/exhibits.py`.
