@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--points", type=int, default=POINTS, help=f"that each seed is scored on (default {POINTS})")
     parser.add_argument("--paper", action="store_true", help="each peer with its paper's own rates, no averaging")
+    parser.add_argument("--section", help="of results.md that is written (default: the budget's)")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of results.md and tables/")
     options = parser.parse_args()
@@ -66,7 +67,7 @@ def main() -> None:
             cells.append(Cell(label, config, options.seconds, options.points))
     rows = run(cells, options.out / "tables" / "cells.jsonl", processes=options.processes)
     kind = "seconds" if options.seconds else "steps"
-    name = f"toys_{kind}{'_paper' if options.paper else ''}"
+    name = options.section or f"toys_{kind}{'_paper' if options.paper else ''}"
     command = f"python -m benchmarks.toys --{kind} {options.seconds or steps} --seeds {options.seeds}"
     if options.points != POINTS:
         command += f" --points {options.points}"
@@ -74,13 +75,15 @@ def main() -> None:
         command += f" --manifolds {' '.join(options.manifolds)}"
     if len(options.methods) < len(ENTRIES):
         command += f" --methods {shlex.join(options.methods)}"
+    if options.section:
+        command += f" --section {options.section}"
     write_csv(options.out / "tables" / f"{name}.csv", rows)
     sizes = f"{options.seeds} seeds, {options.points:,} points"
     parts = [f"Median of {sizes}; **bold**: best of the row, or all at or below the baseline."]
     parts += [f"### {title}\n\n{table(rows, options, key)}" for key, (title, _) in SCORES.items()]
     parts.append(f"### Over all manifolds\n\n{summary(rows, options)}")
     words = f"{options.seconds:g} processor seconds" if options.seconds else f"{steps} steps"
-    title = f"All methods at {words}{', each with its paper’s rates' if options.paper else ''}"
+    title = f"{'All' if len(options.methods) == len(ENTRIES) else 'Some'} methods at {words}{', each with its paper’s rates' if options.paper else ''}"
     write_section(options.out, name, title, command + (" --paper" if options.paper else ""), *parts)
 
 
