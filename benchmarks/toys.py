@@ -83,7 +83,8 @@ def main() -> None:
     parts += [f"### {title}\n\n{table(rows, options, key)}" for key, (title, _) in SCORES.items()]
     parts.append(f"### Over all manifolds\n\n{summary(rows, options)}")
     words = f"{options.seconds:g} processor seconds" if options.seconds else f"{steps} steps"
-    title = f"{'All' if len(options.methods) == len(ENTRIES) else 'Some'} methods at {words}{', each with its paper’s rates' if options.paper else ''}"
+    which = "All" if len(options.methods) == len(ENTRIES) else "Some"
+    title = f"{which} methods at {words}{', each with its paper’s rates' if options.paper else ''}"
     write_section(options.out, name, title, command + (" --paper" if options.paper else ""), *parts)
 
 
