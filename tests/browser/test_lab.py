@@ -84,7 +84,9 @@ def chart(page, run: Run, row: str = "clouds"):
 
 
 def number(locator, name: str) -> int:
-    return int(locator.get_attribute(f"data-{name}"))
+    """A chart's number; -1 while there are two, that of the page before and that which replaces it."""
+    values = locator.evaluate_all(f"nodes => nodes.map(node => node.dataset.{name})")
+    return int(values[0]) if len(values) == 1 else -1
 
 
 def test_a_training_is_stopped_on_the_page_and_begun_again_by_a_shell(page, lab, folder: Path) -> None:
@@ -169,7 +171,7 @@ def test_scrubbing_while_it_trains(page, lab, folder: Path) -> None:
 def test_sampling_time_is_a_second_timeline(page, lab, folder: Path) -> None:
     """Home shows the noise; Play leads from there to the fakes, with networks of the shown step."""
     values = {"method": "flow_matching", "variants": ("flow_matching",), "flow_matching": {"evaluations": 8}}
-    run = Run.create(small_config(write_cloud(folder / "sampled.csv"), steps=20, **values), name="sampled")
+    run = Run.create(small_config(write_cloud(folder / "sampled.csv"), steps=20, **values), path=folder / "sampled")
     for _ in trained(run):
         pass
     visit(page, f"{lab.url}/?run=sampled&panel=Sampling+time")
@@ -219,12 +221,10 @@ def test_a_killed_trainer_is_seen_and_resumed(page, lab, folder: Path) -> None:
     projected = chart(page, run, "umap")
     until(lambda: projected.count() == 1, "one chart: that of the page before goes once the new page is whole")
     projected.evaluate("node => node.scrollIntoView()")  # at once: the page may still replace the chart by another
-    until(
-        lambda: number(projected, "step") == 800,
-        "the last UMAP frame",
-        progress=lambda: (number(projected, "step"), growth(run.path / "frames")),
-    )
-    frame = np.load(run.path / "frames" / "00000800.npy")
+    last = run.path / "frames" / "00000800.npy"
+    until(last.exists, "the last UMAP frame", progress=lambda: growth(run.path / "frames"))
+    until(lambda: number(projected, "step") == 800, "the last step on the page")
+    frame = np.load(last)
     assert frame.shape == (1, 2 * run.config.view_points, 2)
 
 
