@@ -48,7 +48,7 @@ def main() -> None:
     for name, result in found.items():
         draw(result, out / "exhibits" / f"{name}.png")
         exhibit, value = EXHIBITS[name], list(result.pictures)[-1]
-        parts.append(f"## {exhibit.title}\n\n{exhibit.text}\n")
+        parts.append(f"## {exhibit.title}\n\n{exhibit.description}\n")
         parts.append(f"![{exhibit.title}](exhibits/{name}.png)\n\n*{exhibit.knob}: {value}.* **{result.verdict}**: ")
         parts[-1] += f"{exhibit.criterion}."
     (out / "exhibits.md").write_text("\n\n".join(part.strip() for part in parts) + "\n", encoding="utf-8")

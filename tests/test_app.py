@@ -53,7 +53,7 @@ def test_a_finished_run_is_shown_with_its_scores(finished: Run) -> None:
     assert "finished" in text
     assert "step **30** of 30" in text
     headings = [line for line in text.splitlines() if line.startswith(("# ", "## "))]
-    assert headings == ["# Lab", "## Data space", "## Embeddings"]
+    assert headings == ["# Lab", "## Data space", "## Embeddings", "## Settings for the next run"]
     assert HOW_TO_READ["data"] in text
     assert HOW_TO_READ["scores"] in text
     table = app.dataframe[0].value

@@ -50,9 +50,10 @@ WIDTHS = {  # inches, from the style files: a column, and the whole text
 }
 STEPS = 40
 LAYERS = ("forces", "metric", "likelihood", "modes", "honesty")
-PIXELS = ("samples", *LAYERS, "sheet", "nearest", "walk", "upscaled")  # all other figures are vectors
+PIXELS = ("samples", "lens", *LAYERS, "sheet", "nearest", "walk", "upscaled")  # all other figures are vectors
 NO_TABLE = ("samples", "loss", "forces", "metric", "likelihood", "modes", "sheet", "nearest", "walk", "upscaled")
 SAYS = {
+    "lens": "death (radius)",
     "density": "arc length",
     "forces": "centroid ×",
     "metric": "steps of",

@@ -85,7 +85,7 @@ def test_arrows_are_as_long_as_the_legend_says(ring):
     said = [text.get_text() for text in figure.legends[0].get_texts()]
     for term, part in rows.groupby("term"):
         (factor,) = part["factor"].unique()
-        assert f"{DESCRIPTORS[term].title} × {factor:.0f}" in said
+        assert f"{DESCRIPTORS[term].title.lower()} × {factor:.0f}" in said
     part = rows[(rows["variant"] == "centroid") & (rows["kind"] == "force")]
     (arrows,) = [found for found in figure.axes[0].collections if hasattr(found, "U")]
     np.testing.assert_allclose(arrows.U, part["d1"] * part["factor"], rtol=1e-6)

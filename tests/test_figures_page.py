@@ -40,6 +40,7 @@ CANNOT = {
     "upscaled": "ring is on points; give a run on photographs.",
     "similarity": "ring is on points; give a run on photographs.",
     "settings": "ring is on points; give a run on photographs.",
+    "likelihood": "ring is of MvM, which has no density to compute in 2 dimensions.",
     "density": "ring is not on a toy manifold: the true density is not known.",
     "factors": "ring has no scores of factors; give runs on toy faces.",
     "branches": "give two runs, one of them a fork of the other.",

@@ -86,8 +86,8 @@ def test_runs_are_compared_on_one_screen(two, cli):
     told = cli("compare", "first", "second", "--baseline", "first")
     assert told.status == 0
     lines = told.out.splitlines()
-    assert lines[1].split()[-1] == "+0%"
-    assert lines[3].split()[-1] == "-"  # it has no scores yet
+    assert lines[1].split()[-2:] == ["+0%", "1"], "the change, and one network evaluation for a sample"
+    assert lines[3].split()[-2:] == ["-", "1"]  # it has no scores yet
     assert "batch" in lines
     assert [line.split() for line in lines[lines.index("batch") + 1 :][:2]] == [["first", "16"], ["second", "32"]]
     found = json.loads(cli("compare", "first", "second", "--json").out)
@@ -98,7 +98,7 @@ def test_runs_are_compared_on_one_screen(two, cli):
 
 def test_a_baseline_joins_the_table(two, cli):
     lines = cli("compare", "second", "--baseline", "first").out.splitlines()
-    assert sum(line.split()[-1] in ("+0%", "-") for line in lines[1:5]) == 4
+    assert sum(line.split()[-2] in ("+0%", "-") for line in lines[1:5]) == 4
     assert [line.split()[0] for line in lines[lines.index("batch") + 1 :][:2]] == ["second", "first"]
 
 

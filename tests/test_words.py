@@ -151,8 +151,27 @@ MARKDOWN = {"markdown", "caption", "error", "warning", "info", "success", "toast
 MARKDOWN |= {"popover", "tabs", "button", "download_button", "form_submit_button", "checkbox", "toggle"}
 MARKDOWN |= {"number_input", "slider", "select_slider", "selectbox", "multiselect", "text_input", "text_area", "radio"}
 MARKDOWN |= {"segmented_control", "pills", "file_uploader", "title", "header", "subheader", "badge"}
-ESCAPED = {"plain", "duration", "_rate", "_thumbnail", "len"}  # functions whose result is text without Markdown
-REGISTERED = {"title", "title_of", "label_of", "help", "description", "measure", "source", "noun", "model_fields"}
+ESCAPED = {
+    "plain",
+    "duration",
+    "_rate",
+    "_thumbnail",
+    "badge",
+    "len",
+    "table_of",
+}  # functions whose result is text without Markdown
+REGISTERED = {
+    "title",
+    "title_of",
+    "label_of",
+    "help",
+    "description",
+    "measure",
+    "source",
+    "noun",
+    "knob",
+    "model_fields",
+}
 NUMBERS = {"done", "indices", "seeds", "size", "steps", "total"}
 
 

@@ -34,7 +34,7 @@ def exhibits() -> None:
     found = known | own
     draw_scoreboard(found)
     where = f"Measured on {plain(device)} by `python -m mvm claims --survey`" if device else "Not measured yet"
-    here = f"; measured here: {', '.join(own)}" if own else ""
+    here = f"; measured here: {', '.join(map(plain, own))}" if own else ""
     st.caption(f"{where}{here}. A verdict counts the random seeds for which the criterion is met.")
     for name, exhibit in EXHIBITS.items():
         with st.container(border=True):
@@ -53,15 +53,15 @@ def badge(result: Result | None) -> str:
     """The verdict as a badge."""
     if result is None:
         return ":gray-badge[not measured]"
-    return f":{COLOURS[result.held == len(result.rows)]}-badge[{result.verdict}]"
+    return f":{COLOURS[result.held == len(result.rows)]}-badge[{plain(result.verdict)}]"
 
 
 def draw_exhibit(name: str, exhibit: Exhibit, result: Result | None) -> None:
     """Draw one exhibit: title, text, knob, picture, verdict, links."""
     st.subheader(plain(exhibit.title), anchor=name)
-    st.markdown(exhibit.text.replace("~", r"\~"))
+    st.markdown(exhibit.description.replace("~", r"\~"))
     if result is not None:
-        draw_picture(name, exhibit.knob, result)
+        draw_picture(name, result)
         verdict = f"{badge(result)} Criterion: {plain(exhibit.criterion)}."
         numbers = in_numbers(result)
         st.markdown(verdict + (f"  \n:gray[Medians over the seeds: {plain(numbers)}.]" if numbers else ""))
@@ -69,7 +69,7 @@ def draw_exhibit(name: str, exhibit: Exhibit, result: Result | None) -> None:
             st.markdown(table)
     else:
         keep(f"exhibit.{name}")
-        st.info(f"`python -m mvm claims --survey --only {name}` measures it.", icon=":material/science:")
+        st.info(f"`python -m mvm claims --survey --only {plain(name)}` measures it.", icon=":material/science:")
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button(
             "Open in Lab", key=f"open.{name}", icon=":material/science:",
@@ -80,11 +80,11 @@ def draw_exhibit(name: str, exhibit: Exhibit, result: Result | None) -> None:
 
 
 @st.fragment  # so that a knob draws its own exhibit anew, and no other
-def draw_picture(name: str, knob: str, result: Result) -> None:
+def draw_picture(name: str, result: Result) -> None:
     """Draw the knob, and the panels of its value, which stand below each other on a narrow screen."""
     values = list(result.pictures)
     value = linked(
-        st.segmented_control, knob, values, default=values[-1], required=True, key=f"exhibit.{name}",
+        st.segmented_control, EXHIBITS[name].knob, values, default=values[-1], required=True, key=f"exhibit.{name}",
         help="Each value was measured; the pictures show the first random seed unless they say otherwise",
     )  # fmt: skip
     panels = result.pictures[value]

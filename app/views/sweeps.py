@@ -57,7 +57,7 @@ def sweeps() -> None:
     if not results:
         st.caption("The scores appear here as runs finish.")
         return
-    title = quality_title(results[0].key).replace("/ floor", "/ baseline")
+    title = quality_title(results[0].key)
     draw_heat_map(results, title)
     draw_ranking(results, title)
 
@@ -75,9 +75,9 @@ def draw_cells(sweep: Sweep) -> None:
     progress = progress_of(sweep)
     done, total = progress.trainings
     left = progress.seconds_left()
-    told = f"{done} of {total} trainings finished"
+    told = f"{done:,} of {total:,} trainings finished"
     if progress.left and left is not None:
-        told += f", about {left / 60:.0f} min left with {progress.alive or 1} at once"
+        told += f", about {left / 60:.0f} min left with {progress.alive or 1:,} at once"
     share = sum(row.step for row in progress.rows) / max(1, sum(row.steps for row in progress.rows))
     st.progress(min(1.0, share), text=told)
     chosen = st.plotly_chart(
@@ -136,7 +136,7 @@ def cell_text(sweep: Sweep, row: Summary) -> str:
     lines = [value_label(name, value) for name, value in sweep.runs[row.name].items()]
     lines.append(f"{row.status}, step {row.step:,} of {row.steps:,}")
     if row.quality is not None:
-        lines.append(f"{quality_title(row.score).replace('floor', 'baseline')} {in_words(row.quality, row.score)}")
+        lines.append(f"{quality_title(row.score)} {in_words(row.quality, row.score)}")
     if row.reason:
         lines.append(row.reason)
     return "<br>".join(plotly_text(line) for line in lines)
@@ -168,7 +168,7 @@ def draw_heat_map(results: Sequence[Result], title: str) -> None:
     styled = frame.style.format(lambda value: "–" if np.isnan(value) else in_words(value, key)).map(shade)
     st.dataframe(styled, width="stretch" if len(columns) > 4 else "content")
     rest = [axis_title(name) for name in names if name not in (across, down)]
-    st.caption(f"Median {plain(title)} over seeds" + f" and {', '.join(map(plain, rest))}" * bool(rest))
+    st.caption(f"Median {plain(title)} over seeds" + (f" and {', '.join(map(plain, rest))}" if rest else ""))
 
 
 def shade(value: float) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_lens", "lens_data", "lens_latex"]
 
-HIGHEST = 1.7  # inches, of a panel
+LOWEST, HIGHEST = 1.2, 1.7  # inches, of a panel
 NUMBER = "number"  # kind of a row that is no point
 
 
@@ -69,7 +69,7 @@ def draw_lens(figure: Figure, table: pd.DataFrame, selection: Selection) -> None
     titles, series = list(table["picture"].unique()), list(table["series"].unique())
     width = figure.get_figwidth() / len(titles)
     equal = bool(table["equal"].any())
-    figure.set_figheight(len(series) * min(HIGHEST, width if equal else 0.8 * width) + 0.5)
+    figure.set_figheight(len(series) * min(HIGHEST, max(LOWEST, width if equal else 0.8 * width)) + 0.5)
     grid = figure.subplots(len(series), len(titles), squeeze=False)
     handles: dict[str, Artist] = {}
     for place, (row, name) in enumerate(zip(grid, series, strict=True)):

@@ -19,7 +19,8 @@ SURVEY = "Loaiza-Ganem et al., *Deep generative models through the lens of the m
 EXHIBITS: dict[str, Exhibit] = {
     "likelihood": Exhibit(
         title="On a curve, likelihood grows without bound",
-        text="A *full-dimensional density* gives every region of space a probability, and *likelihood* is its value at "
+        description="A *full-dimensional density* gives every region of space a probability, and *likelihood* is its "
+        "value at "
         "data points: what normalizing flows, VAEs and energy-based models are trained to raise. If all data lie on a "
         "curve, the density may become a ridge over it, ever narrower and ever higher: likelihood has no maximum, and "
         "training never ends well. The more dimensions the space around the curve has (the *ambient dimension*), the "
@@ -40,7 +41,8 @@ EXHIBITS: dict[str, Exhibit] = {
     ),
     "overfitting": Exhibit(
         title="Likelihood rises while the distribution on the curve is wrong",
-        text="What a ridge over the curve says of *where along the curve* data are frequent hardly changes its "
+        description="What a ridge over the curve says of *where along the curve* data are frequent hardly changes "
+        "its "
         "likelihood: that is ruled by the ridge's height, which has no limit. So trainings that differ in their random "
         "seeds alone reach high likelihoods with different distributions along the curve: *manifold overfitting*. "
         "*Total variation* is half the area between two densities: 0 if they are equal, 1 if nothing overlaps.",
@@ -59,7 +61,8 @@ EXHIBITS: dict[str, Exhibit] = {
     ),
     "noise": Exhibit(
         title="Noise is a remedy, and can be taken away again",
-        text="Add Gaussian noise of standard deviation σ to the data: they fill the space, likelihood is bounded, and "
+        description="Add Gaussian noise of standard deviation σ to the data: they fill the space, likelihood is "
+        "bounded, and "
         "its maximum is the right distribution, blurred. The blur can be removed from samples: *Tweedie's formula* "
         "moves a noisy point to the mean of the data points that it may come from, x + σ² ∇ log p(x). Too little "
         "noise does not help; with too much, the curve's bends are lost.",
@@ -78,7 +81,8 @@ EXHIBITS: dict[str, Exhibit] = {
     ),
     "autoencoder": Exhibit(
         title="A perfect autoencoder is not yet a model",
-        text="An *autoencoder* is two networks: an encoder takes a data point to a few numbers, its *latents*, and a "
+        description="An *autoencoder* is two networks: an encoder takes a data point to a few numbers, its "
+        "*latents*, and a "
         "decoder takes them back. Here it learns to reconstruct a circle nearly without error. That says nothing of "
         "latents that no data point has: the decoder takes them off the circle. Its outputs do not tell where the data "
         "are; the latents need a distribution of their own. The survey's figure also shows a point off the data that "
@@ -97,7 +101,8 @@ EXHIBITS: dict[str, Exhibit] = {
     ),
     "topology": Exhibit(
         title="Latents of one piece tear a circle and bridge two",
-        text="A decoder is continuous: it bends and stretches the space of latents, and tears nothing. A line of "
+        description="A decoder is continuous: it bends and stretches the space of latents, and tears nothing. A line "
+        "of "
         "latents (one dimension) cannot close to a circle: neighbours on the circle are encoded at the two ends, and "
         "the points between are reconstructed badly. A plane of latents (two dimensions) is in one piece, and two "
         "separate circles are not: samples lie on bridges between them.",
@@ -120,7 +125,8 @@ EXHIBITS: dict[str, Exhibit] = {
     ),
     "level_sets": Exhibit(
         title="Level sets have no trouble with holes and pieces",
-        text="A curve in the plane can also be given by an equation, F(x) = 0: a *level set*. Here F is a network that "
+        description="A curve in the plane can also be given by an equation, F(x) = 0: a *level set*. Here F is a "
+        "network that "
         "learns to vanish at the data and nowhere else, a *neural implicit manifold*. It needs no latents, so "
         "nothing is torn or bridged: two circles are one equation. Points are brought onto the curve by Newton's "
         "method, and an energy learned on it says where along the curve data are frequent.",
@@ -137,7 +143,8 @@ EXHIBITS: dict[str, Exhibit] = {
     ),
     "bound": Exhibit(
         title="Two steps bound the distance to the data",
-        text="A *two-step model* is an autoencoder and a model of its latents. *W₂*, the Wasserstein distance, is the "
+        description="A *two-step model* is an autoencoder and a model of its latents. *W₂*, the Wasserstein "
+        "distance, is the "
         "root mean square way by which one sample must be moved to become another. Moving samples to data can be done "
         "by first moving their latents: so W₂ is at most the reconstruction error plus L times W₂ of the latents, "
         "where L is by how much the decoder stretches distances (its *Lipschitz constant*; here on the pairs of "
@@ -161,7 +168,8 @@ EXHIBITS: dict[str, Exhibit] = {
     ),
     "score": Exhibit(
         title="The score explodes at the manifold, and tells its dimension",
-        text="The *score* is the direction in which a density grows fastest, ∇ log p; diffusion models learn it for "
+        description="The *score* is the direction in which a density grows fastest, ∇ log p; diffusion models learn "
+        "it for "
         "data with noise of every size σ. Beside a manifold of d dimensions in D, it points back at the manifold, as "
         "steeply as the noise is small: its length grows as √(D − d) / σ, so there is no score at σ = 0. What makes "
         "training hard is also a measurement: D minus the mean of σ² ‖score‖² is the dimension d of the data, read "
@@ -181,7 +189,8 @@ EXHIBITS: dict[str, Exhibit] = {
     ),
     "weak_losses": Exhibit(
         title="Weak losses see a manifold that likelihood cannot",
-        text="The *Kullback–Leibler divergence* (KL), which maximum likelihood descends, is infinite between two "
+        description="The *Kullback–Leibler divergence* (KL), which maximum likelihood descends, is infinite between "
+        "two "
         "curves that share no length, be they far apart or nearly equal: it cannot say which way to go. Distances "
         "such as W₂, sliced W₂ and MMD (*maximum mean discrepancy*, a distance of the means of many features) fall "
         "smoothly to zero as one curve moves onto the other. A generator whose samples lie on a curve can descend "
@@ -201,7 +210,8 @@ EXHIBITS: dict[str, Exhibit] = {
     ),
     "peers": Exhibit(
         title="MvM among the survey's models",
-        text="Seven models with the same number of training steps, of 128 points each, on three data sets. The number "
+        description="Seven models with the same number of training steps, of 128 points each, on three data sets. "
+        "The number "
         "is W₂ to held-out data over its *baseline*, W₂ between two real samples: 1 is as good as real. MvM stands "
         "with the models that match samples (MMD, sliced W₂); its question is whether a learned metric pays: here it "
         "does. It loses to diffusion on one circle and on two; diffusion evaluates its network 39 times for a sample, "

@@ -74,7 +74,7 @@ class Exhibit:
 
     Attributes:
         title: what it says.
-        text: a short explanation, Markdown; each term is explained where it first stands.
+        description: a short explanation, Markdown; each term is explained where it first stands.
         source: where the survey has it.
         criterion: when it holds for a seed, in words.
         knob: what the reader may change.
@@ -86,7 +86,7 @@ class Exhibit:
     """
 
     title: str
-    text: str
+    description: str
     source: str
     criterion: str
     knob: str
