@@ -23,6 +23,7 @@ __all__ = ["STORY", "Step", "begin_story", "draw_story", "story_step"]
 
 PARAMETER = "story"
 KEPT = "_story"  # in the session, for a page that was left with the step in its URL
+BEGINS = "_story.begins"  # key in the session: whether the demo is to be shown
 CLOUDS, TIMELINE, SIDEBAR = "[data-live-plot^='clouds.']", ".timeline", "[data-testid=stSidebar]"
 STYLE = """<style>
 [data-testid=stLayoutWrapper]:has(> .st-key-story) { position: sticky; top: 3.9rem; z-index: 90 }
@@ -153,7 +154,9 @@ def story_step() -> int | None:
         return kept
     known = {str(number): number for number in range(1, len(STORY) + 1)}
     if asked in known:
-        st.session_state[KEPT] = known[asked]
+        if "run" in st.query_params:
+            st.session_state.setdefault(KEPT, known[asked])  # the run that the link names stays
+        _keep(known[asked])
         return known[asked]
     tell(f"{PARAMETER}: must be a step from 1 to {len(STORY)}, not {quoted(asked)}")
     begin_story(None)
@@ -162,16 +165,25 @@ def story_step() -> int | None:
 
 def begin_story(step: int | None) -> None:
     """Go to a step of the story; None leaves it."""
-    st.session_state[KEPT] = step
+    _keep(step)
     if step is None:
         st.query_params.pop(PARAMETER, None)
     else:
         st.query_params[PARAMETER] = str(step)
 
 
+def _keep(step: int | None) -> None:
+    """Remember the step of this session; a tour that begins shows the demo, of which it speaks."""
+    if step is not None and st.session_state.get(KEPT) is None:
+        st.session_state[BEGINS] = True
+    st.session_state[KEPT] = step
+
+
 def draw_story(tab: Page, number: int) -> None:
     """Draw a step and its buttons, and frame the place that it speaks of."""
     step = STORY[number - 1]
+    if st.session_state.pop(BEGINS, False):
+        show_demo(tab)
     with st.container(key="story", border=True, gap="xsmall"):
         st.html(STYLE)
         st.markdown(f"**{number:,} of {len(STORY)} · {step.title}**")

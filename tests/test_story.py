@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from pathlib import Path
 
 import pytest
 from pages import as_read, button, open_page, shown, words
@@ -142,3 +143,11 @@ def test_a_term_has_one_tooltip() -> None:
 def test_the_picture_has_words_for_those_who_do_not_see_it() -> None:
     assert picture().count("<svg") == picture().count('role="img"') == len(CAPTIONS)
     assert all(f'aria-label="{caption}"' in picture() for caption in CAPTIONS)
+
+
+def test_a_tour_begins_with_the_demo_it_speaks_of_unless_its_link_names_a_run(cli, cloud: Path, no_processes) -> None:
+    arguments = ("--steps", "4", "--network.width", "8", "--batch", "16", "--view-points", "32")
+    assert cli("train", "--data", str(cloud), "--name", "ring", "--variants", "both", *arguments).status == 0
+    assert shown(open_page()) == "ring"
+    assert shown(open_page(story="3")) == DEMO
+    assert shown(open_page(story="3", run="ring")) == "ring"
