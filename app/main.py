@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import streamlit as st
-from streamlit.delta_generator_singletons import context_dg_stack, get_default_dg_stack_value
 
 from mvm.jobs.process import set_training_environment
 
@@ -15,6 +14,7 @@ from app.components.connection import connection
 from app.kinds import PAGES
 from app.link import problems_above
 from app.services import warm_up
+from app.streamlit_faults import draw_from_the_top, keep_messages
 from app.views.claims import claims
 from app.views.exhibits import exhibits
 from app.views.figures import figures_page
@@ -22,8 +22,8 @@ from app.views.runs import runs_page
 from app.views.story import story
 from app.views.sweeps import sweeps
 
-# A fragment that ran before in this thread has left its own container in place (Streamlit 1.67): begin at the top.
-context_dg_stack.set(get_default_dg_stack_value())
+keep_messages()
+draw_from_the_top()
 st.set_page_config(page_title="MvM Lab", page_icon=Path(__file__).parent / "static" / "icon.svg", layout="wide")
 st.html(
     "<style>.stMainBlockContainer { padding-top: 4rem; padding-bottom: 3rem } "
