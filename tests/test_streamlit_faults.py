@@ -1,4 +1,4 @@
-"""What Streamlit would drop of a page of fragments on timers reaches the browser; by its own queue and session class."""
+"""What Streamlit would drop of a page of fragments on timers reaches the browser: by its own queue and session."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
 
 from app.streamlit_faults import AGAIN, keep_messages
-
 
 keep_messages()
 
