@@ -221,6 +221,7 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
         line.pop("seeds")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(flat[0]))
+        columns = dict.fromkeys(key for line in flat for key in line)  # cells of earlier versions have fewer scores
+        writer = csv.DictWriter(file, list(columns))
         writer.writeheader()
         writer.writerows(flat)
