@@ -125,7 +125,16 @@ def test_a_knob_of_an_exhibit_draws_another_picture_and_its_link_sets_the_lab(pa
     before = chart.evaluate(last)
     click(page.locator(".st-key-exhibit-likelihood").get_by_text("2", exact=True))
     until(lambda: chart.evaluate(last) != before, "another picture")
-    until(lambda: parse_qs(urlsplit(page.url).query).get("exhibit.likelihood") == ["2"], "the knob in the URL")
+
+    def asked(name: str) -> list[str] | None:
+        """Values of a parameter of the URL."""
+        return parse_qs(urlsplit(page.evaluate("location.href")).query).get(name)
+
+    until(lambda: asked("exhibit.likelihood") == ["2"], "the knob in the URL")
     click(page.get_by_role("button", name="Open in Lab").first)
-    until(lambda: parse_qs(urlsplit(page.url).query).get("von_mises_circle.ambient") == ["8"], "the link's settings")
+    until(
+        lambda: asked("von_mises_circle.ambient") == ["8"],
+        "the link's settings",
+        progress=lambda: page.evaluate("location.href"),
+    )
     seen(page.get_by_text("Settings for the next run"))
