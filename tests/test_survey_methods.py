@@ -14,8 +14,8 @@ from mvm.errors import ConfigError
 from mvm.files import write_tensors
 from mvm.methods.diffusion import denoiser, denoising_loss, heun, levels
 from mvm.methods.ebm import energy, langevin, log_normaliser
-from mvm.methods.implicit import jacobian, project
-from mvm.methods.method import last
+from mvm.methods.implicit import project
+from mvm.methods.method import jacobian, last
 from mvm.methods.moment_matching import SCALES, mmd, sinkhorn, sliced
 from mvm.methods.normalizing_flow import Couplings
 from mvm.training.checkpoint import load_member

@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mvm.methods.draws import Draws
-from mvm.methods.method import Loss, Method, Moment, Network, Task, Update, gradient, last, peer_recipes
+from mvm.methods.method import Loss, Method, Moment, Network, Task, Update, gradient, peer_recipes
 from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.settings import Settings
 
@@ -95,10 +95,6 @@ class EBM(Method[EBMSettings]):
             x = langevin(function, x, increment, step=s.step)
             yield Moment(f"step {i}", x)
         yield Moment(f"step {s.evaluations}", x - s.noise**2 * gradient(function, x))
-
-    def sample(self, networks: Mapping[str, Network], noise: Tensor) -> Tensor:
-        """The end of the `path`."""
-        return last(self.path(networks, noise))
 
     def log_density(self, networks: Mapping[str, Network], x: Tensor) -> Tensor | None:
         """log p(x) of data with noise, `(V, B)`, normalised on a grid; None in more than two dimensions."""

@@ -24,12 +24,11 @@ from torch import Tensor
 from mvm.errors import ConfigError
 from mvm.methods.draws import Draws
 from mvm.methods.ebm import chain_start, contrast, energy, langevin
-from mvm.methods.method import Loss, Method, Moment, Network, Task, Update, last, peer_recipes
+from mvm.methods.method import Loss, Method, Moment, Network, Task, Update, jacobian, peer_recipes
 from mvm.networks.architecture import Architecture, StackedNetwork
-from mvm.networks.compiled import twice_differentiable
 from mvm.settings import Settings
 
-__all__ = ["Implicit", "ImplicitSettings", "jacobian", "project"]
+__all__ = ["Implicit", "ImplicitSettings", "project"]
 
 FIRST, FURTHER = 8, 2  # Newton steps that bring a Gaussian point onto F = 0, and a point after a Langevin step back
 DAMPING = 1e-4  # added to the diagonal of J Jᵀ
@@ -123,28 +122,6 @@ class Implicit(Method[ImplicitSettings]):
         for i, increment in enumerate(increments, start=1):
             x = project(level, langevin(function, x, increment, step=self.settings.step), steps=FURTHER)
             yield Moment(f"step {i}", x)
-
-    def sample(self, networks: Mapping[str, Network], noise: Tensor) -> Tensor:
-        """The end of the `path`."""
-        return last(self.path(networks, noise))
-
-
-def jacobian(function: Network, x: Tensor, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
-    """Values `(V, B, c)` and Jacobian `(V, B, c, D)` of a function at points `(V, B, D)`.
-
-    Args:
-        function: `(V, B, D)` to `(V, B, c)`, each row by itself.
-        x: points; the results carry no gradient to them.
-        create_graph: the results are differentiable in the function's weights.
-    """
-    with torch.enable_grad(), twice_differentiable():
-        x = x.detach().requires_grad_()
-        values = function(x)
-        rows = [
-            torch.autograd.grad(value.sum(), x, create_graph=create_graph, retain_graph=True)[0]
-            for value in values.unbind(-1)
-        ]
-    return (values if create_graph else values.detach()), torch.stack(rows, dim=-2)
 
 
 def project(level: Network, x: Tensor, *, steps: int) -> Tensor:

@@ -30,6 +30,7 @@ __all__ = [
     "Task",
     "Update",
     "gradient",
+    "jacobian",
     "last",
     "peer_recipes",
     "squared_slope",
@@ -225,7 +226,8 @@ class Method(Generic[S]):
             networks: the method's networks by name, in evaluation mode, with current or averaged weights.
             noise: generator inputs.
         """
-        return networks["generator"](noise)
+        path = self.path(networks, noise)
+        return networks["generator"](noise) if path is None else last(path)
 
     def path(self, networks: Mapping[str, Network], noise: Tensor) -> Iterator[Moment] | None:
         """Fakes at every time of sampling, from noise to what `sample` returns; None for a method of a single pass.
@@ -283,6 +285,24 @@ def gradient(function: Network, x: Tensor) -> Tensor:
         x = x.detach().requires_grad_()
         (slope,) = torch.autograd.grad(function(x).sum(), x)
     return slope
+
+
+def jacobian(function: Network, x: Tensor, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+    """Values `(V, B, c)` and Jacobian `(V, B, c, D)` of a function at points `(V, B, D)`.
+
+    Args:
+        function: `(V, B, D)` to `(V, B, c)`, each row by itself.
+        x: points; the results carry no gradient to them.
+        create_graph: the results are differentiable in the function's weights.
+    """
+    with torch.enable_grad(), twice_differentiable():
+        x = x.detach().requires_grad_()
+        values = function(x)
+        rows = [
+            torch.autograd.grad(value.sum(), x, create_graph=create_graph, retain_graph=True)[0]
+            for value in values.unbind(-1)
+        ]
+    return (values if create_graph else values.detach()), torch.stack(rows, dim=-2)
 
 
 def squared_slope(function: Network, x: Tensor) -> Tensor:

@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, TypeVar
 
-import torch
 from torch import Tensor
 
-from mvm.methods.method import Method, Moment, Network, last, peer_recipes
+from mvm.methods.method import Method, Moment, Network, jacobian, peer_recipes
 from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.settings import Settings
 
@@ -51,10 +50,6 @@ class Transport(Method[S]):
         """Integrate from Gaussian points `(V, B, D)`."""
         raise NotImplementedError
 
-    def sample(self, networks: Mapping[str, Network], noise: Tensor) -> Tensor:
-        """The end of the `path`."""
-        return last(self.path(networks, noise))
-
 
 def log_density_by_path(slope: Slope, x: Tensor, *, times: Sequence[float], scale: float) -> Tensor | None:
     """log p of data points `(V, B, D)`, `(V, B)`, by Runge-Kutta's steps of order 4 from the data to the noise.
@@ -83,8 +78,5 @@ def log_density_by_path(slope: Slope, x: Tensor, *, times: Sequence[float], scal
 
 def _with_divergence(slope: Slope, x: Tensor, t: float) -> tuple[Tensor, Tensor]:
     """v(x, t) `(V, B, D)` and its divergence `(V, B)`."""
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        velocity = slope(x, t)
-        columns = [torch.autograd.grad(v.sum(), x, retain_graph=True)[0] for v in velocity.unbind(-1)]
-    return velocity.detach(), torch.stack([column[..., d] for d, column in enumerate(columns)]).sum(0)
+    velocity, slopes = jacobian(lambda x: slope(x, t), x)
+    return velocity, slopes.diagonal(dim1=-2, dim2=-1).sum(-1)
