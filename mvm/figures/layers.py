@@ -301,14 +301,8 @@ def metric_data(selection: Selection) -> pd.DataFrame:
         small = {"log_volume": log_volume(found.local.metric).numpy(), "step_length": length}
         rows = [
             clouds_table(real, fake).drop(columns=["plane1", "plane2"]),
-            pd.DataFrame({"kind": "field", "point": np.arange(len(middles))} | columns_of(middles, "x") | volume),
-            pd.DataFrame(
-                {"kind": "ellipse", "point": np.arange(len(centres))}
-                | columns_of(centres, "x")
-                | columns_of(halves[:, 0], "a")
-                | columns_of(halves[:, 1], "b")
-                | small
-            ),
+            _places("field", middles, volume),
+            _places("ellipse", centres, columns_of(halves[:, 0], "a") | columns_of(halves[:, 1], "b") | small),
         ]
         parts.append(_seen_through(selection, series, place, member, metric, rows))
     table = pd.concat(parts, ignore_index=True)
@@ -331,9 +325,7 @@ def draw_metric(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
         real, fake = _split(part, ["x1", "x2"])
         field = part.loc[part["kind"] == "field", "log_volume"].to_numpy().reshape(FIELD, FIELD)
         field = np.ma.masked_invalid(np.where(np.isneginf(field), low, field))
-        extent = span_of(real, MARGIN).ravel()
-        image = axes.imshow(field, cmap=scale[0], norm=scale[1], extent=extent, interpolation="nearest", zorder=0)
-        image.set_rasterized(True)
+        _draw_field(axes, field, scale, around=real)
         draw_points(axes, real, fake, around=real, margin=MARGIN)
         ellipse = part[part["kind"] == "ellipse"].dropna(subset=["a1", "a2", "b1", "b2"])
         a, b, centres = (ellipse[[f"{name}1", f"{name}2"]].to_numpy(dtype=float) for name in "abx")
@@ -345,6 +337,19 @@ def draw_metric(figure: Figure, table: pd.DataFrame, selection: Selection) -> No
         axes.set_xlabel("\n".join(line for line in (length, _metric_note(part)) if line))
     _bar(figure, panels, scale, "log volume")
     _kinds(figure, dot(REAL), dot(FAKE))
+
+
+def _places(kind: str, points: np.ndarray, values: dict[str, Any]) -> pd.DataFrame:
+    """Rows of points `(n, 2)` that are no data, with values of each."""
+    return pd.DataFrame({"kind": kind, "point": np.arange(len(points))} | columns_of(points, "x") | values)
+
+
+def _draw_field(axes: Axes, values: np.ndarray, scale: Scale, *, around: np.ndarray) -> None:
+    """Draw values on a grid as pixels, below all else, over the span of some points."""
+    (x0, x1), (y0, y1) = span_of(around, MARGIN).tolist()
+    extent = (x0, x1, y0, y1)
+    image = axes.imshow(values, cmap=scale[0], norm=scale[1], extent=extent, interpolation="nearest", zorder=0)
+    image.set_rasterized(True)
 
 
 # -- density -----------------------------------------------------------------------------------------------------------
@@ -367,8 +372,7 @@ def likelihood_data(selection: Selection) -> pd.DataFrame:
         if real.shape[1] == 2:
             span = span_of(real, MARGIN).tolist()
             middles = cells(span, GRID).numpy()
-            grid = {"kind": "field", "point": np.arange(len(middles))} | columns_of(middles, "x")
-            rows.append(pd.DataFrame(grid | {"log_density": density.on_plane(span).ravel()}))
+            rows.append(_places("field", middles, {"log_density": density.on_plane(span).ravel()}))
         parts.append(_seen_through(selection, series, place, member, density, rows))
     table = pd.concat(parts, ignore_index=True)
     if not np.isfinite(table["log_density"]).any():
@@ -402,10 +406,7 @@ def _draw_plane(axes: Axes, part: pd.DataFrame, scale: Scale) -> None:
     field = part.loc[part["kind"] == "field", ["x1", "x2", "log_density"]].to_numpy(dtype=float)
     x, y, values = field.T.reshape(3, GRID, GRID)
     values = np.ma.masked_invalid(values)
-    (x0, x1), (y0, y1) = span_of(real, MARGIN).tolist()
-    extent = (x0, x1, y0, y1)
-    image = axes.imshow(values, cmap=scale[0], norm=scale[1], extent=extent, interpolation="nearest", zorder=0)
-    image.set_rasterized(True)
+    _draw_field(axes, values, scale, around=real)
     if at := levels(part.loc[part["kind"] == "fake", "log_density"].to_numpy(dtype=float)):
         axes.contour(x, y, values, levels=at, colors=INK, linewidths=0.5, linestyles="solid", zorder=2.5)
     draw_points(axes, real, fake, around=real, margin=MARGIN)
