@@ -16,12 +16,13 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_
 from mvm.data.kind import SWITCHES, DataSettings
 from mvm.data.kinds import KINDS, kind_of
 from mvm.errors import ConfigError
-from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of, matched
+from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of, matched, weight_table
 from mvm.methods import METHODS, method_on
 from mvm.methods.method import PAIRED_KINDS
 from mvm.methods.pairs import TERMS, PairSettings
 from mvm.networks.settings import NetworkSettings
 from mvm.settings import Settings
+from mvm.variants import base_of, own_settings, variant_named
 
 __all__ = ["OF_DATA", "SCHEMA", "STARTING_POINT", "Config", "OptimiserSettings", "Weights", "one_line"]
 
@@ -147,7 +148,8 @@ class Config(DataSettings, MethodSettings, KindSettings):
         ("centroid", "diameter", "both"),
         min_length=1,
         description="descriptor sets to train side by side: names joined by +, or both for centroid+diameter; "
-        "other methods than mvm have a single variant, named like the method",
+        "other methods than mvm have one, named like the method; each may have own rates and weights of losses: "
+        "both@optimiser.generator_lr=0.001",
     )
     seeds: Annotated[tuple[int, ...], BeforeValidator(_tuple)] = Field(
         (0,),
@@ -193,8 +195,10 @@ class Config(DataSettings, MethodSettings, KindSettings):
             raise ValueError(f"method: {self.method} has no networks for {noun}; choose another for {self.data}")
         if self.pairs is not None and (refusal := method.refusal(self.pairs)):
             raise ValueError(refusal)
+        if len(set(self.variants)) < len(self.variants):
+            raise ValueError("variants: each variant may be named once")
         if not method.matches_descriptors:
-            if self.variants != (self.method,):
+            if {base_of(variant) for variant in self.variants} != {self.method}:
                 raise ValueError(f"variants: {self.method} matches no descriptors; leave variants out")
             return self
         for variant in self.variants:
@@ -204,8 +208,20 @@ class Config(DataSettings, MethodSettings, KindSettings):
                 raise ValueError(f"variants: unknown descriptor {unknown[0]!r}; known: both, {known}")
             if len(set(parts)) < len(parts):
                 raise ValueError(f"variants: {variant!r} names a descriptor twice")
-        if len(set(self.variants)) < len(self.variants):
-            raise ValueError("variants: each variant may be named once")
+        return self
+
+    @model_validator(mode="after")
+    def _known_own_settings(self) -> Config:
+        """Check the settings of variants' own."""
+        for variant in filter(own_settings, self.variants):
+            known = self.model_copy(update={"variants": (base_of(variant),)}).movable
+            if unknown := [name for name in own_settings(variant) if name not in known]:
+                can = f"it can have {', '.join(known)}"
+                raise ValueError(f"variants: {variant!r} cannot have {unknown[0]!r} of its own; {can}")
+            try:
+                self.of_variant(variant)
+            except ConfigError as error:
+                raise ValueError(f"variants: {variant!r}: {error}") from None
         return self
 
     @model_validator(mode="before")
@@ -219,6 +235,12 @@ class Config(DataSettings, MethodSettings, KindSettings):
             network = {"generator_activation": network["activation"]} | network
             values = values | {"network": network}
         return values | {"schema_version": SCHEMA}
+
+    @field_validator("variants")
+    @classmethod
+    def _spelled_alike(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
+        """Own settings in their order, so that a variant has one name."""
+        return tuple(variant_named(base_of(variant), own_settings(variant)) for variant in variants)
 
     @field_validator("seeds")
     @classmethod
@@ -259,7 +281,8 @@ class Config(DataSettings, MethodSettings, KindSettings):
         """Warning that names the variants whose descriptor weights are all 0; empty if there are none."""
         if not METHODS[self.method].matches_descriptors:
             return ""
-        idle = [name for name in self.variants if not any(getattr(self.weights, d) for d in descriptors_of(name))]
+        rows = weight_table(self.variants, dict(self.weights)).tolist()
+        idle = [name for name, weights in zip(self.variants, rows, strict=True) if not any(weights)]
         return f"all weights of {', '.join(idle)} are 0: nothing tells the generator what to match" if idle else ""
 
     @property
@@ -269,13 +292,22 @@ class Config(DataSettings, MethodSettings, KindSettings):
 
     @property
     def movable(self) -> tuple[str, ...]:
-        """Settings that may be changed while training, by dotted name: weights, rates, the method's coefficients."""
+        """Settings that may be changed while training, by dotted name: weights, rates, the method's coefficients.
+
+        What a variant has of its own stays as it is.
+        """
+        own = {name for variant in self.variants for name in own_settings(variant)}
         method = method_on(self.kind, self.method)
         weights = [*(matched(self.variants) if method.matches_descriptors else ()), *method.terms(self.pairs)]
         has_metric = "metric" in method.players or (self.pairs is not None and self.pairs.gan != "none")
         rates = ["generator_lr", *["metric_lr"] * has_metric]
         groups = {"weights": weights, "optimiser": rates, self.method: method.movable(self.method_settings)}
-        return tuple(f"{group}.{name}" for group, names in groups.items() for name in names)
+        found = [f"{group}.{name}" for group, names in groups.items() for name in names]
+        return tuple(name for name in found if name not in own)
+
+    def of_variant(self, variant: str) -> Config:
+        """The config of one variant by itself: its own settings stand in their usual places."""
+        return self.model_copy(update={"variants": (base_of(variant),)}).with_changes(dict(own_settings(variant)))
 
     def every(self, count: int) -> int:
         """Interval in steps for `count` evenly spaced events per run, at least 10: short runs have fewer events."""

@@ -73,7 +73,7 @@ def test_the_method_needs_no_benchmark(module):
 
 
 FLOORS = (  # the packages from the ground up: each imports from those before it only
-    {"mvm.library_caches", "toy_manifolds"},
+    {"mvm.library_caches", "mvm.variants", "toy_manifolds"},
     {"mvm.geometry", "mvm.imaging", "mvm.settings", "mvm.distributed"}
     | {"mvm.errors", "mvm.words", "mvm.plain", "mvm.processes"},
     {"mvm.files", "mvm.devices", "mvm.networks"},

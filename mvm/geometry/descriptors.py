@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from mvm.geometry.distances import directed_hausdorff, pairwise
+from mvm.variants import base_of, own_settings
 
 __all__ = [
     "DESCRIPTORS",
@@ -176,7 +177,7 @@ GAPS: dict[str, Gap] = {
 
 def descriptors_of(variant: str) -> list[str]:
     """Descriptor names in a variant: "both" is centroid and diameter."""
-    return [part.strip() for name in variant.split("+") for part in ALIASES.get(name.strip(), name.strip()).split("+")]
+    return [part.strip() for name in base_of(variant).split("+") for part in ALIASES.get(name.strip(), name.strip()).split("+")]
 
 
 def matched(variants: Iterable[str]) -> list[str]:
@@ -186,6 +187,12 @@ def matched(variants: Iterable[str]) -> list[str]:
 
 
 def weight_table(variants: Sequence[str], weights: Mapping[str, float]) -> Tensor:
-    """Weights λ_k `(variants, matched)` of the matched descriptors; 0 where a variant does not match one."""
+    """Weights λ_k `(variants, matched)` of the matched descriptors; 0 where a variant does not match one.
+
+    A variant's own weights, such as `both@weights.diameter=2`, take precedence.
+    """
     terms = matched(variants)
-    return torch.tensor([[weights[name] * (name in descriptors_of(variant)) for name in terms] for variant in variants])
+    return torch.tensor([
+        [own_settings(variant).get(f"weights.{name}", weights[name]) * (name in descriptors_of(variant)) for name in terms]
+        for variant in variants
+    ])  # fmt: skip

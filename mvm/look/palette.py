@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.methods import METHODS
+from mvm.variants import base_of
 
 __all__ = [
     "DIVERGING",
@@ -56,7 +57,8 @@ TITLES = {"centroid": "centroid only", "diameter": "2-diameter only", "both": "b
 
 
 def title_of(variant: str) -> str:
-    """Displayed name of a variant; the one variant of a method without descriptors is named after the method."""
+    """Displayed name of a variant, without its own settings; that of a method without descriptors is the method's."""
+    variant = base_of(variant)
     if variant in METHODS:
         return METHODS[variant].title
     if variant in TITLES:

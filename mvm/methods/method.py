@@ -20,6 +20,7 @@ from mvm.methods.draws import Draws
 from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.networks.compiled import twice_differentiable
 from mvm.settings import Settings
+from mvm.variants import own_settings
 
 __all__ = [
     "PAIRED_KINDS",
@@ -96,6 +97,11 @@ class Task:
     pairs: Settings | None = None
     steps: int = 1
 
+    def values_of(self, name: str, value: float) -> list[float]:
+        """Value of a setting in each member, by its name without a group: the variant's own, or `value`."""
+        own = ({key.rpartition(".")[2]: each for key, each in own_settings(v).items()} for v, _ in self.members)
+        return [each.get(name, value) for each in own]
+
 
 class Method(Generic[S]):
     """A training method for V members at once.
@@ -119,9 +125,10 @@ class Method(Generic[S]):
         opponent: what the network that learns at the metric's rate is called.
         averaged: players whose weights are averaged over training for `sample`.
         networks: networks by name, with inputs and outputs `(V, B, ·)`.
-        values: present values of the settings in `movable`.
+        values: present values of the settings in `movable`, one for each member.
         state: further tensors that a checkpoint must hold; changed in place.
-        coefficients: settings among `movable` as 0-dim tensors, changed in place, so that a captured graph sees it.
+        coefficients: settings among `movable` as tensors, changed in place, so that a captured graph sees it: 0-dim, or
+            `(V,)` where members have values of their own.
     """
 
     title: ClassVar[str]
@@ -141,8 +148,11 @@ class Method(Generic[S]):
         self.settings, self.task, self.batch = settings, task, task.batch
         self.networks = self.build(task.architecture)
         self.state: dict[str, Tensor] = {}
-        self.values: dict[str, float] = {name: getattr(settings, name) for name in self.movable(settings)}
-        self.coefficients = {name: torch.full((), value, dtype=torch.float64) for name, value in self.values.items()}
+        self.values = {name: task.values_of(name, getattr(settings, name)) for name in self.movable(settings)}
+        self.coefficients = {
+            name: torch.tensor(values if len({*values}) > 1 else values[0], dtype=torch.float64)
+            for name, values in self.values.items()
+        }
 
     def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
         """Build untrained networks by name: by default a generator and a metric."""
@@ -209,10 +219,14 @@ class Method(Generic[S]):
         """Set new descriptor weights during training; does nothing in a method without descriptors."""
 
     def move(self, values: Mapping[str, float]) -> None:
-        """Set new values of some `movable` settings, from the next step on."""
+        """Set new values of some `movable` settings, of all members, from the next step on."""
         for name, value in values.items():
-            self.values[name] = value
+            self.values[name] = [value] * len(self.task.members)
             self.coefficients[name].fill_(value)
+
+    def acts(self, name: str) -> bool:
+        """Whether a coefficient of its losses differs from 0 in any member; False for one that it does not have."""
+        return any(self.values.get(name, ()))
 
     @classmethod
     def evaluations(cls, settings: Settings) -> int:

@@ -34,12 +34,17 @@ def _violation(
     summed: bool = False,
     group: int = 1,
 ) -> Tensor:
-    """d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a), per triplet: `(..., triplets)`; α and γ may be 0-dim tensors."""
+    """d²(a, p) − d²(a, n) + α − γ cos(n − a, p − a), per triplet: `(..., triplets)`.
+
+    α and γ may be tensors: 0-dim, or of the leading dimensions.
+    """
+    alpha, gamma = (value[..., None] if isinstance(value, Tensor) and value.ndim else value for value in (alpha, gamma))
     if group == 1:
         violation = (a - p).square().sum(-1) - (a - n).square().sum(-1) + alpha
     else:
         a, p, n = (_grouped(e, group) for e in (a, p, n))
-        per_pair = p.square().sum(-1) - n.square().sum(-1) + alpha  # |a|² cancels: all triplets are one matrix product
+        shift = alpha[..., None] if isinstance(alpha, Tensor) and alpha.ndim else alpha
+        per_pair = p.square().sum(-1) - n.square().sum(-1) + shift  # |a|² cancels: all triplets are one matrix product
         violation = (per_pair.unsqueeze(-2) - 2 * a @ (p - n).mT).flatten(-3)
         a, p, n = a.unsqueeze(-2), p.unsqueeze(-3), n.unsqueeze(-3)
     if not isinstance(gamma, Tensor) and gamma == 0:

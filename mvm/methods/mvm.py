@@ -167,7 +167,7 @@ class MvM(Method[MvMSettings]):
 
     def phase(self, step: int) -> str:
         """Parts of the metric's loss that are computed: one of weight 0 is left out."""
-        parts = [name for name in ("gamma", "lipschitz") if self.values.get(name)]
+        parts = [name for name in ("gamma", "lipschitz") if self.acts(name)]
         return " ".join(filter(None, [super().phase(step), *parts]))
 
     def reweight(self, weights: Mapping[str, float]) -> None:
@@ -231,10 +231,10 @@ class MvM(Method[MvMSettings]):
         """L_apn with the slope penalty, and with L_MM if `cooperative`."""
         s, now = self.settings, self.coefficients
         embeddings = anchor.embeddings, positive.embeddings, negative.embeddings
-        margin = {"alpha": now.get("alpha", s.alpha), "gamma": now["gamma"] if self.values.get("gamma") else 0.0}
+        margin = {"alpha": now.get("alpha", s.alpha), "gamma": now["gamma"] if self.acts("gamma") else 0.0}
         terms = {"triplet": self.metric_loss(*embeddings, **margin, summed=s.summed_cosines, group=self.group)}
         total = terms["triplet"]
-        if self.values["lipschitz"]:
+        if self.acts("lipschitz"):
             terms["slope"] = self._slope_excess(anchor.points, negative.points, draws)
             total = total + now["lipschitz"] * terms["slope"]
         if s.cooperative:

@@ -26,6 +26,7 @@ from mvm.methods.draws import Draws, Pair
 from mvm.methods.method import PAIRED_KINDS, Loss, Method, Task, Update
 from mvm.networks.architecture import Architecture, PairArchitecture, StackedNetwork
 from mvm.settings import Settings
+from mvm.variants import own_settings
 
 __all__ = ["IMAGE_PHASE", "PAIR_BETAS", "TERMS", "OnPairs", "PairSettings", "Term"]
 
@@ -200,5 +201,6 @@ class OnPairs(Method[S]):
         return self.networks["discriminator"](x).squeeze(-1)
 
     def _term_table(self, weights: Mapping[str, float]) -> Tensor:
-        """Weights of `TERMS`, `(V, terms)`: equal rows, as a checkpoint is read by member."""
-        return torch.tensor([[weights[name] for name in TERMS] for _ in self.task.members])
+        """Weights of `TERMS`, `(V, terms)`, a variant's own before those of all."""
+        own = [own_settings(variant) for variant, _ in self.task.members]
+        return torch.tensor([[each.get(f"weights.{name}", weights[name]) for name in TERMS] for each in own])

@@ -1,12 +1,7 @@
-"""Load a single member from a checkpoint of V members, reading only the member's rows.
-
-Tensors of perceptrons have a variant axis, `(V, ...)`. Tensors of picture networks belong to a member each, with its
-number in their name: `generator.members.3.input.weight`.
-"""
+"""Load a single member from a checkpoint of V members, reading only the member's rows."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +12,16 @@ from torch import Tensor
 from mvm.config import Config
 from mvm.data.kind import Dataset
 from mvm.training.experiment import Experiment
+from mvm.training.player import member_of
 
 __all__ = ["load_member", "rows_of"]
 
-MEMBER = re.compile(r"members\.(\d+)\.")
-
-
 def rows_of(name: str, members: Tensor) -> Tensor | slice:
     """Index of the rows of a checkpoint's tensor that belong to some members, marked by `(V,)` bool."""
-    match = MEMBER.search(name)
-    if match is None:
+    member = member_of(name)
+    if member is None:
         return members
-    return slice(None) if members[int(match[1])] else slice(0)
+    return slice(None) if members[member] else slice(0)
 
 
 @torch.no_grad()
@@ -60,10 +53,11 @@ def load_member(
         for name, target in experiment.tensors().items():
             if name in moments or not (name.startswith(prefixes) or name in experiment.method.state):
                 continue
-            saved = MEMBER.sub(f"members.{member}.", name)
+            alone = member_of(name) is not None
+            saved = name.replace("members.0.", f"members.{member}.") if alone else name
             if name in experiment.method.state and saved not in known:
                 continue
-            tensor = _rows(file, saved, member, alone=saved != name or MEMBER.search(name) is not None)
+            tensor = _rows(file, saved, member, alone=alone)
             if name in experiment.method.state and tensor.shape != target.shape:
                 continue  # the table of descriptor weights has columns for the descriptors of all variants
             target.copy_(tensor)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from mvm import distributed
-from mvm.config import Config
+from mvm.config import Adam, Config
 from mvm.data.kind import Dataset, Members, PairedDataset
 from mvm.data.kinds import KINDS
 from mvm.devices import computes_bf16, device_of, exact_float32
@@ -100,7 +100,7 @@ class Experiment:
         self.moved: dict[str, float] = {name: flat[name] for name in config.movable if not name.startswith("weights.")}
         self.optimiser = config.optimiser
         self.players = {
-            player: Player({name: self.method.networks[name] for name in names}, config.optimiser.of(player))
+            player: Player({name: self.method.networks[name] for name in names}, self._adam_of(player))
             for player, names in self.method.players.items()
         }
         self.averages = {player: self.players[player].flat.clone() for player in self.method.averaged}
@@ -118,6 +118,11 @@ class Experiment:
         self._graphs: dict[str, StepGraph] = {}
         self.compiled, self._phases_compiled = self._compiles(), set[str]()
         self.not_compiled = "several processes" if config.compile == "on" and not self.compiled else ""
+
+    def _adam_of(self, player: str) -> list[Adam]:
+        """A player's settings of Adam for each member."""
+        of_variant = {variant: self.config.of_variant(variant) for variant in self.config.variants}
+        return [of_variant[variant].optimiser.of(player) for variant, _ in self.config.members]
 
     def _compiles(self) -> bool:
         """Whether the networks are to be compiled, by the config and `seconds_gained`."""
@@ -141,7 +146,10 @@ class Experiment:
         for dotted in settings.keys() & self.moved.keys():
             group, _, name = dotted.partition(".")
             self.moved[dotted] = groups[group][name] = settings[dotted]
-        self.optimiser = self.optimiser.model_copy(update=groups["optimiser"])
+        before, self.optimiser = self.optimiser, self.optimiser.model_copy(update=groups["optimiser"])
+        for player in self.players:
+            if (new := self.optimiser.of(player).lr) != before.of(player).lr:
+                self.players[player].rate = new
         self.method.move(groups[self.config.method])
 
     # -- a step ------------------------------------------------------------------------------------------------------
@@ -203,8 +211,8 @@ class Experiment:
         self.draws.at(self.step)
         late = max(0.0, self.step / self.config.steps - opt.decay_from) / max(1 - opt.decay_from, 1e-9)
         share = 1 - (1 - opt.decay_to) * min(1.0, late)
-        for name, player in self.players.items():
-            player.lr.fill_(opt.of(name).lr * share)
+        for player in self.players.values():
+            player.lr.fill_(player.rate * share)
         self.averaging.fill_(1 - min(opt.ema, (1 + self.step) / (10 + self.step)))
 
     @distributed.sharded()
