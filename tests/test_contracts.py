@@ -33,6 +33,7 @@ from mvm.runs.run import Run
 from mvm.settings import Settings
 from mvm.training.experiment import Experiment, fit
 from mvm.training.sampling import generated
+from mvm.variants import variant_named
 from toy_manifolds import MANIFOLDS
 
 LEADING = [(), (3,), (2, 3)]
@@ -296,6 +297,23 @@ def test_method_samples_and_embeds(method, kind):
     dim = data.dim if embedded is None else experiment.config.network.embedding_dim
     assert seen.shape == (members, 7, dim)
     assert seen.isfinite().all()
+
+
+@pytest.mark.parametrize(("method", "kind"), LEARNED)
+def test_a_variants_own_settings_act_on_it_alone_and_as_in_a_run_of_its_own(method, kind):
+    base = config(method=method, **DATA[kind][0])
+    own = {name: 0.5 * base.flat()[name] or 0.1 for name in base.of_variant(base.variants[-1]).movable}
+    name, dtype = variant_named(base.variants[-1], own), torch.float64
+    together = experiment_of(method, kind, variants=(base.variants[-1], name), dtype=dtype)
+    alone = [
+        experiment_of(method, kind, variants=base.variants[-1:], dtype=dtype),
+        Experiment(base.of_variant(name), DATA[kind][1](), dtype=dtype),
+    ]
+    for experiment in (together, *alone):
+        assert len([*fit(experiment)]) == 3
+    fakes = [experiment.generate(experiment.view_inputs(5), averaged=False) for experiment in (together, *alone)]
+    torch.testing.assert_close(fakes[0], torch.cat(fakes[1:]), rtol=1e-6, atol=1e-7)
+    assert not torch.allclose(*fakes[1:], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("method", "kind"), LEARNED)

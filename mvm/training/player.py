@@ -96,10 +96,10 @@ class Player:
         """One step of Adam with a step size for each weight (Kingma and Ba 2015, Algorithm 1)."""
         first, second, step = (self.moments[name] for name in ("exp_avg", "exp_avg_sq", "step"))
         (beta1, beta2), eps = self.settings.betas, self.settings.eps
-        step.add_(1)
+        updates = step.add_(1).double()  # 1 − β₂ᵗ loses digits in float32
         first.lerp_(gradient, 1 - beta1)
         second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        size = (second / (1 - beta2**step)).sqrt_().add_(eps).mul_(1 - beta1**step)
+        size = (second / (1 - beta2**updates)).sqrt_().add_(eps).mul_(1 - beta1**updates)
         self.flat.sub_(first / size * rates * self.lr)
 
     def tensors(self) -> dict[str, Tensor]:
