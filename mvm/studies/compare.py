@@ -34,6 +34,7 @@ from mvm.runs.weights import settings_of
 from mvm.scoring.images import describe
 from mvm.scoring.score import ratio
 from mvm.studies.labels import Label, footnotes, label_of_variant, own_title, setting_label, trained_settings
+from mvm.variants import base_of, own_settings
 
 __all__ = [
     "AXES",
@@ -91,7 +92,7 @@ class Series:
         title: its name in a legend.
         colour: hex colour.
         members: (place of the run, place on its variant axis) of each.
-        variant: the variant of all members.
+        variant: the variant of all members, without settings of its own.
         number: place among the series of this variant.
         note: footnote to the title, which then ends with `mvm.studies.labels.MARK`; "" if the title says all.
     """
@@ -107,31 +108,40 @@ class Series:
 def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
     """Series of runs, one for each variant and combination of differing settings, in order of first appearance.
 
+    A setting counts alike whether it is of a whole run or of a variant's own.
+
     Args:
         runs: one or more.
         but: settings that do not distinguish series.
     """
     but = tuple(but)
-    flats = [_trained_settings(run) for run in runs]
+    flats = {
+        (place, variant): settings | own_settings(variant)
+        for place, (run, settings) in enumerate(zip(runs, map(_trained_settings, runs), strict=True))
+        for variant in run.config.variants
+    }
     hidden = NO_DIFFERENCE | set(but)
-    names = dict.fromkeys(name for flat in flats for name in flat)
-    keys = [name for name in names if name not in hidden and len({repr(flat.get(name)) for flat in flats}) > 1]
+    names = dict.fromkeys(name for flat in flats.values() for name in flat)
+    keys = [n for n in names if n not in hidden and len({repr(flat.get(n)) for flat in flats.values()}) > 1]
     found: dict[tuple[Any, ...], list[tuple[int, int]]] = {}
     seen: dict[tuple[Any, ...], int] = {}
-    for place, (run, flat) in enumerate(zip(runs, flats, strict=True)):
-        what = tuple(repr(flat.get(key)) for key in keys)
+    for place, run in enumerate(runs):
         for member, (variant, seed) in enumerate(run.config.members):
-            identity = (variant, what, seed, *(repr(flat.get(key)) for key in but))
+            flat = flats[place, variant]
+            what = tuple(repr(flat.get(key)) for key in keys)
+            identity = (base_of(variant), what, seed, *(repr(flat.get(key)) for key in but))
             copy = seen[identity] = seen.get(identity, -1) + 1  # a seed counts once
-            found.setdefault((variant, what, copy), []).append((place, member))
+            found.setdefault((base_of(variant), what, copy), []).append((place, member))
     labels = []
-    own = {key: own_title(runs[members[0][0]].config, key[0]) for key, members in found.items()}
-    for series, members in found.items():
-        alike = [flats[others[0][0]] for other, others in found.items() if own[other] == own[series]]
+    firsts = {series: (place, runs[place].config.members[member][0]) for series, [(place, member), *_] in found.items()}
+    own = {series: own_title(runs[place].config, series[0]) for series, (place, _) in firsts.items()}
+    for series, first_of_it in firsts.items():
+        alike = [flats[firsts[other]] for other in found if own[other] == own[series]]
         said = [key for key in SAID_FIRST if key in keys]
         said = said or [key for key in keys if len({repr(flat.get(key)) for flat in alike}) > 1]
-        words = [setting_label(key, flats[members[0][0]].get(key), runs[members[0][0]].config) for key in said[:2]]
-        labels.append(label_of_variant(runs[members[0][0]], series[0], said=said[:2], words=words))
+        run, variant = runs[first_of_it[0]], first_of_it[1]
+        words = [setting_label(key, flats[first_of_it].get(key), run.config) for key in said[:2]]
+        labels.append(label_of_variant(run, variant, said=said[:2], words=words))
     titles = [label.text for label in labels]
     first = [runs[members[0][0]].name for members in found.values()]
     titles = [f"{t} ({name})" if titles.count(t) > 1 else t for t, name in zip(titles, first, strict=True)]

@@ -3,6 +3,7 @@
     variant_label(run, "centroid")     "centroid only, centroid × 1 → 1.5 at 70": a weight that was moved at step 70
                                        "both, generator rate 0.003 → 0.001 at 70": the same of a rate
                                        "both, matches nothing": its weights are 0
+                                       "both, generator rate 0.001": of a variant's own
     setting_label("batch", 32)         "batch 32"
     settings_in_words(made.changes)    "centroid × 0.5, γ 0.01": of a fork
     run_title(run)                     "Swiss roll · both descriptors · 21:15", or the name that a person gave it
@@ -28,6 +29,7 @@ from mvm.runs.events import times
 from mvm.runs.layout import CONFIG, is_fresh_name
 from mvm.runs.run import Run
 from mvm.runs.weights import WeightFrom, settings_of
+from mvm.variants import own_settings
 from mvm.words import visible
 
 __all__ = [
@@ -74,7 +76,13 @@ class Label:
 
 
 def own_title(config: Config, variant: str) -> str:
-    """Name of a variant without its weights; on pairs with its discriminator, or its pretrained network."""
+    """Name of a variant with its own settings; on pairs with its discriminator, or its pretrained network."""
+    words = [setting_label(name, value, config) for name, value in own_settings(variant).items()]
+    return ", ".join([_base_title(config, variant), *words])
+
+
+def _base_title(config: Config, variant: str) -> str:
+    """`own_title` without the variant's own settings."""
     return method_on(config.kind, config.method).label(title_of(variant), config.method_settings, config.pairs)
 
 
@@ -131,12 +139,13 @@ def label_of_variant(run: Run, variant: str, *, said: Sequence[str] = (), words:
         said: settings, by dotted name, that `words` say.
         words: further words of the label.
     """
-    title, parts = own_title(run.config, variant), list(words)
-    method, paths = method_on(run.config.kind, run.config.method), trained_settings(run)
+    title, parts, own = _base_title(run.config, variant), list(words), own_settings(variant)
+    method = method_on(run.config.kind, run.config.method)
+    paths = trained_settings(run) | {name: (WeightFrom(0, value),) for name, value in own.items()}
     matched = descriptors_of(variant) if method.matches_descriptors else []
     acting = [f"{WEIGHTS}{name}" for name in [*matched, *method.terms(run.config.pairs)]]
     acting += [name for name in paths if not name.startswith(WEIGHTS)]
-    moved = {name: paths[name] for name in acting if len(paths[name]) > 1}
+    moved = {name: paths[name] for name in acting if len(paths[name]) > 1 or name in own}
     new = [setting_label(name, path, run.config) for name, path in moved.items() if name not in said]
     fits = len(new) + len(parts) <= MOST_CHANGES and all(len(path) <= MOST_CHANGES + 1 for path in moved.values())
     note = "" if fits else "; ".join(_path_in_words(name, path, run.config) for name, path in moved.items())
