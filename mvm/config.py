@@ -307,7 +307,8 @@ class Config(DataSettings, MethodSettings, KindSettings):
 
     def of_variant(self, variant: str) -> Config:
         """The config of one variant by itself: its own settings stand in their usual places."""
-        return self.model_copy(update={"variants": (base_of(variant),)}).with_changes(dict(own_settings(variant)))
+        alone, own = self.model_copy(update={"variants": (base_of(variant),)}), own_settings(variant)
+        return alone.with_changes(dict(own)) if own else alone
 
     def every(self, count: int) -> int:
         """Interval in steps for `count` evenly spaced events per run, at least 10: short runs have fewer events."""

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from mvm.runs.library import all_runs
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
 from mvm.sweeps.ray import run_ray
+from mvm.sweeps.results import pooled, results_of
 from mvm.sweeps.spec import read_spec, spec_of
 from mvm.sweeps.sweep import make, plan, progress_of, sweep_named
 from mvm.sweeps.worker import DEATHS, Worker
@@ -166,6 +168,9 @@ def test_making_a_sweep_again_adds_what_is_missing_alone(cli, write, checkpoints
     assert listed.out.startswith(
         "s: 4 trainings in 2 runs (trainings of a run share a process); 0 are there, 2 to make\n"
     )
+    assert re.search(
+        r"time: .* like the first run, .* ms a step; its 2 trainings one after the other .* as long\n", listed.out
+    )
     assert not checkpoints.exists()
     assert cli("sweep", str(path)).out.startswith("s: 4 trainings in 2 runs")
     first = {run.path.name for run in all_runs()}
@@ -198,6 +203,67 @@ def test_trainings_share_a_process_up_to_a_number(write):
     assert shapes(16) == [(3, 5)]
     assert shapes(6) == [(3, 2), (3, 2), (3, 1)]
     assert shapes(1) == [(1, 1)] * 15
+
+
+RATES = [1e-4, 1e-3, 1e-2]
+
+
+def test_rates_and_weights_of_losses_share_a_process_and_results_tell_them_apart(cli, write, checkpoints):
+    text = """
+    steps = 10
+    [grid]
+    method = ["mvm", "wgan_gp"]
+    variants = [["centroid"], ["both"]]
+    optimiser.generator-lr = [1e-4, 1e-3, 1e-2]
+    weights.diameter = [0.5, 2]
+    wgan_gp.penalty = [1, 10]
+    """
+    wanted = {
+        *(("mvm", "centroid", lr, None, None, s) for lr in RATES for s in range(2)),  # it has no diameter to weigh
+        *(("mvm", "both", lr, w, None, s) for lr in RATES for w in (0.5, 2) for s in range(2)),
+        *(("wgan_gp", "wgan_gp", lr, None, p, s) for lr in RATES for p in (1, 10) for s in range(2)),
+    }
+    path = write(text)
+    made = make(read_spec(path))
+    assert (made.trainings, len(made.missing)) == (len(wanted), 2 + 1)  # 18 of mvm by 16 at most, 12 of wgan_gp
+    assert {member for run in made.missing for member in run.config.variants} == {
+        *(f"centroid@optimiser.generator_lr={lr:g}" for lr in RATES),
+        *(f"both@optimiser.generator_lr={lr:g}@weights.diameter={w:g}" for lr in RATES for w in (0.5, 2)),
+        *(f"wgan_gp@optimiser.generator_lr={lr:g}@wgan_gp.penalty={p}" for lr in RATES for p in (1, 10)),
+    }
+    assert plan(read_spec(path)).missing == ()
+
+    assert Worker(sweep_named("s")).work()
+    results = results_of(sweep_named("s"))
+    names = ("method", "variants", "optimiser.generator_lr", "weights.diameter", "wgan_gp.penalty")
+    assert len(results) == len(wanted)
+    assert {(*map(result.settings.get, names), result.seed) for result in results} == wanted
+    assert len({result.score for result in results}) == len(wanted), "each is another training"
+    assert {len(each) for each in pooled(results, ["optimiser.generator_lr"]).values()} == {len(wanted) // 3}
+
+    more = plan(read_spec(write(text.replace("1e-2]", "1e-2, 0.1]"))))
+    assert {v for run in more.missing for v in run.config.variants if v.startswith("mvm")} == set()
+    assert sum(len(run.config.members) for run in more.missing) == len(wanted) // 3
+
+
+def test_trainings_of_a_sweep_made_before_variants_had_settings_of_their_own_are_known(write, checkpoints):
+    """Each rate had a run of its own."""
+    path = write('variants = ["both"]\nsteps = 10\n[grid]\noptimiser.generator-lr = [1e-3, 1e-2]')
+    base = make(read_spec(path)).missing[0].config.of_variant("both")
+    runs = {}
+    for name, rate in (("s-old", 1e-3), ("s-other", 1e-2)):
+        Run.create(base.with_changes({"optimiser.generator_lr": rate}), name=name)
+        runs[name] = {"optimiser.generator_lr": rate}
+    (checkpoints / ".sweeps" / "s" / "runs.json").write_text(json.dumps(runs))
+    assert plan(read_spec(path)).missing == ()
+    assert Worker(sweep_named("s")).work()
+    found = {(result.settings["optimiser.generator_lr"], result.seed) for result in results_of(sweep_named("s"))}
+    assert found == {(rate, seed) for rate in (1e-3, 1e-2) for seed in (0, 1)}
+
+
+def test_pictures_share_no_process():
+    spec = spec_of('seeds = 3\n[base]\ndata = "faces"\nsize = 8', name="s")
+    assert {spec.together(point.config) for point in spec.points} == {1}
 
 
 def test_an_unknown_sweep_and_wrong_options_are_one_line(cli, write):

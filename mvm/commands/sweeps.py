@@ -164,20 +164,35 @@ def _print_plan(planned: Plan) -> None:
         f"{planned.spec.name}: {_count(planned)}; {len(planned.there)} are there, {len(planned.missing)} to make"
     )
     for run in planned.missing:
-        seeds, variants = " ".join(map(str, run.config.seeds)), " ".join(run.config.variants)
+        seeds, names = " ".join(map(str, run.config.seeds)), run.config.variants
+        variants = " ".join(names) if len(names) <= MOST_SHOWN else f"{len(names)} variants"
         print_line(f"  {run.name}  {variants}, seeds {seeds}, {run.config.steps} steps")
     progress = None
     with contextlib.suppress(RunError):
         progress = progress_of(sweep_named(planned.spec.name))
     measured = [row.name for row in progress.rows if row.status == "finished"] if progress else []
     if progress is None or progress.per_step is None or not measured:
-        print_line("time and disk: known once a run of it has finished")
+        if planned.missing:
+            _print_pace(planned)
+        print_line("disk: known once a run of it has finished")
         return
     missing = sum(run.config.steps for run in planned.missing) + progress.steps[1] - progress.steps[0]
     size = sum(disk_of(checkpoints() / name) for name in measured) / len(measured)
     count = len(planned.there) + len(planned.missing)
     print_line(f"time: {_duration(missing * progress.per_step)} of training left, at the rate so far")
     print_line(f"disk: {size / 1e6:.1f} MB a run, {size * count / 1e6:,.0f} MB in all")
+
+
+def _print_pace(planned: Plan) -> None:
+    """How long the missing runs take if they are all like the first one, which trains for a moment."""
+    from mvm.sweeps.pace import pace_of
+
+    pace = pace_of(planned.missing[0].config)
+    seconds = sum(run.config.steps for run in planned.missing) * pace.step
+    told = f"time: {_duration(seconds)} of training here if all are like the first run: {pace.step * 1e3:.3g} ms a step"
+    if pace.count > 1:
+        told += f"; its {pace.count} trainings one after the other would take {pace.gain:.1f} times as long"
+    print_line(told)
 
 
 def _print_progress(sweep: Sweep, progress: Progress, *, workers: int = 0) -> None:

@@ -253,6 +253,7 @@ class Kind(ABC):
         title: name on the screen.
         noun: plural noun for its data points, in messages.
         network_settings: fields of `NetworkSettings` that it reads and some other kind does not.
+        stacked: networks of all members compute each operation at once, so that many take hardly longer than one.
         sample_formats: suffixes of the files that samples can be written to.
         live_fakes: number of fakes in the live view; all when None.
         shown_once: type and axes of what `Dataset.shown_once` gives, as in `snapshot_arrays`; empty if None.
@@ -266,6 +267,7 @@ class Kind(ABC):
     title: ClassVar[str]
     noun: ClassVar[str]
     network_settings: ClassVar[frozenset[str]] = frozenset()
+    stacked: ClassVar[bool] = False
     sample_formats: ClassVar[tuple[str, ...]] = (".npy",)
     live_fakes: ClassVar[int | None] = None
     snapshot_arrays: ClassVar[dict[str, str]] = {}

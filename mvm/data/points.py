@@ -182,6 +182,7 @@ class Points(Kind):
     name = "points"
     title = "Points"
     noun = "points"
+    stacked = True
     network_settings = frozenset({"width", "depth", "activation", "generator_activation", "frequencies"})
     snapshot_arrays: ClassVar = {"real": "float n D", "fake": "float V n D", "grid": "float V g g D"}
     recipes: ClassVar = {"stabilised": {"network": {"frequencies": WAVES}}}

@@ -177,7 +177,11 @@ GAPS: dict[str, Gap] = {
 
 def descriptors_of(variant: str) -> list[str]:
     """Descriptor names in a variant: "both" is centroid and diameter."""
-    return [part.strip() for name in base_of(variant).split("+") for part in ALIASES.get(name.strip(), name.strip()).split("+")]
+    return [
+        part.strip()
+        for name in base_of(variant).split("+")
+        for part in ALIASES.get(name.strip(), name.strip()).split("+")
+    ]
 
 
 def matched(variants: Iterable[str]) -> list[str]:

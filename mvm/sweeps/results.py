@@ -23,6 +23,7 @@ from mvm.runs.layout import SCORES
 from mvm.runs.run import Run
 from mvm.studies.compare import is_gain, quality
 from mvm.sweeps.sweep import Sweep
+from mvm.variants import base_of, own_settings
 
 __all__ = ["Ranked", "Result", "axes_of", "importance", "pooled", "ranked", "results_of"]
 
@@ -75,7 +76,8 @@ def results_of(sweep: Sweep) -> list[Result]:
         except OSError:
             continue
         for variant, seed, key, score in _scores(path, stamp):
-            found.append(Result(name, settings | {"variants": variant}, seed, key, score))
+            own = own_settings(variant) | {"variants": base_of(variant)}
+            found.append(Result(name, settings | own, seed, key, score))
     return found
 
 

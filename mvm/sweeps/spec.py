@@ -20,7 +20,10 @@ in place of `count` at that distance; `{ log = [low, high], count = n }` are n v
 they have no count: each draw is uniform, in the value or in its logarithm, or an entry of the list.
 
 Settings that a combination does not use are ignored: `mvm.gamma` of WGAN-GP, `variants` of a method without
-descriptors. Combinations that then coincide are trained once.
+descriptors, the weight of a descriptor that no variant matches. Combinations that then coincide are trained once.
+
+Trainings of points that differ in variant, seed, rates or weights of losses only share a process, `together = 16` of
+them at most: their networks compute each operation at once. Pictures gain nothing by that, and share none.
 """
 
 from __future__ import annotations
@@ -39,18 +42,21 @@ from pathlib import Path
 from typing import Any
 
 from mvm.config import Config
+from mvm.data.kinds import KINDS
 from mvm.errors import ConfigError, RunError, line_of
 from mvm.methods import METHODS
 from mvm.runs.layout import check_name
 from mvm.settings import nested
+from mvm.variants import base_of, own_settings, variant_named
 
-__all__ = ["TOGETHER", "Point", "Spec", "point_key", "read_spec", "spec_of"]
+__all__ = ["Point", "Spec", "point_key", "read_spec", "spec_of", "trainings_of"]
 
-TOGETHER = 16  # trainings that share a process, unless the file says otherwise
+TOGETHER = 16  # trainings of points that share a process, unless the file says otherwise
 MOST = 100_000  # trainings of a sweep
 PARTS = ("name", "seeds", "together", "base", "grid", "zip", "random")
 SCALES = ("range", "log")
 LAID_OUT = ("variants", "seeds")  # along the variant axis of a run
+OF_VARIANTS = ("optimiser.generator_lr", "optimiser.metric_lr")  # where they act; a variant's weights are another case
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,8 @@ class Point:
 
     Attributes:
         settings: the swept settings that it uses, by dotted name.
-        config: all settings, with the variants and seeds to train.
+        config: all settings, with the variants and seeds to train; swept settings that a variant may have of its own
+            are the variants'.
     """
 
     settings: dict[str, Any]
@@ -67,7 +74,7 @@ class Point:
 
     @property
     def key(self) -> str:
-        """Digest of all settings but variants and seeds: trainings of one key can share a process."""
+        """`point_key` of its config."""
         return point_key(self.config)
 
 
@@ -80,14 +87,18 @@ class Spec:
         text: content of the file.
         axes: swept settings by dotted name, each with its values in their order.
         points: distinct combinations.
-        together: trainings that share a process at most.
+        most: trainings that share a process at most, as the file says; None if it does not.
     """
 
     name: str
     text: str
     axes: dict[str, tuple[Any, ...]]
     points: tuple[Point, ...]
-    together: int
+    most: int | None
+
+    def together(self, config: Config) -> int:
+        """Number of trainings with a config's settings that share a process at most."""
+        return self.most or (TOGETHER if KINDS[config.kind].stacked else 1)
 
 
 def read_spec(path: Path, *, name: str | None = None) -> Spec:
@@ -122,8 +133,8 @@ def spec_of(text: str, *, name: str) -> Spec:
     except RunError as error:
         raise ConfigError(str(error)) from None
     base, grid, zipped, drawn = (_settings(parts, part) for part in ("base", "grid", "zip", "random"))
-    together = parts.get("together", TOGETHER)
-    if type(together) is not int or together < 1:
+    together = parts.get("together")
+    if together is not None and (type(together) is not int or together < 1):
         raise ConfigError(f"sweep: together must be a whole number of at least 1 (got {together!r})")
     seeds = _seeds(parts.get("seeds", 1))
     _check_names(base, grid, zipped, drawn)
@@ -146,9 +157,24 @@ def spec_of(text: str, *, name: str) -> Spec:
 
 
 def point_key(config: Config) -> str:
-    """Digest of all settings of a config but its variants and seeds."""
-    used = {name: value for name, value in config.flat(used=True).items() if name not in LAID_OUT}
+    """Digest of all settings of a config but seeds, variants, and those that a variant may have of its own.
+
+    Trainings of one key can share a process.
+    """
+    alone = config.model_copy(update={"variants": tuple(dict.fromkeys(map(base_of, config.variants)))})
+    apart = {*LAID_OUT, *OF_VARIANTS, *alone.movable}
+    used = {k: v for k, v in config.flat(used=True).items() if k not in apart and not k.startswith("weights.")}
     return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def trainings_of(config: Config) -> set[tuple[str, int]]:
+    """What tells the trainings of a config from others of its `point_key`: variant with all that acts in it, and seed."""
+    flat, found = config.flat(), set()
+    for variant in config.variants:
+        acting = config.model_copy(update={"variants": (base_of(variant),)}).movable
+        values = flat | own_settings(variant)
+        found |= {(variant_named(base_of(variant), {n: values[n] for n in acting}), seed) for seed in config.seeds}
+    return found
 
 
 # -- combinations ------------------------------------------------------------------------------------------------------
@@ -164,18 +190,30 @@ def _point(base: Mapping[str, Any], swept: dict[str, Any], seeds: tuple[int, ...
     except ConfigError as error:
         where = ", ".join(f"{name} = {_shown(value)}" for name, value in swept.items())
         raise ConfigError(f"sweep: {error}" + f"; in the combination {where}" * bool(where)) from None
-    used = config.flat(used=True)
-    if not METHODS[config.method].matches_descriptors:
-        used.pop("variants")
-    is_used = {name: name in used or name.startswith("settings.") for name in swept}
-    return Point({name: value for name, value in swept.items() if is_used[name]}, config)
+    flat = config.flat(used=True)
+    used = {name for name in flat if not name.startswith("weights.") and name not in OF_VARIANTS} | {*config.movable}
+    used -= {"variants"} if not METHODS[config.method].matches_descriptors else set()
+    settings = {name: value for name, value in swept.items() if name in used or name.startswith("settings.")}
+    return Point(settings, _with_own(config, {name: flat[name] for name in settings if name in config.movable}, values))
+
+
+def _with_own(config: Config, own: Mapping[str, float], values: Mapping[str, Any]) -> Config:
+    """A config whose variants have settings of their own, which it has from `values` as a whole."""
+    if not own:
+        return config
+    shared = Config.make(**nested({k: v for k, v in values.items() if k not in own}), seeds=config.seeds)
+    named = []
+    for variant in config.variants:
+        acting = config.of_variant(variant).movable
+        named.append(variant_named(base_of(variant), own_settings(variant) | {k: own[k] for k in own if k in acting}))
+    return shared.with_changes({"variants": tuple(named)})
 
 
 def _distinct(points: Iterator[Point]) -> Iterator[Point]:
     """Points without those that train what an earlier one trains."""
     seen = set()
     for point in points:
-        if (key := (point.key, point.config.variants)) not in seen:
+        if (key := (point.key, frozenset(trainings_of(point.config)))) not in seen:
             seen.add(key)
             yield point
 

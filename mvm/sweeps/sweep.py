@@ -6,7 +6,7 @@
     checkpoints/NAME-torus-wgan_gp-1f2e3d4c    a run like any other
 
 Making a sweep again adds what is missing: what is there is known by its settings, not by its name. Trainings that
-differ in variant or seed only share a run, along its variant axis.
+differ in variant, seed, rates or weights of losses only share a run, along its variant axis.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from mvm.runs.events import ALIVE
 from mvm.runs.layout import check_name
 from mvm.runs.run import Run
 from mvm.studies.index import Summary, summaries
-from mvm.sweeps.spec import LAID_OUT, Spec, point_key, read_spec
+from mvm.sweeps.spec import LAID_OUT, Spec, point_key, read_spec, trainings_of
+from mvm.variants import own_settings
 
 __all__ = [
     "ENDED",
@@ -58,7 +59,7 @@ class Sweep:
 
     Attributes:
         name: of the sweep.
-        runs: swept settings of each of its runs, by folder name, in the order of training.
+        runs: swept settings of each of its runs but those of variants' own, by folder name, in the order of training.
     """
 
     name: str
@@ -180,12 +181,12 @@ def plan(spec: Spec) -> Plan:
             config = Run(checkpoints() / name).config
             key = point_key(config)
             if listed is not None or key in wanted:
-                members.setdefault(key, set()).update(config.members)
+                members.setdefault(key, set()).update(trainings_of(config))
                 there[name] = wanted[key][0] if listed is None else listed
     missing = [
         PlannedRun(_run_name(spec.name, settings, part), settings, part)
         for key, (settings, config) in wanted.items()
-        for part in _runs_of(config, members.get(key, set()), spec.together)
+        for part in _runs_of(config, members.get(key, set()), spec.together(config))
     ]
     return Plan(spec, there, tuple(missing), sum(len(config.members) for _, config in wanted.values()))
 
@@ -269,7 +270,8 @@ def _wanted(spec: Spec) -> Iterator[tuple[dict[str, Any], Config]]:
     """Swept settings and config of each key, with all variants that the specification asks for."""
     found: dict[str, tuple[dict[str, Any], Config]] = {}
     for point in spec.points:
-        settings = {name: value for name, value in point.settings.items() if name not in LAID_OUT}
+        own = {name for variant in point.config.variants for name in own_settings(variant)}
+        settings = {name: value for name, value in point.settings.items() if name not in {*LAID_OUT, *own}}
         _, known = found.get(point.key, (None, point.config))
         variants = dict.fromkeys((*known.variants, *point.config.variants))
         found[point.key] = settings, known.with_changes({"variants": tuple(variants)})
@@ -277,11 +279,12 @@ def _wanted(spec: Spec) -> Iterator[tuple[dict[str, Any], Config]]:
 
 
 def _runs_of(config: Config, there: set[tuple[str, int]], together: int) -> Iterator[Config]:
-    """Configs that train the members of a config that are not there, so many in one run at most."""
+    """Configs that train the trainings of a config that are not `there`, so many in one run at most."""
     lacking: dict[tuple[int, ...], list[str]] = {}
     for variant in config.variants:
-        seeds = tuple(seed for seed in config.seeds if (variant, seed) not in there)
-        lacking.setdefault(seeds, []).append(variant)
+        alone = config.model_copy(update={"variants": (variant,)})
+        lacks = {seed for _, seed in trainings_of(alone) - there}
+        lacking.setdefault(tuple(seed for seed in config.seeds if seed in lacks), []).append(variant)
     for seeds, variants in lacking.items():
         for some in _chunks(variants, together):
             for few in _chunks(seeds, max(1, together // len(some))):

@@ -16,6 +16,7 @@ from mvm.training.player import member_of
 
 __all__ = ["load_member", "rows_of"]
 
+
 def rows_of(name: str, members: Tensor) -> Tensor | slice:
     """Index of the rows of a checkpoint's tensor that belong to some members, marked by `(V,)` bool."""
     member = member_of(name)
