@@ -177,11 +177,8 @@ GAPS: dict[str, Gap] = {
 
 def descriptors_of(variant: str) -> list[str]:
     """Descriptor names in a variant: "both" is centroid and diameter."""
-    return [
-        part.strip()
-        for name in base_of(variant).split("+")
-        for part in ALIASES.get(name.strip(), name.strip()).split("+")
-    ]
+    names = [name.strip() for name in base_of(variant).split("+")]
+    return [part.strip() for name in names for part in ALIASES.get(name, name).split("+")]
 
 
 def matched(variants: Iterable[str]) -> list[str]:
@@ -195,8 +192,8 @@ def weight_table(variants: Sequence[str], weights: Mapping[str, float]) -> Tenso
 
     A variant's own weights, such as `both@weights.diameter=2`, take precedence.
     """
-    terms = matched(variants)
-    return torch.tensor([
-        [own_settings(variant).get(f"weights.{name}", weights[name]) * (name in descriptors_of(variant)) for name in terms]
-        for variant in variants
-    ])  # fmt: skip
+    terms, rows = matched(variants), []
+    for variant in variants:
+        own, parts = own_settings(variant), descriptors_of(variant)
+        rows.append([own.get(f"weights.{name}", weights[name]) * (name in parts) for name in terms])
+    return torch.tensor(rows)

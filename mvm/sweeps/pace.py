@@ -47,7 +47,8 @@ def pace_of(config: Config) -> Pace:
     data = load_data(config)
     variant, seed = config.members[0]
     alone = config.with_changes({"variants": (variant,), "seeds": (seed,)})
-    return Pace(*(_seconds_per_step(Experiment(each, data)) for each in (config, alone)), len(config.members))
+    step, of_one = (_seconds_per_step(Experiment(each, data)) for each in (config, alone))
+    return Pace(step, of_one, len(config.members))
 
 
 def _seconds_per_step(experiment: Experiment) -> float:

@@ -168,7 +168,7 @@ def point_key(config: Config) -> str:
 
 
 def trainings_of(config: Config) -> set[tuple[str, int]]:
-    """What tells the trainings of a config from others of its `point_key`: variant with all that acts in it, and seed."""
+    """What tells the trainings of a config from others of its `point_key`: variant, with all it may own, and seed."""
     flat, found = config.flat(), set()
     for variant in config.variants:
         acting = config.model_copy(update={"variants": (base_of(variant),)}).movable
