@@ -127,6 +127,15 @@ def test_new_weights_and_a_loaded_checkpoint_act_at_the_next_replay() -> None:
     check_equal(eager, captured)
 
 
+def test_rates_and_weights_of_variants_own_are_captured_and_others_move() -> None:
+    own = "both@mvm.alpha=0.1@mvm.gamma=0.05@optimiser.generator_lr=0.01@weights.diameter=2"
+    eager, captured = experiments(POINTS | {"variants": ("centroid", own)})
+    for moved in ({}, {"optimiser.metric_lr": 1e-3, "mvm.lipschitz": 0.5}):
+        for experiment in (eager, captured):
+            experiment.move(moved)
+        check_replays(eager, captured)
+
+
 def test_a_training_resumed_with_a_graph_equals_one_without_interruption() -> None:
     whole, first = experiments(POINTS)
     for _ in range(2 * STEPS):

@@ -41,6 +41,7 @@ from mvm.runs.layout import check_name, frame_path, kept_path, snapshot_path
 from mvm.runs.records import PastRecords, write_records
 from mvm.runs.run import Control, Run
 from mvm.runs.weights import first_settings, settings_at
+from mvm.variants import own_settings
 
 __all__ = ["Branches", "changeable", "config_at", "fork", "forked_config", "fresh_name"]
 
@@ -48,11 +49,15 @@ PARTED = 0.01  # of the reals' 2-diameter
 
 
 def changeable(config: Config) -> dict[str, Any]:
-    """Settings that a fork may change, with their values: all but what shapes networks, data and batches."""
+    """Settings that a fork may change, with their values: all but what shapes networks, data and batches.
+
+    What a variant has of its own stays as it is.
+    """
     flat, names = config.flat(), [name for name in config.movable if name.startswith(WEIGHTS)]
+    own = {name for variant in config.variants for name in own_settings(variant)}
     for group in (f"{config.method}.", "optimiser."):
         names += [name for name in flat if name.startswith(group)]
-    return {name: flat[name] for name in [*names, "steps"]}
+    return {name: flat[name] for name in [*names, "steps"] if name not in own}
 
 
 def config_at(run: Run, step: int) -> Config:
@@ -108,7 +113,11 @@ def _changed(before: Config, changes: Mapping[str, Any], run: Run) -> Config:
     config = before.with_changes(dict(changes))  # says which name or value is wrong
     for name in changes:
         if name not in allowed:
-            reason = "no variant matches it" if name.startswith("weights.") else "it shapes the networks or the data"
+            reason = "it shapes the networks or the data"
+            if any(name in own_settings(variant) for variant in before.variants):
+                reason = "variants have it of their own"
+            elif name.startswith(WEIGHTS):
+                reason = "no variant matches it"
             raise RunError(f"set: a fork of {run.name} cannot change {name}: {reason}; it can: {', '.join(allowed)}")
         if config.flat()[name] == flat[name]:
             raise RunError(f"set: {name} is {flat[name]} already at that step; give another value")
