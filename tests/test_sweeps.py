@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,13 +16,16 @@ import types
 
 import pytest
 import torch
+from safetensors.torch import save
 from trainers import until
 
+from benchmarks import clusters
 from mvm.config import Config
 from mvm.errors import ConfigError, RunError
 from mvm.files import locked, read_tensors
 from mvm.processes import identity, lives
 from mvm.runs import events
+from mvm.runs.layout import CHECKPOINT
 from mvm.runs.library import all_runs
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
@@ -574,3 +578,26 @@ def test_without_ray_it_is_told_how_to_install_it(cli, write, monkeypatch):
     assert (done.status, done.err) == (
         2, 'mvm: ray: it is not installed; `pip install "mvm-lab[ray]"`, or use --on local\n',
     )  # fmt: skip
+
+
+def test_one_sweep_by_two_engines_has_equal_weights(write, tmp_path, monkeypatch, capsys):
+    out, spec = tmp_path / "clusters", write("steps = 20\n[grid]\nbatch = [16, 32]")
+    monkeypatch.setattr(sys, "argv", ["clusters", str(spec), "--out", str(out)])
+
+    def status(*engines: str) -> int:
+        monkeypatch.setattr(clusters, "IS_HERE", dict.fromkeys(engines, lambda: True) | {"slurm": lambda: False})
+        with pytest.raises(SystemExit) as left:
+            clusters.main()
+        return left.value.code
+
+    assert status("local") == 0
+    shutil.copytree(out / "local", out / "ray")
+    monkeypatch.setattr(clusters, "train", lambda *_: None)
+    assert status("local", "ray") == 0
+    assert "| ray | 2 | 12 | 2 | 2 |" in capsys.readouterr().out
+    path = next((out / "ray").glob("s-batch16*")) / CHECKPOINT
+    tensors = {name: tensor.clone() for name, tensor in read_tensors(path).items()}
+    next(tensor for name, tensor in tensors.items() if name.startswith("generator.")).view(-1)[0] += 1e-6
+    path.write_bytes(save(tensors))
+    assert status("local", "ray") == 1
+    assert "| ray | 2 | 12 | 2 | 1 |" in capsys.readouterr().out
