@@ -275,10 +275,14 @@ class Run:
         own = changes[-1] in self.records.events[max(forks, default=0) :]  # a fork's config has what its past moved
         return dict(changes[-1].moved) if own else {}, changes[-1].serial
 
-    def clear_requests(self) -> None:
-        """Before a trainer begins: drop requests to an earlier one. A new run may have been asked to pause."""
+    def clear_requests(self, *, searched: bool = False) -> None:
+        """Before a trainer begins: drop requests to an earlier one. A new run may have been asked to pause.
+
+        Args:
+            searched: keep the step at which a search holds the run.
+        """
         resumed = (self.path / layout.CHECKPOINT).exists()
-        self.ask(stop=False, **({"pause_at": None} if resumed else {}))
+        self.ask(stop=False, **({"pause_at": None} if resumed else {}), **({} if searched else {"stop_at": None}))
 
     # -- what it has saved -----------------------------------------------------------------------------------------
 

@@ -17,7 +17,8 @@
 
 A list holds the values of a setting. `{ range = [low, high], count = n }` are n values at equal distances, with `step`
 in place of `count` at that distance; `{ log = [low, high], count = n }` are n values at equal ratios. Under `random`
-they have no count: each draw is uniform, in the value or in its logarithm, or an entry of the list.
+they have no count: each draw is uniform, in the value or in its logarithm, or an entry of the list. With
+`--search tpe` they are chosen by what has been scored, `count` for each combination of the others: `mvm.sweeps.search`.
 
 Settings that a combination does not use are ignored: `mvm.gamma` of WGAN-GP, `variants` of a method without
 descriptors. Combinations that then coincide are trained once.
@@ -44,7 +45,7 @@ from mvm.methods import METHODS
 from mvm.runs.layout import check_name
 from mvm.settings import nested
 
-__all__ = ["TOGETHER", "Point", "Spec", "point_key", "read_spec", "spec_of"]
+__all__ = ["TOGETHER", "Point", "Space", "Spec", "point_key", "read_spec", "space_of", "spec_of"]
 
 TOGETHER = 16  # trainings that share a process, unless the file says otherwise
 MOST = 100_000  # trainings of a sweep
@@ -149,6 +150,57 @@ def point_key(config: Config) -> str:
     """Digest of all settings of a config but its variants and seeds."""
     used = {name: value for name, value in config.flat(used=True).items() if name not in LAID_OUT}
     return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a search chooses from.
+
+    Attributes:
+        base: settings of every training, by dotted name.
+        seeds: each setting is trained with all of them.
+        others: combinations of the settings under grid and zip.
+        axes: settings under random: a list of values, or (scale, low, high).
+        count: settings to try for each of the others.
+        seed: of the draws.
+    """
+
+    base: dict[str, Any]
+    seeds: tuple[int, ...]
+    others: tuple[dict[str, Any], ...]
+    axes: dict[str, list[Any] | tuple[str, float, float]]
+    count: int
+    seed: int
+
+    def point(self, settings: Mapping[str, Any]) -> Point:
+        """The point of some settings; numbers are rounded as in a draw, to whole ones where the setting takes these.
+
+        Raises:
+            ConfigError: a value is invalid.
+        """
+        is_range = {name: isinstance(axis, tuple) for name, axis in self.axes.items()}
+        rounded = {name: _rounded(name, v) if is_range.get(name) else v for name, v in settings.items()}
+        return _point(self.base, rounded, self.seeds)
+
+    def is_whole(self, name: str) -> bool:
+        """Whether a setting takes whole numbers."""
+        return name in _whole_numbers()
+
+
+def space_of(spec: Spec) -> Space:
+    """What a search chooses from.
+
+    Raises:
+        ConfigError: nothing is under random.
+    """
+    parts = tomllib.loads(spec.text)
+    base, grid, zipped, drawn = (_settings(parts, part) for part in ("base", "grid", "zip", "random"))
+    count, seed = drawn.pop("count", 0), drawn.pop("seed", 0)
+    if not drawn:
+        raise ConfigError(f"sweep: a search chooses settings under [random], and {spec.name} has none")
+    axes = {n: axis if isinstance(axis, list) else _bounds(n, axis, "random", extra=()) for n, axis in drawn.items()}
+    others = tuple({**some, **more} for some, more in itertools.product(_product(grid), _in_step(zipped)))
+    return Space(base, _seeds(parts.get("seeds", 1)), others, axes, count, seed)
 
 
 # -- combinations ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
     checkpoints/.sweeps/NAME/spec.toml    its specification, as it was last read
                              runs.json    its runs, by folder name, with the swept settings of each
                              lock         held while runs are made
+                             search/      what a search has asked for, and the lock of its process
     checkpoints/NAME-torus-wgan_gp-1f2e3d4c    a run like any other
 
 Making a sweep again adds what is missing: what is there is known by its settings, not by its name. Trainings that
@@ -30,6 +31,7 @@ from mvm.files import checkpoints, locked, write_atomic
 from mvm.plain import MOST_LISTS, read_object
 from mvm.runs.events import ALIVE
 from mvm.runs.layout import check_name
+from mvm.runs.liveness import is_alive
 from mvm.runs.run import Run
 from mvm.studies.index import Summary, summaries
 from mvm.sweeps.spec import LAID_OUT, Spec, point_key, read_spec
@@ -49,6 +51,7 @@ __all__ = [
 ]
 
 SPEC, RUNS = "spec.toml", "runs.json"
+SEARCH = "search"  # folder within a sweep's: held by the process that searches, mvm.sweeps.search
 ENDED = ("finished", "failed", "diverged", "stopped")
 
 
@@ -68,6 +71,11 @@ class Sweep:
     def folder(self) -> Path:
         """Its hidden folder."""
         return _folder(self.name)
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether a living process searches: more runs may come."""
+        return is_alive(self.folder / SEARCH)
 
     @property
     def spec(self) -> Spec:
