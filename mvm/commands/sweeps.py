@@ -199,16 +199,16 @@ def _print_best(sweep: Sweep) -> None:
     from mvm.sweeps.results import axes_of, ranked, results_of
 
     results = results_of(sweep)
-    axes = axes_of(results)
+    hidden = {"variants"} - axes_of(results).keys()
     lines = []
     for each in ranked(results)[:MOST_RANKED]:
-        values = {name: value for name, value in each.settings.items() if name in axes}
+        values = {name: value for name, value in each.settings.items() if name not in hidden}
         switches = " ".join(f"--{name.replace('_', '-')} {_switch(value)}" for name, value in values.items())
         spread = f"({in_words(each.low, results[0].key)} to {in_words(each.high, results[0].key)})"
         lines.append((in_words(each.median, results[0].key), spread, switches, " ".join(each.runs)))
     if lines:
-        print_line(f"best settings by {quality_title(results[0].key)}, median (quartiles) over seeds:")
-    widths = [max(len(line[column]) for line in lines) for column in range(3)] if lines else []
+        print_line(f"best settings by {quality_title(results[0].key)}, median (quartiles) over seeds, and their runs:")
+    widths = [max(map(len, column)) for column in [*zip(*lines, strict=True)][:3]]
     for *cells, runs in lines:
         print_line(
             "  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)) + f"  {runs}"
@@ -269,6 +269,8 @@ def _print_progress(sweep: Sweep, progress: Progress, *, workers: int = 0) -> No
     )
     if workers_there := jobs_in_words(sweep):
         print_line(f"  Slurm: {workers_there}")
+    if sweep.is_searched:
+        print_line("  a search goes on: it chooses further settings")
     failed = [row for row in progress.rows if row.status in ("failed", "diverged")]
     for row in failed[:MOST_SHOWN]:
         print_line(f"  {row.name}: {row.status} at step {row.step}: {row.reason}")

@@ -37,7 +37,7 @@ from mvm.plain import check_plain
 from mvm.runs import layout
 from mvm.runs.control import MOST_STEP, WEIGHTS, Control, change_control
 from mvm.runs.documents import Origin, config_in, control_in, scores_in, text_in
-from mvm.runs.events import ALIVE, Event, Forked, append_event, last_state_event, reason_of, state_of
+from mvm.runs.events import ALIVE, Event, Forked, Stopped, append_event, last_state_event, reason_of, state_of
 from mvm.runs.liveness import hold_run, is_alive
 from mvm.runs.records import Records
 from mvm.runs.views import Views
@@ -226,6 +226,11 @@ class Run:
             reason_of(last),
             records.scalars[-1].get("memory") if records.scalars else None,
         )
+
+    def is_held(self) -> bool:
+        """Whether it was stopped by a search, which decides whether it is trained on."""
+        last = last_state_event(self.records.poll().events)
+        return isinstance(last, Stopped) and last.held
 
     def append_event(self, event: Event) -> None:
         """Put an event on record."""

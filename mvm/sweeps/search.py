@@ -34,7 +34,7 @@ import numpy as np
 from mvm.errors import ConfigError, RunError
 from mvm.files import checkpoints, write_atomic
 from mvm.plain import MOST_LISTS, read_object
-from mvm.runs.events import Queued, Stopped, last_state_event
+from mvm.runs.events import Queued
 from mvm.runs.liveness import hold_run
 from mvm.runs.run import Run
 from mvm.studies.compare import is_gain, quality
@@ -462,25 +462,19 @@ class Halving(Search):
     def _has_ended(self, run: Run) -> bool:
         """Whether a run is not trained on, other than by a decision of this search."""
         state = self._state(run)
-        return state in ("failed", "diverged", "finished") or (state == "stopped" and not _is_held(run))
+        return state in ("failed", "diverged", "finished") or (state == "stopped" and not run.is_held())
 
     def _lead(self, run: Run, goal: int) -> None:
         """Let a run be trained up to a step, and no further."""
         stop_at = None if goal >= run.config.steps else goal
         if run.control().stop_at != stop_at:
             run.ask(stop_at=stop_at)
-        if self._state(run) == "stopped" and _is_held(run) and run.records.step < goal:
+        if self._state(run) == "stopped" and run.is_held() and run.records.step < goal:
             run.append_event(Queued(step=run.records.step, time=time.time()))
 
 
 def _rungs(point: Point) -> list[int]:
     return rungs_of(point.config.steps, point.config.every(TENTHS))
-
-
-def _is_held(run: Run) -> bool:
-    """Whether a search holds a run at a rung."""
-    last = last_state_event(run.records.poll().events)
-    return isinstance(last, Stopped) and last.held
 
 
 # -- the process that searches -----------------------------------------------------------------------------------------

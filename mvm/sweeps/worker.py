@@ -230,7 +230,8 @@ def train_held(run: Run, *, slot: Slot | None = None, leaving: Callable[[], bool
         step = run.status().step
         if is_leaving:  # not by a person's request: it waits for the next worker
             _waits(run)
-        return f"{'saved and left' if is_leaving else 'stopped'} at step {step}"
+        how = "saved and left" if is_leaving else "held by the search" if run.is_held() else "stopped"
+        return f"{how} at step {step}"
     except Exception as error:
         if _is_full(error):
             while not _waits(run) and not leaving():  # on record, or this trainer counts as one that was killed
