@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import signal
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,14 @@ from mvm.errors import ConfigError, RunError, check_known
 from mvm.jobs.process import TRAINING, give_way
 
 if TYPE_CHECKING:
+    from mvm.sweeps.spec import Spec
     from mvm.sweeps.sweep import Plan, Progress, Sweep
 
 __all__ = ["add"]
 
 ENGINES = ("local", "slurm", "ray")
+SEARCHES = ("tpe", "halving")
+MOST_RANKED = 5  # best settings after a search
 MOST_SHOWN = 5  # failed runs named in a status
 SUFFIX = ".toml"
 
@@ -39,6 +43,12 @@ def add(command: Commands) -> None:
     )
     sweep.add_argument("--workers", type=int, metavar="N", help="trainings at once (default: the device slots here)")
     sweep.add_argument(
+        "--search",
+        metavar="HOW",
+        help="tpe: choose the values under [random] by the scores so far (Optuna); halving: train all settings to a "
+        "tenth of their steps, the best third of them on. Without --on it waits for `mvm work`",
+    )
+    sweep.add_argument(
         "--sbatch", default="", metavar="OPTIONS", help='for Slurm, such as "--gres=gpu:1 --time=4:00:00"'
     )
     work = command("work", work_command, "train the runs of a sweep until none is left; start any number", run=False)
@@ -55,7 +65,11 @@ def sweep_command(options: argparse.Namespace) -> None:
     from mvm.sweeps.spec import read_spec
     from mvm.sweeps.sweep import make, plan, progress_of, sweep_named
 
-    if options.workers is not None and (options.workers < 1 or options.on is None):
+    if options.search is not None:
+        check_known("search", options.search, SEARCHES)
+        if options.on is not None and options.on.startswith("ray"):
+            raise ConfigError(f"search: --on {options.on} trains only what is there; use --on local or --on slurm")
+    if options.workers is not None and (options.workers < 1 or (options.on is None and options.search is None)):
         raise ConfigError(f"workers: {options.workers}; give 1 or more, and --on local")
     if options.on is not None:
         check_known("on", options.on.partition(":")[0], ENGINES)
@@ -68,6 +82,9 @@ def sweep_command(options: argparse.Namespace) -> None:
     if options.status:
         sweep = sweep_named(spec.name)
         _print_progress(sweep, progress_of(sweep), workers=options.workers or 0)
+        return
+    if options.search is not None:
+        _search(spec, options)
         return
     if options.dry_run:
         _print_plan(plan(spec))
@@ -140,6 +157,68 @@ def _train(sweep: Sweep, options: argparse.Namespace) -> None:
         raise RunError(f"sweep: {progress.states['failed']} runs of {sweep.name} failed; `--retry-failed` tries again")
 
 
+def _search(spec: Spec, options: argparse.Namespace) -> None:
+    """Search through the settings of a sweep: make its runs as they are chosen, and train them if asked to."""
+    from mvm.jobs.queue import device_kind, slot_count
+    from mvm.sweeps.local import run_local
+    from mvm.sweeps.search import SEARCHES, search, wait
+    from mvm.sweeps.sweep import progress_of, sweep_named
+
+    slots = slot_count(device_kind(spec.points[0].config.device)) if options.on == "local" else 1
+    found = SEARCHES[options.search](spec, at_once=options.workers or slots)
+    _say(f"{spec.name}: {found.plan()}")
+    if options.dry_run:
+        return
+    if options.on is None:
+        _say(f"waits for workers; `python -m mvm work {spec.name}` starts one, in any terminal that sees this folder")
+    is_submitted = False
+
+    def train(sweep: Sweep) -> Generator[Progress, None, None]:
+        nonlocal is_submitted
+        if options.on == "local":
+            return run_local(sweep, found.at_once, retry=options.retry_failed)
+        if options.on == "slurm" and not is_submitted:
+            _submit(sweep, options)
+            is_submitted = True
+        return wait(sweep)
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends what trains for it, too
+    layout = "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
+    with progress_bar("setting", layout=layout) as show, contextlib.closing(search(found, train)) as each:
+        for progress in each:
+            show(*found.share, f"{found.in_words()}; {_states(progress)} ")
+    sweep = sweep_named(spec.name)
+    _print_progress(sweep, progress_of(sweep))
+    _say(f"{spec.name}: {found.in_words()}")
+    _print_best(sweep)
+
+
+def _print_best(sweep: Sweep) -> None:
+    """The best settings with their spread over seeds, as switches of `mvm train`."""
+    from mvm.studies.compare import in_words, quality_title
+    from mvm.sweeps.results import axes_of, ranked, results_of
+
+    results = results_of(sweep)
+    hidden = {"variants"} - axes_of(results).keys()
+    lines = []
+    for each in ranked(results)[:MOST_RANKED]:
+        values = {name: value for name, value in each.settings.items() if name not in hidden}
+        switches = " ".join(f"--{name.replace('_', '-')} {_switch(value)}" for name, value in values.items())
+        spread = f"({in_words(each.low, results[0].key)} to {in_words(each.high, results[0].key)})"
+        lines.append((in_words(each.median, results[0].key), spread, switches, " ".join(each.runs)))
+    if lines:
+        print_line(f"best settings by {quality_title(results[0].key)}, median (quartiles) over seeds, and their runs:")
+    widths = [max(map(len, column)) for column in [*zip(*lines, strict=True)][:3]]
+    for *cells, runs in lines:
+        print_line(
+            "  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)) + f"  {runs}"
+        )
+
+
+def _switch(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def _submit(sweep: Sweep, options: argparse.Namespace) -> None:
     from mvm.sweeps.slurm import submit
     from mvm.sweeps.sweep import progress_of
@@ -205,6 +284,8 @@ def _print_progress(sweep: Sweep, progress: Progress, *, workers: int = 0) -> No
     )
     if workers_there := jobs_in_words(sweep):
         print_line(f"  Slurm: {workers_there}")
+    if sweep.is_searched:
+        print_line("  a search goes on: it chooses further settings")
     failed = [row for row in progress.rows if row.status in ("failed", "diverged")]
     for row in failed[:MOST_SHOWN]:
         print_line(f"  {row.name}: {row.status} at step {row.step}: {row.reason}")

@@ -27,6 +27,7 @@ class Control:
     Attributes:
         pause_at: pause once this many steps are done; None: run on.
         stop: save and leave.
+        stop_at: save and leave once this many steps are done; a search holds a run there. None: run on.
         weights: new weights of losses, by name.
         serial: rises with each change of weights or settings, so that a resumed trainer applies each change once.
         settings: new values of other settings that may be moved while training, by dotted name.
@@ -37,6 +38,7 @@ class Control:
     weights: dict[str, float] = field(default_factory=dict)
     serial: int = 0
     settings: dict[str, float] = field(default_factory=dict)
+    stop_at: int | None = None
 
     @property
     def moved(self) -> dict[str, float]:
@@ -57,6 +59,7 @@ def read_control(path: Path) -> Control:
     numbers = [each.values() if isinstance(each, dict) else [None] for each in moved]
     valid = {
         "pause_at": control.pause_at is None or (type(control.pause_at) is int and 0 <= control.pause_at <= MOST_STEP),
+        "stop_at": control.stop_at is None or (type(control.stop_at) is int and 0 <= control.stop_at <= MOST_STEP),
         "stop": type(control.stop) is bool,
         "weights": all(type(weight) in (int, float) for weight in numbers[0]),
         "settings": all(type(value) in (int, float) for value in numbers[1]),

@@ -204,11 +204,16 @@ class NotCompiled(Event):
 
 
 class Stopped(Event):
-    """The trainer saved and left on request."""
+    """The trainer saved and left on request.
+
+    Attributes:
+        held: on request of a search, which decides whether the run is trained on.
+    """
 
     state = "stopped"
     event: Literal["stopped"] = "stopped"
     time: Seconds | None = None
+    held: bool = False
 
 
 class Finished(Event):

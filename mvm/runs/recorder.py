@@ -157,7 +157,7 @@ class Recorder:
         self.keep_every = self.checkpoint_every * math.ceil(size * run.config.checkpoints / KEPT)
         self.score_every = run.config.every(SCORES)
         self.serial = 0
-        self.pause_at: int | None = None
+        self.obey_at: list[int] = []  # steps of requests, at which control.json is read whatever the time
         self.state = ["ok"] * self.member_count
         self.best: dict[str, Tensor] | None = None
         self.seconds, self.clock = 0.0, time.perf_counter()
@@ -317,7 +317,7 @@ class Recorder:
         if n % self.checkpoint_every == 0:
             self.save()
             self._keep()
-        if time.perf_counter() - self.polled > POLL or (self.pause_at is not None and n >= self.pause_at):
+        if time.perf_counter() - self.polled > POLL or any(n >= at for at in self.obey_at):
             self._obey(n, last)
 
     def _obey(self, step: int, last: bool) -> None:
@@ -357,13 +357,16 @@ class Recorder:
         """Read control.json; apply moved settings; leave if asked to."""
         self.polled = time.perf_counter()
         control = self.run.control()
-        self.pause_at = control.pause_at
+        self.obey_at = [at for at in (control.pause_at, control.stop_at) if at is not None]
         if control.serial > self.serial:
             self._move(control)
-        if control.stop:
+        step = self.experiment.step
+        held = control.stop_at is not None and control.stop_at <= step < self.config.steps
+        if control.stop or held:
             self._show()
             self.save()
-            self._event(events.Stopped(step=self.experiment.step, time=time.time()))
+            event = events.Stopped(step=step, time=time.time())
+            self._event(event if control.stop else event.model_copy(update={"held": True}))
             self._settle()
             self.run.ask(stop=False)
             name = self.run.name

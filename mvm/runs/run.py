@@ -37,7 +37,7 @@ from mvm.plain import check_plain
 from mvm.runs import layout
 from mvm.runs.control import MOST_STEP, WEIGHTS, Control, change_control
 from mvm.runs.documents import Origin, config_in, control_in, scores_in, text_in
-from mvm.runs.events import ALIVE, Event, Forked, append_event, last_state_event, reason_of, state_of
+from mvm.runs.events import ALIVE, Event, Forked, Stopped, append_event, last_state_event, reason_of, state_of
 from mvm.runs.liveness import hold_run, is_alive
 from mvm.runs.records import Records
 from mvm.runs.views import Views
@@ -227,6 +227,11 @@ class Run:
             records.scalars[-1].get("memory") if records.scalars else None,
         )
 
+    def is_held(self) -> bool:
+        """Whether it was stopped by a search, which decides whether it is trained on."""
+        last = last_state_event(self.records.poll().events)
+        return isinstance(last, Stopped) and last.held
+
     def append_event(self, event: Event) -> None:
         """Put an event on record."""
         append_event(self.path, event)
@@ -275,10 +280,14 @@ class Run:
         own = changes[-1] in self.records.events[max(forks, default=0) :]  # a fork's config has what its past moved
         return dict(changes[-1].moved) if own else {}, changes[-1].serial
 
-    def clear_requests(self) -> None:
-        """Before a trainer begins: drop requests to an earlier one. A new run may have been asked to pause."""
+    def clear_requests(self, *, searched: bool = False) -> None:
+        """Before a trainer begins: drop requests to an earlier one. A new run may have been asked to pause.
+
+        Args:
+            searched: keep the step at which a search holds the run.
+        """
         resumed = (self.path / layout.CHECKPOINT).exists()
-        self.ask(stop=False, **({"pause_at": None} if resumed else {}))
+        self.ask(stop=False, **({"pause_at": None} if resumed else {}), **({} if searched else {"stop_at": None}))
 
     # -- what it has saved -----------------------------------------------------------------------------------------
 

@@ -17,7 +17,8 @@
 
 A list holds the values of a setting. `{ range = [low, high], count = n }` are n values at equal distances, with `step`
 in place of `count` at that distance; `{ log = [low, high], count = n }` are n values at equal ratios. Under `random`
-they have no count: each draw is uniform, in the value or in its logarithm, or an entry of the list.
+they have no count: each draw is uniform, in the value or in its logarithm, or an entry of the list. With
+`--search tpe` they are chosen by what has been scored, `count` for each combination of the others: `mvm.sweeps.search`.
 
 Settings that a combination does not use are ignored: `mvm.gamma` of WGAN-GP, `variants` of a method without
 descriptors, the weight of a descriptor that no variant matches. Combinations that then coincide are trained once.
@@ -49,7 +50,7 @@ from mvm.runs.layout import check_name
 from mvm.settings import nested
 from mvm.variants import base_of, own_settings, variant_named
 
-__all__ = ["Point", "Spec", "point_key", "read_spec", "spec_of", "trainings_of"]
+__all__ = ["Point", "Space", "Spec", "point_key", "read_spec", "space_of", "spec_of", "trainings_of"]
 
 TOGETHER = 16  # trainings of points that share a process, unless the file says otherwise
 MOST = 100_000  # trainings of a sweep
@@ -88,6 +89,7 @@ class Spec:
         axes: swept settings by dotted name, each with its values in their order.
         points: distinct combinations.
         most: trainings that share a process at most, as the file says; None if it does not.
+        apart: each point has runs of its own, as a search decides about them one by one.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Spec:
     axes: dict[str, tuple[Any, ...]]
     points: tuple[Point, ...]
     most: int | None
+    apart: bool = False
 
     def together(self, config: Config) -> int:
         """Number of trainings with a config's settings that share a process at most."""
@@ -175,6 +178,57 @@ def trainings_of(config: Config) -> set[tuple[str, int]]:
         values = flat | own_settings(variant)
         found |= {(variant_named(base_of(variant), {n: values[n] for n in acting}), seed) for seed in config.seeds}
     return found
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a search chooses from.
+
+    Attributes:
+        base: settings of every training, by dotted name.
+        seeds: each setting is trained with all of them.
+        others: combinations of the settings under grid and zip.
+        axes: settings under random: a list of values, or (scale, low, high).
+        count: settings to try for each of the others.
+        seed: of the draws.
+    """
+
+    base: dict[str, Any]
+    seeds: tuple[int, ...]
+    others: tuple[dict[str, Any], ...]
+    axes: dict[str, list[Any] | tuple[str, float, float]]
+    count: int
+    seed: int
+
+    def point(self, settings: Mapping[str, Any]) -> Point:
+        """The point of some settings; numbers are rounded as in a draw, to whole ones where the setting takes these.
+
+        Raises:
+            ConfigError: a value is invalid.
+        """
+        is_range = {name: isinstance(axis, tuple) for name, axis in self.axes.items()}
+        rounded = {name: _rounded(name, v) if is_range.get(name) else v for name, v in settings.items()}
+        return _point(self.base, rounded, self.seeds)
+
+    def is_whole(self, name: str) -> bool:
+        """Whether a setting takes whole numbers."""
+        return name in _whole_numbers()
+
+
+def space_of(spec: Spec) -> Space:
+    """What a search chooses from.
+
+    Raises:
+        ConfigError: nothing is under random.
+    """
+    parts = tomllib.loads(spec.text)
+    base, grid, zipped, drawn = (_settings(parts, part) for part in ("base", "grid", "zip", "random"))
+    count, seed = drawn.pop("count", 0), drawn.pop("seed", 0)
+    if not drawn:
+        raise ConfigError(f"sweep: a search chooses settings under [random], and {spec.name} has none")
+    axes = {n: axis if isinstance(axis, list) else _bounds(n, axis, "random", extra=()) for n, axis in drawn.items()}
+    others = tuple({**some, **more} for some, more in itertools.product(_product(grid), _in_step(zipped)))
+    return Space(base, _seeds(parts.get("seeds", 1)), others, axes, count, seed)
 
 
 # -- combinations ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
     checkpoints/.sweeps/NAME/spec.toml    its specification, as it was last read
                              runs.json    its runs, by folder name, with the swept settings of each
                              lock         held while runs are made
+                             search/      what a search has asked for, and the lock of its process
     checkpoints/NAME-torus-wgan_gp-1f2e3d4c    a run like any other
 
 Making a sweep again adds what is missing: what is there is known by its settings, not by its name. Trainings that
@@ -30,6 +31,7 @@ from mvm.files import checkpoints, locked, write_atomic
 from mvm.plain import MOST_LISTS, read_object
 from mvm.runs.events import ALIVE
 from mvm.runs.layout import check_name
+from mvm.runs.liveness import is_alive
 from mvm.runs.run import Run
 from mvm.studies.index import Summary, summaries
 from mvm.sweeps.spec import LAID_OUT, Spec, point_key, read_spec, trainings_of
@@ -50,6 +52,7 @@ __all__ = [
 ]
 
 SPEC, RUNS = "spec.toml", "runs.json"
+SEARCH = "search"  # folder within a sweep's: held by the process that searches, mvm.sweeps.search
 ENDED = ("finished", "failed", "diverged", "stopped")
 
 
@@ -69,6 +72,11 @@ class Sweep:
     def folder(self) -> Path:
         """Its hidden folder."""
         return _folder(self.name)
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether a living process searches: more runs may come."""
+        return is_alive(self.folder / SEARCH)
 
     @property
     def spec(self) -> Spec:
@@ -173,22 +181,23 @@ def all_sweeps() -> list[str]:
 
 def plan(spec: Spec) -> Plan:
     """The runs of a specification that are there, and those that are missing."""
-    wanted = {point_key(config): (settings, config) for settings, config in _wanted(spec)}
+    wanted = [*_wanted(spec)]
+    settings_of = {key: settings for key, settings, _ in wanted}
     there: dict[str, dict[str, Any]] = {}
     members: dict[str, set[tuple[str, int]]] = {}
     for name, listed in _known_runs(spec.name).items():
         with contextlib.suppress(RunError):  # deleted, or damaged: trained anew
             config = Run(checkpoints() / name).config
             key = point_key(config)
-            if listed is not None or key in wanted:
+            if listed is not None or key in settings_of:
                 members.setdefault(key, set()).update(trainings_of(config))
-                there[name] = wanted[key][0] if listed is None else listed
+                there[name] = settings_of[key] if listed is None else listed
     missing = [
         PlannedRun(_run_name(spec.name, settings, part), settings, part)
-        for key, (settings, config) in wanted.items()
+        for key, settings, config in wanted
         for part in _runs_of(config, members.get(key, set()), spec.together(config))
     ]
-    return Plan(spec, there, tuple(missing), sum(len(config.members) for _, config in wanted.values()))
+    return Plan(spec, there, tuple(missing), sum(len(config.members) for _, _, config in wanted))
 
 
 def make(spec: Spec, *, on_progress: Callable[[int, int], None] = lambda done, total: None) -> Plan:
@@ -266,15 +275,16 @@ def _known_runs(name: str) -> dict[str, dict[str, Any] | None]:
         return {path.name: None for path in sorted(checkpoints().glob(f"{_stem(name)}-*"))}
 
 
-def _wanted(spec: Spec) -> Iterator[tuple[dict[str, Any], Config]]:
-    """Swept settings and config of each key, with all variants that the specification asks for."""
-    found: dict[str, tuple[dict[str, Any], Config]] = {}
-    for point in spec.points:
+def _wanted(spec: Spec) -> Iterator[tuple[str, dict[str, Any], Config]]:
+    """Keys, swept settings and configs to train; of a key, one has all variants, unless the points are `apart`."""
+    found: dict[tuple[str, int], tuple[str, dict[str, Any], Config]] = {}
+    for place, point in enumerate(spec.points):
+        key = point.key, place if spec.apart else 0
         own = {name for variant in point.config.variants for name in own_settings(variant)}
         settings = {name: value for name, value in point.settings.items() if name not in {*LAID_OUT, *own}}
-        _, known = found.get(point.key, (None, point.config))
+        known = found[key][-1] if key in found else point.config
         variants = dict.fromkeys((*known.variants, *point.config.variants))
-        found[point.key] = settings, known.with_changes({"variants": tuple(variants)})
+        found[key] = point.key, settings, known.with_changes({"variants": tuple(variants)})
     yield from found.values()
 
 

@@ -77,7 +77,7 @@ class Worker:
                 return True
             if free is HELD:
                 if not told:
-                    self.say("the runs that are left are being trained by others; waits for them")
+                    self.say("the runs that are left are being trained by others, or not chosen yet; waits for them")
                 told = True
                 self._wait(POLL)
                 continue
@@ -152,8 +152,11 @@ class Worker:
         return None
 
     def _first_free(self) -> Path | None:
-        """Folder of the first run to train that nobody holds; `HELD` if others hold all of these, None without any."""
-        any_held = False
+        """Folder of the first run to train that nobody holds; `HELD` if others hold all of these, None without any.
+
+        While a search goes on, there may be more to come: `HELD`, too.
+        """
+        any_held = self.only is None and self.sweep.is_searched  # asked before the runs: none is missed
         with contextlib.suppress(RunError):  # runs may have been added
             self.sweep = sweep_named(self.sweep.name)
         for name in [self.only] if self.only else self.sweep.runs:
@@ -216,7 +219,7 @@ def train_held(run: Run, *, slot: Slot | None = None, leaving: Callable[[], bool
 
     is_leaving = False
     try:
-        run.clear_requests()
+        run.clear_requests(searched=True)
         for _ in train(run, slot=slot):
             if not is_leaving and leaving():
                 is_leaving = True
@@ -227,7 +230,8 @@ def train_held(run: Run, *, slot: Slot | None = None, leaving: Callable[[], bool
         step = run.status().step
         if is_leaving:  # not by a person's request: it waits for the next worker
             _waits(run)
-        return f"{'saved and left' if is_leaving else 'stopped'} at step {step}"
+        how = "saved and left" if is_leaving else "held by the search" if run.is_held() else "stopped"
+        return f"{how} at step {step}"
     except Exception as error:
         if _is_full(error):
             while not _waits(run) and not leaving():  # on record, or this trainer counts as one that was killed
