@@ -89,17 +89,15 @@ def sweep_command(options: argparse.Namespace) -> None:
 
 def work_command(options: argparse.Namespace) -> None:
     """Train runs of a sweep until none is left; on SIGTERM, save and leave."""
-    from mvm.runs.lease import EXPIRES, network_disk
+    from mvm.sweeps.presence import present
     from mvm.sweeps.sweep import sweep_named
     from mvm.sweeps.worker import LEFT, Worker
 
     sweep = sweep_named(options.sweep.removesuffix(SUFFIX))
     if options.queue:
         give_way(TRAINING)
-    if disk := network_disk():
-        _say(f"a disk of several machines ({disk}): a worker whose machine dies is replaced after {EXPIRES:.0f} s")
     worker = Worker(sweep, retry=options.retry_failed, queue=options.queue, say=_say)
-    with worker.leave_on_signals():
+    with worker.leave_on_signals(), present(_say):
         is_done = worker.work()
     if not is_done:
         _say(f"{sweep.name}: left before the end; any worker goes on from what is saved")
