@@ -44,6 +44,8 @@ def add(command: Commands) -> None:
     work = command("work", work_command, "train the runs of a sweep until none is left; start any number", run=False)
     work.add_argument("sweep", metavar="SWEEP", help="its name")
     work.add_argument("--queue", action="store_true", help="wait for a free device slot before each run")
+    work.add_argument("--on", metavar="ENGINE", help="hand the runs out to ray or ray:ADDRESS, and wait for them")
+    work.add_argument("--workers", type=int, metavar="N", help="trainings at once there (default: all it has room for)")
     for each in (sweep, work):
         each.add_argument(
             "--retry-failed", action="store_true", help="also runs that failed, diverged or were stopped before"
@@ -55,12 +57,7 @@ def sweep_command(options: argparse.Namespace) -> None:
     from mvm.sweeps.spec import read_spec
     from mvm.sweeps.sweep import make, plan, progress_of, sweep_named
 
-    if options.workers is not None and (options.workers < 1 or options.on is None):
-        raise ConfigError(f"workers: {options.workers}; give 1 or more, and --on local")
-    if options.on is not None:
-        check_known("on", options.on.partition(":")[0], ENGINES)
-        if ":" in options.on and not options.on.startswith("ray:"):
-            raise ConfigError(f"on: {options.on!r}; only ray takes an address")
+    _check_engine(options, ENGINES)
     if options.sbatch and options.on != "slurm":
         raise ConfigError(f"sbatch: {options.sbatch!r} is for --on slurm")
     is_file = options.spec.endswith(SUFFIX)
@@ -87,18 +84,35 @@ def sweep_command(options: argparse.Namespace) -> None:
         _train(sweep, options)
 
 
+def _check_engine(options: argparse.Namespace, known: tuple[str, ...]) -> None:
+    """Raise an error where engine, address and number of workers do not fit."""
+    if options.workers is not None and (options.workers < 1 or options.on is None):
+        raise ConfigError(f"workers: {options.workers}; give 1 or more, and --on {known[0]}")
+    if options.on is not None:
+        check_known("on", options.on.partition(":")[0], known)
+        if ":" in options.on and not options.on.startswith("ray:"):
+            raise ConfigError(f"on: {options.on!r}; only ray takes an address")
+
+
 def work_command(options: argparse.Namespace) -> None:
     """Train runs of a sweep until none is left; on SIGTERM, save and leave."""
     from mvm.sweeps.presence import present
     from mvm.sweeps.sweep import sweep_named
     from mvm.sweeps.worker import LEFT, Worker
 
+    _check_engine(options, ("ray",))
     sweep = sweep_named(options.sweep.removesuffix(SUFFIX))
     if options.queue:
         give_way(TRAINING)
     worker = Worker(sweep, retry=options.retry_failed, queue=options.queue, say=_say)
     with worker.leave_on_signals(), present(_say):
-        is_done = worker.work()
+        if options.on is None:
+            is_done = worker.work()
+        else:
+            from mvm.sweeps.ray import hand_out
+
+            address, retry = options.on.partition(":")[2], options.retry_failed
+            is_done = hand_out(sweep, options.workers, address=address, retry=retry, leaving=lambda: worker.leaving)
     if not is_done:
         _say(f"{sweep.name}: left before the end; any worker goes on from what is saved")
         sys.exit(LEFT)
