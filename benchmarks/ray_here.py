@@ -4,7 +4,7 @@
         cluster.address                 of its head; others join with the token in the environment
         cluster.kill(2); cluster.start(2)
 
-Each node is a `ray start --block` with one processor; node 0 is the head. To kill a node is to kill all that runs there.
+Each node is a `ray start --block` with one processor, node 0 the head; killing one kills all that runs on it.
 """
 
 from __future__ import annotations
