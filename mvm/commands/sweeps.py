@@ -128,6 +128,7 @@ def _say(line: str) -> None:
 
 def _train(sweep: Sweep, options: argparse.Namespace) -> None:
     """Train a sweep by workers of this machine, or by tasks of Ray, with a bar."""
+    from mvm.sweeps.presence import present
     from mvm.sweeps.sweep import progress_of
 
     retry, workers = options.retry_failed, options.workers
@@ -142,7 +143,7 @@ def _train(sweep: Sweep, options: argparse.Namespace) -> None:
         training = run_ray(sweep, workers, address=options.on.partition(":")[2], retry=retry)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends what trains for it, too
     layout = "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
-    with progress_bar("step", layout=layout) as show, contextlib.closing(training) as each:
+    with present(print_line), progress_bar("step", layout=layout) as show, contextlib.closing(training) as each:
         for progress in each:
             done, total = (sum(getattr(row, part) for row in progress.rows) for part in ("step", "steps"))
             show(done, total, f"{_states(progress)}{_time_left(progress, workers or 0)} ")
@@ -153,6 +154,7 @@ def _train(sweep: Sweep, options: argparse.Namespace) -> None:
 
 
 def _submit(sweep: Sweep, options: argparse.Namespace) -> None:
+    from mvm.sweeps.presence import present
     from mvm.sweeps.slurm import submit
     from mvm.sweeps.sweep import progress_of
 
@@ -162,7 +164,8 @@ def _submit(sweep: Sweep, options: argparse.Namespace) -> None:
         print_line(f"{sweep.name}: nothing is left to train")
         return
     workers = min(options.workers or left, left)
-    jobs = submit(sweep, workers, options=options.sbatch, retry=options.retry_failed)
+    with present(print_line):
+        jobs = submit(sweep, workers, options=options.sbatch, retry=options.retry_failed)
     told = f"Slurm job{'s' * (len(jobs) > 1)} {', '.join(jobs)}"
     print_line(f"{sweep.name}: {workers} workers for {left} runs, {told}; `mvm sweep {sweep.name} --status` shows them")
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mvm.files import checkpoints, lock_is_held, locked
+from mvm.files import NO_ROOM, checkpoints, lock_is_held, locked
 from mvm.processes import identity, lives
 from mvm.runs.lease import EXPIRES, disk_time, keep_leases, wait_for_leases, why_leases
 
@@ -45,12 +45,10 @@ def present(say: Callable[[str], None] = lambda line: None) -> Iterator[None]:
     """
     folder = checkpoints() / ".sweeps" / ".workers"
     own = folder / identity()
-    folder.mkdir(parents=True, exist_ok=True)
-    if lock_is_held(own) or os.environ.get("MVM_LEASES") == "never":  # by this very process; nobody asks
-        yield
+    if lock_is_held(own) or os.environ.get("MVM_LEASES") == "never" or not _announce(own):
+        yield  # it is present already, nobody asks, or the disk is full
         return
-    own.write_text(os.uname().nodename, encoding="utf-8")  # before: to close a file drops the locks of its process
-    with locked(own, wait=0):
+    with locked(own):
         ended = threading.Event()
         thread = threading.Thread(target=_beat, args=(own, ended), daemon=True)
         thread.start()
@@ -70,6 +68,18 @@ def present(say: Callable[[str], None] = lambda line: None) -> Iterator[None]:
             thread.join()
             own.unlink(missing_ok=True)
             _forget_the_dead(folder)
+
+
+def _announce(own: Path) -> bool:
+    """Write a worker's file before it is locked, as closing it drops the lock; returns whether there was room."""
+    try:
+        own.parent.mkdir(parents=True, exist_ok=True)
+        own.write_text(os.uname().nodename, encoding="utf-8")
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        return False
+    return True
 
 
 def _beat(own: Path, ended: threading.Event) -> None:
