@@ -43,6 +43,7 @@ class RayHere:
 
     def __init__(self, nodes: int = 3) -> None:
         self.nodes: dict[int, subprocess.Popen[bytes]] = {}
+        self.tries = 10  # that may fail, of all starts
         self.count, self.folder = nodes, Path(tempfile.mkdtemp(prefix="ray_here.", dir="/tmp"))  # short, for sockets
         with socket.socket() as free:
             free.bind(("", 0))
@@ -62,7 +63,8 @@ class RayHere:
     def __exit__(self, *error: object) -> None:
         for number in [*self.nodes]:
             self.kill(number)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.tries >= 0:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def start_all(self) -> None:
         """Start every node that does not run, the head first."""
@@ -71,7 +73,13 @@ class RayHere:
                 self.start(number)
 
     def start(self, number: int) -> None:
-        """Start a node and wait until it is part of the cluster."""
+        """Start a node and wait until it is part of the cluster; a busy machine may need more than one try."""
+        while not self._starts(number):
+            self.tries -= 1
+            if self.tries < 0:
+                raise RuntimeError(f"node {number} does not start: see {self.folder}")
+
+    def _starts(self, number: int) -> bool:
         log = self.folder / f"node-{number}.log"
         place = ["--head", "--port", f"{self.port}", "--include-dashboard", "false", "--temp-dir", f"{self.folder}/r"]
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--node-ip-address", "127.0.0.1"]
@@ -84,8 +92,10 @@ class RayHere:
         end = time.monotonic() + PATIENCE
         while b"Ray runtime started" not in log.read_bytes():
             if node.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"node {number} does not start: {log.read_text(errors='replace')[-2000:]}")
+                self.kill(number)
+                return False
             time.sleep(0.1)
+        return True
 
     def kill(self, number: int) -> None:
         """Kill a node with all its processes; nodes without their head are lost as well."""
