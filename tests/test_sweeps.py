@@ -438,6 +438,7 @@ class StubRay(types.ModuleType):
         self.shares: list[dict] = []
         self.queued: list[tuple] = []
         self.late = False
+        self.lives = True
 
     def init(self, **options) -> None:
         self.calls.append(options)
@@ -452,6 +453,12 @@ class StubRay(types.ModuleType):
         self.shares.append(share)
         self.queued.append((function, given))
         return self.queued[-1]
+
+    def get_runtime_context(self):
+        return types.SimpleNamespace(get_node_id=lambda: "a")
+
+    def nodes(self) -> list[dict]:
+        return [{"NodeID": "a", "Alive": self.lives}]
 
     def wait(self, tasks, *, num_returns: int, timeout: float):
         return ([], tasks) if self.late else (tasks[:num_returns], tasks[num_returns:])
@@ -505,6 +512,14 @@ def test_tasks_of_ray_are_asked_to_save_before_they_are_cancelled(write, ray, ch
     leave.touch()
     assert ray.get(ray.queued[0]) is False  # it saw the file before its first step, and left the run to others
     assert Run(checkpoints / next(iter(sweep.runs))).status().state == "new"
+
+
+def test_a_head_of_ray_that_was_started_anew_ends_the_driver_of_the_former(write, ray):
+    make(read_spec(write("steps = 20")))
+    ray.late, ray.lives = True, False
+    with pytest.raises(RunError, match="ray: the cluster at head was started anew; its tasks are lost"):
+        hand_out(sweep_named("s"), None, address="head")
+    assert ray.calls[-1] == "shutdown"
 
 
 def test_the_driver_of_ray_is_started_again_and_asked_to_leave(cli, write, ray, checkpoints, slurm, monkeypatch):

@@ -97,6 +97,9 @@ def hand_out(
                 place = str(checkpoints().absolute()), sweep.name, name
                 running[train.options(name=f"{sweep.name} {name}", **_share(name)).remote(*place, retry)] = name
             ended, _ = ray.wait([*running], num_returns=1, timeout=POLL)
+            if not _is_joined(ray):
+                running.clear()
+                raise RunError(f"ray: the cluster at {address or 'this machine'} was started anew; its tasks are lost")
             for task in ended:
                 del running[task]
                 ray.get(task)
@@ -149,6 +152,12 @@ def _connect(address: str) -> Any:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_signal)  # Ray has put its own there
     return ray
+
+
+def _is_joined(ray: Any) -> bool:
+    """Whether the cluster still knows this driver's node: a head that was started anew does not, and says nothing."""
+    own = ray.get_runtime_context().get_node_id()
+    return any(node["NodeID"] == own and node["Alive"] for node in ray.nodes())
 
 
 def _reach(address: str) -> None:
