@@ -39,7 +39,7 @@ def add(command: Commands) -> None:
     )
     sweep.add_argument("--workers", type=int, metavar="N", help="trainings at once (default: the device slots here)")
     sweep.add_argument(
-        "--sbatch", default="", metavar="OPTIONS", help='for Slurm, such as "--gres=gpu:1 --time=4:00:00"'
+        "--sbatch", default="", metavar="OPTIONS", help='for Slurm: --sbatch="--gres=gpu:1 --time=4:00:00"'
     )
     work = command("work", work_command, "train the runs of a sweep until none is left; start any number", run=False)
     work.add_argument("sweep", metavar="SWEEP", help="its name")
