@@ -2,10 +2,14 @@
 
     python -m benchmarks.faults                        200 trainings by workers of this machine, 60 kills among them
     python -m benchmarks.faults --on slurm             the same through Slurm: benchmarks/slurm_here.sh starts one
-    python -m benchmarks.faults --on ray               the same through Ray on this machine
+    python -m benchmarks.faults --on ray               the same through Ray, a cluster of three nodes on this machine
 
 It checks that every run finishes, that its weights equal those of the undisturbed sweep to the bit, that no run had two
 trainers at once, and that nothing is left behind; and prints the table.
+
+Two trainers at once are told by facts that the run's lock has no part in: a trainer is with a run from the time that it
+puts on record itself until it puts on record that it has let go, or else until the kernel announces its process's end
+(`benchmarks.exits`: Linux, as root).
 """
 
 from __future__ import annotations
@@ -30,6 +34,8 @@ import numpy as np
 import torch
 
 from benchmarks.cells import markdown
+from benchmarks.exits import Exits
+from benchmarks.ray_here import RayHere
 from mvm.errors import RunError
 from mvm.files import checkpoints, read_tensors
 from mvm.runs import events
@@ -39,6 +45,11 @@ from mvm.runs.run import Run
 from mvm.sweeps.sweep import progress_of, sweep_named
 
 NAME = "faults"
+OTHERS = {  # what is hit beside workers
+    "local": ("driver",),
+    "slurm": ("controller", "node"),
+    "ray": ("head", "node", "driver", "command"),
+}
 EARLY = 0.1  # share of blows that may hit a worker before it has a run
 SPEC = """
 seeds = {runs}
@@ -56,16 +67,18 @@ snapshots = 4
 records = 20
 device = "cpu"
 """
+WORK, ON = b"\0-m\0mvm\0work\0", b"\0--on\0"
+KEPT = (".sweeps", ".index.json", ".slots", ".workers")  # hidden files that are no temporary ones
 HEAD = ("engine", "runs", "blows", "finished", "resumed", "equal bits", "two trainers at once", "left behind", "time")
 
 
 def main() -> None:
     """Train both sweeps, compare them and print the table; exit status 1 if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--on", default="local", metavar="ENGINE", help="local, slurm or ray (default local)")
+    parser.add_argument("--on", default="local", choices=OTHERS, help="default local")
     parser.add_argument("--runs", type=int, default=200, help="trainings (default 200)")
     parser.add_argument("--steps", type=int, default=300, help="of each (default 300)")
-    parser.add_argument("--kills", type=int, default=60, help="of workers and of the driver (default 60)")
+    parser.add_argument("--kills", type=int, default=66, help="of workers, and one in ten of others (default 66)")
     parser.add_argument("--freeze", type=float, default=60, help="seconds that a worker is stopped for (default 60)")
     parser.add_argument("--pause", type=float, default=2, help="most seconds between two looks or blows (default 2)")
     parser.add_argument("--workers", type=int, default=2, help="trainings at once (default 2)")
@@ -86,7 +99,8 @@ class Found:
         blows: what was done to it, counted.
         finished, resumed, equal: number of runs that finished, that had more than one trainer, and whose weights are
             those of the undisturbed sweep.
-        twice: runs with a trainer that began before the former one had ended.
+        twice: runs with a trainer that began before the former one had let go or ended.
+        problem: why that is not known; "" if it is.
         left: processes and temporary files that are still there.
         seconds: disturbed, and undisturbed.
     """
@@ -97,18 +111,21 @@ class Found:
     resumed: int = 0
     equal: int = 0
     twice: list[str] = field(default_factory=list)
+    problem: str = ""
     left: list[str] = field(default_factory=list)
     seconds: tuple[float, float] = (0.0, 0.0)
 
     def is_right(self) -> bool:
         """Whether nothing was lost."""
-        return self.finished == self.equal == self.runs and not self.twice and not self.left
+        clean = not (self.twice or self.left or self.problem)
+        return clean and self.finished == self.equal == self.runs
 
     def cells(self, engine: str) -> list[str]:
         """A line of the table."""
         blows = ", ".join(f"{count} {what}" for what, count in self.blows.items())
         disturbed, undisturbed = self.seconds
         counts = [f"{n}" for n in (self.finished, self.resumed, self.equal, len(self.twice), len(self.left))]
+        counts[3] = self.problem or counts[3]
         return [engine, f"{self.runs}", blows, *counts, f"{disturbed:.0f} s ({undisturbed:.0f} s undisturbed)"]
 
 
@@ -124,22 +141,24 @@ def measure(folder: Path, options: argparse.Namespace) -> Found:
     subprocess.run(local, check=True, stdout=subprocess.DEVNULL)
     between = time.time()
     os.environ["MVM_CHECKPOINTS"] = str(folder / "disturbed")
-    with small_disk(folder / "disturbed"):
-        blows, seen = disturb(spec, options)
-        found = Found(options.runs, blows, seconds=(time.time() - between, between - began))
-        compare(found, folder, seen)
+    with small_disk(folder / "disturbed"), Exits() as exits:
+        with RayHere() if options.on == "ray" else contextlib.nullcontext() as cluster:
+            between, undisturbed = time.time(), between - began
+            blows = disturb(spec, options, cluster)
+            found = Found(options.runs, blows, seconds=(time.time() - between, undisturbed))
+        compare(found, folder, exits)
     return found
 
 
-def disturb(spec: Path, options: argparse.Namespace) -> tuple[Counter[str], dict[int, float]]:
-    """Train a sweep under blows; returns these, and when each worker was last seen alive."""
-    chance, blows, seen = random.Random(options.seed), Counter[str](), {}
-    arguments = mvm("sweep", str(spec), "--on", options.on, "--workers", str(options.workers))
+def disturb(spec: Path, options: argparse.Namespace, cluster: RayHere | None) -> Counter[str]:
+    """Train a sweep under blows; returns these."""
+    chance, blows = random.Random(options.seed), Counter[str]()
+    engine = f"ray:{cluster.address}" if cluster else options.on
+    arguments = mvm("sweep", str(spec), "--on", engine, "--workers", str(options.workers))
     log = (Path(os.environ["MVM_CHECKPOINTS"]).parent / "driver.log").open("ab")
     driver = subprocess.Popen(arguments, stdout=log, stderr=log)
-    others = ("controller", "node") if options.on == "slurm" else ("driver",)
     rare = options.kills // 10
-    todo = ["worker"] * (options.kills - rare) + [*itertools.islice(itertools.cycle(others), rare)]
+    todo = ["worker"] * (options.kills - rare) + [*itertools.islice(itertools.cycle(OTHERS[options.on]), rare)]
     todo += ["frozen"] * 2 + ["disk full"]
     chance.shuffle(todo)
     planned = len(todo)
@@ -152,8 +171,6 @@ def disturb(spec: Path, options: argparse.Namespace) -> tuple[Counter[str], dict
                 os.kill(pid, signal.SIGCONT)
         if driver.poll() is not None and (options.on != "slurm" or has_no_jobs()) and is_unfinished():
             driver = subprocess.Popen(arguments, stdout=log, stderr=log)
-        now = time.time()
-        seen |= dict.fromkeys(workers(), now)
         asleep = {pid for _, pid in frozen}
         living = [pid for pid in workers() if pid not in asleep]
         if chance.random() > EARLY:
@@ -169,6 +186,15 @@ def disturb(spec: Path, options: argparse.Namespace) -> tuple[Counter[str], dict
             os.kill(frozen[-1][1], signal.SIGSTOP)
         elif what in ("worker", "driver"):
             kill([driver.pid if what == "driver" else chance.choice(living)])
+        elif what == "command":  # that hands runs out to Ray
+            kill(handing_out())
+        elif what == "head" and cluster:
+            cluster.restart()
+        elif cluster:
+            number = chance.randrange(1, cluster.count)
+            cluster.kill(number)
+            time.sleep(3)
+            cluster.start(number)
         elif what == "controller":
             kill(named("slurmctld"))
             time.sleep(3)
@@ -179,7 +205,10 @@ def disturb(spec: Path, options: argparse.Namespace) -> tuple[Counter[str], dict
             subprocess.run(["slurmd"], check=True)
         print(f"{sum(blows.values())}: {what}", file=sys.stderr, flush=True)
     log.close()
-    return blows, seen
+    for _, pid in frozen:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    return blows
 
 
 def kill(processes: Iterable[int]) -> None:
@@ -204,17 +233,17 @@ def has_no_jobs() -> bool:
     return asked.returncode == 0 and not asked.stdout.strip()
 
 
-def compare(found: Found, folder: Path, seen: dict[int, float]) -> None:
+def compare(found: Found, folder: Path, exits: Exits) -> None:
     """Compare every run with its undisturbed one."""
     for _ in range(100):  # workers that others have outrun are on their way out
-        if not [*workers()]:
+        if not workers():
             break
         time.sleep(0.1)
     found.left += [f"process {pid}" for pid in workers()]
     sweep_runs()
     kept = folder / "disturbed"
-    found.left += [str(p) for p in kept.rglob(".*") if p.name not in (".sweeps", ".index.json", ".slots")]
-    found.left += [str(p) for p in kept.glob(".slots/*/*.ticket")]
+    found.left += [str(p) for p in kept.rglob(".*") if p.name not in KEPT]
+    found.left += [str(p) for place in (".slots/*/*.ticket", ".sweeps/.workers/*") for p in kept.glob(place)]
     for name in sweep_named(NAME).runs:
         run = Run(kept / name)
         status = run.status()
@@ -223,21 +252,27 @@ def compare(found: Found, folder: Path, seen: dict[int, float]) -> None:
             print(f"{name}: {status.state} at step {status.step}: {status.reason}", file=sys.stderr)
         begun = [e for e in run.records.events if isinstance(e, events.Started | events.Resumed)]
         found.resumed += len(begun) > 1
-        if any(
-            former.pid != later.pid and not had_ended(former, later, seen)
-            for former, later in itertools.pairwise(begun)
-        ):
+        if any(until > later.time for until, later in zip(ends(run, exits), begun[1:], strict=False)):
             found.twice.append(name)
         steps = [record["step"] for record in run.records.scalars]
         if steps != sorted(set(steps)):  # two trainers write a step twice
             found.twice.append(name)
         wanted, got = (read_tensors(root / name / CHECKPOINT) for root in (folder / "undisturbed", kept))
         found.equal += wanted.keys() == got.keys() and all(torch.equal(wanted[key], got[key]) for key in wanted)
+    found.problem = exits.problem
+    for what in (*found.left, *(f"{name}: two trainers at once" for name in found.twice)):
+        print(what, file=sys.stderr)
 
 
-def had_ended(former: events.Event, later: events.Event, seen: dict[int, float]) -> bool:
-    """Whether a trainer was not seen alive after the next one had begun."""
-    return seen.get(former.pid, 0.0) < later.time  # type: ignore[attr-defined]
+def ends(run: Run, exits: Exits) -> list[float]:
+    """When each trainer of a run was no longer with it: it let go, or its process ended, whichever was first."""
+    found: list[float] = []
+    for event in run.records.events:
+        if isinstance(event, events.Started | events.Resumed):
+            found.append(exits.after(event.pid or 0, event.time))
+        elif isinstance(event, events.Queued | events.Finished | events.Stopped | events.Failed) and found:
+            found[-1] = min(found[-1], event.time)
+    return found
 
 
 def share_done() -> float:
@@ -260,15 +295,24 @@ def is_unfinished() -> bool:
     return True
 
 
-def workers() -> Iterator[int]:
+def workers() -> list[int]:
     """Processes that train this sweep."""
+    title = f"ray::{NAME}".encode()
+    return [pid for pid, command in ours() if command.startswith(title) or (WORK in command and ON not in command)]
+
+
+def handing_out() -> list[int]:
+    """Processes that hand the runs of this sweep out to Ray."""
+    return [pid for pid, command in ours() if WORK in command and ON in command]
+
+
+def ours() -> Iterator[tuple[int, bytes]]:
+    """Processes of this sweep, each with its command line."""
     here = f"MVM_CHECKPOINTS={os.environ['MVM_CHECKPOINTS']}".encode()
     for path in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            command = (path / "cmdline").read_bytes() if path.name.isdecimal() else b""
-            works = b"\0-m\0mvm\0work\0" in command or command.startswith(b"ray::")
-            if works and here in (path / "environ").read_bytes().split(b"\0"):
-                yield int(path.name)
+            if path.name.isdecimal() and here in (path / "environ").read_bytes().split(b"\0"):
+                yield int(path.name), (path / "cmdline").read_bytes()
 
 
 def training() -> set[int]:

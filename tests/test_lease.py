@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from trainers import until
@@ -16,6 +19,8 @@ from mvm.runs.layout import LEASE
 from mvm.runs.lease import EXPIRES, held_elsewhere, hold_lease, network_disk
 from mvm.runs.liveness import hold_run, is_alive
 from mvm.runs.recorder import train
+from mvm.sweeps import presence
+from mvm.sweeps.presence import present
 
 ELSEWHERE = "00000000-17-4711 node7"  # a process of another machine
 
@@ -113,3 +118,94 @@ def test_only_disks_of_a_network_need_a_lease(tmp_path, monkeypatch):
 
 def test_the_other_machine_is_one():
     assert lives(ELSEWHERE.split()[0]) is None
+
+
+# -- locks that do not hold --------------------------------------------------------------------------------------------
+
+HOLDER = """
+import fcntl, os, sys, time
+file = open(sys.argv[1], "w")
+file.write("node7")
+file.flush()
+if sys.argv[2] == "locked":
+    fcntl.lockf(file, fcntl.LOCK_EX)
+print("ready", flush=True)
+while os.getppid() == int(sys.argv[3]):
+    os.utime(sys.argv[1])
+    time.sleep(.01)
+"""
+
+
+@pytest.fixture
+def quick(checkpoints, monkeypatch):
+    """Hearts that beat fast; gives a function that makes a worker of another machine, a process with its identity."""
+    monkeypatch.delenv("MVM_LEASES", raising=False)
+    monkeypatch.setattr(presence, "HEARTBEAT", 0.1)
+    monkeypatch.setattr(lease, "HEARTBEAT", 0.02)
+    lease._clocks.clear()
+    started = []
+
+    def worker(lock: str) -> Path:
+        folder = checkpoints / ".sweeps" / ".workers"
+        folder.mkdir(parents=True)
+        path = folder / ELSEWHERE
+        command = [sys.executable, "-ISc", HOLDER, str(path), lock, str(os.getpid())]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        assert started[-1].stdout.readline() == "ready\n"
+        return path
+
+    yield worker
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def weak(checkpoints) -> str:
+    return (checkpoints / ".leases").read_text() if (checkpoints / ".leases").exists() else ""
+
+
+def test_a_worker_finds_that_locks_do_not_hold_between_machines(quick, make, checkpoints):
+    """A trainer that had begun without a lease has one by then."""
+    run, said = make("a"), []
+    quick("no lock")
+    with hold_run(run.path):
+        assert not (run.path / LEASE).exists()
+        with present(said.append):
+            assert (run.path / LEASE).read_text().split()[0] == identity()
+    assert not (run.path / LEASE).exists()
+    assert (weak(checkpoints), said[0]) == ("machines", "node7 holds a lock that this machine could take as well")
+    assert "trainers keep leases there (locks there do not hold between machines): one whose machine dies" in said[1]
+    with present(said.append), hold_run(run.path):
+        assert (run.path / LEASE).exists()
+    assert len(said) == 3
+    assert [path.name for path in (checkpoints / ".sweeps" / ".workers").iterdir()] == [ELSEWHERE]
+
+
+def test_locks_that_hold_between_machines_need_no_lease(quick, checkpoints):
+    quick("locked")
+    with present(pytest.fail):
+        assert not weak(checkpoints)
+
+
+def test_a_worker_that_was_killed_says_nothing_about_locks(quick, checkpoints):
+    """Its file stays for a while, its lock does not."""
+    folder = checkpoints / ".sweeps" / ".workers"
+    folder.mkdir(parents=True)
+    for name, age in ((ELSEWHERE, 0), ("00000000-17-4712", EXPIRES + 5), (f"{identity().rsplit('-', 1)[0]}-1", 0)):
+        (folder / name).write_text("node7")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    with present(pytest.fail):
+        assert {path.name for path in folder.iterdir()} == {ELSEWHERE, identity()}
+    assert [path.name for path in folder.iterdir()] == [ELSEWHERE]
+
+
+def test_without_locks_between_processes_leases_decide_on_one_machine(quick, make, checkpoints, monkeypatch):
+    monkeypatch.setattr("mvm.files.fcntl.lockf", lambda *_: None)  # as on some disks: it succeeds, and does nothing
+    run, said = make("a"), []
+    with present(said.append), hold_run(run.path):
+        assert (run.path / LEASE).exists()
+    assert (weak(checkpoints), len(said)) == ("processes", 1)
+    write_atomic(run.path / LEASE, f"{identity(os.getppid())} here".encode())
+    with pytest.raises(RunBusy, match="a is being trained on this machine; stop it first"), hold_run(run.path):
+        pass
+    assert is_alive(run.path)

@@ -9,10 +9,12 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 import types
+from importlib.machinery import ModuleSpec
 
 import pytest
 import torch
@@ -29,7 +31,7 @@ from mvm.runs.layout import CHECKPOINT
 from mvm.runs.library import all_runs
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
-from mvm.sweeps.ray import run_ray
+from mvm.sweeps.ray import hand_out, run_ray
 from mvm.sweeps.results import pooled, results_of
 from mvm.sweeps.spec import read_spec, spec_of
 from mvm.sweeps.sweep import make, plan, progress_of, sweep_named
@@ -499,10 +501,12 @@ class StubRay(types.ModuleType):
 
     def __init__(self) -> None:
         super().__init__("ray")
+        self.__spec__ = ModuleSpec("ray", None)
         self.calls: list = []
         self.shares: list[dict] = []
         self.queued: list[tuple] = []
         self.late = False
+        self.lives = True
 
     def init(self, **options) -> None:
         self.calls.append(options)
@@ -517,6 +521,12 @@ class StubRay(types.ModuleType):
         self.shares.append(share)
         self.queued.append((function, given))
         return self.queued[-1]
+
+    def get_runtime_context(self):
+        return types.SimpleNamespace(get_node_id=lambda: "a")
+
+    def nodes(self) -> list[dict]:
+        return [{"NodeID": "a", "Alive": self.lives}]
 
     def wait(self, tasks, *, num_returns: int, timeout: float):
         return ([], tasks) if self.late else (tasks[:num_returns], tasks[num_returns:])
@@ -542,8 +552,9 @@ def ray(monkeypatch):
 
 
 def test_ray_trains_one_task_a_run_with_its_threads(cli, write, ray):
-    path = write("steps = 20\nthreads = 2\n[grid]\nbatch = [16, 32, 64]")
-    assert cli("sweep", str(path), "--on", "ray", "--workers", "2").out.splitlines()[1].startswith("s: 3 finished")
+    make(read_spec(write("steps = 20\nthreads = 2\n[grid]\nbatch = [16, 32, 64]")))
+    assert cli("work", "s", "--on", "ray", "--workers", "2").out == "s: nothing is left to train\n"
+    assert progress_of(sweep_named("s")).states == {"finished": 3}
     assert [(share["num_cpus"], share["num_gpus"]) for share in ray.shares] == [(2, 0)] * 3
     begun, task, ended = ray.calls
     assert (begun["address"], begun["include_dashboard"], task["max_retries"], ended) == (
@@ -553,7 +564,7 @@ def test_ray_trains_one_task_a_run_with_its_threads(cli, write, ray):
         "shutdown",
     )
     assert (os.environ["RAY_USAGE_STATS_ENABLED"], os.environ["RAY_AUTH_MODE"]) == ("0", "token")
-    assert cli("sweep", str(path), "--on", "ray:auto").status == 0
+    assert cli("work", "s", "--on", "ray:auto").status == 0
     assert ray.calls[3]["address"] == "auto"
 
 
@@ -562,14 +573,35 @@ def test_tasks_of_ray_are_asked_to_save_before_they_are_cancelled(write, ray, ch
     sweep = sweep_named("s")
     leave = sweep.folder / "leave"
     ray.late = True
-    training = run_ray(sweep, None)
-    next(training)
-    training.close()
+    asked = iter((False, True))
+    assert not hand_out(sweep, None, leaving=lambda: next(asked))
     assert ("cancel", *sweep.runs, True) in ray.calls
     assert not leave.exists()
     leave.touch()
     assert ray.get(ray.queued[0]) is False  # it saw the file before its first step, and left the run to others
     assert Run(checkpoints / next(iter(sweep.runs))).status().state == "new"
+
+
+def test_a_head_of_ray_that_was_started_anew_ends_the_driver_of_the_former(write, ray):
+    make(read_spec(write("steps = 20")))
+    ray.late, ray.lives = True, False
+    with pytest.raises(RunError, match="ray: the cluster at head was started anew; its tasks are lost"):
+        hand_out(sweep_named("s"), None, address="head")
+    assert ray.calls[-1] == "shutdown"
+
+
+def test_the_driver_of_ray_is_started_again_and_asked_to_leave(cli, write, ray, checkpoints, slurm, monkeypatch):
+    """Ray ends it when the head of the cluster dies."""
+    make(read_spec(write("steps = 20")))
+    monkeypatch.setattr("mvm.sweeps.local.PAUSE", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        training = run_ray(sweep_named("s"), 2, address=address)
+        until(lambda: next(training) and (slurm / "worker.calls").exists() and len(calls(slurm, "worker")) == 2)
+    training.close()  # returns once it has left
+    assert calls(slurm, "worker") == [f"-m mvm work s --on ray:{address} --workers 2"] * 2
+    done = cli("sweep", "s", "--on", f"ray:{address}")
+    assert (done.status, done.err) == (2, f"mvm: ray: no cluster at {address}: Connection refused\n")
 
 
 def test_without_ray_it_is_told_how_to_install_it(cli, write, monkeypatch):

@@ -49,11 +49,13 @@ def add(command: Commands) -> None:
         "tenth of their steps, the best third of them on. Without --on it waits for `mvm work`",
     )
     sweep.add_argument(
-        "--sbatch", default="", metavar="OPTIONS", help='for Slurm, such as "--gres=gpu:1 --time=4:00:00"'
+        "--sbatch", default="", metavar="OPTIONS", help='for Slurm: --sbatch="--gres=gpu:1 --time=4:00:00"'
     )
     work = command("work", work_command, "train the runs of a sweep until none is left; start any number", run=False)
     work.add_argument("sweep", metavar="SWEEP", help="its name")
     work.add_argument("--queue", action="store_true", help="wait for a free device slot before each run")
+    work.add_argument("--on", metavar="ENGINE", help="hand the runs out to ray or ray:ADDRESS, and wait for them")
+    work.add_argument("--workers", type=int, metavar="N", help="trainings at once there (default: all it has room for)")
     for each in (sweep, work):
         each.add_argument(
             "--retry-failed", action="store_true", help="also runs that failed, diverged or were stopped before"
@@ -69,12 +71,7 @@ def sweep_command(options: argparse.Namespace) -> None:
         check_known("search", options.search, SEARCHES)
         if options.on is not None and options.on.startswith("ray"):
             raise ConfigError(f"search: --on {options.on} trains only what is there; use --on local or --on slurm")
-    if options.workers is not None and (options.workers < 1 or (options.on is None and options.search is None)):
-        raise ConfigError(f"workers: {options.workers}; give 1 or more, and --on local")
-    if options.on is not None:
-        check_known("on", options.on.partition(":")[0], ENGINES)
-        if ":" in options.on and not options.on.startswith("ray:"):
-            raise ConfigError(f"on: {options.on!r}; only ray takes an address")
+    _check_engine(options, ENGINES)
     if options.sbatch and options.on != "slurm":
         raise ConfigError(f"sbatch: {options.sbatch!r} is for --on slurm")
     is_file = options.spec.endswith(SUFFIX)
@@ -104,20 +101,36 @@ def sweep_command(options: argparse.Namespace) -> None:
         _train(sweep, options)
 
 
+def _check_engine(options: argparse.Namespace, known: tuple[str, ...]) -> None:
+    """Raise an error where engine, address and number of workers do not fit."""
+    has_trainings = options.on is not None or getattr(options, "search", None) is not None
+    if options.workers is not None and (options.workers < 1 or not has_trainings):
+        raise ConfigError(f"workers: {options.workers}; give 1 or more, and --on {known[0]}")
+    if options.on is not None:
+        check_known("on", options.on.partition(":")[0], known)
+        if ":" in options.on and not options.on.startswith("ray:"):
+            raise ConfigError(f"on: {options.on!r}; only ray takes an address")
+
+
 def work_command(options: argparse.Namespace) -> None:
     """Train runs of a sweep until none is left; on SIGTERM, save and leave."""
-    from mvm.runs.lease import EXPIRES, network_disk
+    from mvm.sweeps.presence import present
     from mvm.sweeps.sweep import sweep_named
     from mvm.sweeps.worker import LEFT, Worker
 
+    _check_engine(options, ("ray",))
     sweep = sweep_named(options.sweep.removesuffix(SUFFIX))
     if options.queue:
         give_way(TRAINING)
-    if disk := network_disk():
-        _say(f"a disk of several machines ({disk}): a worker whose machine dies is replaced after {EXPIRES:.0f} s")
     worker = Worker(sweep, retry=options.retry_failed, queue=options.queue, say=_say)
-    with worker.leave_on_signals():
-        is_done = worker.work()
+    with worker.leave_on_signals(), present(_say):
+        if options.on is None:
+            is_done = worker.work()
+        else:
+            from mvm.sweeps.ray import hand_out
+
+            address, retry = options.on.partition(":")[2], options.retry_failed
+            is_done = hand_out(sweep, options.workers, address=address, retry=retry, leaving=lambda: worker.leaving)
     if not is_done:
         _say(f"{sweep.name}: left before the end; any worker goes on from what is saved")
         sys.exit(LEFT)
@@ -133,6 +146,7 @@ def _say(line: str) -> None:
 
 def _train(sweep: Sweep, options: argparse.Namespace) -> None:
     """Train a sweep by workers of this machine, or by tasks of Ray, with a bar."""
+    from mvm.sweeps.presence import present
     from mvm.sweeps.sweep import progress_of
 
     retry, workers = options.retry_failed, options.workers
@@ -147,7 +161,7 @@ def _train(sweep: Sweep, options: argparse.Namespace) -> None:
         training = run_ray(sweep, workers, address=options.on.partition(":")[2], retry=retry)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends what trains for it, too
     layout = "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
-    with progress_bar("step", layout=layout) as show, contextlib.closing(training) as each:
+    with present(print_line), progress_bar("step", layout=layout) as show, contextlib.closing(training) as each:
         for progress in each:
             done, total = (sum(getattr(row, part) for row in progress.rows) for part in ("step", "steps"))
             show(done, total, f"{_states(progress)}{_time_left(progress, workers or 0)} ")
@@ -220,6 +234,7 @@ def _switch(value: object) -> str:
 
 
 def _submit(sweep: Sweep, options: argparse.Namespace) -> None:
+    from mvm.sweeps.presence import present
     from mvm.sweeps.slurm import submit
     from mvm.sweeps.sweep import progress_of
 
@@ -229,7 +244,8 @@ def _submit(sweep: Sweep, options: argparse.Namespace) -> None:
         print_line(f"{sweep.name}: nothing is left to train")
         return
     workers = min(options.workers or left, left)
-    jobs = submit(sweep, workers, options=options.sbatch, retry=options.retry_failed)
+    with present(print_line):
+        jobs = submit(sweep, workers, options=options.sbatch, retry=options.retry_failed)
     told = f"Slurm job{'s' * (len(jobs) > 1)} {', '.join(jobs)}"
     print_line(f"{sweep.name}: {workers} workers for {left} runs, {told}; `mvm sweep {sweep.name} --status` shows them")
 

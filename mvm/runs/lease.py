@@ -6,7 +6,11 @@ A lease of another machine counts until its heartbeat is 120 s old; among the pr
 decides. Times are compared with the clock of the disk, so that machines' clocks may differ. A trainer that was asleep
 for longer finds another's lease in place of its own, and leaves without writing: `TakenOver`.
 
-Leases are written where the disk is a network's; $MVM_LEASES, always or never, overrules this.
+Leases are kept where the disk is a network's, and where its locks were found not to hold (`mvm.sweeps.presence` tries
+them): a trainer that has begun without one takes it up at its next heartbeat. $MVM_LEASES, always or never, overrules
+this.
+
+    checkpoints/.leases    between what the locks of this disk do not hold: machines, or processes of one machine
 """
 
 from __future__ import annotations
@@ -17,16 +21,33 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from mvm.errors import RunBusy
 from mvm.files import beside, checkpoints, write_atomic
 from mvm.processes import identity, lives
 from mvm.runs.layout import LEASE
 
-__all__ = ["EXPIRES", "held_elsewhere", "hold_lease", "lease_of", "network_disk"]
+__all__ = [
+    "EXPIRES",
+    "Weakness",
+    "disk_time",
+    "held_elsewhere",
+    "hold_lease",
+    "keep_leases",
+    "lease_of",
+    "network_disk",
+    "wait_for_leases",
+    "weak_locks",
+    "why_leases",
+]
+
+Weakness = Literal["", "machines", "processes"]
 
 HEARTBEAT = 10.0  # seconds between two
 EXPIRES = 120.0  # seconds without a heartbeat after which another machine takes over
+WEAK = ".leases"  # in the folder of all runs
+POLL = 0.1  # seconds between two looks at the time
 CLOCK = 60.0  # seconds for which the disk's clock is known without asking it again
 NETWORKS = (
     "nfs",
@@ -50,11 +71,40 @@ def lease_of(run_dir: Path) -> Path:
     return run_dir / LEASE
 
 
-def network_disk(folder: Path | None = None) -> str:
-    """Type of the file system of a folder, of all runs when None, if other machines may see it; else ""."""
+def why_leases(folder: Path | None = None) -> str:
+    """Why trainers of the runs in a folder keep leases, in a few words; "" where locks do."""
     forced = os.environ.get("MVM_LEASES")
     if forced in ("always", "never"):
-        return "by $MVM_LEASES" if forced == "always" else ""
+        return "$MVM_LEASES" if forced == "always" else ""
+    if between := weak_locks(folder):
+        return f"locks there do not hold between {between}"
+    return network_disk(folder)
+
+
+def weak_locks(folder: Path | None = None) -> Weakness:
+    """Between what the locks of a disk were found not to hold; "" if they were not."""
+    with contextlib.suppress(OSError):
+        found = ((folder or checkpoints()) / WEAK).read_text(encoding="utf-8", errors="replace").strip()
+        return "processes" if found == "processes" else "machines"
+    return ""
+
+
+def keep_leases(between: Weakness) -> None:
+    """From now on keep leases on the disk of all runs, as its locks do not hold between machines, or processes."""
+    if weak_locks() not in (between, "processes"):
+        write_atomic(checkpoints() / WEAK, between.encode(), durable=True)
+
+
+def wait_for_leases() -> None:
+    """Wait until each trainer that began without a lease has taken one up, if locks were found not to hold just now."""
+    root = checkpoints()
+    with contextlib.suppress(OSError):
+        while disk_time(root) - (root / WEAK).stat().st_mtime < 2 * HEARTBEAT:
+            time.sleep(POLL)
+
+
+def network_disk(folder: Path | None = None) -> str:
+    """Type of the file system of a folder, of all runs when None, if other machines may see it; else ""."""
     real, best, kind = Path(os.path.realpath(folder or checkpoints())), -1, ""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines():
@@ -66,42 +116,49 @@ def network_disk(folder: Path | None = None) -> str:
 
 
 def held_elsewhere(run_dir: Path) -> str:
-    """Name of the other machine that holds the run's lease; "" if none does."""
+    """Name of the other machine that holds the run's lease; "" if none does.
+
+    Of another process of this machine where locks do not hold between processes.
+    """
     lease = lease_of(run_dir)
     try:
         mark, _, host = lease.read_text(encoding="utf-8", errors="replace").partition(" ")
         beat = lease.stat().st_mtime
     except OSError:
         return ""
-    if lives(mark) is not None:  # of this machine: the lock tells
-        return ""
-    return (host.strip() or "another machine") if abs(_now(run_dir) - beat) < EXPIRES else ""
+    if (here := lives(mark)) is not None:  # of this machine: the lock tells, where it can
+        return "this machine" if here and mark != identity() and weak_locks(run_dir.parent) == "processes" else ""
+    return (host.strip() or "another machine") if abs(disk_time(run_dir.parent) - beat) < EXPIRES else ""
 
 
 @contextlib.contextmanager
 def hold_lease(run_dir: Path) -> Iterator[None]:
-    """Hold the lease of a run whose lock this process holds, with a heartbeat; does nothing on disks of one machine.
+    """Hold the lease of a run whose lock this process holds, with a heartbeat; none on disks whose locks do.
 
     Raises:
         RunBusy: another machine holds it.
     """
-    if not network_disk(run_dir):
-        _refuse(run_dir)
-        yield
-        return
     lease, own = lease_of(run_dir), f"{identity()} {os.uname().nodename}"
-    with _entry(run_dir):
-        _refuse(run_dir)
-        write_atomic(lease, own.encode(), durable=True)
-    held = lease.stat().st_ino
+    held: list[int] = []  # inode of the lease
     ended = threading.Event()
+
+    def take() -> None:
+        with _entry(run_dir):
+            _refuse(run_dir)
+            write_atomic(lease, own.encode(), durable=True)
+            held.append(lease.stat().st_ino)
 
     def beat() -> None:
         while not ended.wait(HEARTBEAT):
-            with contextlib.suppress(OSError):
-                if lease.stat().st_ino == held:  # else another machine has taken over
+            with contextlib.suppress(OSError, RunBusy):
+                if held and lease.stat().st_ino == held[0]:  # else another machine has taken over
                     os.utime(lease)
+                elif not held and why_leases(run_dir.parent):  # locks were found not to hold meanwhile
+                    take()
 
+    _refuse(run_dir)
+    if why_leases(run_dir.parent):
+        take()
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
@@ -110,7 +167,7 @@ def hold_lease(run_dir: Path) -> Iterator[None]:
         ended.set()
         thread.join()
         with contextlib.suppress(OSError):
-            if lease.stat().st_ino == held:
+            if held and lease.stat().st_ino == held[0]:
                 lease.unlink()
 
 
@@ -131,7 +188,9 @@ def _entry(run_dir: Path) -> Iterator[None]:
                 break
             except FileExistsError:
                 with contextlib.suppress(OSError):
-                    if abs(_now(run_dir) - entry.stat().st_mtime) > EXPIRES:  # left by a process that was killed in it
+                    if (
+                        abs(disk_time(run_dir.parent) - entry.stat().st_mtime) > EXPIRES
+                    ):  # left by a process that was killed in it
                         entry.unlink()
                         continue
                 raise RunBusy(f"run: {run_dir.name} is being taken by another machine") from None
@@ -146,9 +205,8 @@ def _entry(run_dir: Path) -> Iterator[None]:
 _clocks: dict[Path, tuple[float, float]] = {}
 
 
-def _now(run_dir: Path) -> float:
-    """Time by the disk's clock, which dates its files: asked once a minute, counted on between."""
-    root = run_dir.parent
+def disk_time(root: Path) -> float:
+    """Time by the clock of a folder's disk, which dates its files: asked once a minute, counted on between."""
     asked, ahead = _clocks.get(root, (-CLOCK, 0.0))
     if time.monotonic() - asked >= CLOCK:
         probe = beside(root / "clock")

@@ -6,8 +6,10 @@ The workers are processes of their own. Where the process that started them is k
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 from mvm.errors import RunError
 from mvm.jobs.launch import launcher_of
@@ -19,6 +21,7 @@ from mvm.sweeps.sweep import Progress, Sweep, progress_of
 __all__ = ["default_workers", "run_local"]
 
 POLL = 0.5  # seconds between two looks at the workers
+PAUSE = 2.0  # seconds between the starts of a driver, twice as long after each that brings no run further
 STARTS = 5  # of a worker in a row that bring no run further
 
 
@@ -27,7 +30,9 @@ def default_workers(sweep: Sweep) -> int:
     return slot_count(device_kind(sweep.spec.points[0].config.device))
 
 
-def run_local(sweep: Sweep, workers: int, *, retry: bool = False) -> Generator[Progress, None, None]:
+def run_local(
+    sweep: Sweep, workers: int, *, retry: bool = False, driver: Sequence[str] = ()
+) -> Generator[Progress, None, None]:
     """Train a sweep with workers on this machine, yielding its progress until none is left.
 
     Closing the iterator asks the workers to save and leave, and waits for them.
@@ -36,6 +41,7 @@ def run_local(sweep: Sweep, workers: int, *, retry: bool = False) -> Generator[P
         sweep: what is trained.
         workers: number of processes, each in a device slot; there are at least as many slots.
         retry: also runs that failed, diverged or were stopped before.
+        driver: arguments by which the one worker hands the runs out to an engine, instead of training them.
 
     Raises:
         RunError: workers end again and again before they bring any run further.
@@ -45,12 +51,13 @@ def run_local(sweep: Sweep, workers: int, *, retry: bool = False) -> Generator[P
     launcher, starts = launcher_of(), 0
 
     def start(number: int, *, retry: bool) -> Handle:
-        arguments = ("work", sweep.name, "--queue", *["--retry-failed"] * retry)
+        arguments = ("work", sweep.name, *(driver or ["--queue"]), *["--retry-failed"] * retry)
         log = sweep.folder / f"worker-{number}.log"
         return launcher.submit(Task(f"{sweep.name} {number}", arguments, log=log, environment=slots))
 
     handles = {number: start(number, retry=retry) for number in range(workers)}
     reached: tuple[int, int] | None = None
+    due = 0.0  # when a driver may try again
     try:
         while True:
             living = {number: handle.state in ALIVE for number, handle in handles.items()}  # before the runs
@@ -60,9 +67,9 @@ def run_local(sweep: Sweep, workers: int, *, retry: bool = False) -> Generator[P
                 return
             if (now := (sum(row.step for row in progress.rows), progress.left)) != reached:
                 reached, starts = now, 0
-            waiting = progress.left - progress.alive
+            waiting = progress.left - (0 if driver else progress.alive)
             for number, lives in living.items():
-                if not lives and waiting > 0:
+                if not lives and waiting > 0 and time.monotonic() >= due:
                     if starts >= STARTS * workers:
                         log = handles[number].log
                         raise RunError(
@@ -70,10 +77,21 @@ def run_local(sweep: Sweep, workers: int, *, retry: bool = False) -> Generator[P
                         )
                     starts, waiting = starts + 1, waiting - 1
                     handles[number] = start(number, retry=False)
+                    due = time.monotonic() + PAUSE * 2**starts if driver else 0.0
             time.sleep(POLL)
     finally:
         for handle in handles.values():
-            handle.cancel()
+            if driver:
+                _ask_to_leave(handle)
+            else:
+                handle.cancel()
         for handle in handles.values():
             with contextlib.suppress(KeyboardInterrupt):
                 handle.wait()
+
+
+def _ask_to_leave(handle: Handle) -> None:
+    """SIGTERM for a driver, not for its group: a Ray of its own is in there, whose tasks are to save first."""
+    if handle.state in ALIVE:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(handle.job.split("-")[1]), signal.SIGTERM)
