@@ -1,4 +1,4 @@
-"""A new sweep, written with widgets: base settings, axes with their values, seeds; its text; and a button that starts it.
+"""A new sweep, written with widgets: base settings, axes with their values, seeds; its text; a button that starts it.
 
 The base is made of the defaults, or of the settings in the sidebar of the Lab (`sweep_from`). The text may be edited:
 then the text decides, and the widgets rest.
@@ -24,6 +24,7 @@ from mvm.errors import ConfigError, RunError
 from mvm.files import checkpoints
 from mvm.jobs.queue import device_kind, slot_count
 from mvm.look.glossary import TERMS
+from mvm.look.scales import round_number
 from mvm.methods import METHODS
 from mvm.settings import nested
 from mvm.studies.compare import data_title
@@ -305,8 +306,9 @@ def _draw_numbers(tab: SweepsTab, name: str, now: float, field_: FieldInfo) -> A
         return _numbers(name, text, whole=whole)
     with b:
         low_place, high_place, count_place = st.columns(3)
-    spread = 4 if whole else 10**0.5
-    low, high = (now / spread, now * spread) if now else (0.001, 1.0) if way == "log" else (0.0, 1.0)
+    low, high = (now / 4, now * 4) if now else (0.001, 1.0) if way == "log" else (0.0, 1.0)
+    if now and not whole:
+        low, high = round_number(low), round_number(high)
     ends = []
     for place, title, end in ((low_place, "From", low), (high_place, "To", high)):
         ends.append(place.text_input(title, f"{end:.2g}", key=tab.key(f"{way}.{title}.{name}")))
@@ -345,7 +347,7 @@ def _field(name: str) -> FieldInfo:
 def _draw_text(tab: SweepsTab, name: str, text: str) -> str:
     """Draw the specification's text, to edit and to download; return it."""
     if tab.own_text is None:
-        st.code(text or " ", language="toml")
+        st.code(text or " ", language="toml", wrap_lines=True)
     else:
         text = tab.own_text = st.text_area(
             "Specification", text, height=260, key=tab.key("text"), label_visibility="collapsed",
@@ -356,8 +358,8 @@ def _draw_text(tab: SweepsTab, name: str, text: str) -> str:
             st.button("Edit the text", icon=":material/edit:", type="tertiary", on_click=tab.edit, args=(text,),
                       disabled=not text)  # fmt: skip
         st.download_button(
-            "Download", text, f"{name or 'sweep'}.toml", "application/toml", icon=":material/download:", type="tertiary",
-            on_click="ignore", key="_sweep.download", disabled=not text,
+            "Download", text, f"{name or 'sweep'}.toml", "application/toml", icon=":material/download:",
+            type="tertiary", on_click="ignore", key="_sweep.download", disabled=not text,
             help="for `mvm sweep FILE.toml`, here or on a cluster",
         )  # fmt: skip
     return text
@@ -396,7 +398,7 @@ def _draw_start(tab: SweepsTab, spec: Spec | None) -> None:
     slots = slot_count(device_kind(spec.points[0].config.device)) if spec and spec.points else 1
     with st.container(horizontal=True, vertical_alignment="bottom"):
         workers = st.number_input(
-            "Trainings at once", 1, 1024, slots, key=tab.key("workers"), width=150,
+            "Runs at once", 1, 1024, slots, key=tab.key("workers"), width=150,
             help="processes of this machine; by default one for each device slot",
         )  # fmt: skip
         pressed = st.button(

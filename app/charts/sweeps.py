@@ -28,14 +28,16 @@ def parallel_coordinates(results: Sequence[Result]) -> Figure:
     for axis in parallel_axes(results):
         places, texts = zip(*axis.ticks, strict=True)
         dimensions.append({
-            "label": plotly_text(axis.title), "values": list(axis.places), "range": [0, 1],
+            "label": plotly_text(axis.title[:1].upper() + axis.title[1:]), "values": list(axis.places), "range": [0, 1],
             "tickvals": list(places), "ticktext": [plotly_text(_short(text)) for text in texts],
         })  # fmt: skip
     line = {
         "color": (-finite).tolist(), "cmin": -high, "cmax": -low,
         "colorscale": [[i / (len(SEQUENTIAL) - 1), colour] for i, colour in enumerate(SEQUENTIAL)],
     }  # fmt: skip
-    trace = {"type": "parcoords", "dimensions": dimensions, "line": line, "labelside": "top"}
+    trace = {"type": "parcoords", "dimensions": dimensions, "line": line, "labelside": "top",
+        "labelfont": {"size": 13}, "tickfont": {"size": 12}, "rangefont": {"size": 1, "color": "rgba(0,0,0,0)"},
+    }  # fmt: skip
     layout = {
         "height": 380, "margin": {"l": 70, "r": 60, "t": 50, "b": 20},
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",

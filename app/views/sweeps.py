@@ -59,6 +59,10 @@ LOOK = {  # of a cell, by what its run is doing: words, colour
 GROUPS = {"failed": "failed", "diverged": "failed", "finished": "finished", "stopped": "stopped"}
 EVERY = 4.0  # seconds between two looks at a sweep that is trained
 MOST_RANKED = 20
+WHAT = (
+    "A sweep trains every combination of some settings, each with several seeds: which method, on which manifold, at "
+    "which rate? Interrupted, it continues where it was."
+)
 SHADES = LinearSegmentedColormap.from_list("shades", RATIOS)
 INK = "#14181D"
 
@@ -68,7 +72,7 @@ def sweeps() -> None:
     tab, names = sweeps_tab(), all_sweeps()
     if not names and not tab.writing:
         tab.begin()
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("# Sweeps", width="content", anchors=False)
         name = _chosen(tab, names) if names else None
         if names and not tab.writing:
@@ -76,8 +80,7 @@ def sweeps() -> None:
     tab.draw_notice()
     if tab.writing:
         if not names:
-            st.markdown("A sweep trains every combination of some settings, each with several seeds: which method, on "
-                        "which manifold, at which rate? It continues where it was whenever it is interrupted.")  # fmt: skip
+            st.markdown(WHAT)
         draw_new_sweep(tab)
     if name is None:
         return
@@ -155,7 +158,8 @@ def _draw_buttons(tab: SweepsTab, sweep: Sweep, progress: Progress, *, trains_he
                 st.caption("Starting …")
         elif left and not progress.alive:
             st.button(
-                "Continue", icon=":material/resume:", key="_sweep.continue", type="secondary" if tab.writing else "primary",
+                "Continue", icon=":material/resume:", key="_sweep.continue",
+                type="secondary" if tab.writing else "primary",
                 on_click=_train, args=(tab, sweep, tab.presses),
                 help=f"train the {left:,} runs that are left on this machine, in the background",
             )  # fmt: skip
@@ -238,14 +242,17 @@ def draw_results(sweep: Sweep, results: Sequence[Result]) -> None:
     found = by_score(results, key)
     axes = axes_of(found)
     over: tuple[str, ...] = ()
-    if not axes:
-        st.caption("The finished trainings differ in no setting yet.")
-    if len(axes) > 1:
-        over = draw_heat_map(found, axes)
     if axes:
+        left, right = st.columns([1.7, 1], gap="large")
+        with left:
+            over = draw_heat_map(found, axes) if len(axes) > 1 else ()
+        with right if over else left:
+            draw_importance(found)
         st.header("All trainings", anchor=False)
         st.caption(plain(HOW_TO_READ["parallel"]))
         st.plotly_chart(parallel_coordinates(found), key="sweep_parallel", config={"displayModeBar": False})
+    else:
+        st.caption("The finished trainings differ in no setting yet.")
     draw_ranking(found)
     if axes:
         with place:
@@ -254,8 +261,9 @@ def draw_results(sweep: Sweep, results: Sequence[Result]) -> None:
 
 def _meaning(key: str) -> str:
     """What a score measures."""
-    meaning = SCORE_TERMS.get(key) or SCORE_TERMS.get(key.removesuffix("_ratio").rpartition(".")[2], "")
-    return plain(" ".join(filter(None, (meaning, TERMS["baseline"] if "baseline" in score_title(key) else ""))))
+    name = key if key in SCORE_TERMS else key.removesuffix("_ratio").rpartition(".")[2]
+    baseline = f"Baseline: {TERMS['baseline'][0].lower()}{TERMS['baseline'][1:]}" if key.endswith("_ratio") else ""
+    return plain(" ".join(filter(None, (SCORE_TERMS.get(name), baseline))))
 
 
 def draw_heat_map(results: Sequence[Result], axes: dict[str, list]) -> tuple[str, str]:
@@ -278,7 +286,7 @@ def draw_heat_map(results: Sequence[Result], axes: dict[str, list]) -> tuple[str
     frame = pd.DataFrame(medians, index=visible_words(index), columns=visible_words(heads))
     styled = frame.style.format(lambda value: "" if np.isnan(value) else in_words(value, key))
     styled = styled.apply(lambda _: np.array(colours, dtype=object), axis=None)
-    st.dataframe(styled, width="stretch" if len(columns) > 4 else "content")
+    st.dataframe(styled, width="stretch" if len(columns) > 4 else "content", placeholder="")
     rest = [axis_title(name) for name in names if name not in (across, down)]
     st.caption(plain(f"Median {title} over seeds" + (f" and over {', '.join(rest)}" if rest else "")
                      + "; an empty cell has no finished training."))  # fmt: skip
@@ -295,27 +303,28 @@ def _title(name: str) -> str:
     return "Descriptors" if name == "variants" else setting_title(name, owned=False)
 
 
+def draw_importance(results: Sequence[Result]) -> None:
+    """Draw how much of the score's variance each setting explains."""
+    st.header("What matters", anchor=False)
+    shares = importance(results)
+    if not shares:
+        st.caption("The scores do not differ.")
+        return
+    table = pd.DataFrame({"setting": [_title(name) for name in shares], "share": [100 * x for x in shares.values()]})
+    bar = st.column_config.ProgressColumn("share of variance", format="%.0f %%", min_value=0, max_value=100)
+    st.dataframe(table, hide_index=True, width="stretch", column_config={"share": bar})
+    st.caption(plain(HOW_TO_READ["importance"]))
+
+
 def draw_ranking(results: Sequence[Result]) -> None:
-    """Draw the best settings with their spread over seeds, and how much each axis matters."""
-    key, axes = results[0].key, [*axes_of(results)]
-    shares = importance(results) if axes else {}
-    left, right = st.columns([2.2, 1], gap="large")
-    with left:
-        st.header("Best settings", anchor=False)
-        rows = []
-        for each in ranked(results)[:MOST_RANKED]:
-            row = {_title(name): value_title(name, each.settings.get(name)) for name in axes}
-            spread = f"{in_words(each.low, key)} to {in_words(each.high, key)}" if each.count > 1 else "–"
-            rows.append(row | {score_title(key): in_words(each.median, key), "quartiles": spread, "seeds": each.count})
-        st.dataframe(pd.DataFrame(visible_words(rows)), hide_index=True, width="stretch")
-    if shares:
-        with right:
-            st.header("What matters", anchor=False)
-            table = pd.DataFrame({"setting": [_title(name) for name in shares], "share": [*shares.values()]})
-            st.dataframe(table, hide_index=True, width="stretch", column_config={
-                "share": st.column_config.ProgressColumn("share of variance", format="percent", min_value=0, max_value=1)
-            })  # fmt: skip
-            st.caption("The share of the score's variance that each setting explains by itself.")
+    """Draw the best settings with their spread over seeds."""
+    st.header("Best settings", anchor=False)
+    key, axes, rows = results[0].key, [*axes_of(results)], []
+    for each in ranked(results)[:MOST_RANKED]:
+        row = {_title(name): value_title(name, each.settings.get(name)) for name in axes}
+        spread = f"{in_words(each.low, key)} to {in_words(each.high, key)}" if each.count > 1 else "–"
+        rows.append(row | {score_title(key): in_words(each.median, key), "quartiles": spread, "seeds": each.count})
+    st.dataframe(pd.DataFrame(visible_words(rows)), hide_index=True, width="stretch")
 
 
 def draw_downloads(sweep: Sweep, quantity: str | None, over: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mvm.figures.comparing import draw_ablation
-from mvm.figures.drawing import extent_of, scale_of, tint, wrapped
+from mvm.figures.drawing import extent_of, scale_of, size_of, tint, wrapped
 from mvm.figures.selection import NoFigure, Selection
 from mvm.figures.tables import counts_note, interval, latex_table, signs
 from mvm.look.palette import QUIET, SEQUENTIAL, VARIANTS
@@ -30,6 +30,7 @@ from mvm.sweeps.results import (
     score_title,
     scores_in,
     shades,
+    spread_of,
     value_title,
 )
 from mvm.words import mathtext, tex
@@ -86,7 +87,7 @@ def heatmap_data(selection: Selection) -> pd.DataFrame:
     across, down = [*dict.fromkeys((*selection.over, *axes))][:2]
     shade, rows = shades(found, [down, across]), []
     for at, scores in pooled(found, [down, across]).items():
-        low, median, high = np.quantile(scores, (0.25, 0.5, 0.75), method="nearest")
+        low, median, high = spread_of(scores)
         names = {"rows": axis_title(down), "what": value_title(down, at[0])}
         names |= {"columns": axis_title(across), "data": value_title(across, at[1])}
         numbers = {"median": median, "low": low, "high": high, "n": len(scores), "shade": shade[at]}
@@ -196,13 +197,19 @@ def draw_parallel(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
     step = (figure.get_figwidth() - before - after) / max(1, len(axes) - 1)
     plot.set_xlim(-before / step, len(axes) - 1 + after / step)
     plot.set_ylim(-0.06, 1.06)
-    heads = [signs(wrapped(axis.title, step - 0.05, size)) for axis in axes]
+    heads = [_head(axis.title, step - 0.05, size) for axis in axes]
     plot.set_xticks(range(len(axes)), heads)
     plot.xaxis.tick_top()
     plot.tick_params(length=0)
     plot.set_yticks([])
     for spine in plot.spines.values():
         spine.set_visible(False)
+
+
+def _head(title: str, width: float, size: float) -> str:
+    """A title in lines that fit, or as a formula in one line."""
+    formula = signs(mathtext(title))
+    return formula if "$" in formula else wrapped(title, width, size)
 
 
 # -- the best settings -------------------------------------------------------------------------------------------------
@@ -222,7 +229,7 @@ def best_data(selection: Selection) -> pd.DataFrame:
 def draw_best(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
     """A dot for the median of each combination, with a line between its quartiles, the best on top."""
     settings = list(table.columns[: table.columns.get_loc("score")])
-    names = [", ".join(map(str, row)) for row in table[settings].itertuples(index=False)]
+    names = [", ".join(_in_words(*each) for each in row.items()) for row in table[settings].to_dict("records")]
     plot = _rows_plot(figure, names)
     for y, row in enumerate(table.itertuples()):
         if np.isfinite([row.low, row.high]).all():
@@ -233,6 +240,11 @@ def draw_best(figure: Figure, table: pd.DataFrame, selection: Selection) -> None
     if key.endswith("_ratio"):
         plot.axvline(1, color=QUIET, linewidth=0.8, linestyle=(0, (3, 2)), zorder=0)
     plot.set_xlabel(signs(mathtext(score_title(key))))
+
+
+def _in_words(name: str, value: str) -> str:
+    """A setting with its value; methods, data and descriptors speak for themselves."""
+    return value if name in ("method", "data", "descriptors") else f"{name} {value}"
 
 
 def best_latex(table: pd.DataFrame, selection: Selection) -> str:
@@ -264,9 +276,13 @@ def importance_data(selection: Selection) -> pd.DataFrame:
 
 def draw_importance(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
     """A bar for each setting."""
+    from matplotlib.ticker import PercentFormatter
+
     plot = _rows_plot(figure, list(table["setting"]))
     bars = plot.barh(range(len(table)), table["share"], height=0.6, color=tint(VARIANTS[0], 0.7))
-    plot.bar_label(bars, [f"{share:.0%}" for share in table["share"]], padding=2)
+    size = size_of(plot.xaxis.label)
+    plot.bar_label(bars, [f"{share:.0%}" for share in table["share"]], padding=2, fontsize=size)
+    plot.xaxis.set_major_formatter(PercentFormatter(1))
     plot.set_xlim(0, min(1.12, 1.2 * max(table["share"])))
     plot.set_xlabel(f"share of the variance of {signs(mathtext(score_title(table['score'].iloc[0])))}")
 

@@ -50,6 +50,7 @@ __all__ = [
     "scored_runs",
     "scores_in",
     "shades",
+    "spread_of",
     "value_title",
 ]
 
@@ -216,11 +217,17 @@ def ranked(results: Sequence[Result]) -> list[Ranked]:
         groups.setdefault(json.dumps(result.settings, sort_keys=True), []).append(result)
     rows = []
     for group in groups.values():
-        low, median, high = np.quantile([r.score for r in group], (0.25, 0.5, 0.75), method="nearest")
+        low, median, high = spread_of([r.score for r in group])
         runs = tuple(dict.fromkeys(r.run for r in group))
-        loss = float(np.quantile([r.loss for r in group], 0.5, method="nearest"))
-        rows.append(Ranked(group[0].settings, float(median), float(low), float(high), len(group), runs, loss))
+        loss = float(np.median([r.loss for r in group]))
+        rows.append(Ranked(group[0].settings, median, low, high, len(group), runs, loss))
     return sorted(rows, key=lambda row: row.loss)
+
+
+def spread_of(scores: Sequence[float]) -> tuple[float, float, float]:
+    """Lower quartile, median and upper quartile; the quartiles are scores among them, as some may be infinite."""
+    low, high = np.quantile(scores, (0.25, 0.75), method="nearest")
+    return float(low), float(np.median(scores)), float(high)
 
 
 def shades(results: Sequence[Result], axes: Sequence[str]) -> dict[tuple[Any, ...], float]:

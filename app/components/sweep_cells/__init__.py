@@ -1,4 +1,4 @@
-"""The runs of a sweep as cells that fill the width: coloured by what each does, a line where it trains, each a button."""
+"""The runs of a sweep as cells that fill the width: buttons, coloured by state, with a line while they train."""
 
 from __future__ import annotations
 
