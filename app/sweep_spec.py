@@ -118,7 +118,7 @@ def sweep_from(config: Config) -> None:
         ConfigError: a specification cannot say them.
     """
     sweeps_tab().begin(base_of(config), copied="the settings of the next run", seeds=len(config.seeds))
-    st.switch_page(st.session_state["_pages"]["Sweeps"])
+    st.switch_page(st.session_state["_pages"]["Sweeps"], query_params={})
 
 
 def draw_new_sweep(tab: SweepsTab) -> None:

@@ -74,7 +74,10 @@ def _of_numbers(title: str, name: str, values: Sequence[float | None], missing: 
         ticks = [(place(value), value_title(name, value)) for value in known]
     else:
         at = np.linspace(low, high, TICKS if high > low else 1)
-        ticks = [(place(value), f"{value:.3g}") for value in (np.exp(at) if is_log else at)]
+        ticks = [
+            (place(value), f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}")
+            for value in (np.exp(at) if is_log else at)
+        ]
     if base:
         ticks = [(0.0, missing), *ticks]
     return Axis(title, tuple(0.0 if value is None else place(value) for value in values), tuple(ticks))

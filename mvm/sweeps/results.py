@@ -297,6 +297,8 @@ def value_title(name: str, value: Any) -> str:
         return "–"
     match name:
         case "variants":
+            if value in METHODS:  # the one variant of a method without descriptors
+                return "–"
             return title_of(value) if isinstance(value, str) else ", ".join(map(title_of, value))
         case "method":
             return METHODS[value].title if value in METHODS else str(value)
