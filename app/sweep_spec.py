@@ -32,7 +32,7 @@ from mvm.sweeps import background
 from mvm.sweeps.draft import base_of, spec_text
 from mvm.sweeps.results import value_title
 from mvm.sweeps.spec import Spec, spec_of
-from mvm.sweeps.sweep import all_sweeps, make, plan, sweep_named
+from mvm.sweeps.sweep import Progress, all_sweeps, make, plan, sweep_named
 from toy_manifolds import MANIFOLDS
 
 __all__ = ["SweepsTab", "draw_new_sweep", "sweep_from", "sweeps_tab"]
@@ -62,6 +62,7 @@ class SweepsTab(Tab):
         own_text: the edited text; None while the widgets decide.
         shown: the sweep to show next; None for the chosen one.
         finished: number of its finished runs when the page was drawn.
+        progress: how far it was then, for the part of the page that is drawn again by itself; None once it is used.
     """
 
     writing: bool = False
@@ -74,6 +75,7 @@ class SweepsTab(Tab):
     own_text: str | None = None
     shown: str | None = None
     finished: int = 0
+    progress: Progress | None = None
 
     def key(self, name: str) -> str:
         """Key of a widget of this draft."""

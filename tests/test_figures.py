@@ -430,9 +430,7 @@ def test_figures_of_a_sweep_pool_seeds_as_pandas_does(runs):
             assert shares[setting] == pytest.approx(means.var(ddof=0) / rows[key].var(ddof=0))
         lines = data("parallel", runs, **options)
         assert sorted(lines["value"]) == pytest.approx(sorted(rows[key]))
-    with pytest.raises(
-        NoFigure, match="heatmap: these trainings do not differ in steps; they do in batch, descriptors"
-    ):
+    with pytest.raises(NoFigure, match="heatmap: these trainings do not differ in steps; they do in batch, variants"):
         data("heatmap", runs, over=["steps"])
     with pytest.raises(NoFigure, match="best: no final scores have 'd_c'; they have w2_ratio, "):
         data("best", runs, quantity="d_c")

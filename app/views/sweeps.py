@@ -89,7 +89,7 @@ def sweeps() -> None:
     except RunError as error:
         st.error(plain(error), icon=":material/error:")
         return
-    progress = progress_of(sweep)
+    progress = tab.progress = progress_of(sweep)
     tab.finished = progress.states["finished"]
     goes = progress.left > 0 and (progress.alive > 0 or background.trains_here(sweep))
     st.fragment(draw_progress, run_every=EVERY if goes else None)(tab, sweep)
@@ -112,7 +112,7 @@ def _chosen(tab: SweepsTab, names: list[str]) -> str:
 
 def draw_progress(tab: SweepsTab, sweep: Sweep) -> None:
     """Draw how far the sweep is, the buttons of its training, and a cell for each run, which opens it."""
-    progress = progress_of(sweep)
+    progress, tab.progress = tab.progress or progress_of(sweep), None
     trains_here = background.trains_here(sweep)
     if progress.states["finished"] != tab.finished and not tab.writing:
         st.rerun()  # their scores are drawn outside of this fragment
