@@ -10,6 +10,7 @@ from launchers import Here
 from pages import as_read, button, open_page, words
 from trainers import write_cloud
 
+from mvm.__main__ import main
 from mvm.config import Config
 from mvm.files import checkpoints
 from mvm.jobs.launch import LAUNCHERS
@@ -78,7 +79,7 @@ def test_a_sweep_is_written_with_widgets_and_started(no_processes, monkeypatch):
     assert [task.arguments[:4] for task in launcher.tasks] == [("sweep", "sweep", "--on", "local")]
     made = [Run(checkpoints() / name).config for name in sweep_named("sweep").runs]
     assert [(config.network.width, config.steps, config.seeds) for config in made] == [(8, 5, (0, 1)), (16, 5, (0, 1))]
-    assert page.query_params["sweep"] == ["sweep"]
+    assert box(page, "Sweep").value == "sweep"
     button(page, "Continue").click().run()
     assert launcher.tasks[-1].arguments == ("sweep", "sweep", "--on", "local")
 
@@ -130,7 +131,7 @@ def box(page, label):
     return next(each for each in page.selectbox if each.label.startswith(label))
 
 
-def test_the_page_follows_a_sweep_and_compares_its_settings(grid):
+def test_the_page_follows_a_sweep_and_compares_its_settings(grid, tmp_path):
     page = open_page(PAGE)
     assert not page.exception
     assert "The scores appear here as runs finish." in words(page)
@@ -173,3 +174,7 @@ def test_the_page_follows_a_sweep_and_compares_its_settings(grid):
         covered = [row["coverage"] for row in Run(checkpoints() / name).scores()]
         assert heat.loc[f"{width}", f"{batch}"] == pytest.approx(statistics.median(covered))
     assert "Median coverage over seeds" in words(page)
+
+    table = tmp_path / "figures"
+    assert main(["export", "grid", "--figure", "best", "--format", "svg", "--out", str(table)]) == 0
+    assert f"{best.median:.3g}" in (table / "best.tex").read_text()
