@@ -15,12 +15,14 @@ from app.link import linked
 from app.services import ask, continue_training, start
 from app.session import Page, page
 from app.sidebar import NextRun
+from app.sweep_spec import sweep_from
 from app.text import plain, quoted
 from app.thumbnails import thumbnail_of
 from app.widgets import setting_title
 from mvm.config import Config
 from mvm.data.images import FACES
 from mvm.data.kinds import KINDS
+from mvm.errors import ConfigError
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.palette import title_of
 from mvm.methods import METHODS
@@ -190,6 +192,12 @@ def draw_buttons(
         help_fork = "fork this run at a checkpoint with one setting changed, or compare it with other runs"
         if st.button("Fork, compare", icon=":material/fork_right:", help=help_fork, disabled=run is None):
             st.switch_page(st.session_state["_pages"]["Runs"], query_params={"compare": run.name})
+        help_sweep = "begin a sweep with the settings on the left: train many values of some of them"
+        if st.button("Sweep", icon=":material/grid_on:", help=help_sweep, disabled=next_run.config is None):
+            try:
+                sweep_from(next_run.config)
+            except ConfigError as error:
+                tab.notify(str(error))
         keyboard(KEYS, train=f"{tab.kind}.train")
     if run is not None and next_run.config is not None:
         st.caption(f"**Train** starts {plain(_next_in_words(run, next_run.config))}.")

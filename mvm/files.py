@@ -365,9 +365,8 @@ def lock_is_held(path: Path) -> bool:
 
     No process holds a lock on a disk without locks, nor one that this user may not read.
     """
-    path = _real(path)
     with _holding:
-        if path in _held:
+        if _held and _real(path) in _held:
             return True
         try:
             file = path.open("rb")

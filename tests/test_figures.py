@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.colors import to_rgb
@@ -50,9 +51,15 @@ WIDTHS = {  # inches, from the style files: a column, and the whole text
 }
 STEPS = 40
 LAYERS = ("forces", "metric", "likelihood", "modes", "honesty")
+OF_SWEEPS = ("heatmap", "parallel", "best", "importance")
 PIXELS = ("samples", "lens", *LAYERS, "sheet", "nearest", "walk", "upscaled")  # all other figures are vectors
-NO_TABLE = ("samples", "loss", "forces", "metric", "likelihood", "modes", "sheet", "nearest", "walk", "upscaled")
+NO_TABLE = ("samples", "loss", "forces", "metric", "likelihood", "modes", "sheet", "nearest", "walk", "upscaled",
+            "parallel")  # fmt: skip
 SAYS = {
+    "heatmap": "descriptors",
+    "parallel": "descriptors",
+    "best": "batch 16",
+    "importance": "share of the variance",
     "lens": "death (radius)",
     "density": "arc length",
     "forces": "centroid ×",
@@ -178,7 +185,7 @@ def flow(runs) -> Run:
 @pytest.fixture(scope="module")
 def cases(runs, forked, pictures, photographs, moons, flow) -> dict[str, list[Run]]:
     """The runs that each figure takes."""
-    alone = {"batch": runs, "branches": [runs[0], forked]}
+    alone = {"batch": runs, "branches": [runs[0], forked]} | dict.fromkeys(OF_SWEEPS, runs)
     alone |= {"density": [moons], "likelihood": [flow]}
     alone |= {name: [pictures] for name in ("sheet", "nearest", "walk", "factors")}
     alone |= {name: [photographs] for name in ("upscaled", "similarity", "settings")}
@@ -264,7 +271,16 @@ def test_a_pdf_is_as_wide_as_the_column_with_truetype_fonts_and_vector_axes(name
     assert b"STIXGeneral" in content
     assert b"CreationDate" not in content
     assert (b"/Subtype /Image" in content) == (name in PIXELS)  # points are pixels, and nothing else is
-    if name not in (*LAYERS, "sheet", "nearest", "walk", "ablation", "upscaled", "settings"):  # which have no ticks
+    if name not in (
+        *LAYERS,
+        "sheet",
+        "nearest",
+        "walk",
+        "ablation",
+        "upscaled",
+        "settings",
+        *OF_SWEEPS,
+    ):  # which have no ticks
         assert len(re.findall(rb"\bl\b", page(content))) > 20  # frames, and as many ticks as the numbers ask for
 
 
@@ -386,6 +402,38 @@ def test_batch_sizes_have_their_runs_scores_and_times(runs):
         last = [record for record in lines(run) if "seconds" in record][-1]
         epoch = last["seconds"] / last["step"] * len(run.data.train) / run.config.batch
         np.testing.assert_allclose(float(row["seconds_per_epoch"]), epoch, rtol=1e-8)
+
+
+def test_figures_of_a_sweep_pool_seeds_as_pandas_does(runs):
+    """Each over an own reading of the files: medians of the seeds, and of all but one setting."""
+    rows = pd.DataFrame([
+        {"batch": str(json.loads((run.path / "config.json").read_text())["batch"])} | score
+        for run in runs
+        for score in json.loads((run.path / "scores.json").read_text())
+    ])  # fmt: skip
+    rows["variant"] = rows["variant"].replace({"centroid": "centroid only"})
+    for key in ("w2_ratio", "coverage"):
+        options = {} if key == "w2_ratio" else {"quantity": key}
+        heat = data("heatmap", runs, over=["batch"], **options)
+        assert set(heat["columns"]) == {"batch"}
+        assert set(heat["rows"]) == {"descriptors"}
+        medians = rows.groupby(["variant", "batch"])[key].median()
+        assert {(row.what, row.data): row.median for row in heat.itertuples()} == pytest.approx(medians.to_dict())
+        best = data("best", runs, **options)
+        distance = (rows[key] - (0 if key == "w2_ratio" else rows["coverage_floor"])).abs()
+        order = distance.groupby([rows["variant"], rows["batch"]]).median().sort_values(kind="stable")
+        assert [*zip(best["descriptors"], best["batch"], strict=True)] == list(order.index)
+        assert [*best["median"]] == pytest.approx([medians[at] for at in order.index])
+        shares = data("importance", runs, **options).set_index("setting")["share"]
+        for column, setting in (("batch", "batch"), ("variant", "descriptors")):
+            means = rows.groupby(column)[key].transform("mean")
+            assert shares[setting] == pytest.approx(means.var(ddof=0) / rows[key].var(ddof=0))
+        lines = data("parallel", runs, **options)
+        assert sorted(lines["value"]) == pytest.approx(sorted(rows[key]))
+    with pytest.raises(NoFigure, match="heatmap: these trainings do not differ in steps; they do in batch, variants"):
+        data("heatmap", runs, over=["steps"])
+    with pytest.raises(NoFigure, match="best: no final scores have 'd_c'; they have w2_ratio, "):
+        data("best", runs, quantity="d_c")
 
 
 def test_tables_are_booktabs_with_the_right_numbers(runs, cases):
@@ -860,7 +908,10 @@ def test_the_command_writes_one_file_with_what_belongs_to_it(cli, runs, tmp_path
 
 
 BAD = {
-    "a figure": (["--figure", "violin"], f"figure: unknown 'violin'; known: {', '.join([*FIGURES, *MOVING])}, all"),
+    "a figure": (
+        ["--figure", "violin"],
+        f"figure: unknown 'violin'; known: {', '.join([*FIGURES, *MOVING])}, all, sweep",
+    ),
     "a venue": (["--venue", "vogue"], "venue: unknown 'vogue'; known: neurips, icml, iclr, cvpr, eccv, tmlr"),
     "a format": (["--format", "gif"], "format: unknown 'gif'; known: pdf, svg, png"),
     "dots": (["--dpi", "0"], "dpi: from 36 to 2400, got 0"),

@@ -1,97 +1,222 @@
-"""Sweeps: the trainings of a grid as cells, a score over two axes, and the best settings with their spread."""
+"""Sweeps: a grid of settings written with widgets, its runs as cells, and what its scores say of the settings."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 
+from app.charts.sweeps import parallel_coordinates
+from app.components.sweep_cells import Cell, sweep_cells
 from app.kinds import PAGES
+from app.link import linked
 from app.session import page
-from app.text import plain, plotly_text
+from app.sweep_spec import SweepsTab, draw_new_sweep, sweeps_tab
+from app.text import plain, visible_words
 from app.widgets import setting_title, unlinked
-from mvm.look.palette import QUIET, RATIOS, REAL, title_of
+from mvm.errors import RunError
+from mvm.figures.export import FORMATS, bundle
+from mvm.figures.venues import VENUES
+from mvm.files import checkpoints
+from mvm.look.glossary import HOW_TO_READ, SCORE_TERMS, TERMS
+from mvm.look.palette import QUIET, RATIOS, REAL
 from mvm.runs.events import ALIVE
+from mvm.runs.run import Run
 from mvm.studies.compare import in_words, quality_title
 from mvm.studies.index import Summary
-from mvm.studies.labels import setting_label
-from mvm.sweeps.results import Result, axes_of, importance, pooled, ranked, results_of
+from mvm.sweeps import background
+from mvm.sweeps.results import (
+    Result,
+    axes_of,
+    axis_title,
+    by_score,
+    course_of,
+    importance,
+    pooled,
+    ranked,
+    results_of,
+    score_title,
+    scored_runs,
+    scores_in,
+    shades,
+    value_title,
+)
 from mvm.sweeps.sweep import Progress, Sweep, all_sweeps, progress_of, sweep_named
 
 __all__ = ["sweeps"]
 
 LOOK = {  # of a cell, by what its run is doing: words, colour
-    "waiting": ("waiting", QUIET),
-    "running": ("running", "#0072B2"),
     "finished": ("finished", REAL),
+    "running": ("training", "#0072B2"),
+    "waiting": ("waiting", QUIET),
     "failed": ("failed or diverged", "#C0392B"),
     "stopped": ("stopped", "#CC79A7"),
 }
 GROUPS = {"failed": "failed", "diverged": "failed", "finished": "finished", "stopped": "stopped"}
-ACROSS = 24  # cells in a row: they part on a phone
+EVERY = 4.0  # seconds between two looks at a sweep that is trained
 MOST_RANKED = 20
-EXAMPLE = """seeds = 5
-[base]
-steps = 2000
-[grid]
-data = ["swiss_roll", "torus"]
-method = ["mvm", "wgan_gp"]"""
+WHAT = (
+    "A sweep trains every combination of some settings, each with several seeds: which method, on which manifold, at "
+    "which rate? Interrupted, it continues where it was."
+)
+SHADES = LinearSegmentedColormap.from_list("shades", RATIOS)
+INK = "#14181D"
 
 
 def sweeps() -> None:
     """Draw the page."""
-    st.title("Sweeps", anchor=False)
-    names = all_sweeps()
-    if not names:
-        draw_empty()
+    tab, names = sweeps_tab(), all_sweeps()
+    if not names and not tab.writing:
+        tab.begin()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("# Sweeps", width="content", anchors=False)
+        name = _chosen(tab, names) if names else None
+        if names and not tab.writing:
+            st.button("New sweep", icon=":material/add:", key="_sweep.new", on_click=tab.begin)
+    tab.draw_notice()
+    if tab.writing:
+        if not names:
+            st.markdown(WHAT)
+        draw_new_sweep(tab)
+    if name is None:
         return
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = unlinked(st.selectbox, "Sweep", names, key="sweep", width=320)
-    sweep = sweep_named(name or names[0])
-    going = progress_of(sweep).left > 0
-    st.fragment(draw_cells, run_every=5.0 if going else None)(sweep)
-    results = results_of(sweep)
-    if not results:
+    try:
+        sweep = sweep_named(name)
+    except RunError as error:
+        st.error(plain(error), icon=":material/error:")
+        return
+    progress = tab.progress = progress_of(sweep)
+    tab.finished = progress.states["finished"]
+    goes = progress.left > 0 and (progress.alive > 0 or background.trains_here(sweep))
+    st.fragment(draw_progress, run_every=EVERY if goes else None)(tab, sweep)
+    if results := results_of(sweep):
+        draw_results(sweep, results)
+    elif progress.left:
         st.caption("The scores appear here as runs finish.")
-        return
-    title = quality_title(results[0].key)
-    draw_heat_map(results, title)
-    draw_ranking(results, title)
 
 
-def draw_empty() -> None:
-    """Draw how a first sweep is made."""
-    st.markdown("A sweep trains a grid of settings, each with several seeds. Write the grid into a file, such as")
-    st.code(EXAMPLE, language="toml")
-    st.markdown("and train it here, on Slurm or on Ray; whatever is interrupted continues from its last checkpoint:")
-    st.code("mvm sweep methods.toml --on local", language="shell")
+def _chosen(tab: SweepsTab, names: list[str]) -> str:
+    """Draw the choice of a sweep, newest first; a sweep that was just begun is chosen."""
+    if tab.shown in names:
+        st.session_state["sweep"] = tab.shown
+    tab.shown = None
+    return linked(st.selectbox, "Sweep", names, key="sweep", label_visibility="collapsed", width=320)
 
 
-def draw_cells(sweep: Sweep) -> None:
-    """Draw how far the sweep is, and a cell for each run, which opens it."""
-    progress = progress_of(sweep)
+# -- how far it is -----------------------------------------------------------------------------------------------------
+
+
+def draw_progress(tab: SweepsTab, sweep: Sweep) -> None:
+    """Draw how far the sweep is, the buttons of its training, and a cell for each run, which opens it."""
+    progress, tab.progress = tab.progress or progress_of(sweep), None
+    trains_here = background.trains_here(sweep)
+    if progress.states["finished"] != tab.finished and not tab.writing:
+        st.rerun()  # their scores are drawn outside of this fragment
     done, total = progress.trainings
     left = progress.seconds_left()
     told = f"{done:,} of {total:,} trainings finished"
-    if progress.left and left is not None:
-        told += f", about {left / 60:.0f} min left with {progress.alive or 1:,} at once"
+    if progress.alive and left is not None:
+        told += f", about {_time(left)} left with {progress.alive:,} run{'s' * (progress.alive > 1)} at once"
     share = sum(row.step for row in progress.rows) / max(1, sum(row.steps for row in progress.rows))
     st.progress(min(1.0, share), text=told)
-    chosen = st.plotly_chart(
-        cells_figure(sweep, progress), on_select="rerun", selection_mode="points", key="cells",
-        config={"displayModeBar": False},
-    )  # fmt: skip
-    if points := chosen["selection"]["points"]:
-        open_run(next(row for row in progress.rows if row.name == points[0]["customdata"][0]))
+    _draw_buttons(tab, sweep, progress, trains_here=trains_here)
+    counts = Counter(group_of(row) for row in progress.rows)
+    alt = ", ".join(f"{counts[group]} {words}" for group, (words, _) in LOOK.items() if counts[group])
+    cells = [_cell(sweep, row) for row in progress.rows]
+    if picked := sweep_cells(cells, LOOK, key="cells", alt=f"A cell for each run of {sweep.name}: {alt}"):
+        open_run(next(row for row in progress.rows if row.name == picked))
     st.caption("A cell is a run: press it to open it.")
-    failed = [row for row in progress.rows if GROUPS.get(row.status) == "failed"]
+    if progress.removed:
+        st.caption(
+            f"{len(progress.removed):,} of its runs were deleted; training the same sweep anew makes them again."
+        )
+    failed = [row for row in progress.rows if group_of(row) == "failed"]
     if failed:
-        with st.expander(f"{len(failed)} failed or diverged"):
-            lines = [{"run": row.name, "state": row.status, "step": row.step, "reason": row.reason} for row in failed]
-            st.dataframe(pd.DataFrame(lines), hide_index=True)
+        with st.expander(f"{len(failed):,} failed or diverged", icon=":material/error:"):
+            lines = [
+                {"run": row.name, "settings": _settings(sweep, row), "state": row.status, "step": row.step}
+                | {"reason": row.reason or ""}
+                for row in failed
+            ]
+            st.dataframe(pd.DataFrame(visible_words(lines)), hide_index=True)
+
+
+def _draw_buttons(tab: SweepsTab, sweep: Sweep, progress: Progress, *, trains_here: bool) -> None:
+    """Draw Stop while it is trained here, else Continue and Retry where there is something to train."""
+    left, failed = progress.left, progress.states["failed"] + progress.states["diverged"]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if trains_here:
+            st.button(
+                "Stop", icon=":material/stop:", key="_sweep.stop", on_click=_stop, args=(tab, sweep, tab.presses),
+                help="save and stop; Continue goes on from there",
+            )  # fmt: skip
+            if not progress.alive and left:
+                st.caption("Starting …")
+        elif left and not progress.alive:
+            st.button(
+                "Continue", icon=":material/resume:", key="_sweep.continue",
+                type="secondary" if tab.writing else "primary",
+                on_click=_train, args=(tab, sweep, tab.presses),
+                help=f"train the {left:,} runs that are left on this machine, in the background",
+            )  # fmt: skip
+        elif left:
+            st.caption("Workers that were started elsewhere train it.")
+        if failed and not trains_here:
+            st.button(
+                f"Retry {failed:,} failed", icon=":material/replay:", key="_sweep.retry", on_click=_train,
+                args=(tab, sweep, tab.presses), kwargs={"retry": True},
+                help="from their last checkpoints; with them runs that were stopped",
+            )  # fmt: skip
+    if left and not trains_here and (why := background.why_ended(sweep)):
+        st.error(plain(why), icon=":material/error:")
+
+
+def _train(tab: SweepsTab, sweep: Sweep, press: int, *, retry: bool = False) -> None:
+    if tab.serve(press):
+        try:
+            background.start(sweep, retry=retry)
+        except (RunError, OSError) as error:
+            tab.notify(str(error))
+
+
+def _stop(tab: SweepsTab, sweep: Sweep, press: int) -> None:
+    if tab.serve(press):
+        background.stop(sweep)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def group_of(row: Summary) -> str:
+    """What a run is doing, as a key of `LOOK`."""
+    return "running" if row.status in ALIVE else GROUPS.get(row.status, "waiting")
+
+
+def _cell(sweep: Sweep, row: Summary) -> Cell:
+    lines = [_settings(sweep, row), f"{row.status}, step {row.step:,} of {row.steps:,}"]
+    if row.quality is not None:
+        lines.append(f"{quality_title(row.score)} {in_words(row.quality, row.score)}")
+    lines += [row.reason] if row.reason else []
+    group, line = group_of(row), ()
+    if group == "running":
+        try:
+            line = course_of(Run(checkpoints() / row.name))
+        except (RunError, OSError):
+            line = ()  # it is being deleted, or not readable at this moment
+    text = "\n".join(map(visible_words, lines))
+    return Cell(row.name, group, text, row.step / max(1, row.steps) if group != "finished" else 1.0, line)
+
+
+def _settings(sweep: Sweep, row: Summary) -> str:
+    """What all trainings of a run share of the swept settings."""
+    return ", ".join(f"{axis_title(name)} {value_title(name, value)}" for name, value in sweep.runs[row.name].items())
 
 
 def open_run(row: Summary) -> None:
@@ -101,109 +226,124 @@ def open_run(row: Summary) -> None:
     st.switch_page(st.session_state["_pages"][where], query_params={"run": row.name})
 
 
-def cells_figure(sweep: Sweep, progress: Progress) -> dict[str, Any]:
-    """A square for each run in the order of training, coloured by what it is doing."""
-    traces = []
-    places = {row.name: divmod(place, ACROSS) for place, row in enumerate(progress.rows)}
-    for group, (words, colour) in LOOK.items():
-        rows = [row for row in progress.rows if group_of(row) == group]
-        if rows:
-            traces.append({
-                "type": "scatter", "mode": "markers", "name": f"{words} ({len(rows)})",
-                "x": [places[row.name][1] for row in rows], "y": [places[row.name][0] for row in rows],
-                "customdata": [[row.name] for row in rows],
-                "text": [cell_text(sweep, row) for row in rows], "hovertemplate": "%{text}<extra></extra>",
-                "marker": {"symbol": "square", "size": 12, "color": colour},
-            })  # fmt: skip
-    lines = -(-len(progress.rows) // ACROSS)
-    hidden = {"visible": False, "fixedrange": True}
-    layout = {
-        "template": "plotly_white", "height": 70 + 17 * lines, "margin": {"l": 0, "r": 0, "t": 30, "b": 0},
-        "xaxis": hidden | {"range": [-0.6, ACROSS]}, "yaxis": hidden | {"range": [lines - 0.4, -0.6]},
-        "legend": {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0}, "showlegend": True,
-        "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
-    }  # fmt: skip
-    return {"data": traces, "layout": layout}
+# -- what its scores say -----------------------------------------------------------------------------------------------
 
 
-def group_of(row: Summary) -> str:
-    """What a run is doing, as a key of `LOOK`."""
-    return "running" if row.status in ALIVE else GROUPS.get(row.status, "waiting")
+def draw_results(sweep: Sweep, results: Sequence[Result]) -> None:
+    """Draw the choice of a score, and what it says of the settings: over two axes, of each training, the best."""
+    offered = scores_in(results)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        key = unlinked(
+            st.selectbox, "Score", list(offered), key="sweep_score", format_func=offered.get, width=240,
+            help="of the finished trainings; all below is by this score",
+        )  # fmt: skip
+        place = st.container(width="content")
+    st.caption(_meaning(key))
+    found = by_score(results, key)
+    axes = axes_of(found)
+    over: tuple[str, ...] = ()
+    if axes:
+        left, right = st.columns([1.7, 1], gap="large")
+        with left:
+            over = draw_heat_map(found, axes) if len(axes) > 1 else ()
+        with right if over else left:
+            draw_importance(found)
+        st.header("All trainings", anchor=False)
+        st.caption(plain(HOW_TO_READ["parallel"]))
+        st.plotly_chart(parallel_coordinates(found), key="sweep_parallel", config={"displayModeBar": False})
+    else:
+        st.caption("The finished trainings differ in no setting yet.")
+    draw_ranking(found)
+    if axes:
+        with place:
+            draw_downloads(sweep, None if key == results[0].key else key, over)
 
 
-def cell_text(sweep: Sweep, row: Summary) -> str:
-    """What a cell says when the pointer is over it."""
-    lines = [value_label(name, value) for name, value in sweep.runs[row.name].items()]
-    lines.append(f"{row.status}, step {row.step:,} of {row.steps:,}")
-    if row.quality is not None:
-        lines.append(f"{quality_title(row.score)} {in_words(row.quality, row.score)}")
-    if row.reason:
-        lines.append(row.reason)
-    return "<br>".join(plotly_text(line) for line in lines)
+def _meaning(key: str) -> str:
+    """What a score measures."""
+    name = key if key in SCORE_TERMS else key.removesuffix("_ratio").rpartition(".")[2]
+    baseline = f"Baseline: {TERMS['baseline'][0].lower()}{TERMS['baseline'][1:]}" if key.endswith("_ratio") else ""
+    return plain(" ".join(filter(None, (SCORE_TERMS.get(name), baseline))))
 
 
-def draw_heat_map(results: Sequence[Result], title: str) -> None:
-    """Draw the median score over two chosen axes."""
-    axes = axes_of(results)
-    if len(axes) < 2:
-        return
-    st.header("A score over two axes", anchor=False)
-    names = [*axes]
+def draw_heat_map(results: Sequence[Result], axes: dict[str, list]) -> tuple[str, str]:
+    """Draw the median score over two chosen axes; return them."""
+    title, names = score_title(results[0].key), list(axes)
+    st.header("A score over two settings", anchor=False)
     with st.container(horizontal=True):
-        across = unlinked(st.selectbox, "Columns", names, key="sweep_across", format_func=axis_title, width=240)
+        across = unlinked(st.selectbox, "Columns", names, key="sweep_across", format_func=_title, width=240)
         others = [name for name in names if name != across]
-        down = unlinked(st.selectbox, "Rows", others, key="sweep_down", format_func=axis_title, width=240)
-    found = pooled(results, [down, across])
-    columns, rows = ([*dict.fromkeys(key[place] for key in found)] for place in (1, 0))
+        down = unlinked(st.selectbox, "Rows", others, key="sweep_down", format_func=_title, width=240)
+    found, shade = pooled(results, [down, across]), shades(results, [down, across])
+    rows, columns = ([*dict.fromkeys(key[place] for key in found)] for place in (0, 1))
     order = {name: {value: place for place, value in enumerate(axes[name])} for name in (down, across)}
-    rows, columns = (
-        sorted(keys, key=lambda value: order[name].get(value, len(order[name])))
-        for name, keys in ((down, rows), (across, columns))
-    )
-    values = [[np.median(found.get((row, column), [np.nan])) for column in columns] for row in rows]
-    frame = pd.DataFrame(
-        values, index=[value_label(down, row) for row in rows], columns=[value_label(across, c) for c in columns]
-    )
+    rows.sort(key=lambda value: order[down].get(value, len(order[down])))
+    columns.sort(key=lambda value: order[across].get(value, len(order[across])))
+    index, heads = [value_title(down, row) for row in rows], [value_title(across, column) for column in columns]
+    medians = [[float(np.median(found.get((row, column), [np.nan]))) for column in columns] for row in rows]
+    colours = [[_shade(shade.get((row, column))) for column in columns] for row in rows]
     key = results[0].key
-    styled = frame.style.format(lambda value: "–" if np.isnan(value) else in_words(value, key)).map(shade)
-    st.dataframe(styled, width="stretch" if len(columns) > 4 else "content")
+    frame = pd.DataFrame(medians, index=visible_words(index), columns=visible_words(heads))
+    styled = frame.style.format(lambda value: "" if np.isnan(value) else in_words(value, key))
+    styled = styled.apply(lambda _: np.array(colours, dtype=object), axis=None)
+    st.dataframe(styled, width="stretch" if len(columns) > 4 else "content", placeholder="")
     rest = [axis_title(name) for name in names if name not in (across, down)]
-    st.caption(f"Median {plain(title)} over seeds" + (f" and {', '.join(map(plain, rest))}" if rest else ""))
+    st.caption(plain(f"Median {title} over seeds" + (f" and over {', '.join(rest)}" if rest else "")
+                     + "; an empty cell has no finished training."))  # fmt: skip
+    return across, down
 
 
-def shade(value: float) -> str:
-    """Style of a cell: the shades of scores over baselines, from 1 to 3 baselines."""
-    if not np.isfinite(value):
-        return ""
-    share = float(np.clip((value - 1) / 2, 0, 1))
-    colour = next(colour for limit, colour in reversed(RATIOS) if share >= limit)
-    return f"background-color: {colour}; color: #14181D"
+def _shade(share: float | None) -> str:
+    """Style of a cell by its place on the colour scale."""
+    return "" if share is None else f"background-color: {to_hex(SHADES(share))}; color: {INK}"
 
 
-def draw_ranking(results: Sequence[Result], title: str) -> None:
-    """Draw the best settings with their spread over seeds, and how much each axis matters."""
-    st.header("Best settings", anchor=False)
-    key, axes = results[0].key, [*axes_of(results)]
-    rows = []
-    for each in ranked(results)[:MOST_RANKED]:
-        row = {axis_title(name): value_label(name, each.settings.get(name)) for name in axes}
-        spread = f"{in_words(each.low, key)} to {in_words(each.high, key)}"
-        rows.append(row | {title: in_words(each.median, key), "quartiles": spread, "seeds": each.count})
-    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
-    if shares := importance(results):
-        told = ", ".join(f"{plain(axis_title(name))} {share:.0%}" for name, share in shares.items())
-        st.caption(f"Variance of the score that each axis explains by itself: {told}.")
-
-
-def axis_title(name: str) -> str:
+def _title(name: str) -> str:
     """Title of a swept setting."""
     return "Descriptors" if name == "variants" else setting_title(name, owned=False)
 
 
-def value_label(name: str, value: Any) -> str:
-    """Label of a value of a swept setting; a training that does not use the setting has none."""
-    if value is None:
-        return "–"
-    if name == "variants":
-        return title_of(value)
-    return str(value).replace("_", " ") if name == "method" else setting_label(name, value)
+def draw_importance(results: Sequence[Result]) -> None:
+    """Draw how much of the score's variance each setting explains."""
+    st.header("What matters", anchor=False)
+    shares = importance(results)
+    if not shares:
+        st.caption("The scores do not differ.")
+        return
+    table = pd.DataFrame({"setting": [_title(name) for name in shares], "share": [100 * x for x in shares.values()]})
+    bar = st.column_config.ProgressColumn("share of variance", format="%.0f %%", min_value=0, max_value=100)
+    st.dataframe(table, hide_index=True, width="stretch", column_config={"share": bar})
+    st.caption(plain(HOW_TO_READ["importance"]))
+
+
+def draw_ranking(results: Sequence[Result]) -> None:
+    """Draw the best settings with their spread over seeds."""
+    st.header("Best settings", anchor=False)
+    key, axes, rows = results[0].key, [*axes_of(results)], []
+    for each in ranked(results)[:MOST_RANKED]:
+        row = {_title(name): value_title(name, each.settings.get(name)) for name in axes}
+        spread = f"{in_words(each.low, key)} to {in_words(each.high, key)}" if each.count > 1 else "–"
+        rows.append(row | {score_title(key): in_words(each.median, key), "quartiles": spread, "seeds": each.count})
+    st.dataframe(pd.DataFrame(visible_words(rows)), hide_index=True, width="stretch")
+
+
+def draw_downloads(sweep: Sweep, quantity: str | None, over: tuple[str, ...]) -> None:
+    """Draw the download of all this as figures, numbers and LaTeX tables."""
+    with st.popover("Figures and LaTeX", icon=":material/download:"):
+        venue = unlinked(
+            st.selectbox, "Venue", list(VENUES), format_func=lambda name: VENUES[name].title, key="sweep_venue",
+            help="sets text width and font sizes: include the files unscaled",
+        )  # fmt: skip
+        kind = unlinked(st.selectbox, "Format", FORMATS, format_func=str.upper, key="sweep_format")
+
+        def make() -> bytes:
+            made = bundle(["sweep"], scored_runs(sweep), venue=venue, formats=[kind], quantity=quantity, over=over)
+            return made.zipped()
+
+        st.download_button(
+            "Download", make, f"{sweep.name}.zip", "application/zip", type="primary", icon=":material/folder_zip:",
+            on_click="ignore", key="sweep_download",
+            help="heat map, parallel coordinates, best settings and importance, each with its numbers, a LaTeX table "
+            "and a recipe that rebuilds it",
+        )  # fmt: skip
+        st.caption(plain(f"In a shell: mvm export {sweep.name} --out {sweep.name}.zip"))

@@ -15,8 +15,8 @@ from mvm.commands.flags import Commands, seeded
 from mvm.commands.progress import progress_bar
 from mvm.commands.terminal import print_line
 from mvm.data.kinds import KINDS
-from mvm.errors import ConfigError
-from mvm.files import write_array, write_atomic
+from mvm.errors import ConfigError, RunError
+from mvm.files import checkpoints, write_array, write_atomic
 from mvm.runs.run import Run
 
 if TYPE_CHECKING:
@@ -73,11 +73,12 @@ def add(command: Commands) -> None:
     sample.add_argument("--seed", type=seeded, default=0, help="seed of the noise (default 0)")
     sample.add_argument("--best", action="store_true", help="use the best generators instead of the last ones")
     export = command("export", export_command, "figures for a paper, with their numbers and recipes", run=False)
-    export.add_argument("runs", metavar="RUN", nargs="+", help="names of runs, or their folders")
+    export.add_argument("runs", metavar="RUN", nargs="+", help="names of runs or of sweeps, or folders of runs")
     figures, venues = _offered() if command.arguments[:1] == ["export"] else ("", "")
     export.add_argument(
-        "--figure", nargs="+", default=["all"], metavar="NAME", help=f"{figures} or all (default); film or supplement"
-    )
+        "--figure", nargs="+", metavar="NAME",
+        help=f"{figures} or all (default of runs); sweep: those of Sweeps (default of sweeps); film or supplement",
+    )  # fmt: skip
     export.add_argument("--venue", default="neurips", help=f"{venues} (default neurips)")
     export.add_argument("--wide", action="store_true", help="span both columns, where the venue has two")
     export.add_argument(
@@ -89,7 +90,12 @@ def add(command: Commands) -> None:
     export.add_argument("--step", type=int, help="show the runs at this step (default: their last snapshots)")
     export.add_argument("--seed", type=int, help="training seed whose samples are shown (default: the first)")
     export.add_argument("--form", default="distance", help="form of the spectrum: distance or mds (default distance)")
-    export.add_argument("--quantity", metavar="KEY", help="quantity of the curves, such as d_c, w2_ratio or coverage")
+    export.add_argument(
+        "--quantity", metavar="KEY", help="quantity of curves, or score of a sweep, such as d_c, w2_ratio or coverage"
+    )
+    export.add_argument(
+        "--over", nargs="+", default=[], metavar="SETTING", help="heatmap: settings of its columns and its rows"
+    )
     axes = "of curves: step, share, seconds or examples (default step)"
     export.add_argument("--axis", default="step", help=axes)
     export.add_argument(
@@ -337,12 +343,14 @@ def export_command(options: argparse.Namespace) -> None:
     """Write figures with their numbers and recipes, and list what could not be made."""
     from mvm.figures.export import export
 
-    runs = [Run.named(name) for name in options.runs]
+    runs, of_sweeps = _runs_of(options.runs)
+    figures = options.figure or ["sweep" if of_sweeps else "all"]
     with progress_bar(layout="{desc:10}{bar}| {n_fmt}/{total_fmt}, {elapsed} passed") as show:
         made = export(
-            options.figure, runs, out=options.out, venue=options.venue, wide=options.wide, formats=options.format,
+            figures, runs, out=options.out, venue=options.venue, wide=options.wide, formats=options.format,
             dpi=options.dpi, step=options.step, seed=options.seed, form=options.form,
             quantity=options.quantity, axis=options.axis, rank=options.rank, lens=options.lens,
+            over=[name.replace("-", "_") for name in options.over],
             texts=_texts(options.text), on_progress=show, size=options.size,
             ground="dark" if options.dark else "light", panels=options.panels,
         )  # fmt: skip
@@ -352,8 +360,25 @@ def export_command(options: argparse.Namespace) -> None:
             print_line(f"{run.name} is shown at step {last:,}: it has nothing of step {options.step:,}")
     for name, reason in made.skipped.items():
         print_line(f"skipped {name}: {reason.removeprefix(f'{name}: ')}")
-    if made.skipped and "all" not in options.figure:
+    if made.skipped and "all" not in figures:
         raise ConfigError(f"figure: these runs do not give {', '.join(made.skipped)}; the others are made")
+
+
+def _runs_of(names: list[str]) -> tuple[list[Run], bool]:
+    """Runs of these names; a sweep of a name without a run stands for its scored runs. And whether all are sweeps."""
+    from mvm.sweeps.results import scored_runs
+    from mvm.sweeps.sweep import all_sweeps, sweep_named
+
+    runs, sweeps = list[Run](), 0
+    for name in names:
+        if not (checkpoints() / name).exists() and name in all_sweeps():
+            found = scored_runs(sweep_named(name))
+            if not found:
+                raise RunError(f"sweep: no run of {name} has finished yet; `mvm sweep {name} --status` shows them")
+            runs, sweeps = runs + found, sweeps + 1
+        else:
+            runs.append(Run.named(name))
+    return runs, sweeps == len(names)
 
 
 def _texts(pairs: list[str]) -> dict[str, str]:

@@ -25,6 +25,10 @@
     comparing   curves        Runs       any recorded quantity over training, several runs overlaid
                 ablation      Runs       score beside its baseline by matched descriptors and data
                 branches      Runs       distance between a fork and its run
+    sweeps      heatmap       Sweeps     score over two settings; seeds and other settings are pooled
+                parallel      Sweeps     every training as a line over its settings and its score
+                best          Sweeps     settings from the best on, with the spread over seeds
+                importance    Sweeps     share of the score's variance that each setting explains
 
 Figures and tables refer to Dai & Hang 2021; Lab, Faces and Runs are pages of the app. A figure is a table of numbers
 from runs, a drawing of that table, and in most cases a LaTeX table. Runs are shown as series: one for each variant and
@@ -39,7 +43,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mvm.errors import check_known
-from mvm.figures import comparing, density, layers, lens, panels, paper, pictures, upscaling
+from mvm.figures import comparing, density, layers, lens, panels, paper, pictures, sweeps, upscaling
 from mvm.figures.drawing import settled
 from mvm.figures.selection import Definition, NoFigure, Selection
 from mvm.figures.texts import edit, edit_latex, texts_of
@@ -273,6 +277,42 @@ FIGURES: dict[str, Definition] = {
         comparing.draw_branches,
         comparing.branches_latex,
         uses=("snapshots", "origin"),
+    ),
+    "heatmap": Definition(
+        "Score over two settings of a sweep, seeds pooled",
+        "Sweeps",
+        sweeps.heatmap_data,
+        sweeps.draw_heatmap,
+        sweeps.heatmap_latex,
+        uses=("scores",),
+        options=("quantity", "over"),
+    ),
+    "parallel": Definition(
+        "Every training of a sweep over its settings and its score",
+        "Sweeps",
+        sweeps.parallel_data,
+        sweeps.draw_parallel,
+        None,
+        uses=("scores",),
+        options=("quantity",),
+    ),
+    "best": Definition(
+        "Best settings of a sweep, with the spread over seeds",
+        "Sweeps",
+        sweeps.best_data,
+        sweeps.draw_best,
+        sweeps.best_latex,
+        uses=("scores",),
+        options=("quantity",),
+    ),
+    "importance": Definition(
+        "How much of the score's variance each setting of a sweep explains",
+        "Sweeps",
+        sweeps.importance_data,
+        sweeps.draw_importance,
+        sweeps.importance_latex,
+        uses=("scores",),
+        options=("quantity",),
     ),
 }
 

@@ -127,7 +127,7 @@ def ablation_data(selection: Selection) -> pd.DataFrame:
 
 
 def draw_ablation(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
-    """Colour and median of each cell, with the range over seeds if there is room."""
+    """Colour and median of each cell, with the range over seeds if there is room; `shade` in a table is its colour."""
     from matplotlib import rcParams
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -145,7 +145,9 @@ def draw_ablation(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
     shades = LinearSegmentedColormap.from_list("ratio", RATIOS)
     over = table.pivot(index="what", columns="data", values="median").reindex(index=rows, columns=columns)
     gains = [is_gain(key) for key in table.drop_duplicates("data")["score"]]
-    shade = np.ma.masked_invalid(quality_shade(over.to_numpy(), gains))
+    own = table.pivot(index="what", columns="data", values="shade").reindex_like(over) if "shade" in table else None
+    places = own.to_numpy() if own is not None else quality_shade(over.to_numpy(), gains)
+    shade = np.ma.masked_invalid(places)
     axes.pcolormesh(shade, cmap=shades, vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
     for _, cell in table.iterrows():
         x, y = columns.index(cell["data"]) + 0.5, rows.index(cell["what"]) + 0.5

@@ -48,6 +48,7 @@ FORMATS = ("pdf", "svg", "png")
 DIGITS = 9  # of numbers in CSV: all of float32's
 DPI = (36, 2400)  # limits
 RECIPE = ".recipe.json"
+OF_SWEEPS = "sweep"  # stands for these figures, as "all" does for every one
 SCRIPT = '''"""Make the figures of this folder again, into rebuilt/, and compare: python rebuild.py [RUN_FOLDER ...]
 
 The Python is that of MvM Lab. Runs are looked for where they were, unless they are named.
@@ -185,8 +186,8 @@ def bundle(
     """Make figures with their numbers and recipes.
 
     Args:
-        names: names of figures, or "all"; or one of `MOVING`. Of several figures, those that these runs cannot give are
-            skipped and listed.
+        names: names of figures, "all", or "sweep" for those of a sweep; or one of `MOVING`. Of several figures, those
+            that these runs cannot give are skipped and listed.
         runs, options: as for `mvm.figures.data`.
         venue, wide: as for `mvm.figures.render`.
         formats: names in `FORMATS`; PDF when None.
@@ -201,14 +202,14 @@ def bundle(
         RunError: a run that cannot be used, or `NoFigure` if no figure can be made.
     """
     for name in names:
-        check_known("figure", name, [*FIGURES, *MOVING, "all"])
+        check_known("figure", name, [*FIGURES, *MOVING, "all", OF_SWEEPS])
     if any(name in MOVING for name in names):
         shape = {"size": size, "ground": ground, "panels": list(panels)}
         return _moving(names, Selection.of(runs, **options), formats, stem, shape, on_progress)
     formats = tuple(dict.fromkeys(formats or ("pdf",)))
     _check(venue, formats, dpi)
     check_texts(texts := dict(texts or {}))
-    names = list(FIGURES) if "all" in names else list(dict.fromkeys(names))
+    names = list(FIGURES) if "all" in names else _named(names)
     selection = Selection.of(runs, **options)
     made, known = Bundle(), dict[str, None]()
     look = {"venue": venue, "wide": wide, "formats": list(formats), "dpi": dpi, "texts": texts}
@@ -228,6 +229,12 @@ def bundle(
         raise ConfigError(f"text: there is no {missing[0]!r} to replace; the texts are: {', '.join(map(repr, known))}")
     made.files["rebuild.py"] = SCRIPT.encode()
     return made
+
+
+def _named(names: Sequence[str]) -> list[str]:
+    """Each figure once; those of sweeps in place of `OF_SWEEPS`."""
+    of_sweeps = [name for name, figure in FIGURES.items() if figure.source == "Sweeps"]
+    return list(dict.fromkeys(each for name in names for each in (of_sweeps if name == OF_SWEEPS else [name])))
 
 
 def _moving(
@@ -418,7 +425,8 @@ def _rebuilt(path: Path, moved: Sequence[str], say: Callable[[str], None]) -> in
             more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
             say(f"{stem}: the run has changed since: {', '.join(changes[:3])}{more}; nothing is rebuilt of it")
             return 2
-        keys = ["venue", "wide", "formats", "dpi", "seed", "form", "quantity", "axis", "rank", "lens", "stem", "texts"]
+        keys = ["venue", "wide", "formats", "dpi", "seed", "form", "quantity", "axis", "rank", "lens", "over"]
+        keys += ["stem", "texts"]
         keys += ["size", "ground", "panels"]
         steps = [entry["step"] for entry in recipe["runs"]]
         made = bundle([recipe["figure"]], runs, step=steps, **{key: recipe[key] for key in keys if key in recipe})

@@ -51,6 +51,7 @@ class Selection:
         rank: rank of the eigenvector that colours points, from 1; the first one is almost constant.
         project: make a missing UMAP frame, which takes seconds.
         lens: a name in `mvm.lenses.LENSES`.
+        over: settings, by dotted name, that figures of a sweep compare first.
     """
 
     runs: tuple[Run, ...]
@@ -62,6 +63,7 @@ class Selection:
     rank: int = 2
     project: bool = True
     lens: str = "holes"
+    over: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -76,13 +78,14 @@ class Selection:
         Args:
             runs: one or more; duplicates are dropped. They are shown in the order of their batch sizes.
             step: last step to show, for all runs or one for each; the steps of their last snapshots when None.
-            options: seed, form, quantity, axis, rank, lens and project, as above.
+            options: seed, form, quantity, axis, rank, lens, over and project, as above.
 
         Raises:
             ConfigError: an unknown form, seed, quantity or axis, or a rank out of bounds.
             RunError: a run without a snapshot up to the step.
         """
         runs = tuple({run.path.resolve(): run for run in runs}.values())
+        options |= {"over": tuple(options.get("over", ()))}
         cls(runs, (), **options)._check()
         wanted = [step] * len(runs) if step is None or isinstance(step, int) else list(step)
         steps = [_step_of(run, step) for run, step in zip(runs, wanted, strict=True)]
@@ -97,7 +100,8 @@ class Selection:
             raise ConfigError(f"seed: no run has seed {self.seed}; known: {', '.join(map(str, known))}")
         check_known("axis", self.axis, AXES)
         check_known("lens", self.lens, LENSES)
-        if self.quantity is not None and self.quantity not in (recorded := quantities(self.runs)):
+        final = {key for run in self.runs for row in run.scores() or [] for key in row} if self.quantity else ()
+        if self.quantity and self.quantity not in final and self.quantity not in (recorded := quantities(self.runs)):
             raise ConfigError(f"quantity: none of these runs records {self.quantity!r}; known: {', '.join(recorded)}")
         if not 1 <= self.rank <= MOST_RANKS:
             raise ConfigError(f"rank: must be from 1 to {MOST_RANKS}, got {self.rank}")
@@ -200,7 +204,7 @@ class Definition:
         latex: the numbers as a LaTeX table; None if there is none.
         uses: parts of a run that it reads, for the fingerprint: records, scores, snapshots, snapshot, frame, reals,
             origin, checkpoint, training, metric.
-        options: options of a selection that it depends on: seed, form, quantity, axis, rank, lens.
+        options: options of a selection that it depends on: seed, form, quantity, axis, rank, lens, over.
     """
 
     title: str

@@ -102,6 +102,9 @@ HOW_TO_READ: dict[str, str] = {
     "upscaled": "Look for detail that bicubic blurs and the original has; detail that only the upscaled picture has is "
     "invented.",
     "sampling": "How each fake moves from noise to where it ends; play it, or drag the handle.",
+    "parallel": "Each line is a training; yellow ones score best. Drag along an axis to keep the lines that cross it.",
+    "importance": "The share of the score's variance that each setting explains by itself; the rest is due to "
+    "seeds and to combinations of settings.",
     "timeline": "Drag it to go back to any saved step; marks are events, such as a weight that was moved.",
 }
 """How to read each panel, in a line."""

@@ -46,7 +46,7 @@ def run_folders() -> Iterator[Path]:
     A run that is being made or deleted has a hidden folder.
     """
     for path in checkpoints().glob("[!.]*"):
-        if os.path.exists(path / CONFIG) or lost_target(path):  # noqa: PTH110 (false for what this user may not see)
+        if os.path.exists(f"{path}/{CONFIG}") or lost_target(path):  # noqa: PTH110 (false for what this user may not see)
             yield path
 
 

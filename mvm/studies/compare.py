@@ -404,7 +404,9 @@ def _quality_key(rows: Iterable[dict[str, Any]]) -> str:
 
 def in_words(value: float, key: str = "") -> str:
     """Text of a quality of `scoreboard` or `matrix` under its key."""
-    return "diverged" if np.isinf(value) else f"{value:+.2f} dB" if is_gain(key) else f"{value:.3g}"
+    if np.isinf(value):
+        return "diverged"
+    return f"{value:+.2f} dB" if is_gain(key) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def to_baseline(row: dict[str, Any], key: str) -> float | None:

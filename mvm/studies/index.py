@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -175,7 +176,7 @@ def _read() -> dict[str, dict[str, Any] | Unreadable]:
     rows: dict[str, dict[str, Any] | Unreadable] = {}
     kept: dict[str, dict[str, Any]] = {}
     for path in run_folders():
-        name, stamp = path.name, [_stamp(path / file) for file in FILES]
+        name, stamp = path.name, [_stamp(f"{path}/{file}") for file in FILES]
         if known.get(name, {}).get("stamp") == stamp:
             rows[name], kept[name] = known[name]["row"], known[name]
             continue
@@ -217,9 +218,9 @@ def _is_entry(entry: Any) -> bool:
     return True
 
 
-def _stamp(path: Path) -> list[int] | None:
+def _stamp(path: Path | str) -> list[int] | None:
     try:
-        stat = path.stat()
+        stat = os.stat(path)  # noqa: PTH116 (a Path for each file of each run takes more time than the look at it)
     except OSError:
         return None
     return [stat.st_size, stat.st_mtime_ns]

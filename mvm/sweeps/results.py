@@ -1,6 +1,8 @@
 """Results of a sweep: final scores of its trainings by their settings, pooled over seeds.
 
 results_of(sweep)             one per (settings, variant, seed) of the finished runs
+results_in(runs)              the same of any runs, by the settings in which they differ
+by_score(results, key)        the same trainings by another of `scores_in` them, such as coverage
 pooled(results, axes)         scores by the values of some axes; seeds and the other axes are pooled
 ranked(results)               settings from the best to the worst, with the spread over seeds
 importance(results)           share of the score's variance that each axis explains: η² = Var(E[s | axis]) / Var(s)
@@ -8,24 +10,53 @@ importance(results)           share of the score's variance that each axis expla
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mvm.config import Config
 from mvm.errors import RunError
 from mvm.files import checkpoints
+from mvm.look.glossary import SCORE_TERMS
+from mvm.look.palette import title_of
+from mvm.look.scales import quality_shade
+from mvm.methods import METHODS
 from mvm.runs.layout import SCORES
 from mvm.runs.run import Run
-from mvm.studies.compare import is_gain, quality
+from mvm.scoring.images import describe
+from mvm.studies.compare import NO_DIFFERENCE, data_title, in_a_word, is_gain, label_of, quality, quality_title
+from mvm.studies.labels import TITLES
 from mvm.sweeps.sweep import Sweep
 from mvm.variants import base_of, own_settings
 
-__all__ = ["Ranked", "Result", "axes_of", "importance", "pooled", "ranked", "results_of"]
+__all__ = [
+    "Ranked",
+    "Result",
+    "axes_of",
+    "axis_title",
+    "by_score",
+    "course_of",
+    "importance",
+    "pooled",
+    "ranked",
+    "results_in",
+    "results_of",
+    "score_title",
+    "scored_runs",
+    "scores_in",
+    "shades",
+    "spread_of",
+    "value_title",
+]
+
+MOST_PLACES = 24  # of a small line
+GIVEN = ("data", "method", "recipe")  # settings that the defaults of all others depend on
 
 
 @dataclass(frozen=True)
@@ -36,8 +67,9 @@ class Result:
         run: name of its run.
         settings: swept settings by dotted name, and its variant as `variants`.
         seed: of the training.
-        key: of its score, as from `mvm.studies.compare.quality`.
+        key: of its score, as from `mvm.studies.compare.quality`, or one of `scores_in`.
         score: the score; infinite if the training diverged.
+        row: all its scores and their baselines by key.
     """
 
     run: str
@@ -45,6 +77,17 @@ class Result:
     seed: int
     key: str
     score: float
+    row: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def loss(self) -> float:
+        """How bad the score is: less is better, whichever way the score goes."""
+        if not np.isfinite(self.score):
+            return float("inf")
+        direction = _direction(self.key)
+        if direction == "floor":
+            return abs(self.score - (self.row.get(f"{self.key}_floor") or 0.0))
+        return -self.score if direction == "higher" else self.score
 
 
 @dataclass(frozen=True)
@@ -56,6 +99,7 @@ class Ranked:
         median, low, high: over the seeds, with the quartiles.
         count: number of seeds.
         runs: names of the runs.
+        loss: median of `Result.loss`, by which they are ranked.
     """
 
     settings: dict[str, Any]
@@ -64,6 +108,7 @@ class Ranked:
     high: float
     count: int
     runs: tuple[str, ...]
+    loss: float
 
 
 def results_of(sweep: Sweep) -> list[Result]:
@@ -75,9 +120,74 @@ def results_of(sweep: Sweep) -> list[Result]:
             stamp = (path / SCORES).stat().st_mtime_ns
         except OSError:
             continue
-        for variant, seed, key, score in _scores(path, stamp):
+        for variant, seed, key, score, row in _scores(path, stamp):
             own = own_settings(variant) | {"variants": base_of(variant)}
-            found.append(Result(name, settings | own, seed, key, score))
+            found.append(Result(name, settings | own, seed, key, score, row))
+    return found
+
+
+def scored_runs(sweep: Sweep) -> list[Run]:
+    """The runs of a sweep that have final scores, in its order; one that cannot be read is left out."""
+    found = []
+    for name in sweep.runs:
+        if (checkpoints() / name / SCORES).exists():
+            with contextlib.suppress(RunError):
+                found.append(Run(checkpoints() / name))
+    return found
+
+
+def results_in(runs: Sequence[Run]) -> list[Result]:
+    """Scores of the trainings of any runs, by the settings in which they differ; runs without scores are left out.
+
+    A setting that only follows from the data, method or recipe, being the default of each, is none of them.
+    """
+    flats = {(run, variant): _flat_of(run.config, variant) for run in runs for variant in run.config.variants}
+    values: dict[str, set[str]] = {}
+    for flat in flats.values():
+        for name, value in flat.items():
+            values.setdefault(name, set()).add(repr(value))
+    shared = NO_DIFFERENCE - {"variants"}
+    names = [name for name, each in values.items() if len(each) > 1 and name not in shared]
+    defaults = {(run, variant): _defaults_of(flat) for (run, variant), flat in flats.items()} if names else {}
+    chosen = [
+        name
+        for name in names
+        if name in GIVEN or any(repr(flat.get(name)) != repr(defaults[key].get(name)) for key, flat in flats.items())
+    ]
+    found = []
+    for run in runs:
+        for (variant, seed), row in zip(run.config.members, run.scores() or [], strict=False):
+            key, score = _quality(row)
+            flat = flats[run, variant]
+            settings = {name: flat.get(name) for name in chosen if name != "variants"} | {"variants": base_of(variant)}
+            if key != "none":
+                found.append(Result(run.name, settings, seed, key, score, row))
+    return found
+
+
+def scores_in(results: Iterable[Result]) -> dict[str, str]:
+    """Scores that some of these trainings have, with their titles; first the quality that ranks them."""
+    found: dict[str, str] = {}
+    for result in results:
+        found.setdefault(result.key, score_title(result.key))
+        for key, value in result.row.items():
+            if key not in found and type(value) in (int, float) and _is_score(key, result.row):
+                found[key] = score_title(key)
+    return found
+
+
+def by_score(results: Iterable[Result], key: str) -> list[Result]:
+    """The same trainings with another score, a key of `scores_in`; those in which it was not measured are left out."""
+    found = []
+    for result in results:
+        value = result.row.get(key)
+        if key == result.key:
+            found.append(result)
+        elif value is not None:
+            found.append(replace(result, key=key, score=float(value)))
+        elif not np.isfinite(result.score):
+            worst = -np.inf if _direction(key) == "higher" else np.inf
+            found.append(replace(result, key=key, score=worst))
     return found
 
 
@@ -109,11 +219,35 @@ def ranked(results: Sequence[Result]) -> list[Ranked]:
         groups.setdefault(json.dumps(result.settings, sort_keys=True), []).append(result)
     rows = []
     for group in groups.values():
-        low, median, high = np.quantile([r.score for r in group], (0.25, 0.5, 0.75), method="nearest")
+        low, median, high = spread_of([r.score for r in group])
         runs = tuple(dict.fromkeys(r.run for r in group))
-        rows.append(Ranked(group[0].settings, float(median), float(low), float(high), len(group), runs))
-    best_is_high = bool(results) and is_gain(results[0].key)
-    return sorted(rows, key=lambda row: -row.median if best_is_high else row.median)
+        loss = float(np.median([r.loss for r in group]))
+        rows.append(Ranked(group[0].settings, median, low, high, len(group), runs, loss))
+    return sorted(rows, key=lambda row: row.loss)
+
+
+def spread_of(scores: Sequence[float]) -> tuple[float, float, float]:
+    """Lower quartile, median and upper quartile; the quartiles are scores among them, as some may be infinite."""
+    low, high = np.quantile(scores, (0.25, 0.75), method="nearest")
+    return float(low), float(np.median(scores)), float(high)
+
+
+def shades(results: Sequence[Result], axes: Sequence[str]) -> dict[tuple[Any, ...], float]:
+    """Place on a colour scale of each median of `pooled`, from 0, the best, to 1.
+
+    Qualities have the scale of all tables, on which two sweeps can be compared; other scores that of these trainings.
+    """
+    if not results:
+        return {}
+    key = results[0].key
+    if key == _quality(results[0].row)[0]:
+        found = pooled(results, axes)
+        return {at: float(quality_shade(np.array([[np.median(v)]]), [is_gain(key)])[0, 0]) for at, v in found.items()}
+    losses = pooled([replace(result, key="", score=result.loss) for result in results], axes)
+    medians = {at: float(np.median(each)) for at, each in losses.items()}
+    finite = [loss for loss in medians.values() if np.isfinite(loss)] or [0.0]
+    width = max(finite) - min(finite) or 1.0
+    return {at: min(1.0, (loss - min(finite)) / width) for at, loss in medians.items()}
 
 
 def importance(results: Sequence[Result]) -> dict[str, float]:
@@ -131,19 +265,99 @@ def importance(results: Sequence[Result]) -> dict[str, float]:
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
+def course_of(run: Run) -> tuple[float, ...]:
+    """How a training goes, for a small line: the quality so far, or d_c before, on a logarithmic scale from 0 to 1."""
+    records = run.records.poll()
+    quick = [[abs(_quality(row)[1]) for row in each["scores"]] for each in run.quick_scores]
+    values = quick if len(quick) > 2 else [each["d_c"] for each in records.scalars if each.get("d_c")]
+    known = [np.array([x for x in each if x is not None and 0 < x < np.inf]) for each in values]
+    medians = np.log([np.median(each) for each in known if len(each)])
+    if len(medians) < 2 or not (width := float(np.ptp(medians))):
+        return ()
+    thinned = medians[np.linspace(0, len(medians) - 1, min(len(medians), MOST_PLACES)).round().astype(int)]
+    return tuple(float(y) for y in (thinned - medians.min()) / width)
+
+
+def score_title(key: str) -> str:
+    """Title of the score under a key, such as W₂ / baseline."""
+    if is_gain(key):
+        return quality_title(key)
+    return label_of(key) if key in SCORE_TERMS else f"{label_of(key.removesuffix('_ratio'))} / baseline"
+
+
+def axis_title(name: str) -> str:
+    """Title of a swept setting, in small letters as within a sentence."""
+    if name == "variants":
+        return "descriptors"
+    last = name.rpartition(".")[2]
+    return TITLES.get(last, last.replace("_", " ")) + " weight" * name.startswith("weights.")
+
+
+def value_title(name: str, value: Any) -> str:
+    """A value of a swept setting beside the setting's title; a training that does not use the setting has a dash."""
+    if value is None:
+        return "–"
+    match name:
+        case "variants":
+            if value in METHODS:  # the one variant of a method without descriptors
+                return "–"
+            return title_of(value) if isinstance(value, str) else ", ".join(map(title_of, value))
+        case "method":
+            return METHODS[value].title if value in METHODS else str(value)
+        case "data":
+            return data_title(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, int | float) else in_a_word(value).replace("_", " ")
+
+
 @lru_cache(maxsize=4096)
-def _scores(path: Path, stamp: int) -> list[tuple[str, int, str, float]]:
-    """Variant, seed, key and score of each member of a run whose scores have this time."""
+def _scores(path: Path, stamp: int) -> list[tuple[str, int, str, float, dict[str, Any]]]:
+    """Variant, seed, key, score and all scores of each member of a run whose scores have this time."""
     try:
         run = Run(path)
     except RunError:
         return []
     found = []
     for (variant, seed), row in zip(run.config.members, run.scores() or [], strict=False):
-        key, value = quality(row)
+        key, score = _quality(row)
         if key != "none":
-            found.append((variant, seed, key, (-np.inf if is_gain(key) else np.inf) if value is None else value))
+            found.append((variant, seed, key, score, row))
     return found
+
+
+def _quality(row: dict[str, Any]) -> tuple[str, float]:
+    """Key and value of the quality in a row of scores; infinitely bad if the training diverged."""
+    key, value = quality(row)
+    return key, (-np.inf if is_gain(key) else np.inf) if value is None else value
+
+
+def _is_score(key: str, row: dict[str, Any]) -> bool:
+    return not key.endswith(("_floor", "_initial")) and (key in SCORE_TERMS or f"{key}_floor" in row)
+
+
+def _direction(key: str) -> str:
+    """Which scores under a key are better: lower, higher, or those near their baseline, "floor"."""
+    if is_gain(key):
+        return "higher"
+    return "lower" if key.endswith("_ratio") else describe(key).direction
+
+
+def _flat_of(config: Config, variant: str) -> dict[str, Any]:
+    """Every setting that a variant of a config uses."""
+    return config.flat(used=True) | own_settings(variant) | {"variants": base_of(variant)}
+
+
+def _defaults_of(flat: dict[str, Any]) -> dict[str, Any]:
+    """Every setting that a training with this one's data, method and recipe uses, unless it is given."""
+    given = {name: flat[name] for name in GIVEN}
+    found = _default_flat(*given.values())
+    return found | {"variants": None if METHODS[flat["method"]].matches_descriptors else flat["variants"]}
+
+
+@lru_cache(maxsize=256)
+def _default_flat(data: str, method: str, recipe: str) -> dict[str, Any]:
+    return Config.make(data=data, method=method, recipe=recipe).flat(used=True)
 
 
 def _is_crossed(results: Iterable[Result]) -> bool:
