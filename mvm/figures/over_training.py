@@ -211,7 +211,7 @@ def score_words(history: History, step: int, member: int) -> str:
     main = "W₂" if key == "w2_ratio" else "Fréchet distance"
     coverage = row.get("coverage")
     words = [f"{main} {value:.3g} × baseline"] + ([] if coverage is None else [f"coverage {coverage:.0%}"])
-    return " · ".join(words + ([f"n = {scores.n:,}"] if scores.n else []))
+    return " · ".join(words + ([f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{scores.n:,}"] if scores.n else []))
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

@@ -67,6 +67,10 @@ REACH = 1.0  # half extents of the reals beyond which a fake is drawn at the bor
 DIGITS = 5
 PICTURE_QUALITY = 80
 READ = ("data", "embeddings", "density", "gaps", "spectrum", "scores")  # sections with a line on how to read them
+READ_OF = {  # other lines of the same sections, by kind of data
+    "images": {"data": "samples"},
+    "superres": {"data": "upscaled", "gaps": "pair_gaps", "scores": "pair_scores"},
+}
 KEY_SCORES = ("w2_ratio", "coverage", "recall", "precision", "distance_mean")
 PAGE = """<!doctype html>
 <html lang="en">
@@ -146,8 +150,8 @@ def _content(
         "curves": _curves(selection),
         "scores": _scores(selection, steps),
         "settings": _settings(selection),
-        "reading": {key: HOW_TO_READ.get(key, "") for key in READ},
-        "baseline": TERMS["baseline"],
+        "reading": {key: HOW_TO_READ[READ_OF.get(runs[0].config.kind, {}).get(key, key)] for key in READ},
+        "baseline": "Bicubic interpolation." if runs[0].config.kind == "superres" else TERMS["baseline"],
         "colours": {"real": REAL, "fake": FAKE, "quiet": QUIET, "diverging": DIVERGING, "reach": MOST_OVER},
         "notes": _notes(selection, steps, columns, problems),
     }
