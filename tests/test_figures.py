@@ -268,7 +268,7 @@ def test_a_pdf_is_as_wide_as_the_column_with_truetype_fonts_and_vector_axes(name
         assert len(re.findall(rb"\bl\b", page(content))) > 20  # frames, and as many ticks as the numbers ask for
 
 
-@pytest.mark.parametrize(("venue", "wide"), [("icml", False), ("neurips", False), ("cvpr", True), ("icml", True), ("tmlr", False)])
+@pytest.mark.parametrize(("venue", "wide"), [("icml", False), ("neurips", False), ("cvpr", True)])
 @pytest.mark.parametrize("name", FIGURES)
 def test_texts_lie_apart_and_on_the_page_beside_a_small_legend(name, venue, wide, cases):
     assert faults_of(render(name, cases[name], venue=venue, wide=wide), venue) == []

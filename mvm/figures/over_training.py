@@ -176,7 +176,7 @@ def subject_of(runs: Sequence[Run]) -> str:
 
 
 def on_log_axis(key: str, drawn: Sequence[Curve]) -> bool:
-    """Whether curves of a quantity are drawn on a logarithmic axis: gaps, ratios and distances, where all are positive."""
+    """Whether a quantity has a logarithmic axis: gaps, ratios and distances, where all are positive."""
     ratio = key in GAPS or key.endswith(("_ratio", ".fd"))
     return ratio and all((curve.middle[np.isfinite(curve.middle)] > 0).all() for curve in drawn)
 
