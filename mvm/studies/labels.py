@@ -22,12 +22,13 @@ from mvm.config import Config
 from mvm.data.kinds import kind_of
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.look.palette import title_of
-from mvm.methods import method_on
+from mvm.methods import METHODS, method_on
 from mvm.runs.control import WEIGHTS
 from mvm.runs.events import times
 from mvm.runs.layout import CONFIG, is_fresh_name
 from mvm.runs.run import Run
 from mvm.runs.weights import WeightFrom, settings_of
+from mvm.settings import setting_words
 from mvm.words import visible
 
 __all__ = [
@@ -49,13 +50,6 @@ __all__ = [
 MARK = "†"
 MOST_CHANGES = 2  # of a setting, said in a label
 IDLE = "matches nothing"
-TITLES = {  # of settings whose name says less than a researcher would
-    "generator_lr": "generator rate",
-    "alpha": "α",
-    "gamma": "γ",
-    "lipschitz": "slope penalty",
-    "penalty": "gradient penalty",
-}
 MOST_TITLES = 3  # variants named in a run's title
 RECIPES = {"paper": "paper's recipe", "published": "authors' code"}  # said in a run's title; the default is not
 
@@ -184,8 +178,16 @@ def _setting_in_words(key: str, config: Config | None) -> str:
     name = key.rpartition(".")[2]
     if name == "metric_lr":
         return f"{method_on(config.kind, config.method).opponent if config else 'metric'} rate"
-    title = DESCRIPTORS[name].title.lower() if name in DESCRIPTORS else TITLES.get(name, name.replace("_", " "))
+    title = DESCRIPTORS[name].title.lower() if name in DESCRIPTORS else _own_title(key) or setting_words(name)
     return title + " ×" * key.startswith(WEIGHTS)
+
+
+def _own_title(key: str) -> str:
+    """Title that a method gives one of its settings, in lower case; "" without one."""
+    group, _, name = key.rpartition(".")
+    settings = METHODS[group].settings_type if group in METHODS else None
+    field = settings.model_fields.get(name) if settings else None
+    return (field.title or "").lower() if field else ""
 
 
 def _path_in_words(key: str, path: Sequence[WeightFrom], config: Config | None) -> str:
