@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--superres-run", type=Path, help="run of super-resolution to show, in place of a new one")
     parser.add_argument("--scheme", choices=["light", "dark"], default="light")
-    parser.add_argument("--height", type=int, default=1500)
+    parser.add_argument("--height", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "docs", help="folder of the pictures")
     options = parser.parse_args()
     chromium = os.environ.get("MVM_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")

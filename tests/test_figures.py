@@ -26,8 +26,10 @@ from mvm.figures import FIGURES, NoFigure, Selection, data, latex, render
 from mvm.figures.drawing import wrapped
 from mvm.figures.export import bundle, encoded, export, rebuild
 from mvm.figures.moving import MOVING
+from mvm.figures.supplement import supplement
 from mvm.figures.venues import VENUES, styled
 from mvm.files import append_line
+from mvm.look.glossary import HOW_TO_READ
 from mvm.look.palette import FAKE, REAL
 from mvm.networks.resnet import ResNetGenerator
 from mvm.runs.evaluate import load_generator, training_gallery
@@ -493,6 +495,16 @@ def test_a_sheet_has_the_reals_beside_each_series_fakes(pictures):
     panels = [axes.images[0].get_array() for axes in render("sheet", [pictures], seed=1).axes]
     for panel, first in zip(panels, (reals[0], fakes[1, 0], fakes[3, 0]), strict=True):
         np.testing.assert_array_equal(panel[:8, :8], first)
+
+
+def test_a_supplement_of_pictures_is_read_as_pictures(pictures, photographs):
+    for run, keys in (
+        (pictures, ["samples", "gaps", "scores"]),
+        (photographs, ["upscaled", "pair_gaps", "pair_scores"]),
+    ):
+        (own,) = re.findall(rb'"reading":(\{.*?\})', supplement(Selection.of([run], project=False)))
+        said = json.loads(own)
+        assert [said[name] for name in ("data", "gaps", "scores")] == [HOW_TO_READ[key] for key in keys]
 
 
 def test_the_nearest_are_those_of_a_search_through_all_training_pictures(pictures):
