@@ -497,14 +497,11 @@ def test_a_sheet_has_the_reals_beside_each_series_fakes(pictures):
         np.testing.assert_array_equal(panel[:8, :8], first)
 
 
-def test_a_supplement_of_pictures_is_read_as_pictures(pictures, photographs):
-    for run, keys in (
-        (pictures, ["samples", "gaps", "scores"]),
-        (photographs, ["upscaled", "pair_gaps", "pair_scores"]),
-    ):
-        (own,) = re.findall(rb'"reading":(\{.*?\})', supplement(Selection.of([run], project=False)))
-        said = json.loads(own)
-        assert [said[name] for name in ("data", "gaps", "scores")] == [HOW_TO_READ[key] for key in keys]
+def test_a_supplement_of_photographs_is_read_as_pairs(photographs):
+    (reading,) = re.findall(rb'"reading":(\{.*?\})', supplement(Selection.of([photographs], project=False)))
+    said = json.loads(reading)
+    keys = {"data": "upscaled", "gaps": "pair_gaps", "scores": "pair_scores"}
+    assert {name: said[name] for name in keys} == {name: HOW_TO_READ[key] for name, key in keys.items()}
 
 
 def test_the_nearest_are_those_of_a_search_through_all_training_pictures(pictures):

@@ -84,7 +84,7 @@ class MvMSettings(Settings):
     )
     cooperative: bool = Field(
         False,
-        description="the metric also descends the generator's loss L_MM, as the published code (it keeps the gradients)",
+        description="the metric also descends the generator's loss L_MM, as the published code, which keeps gradients",
     )
 
     @field_validator("metric_loss")
