@@ -72,9 +72,9 @@ STYLE = """<style>
 [class*="st-key-panel-"] h2 { padding: 0; white-space: nowrap }
 [class*="st-key-panel-"] > div:first-child :is([data-testid=stMarkdownContainer], [data-testid=stCaptionContainer], p)
 { margin: 0 }
-@media (max-width: 640px) {
-[class*="st-key-panel-"] > div:first-child { flex-wrap: wrap }
-[class*="st-key-panel-"] > div:first-child > *:has(> [class*="st-key-reading-"]) { flex: 1 0 100%; order: 1 }
+@media (max-width: 1100px) {
+div:has(> [class*="st-key-reading-"]) { flex: 1 0 100%; min-width: 100%; order: 1 }
+div:has(> div > [class*="st-key-reading-"]) { flex-wrap: wrap }
 }
 [class*="st-key-enlarge-"] button { min-height: 0; padding: 0.1rem }
 [class*="st-key-enlarge-"] button p { position: absolute; width: 1px; height: 1px; overflow: hidden }

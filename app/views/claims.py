@@ -130,7 +130,9 @@ def draw_scoreboard(found: list[Finding]) -> None:
             if recipe not in claim.recipes:
                 cells.append("–")
             elif recipe in finding.verdicts:
-                numbers = plain(in_numbers(finding, recipe)).replace("/ base", "/\u00a0base")  # one line for a ratio
+                numbers = plain(in_numbers(finding, recipe)).replace(
+                    " / base", "\u00a0/\u00a0base"
+                )  # one line for a ratio
                 cells.append(f"{BADGES[finding.verdicts[recipe]]} {numbers}")
             else:
                 cells.append(NOT_MEASURED)
