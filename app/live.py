@@ -72,6 +72,10 @@ STYLE = """<style>
 [class*="st-key-panel-"] h2 { padding: 0; white-space: nowrap }
 [class*="st-key-panel-"] > div:first-child :is([data-testid=stMarkdownContainer], [data-testid=stCaptionContainer], p)
 { margin: 0 }
+@media (max-width: 1100px) {
+div:has(> [class*="st-key-reading-"]) { flex: 1 0 100%; min-width: 100%; order: 1 }
+div:has(> div > [class*="st-key-reading-"]) { flex-wrap: wrap }
+}
 [class*="st-key-enlarge-"] button { min-height: 0; padding: 0.1rem }
 [class*="st-key-enlarge-"] button p { position: absolute; width: 1px; height: 1px; overflow: hidden }
 .stVerticalBlock:has(> div > .st-key-enlarged) > *:not(:has(> .st-key-enlarged)),
@@ -241,7 +245,7 @@ def _draw_panel(tab: Page, run: Run, panel: Panel, *, titled: bool = True) -> No
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             if titled:
                 st.markdown(f"## {panel.title}", width="content", anchors=False)
-            place = st.container(width="stretch")
+            place = st.container(width="stretch", key=f"reading-{panel.key}")
             if panel.every == LIVE:
                 choose_columns(run)
             _draw_enlarge(tab, panel)

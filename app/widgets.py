@@ -18,7 +18,7 @@ from mvm.look.glossary import TERMS as GLOSSARY
 from mvm.look.palette import title_of
 from mvm.methods import METHODS
 from mvm.methods.pairs import TERMS
-from mvm.settings import bounds
+from mvm.settings import bounds, setting_words
 from toy_manifolds import MANIFOLDS
 
 __all__ = [
@@ -39,7 +39,6 @@ VARIANTS = ("centroid", "diameter", "both", *(name for name in DESCRIPTORS if na
 TERM_WEIGHTS = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
 MOVABLE, MOVES = "⇄", "; also changes the run in training that is shown"
 TINY = 1e-12  # distance of a value from a bound that it must not reach
-WORDS = {"lr": "rate", "dim": "dimension", "eps": "ε", "betas": "β₁ β₂", "ema": "EMA", "alpha": "α", "gamma": "γ"}
 
 
 def field_widget(
@@ -102,7 +101,7 @@ def unlinked(widget: Callable[..., Any], label: str, *arguments: Any, **options:
 
 def label_of(name: str, field: FieldInfo) -> str:
     """Label of a field's widget: its title, or its name in words."""
-    label = field.title or " ".join(WORDS.get(word, word) for word in name.split("_"))
+    label = field.title or setting_words(name)
     return label[0].upper() + label[1:] if label[0].isascii() else label
 
 

@@ -31,13 +31,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=["lab", "superres"], default=["lab", "superres"])
     parser.add_argument("--data", default="swiss_roll", help="a toy manifold (default: swiss_roll)")
     parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--checkpoints", type=Path, help="folder for the runs; those that it has are not trained anew")
     parser.add_argument("--superres-run", type=Path, help="run of super-resolution to show, in place of a new one")
     parser.add_argument("--scheme", choices=["light", "dark"], default="light")
-    parser.add_argument("--height", type=int, default=1500)
+    parser.add_argument("--height", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "docs", help="folder of the pictures")
     options = parser.parse_args()
     chromium = os.environ.get("MVM_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    with tempfile.TemporaryDirectory() as checkpoints, socket.socket() as probe:
+    with tempfile.TemporaryDirectory() as own, socket.socket() as probe:
+        checkpoints = str(options.checkpoints or own)
         environment = os.environ | {"MVM_CHECKPOINTS": checkpoints}
         for arguments in _commands(options, Path(checkpoints)):
             subprocess.run([sys.executable, "-m", "mvm", *arguments], env=environment, check=True, cwd=REPOSITORY)
@@ -68,10 +70,11 @@ def _commands(options: argparse.Namespace, checkpoints: Path) -> list[list[str]]
         commands.append(["train", "--data", options.data, "--steps", str(options.steps), "--name", options.data])
         half = str(options.steps // 2)
         commands.append(["fork", options.data, "--step", half, "--set", "weights.centroid=0", "--name", "fork"])
+        commands = [command for command in commands if not (checkpoints / command[-1]).exists()]
     if "superres" in options.only and options.superres_run is None:
         commands.append(["train", "--data", "sr", "--name", "photographs"])
     elif "superres" in options.only:
-        shutil.copytree(options.superres_run, checkpoints / "photographs")
+        shutil.copytree(options.superres_run, checkpoints / "photographs", dirs_exist_ok=True)
     return commands
 
 
@@ -79,6 +82,10 @@ def _take_lab(page: Page, url: str, options: argparse.Namespace) -> None:
     """lab.png and runs.png"""
     page.goto(f"{url}/?run={options.data}&data={options.data}")
     page.wait_for_selector(f"[data-live-plot='umap.{options.data}'][data-step='{options.steps}']", timeout=120_000)
+    welcome = page.get_by_role("button", name="Got it")
+    if welcome.is_visible():
+        welcome.click()
+        welcome.wait_for(state="detached")
     page.wait_for_timeout(2000)
     page.screenshot(path=options.out / "lab.png")
     page.set_viewport_size({"width": 1440, "height": 1480})

@@ -1,4 +1,4 @@
-"""Base of all settings models: frozen, with bounds and one line of help on each field."""
+"""Base of all settings models: frozen, with bounds and one line of help on each field; and what settings are called."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
-__all__ = ["Bounds", "Settings", "bounds", "nested"]
+__all__ = ["Bounds", "Settings", "bounds", "nested", "setting_words"]
+
+WORDS = {  # of a setting's name, where a researcher says it otherwise
+    "lr": "rate",
+    "dim": "dimension",
+    "eps": "ε",
+    "betas": "β₁ β₂",
+    "ema": "EMA",
+    "alpha": "α",
+    "gamma": "γ",
+    "lipschitz": "slope penalty",
+}
 
 
 class Settings(BaseModel):
@@ -36,6 +47,11 @@ def bounds(field: FieldInfo) -> Bounds:
     limits = {key: getattr(m, key) for m in field.metadata for key in ("ge", "gt", "le", "lt") if hasattr(m, key)}
     low, high = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
     return Bounds(low, high, above="gt" in limits, below="lt" in limits)
+
+
+def setting_words(name: str) -> str:
+    """What labels and pages call a setting without a title of its own, such as "generator rate" for generator_lr."""
+    return " ".join(WORDS.get(word, word) for word in name.split("_"))
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,8 +27,10 @@ from mvm.figures import FIGURES, NoFigure, Selection, data, latex, render
 from mvm.figures.drawing import wrapped
 from mvm.figures.export import bundle, encoded, export, rebuild
 from mvm.figures.moving import MOVING
+from mvm.figures.supplement import supplement
 from mvm.figures.venues import VENUES, styled
 from mvm.files import append_line
+from mvm.look.glossary import HOW_TO_READ
 from mvm.look.palette import FAKE, REAL
 from mvm.networks.resnet import ResNetGenerator
 from mvm.runs.evaluate import load_generator, training_gallery
@@ -284,10 +286,10 @@ def test_a_pdf_is_as_wide_as_the_column_with_truetype_fonts_and_vector_axes(name
         assert len(re.findall(rb"\bl\b", page(content))) > 20  # frames, and as many ticks as the numbers ask for
 
 
-@pytest.mark.parametrize("venue", ["icml", "neurips"])
+@pytest.mark.parametrize(("venue", "wide"), [("icml", False), ("neurips", False), ("cvpr", True)])
 @pytest.mark.parametrize("name", FIGURES)
-def test_texts_lie_apart_and_on_the_page_beside_a_small_legend(name, venue, cases):
-    assert faults_of(render(name, cases[name], venue=venue, wide=venue == "neurips"), venue) == []
+def test_texts_lie_apart_and_on_the_page_beside_a_small_legend(name, venue, wide, cases):
+    assert faults_of(render(name, cases[name], venue=venue, wide=wide), venue) == []
 
 
 @pytest.mark.parametrize("name", ["curves", "distances", "spectrum", "scores", "forces"])
@@ -541,6 +543,13 @@ def test_a_sheet_has_the_reals_beside_each_series_fakes(pictures):
     panels = [axes.images[0].get_array() for axes in render("sheet", [pictures], seed=1).axes]
     for panel, first in zip(panels, (reals[0], fakes[1, 0], fakes[3, 0]), strict=True):
         np.testing.assert_array_equal(panel[:8, :8], first)
+
+
+def test_a_supplement_of_photographs_is_read_as_pairs(photographs):
+    (reading,) = re.findall(rb'"reading":(\{.*?\})', supplement(Selection.of([photographs], project=False)))
+    said = json.loads(reading)
+    keys = {"data": "upscaled", "gaps": "pair_gaps", "scores": "pair_scores"}
+    assert {name: said[name] for name in keys} == {name: HOW_TO_READ[key] for name, key in keys.items()}
 
 
 def test_the_nearest_are_those_of_a_search_through_all_training_pictures(pictures):

@@ -20,7 +20,7 @@ from mvm.figures.export import export, rebuild
 from mvm.figures.film import GROUNDS, RATE, SIZES, film_frames
 from mvm.figures.over_training import evenly
 from mvm.figures.supplement import LEVELS, MOST_BYTES, supplement
-from mvm.look.palette import FAKE
+from mvm.look.palette import FAKE, REAL
 from mvm.runs.layout import frame_path
 from mvm.runs.recorder import train
 from mvm.runs.run import Run
@@ -47,9 +47,9 @@ def decoded(path: Path) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-def orange(frame: np.ndarray) -> np.ndarray:
-    """Where a frame has the colour of fakes."""
-    return (np.abs(frame.astype(int) - 255 * np.array(to_rgb(FAKE))) < 40).all(-1)
+def coloured(frame: np.ndarray, colour: str) -> np.ndarray:
+    """Where a frame has a colour."""
+    return (np.abs(frame.astype(int) - 255 * np.array(to_rgb(colour))) < 40).all(-1)
 
 
 def content(page: bytes) -> dict:
@@ -66,7 +66,7 @@ def test_a_film_shows_the_first_and_the_last_snapshot(run, tmp_path, monkeypatch
     assert frames[0].shape == (*SIZES["small"][::-1], 3)
     assert calls[-1][:2] == (10 * rate - 1, 10 * rate)
     assert {what for *_, what in calls} == {"frames", "reading ring"}
-    first, last = orange(frames[0]), orange(frames[-1])
+    first, last = coloured(frames[0], FAKE), coloured(frames[-1], FAKE)
     assert first.sum() > 50
     assert last.sum() > 50
     assert (first != last).sum() > 100, "the points have moved"
@@ -80,8 +80,11 @@ def test_a_dark_film_has_dark_corners_and_umap(run):
     selection = Selection.of([run])
     steps = timeline(selection, 5)
     columns = columns_of(selection, steps, lambda *_: None)
+    for column in columns:
+        column.fakes[0] = column.real[: column.fakes.shape[1]]
     stage = Stage(selection, steps, columns, SIZES["small"], "dark", ("data", "umap"))
     frame = next(film_frames(stage, 4, lambda *_: None))
+    assert coloured(frame, REAL).sum() > 300, "reals under the fakes that lie on them"
     assert frame[2, 2].tolist() == [round(255 * part) for part in to_rgb(GROUNDS["dark"][0])]
     assert len(columns) == len(run.config.variants)
 

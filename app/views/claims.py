@@ -39,6 +39,16 @@ COLUMNS = {  # of the details, where a column's own key says less
     "against": "second",
     "its value": "the second's score",
 }
+STYLE = """<style>
+@media (max-width: 640px) {
+.st-key-scoreboard :is(table, tbody, tr, td) { display: block; border: none; padding: 0 }
+.st-key-scoreboard thead { display: none }
+.st-key-scoreboard tr { padding: 0.6rem 0; border-top: 1px solid rgba(138, 143, 152, 0.4) }
+.st-key-scoreboard td:nth-child(2) { opacity: 0.7; font-size: 0.85em }
+.st-key-scoreboard td:nth-child(3)::before { content: "This lab's recipe: " }
+.st-key-scoreboard td:nth-child(4)::before { content: "The paper's recipe: " }
+}
+</style>"""  # a row of the table as a block, where four columns do not fit
 
 
 def claims() -> None:
@@ -120,12 +130,15 @@ def draw_scoreboard(found: list[Finding]) -> None:
             if recipe not in claim.recipes:
                 cells.append("–")
             elif recipe in finding.verdicts:
-                numbers = plain(in_numbers(finding, recipe)).replace("/ base", "/\u00a0base")  # one line for a ratio
+                numbers = plain(in_numbers(finding, recipe)).replace(
+                    " / base", "\u00a0/\u00a0base"
+                )  # one line for a ratio
                 cells.append(f"{BADGES[finding.verdicts[recipe]]} {numbers}")
             else:
                 cells.append(NOT_MEASURED)
         lines.append(f"| {' | '.join(cells)} |")
-    st.markdown("\n".join(lines))
+    st.html(STYLE)
+    st.container(key="scoreboard").markdown("\n".join(lines))
 
 
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -176,14 +176,21 @@ def step_axis(axes: Axes, steps: Iterable[float]) -> None:
 
 def log_axis(axes: Axes) -> None:
     """A logarithmic vertical scale with enough tick labels to read values off."""
-    from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, MaxNLocator, NullFormatter
 
     axes.set_yscale("log")
     axes.autoscale(axis="y")
     low, high = np.log10(axes.get_ylim())
     powers = int(np.floor(high) - np.ceil(low)) + 1
     if powers < 2:
-        axes.yaxis.set_major_locator(LogLocator(subs=range(1, 10) if high - low < 0.5 else (1, 2, 5)))
+        decades = 10.0 ** np.arange(np.floor(low), np.ceil(high) + 1)
+        for subs in ((1, 2, 5), range(1, 10)):
+            places = np.log10(np.outer(decades, subs))
+            if ((low <= places) & (places <= high)).sum() > 1:
+                axes.yaxis.set_major_locator(LogLocator(subs=subs))
+                break
+        else:
+            axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     else:
         axes.yaxis.set_major_locator(LogLocator(numticks=5))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,9 @@ from mvm.figures.drawing import log_axis
 from mvm.figures.over_training import (
     Column,
     Progress,
+    baseline_of,
     columns_of,
+    on_log_axis,
     project_frames,
     score_words,
     subject_of,
@@ -35,7 +38,7 @@ from mvm.geometry.descriptors import GAPS
 from mvm.look.palette import FAKE, QUIET, REAL
 from mvm.look.scales import span_of
 from mvm.look.sheets import sheet
-from mvm.studies.compare import Curve, curves
+from mvm.studies.compare import Curve, curves, main_score, quantities
 from mvm.words import mathtext
 
 if TYPE_CHECKING:
@@ -53,6 +56,7 @@ RATE = {"mp4": 24, "webm": 24, "gif": 10}  # frames a second
 SECONDS, HELD = 9, 1  # of training, and of its last frame
 MOST_SHOTS = SECONDS * RATE["mp4"]
 SWING, YAW, PITCH = 30.0, 35.0, 18.0  # degrees, of the camera
+REAL_DOT, FAKE_DOT = 1.3, 0.65  # shares of a dot's size: where a fake lies on a real, its dot has a green rim
 REACH = 1.75  # half the side of a panel, in half widths of the box that turns in it
 BOX_MARGIN = 0.08  # about the reals
 DPI = 100
@@ -201,6 +205,8 @@ class Stage:
         side = where[3] * self._figure.get_figheight()
         size = max(3.0, min(7.5, 110 / len(column.fakes[0]) ** 0.5)) * 1.1 * (side / 5.8) ** 0.7
         if panel == "umap":
+            if not column.frames:
+                axes.text(0.5, 0.5, "no UMAP of this run", color=QUIET, fontsize=self._size(15), ha="center")
             return FlatCloud(axes, column, size, umap=True)
         if column.real is None:
             return Sheet(axes, column)
@@ -219,36 +225,44 @@ class Stage:
                 self._text(x - 0.007, 0.918, "●", 15, color=colour, ha="right")
                 self._text(x, 0.918, word, 19)
         shrink = min(1.0, self._room / self._unit / 4)  # many columns: smaller letters
-        letters = int(self._room * 72 / (self._size(22 * shrink) * 0.66))
-        found = []
+        size, found = 22 * shrink, []
+        if max(len(column.title) for column in self.columns) > self._letters(size):
+            size = 17 * shrink
+        under = min(16.0, self._room * DPI / self._unit / 24)  # 45 letters fit
         for column, x in zip(self.columns, self._centres, strict=True):
-            title = _cut(mathtext(column.title), letters)
-            self._text(x, 0.873, title, 22 * shrink, color=self._ink, ha="center", weight="bold")
-            found.append(self._text(x, 0.845, "", 17 * shrink, ha="center", animated=True))
+            lines = textwrap.wrap(column.title, self._letters(size), max_lines=2, placeholder="…")
+            self._text(x, 0.876, "\n".join(map(mathtext, lines)), size, ha="center", weight="bold", linespacing=1)
+            found.append(self._text(x, 0.843, "", under, ha="center", animated=True))
         return found
+
+    def _letters(self, size: float) -> int:
+        """How many bold letters of a size fit over a column."""
+        return max(1, int(self._room * 72 / (self._size(size) * 0.66)))
 
     def _strip(self) -> Line2D:
         """Draw the main score, or the gap d_H, over training; returns the line at the shown step."""
         from matplotlib.ticker import FuncFormatter
 
         axes = self._figure.add_axes((0.075, 0.07, 0.9, self._below - 0.105), facecolor=self._paper)
-        found, label = _main_curves(self.selection)
+        found, key = _main_curves(self.selection)
         for curve in found:
             axes.plot(curve.x, curve.middle, color=curve.series.colour, linewidth=2.2 * self._unit)
             if curve.members > 1:
                 axes.fill_between(curve.x, curve.low, curve.high, color=curve.series.colour, alpha=0.2, linewidth=0)
-        if any((curve.middle > 0).any() for curve in found):
+        baseline = baseline_of(self.selection, key)
+        if baseline is not None:
+            axes.axhline(baseline, color=QUIET, linestyle="--", linewidth=1.4 * self._unit)
+        if on_log_axis(key, found):
             log_axis(axes)
-        if "baseline" in label:
-            axes.axhline(1, color=QUIET, linestyle="--", linewidth=1.4 * self._unit)
         axes.set_xlim(self.steps[0], self.steps[-1])
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.set_xlabel("training step", color=self._ink, fontsize=self._size(15), labelpad=1)
-        axes.set_ylabel(label, color=self._ink, fontsize=self._size(14))
+        label = f"${key}$" if key in GAPS else quantities(self.selection.held).get(key, key)
+        axes.set_ylabel(_cut(label, 22), color=self._ink, fontsize=self._size(14))
         axes.tick_params(colors=self._ink, labelsize=self._size(14), length=3)
         for side, spine in axes.spines.items():
             spine.set(color=QUIET, visible=side in ("left", "bottom"))
-        return axes.axvline(self.steps[0], color=self._ink, linewidth=2.4 * self._unit, animated=True)
+        return axes.axvline(self.steps[0], color=self._ink, linewidth=2.4 * self._unit, animated=True, clip_on=False)
 
     def _text(self, x: float, y: float, text: str, size: float, **look: Any) -> Any:
         return self._figure.text(x, y, text, fontsize=self._size(size), **{"color": self._ink, "va": "center"} | look)
@@ -263,16 +277,12 @@ def _cut(text: str, letters: int) -> str:
 
 
 def _main_curves(selection: Selection) -> tuple[list[Curve], str]:
-    """Curves of the main score of these runs, and its label; of d_H where it has not been measured twice."""
-    from mvm.studies.compare import main_score
-
+    """Curves of the main score of these runs, and its key; of d_H where it has not been measured twice."""
     for run in selection.held:
         key = main_score(run.quick_scores[0]["scores"][0]) if len(run.quick_scores) > 1 else None
         if key is not None:
-            found = curves(selection.held, key)
-            return found, "W₂ / baseline" if key == "w2_ratio" else "score"
-    symbol = "d_H"
-    return curves(selection.held, symbol), f"${symbol}$" if symbol in GAPS else symbol
+            return curves(selection.held, key), key
+    return curves(selection.held, "d_H"), "d_H"
 
 
 # -- what moves --------------------------------------------------------------------------------------------------------
@@ -292,8 +302,8 @@ class FlatCloud:
         if span is not None:
             self.axes.set_xlim(*span[0])
             self.axes.set_ylim(*span[1])
-        self._real = _dots(self.axes, REAL, 1.3 * self.size, 0.75)
-        self._fake = _dots(self.axes, FAKE, self.size, 0.85)
+        self._real = _dots(self.axes, REAL, REAL_DOT * self.size, 0.75)
+        self._fake = _dots(self.axes, FAKE, FAKE_DOT * self.size, 0.85)
         self._shown = [self._real, self._fake] if span is not None else []
 
     def at(self, place: int, step: int, yaw: float) -> list[Line2D]:
@@ -322,8 +332,8 @@ class SolidCloud:
         self._box = self.axes.plot([], [], color=self.ink, alpha=0.22, linewidth=1, animated=True)[0]
         self._parts = []
         for more, alpha in NEARNESS:
-            real = _dots(self.axes, REAL, 1.15 * more * self.size, alpha)
-            self._parts.append((real, _dots(self.axes, FAKE, more * self.size, alpha)))
+            real = _dots(self.axes, REAL, REAL_DOT * more * self.size, alpha)
+            self._parts.append((real, _dots(self.axes, FAKE, FAKE_DOT * more * self.size, alpha)))
 
     def at(self, place: int, step: int, yaw: float) -> list[Line2D]:
         """Artists to draw at a place of the timeline, from far to near."""

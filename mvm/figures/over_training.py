@@ -17,20 +17,24 @@ import numpy as np
 from mvm.errors import RunError
 from mvm.figures.clouds import shows_clouds
 from mvm.figures.selection import NoFigure, Selection
+from mvm.geometry.descriptors import GAPS
 from mvm.look.scales import span_of
 from mvm.methods import method_on
 from mvm.runs.frames import make_frame
-from mvm.runs.history import History
+from mvm.runs.history import History, middle
 from mvm.runs.run import Run
-from mvm.studies.compare import data_title, in_words, is_gain, quality, quality_title
+from mvm.studies.compare import Curve, data_title, in_words, is_gain, quality, quality_title
 
 __all__ = [
     "MOST_FRAMES",
     "Column",
     "Progress",
+    "baseline_of",
     "columns_of",
+    "comparable",
     "evenly",
     "frame_steps",
+    "on_log_axis",
     "project_frames",
     "score_words",
     "subject_of",
@@ -171,10 +175,29 @@ def subject_of(runs: Sequence[Run]) -> str:
     return " · ".join(", ".join(dict.fromkeys(part)) for part in parts)
 
 
+def on_log_axis(key: str, drawn: Sequence[Curve]) -> bool:
+    """Whether a quantity has a logarithmic axis: gaps, ratios and distances, where all are positive."""
+    ratio = key in GAPS or key.endswith(("_ratio", ".fd"))
+    return ratio and all((curve.middle[np.isfinite(curve.middle)] > 0).all() for curve in drawn)
+
+
+def comparable(selection: Selection) -> bool:
+    """Whether all runs are on the same data, so that scores have one baseline and can be compared."""
+    return len({run.config.data for run in selection.runs}) == 1
+
+
+def baseline_of(selection: Selection, key: str) -> float | None:
+    """The baseline of a score recorded during training; None where it has none, or not the same in all runs."""
+    if key.endswith("_ratio"):
+        return 1.0
+    rows = [row for run in selection.held for last in run.quick_scores[-1:] for row in last["scores"]]
+    return middle([row.get(f"{key}_floor") for row in rows]) if comparable(selection) else None
+
+
 def score_words(history: History, step: int, member: int) -> str:
     """The scores of a member at a step, in words: the main one beside its baseline, and coverage; "" before the first.
 
-    Final scores replace quick ones at the end of a run.
+    Final scores, of larger samples and hence with lower baselines, replace quick ones at the end of a run.
     """
     scores = history.scores(step)
     if scores is None:
@@ -184,10 +207,11 @@ def score_words(history: History, step: int, member: int) -> str:
     if value is None:
         return "" if key == "none" else "diverged"
     if is_gain(key):
-        return f"{quality_title(key)}: {in_words(value, key)}"
+        return f"{quality_title(key).removesuffix(' (dB)')} {in_words(value, key)}"
     main = "W₂" if key == "w2_ratio" else "Fréchet distance"
     coverage = row.get("coverage")
-    return f"{main} {value:.3g} × baseline" + ("" if coverage is None else f" · coverage {coverage:.0%}")
+    words = [f"{main} {value:.3g} × baseline"] + ([] if coverage is None else [f"coverage {coverage:.0%}"])
+    return " · ".join(words + ([f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{scores.n:,}"] if scores.n else []))
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

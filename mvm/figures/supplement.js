@@ -19,7 +19,8 @@ function make(tag, given = {}, ...children) {
   return element;
 }
 
-const round = (value, digits = 3) => (value === null || value === undefined ? "–" : String(+value.toPrecision(digits)).replace("-", "−"));
+const written = (value) => (value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential() : String(value));
+const round = (value, digits = 3) => (value === null || value === undefined ? "–" : written(+value.toPrecision(digits)).replaceAll("-", "−"));
 const whole = (value) => value.toLocaleString("en");
 
 // ---------------------------------------------------------------- the timeline
@@ -69,7 +70,7 @@ function page() {
         make("button", { type: "button", title: "Keys", on: { click: () => keys.showModal() } }, "Keys (?)"))),
     make("nav", {}, player, slider, stepped, speeds),
     make("main", {},
-      section("data", "Data space", DATA.reading.data, legend(), row(columns, dataPanel)),
+      section("data", columns.some(({ pictures }) => pictures) ? "Samples" : "Data space", DATA.reading.data, legend(), row(columns, dataPanel)),
       columns.some(({ umap }) => umap) ? section("embeddings", "Embeddings, UMAP", DATA.reading.embeddings, row(columns, umapPanel)) : "",
       columns.some(({ density }) => density) ? section("density", "Density along the manifold", DATA.reading.density, row(columns, densityPanel)) : "",
       section("gaps", "Gaps over training", DATA.reading.gaps, seriesLegend(), row(DATA.curves.filter(({ gap }) => gap), curvePanel)),
@@ -311,7 +312,7 @@ function flat(pen, w, h, span, [real, fake], view, bare = false) {
     }
     pen.globalAlpha = 1;
   }
-  for (const [points, image] of [[real, dot(DATA.colours.real, 1.4, 0.7)], [fake, dot(DATA.colours.fake, 0.8, 0.85)]]) {
+  for (const [points, image] of [[real, dot(DATA.colours.real, 2.6, 0.75)], [fake, dot(DATA.colours.fake, 1.3, 0.9)]]) {
     for (let i = 0; i < points.length; i += 2) {
       const [a, b] = [toX(points[i]), toY(points[i + 1])];
       if (a > -5 && a < w + 5 && b > -5 && b < h + 5) stamp(pen, image, a, b);
@@ -342,7 +343,7 @@ function solid(pen, w, h, span, [real, fake], view) {
   }
   pen.globalAlpha = 1;
   const dots = [];
-  for (const [points, colour, larger] of [[real, DATA.colours.real, 1.2], [fake, DATA.colours.fake, 0.9]]) {
+  for (const [points, colour, larger] of [[real, DATA.colours.real, 2.2], [fake, DATA.colours.fake, 1.2]]) {
     for (let i = 0; i < points.length; i += 3) {
       const [a, b, depth] = project(points[i], points[i + 1], points[i + 2]);
       const [radius, alpha] = NEARNESS[depth < -0.33 ? 0 : depth < 0.33 ? 1 : 2];
@@ -395,7 +396,7 @@ function axes(pen, w, h, [x0, x1], values, log, exact) {
   const known = values.filter((value) => value !== null && Number.isFinite(value) && (!log || value > 0)).map((value) => (log ? Math.log10(value) : value));
   let [low, high] = known.length ? [Math.min(...known), Math.max(...known)] : [0, 1];
   const pad = 0.06 * (high - low) || 0.5;
-  [low, high] = exact ?? [log || low < 0 ? low - pad : Math.min(0, low), high + pad];
+  [low, high] = exact ?? [log || low < 0 || low > Math.max(1, 0.8 * high) ? low - pad : Math.min(0, low), high + pad];
   const toX = (value) => FRAME.left + ((value - x0) / (x1 - x0 || 1)) * (w - FRAME.left - FRAME.right);
   const toY = (value) => h - FRAME.bottom - (((log ? Math.log10(value) : value) - low) / (high - low)) * (h - FRAME.top - FRAME.bottom);
   pen.strokeStyle = pen.fillStyle = ink;

@@ -31,8 +31,11 @@ from mvm.data.points import truth_of
 from mvm.figures.over_training import (
     Column,
     Progress,
+    baseline_of,
     columns_of,
+    comparable,
     evenly,
+    on_log_axis,
     project_frames,
     score_words,
     subject_of,
@@ -64,6 +67,10 @@ REACH = 1.0  # half extents of the reals beyond which a fake is drawn at the bor
 DIGITS = 5
 PICTURE_QUALITY = 80
 READ = ("data", "embeddings", "density", "gaps", "spectrum", "scores")  # sections with a line on how to read them
+READ_OF = {  # other lines of the same sections, by kind of data
+    "images": {"data": "samples"},
+    "superres": {"data": "upscaled", "gaps": "pair_gaps", "scores": "pair_scores"},
+}
 KEY_SCORES = ("w2_ratio", "coverage", "recall", "precision", "distance_mean")
 PAGE = """<!doctype html>
 <html lang="en">
@@ -143,8 +150,8 @@ def _content(
         "curves": _curves(selection),
         "scores": _scores(selection, steps),
         "settings": _settings(selection),
-        "reading": {key: HOW_TO_READ.get(key, "") for key in READ},
-        "baseline": TERMS["baseline"],
+        "reading": {key: HOW_TO_READ[READ_OF.get(runs[0].config.kind, {}).get(key, key)] for key in READ},
+        "baseline": "Bicubic interpolation." if runs[0].config.kind == "superres" else TERMS["baseline"],
         "colours": {"real": REAL, "fake": FAKE, "quiet": QUIET, "diverging": DIVERGING, "reach": MOST_OVER},
         "notes": _notes(selection, steps, columns, problems),
     }
@@ -244,18 +251,14 @@ def _curves(selection: Selection) -> list[dict[str, Any]]:
     for key in keys:
         drawn = [curve for curve in curves(held, key) if len(curve.x) > 1]
         if drawn:
-            baseline = 1.0 if key.endswith("_ratio") else middle(_floors(selection, key)) if _alike(selection) else None
             lines = [
                 {"title": visible(curve.series.title), "colour": curve.series.colour, "members": curve.members}
                 | {"x": _thin(curve.x), "low": _thin(curve.low), "middle": _thin(curve.middle)}
                 | {"high": _thin(curve.high)}
                 for curve in drawn
             ]
-            positive = all((curve.middle[np.isfinite(curve.middle)] > 0).all() for curve in drawn)
-            named = key.replace("_ratio", "") if key not in GAPS else key
-            label = visible(known.get(key, key))
-            log = positive and (key in GAPS or key.endswith("_ratio") or named.endswith(".fd"))
-            found.append({"label": label, "gap": key in GAPS, "log": log, "baseline": baseline, "lines": lines})
+            look = {"log": on_log_axis(key, drawn), "baseline": baseline_of(selection, key)}
+            found.append({"label": visible(known.get(key, key)), "gap": key in GAPS} | look | {"lines": lines})
     return found
 
 
@@ -264,13 +267,9 @@ def _thin(values: np.ndarray) -> list[float | None]:
     return [_number(value) for value in values[places]]
 
 
-def _floors(selection: Selection, key: str) -> list[float | None]:
-    return [row.get(f"{key}_floor") for run in selection.held for r in run.quick_scores[-1:] for row in r["scores"]]
-
-
 def _scores(selection: Selection, steps: Sequence[int]) -> dict[str, Any]:
     """Scores of each series at every step where they change: medians and extremes over the seeds, and the baseline."""
-    series, alike = selection.series(), _alike(selection)
+    series, alike = selection.series(), comparable(selection)
     tables: list[dict[str, Any]] = []
     last: list[Any] | None = None
     keys: dict[str, None] = {}
@@ -294,11 +293,6 @@ def _scores(selection: Selection, steps: Sequence[int]) -> dict[str, Any]:
         tables.append({"step": int(step), "n": ", ".join(f"{n:,}" for n in sizes), "rows": rows})
     labels = {key: [describe(key).label, describe(key).direction] for key in keys}
     return {"series": [visible(each.title) for each in series], "labels": labels, "tables": tables, "alike": alike}
-
-
-def _alike(selection: Selection) -> bool:
-    """Whether all runs are on the same data, so that scores have one baseline and can be compared."""
-    return len({run.config.data for run in selection.runs}) == 1
 
 
 def _score_keys(found: Sequence[Scores]) -> list[str]:

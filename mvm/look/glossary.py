@@ -67,7 +67,7 @@ TERMS: dict[str, str] = {
     "metric network learns from.",
     "margin α": _setting("alpha"),
     "direction weight γ": _setting("gamma"),
-    "Lipschitz penalty": _setting("lipschitz"),
+    "slope penalty": _setting("lipschitz"),
     "EMA": "Exponential moving average of the generator's weights: the generator that is shown and scored.",
     "geodesic": "The shortest path between two points along the manifold, or under the learned metric.",
     "log-likelihood": _sentence(SCORES["log_likelihood"].meaning),

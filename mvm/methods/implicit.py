@@ -38,11 +38,19 @@ FARTHEST = 1.0  # longest Newton step, in standard deviations of the data
 class ImplicitSettings(Settings):
     """Neural implicit manifold: level set, then an energy on it."""
 
-    codimension: int = Field(1, ge=1, le=64, description="c: equations F = 0; a curve needs 1 in the plane, 2 in space")
-    manifold_share: float = Field(
-        0.5, gt=0, lt=1, description="fraction of the training steps that train F; the rest the energy"
+    codimension: int = Field(
+        1, ge=1, le=64, description="c: number of equations F = 0, such as 1 for a curve in the plane or 2 in space"
     )
-    penalty: float = Field(0.1, ge=0, le=1000, description="λ: weight of the penalty that keeps J at full rank")
+    manifold_share: float = Field(
+        0.5, gt=0, lt=1, description="fraction of the training steps that train F; the remaining steps train the energy"
+    )
+    penalty: float = Field(
+        0.1,
+        ge=0,
+        le=1000,
+        title="Rank penalty",
+        description="λ: weight of the penalty that keeps the Jacobian of F at full rank",
+    )
     langevin_steps: int = Field(50, ge=0, le=1000, description="Langevin steps on the manifold per sample")
     chain_steps: int = Field(5, ge=1, le=200, description="Langevin steps of the persistent chains in a training step")
     step: float = Field(0.1, gt=0, le=1, description="η: noise of a Langevin step, in standard deviations of the data")

@@ -55,9 +55,14 @@ class MvMSettings(Settings):
     )
     alpha: float = Field(1.0, ge=0, le=100, description="α: margin of the triplet loss")
     gamma: float = Field(0.0, ge=0, le=10, description="γ: weight of the direction regulariser (the paper: 0.01)")
-    summed_cosines: bool = Field(False, description="sum the cosines over the batch, as the published code does")
+    summed_cosines: bool = Field(
+        False, description="sum the direction regulariser over the batch instead of averaging, as the published code"
+    )
     lipschitz: float = Field(
-        1.0, ge=0, le=100, description="weight of the penalty on metric slopes above 1; 0 disables it (the paper)"
+        1.0,
+        ge=0,
+        le=100,
+        description="weight of the penalty on slopes of the metric network above 1; 0 disables it (the paper)",
     )
     lipschitz_share: float = Field(
         0.25,
@@ -78,7 +83,8 @@ class MvMSettings(Settings):
         "update",
     )
     cooperative: bool = Field(
-        False, description="the metric also descends L_MM, as in the published code, which keeps these gradients"
+        False,
+        description="the metric also descends the generator's loss L_MM, as the published code, which keeps gradients",
     )
 
     @field_validator("metric_loss")

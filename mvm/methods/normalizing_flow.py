@@ -34,9 +34,11 @@ STEEPEST = 3.0  # bound of |s| of one coupling
 class NormalizingFlowSettings(Settings):
     """Normalizing flow: affine couplings."""
 
-    couplings: int = Field(6, ge=2, le=64, description="number of couplings")
+    couplings: int = Field(6, ge=2, le=64, description="number of affine coupling layers")
     noise: float = Field(0.0, ge=0, le=10, description="σ: noise added to the data, in their standard deviations")
-    denoise: bool = Field(True, description="move each fake by Tweedie's formula; without noise nothing moves")
+    denoise: bool = Field(
+        True, description="move each sample to its denoised mean (Tweedie's formula); no effect without noise"
+    )
 
 
 class Couplings(StackedNetwork):

@@ -65,14 +65,14 @@ class PairSettings(Settings):
     gan: Literal["none", "standard", "relativistic"] = Field(
         "none",
         title="Discriminator",
-        description="none (setting A of the paper), standard, or relativistic (RaGAN; setting B)",
+        description="adversarial loss: none (setting A of the paper), standard, or relativistic (RaGAN; setting B)",
     )
     image_steps: int = Field(
         0,
         ge=0,
         le=10_000_000,
         title="Steps on L_img alone",
-        description="number of first steps, in which the generator descends L_img alone",
+        description="number of first steps, which train the generator on the pixel loss L_img alone",
     )
     features: Literal["vgg16_hed", "vgg19"] = Field(
         "vgg16_hed",

@@ -41,9 +41,14 @@ JITTER = 1e-6  # added to the latents' variances, as a share of their mean
 class TwoStepSettings(Settings):
     """Two-step: autoencoder, then a density of latents."""
 
-    prior: Literal["gaussian", "flow", "diffusion"] = Field("diffusion", description="density of the latents")
+    prior: Literal["gaussian", "flow", "diffusion"] = Field(
+        "diffusion", description="model of the density of the latents"
+    )
     autoencoder_share: float = Field(
-        0.5, gt=0, lt=1, description="fraction of the training steps that train the autoencoder; the rest the prior"
+        0.5,
+        gt=0,
+        lt=1,
+        description="fraction of the training steps that train the autoencoder; the remaining steps train the prior",
     )
     evaluations: int = Field(39, ge=3, le=1000, description="evaluations of the prior's network per sample")
 

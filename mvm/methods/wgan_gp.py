@@ -20,7 +20,9 @@ __all__ = ["WGANGP", "WGANGPSettings"]
 class WGANGPSettings(CriticSettings):
     """WGAN-GP: gradient penalty."""
 
-    penalty: float = Field(10.0, ge=0, le=1000, description="λ: weight of the gradient penalty")
+    penalty: float = Field(
+        10.0, ge=0, le=1000, title="Gradient penalty", description="λ: weight of the gradient penalty"
+    )
 
 
 class WGANGP(Critic[WGANGPSettings]):

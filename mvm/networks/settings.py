@@ -19,7 +19,9 @@ class NetworkSettings(Settings):
     width: int = Field(64, ge=4, le=2048, description="points: units in each hidden layer of both networks")
     depth: int = Field(3, ge=1, le=8, description="points: hidden layers of both networks")
     activation: Activation = Field(
-        "relu", title="Metric activation", description="points: the metric's activation; smooth ones scatter the fakes"
+        "relu",
+        title="Metric activation",
+        description="points: the metric's activation; with smooth ones fakes lie less closely on the manifold",
     )
     generator_activation: Activation = Field(
         "swish4", description="points: the generator's activation; swish4, x σ(4x), is ReLU with a rounded corner"

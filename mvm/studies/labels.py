@@ -23,12 +23,13 @@ from mvm.config import Config
 from mvm.data.kinds import kind_of
 from mvm.geometry.descriptors import DESCRIPTORS, descriptors_of
 from mvm.look.palette import title_of
-from mvm.methods import method_on
+from mvm.methods import METHODS, method_on
 from mvm.runs.control import WEIGHTS
 from mvm.runs.events import times
 from mvm.runs.layout import CONFIG, is_fresh_name
 from mvm.runs.run import Run
 from mvm.runs.weights import WeightFrom, settings_of
+from mvm.settings import setting_words
 from mvm.variants import own_settings
 from mvm.words import visible
 
@@ -40,6 +41,7 @@ __all__ = [
     "own_title",
     "run_title",
     "setting_label",
+    "setting_title",
     "settings_in_words",
     "started_at",
     "title_in_words",
@@ -51,13 +53,6 @@ __all__ = [
 MARK = "†"
 MOST_CHANGES = 2  # of a setting, said in a label
 IDLE = "matches nothing"
-TITLES = {  # of settings whose name says less than a researcher would
-    "generator_lr": "generator rate",
-    "alpha": "α",
-    "gamma": "γ",
-    "lipschitz": "slope penalty",
-    "penalty": "gradient penalty",
-}
 MOST_TITLES = 3  # variants named in a run's title
 RECIPES = {"paper": "paper's recipe", "published": "authors' code"}  # said in a run's title; the default is not
 
@@ -180,7 +175,7 @@ def setting_label(key: str, value: Any, config: Config | None = None) -> str:
     if key in ("data", "recipe"):
         return Path(str(value)).stem.replace("_", " ") + (" recipe" if key == "recipe" else "")
     words = " ".join(map(str, value)) if isinstance(value, tuple | list) else value
-    return f"{_setting_in_words(key, config)} {words}"
+    return f"{setting_title(key, config)} {words}"
 
 
 def settings_in_words(settings: Mapping[str, Any]) -> str:
@@ -188,18 +183,30 @@ def settings_in_words(settings: Mapping[str, Any]) -> str:
     return ", ".join(setting_label(name, value) for name, value in settings.items())
 
 
-def _setting_in_words(key: str, config: Config | None) -> str:
-    """What labels call a setting."""
+def setting_title(key: str, config: Config | None = None) -> str:
+    """What labels call a setting, by its dotted name, in small letters.
+
+    Args:
+        key: its dotted name.
+        config: of the run; its method names the network that a rate belongs to.
+    """
     name = key.rpartition(".")[2]
     if name == "metric_lr":
         return f"{method_on(config.kind, config.method).opponent if config else 'metric'} rate"
-    title = DESCRIPTORS[name].title.lower() if name in DESCRIPTORS else TITLES.get(name, name.replace("_", " "))
-    return title + " ×" * key.startswith(WEIGHTS)
+    return DESCRIPTORS[name].title.lower() if name in DESCRIPTORS else _own_title(key) or setting_words(name)
+
+
+def _own_title(key: str) -> str:
+    """Title that a method gives one of its settings, in lower case; "" without one."""
+    group, _, name = key.rpartition(".")
+    settings = METHODS[group].settings_type if group in METHODS else None
+    field = settings.model_fields.get(name) if settings else None
+    return (field.title or "").lower() if field else ""
 
 
 def _path_in_words(key: str, path: Sequence[WeightFrom], config: Config | None) -> str:
     """A setting over the training, such as centroid × 1 → 1.5 at 70."""
-    title = _setting_in_words(key, config)
+    title = setting_title(key, config) + " ×" * key.startswith(WEIGHTS)
     first, *changes = path
     before = "unknown" if first.value is None else f"{first.value:g}"
     return " → ".join([f"{title} {before}", *(f"{change.value:g} at {change.step:,}" for change in changes)])

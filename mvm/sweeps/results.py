@@ -31,7 +31,7 @@ from mvm.runs.layout import SCORES
 from mvm.runs.run import Run
 from mvm.scoring.images import describe
 from mvm.studies.compare import NO_DIFFERENCE, data_title, in_a_word, is_gain, label_of, quality, quality_title
-from mvm.studies.labels import TITLES
+from mvm.studies.labels import setting_title
 from mvm.sweeps.sweep import Sweep
 from mvm.variants import base_of, own_settings
 
@@ -289,8 +289,7 @@ def axis_title(name: str) -> str:
     """Title of a swept setting, in small letters as within a sentence."""
     if name == "variants":
         return "descriptors"
-    last = name.rpartition(".")[2]
-    return TITLES.get(last, last.replace("_", " ")) + " weight" * name.startswith("weights.")
+    return setting_title(name) + " weight" * name.startswith("weights.")
 
 
 def value_title(name: str, value: Any) -> str:

@@ -60,6 +60,12 @@ def test_two_runs_are_ticked_and_compared(page, app) -> None:
     )
     assert {"both, batch 16", "both, batch 32"} <= set(figure["names"])
     assert figure["x"] == "training step"
+    before = page.viewport_size
+    page.set_viewport_size({"width": 390, "height": 844})
+    chart(page, "curves").scroll_into_view_if_needed()
+    below = "({ layout: { xaxis2, yaxis, yaxis2 } }) => xaxis2.domain[0] === 0 && yaxis2.domain[1] < yaxis.domain[0]"
+    until(lambda: chart(page, "curves").evaluate(below), "one plot below the other on a phone")
+    page.set_viewport_size(before)
     (compared,) = parse_qs(urlsplit(page.url).query)["compare"]
     assert sorted(compared.split(",")) == ["large", "small"]
     tick(page, 0)

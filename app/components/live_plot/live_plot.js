@@ -5,6 +5,8 @@
 const CHARTS = new WeakMap(); // DOM node → its chart
 const FRAME_BUDGET_MS = 8; // drawing time per frame; remaining charts wait, so that the page stays responsive
 const RETRY_MS = 3000;
+const NARROW = 480; // pixels of a chart below which its subplots stand one below the other
+const BETWEEN = 62; // pixels between them: tick labels, the axis's title, and the next one's title
 
 export default function ({ data, parentElement, setStateValue }) {
   const node = parentElement.querySelector(".live-plot");
@@ -139,7 +141,27 @@ function library(url) {
 function completed(chart, layout) {
   const { message, width } = chart;
   // Plotly writes into its layout, and a figure may be drawn twice: pass a copy.
-  return { ...structuredClone(layout), width, height: message.height, template: theme(chart) };
+  const own = structuredClone(layout);
+  const height = width < NARROW ? stack(own, message.height) : message.height;
+  chart.node.style.height = `${height}px`;
+  return { ...own, width, height, template: theme(chart) };
+}
+
+// Put subplots of a row (app/charts/axes.py) one below the other, each as high as the row; returns the height of all.
+function stack(layout, height) {
+  const columns = Object.keys(layout).filter((name) => /^xaxis\d*$/.test(name) && layout[name].domain);
+  if (columns.length < 2) return height;
+  const plot = height - (layout.margin?.t ?? 0) - (layout.margin?.b ?? 0);
+  const step = plot + BETWEEN;
+  const total = columns.length * step - BETWEEN;
+  columns.forEach((name, place) => {
+    const top = 1 - (place * step) / total;
+    const title = layout.annotations?.find(({ x, y }) => x === layout[name].domain[0] && y > 1);
+    if (title) Object.assign(title, { x: 0, y: top + 2 / total });
+    layout[name].domain = [0, 1];
+    layout[name.replace("x", "y")].domain = [top - plot / total, top];
+  });
+  return height + total - plot;
 }
 
 // Streamlit sets its theme as CSS variables on an element around the component, in a class named by their hash. Reading
