@@ -94,9 +94,7 @@ def test_a_config_of_schema_1_gives_both_networks_its_activation() -> None:
     assert network.activation == network.generator_activation == "swish4"
 
 
-@pytest.mark.parametrize(
-    "name", ["points", "faces", "flow", "schema1", "stopped-mvm"]
-)  # a fork is as its run
+@pytest.mark.parametrize("name", ["points", "faces", "flow", "schema1", "stopped-mvm"])  # a fork is as its run
 def test_a_run_is_scored_as_before(cli, name: str) -> None:
     result = cli("score", name, "--json")
     assert (result.status, result.err) == (0, "")
