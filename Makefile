@@ -8,8 +8,8 @@ app: .venv/app
 	$(BIN)/mvm app
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser"
-	$(BIN)/python -m pytest -m browser
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser"
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/browser
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

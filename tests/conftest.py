@@ -9,6 +9,7 @@ import time
 os.environ.setdefault("MVM_NICE", "0")  # two test workers leave little to whom gives way
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # numbers are expected to be a CPU's
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; two test workers share the machine
+os.environ.setdefault("STREAMLIT_BROWSER_GATHER_USAGE_STATS", "false")  # as the app has it
 os.environ["MVM_TEST_SESSION"] = str(os.getpid())  # waiting.py knows the processes of this session by it
 
 from collections.abc import Callable, Iterator
@@ -90,6 +91,13 @@ def cli(capsys: pytest.CaptureFixture) -> Callable[..., Result]:
         return Result(status, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def few_scored() -> Iterator[None]:
+    """Final scores of trainings in this process compare few points; see `trainers.few_scored`."""
+    with trainers.few_scored():
+        yield
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^ *```python\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
-ENTRIES: dict[str, Any] = {}
+ENTRIES: dict[str, dict[str, Any]] = {}  # new ones by guide and name
 HEAD = re.compile(r"# (?P<file>\S+)\.py(?:, in (?P<registry>\w+))?\n")
 
 
@@ -67,16 +67,19 @@ def _module(name: str) -> types.ModuleType:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--guide", required=True, help="a page of docs/ to follow before any test is imported")
+    parser.addoption(
+        "--guide", action="append", required=True, help="a page of docs/ to follow before any test is imported"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    global ENTRIES
-    ENTRIES = follow(early_config.known_args_namespace.guide)
+    for guide in early_config.known_args_namespace.guide:
+        ENTRIES[guide] = follow(guide)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    kept = [item for item in items if "guided" in item.path.parts or any(name in item.name for name in ENTRIES)]
+    names = [name for made in ENTRIES.values() for name in made]
+    kept = [item for item in items if "guided" in item.path.parts or any(name in item.name for name in names)]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from functools import partial
+from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest, local_script_runner
+from trainers import few_scored, small_held_out
 from waiting import until
 
-import mvm.data.pairs
-import mvm.runs.evaluate
 import mvm.runs.recorder
 from mvm.__main__ import main
-from mvm.data.photographs import Collection, held_out
 
 __all__ = [
     "TINY",
@@ -49,28 +47,19 @@ def _await_script(runner: local_script_runner.LocalScriptRunner, timeout: float)
 
 
 local_script_runner.require_widgets_deltas = _await_script
+manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_component_manifests)  # looks at every package
 
 
 def train_faces(path: Path) -> None:
     """A run of 20 steps on toy faces, scored with few pictures."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, few_scored():
         patch.setattr(mvm.runs.recorder, "QUICK", 48)
-        patch.setattr(mvm.runs.evaluate, "score_run", partial(mvm.runs.evaluate.score_run, n=64))
         assert main(["train", "--run", str(path), *TINY, "--steps", "20"]) == 0
-
-
-def small_photographs() -> Collection:
-    """Two parts of the held-out photographs, which are scored in an instant."""
-    whole = held_out()
-    parts = [(whole.high_picture(i)[100:164, 100:180], whole.low_picture(i)[25:41, 25:45]) for i in (0, 2)]
-    high, low = (np.concatenate([part.reshape(-1, 3) for part in side]) for side in zip(*parts, strict=True))
-    return Collection(high, low, np.array([[16, 20]] * 2), ("astronaut", "chelsea"), (), "")
 
 
 def train_superres(path: Path, *arguments: str) -> None:
     """A run of 20 steps of super-resolution, scored with parts of two photographs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mvm.data.pairs, "held_out", small_photographs)
+    with small_held_out():
         assert main(["train", "--run", str(path), *TINY_SR, "--steps", "20", *arguments]) == 0
 
 

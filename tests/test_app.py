@@ -16,13 +16,14 @@ import pytest
 import streamlit as st
 from launchers import Here
 from pages import MAIN, as_read, button, drawn, open_page, run_list, shown, words
-from trainers import small_config
+from trainers import small_config, write_cloud
 
 from app import header, services
 from app.kinds import PAGES, KindPage
 from app.session import Page
 from app.sidebar import NextRun
 from app.views import lab
+from mvm.__main__ import main
 from mvm.config import Config
 from mvm.data.kinds import KINDS, kind_of
 from mvm.data.points import Points
@@ -39,12 +40,23 @@ from toy_manifolds import MANIFOLDS
 pytestmark = pytest.mark.usefixtures("no_processes")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of 30 steps on own points, trained to its end, beside the file of its points."""
+    folder = tmp_path_factory.mktemp("trained")
+    assert main(["train", "--run", str(folder / "ring"), "--data", str(write_cloud(folder / "cloud.csv")),
+                 "--steps", "30", "--network.width", "8", "--batch", "16", "--view-points", "32",
+                 "--variants", "centroid", "both"]) == 0  # fmt: skip
+    return folder
+
+
 @pytest.fixture
-def finished(cli, cloud: Path) -> Run:
-    """A run of 30 steps on own points, trained to its end."""
-    assert cli("train", "--data", str(cloud), "--steps", "30", "--name", "ring", "--network.width", "8",
-               "--batch", "16", "--view-points", "32", "--variants", "centroid", "both").status == 0  # fmt: skip
-    return Run.named("ring")
+def finished(trained: Path, checkpoints: Path, cloud: Path) -> Run:
+    """A copy of it, written just now, on a file of its own."""
+    path = Path(shutil.copytree(trained / "ring", checkpoints / "ring", copy_function=shutil.copy))
+    config = (path / "config.json").read_text()
+    (path / "config.json").write_text(config.replace(str(trained / cloud.name), str(cloud)))
+    return Run(path)
 
 
 def test_a_finished_run_is_shown_with_its_scores(finished: Run) -> None:

@@ -136,6 +136,7 @@ def test_an_own_npy_can_go_and_the_run_goes_on(cli, tmp_path):
     torch.testing.assert_close(run.data.mean, torch.tensor([5.0, 0.0, 2.0]), atol=4, rtol=0)
 
 
+@pytest.mark.usefixtures("few_scored")
 def test_a_toy_manifold_has_ground_truth(cli, checkpoints):
     arguments = flags("train --name a --data circle --settings noise 0.05 --ambient-dim 3 --points 500 --steps 10")
     assert cli(*arguments, *SMALL, "--variants", "both").status == 0
@@ -151,6 +152,7 @@ def test_a_toy_manifold_has_ground_truth(cli, checkpoints):
     assert row["distance_mean_floor"] == pytest.approx(thickness * (math.pi / 4) ** 0.5, rel=0.2)
 
 
+@pytest.mark.usefixtures("few_scored")
 def test_a_method_with_a_density_has_a_likelihood(cli, checkpoints):
     told = flags("train --name a --data von_mises_circle --method normalizing_flow --points 500 --steps 20 --seeds 0 1")
     assert cli(*told, *SMALL).status == 0
@@ -235,6 +237,7 @@ def test_every_field_can_be_given_as_a_flag(cli, cloud, checkpoints):
     assert (config.optimiser.generator_betas, config.device) == ((0.1, 0.8), "cpu")
 
 
+@pytest.mark.usefixtures("few_scored")
 def test_a_run_like_another(cli, cloud, checkpoints):
     """All of its settings, but for those that are given; other data come without the settings of the first ones."""
     short = ("--steps", "10", "--batch", "8", "--network.width", "6", "--points", "80", "--view-points", "16")

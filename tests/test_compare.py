@@ -223,6 +223,7 @@ def test_two_files_of_one_name_are_two_data(runs, tmp_path):
     assert len(series_of([runs["few"], fewer])) == 4, "fewer points to train on are no other seed"
 
 
+@pytest.mark.usefixtures("few_scored")
 def test_a_baseline_on_other_data_is_none(tmp_path):
     made = []
     for noise in (0.0, 0.2):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from random_features import random_features
 from safetensors.torch import load, save
+from trainers import few_scored, small_held_out
 
 from mvm import load as trained
 from mvm.config import Config
@@ -27,7 +28,7 @@ from mvm.methods.metric_losses import METRIC_LOSSES, metric_loss
 from mvm.networks.architecture import Architecture
 from mvm.networks.mlp import ACTIVATIONS, StackedMLP
 from mvm.networks.settings import NetworkSettings
-from mvm.runs.evaluate import load_experiment, sample_run, score_run
+from mvm.runs.evaluate import load_experiment, sample_run
 from mvm.runs.recorder import Recorder, train
 from mvm.runs.run import Run
 from mvm.settings import Settings
@@ -669,9 +670,9 @@ def test_units_are_enough_for_trained_networks(run):
 
 def test_a_run_of_every_kind_trains_scores_and_samples(run, monkeypatch):
     monkeypatch.setattr("mvm.runs.recorder.QUICK", 32)
-    monkeypatch.setitem(score_run.__kwdefaults__, "n", 32)
-    for step in train(run):
-        assert all(loss.isfinite().all() for loss in step.losses.values())
+    with few_scored(32), small_held_out():
+        for step in train(run):
+            assert all(loss.isfinite().all() for loss in step.losses.values())
     rows, members = run.scores(), run.config.members
     assert [(row["variant"], row["seed"]) for row in rows] == members
     if run.config.kind in PAIRED_KINDS:

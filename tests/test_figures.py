@@ -19,7 +19,7 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 from safetensors.numpy import load_file, save_file
-from trainers import small_config, small_pairs, write_cloud
+from trainers import few_scored, small_config, small_held_out, small_pairs, write_cloud
 
 from mvm.data.cache import image_folder
 from mvm.errors import ConfigError, RunError
@@ -90,8 +90,9 @@ def trained(folder: Path, name: str, **fields) -> Run:
     if not cloud.exists():
         write_cloud(cloud)
     run = Run.create(small_config(cloud, steps=STEPS, **fields), path=folder / name)
-    for _ in train(run):
-        pass
+    with few_scored():
+        for _ in train(run):
+            pass
     shape = (len(run.config.members), 2 * run.config.view_points, 2)
     frame_path(run.path, STEPS).parent.mkdir()
     np.save(frame_path(run.path, STEPS), np.random.default_rng(0).normal(size=shape).astype(np.float32))
@@ -167,8 +168,9 @@ def as_pictures(run: Run) -> np.ndarray:
 def photographs(runs) -> Run:
     """A run of super-resolution."""
     run = Run.create(small_pairs(variants=("centroid", "both")), path=runs[0].path.parent / "photographs")
-    for _ in train(run):
-        pass
+    with small_held_out():
+        for _ in train(run):
+            pass
     return run
 
 

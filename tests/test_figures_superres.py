@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from trainers import small_config, small_pairs, write_cloud
+from trainers import small_config, small_held_out, small_pairs, write_cloud
 
 from mvm.figures import FIGURES, NoFigure, data, latex, render
 from mvm.figures.export import bundle
@@ -37,6 +38,13 @@ from mvm.studies.index import summaries
 from mvm.studies.labels import own_title
 
 STEPS = 20
+
+
+@pytest.fixture(scope="module", autouse=True)
+def held_out() -> Iterator[None]:
+    """Small photographs, for figures and scores too."""
+    with small_held_out():
+        yield
 
 
 @pytest.fixture(scope="module")

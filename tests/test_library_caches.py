@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from numba.core import config
+from numba.core.caching import _CacheLocator
 from waiting import until
 
 from mvm import library_caches
@@ -115,10 +118,17 @@ def test_a_variable_that_is_set_holds(temporary: Path, name: str, monkeypatch: p
     assert len(named()) == len(FOLDERS)
 
 
+def copy_compiled(folder: Path, *, but: str) -> None:
+    """Copy the code of UMAP that is compiled beside its source into a cache elsewhere, without one function's."""
+    for package in ("umap", "pynndescent"):
+        source = Path(find_spec(package).origin)
+        own = folder / _CacheLocator.get_suitable_cache_subpath(str(source))
+        shutil.copytree(source.parent / "__pycache__", own, ignore=shutil.ignore_patterns(but, "*.pyc"))
+
+
 def test_umap_and_figures_work_without_a_home(temporary: Path, tmp_path: Path) -> None:
-    """As `docker run -u nobody`: numba may use no folder but the one that is named to it."""
+    """As `docker run -u nobody`: numba may use no folder but the one that is named to it, to read and to write."""
     code = """
-import sys, numpy as np
 from mvm.geometry.umap_film import _umap_class
 from mvm.figures.venues import styled, venue_of
 _umap_class()
@@ -126,11 +136,15 @@ with styled(venue_of("icml")):
     import matplotlib
 print(matplotlib.get_cachedir())
 """
+    private = temporary / f"mvm-lab-{os.geteuid()}"
+    private.mkdir(mode=0o700)
+    copy_compiled(private / "numba_cache_dir", but="layouts.rdist*")  # all take half a minute
     no_home = {"HOME": str(tmp_path / "file" / "home"), "TMPDIR": str(temporary)}
     no_home |= {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | no_home, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{temporary}/mvm-lab-{os.geteuid()}/mplconfigdir\n"
+    assert done.stdout == f"{private}/mplconfigdir\n"
+    assert {file.suffix for file in private.rglob("layouts.rdist*")} == {".nbi", ".nbc"}
 
 
 @pytest.mark.parametrize("last", ["RuntimeError: no locator available", "ImportError: numba wants NumPy 9"])

@@ -94,7 +94,7 @@ def test_a_config_of_schema_1_gives_both_networks_its_activation() -> None:
     assert network.activation == network.generator_activation == "swish4"
 
 
-@pytest.mark.parametrize("name", [*STEPS, "stopped-mvm"])
+@pytest.mark.parametrize("name", ["points", "faces", "flow", "schema1", "stopped-mvm"])  # a fork is as its run
 def test_a_run_is_scored_as_before(cli, name: str) -> None:
     result = cli("score", name, "--json")
     assert (result.status, result.err) == (0, "")
@@ -165,6 +165,7 @@ def test_a_run_is_packed_and_unpacked(cli, tmp_path: Path, name: str) -> None:
         assert back.kept_path(step).read_bytes() == there.kept_path(step).read_bytes()
 
 
+@pytest.mark.usefixtures("few_scored")
 def test_a_fork_of_a_kept_step_repeats_what_the_old_run_did(cli) -> None:
     assert cli("fork", "points", "--step", "20", "--name", "again").status == 0
     ours, theirs = (Run.named(name).checkpoint() for name in ("again", "points"))
@@ -173,6 +174,7 @@ def test_a_fork_of_a_kept_step_repeats_what_the_old_run_did(cli) -> None:
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-5, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.usefixtures("few_scored")
 def test_a_fork_with_another_weight_ends_as_the_old_fork_did(cli) -> None:
     assert cli("fork", "points", "--step", "20", "--name", "again", "--set", "weights.diameter=0").status == 0
     ours, theirs, trunk = (Run.named(name).checkpoint() for name in ("again", "points-fork", "points"))
@@ -181,6 +183,7 @@ def test_a_fork_with_another_weight_ends_as_the_old_fork_did(cli) -> None:
         assert not torch.equal(ours[name], trunk[name])
 
 
+@pytest.mark.usefixtures("few_scored")
 @pytest.mark.parametrize("name", RESUMED)
 def test_a_stopped_run_resumes_to_the_same_end(cli, unpacked: Path, name: str) -> None:
     """Tensors of a network that no player moves need not be in a new checkpoint."""

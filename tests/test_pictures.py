@@ -350,6 +350,7 @@ def _awaited(name: str) -> Run:
     return until(found)
 
 
+@pytest.mark.usefixtures("few_scored")
 def test_toy_faces_are_scored_by_their_factors(cli) -> None:
     arguments = ("train", "--data", "faces", "--size", str(SIZE), "--points", "64", "--steps", "20", *FLAGS)
     assert cli(*arguments, "--name", "toy", "--variants", "centroid", "both").status == 0

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from trainers import small_held_out
 
 import mvm
+from mvm.__main__ import main
 from mvm.data.photographs import built_in, held_out
 from mvm.methods.pairs import TERMS
 from mvm.runs.fork import fork
@@ -33,10 +37,20 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, scored with all held-out photographs."""
+    path = tmp_path_factory.mktemp("trained") / "a"
+    assert main(["train", *TINY, "--run", str(path)]) == 0
+    return path
+
+
 @pytest.fixture
-def trained(cli) -> Run:
-    assert cli("train", *TINY, "--name", "a").status == 0
-    return Run.named("a")
+def trained(whole: Path, checkpoints: Path) -> Iterator[Run]:
+    """A copy of it, named a; what is trained beside it is scored with few."""
+    shutil.copytree(whole, checkpoints / "a")
+    with small_held_out():
+        yield Run.named("a")
 
 
 def test_a_run_trains_scores_and_upscales(trained: Run, cli, pictures: Path, tmp_path: Path) -> None:
@@ -71,7 +85,8 @@ def test_the_runs_own_scores_are_those_of_its_upscaled_photographs(trained: Run)
 
 
 def test_own_photographs_are_trained_on_and_what_is_passed_over_is_told(cli, pictures: Path) -> None:
-    told = cli("train", *TINY, "--data-from", str(pictures), "--name", "own")
+    with small_held_out():
+        told = cli("train", *TINY, "--data-from", str(pictures), "--name", "own")
     assert told.status == 0
     assert "2 " in told.out
     assert "tiny.png" in told.out + told.err

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from trainers import write_cloud
 from wheels import PACKAGES, ROOT, build, install
 
 KINDS = {".py", ".js", ".css", ".svg", ".toml", ".json", ".safetensors", ".typed", ".zip"}
@@ -64,7 +65,8 @@ def test_it_trains_and_scores_in_the_working_directory(run, tmp_path, installed)
     code = "import app, mvm, toy_manifolds as toys; print(app.__file__, mvm.__file__, toys.__file__, sep='\\n')"
     for path in run("python", "-c", code).splitlines():
         assert Path(path).is_relative_to(installed.parent)
-    run("python", "-m", "mvm", "train", "--data", "circle", "--steps", "3", "--variants", "both", "--name", "a")
+    data = write_cloud(tmp_path / "cloud.csv").name  # of few points, which are scored in an instant
+    run("python", "-m", "mvm", "train", "--data", data, "--steps", "3", "--variants", "both", "--name", "a")
     assert (tmp_path / "checkpoints" / "a" / "config.json").exists()
     (row,) = json.loads(run("mvm", "score", "a", "--json"))
     assert row["variant"] == "both"

@@ -11,18 +11,34 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 from waiting import growth, until
 
+import mvm.data.pairs
+import mvm.runs.evaluate
 from mvm.config import Config
+from mvm.data.photographs import Collection, held_out
 from mvm.files import checkpoints
 from mvm.runs.run import Run
 
-__all__ = ["Command", "dies", "small_config", "small_disk", "small_pairs", "start", "until", "write_cloud"]
+__all__ = [
+    "Command",
+    "dies",
+    "few_scored",
+    "small_config",
+    "small_disk",
+    "small_held_out",
+    "small_pairs",
+    "start",
+    "until",
+    "write_cloud",
+]
 
 forked = multiprocessing.get_context("forkserver")
 forked.set_forkserver_preload(["mvm.__main__", "mvm.runs.recorder", "mvm.runs.evaluate", "ot", "tqdm.auto"])
@@ -156,6 +172,30 @@ def small_pairs(**fields) -> Config:
     small = {"patch": 8, "steps": 4, "view_points": 16, "batch": 2, "snapshots": 2, "records": 4, "threads": 1}
     small |= {"network": {"metric_channels": 4}, "device": "cpu"}
     return Config.make(**{"data": "sr", **small, **fields})
+
+
+@contextmanager
+def few_scored(n: int = 64) -> Iterator[None]:
+    """Final scores of trainings in this process compare n points: optimal transport of thousands takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(mvm.runs.evaluate.score_run.__kwdefaults__, "n", n)
+        yield
+
+
+@contextmanager
+def small_held_out() -> Iterator[None]:
+    """Trainings of super-resolution in this process are scored with parts of two photographs, in an instant.
+
+    One has the two blocks of 96 pixels that NIQE asks for.
+    """
+    whole = held_out()
+    parts = [(whole.high_picture(0)[100:164, 100:180], whole.low_picture(0)[25:41, 25:45])]
+    parts += [(whole.high_picture(2)[96:208, 96:304], whole.low_picture(2)[24:52, 24:76])]
+    high, low = (np.concatenate([part.reshape(-1, 3) for part in side]) for side in zip(*parts, strict=True))
+    small = Collection(high, low, np.array([[16, 20], [28, 52]]), ("astronaut", "chelsea"), (), "")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mvm.data.pairs, "held_out", lambda: small)
+        yield
 
 
 def write_cloud(path: Path, n: int = 200) -> Path:

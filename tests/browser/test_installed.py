@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from patient import seen, visit
 from wheels import build, install
 
 
@@ -18,8 +19,8 @@ def lab(serve, tmp_path, monkeypatch):
 
 
 def test_it_shows_its_demo_in_the_working_directory_and_has_its_own_settings(lab, page, tmp_path):
-    page.goto(lab.url)
-    page.wait_for_selector("[data-live-plot='clouds.demo'][data-updates]", timeout=120_000)
+    visit(page, lab.url)
+    seen(page.locator("[data-live-plot='clouds.demo'][data-updates]"))
     assert (tmp_path / "work" / "checkpoints" / "demo" / "config.json").exists()
     assert page.locator(".stApp").evaluate("app => getComputedStyle(app).color") == "rgb(31, 41, 51)"  # of the theme
     assert "URL: http://localhost:" in lab.tail()

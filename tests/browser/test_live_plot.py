@@ -32,8 +32,8 @@ def test_plotly_comes_from_its_own_package_where_static_cannot_be_written(page, 
     script = tmp_path / SCRIPT.name
     script.write_bytes(SCRIPT.read_bytes())
     (tmp_path / "static" / "plotly.min.js").mkdir(parents=True)  # no permission stops root; a folder in the way does
-    page.goto(serve(script).url)
-    page.wait_for_selector("[data-live-plot=flat][data-updates]", timeout=60_000)
+    visit(page, serve(script).url)
+    seen(page.locator("[data-live-plot=flat][data-updates]"))
     served = page.evaluate("performance.getEntriesByType('resource').map(entry => new URL(entry.name).pathname)")
     assert [path.split("/")[1] for path in served if path.endswith("/plotly.min.js")] == ["component"]
 

@@ -13,7 +13,7 @@ from pages import open_page, words
 from mvm.geometry.descriptors import DESCRIPTORS
 from mvm.look.palette import descriptor_colour, title_of
 
-(NAME,) = ENTRIES
+(NAME,) = ENTRIES["adding-a-descriptor"]
 TITLE = DESCRIPTORS[NAME].title
 SMALL = ("--steps", "20", "--batch", "16", "--network.width", "8", "--view-points", "16", "--device", "cpu")
 

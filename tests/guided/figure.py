@@ -14,7 +14,7 @@ from mvm.figures import FIGURES
 from mvm.figures.export import rebuild
 from mvm.runs.run import Run
 
-(NAME,) = ENTRIES
+(NAME,) = ENTRIES["adding-a-figure"]
 SMALL = ("--steps", "20", "--batch", "16", "--network.width", "8", "--view-points", "16", "--device", "cpu")
 SCRIPT = "import streamlit as st; from app.views.figures import figures_page; figures_page()"
 

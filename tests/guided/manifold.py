@@ -12,7 +12,7 @@ from pages import open_page, words
 from mvm.studies.learned_metric import true_route
 from toy_manifolds import MANIFOLDS, manifold
 
-(NAME,) = ENTRIES
+(NAME,) = ENTRIES["adding-a-manifold"]
 SMALL = ("--steps", "20", "--batch", "16", "--network.width", "8", "--view-points", "16", "--points", "200")
 
 

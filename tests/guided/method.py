@@ -12,7 +12,7 @@ from pages import open_page, words
 from benchmarks import toys
 from mvm.methods import METHODS
 
-(NAME,) = ENTRIES
+(NAME,) = ENTRIES["adding-a-method"]
 SMALL = ("--steps", "20", "--batch", "16", "--network.width", "8", "--view-points", "16", "--device", "cpu")
 
 
