@@ -33,7 +33,7 @@ from mvm.runs.run import Run
 from mvm.runs.weights import settings_of
 from mvm.scoring.images import describe
 from mvm.scoring.score import ratio
-from mvm.studies.labels import Label, footnotes, label_of_variant, own_title, setting_label, trained_settings
+from mvm.studies.labels import Label, acts, footnotes, label_of_variant, own_title, setting_label, trained_settings
 
 __all__ = [
     "AXES",
@@ -119,8 +119,8 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
     found: dict[tuple[Any, ...], list[tuple[int, int]]] = {}
     seen: dict[tuple[Any, ...], int] = {}
     for place, (run, flat) in enumerate(zip(runs, flats, strict=True)):
-        what = tuple(repr(flat.get(key)) for key in keys)
         for member, (variant, seed) in enumerate(run.config.members):
+            what = tuple(repr(flat.get(key)) for key in keys if acts(run.config, variant, key))
             identity = (variant, what, seed, *(repr(flat.get(key)) for key in but))
             copy = seen[identity] = seen.get(identity, -1) + 1  # a seed counts once
             found.setdefault((variant, what, copy), []).append((place, member))
@@ -130,6 +130,7 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
         alike = [flats[others[0][0]] for other, others in found.items() if own[other] == own[series]]
         said = [key for key in SAID_FIRST if key in keys]
         said = said or [key for key in keys if len({repr(flat.get(key)) for flat in alike}) > 1]
+        said = [key for key in said if acts(runs[members[0][0]].config, series[0], key)]
         words = [setting_label(key, flats[members[0][0]].get(key), runs[members[0][0]].config) for key in said[:2]]
         labels.append(label_of_variant(runs[members[0][0]], series[0], said=said[:2], words=words))
     titles = [label.text for label in labels]
