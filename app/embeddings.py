@@ -1,4 +1,4 @@
-"""The plane that embeddings are shown on: UMAP, PCA, which is there at once, Isomap, or a diffusion map."""
+"""The plane that embeddings are shown on: UMAP, Isomap or a diffusion map; PCA or two eigenvectors are there at once."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ import torch
 
 from app.asked import ask
 from app.columns import columns_of
+from app.layers.modes import modes_at
 from app.link import linked
 from app.live import Projection, request_projection
 from app.session import Page
 from mvm.geometry.graphs import diffusion_map, isomap
+from mvm.geometry.spectrum import MOST_RANKS
 from mvm.geometry.umap_film import aligned
 from mvm.lenses.lens import FEWEST
+from mvm.look.glossary import TERMS
 from mvm.runs.history import History
 from mvm.runs.run import Run
 
 __all__ = ["draw_projection"]
 
-UMAP, PCA = "UMAP", "PCA"
+UMAP, PCA, MODES = "UMAP", "PCA", "Eigenvectors"
 MAPS = {"Isomap": isomap, "Diffusion map": diffusion_map}  # of reals and fakes together, computed in a thread
-HELP = (
-    "UMAP keeps neighbours together: groups and gaps mean something, distances and sizes do not. PCA is linear: "
-    "distances are those of the embeddings, seen along the two directions in which the reals vary most. "
-    "Isomap unrolls: distances are those along the embeddings. Diffusion map: points that many short paths connect lie "
-    "together."
-)
+WAYS = [UMAP, PCA, *MAPS, MODES]
+HELP = "  \n".join(f"**{way}**: {TERMS[way]}" for way in WAYS)
 
 
 def draw_projection(tab: Page, run: Run, records: History, step: int) -> Projection:
@@ -40,17 +39,54 @@ def draw_projection(tab: Page, run: Run, records: History, step: int) -> Project
         records: of the run.
         step: of a snapshot.
     """
-    way = linked(
-        st.segmented_control, "Projection of the embeddings", [UMAP, PCA, *MAPS], default=UMAP, required=True,
-        key=tab.key("projection"), label_visibility="collapsed", help=HELP, width="content",
-    )  # fmt: skip
-    if way in MAPS:
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        way = linked(
+            st.segmented_control, "Projection of the embeddings", WAYS, default=UMAP, required=True,
+            key=tab.key("projection"), label_visibility="collapsed", help=HELP, width="content",
+        )  # fmt: skip
+        if way == MODES:
+            ranks = _choose_axes(tab)
+    if way == MODES:
+        projection = mode_projection(run, records, step, ranks)
+    elif way in MAPS:
         projection = mapped_projection(run, records, step, way)
     else:
         projection = principal_projection(run, records, step) if way == PCA else request_projection(run, records, step)
-    if projection is None or not np.isfinite(projection.frame).any():
+    if projection is None or (way == UMAP and not np.isfinite(projection.frame).any()):
         projection = _meanwhile(run, records, step, projection)
     return projection
+
+
+def _choose_axes(tab: Page) -> tuple[int, int]:
+    """Draw the choice of the two eigenvectors; the first is nearly constant."""
+    across, up = (
+        linked(
+            st.number_input, label, 1, MOST_RANKS, rank, key=tab.key(key), width=180,
+            help="rank of its eigenvalue in the spectrum; the first eigenvector is nearly constant",
+        )
+        for label, key, rank in (("Eigenvector across", "across", 2), ("Eigenvector up", "up", 3))
+    )  # fmt: skip
+    return across, up
+
+
+def mode_projection(run: Run, records: History, step: int, ranks: tuple[int, int]) -> Projection | None:
+    """Embeddings of a snapshot, by their entries in two eigenvectors; None where the snapshot has no embeddings.
+
+    Args:
+        run: the shown run.
+        records: of the run.
+        step: of a snapshot.
+        ranks: of the eigenvectors across and up, from 1.
+    """
+    snapshot = records.at(step)
+    if snapshot is None or "fake_embedding" not in snapshot:
+        return None
+    found = [modes_at(run, snapshot, member) for member in range(len(run.config.members))]
+    chosen = np.array(ranks) - 1
+    frame = np.stack([np.concatenate([of.real[chosen], of.fake[chosen]], axis=1).T for of in found])
+    axes = [[f"eigenvector {rank} (λ {of.values[rank - 1]:.3g})".replace("-", "−") for rank in ranks] for of in found]
+    note = f"step {step:,}; entries in two eigenvectors of D / mean D; fakes by Nyström's formula"
+    return Projection(frame, step, awaited=False, note=note, axes=axes)
 
 
 def principal_projection(run: Run, records: History, step: int) -> Projection | None:

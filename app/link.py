@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from streamlit.navigation.page import StreamlitPage
 
 from app.text import first_lines, plain, quoted
 
-__all__ = ["PARAMETERS", "keep", "linked", "problems_above", "tell"]
+__all__ = ["PARAMETERS", "keep", "linked", "linked_names", "problems_above", "tell"]
 
 PARAMETERS = ("compare", "ends", "near", "run", "runs", "story")  # that pages read themselves
 TOLD_SECONDS = 20
@@ -127,6 +127,29 @@ def linked(widget: Callable[..., Any], label: str, *arguments: Any, key: str, **
     if fresh and (refused := [word for word in asked if not _shows(given, value, word)]):
         link.tell(_problem(kind, given, asked, refused))
     return value
+
+
+def linked_names(label: str, titles: Mapping[str, str], *, default: list[str], key: str, **options: Any) -> list[str]:
+    """Draw a choice of several things that have titles to read, and names in the URL; return the names.
+
+    Args:
+        label: of the widget.
+        titles: title by name.
+        default: names chosen until others are.
+        key: of the widget, and its parameter in the URL.
+        options: further arguments of `st.multiselect`.
+    """
+    link, asked = _link(), st.query_params.get_all(key)
+    link.drawn.add(key)
+    if asked and key not in st.session_state:
+        default = [name for name in asked if name in titles] or default
+        if refused := [name for name in asked if name not in titles]:
+            link.tell(_problem("multiselect", {"key": key, "options": [*titles]}, asked, refused))
+    options |= {} if key in st.session_state else {"default": default}
+    chosen = st.multiselect(label, [*titles], key=key, format_func=lambda name: titles.get(name, name), **options)
+    if chosen != (asked or default):
+        st.query_params[key] = chosen
+    return chosen
 
 
 def _breaks(kind: str, given: dict[str, Any], asked: list[str]) -> bool:

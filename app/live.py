@@ -138,9 +138,8 @@ def draw_run(tab: Page, run: Run, status: Status, panels: Sequence[Panel]) -> No
     An enlarged panel is drawn alone.
     """
     st.html(STYLE)
-    keep(
-        tab.key("panel"), tab.key("projection"), tab.key("lens"), f"columns.{run.name}"
-    )  # drawn once there is something to choose from
+    drawn_later = ("panel", "projection", "across", "up", "lens")  # once there is something to choose from
+    keep(*map(tab.key, drawn_later), f"columns.{run.name}")
     panels = [panel for panel in panels if panel.offered(run)]
     enlarged = [panel for panel in panels if panel.key == tab.enlarged]
     if not enlarged:

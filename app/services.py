@@ -31,6 +31,7 @@ __all__ = [
     "ask",
     "continue_training",
     "later",
+    "make_demo",
     "projector",
     "show_demo",
     "start",
@@ -115,11 +116,21 @@ def start(tab: Page, config: Config, *, name: str | None = None, paused: bool = 
     return True
 
 
+def make_demo() -> None:
+    """Unpack the finished run that ships with the app, unless it is there.
+
+    Raises:
+        RunError: it is damaged, or another run has its name.
+        OSError: there is no place for it.
+    """
+    if DEMO not in runs("points"):
+        unpack(DEMO_FILE, name=DEMO)
+
+
 def show_demo(tab: Page) -> bool:
     """Show the finished run that ships with the app, unpacked now if it is not there; return whether it is shown."""
     try:
-        if DEMO not in runs(tab.kind):
-            unpack(DEMO_FILE, name=DEMO)
+        make_demo()
     except (RunError, OSError) as error:
         if DEMO not in runs(tab.kind):  # else another tab has just unpacked it
             tab.notify(str(error))

@@ -11,7 +11,7 @@ import pytest
 import streamlit as st
 import torch
 from pages import open_page, words
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import cdist, pdist
 from test_learned_metric import begun
 from torch.testing import assert_close
 from waiting import until
@@ -388,3 +388,25 @@ def test_isomap_and_diffusion_maps_are_projections(drawn: dict) -> None:
         until(lambda app=app, way=way: f"until the {way} is ready" not in words(app) or not app.run(), way)
         shown = np.concatenate([layer(drawn["umap"][0], kind)["points"] for kind in ("real", "fake")])
         np.testing.assert_allclose(pdist(shown), pdist(flatten(torch.from_numpy(embeddings))), rtol=1e-3, atol=1e-4)
+
+
+def test_two_eigenvectors_are_a_projection(drawn: dict) -> None:
+    run, _ = begun("maps", data="circle", variants="both", **POINTS)
+    snapshot = run.snapshot(run.snapshot_steps()[-1])
+    real, fake = (snapshot[f"{kind}_embedding"][0].astype(float) for kind in ("real", "fake"))
+    first = real[:256]  # whose eigenvectors extend to all other points
+    values, vectors = np.linalg.eigh(cdist(first, first))
+    order = np.argsort(-np.abs(values))[[2, 4]]  # the third and the fifth by magnitude
+    values, vectors = values[order], vectors[:, order] * np.sqrt(len(first))
+    app = open_page(run="maps", projection="Eigenvectors", across="3", up="5")
+    panel = drawn["umap"][0]
+    signs = np.sign((layer(panel, "real")["points"][: len(first)] * vectors).sum(0))
+    for kind, points in (("real", real), ("fake", fake)):
+        expected = signs * (cdist(points, first) @ vectors / values)
+        np.testing.assert_allclose(layer(panel, kind)["points"], expected, rtol=1e-2, atol=1e-2)
+    shares = values / cdist(first, first).mean()
+    assert panel["axes"] == [
+        f"eigenvector {rank} (λ −{-share:.3g})" for rank, share in zip((3, 5), shares, strict=True)
+    ]
+    app.number_input(key="across").set_value(2).run()
+    assert drawn["umap"][0]["axes"][0].startswith("eigenvector 2 (λ −")

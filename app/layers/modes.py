@@ -15,8 +15,9 @@ from app.layers.panels import Layered, Panels
 from app.layers.scene import Scene
 from mvm.geometry.spectrum import MOST_RANKS, modes_shown
 from mvm.look.palette import DIVERGING
+from mvm.runs.run import Run
 
-__all__ = ["Modes", "colour_by_mode", "colour_clouds", "modes_of"]
+__all__ = ["Modes", "colour_by_mode", "colour_clouds", "modes_at", "modes_of"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ def modes_of(key: tuple, _embeddings: Sequence[np.ndarray]) -> Modes:
     real, fake = (torch.from_numpy(points) for points in _embeddings)
     found = modes_shown(real, fake, k=MOST_RANKS)
     return Modes(found.values.numpy(), found.real.numpy(), found.fake.numpy())
+
+
+def modes_at(run: Run, snapshot: dict[str, np.ndarray], member: int) -> Modes:
+    """Modes of the embeddings that a snapshot has of a member."""
+    embeddings = [snapshot[f"{kind}_embedding"][member] for kind in ("real", "fake")]
+    return modes_of((str(run.path), member, int(snapshot["step"]), embeddings[0][0].tobytes()), embeddings)
 
 
 def colour_clouds(panels: Panels, choice: Choice, scene: Scene) -> Layered:

@@ -10,7 +10,7 @@ import torch
 
 from app.charts import clouds
 from app.layers.choice import COLOURS, Choice
-from app.layers.modes import colour_by_mode, modes_of
+from app.layers.modes import colour_by_mode, modes_at
 from app.layers.panels import Layered, Panels
 from mvm.geometry.neighbourhoods import continuity, neighbours, trustworthiness
 from mvm.look.palette import SEQUENTIAL
@@ -41,16 +41,17 @@ def over_projection(
         members: indices into the variant axis, one per panel.
     """
     half = frame.shape[1] // 2
-    known = snapshot is not None and "real_embedding" in snapshot and snapshot["real_embedding"].shape[1] == half
-    if choice.colour == COLOURS[0] or not known:
+    if choice.colour == COLOURS[0] or snapshot is None:
         return Layered(panels)
+    if "real_embedding" not in snapshot or snapshot["real_embedding"].shape[1] != half:
+        return Layered(panels)
+    if choice.colour == "eigenvector":
+        modes = [modes_at(run, snapshot, member) for member in members]
+        return Layered(colour_by_mode(panels, choice.rank, modes).panels)  # data space has the note
     sources = []
     for member in members:
         embeddings = [snapshot["real_embedding"][member], snapshot["fake_embedding"][member]]
         sources.append(((str(run.path), member, int(snapshot["step"]), embeddings[0][0].tobytes()), embeddings))
-    if choice.colour == "eigenvector":
-        modes = [modes_of((*key, True), embeddings) for key, embeddings in sources]
-        return Layered(colour_by_mode(panels, choice.rank, modes).panels)  # data space has the note
     scores = [
         _scores((*key, frame[member].tobytes()), choice.colour, embeddings, frame[member])
         for member, (key, embeddings) in zip(members, sources, strict=True)

@@ -14,7 +14,7 @@ import streamlit as st
 from app.background import Work, await_frames
 from app.caches import run_named
 from app.kinds import PAGES
-from app.link import linked
+from app.link import linked, linked_names
 from app.live import why_not_started
 from app.services import projector
 from app.session import page
@@ -32,7 +32,7 @@ from mvm.lenses import LENSES
 from mvm.runs.layout import CHECKPOINT, CONFIG, ORIGIN, REALS, RECORDS, SCORES, frame_path
 from mvm.runs.run import Run
 from mvm.studies.compare import AXES, quantities
-from mvm.studies.index import summaries
+from mvm.studies.index import run_titles, summaries
 from mvm.words import visible
 
 __all__ = ["figures_page"]
@@ -156,8 +156,8 @@ def title_of_figure(name: str) -> str:
 
 def choose_runs(known: list[str]) -> list[Run]:
     """Draw the choice of runs."""
-    names = linked(
-        st.multiselect, "Runs", known, default=default_runs(known), key="runs",
+    names = linked_names(
+        "Runs", run_titles(row for row in summaries() if row.name in known), default=default_runs(known), key="runs",
         help="newest first; runs that differ only in their seeds are pooled",
     )  # fmt: skip
     return existing_runs(names)

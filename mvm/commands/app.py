@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import pkgutil
 import runpy
 import sys
 from pathlib import Path
+from threading import Thread
 
 from mvm.commands.flags import Commands
 
 __all__ = ["add"]
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"  # its settings are in .streamlit/ beside it
+AHEAD = "app.ahead:prepare_first_visit"  # by name, as no module but the server's may need Streamlit
 
 
 def add(command: Commands) -> None:
@@ -26,6 +29,7 @@ def app_command(options: argparse.Namespace) -> None:
     """Run the lab's server in this process: the first page need not wait for torch, which is imported by now."""
     os.environ.update(_search_path())
     sys.argv = _streamlit(options)
+    Thread(target=lambda: pkgutil.resolve_name(AHEAD)(), name="ahead", daemon=True).start()
     runpy.run_module("streamlit", run_name="__main__")
 
 

@@ -52,6 +52,10 @@ TERMS: dict[str, str] = {
     "spread, and how evenly.",
     "UMAP": "A map of the embeddings in the plane that keeps neighbours together; its distances and axes mean nothing.",
     "PCA": "The embeddings seen along the directions in which they spread most; unlike UMAP, a plain projection.",
+    "Isomap": "The embeddings unrolled: distances on it are those along the embeddings, from neighbour to neighbour.",
+    "Diffusion map": "A map on which points that many short paths connect lie together.",
+    "Eigenvectors": "Each point's entries in two eigenvectors of the reals' distance matrix, whose eigenvalues are the "
+    "spectrum; fakes are placed among the reals by Nyström's formula.",
     "variant": "One column: a generator and a metric network of its own, trained to match its own set of descriptors; "
     "all variants start from the same weights and see the same batches and noise.",
     "recipe": "A set of defaults for every setting: recommended (this lab's), the paper's, or its authors' code's.",

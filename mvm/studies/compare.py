@@ -33,7 +33,7 @@ from mvm.runs.run import Run
 from mvm.runs.weights import settings_of
 from mvm.scoring.images import describe
 from mvm.scoring.score import ratio
-from mvm.studies.labels import Label, footnotes, label_of_variant, own_title, setting_label, trained_settings
+from mvm.studies.labels import Label, acts, footnotes, label_of_variant, own_title, setting_label, trained_settings
 from mvm.variants import base_of, own_settings
 
 __all__ = [
@@ -128,7 +128,7 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
     for place, run in enumerate(runs):
         for member, (variant, seed) in enumerate(run.config.members):
             flat = flats[place, variant]
-            what = tuple(repr(flat.get(key)) for key in keys)
+            what = tuple(repr(flat.get(key)) for key in keys if acts(run.config, variant, key))
             identity = (base_of(variant), what, seed, *(repr(flat.get(key)) for key in but))
             copy = seen[identity] = seen.get(identity, -1) + 1  # a seed counts once
             found.setdefault((base_of(variant), what, copy), []).append((place, member))
@@ -140,6 +140,7 @@ def series_of(runs: Sequence[Run], *, but: Iterable[str] = ()) -> list[Series]:
         said = [key for key in SAID_FIRST if key in keys]
         said = said or [key for key in keys if len({repr(flat.get(key)) for flat in alike}) > 1]
         run, variant = runs[first_of_it[0]], first_of_it[1]
+        said = [key for key in said if acts(run.config, variant, key)]
         words = [setting_label(key, flats[first_of_it].get(key), run.config) for key in said[:2]]
         labels.append(label_of_variant(run, variant, said=said[:2], words=words))
     titles = [label.text for label in labels]

@@ -36,6 +36,7 @@ from mvm.words import visible
 __all__ = [
     "MARK",
     "Label",
+    "acts",
     "footnotes",
     "label_of_variant",
     "own_title",
@@ -125,6 +126,13 @@ def trained_settings(run: Run) -> dict[str, tuple[WeightFrom, ...]]:
     return {name: (path[0], *(w for w in path[1:] if w.step < last)) for name, path in settings_of(run).items()}
 
 
+def acts(config: Config, variant: str, name: str) -> bool:
+    """Whether a setting, by its dotted name, acts on a variant: a weight does where its term is in the loss."""
+    method = method_on(config.kind, config.method)
+    terms = [*(descriptors_of(variant) if method.matches_descriptors else []), *method.terms(config.pairs)]
+    return not name.startswith(WEIGHTS) or name.removeprefix(WEIGHTS) in terms
+
+
 def label_of_variant(run: Run, variant: str, *, said: Sequence[str] = (), words: Sequence[str] = ()) -> Label:
     """The label of a variant of a run.
 
@@ -135,12 +143,11 @@ def label_of_variant(run: Run, variant: str, *, said: Sequence[str] = (), words:
         words: further words of the label.
     """
     title, parts, own = _base_title(run.config, variant), list(words), own_settings(variant)
-    method = method_on(run.config.kind, run.config.method)
     paths = trained_settings(run) | {name: (WeightFrom(0, value),) for name, value in own.items()}
-    matched = descriptors_of(variant) if method.matches_descriptors else []
-    acting = [f"{WEIGHTS}{name}" for name in [*matched, *method.terms(run.config.pairs)]]
-    acting += [name for name in paths if not name.startswith(WEIGHTS)]
-    moved = {name: paths[name] for name in acting if len(paths[name]) > 1 or name in own}
+    matched = descriptors_of(variant) if method_on(run.config.kind, run.config.method).matches_descriptors else []
+    moved = {
+        name: path for name, path in paths.items() if name in own or (len(path) > 1 and acts(run.config, variant, name))
+    }
     new = [setting_label(name, path, run.config) for name, path in moved.items() if name not in said]
     fits = len(new) + len(parts) <= MOST_CHANGES and all(len(path) <= MOST_CHANGES + 1 for path in moved.values())
     note = "" if fits else "; ".join(_path_in_words(name, path, run.config) for name, path in moved.items())
