@@ -120,7 +120,7 @@ def draw_progress(tab: SweepsTab, sweep: Sweep) -> None:
     left = progress.seconds_left()
     told = f"{done:,} of {total:,} trainings finished"
     if progress.alive and left is not None:
-        told += f", about {_time(left)} left with {progress.alive:,} run{'s' * (progress.alive > 1)} at once"
+        told += f", about {plain(_time(left))} left; {progress.alive:,} in training"
     share = sum(row.step for row in progress.rows) / max(1, sum(row.steps for row in progress.rows))
     st.progress(min(1.0, share), text=told)
     _draw_buttons(tab, sweep, progress, trains_here=trains_here)
@@ -238,7 +238,7 @@ def draw_results(sweep: Sweep, results: Sequence[Result]) -> None:
             help="of the finished trainings; all below is by this score",
         )  # fmt: skip
         place = st.container(width="content")
-    st.caption(_meaning(key))
+    st.caption(plain(_meaning(key)))
     found = by_score(results, key)
     axes = axes_of(found)
     over: tuple[str, ...] = ()
@@ -263,7 +263,7 @@ def _meaning(key: str) -> str:
     """What a score measures."""
     name = key if key in SCORE_TERMS else key.removesuffix("_ratio").rpartition(".")[2]
     baseline = f"Baseline: {TERMS['baseline'][0].lower()}{TERMS['baseline'][1:]}" if key.endswith("_ratio") else ""
-    return plain(" ".join(filter(None, (SCORE_TERMS.get(name), baseline))))
+    return " ".join(filter(None, (SCORE_TERMS.get(name), baseline)))
 
 
 def draw_heat_map(results: Sequence[Result], axes: dict[str, list]) -> tuple[str, str]:

@@ -86,14 +86,14 @@ def heatmap_data(selection: Selection) -> pd.DataFrame:
         raise NoFigure(f"heatmap: these trainings do not differ in {unknown[0]}; they do in {', '.join(axes)}")
     across, down = [*dict.fromkeys((*selection.over, *axes))][:2]
     shade, rows = shades(found, [down, across]), []
-    for at, scores in pooled(found, [down, across]).items():
-        low, median, high = spread_of(scores)
+    cells = pooled(found, [down, across])
+    for at in sorted(cells, key=lambda at: (_order(axes, down, at[0]), _order(axes, across, at[1]))):
+        low, median, high = spread_of(cells[at])
         names = {"rows": axis_title(down), "what": value_title(down, at[0])}
         names |= {"columns": axis_title(across), "data": value_title(across, at[1])}
-        numbers = {"median": median, "low": low, "high": high, "n": len(scores), "shade": shade[at]}
-        rows.append(names | numbers | {"score": found[0].key, "place": (_order(axes, down, at[0]), at[1])})
-    rows.sort(key=lambda row: (row["place"][0], _order(axes, across, row["place"][1])))
-    return pd.DataFrame([{name: value for name, value in row.items() if name != "place"} for row in rows])
+        numbers = {"median": median, "low": low, "high": high, "n": len(cells[at]), "shade": shade[at]}
+        rows.append(names | numbers | {"score": found[0].key})
+    return pd.DataFrame(rows)
 
 
 def _order(axes: dict[str, list[Any]], name: str, value: Any) -> int:
