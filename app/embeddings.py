@@ -1,4 +1,4 @@
-"""The plane that embeddings are shown on: UMAP, Isomap or a diffusion map; PCA or two eigenvectors are there at once."""
+"""The plane that embeddings are shown on: PCA and two eigenvectors at once; UMAP, Isomap and diffusion map in time."""
 
 from __future__ import annotations
 

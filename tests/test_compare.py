@@ -69,6 +69,16 @@ def test_runs_that_differ_in_seeds_are_pooled_and_a_seed_counts_once(runs):
     assert len({s.colour for s in apart}) == 5
 
 
+def test_a_series_names_no_weight_that_does_not_act_on_it(runs, tmp_path):
+    config = runs["few"].config.with_changes({"variants": ("diameter", "both"), "seeds": (0,)})
+    made = [
+        Run.create(config.with_changes({"weights.centroid": weight, "seeds": (seed,)}), path=tmp_path / str(seed))
+        for seed, weight in enumerate((1.0, 0.5))
+    ]
+    titles = ["2-diameter only", "both, centroid × 1", "both, centroid × 0.5"]
+    assert sorted(series.title for series in series_of(made)) == sorted(titles)
+
+
 def test_a_curve_has_the_quartiles_of_all_seeds_where_each_has_a_value(runs):
     few, more = scalars(runs["few"]), scalars(runs["more"])
     assert [r["step"] for r in few] == [0, 10, 20, 30, 40]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pages import as_read, button, open_page, shown, words
 
-from app import services
+from app import ahead, services
 from app.services import DEMO, DEMO_FILE
 from app.story import STORY
 from app.welcome import CAPTIONS, picture
@@ -30,6 +32,14 @@ def demo() -> Run:
 
 
 # -- the demo ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_server_makes_the_demo_before_a_visitor_comes(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = iter((False, True))  # the server is there at the second question
+    monkeypatch.setattr(ahead, "runtime", SimpleNamespace(exists=lambda: next(asked)))
+    ahead.prepare_first_visit()
+    assert Run(checkpoints / DEMO).status().state == "finished"
+    assert "app.views.lab" in sys.modules
 
 
 def test_the_first_screen_is_a_finished_run_and_trains_nothing(no_processes: list[str]) -> None:
