@@ -32,6 +32,7 @@ variants = ["both"]
 steps = 30
 snapshots = 2
 """
+BATCHES = "[random]\ncount = {}\nseed = {}\nbatch = {{ log = [16, 4096] }}\n"
 RATES = "[random]\ncount = {}\nseed = {}\noptimiser.generator-lr = {{ log = [1e-5, 1e-1] }}\n"
 
 
@@ -123,36 +124,37 @@ def scored(*, steps: int = 10**9, at_once: int = 1):
 
 
 def finish(run: Run) -> None:
-    """Give a run its scores, of which the seeds' median is the loss of its rate, and its end."""
-    rate = {"optimiser.generator_lr": run.config.optimiser.generator_lr}
+    """Give a run its scores, whose median over seeds is least at a batch of 100, and its end."""
+    error = 1 + abs(math.log10(run.config.batch) - 2)
     coordinates = KINDS[run.config.kind].coordinates(run.config.data)
     rows = [
-        {"w2": 1 + loss(rate) + 0.5 * (seed % 3 - 1), "w2_floor": 1.0, "coordinates": coordinates}
-        for _, seed in run.config.members
+        {"variant": variant, "seed": seed, "w2": error + (seed - 1) / 2, "w2_floor": 1.0, "coordinates": coordinates}
+        for variant, seed in run.config.members
     ]
     run.write_scores(rows)
     run.append_event(events.Finished(step=run.config.steps, time=time.time()))
     assert run.scores() == rows
 
 
-def asked(name: str = "s") -> list[float]:
+def asked(name: str = "s") -> list[dict]:
+    """Settings that a search has asked for."""
     entries = json.loads((sweep_named(name).folder / "search" / "asked.json").read_text())["asked"]
-    return [entry["settings"]["optimiser.generator_lr"] for entry in entries]
+    return [entry["settings"] for entry in entries]
 
 
 def test_a_search_that_was_killed_asks_for_the_same_settings(write, checkpoints):
     """Killed after five settings, then between asking and making a run; a longer search goes on from there."""
 
     def spec(count: int, name: str):
-        path = write(RATES.format(count, 1), top="seeds = 3", name=name)
-        return spec_of(path.read_text(), name=name)
+        text = write(BATCHES.format(count, 1), top="seeds = 3", name=name).read_text()
+        return spec_of(text.replace("batch = 16\n", ""), name=name)
 
     undisturbed = Tpe(spec(14, "u"))
     assert len([*search(undisturbed, scored())]) >= 14
     assert undisturbed.share == (14, 14)
-    assert len(set(asked("u"))) == 14
-    [best] = [trial for trial in undisturbed.trials if trial.loss == min(t.loss for t in undisturbed.trials)]
-    assert best.loss == pytest.approx(1 + min(map(loss, [t.settings for t in undisturbed.trials])))
+    assert len({each["batch"] for each in asked("u")}) == 14
+    losses = [1 + abs(math.log10(each["batch"]) - 2) for each in asked("u")]
+    assert [trial.loss for trial in undisturbed.trials] == pytest.approx(losses)
 
     with pytest.raises(Killed):
         [*search(Tpe(spec(10, "s")), scored(steps=5))]
@@ -237,8 +239,9 @@ def quick_losses(run: Run, step: int) -> list[float]:
 
 
 def test_halving_trains_the_best_on_and_holds_the_others_exactly(cli, write, checkpoints, monkeypatch):
-    """Six rates, killed at the first rung: the two best by records end, with the weights of an undisturbed training."""
-    path = write("[grid]\noptimiser.generator-lr = { log = [1e-4, 1e-1], count = 6 }", top="seeds = 3")
+    """Six sizes of the batch, killed at the first rung: the two best by records end, with the weights of an undisturbed training."""
+    path = write("[grid]\nbatch = [8, 12, 16, 24, 32, 48]", top="seeds = 3")
+    path.write_text(path.read_text().replace("batch = 16\n", ""))
     spec = spec_of(path.read_text(), name="s")
     assert cli("sweep", str(path), "--search", "halving", "--dry-run").out == (
         "s: halving trains 6 to step 10, 2 to step 30 (56% of all steps)\n"
@@ -261,7 +264,7 @@ def test_halving_trains_the_best_on_and_holds_the_others_exactly(cli, write, che
     assert lines[2] == "s: 2 of 2 settings at step 30"
     ranked = sorted(at_rung[:2], key=lambda run: sorted(row["w2_ratio"] for row in run.scores())[1])
     for line, run in zip(lines[-2:], ranked, strict=True):
-        assert line.endswith(f"  --optimiser.generator-lr {run.config.optimiser.generator_lr}  {run.name}")
+        assert line.endswith(f"  --batch {run.config.batch:<2}  {run.name}")
 
     assert cli("resume", at_rung[2].name).status == 0  # a person may go on with any
     assert at_rung[2].status().state == "finished"
