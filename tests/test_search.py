@@ -128,7 +128,7 @@ def finish(run: Run) -> None:
     error = 1 + abs(math.log10(run.config.batch) - 2)
     of_all = {"coordinates": KINDS[run.config.kind].coordinates(run.config.data), "step": run.config.steps, "n": 40}
     rows = [
-        {"w2": error + (seed - 1) / 2, "w2_floor": 1.0, "variant": variant, "seed": seed} | of_all
+        {"w2_ratio": error + (seed - 1) / 2, "variant": variant, "seed": seed} | of_all
         for variant, seed in run.config.members
     ]
     run.write_scores(rows)
