@@ -136,7 +136,7 @@ def loss_of(rows: Mapping[tuple[str, int], Mapping[str, Any] | None]) -> float:
 
 def _members(point: Point, run: Run, rows: Sequence[Mapping[str, Any]] | None) -> dict[tuple[str, int], Any]:
     """Scores of the members of a run that a point trains; None where the run has none."""
-    found = rows or [None] * len(run.config.members)
+    found: Sequence[Mapping[str, Any] | None] = [None] * len(run.config.members) if rows is None else rows
     wanted = {*point.config.members}
     return {m: row for m, row in zip(run.config.members, found, strict=True) if m in wanted}
 
