@@ -113,10 +113,15 @@ def updates(page: Any, seconds: float) -> float:
 
 
 def watch_memory(page: Any, group: int, minutes: float) -> None:
-    """Sample memory while the training goes on; print it, and what it would be after a day."""
+    """Sample memory while the training goes on; print it, and what it would be after a day.
+
+    Of the page, what is left after its garbage is collected.
+    """
     times, sizes = [], []
+    engine = page.context.new_cdp_session(page)
     for sample in range(SAMPLES + 1):
         times.append(minutes * sample / SAMPLES)
+        engine.send("HeapProfiler.collectGarbage")
         sizes.append((memory_of(group), page.evaluate("performance.memory.usedJSHeapSize") / 2**20))
         page.wait_for_timeout(1000 * 60 * minutes / SAMPLES)
     half = len(times) // 2
