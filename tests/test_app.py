@@ -731,7 +731,7 @@ def test_the_claims_page_shows_what_is_shipped_then_what_was_measured(monkeypatc
         "[Both descriptors together beat either alone](#both)",
         "Fig. 6",
         ":red-badge[does not hold] 0 of 2 rows pass; both is best: 2 of 5 seeds in each; "
-        "W₂ /\u00a0baseline: centroid 7.13, 2-diameter 1.14, both 1.11",
+        "W₂\u00a0/\u00a0baseline: centroid 7.13, 2-diameter 1.14, both 1.11",
     ]
     assert {"Recipe", "Data", "W₂ / baseline, both", "Both is best", "Outcome"} <= {*app.dataframe[0].value}
     assert button(app, "Measure here")

@@ -134,7 +134,7 @@ def test_a_link_brings_the_setting(ring: Run, checkpoints: Path) -> None:
     query = {"figures.venue": "ICML", "figures.width": "page", "figures.step": "25", "figures.format": "SVG"}
     app = open_page(SCRIPT, runs="ring", **query)
     assert app.multiselect(key="runs").value == ["ring"]
-    assert app.query_params["runs"] == ["ring"], "the name, whatever its title"
+    assert app.query_params["runs"] in ("ring", ["ring"]), "the name, whatever its title"
     assert "6.75 in wide, across the page of ICML" in words(app)
     assert app.dataframe[0].value["step"].max() == 20
     assert {"Download SVG"} <= {b.label for b in app.get("download_button")}

@@ -149,10 +149,10 @@ class Method(Generic[S]):
         self.networks = self.build(task.architecture)
         self.state: dict[str, Tensor] = {}
         self.values = {name: task.values_of(name, getattr(settings, name)) for name in self.movable(settings)}
-        self.coefficients = {
-            name: torch.tensor(values if len({*values}) > 1 else values[0], dtype=torch.float64)
-            for name, values in self.values.items()
-        }
+        self.coefficients: dict[str, Tensor] = {}
+        for name, values in self.values.items():
+            each = [torch.full((), value, dtype=torch.float64) for value in values]
+            self.coefficients[name] = torch.stack(each) if len({*values}) > 1 else each[0]
 
     def build(self, architecture: Architecture) -> dict[str, StackedNetwork]:
         """Build untrained networks by name: by default a generator and a metric."""
