@@ -93,7 +93,7 @@ def sweeps() -> None:
     tab.finished = progress.states["finished"]
     goes = progress.left > 0 and (progress.alive > 0 or background.trains_here(sweep))
     st.fragment(draw_progress, run_every=EVERY if goes else None)(tab, sweep)
-    if results := results_of(sweep):
+    if results := results_of(sweep, progress.rows):
         draw_results(sweep, results)
     elif progress.left:
         st.caption("The scores appear here as runs finish.")
