@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import signal
 import sys
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -302,6 +303,9 @@ def _print_progress(sweep: Sweep, progress: Progress, *, workers: int = 0) -> No
         print_line(f"  Slurm: {workers_there}")
     if sweep.is_searched:
         print_line("  a search goes on: it chooses further settings")
+    held = Counter(row.step for row in progress.rows if row.held)
+    for step in sorted(held):
+        print_line(f"  {held[step]} held at step {step} by the search")
     failed = [row for row in progress.rows if row.status in ("failed", "diverged")]
     for row in failed[:MOST_SHOWN]:
         print_line(f"  {row.name}: {row.status} at step {row.step}: {row.reason}")
@@ -324,7 +328,7 @@ def _states(progress: Progress) -> str:
     counts: dict[str, int] = {}
     for state, count in progress.states.items():
         counts[waiting.get(state, state)] = counts.get(waiting.get(state, state), 0) + count
-    order = ("running", "starting", "queued", "paused", "waiting", "finished", "stopped", "diverged", "failed")
+    order = ("running", "starting", "queued", "paused", "waiting", "finished", "held", "stopped", "diverged", "failed")
     return ", ".join(f"{counts[state]} {state}" for state in order if state in counts) or "no runs"
 
 

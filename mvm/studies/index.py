@@ -25,7 +25,7 @@ from mvm.errors import RunDamaged, RunError, line_of
 from mvm.files import checkpoints, write_atomic
 from mvm.plain import parse, read_bytes
 from mvm.runs import layout
-from mvm.runs.events import Seconds, Step, read_event, state_of
+from mvm.runs.events import Seconds, Step, Stopped, read_event, state_of
 from mvm.runs.layout import is_fresh_name
 from mvm.runs.library import run_folders
 from mvm.runs.liveness import is_alive
@@ -58,7 +58,7 @@ class Summary:
         final: whether they are a finished run's; those of a training are of fewer samples, whose baseline is another.
         coverage, recall: of that variant.
         created: seconds since the epoch.
-        seconds: of training.
+        seconds: of training, up to `seconds_step`: steps after the last record have no time yet.
         device: that it was trained on last.
         note: what a person has written about it.
         fork_of: name of the run that it was forked from, and the step.
@@ -66,6 +66,7 @@ class Summary:
         lost: how many of its generators are diverged or collapsed, in words; empty if none.
         outdated: its only scores are in coordinates of an earlier version, and rank nothing.
         damage: files that were passed over, with the reasons; empty without any.
+        held: it was stopped by a search, which decides whether it is trained on.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Summary:
     recall: float | None
     created: Seconds
     seconds: Seconds
+    seconds_step: Step
     device: str | None
     note: str
     fork_of: str | None
@@ -96,6 +98,7 @@ class Summary:
     lost: str
     outdated: bool
     damage: str
+    held: bool = False
 
     @property
     def trained(self) -> str:
@@ -119,7 +122,7 @@ class Summary:
 
 SORTS = tuple(field.name for field in fields(Summary))
 SUMMARY = TypeAdapter(Summary)
-READ = {*SORTS, "event"} - {"name", "status"}  # what is kept of a run: its folder has the name, its lock the status
+READ = {*SORTS, "event"} - {"name", "status", "held"}  # what is kept of a run: its lock has a part in the status
 
 
 @dataclass(frozen=True)
@@ -237,8 +240,10 @@ def _stamp(path: Path | str) -> list[int] | None:
 def _summary(path: Path, row: dict[str, Any]) -> Summary:
     row = dict(row)
     event = row.pop("event")
-    status = state_of(read_event(event) if isinstance(event, dict) else None, alive=is_alive(path))
-    return Summary(name=path.name, status=status, **row)
+    last = read_event(event) if isinstance(event, dict) else None
+    status = state_of(last, alive=is_alive(path))
+    held = status == "stopped" and isinstance(last, Stopped) and last.held
+    return Summary(name=path.name, status=status, held=held, **row)
 
 
 def _row(path: Path) -> tuple[dict[str, Any], bool]:

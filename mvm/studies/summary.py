@@ -26,6 +26,7 @@ def row_of(run: Run) -> tuple[dict[str, Any], bool]:
     final = run.scores()
     made, note, run.records = run.origin, run.note, records
     scores = final or (run.quick_scores[-1]["scores"] if run.quick_scores else None)
+    last = records.scalars[-1] if records.scalars else {"step": 0, "seconds": 0.0}
     row = {
         "step": records.step,
         "steps": config.steps,
@@ -39,7 +40,8 @@ def row_of(run: Run) -> tuple[dict[str, Any], bool]:
         "batch": config.batch,
         "kind": config.kind,
         "created": min(times(records.events), default=(run.path / layout.CONFIG).stat().st_mtime),
-        "seconds": records.scalars[-1].get("seconds", 0.0) if records.scalars else 0.0,
+        "seconds": last["seconds"],
+        "seconds_step": last["step"],
         "device": training_device(records.events),
         "note": note,
         "fork_of": made.place if made else None,
