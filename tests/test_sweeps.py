@@ -415,6 +415,36 @@ def test_the_time_left_counts_the_steps_that_have_a_time(cli, write, checkpoints
     assert ", 13 min left; 0 of " in cli("sweep", "s", "--status").out
 
 
+def test_a_worker_leaves_at_once_before_its_first_step_and_saves_after_it(write, checkpoints, monkeypatch):
+    make(read_spec(write("steps = 20")))
+    run = Run(checkpoints / next(iter(sweep_named("s").runs)))
+
+    def stopped_while_it_loads(run, **more):
+        signal.raise_signal(signal.SIGTERM)
+        pytest.fail("it goes on")
+        yield
+
+    def stopped_after_a_step(run, **more):
+        for step in train(run, **more):
+            yield step
+            if step.number == 1:
+                signal.raise_signal(signal.SIGTERM)
+
+    for trains, begins in ((stopped_while_it_loads, False), (stopped_after_a_step, True)):
+        monkeypatch.setattr("mvm.runs.recorder.train", trains)
+        worker = Worker(sweep_named("s"))
+        with worker.leave_on_signals():
+            worker.work()
+        assert worker.leaving
+        assert isinstance(run.records.poll().events[-1], events.Queued), "it waits for the next worker"
+        assert not run.alive()
+        assert (run.path / CHECKPOINT).exists() is begins
+    assert run.status().step > 0
+    monkeypatch.setattr("mvm.runs.recorder.train", train)
+    assert Worker(sweep_named("s")).work()
+    assert run.status().state == "finished"
+
+
 def test_this_machines_workers_are_started_again_and_end_with_their_command(mvm, cli, write, checkpoints):
     """`sweep --on local`: a killed worker is replaced; Ctrl-C ends all workers, with all saved."""
     path = write(FEW, top="seeds = 3\ntogether = 1")

@@ -150,7 +150,10 @@ def _draw_buttons(tab: SweepsTab, sweep: Sweep, progress: Progress, *, trains_he
     """Draw Stop while it is trained here, else Continue and Retry where there is something to train."""
     left, failed = progress.left, progress.states["failed"] + progress.states["diverged"]
     with st.container(horizontal=True, vertical_alignment="center"):
-        if trains_here:
+        if trains_here and background.is_stopping(sweep):
+            st.button("Stop", icon=":material/stop:", key="_sweep.stop", disabled=True)
+            st.caption("Stopping: workers save their runs.")
+        elif trains_here:
             st.button(
                 "Stop", icon=":material/stop:", key="_sweep.stop", on_click=_stop, args=(tab, sweep, tab.presses),
                 help="save and stop; Continue goes on from there",

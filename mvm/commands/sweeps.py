@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 from collections import Counter
@@ -124,6 +125,7 @@ def work_command(options: argparse.Namespace) -> None:
     if options.queue:
         give_way(TRAINING)
     worker = Worker(sweep, retry=options.retry_failed, queue=options.queue, say=_say)
+    is_done = False
     with worker.leave_on_signals(), present(_say):
         if options.on is None:
             is_done = worker.work()
@@ -134,6 +136,8 @@ def work_command(options: argparse.Namespace) -> None:
             is_done = hand_out(sweep, options.workers, address=address, retry=retry, leaving=lambda: worker.leaving)
     if not is_done:
         _say(f"{sweep.name}: left before the end; any worker goes on from what is saved")
+        if options.place.is_process:  # to unload torch takes a busy machine long, and its command waits for this one
+            os._exit(LEFT)
         sys.exit(LEFT)
     if worker.unreadable:
         raise RunError(f"sweep: {len(worker.unreadable)} runs of {sweep.name} cannot be read; see above")
