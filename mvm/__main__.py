@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
     from mvm.commands.flags import Parser
 
 __all__ = ["main"]
+
+FAMILIES = {  # modules of `mvm.commands`, and the commands that each adds
+    "training": ("train", "pause", "resume", "stop", "fork"),
+    "sweeps": ("sweep", "work"),
+    "results": ("score", "sample", "export", "mlflow", "claims"),
+    "upscale": ("upscale",),
+    "library": ("runs", "compare", "note", "rename", "delete", "pack", "unpack"),
+    "data": ("prepare",),
+    "app": ("app",),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,14 +81,16 @@ def _check_text(words: list[str]) -> None:
 
 
 def _parser(arguments: list[str]) -> Parser:
-    from mvm.commands import app, data, library, results, sweeps, training, upscale
+    """Parser of the asked command's family, which need not load what the others import; of all for help or an error."""
     from mvm.commands.flags import Commands, Parser
+
+    asked = [family for family, names in FAMILIES.items() if {*names} & {*arguments[:1]}]
 
     parser = Parser(prog="mvm", description="Manifold matching via deep metric learning: train, watch, score.")
     parser.add_argument("--version", action="version", version=f"mvm {__version__}")
     commands = Commands(parser, arguments)
-    for family in (training, sweeps, results, upscale, library, data, app):
-        family.add(commands)
+    for family in asked or FAMILIES:
+        import_module(f"mvm.commands.{family}").add(commands)
     return parser
 
 

@@ -211,7 +211,7 @@ LEFT = re.compile(rf"\..+\.(?:deleted-(?P<deleter>{OWNER})|(?P<writer>{OWNER})\.
 STALE = 86400.0  # seconds after which a temporary file of another machine is of a process that was killed
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Path | str) -> None:
     """Remove temporary files and folders of processes that were killed; those of living processes stay.
 
     On a shared disk, those of other machines go when their time is more than a day from now, past or future.

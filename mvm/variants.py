@@ -13,7 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["base_of", "own_settings", "variant_named"]
+__all__ = ["PAIRED_KINDS", "base_of", "own_settings", "variant_named"]
+
+PAIRED_KINDS = ("superres",)
+"""Kinds of data whose data points are targets of aligned inputs; elsewhere a generator's inputs are noise."""
 
 
 def base_of(variant: str) -> str:

@@ -23,7 +23,10 @@ FORMULA = ("=", "+", "-", "@")
 
 def printable(text: object) -> str:
     """Text of the same length: controls, line breaks and lone surrogates become the replacement sign, U+FFFD."""
-    return "".join("\ufffd" if unicodedata.category(c) in HIDDEN or c in TURNING else c for c in str(text))
+    written = str(text)
+    if written.isprintable():  # nearly all are, and a list of runs has thousands
+        return written
+    return "".join("\ufffd" if unicodedata.category(c) in HIDDEN or c in TURNING else c for c in written)
 
 
 def visible(text: object) -> str:

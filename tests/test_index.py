@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pages import train_faces
 
+from mvm.data.kinds import KINDS
 from mvm.files import append_line, locked
 from mvm.runs.fork import fork
 from mvm.runs.recorder import train
@@ -98,7 +99,7 @@ def test_nothing_is_read_twice(trained, make, monkeypatch):
     make("b")
     rows, read = summaries(), []
     original = index._row
-    monkeypatch.setattr(index, "_row", lambda run: read.append(run.name) or original(run))
+    monkeypatch.setattr(index, "_row", lambda path: read.append(path.name) or original(path))
     assert summaries() == rows
     assert read == []
     trained.write_note("x")
@@ -173,3 +174,7 @@ def test_a_run_is_called_by_what_was_trained_or_as_a_person_named_it(make):
     }
     assert run_title(Run.named("circle-1128-100247-dd9c")) == "Circle · both descriptors · 12:30"
     assert run_title(Run.named("my-1128-run")) == "my-1128-run"
+
+
+def test_the_kinds_that_are_known_without_loading_them_are_kinds():
+    assert {*index.SHIPPED} <= {*KINDS}

@@ -13,6 +13,7 @@ from architecture import FILES, HOUSES, PICTURE, ROOT, House, imports, imports_o
 from PIL import Image
 
 from mvm.runs import layout
+from mvm.studies import index
 
 GRAPH = {module: imports_of(module) for module in FILES}
 
@@ -122,6 +123,18 @@ def test_opening_a_run_loads_no_engine():
     above = {room for floor in FLOORS[FLOORS.index({"mvm.training"}) :] for room in floor} - {"mvm.runs", "mvm"}
     heavy = ("mvm.scoring", "mvm.look", "mvm.geometry.umap_film", "umap", "ot", "sklearn", "matplotlib", "mlflow")
     assert not inside(set(printed.stdout.split()), *above, *heavy)
+
+
+def test_a_list_of_runs_that_were_read_before_loads_nothing_heavy(make):
+    """2,000 runs are listed in half a second; torch alone takes two to load."""
+    make("a")
+    assert [row.name for row in index.summaries()] == ["a"]  # keeps what it has read
+    code = "import sys; from mvm.__main__ import main; assert main(['runs']) == 0; print(*sys.modules)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    _, row, modules = printed.stdout.splitlines()
+    assert row.startswith("a ")
+    assert not inside(set(modules.split()), "torch", "numpy", "scipy", "pandas", "plotly", "matplotlib", "sklearn")
 
 
 SUFFIXES = (".json", ".jsonl", ".npy", ".safetensors", ".txt", ".log")

@@ -7,11 +7,13 @@ import math
 import random
 import sys
 import time
+from collections import Counter
 
 import pytest
 import torch
 from trainers import until
 
+from app.views.sweeps import cell_of
 from mvm.data.kinds import KINDS
 from mvm.errors import RunBusy
 from mvm.files import read_tensors
@@ -260,7 +262,11 @@ def test_halving_trains_the_best_on_and_holds_the_others_exactly(cli, write, che
     begun = [[e.step for e in run.records.events if isinstance(e, events.Started | events.Resumed)] for run in at_rung]
     assert begun == [[0, 10]] * 2 + [[0]] * 4
     lines = done.out.splitlines()
-    assert lines[2] == "s: 2 of 2 settings at step 30"
+    assert lines[1].startswith("s: 2 finished, 4 held; ")
+    assert lines[2:4] == ["  4 held at step 10 by the search", "s: 2 of 2 settings at step 30"]
+    cells = [cell_of(sweep_named("s"), row) for row in progress_of(sweep_named("s")).rows]
+    assert Counter(cell.state for cell in cells) == {"finished": 2, "held": 4}
+    assert sum("held at step 10 of 30 by the search" in cell.text for cell in cells) == 4
     ranked = sorted(at_rung[:2], key=lambda run: sorted(row["w2_ratio"] for row in run.scores())[1])
     for line, run in zip(lines[-2:], ranked, strict=True):
         assert line.endswith(f"  --batch {run.config.batch:<2}  {run.name}")

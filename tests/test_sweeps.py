@@ -24,9 +24,9 @@ from trainers import until
 from benchmarks import clusters
 from mvm.config import Config
 from mvm.errors import ConfigError, RunError
-from mvm.files import locked, read_tensors
+from mvm.files import append_line, locked, read_tensors
 from mvm.processes import identity, lives
-from mvm.runs import events
+from mvm.runs import events, layout
 from mvm.runs.layout import CHECKPOINT
 from mvm.runs.library import all_runs
 from mvm.runs.recorder import train
@@ -401,6 +401,48 @@ def test_a_full_disk_fails_no_run(write, checkpoints, monkeypatch):
     assert Worker(sweep_named("s"), say=said.append).work()
     assert "the disk is full; it waits for room" in said[1]
     assert said[-1].endswith(": finished")
+
+
+def test_the_time_left_counts_the_steps_that_have_a_time(cli, write, checkpoints):
+    """One run has 100 steps in 50 s on record, and a save at 400; the other none: 1,600 steps at .5 s are left."""
+    make(read_spec(write("steps = 1000\n[grid]\nbatch = [16, 32]")))
+    run = Run(checkpoints / next(iter(sweep_named("s").runs)))
+    append_line(run.path / layout.RECORDS, {"step": 100, "seconds": 50.0})
+    run.append_event(events.Queued(step=400, time=time.time()))
+    progress = progress_of(sweep_named("s"))
+    assert (progress.steps, progress.per_step, progress.seconds_left()) == ((400, 2000), 0.5, 800.0)
+    assert progress.seconds_left(2) == 400.0
+    assert ", 13 min left; 0 of " in cli("sweep", "s", "--status").out
+
+
+def test_a_worker_leaves_at_once_before_its_first_step_and_saves_after_it(write, checkpoints, monkeypatch):
+    make(read_spec(write("steps = 20")))
+    run = Run(checkpoints / next(iter(sweep_named("s").runs)))
+
+    def stopped_while_it_loads(run, **more):
+        signal.raise_signal(signal.SIGTERM)
+        pytest.fail("it goes on")
+        yield
+
+    def stopped_after_a_step(run, **more):
+        for step in train(run, **more):
+            yield step
+            if step.number == 1:
+                signal.raise_signal(signal.SIGTERM)
+
+    for trains, begins in ((stopped_while_it_loads, False), (stopped_after_a_step, True)):
+        monkeypatch.setattr("mvm.runs.recorder.train", trains)
+        worker = Worker(sweep_named("s"))
+        with worker.leave_on_signals():
+            worker.work()
+        assert worker.leaving
+        assert isinstance(run.records.poll().events[-1], events.Queued), "it waits for the next worker"
+        assert not run.alive()
+        assert (run.path / CHECKPOINT).exists() is begins
+    assert run.status().step > 0
+    monkeypatch.setattr("mvm.runs.recorder.train", train)
+    assert Worker(sweep_named("s")).work()
+    assert run.status().state == "finished"
 
 
 def test_this_machines_workers_are_started_again_and_end_with_their_command(mvm, cli, write, checkpoints):

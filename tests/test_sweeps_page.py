@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import tomllib
 
@@ -15,6 +16,7 @@ from mvm.config import Config
 from mvm.files import checkpoints
 from mvm.jobs.launch import LAUNCHERS
 from mvm.runs.run import Run
+from mvm.sweeps import background
 from mvm.sweeps.draft import base_of, spec_text
 from mvm.sweeps.results import axes_of, importance, pooled, ranked, results_of
 from mvm.sweeps.spec import spec_of
@@ -82,6 +84,18 @@ def test_a_sweep_is_written_with_widgets_and_started(no_processes, monkeypatch):
     assert box(page, "Sweep").value == "sweep"
     button(page, "Continue").click().run()
     assert launcher.tasks[-1].arguments == ("sweep", "sweep", "--on", "local")
+
+
+def test_a_sweep_that_was_asked_to_stop_says_so_until_its_workers_have_left(grid, monkeypatch):
+    launcher = Here(lambda task: "running")
+    monkeypatch.setitem(LAUNCHERS, "local", lambda: launcher)
+    monkeypatch.setattr(background, "trains_here", lambda sweep: True)
+    (grid.folder / "background.json").write_text(json.dumps({"job": "1"}))
+    page = open_page(PAGE)
+    button(page, "Stop").click().run()
+    assert not page.exception
+    assert button(page, "Stop").disabled
+    assert "Stopping: workers save their runs." in words(page)
 
 
 def test_what_cannot_be_read_is_told_in_one_line(no_processes):

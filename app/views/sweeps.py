@@ -45,7 +45,7 @@ from mvm.sweeps.results import (
     shades,
     value_title,
 )
-from mvm.sweeps.sweep import Progress, Sweep, all_sweeps, progress_of, sweep_named
+from mvm.sweeps.sweep import HELD, Progress, Sweep, all_sweeps, progress_of, sweep_named
 
 __all__ = ["sweeps"]
 
@@ -54,6 +54,7 @@ LOOK = {  # of a cell, by what its run is doing: words, colour
     "running": ("training", "#0072B2"),
     "waiting": ("waiting", QUIET),
     "failed": ("failed or diverged", "#C0392B"),
+    HELD: ("held by the search", "#E69F00"),
     "stopped": ("stopped", "#CC79A7"),
 }
 GROUPS = {"failed": "failed", "diverged": "failed", "finished": "finished", "stopped": "stopped"}
@@ -93,7 +94,7 @@ def sweeps() -> None:
     tab.finished = progress.states["finished"]
     goes = progress.left > 0 and (progress.alive > 0 or background.trains_here(sweep))
     st.fragment(draw_progress, run_every=EVERY if goes else None)(tab, sweep)
-    if results := results_of(sweep):
+    if results := results_of(sweep, progress.rows):
         draw_results(sweep, results)
     elif progress.left:
         st.caption("The scores appear here as runs finish.")
@@ -126,7 +127,7 @@ def draw_progress(tab: SweepsTab, sweep: Sweep) -> None:
     _draw_buttons(tab, sweep, progress, trains_here=trains_here)
     counts = Counter(group_of(row) for row in progress.rows)
     alt = ", ".join(f"{counts[group]} {words}" for group, (words, _) in LOOK.items() if counts[group])
-    cells = [_cell(sweep, row) for row in progress.rows]
+    cells = [cell_of(sweep, row) for row in progress.rows]
     if picked := sweep_cells(cells, LOOK, key="cells", alt=f"A cell for each run of {sweep.name}: {alt}"):
         open_run(next(row for row in progress.rows if row.name == picked))
     st.caption("A cell is a run: press it to open it.")
@@ -149,7 +150,10 @@ def _draw_buttons(tab: SweepsTab, sweep: Sweep, progress: Progress, *, trains_he
     """Draw Stop while it is trained here, else Continue and Retry where there is something to train."""
     left, failed = progress.left, progress.states["failed"] + progress.states["diverged"]
     with st.container(horizontal=True, vertical_alignment="center"):
-        if trains_here:
+        if trains_here and background.is_stopping(sweep):
+            st.button("Stop", icon=":material/stop:", key="_sweep.stop", disabled=True)
+            st.caption("Stopping: workers save their runs.")
+        elif trains_here:
             st.button(
                 "Stop", icon=":material/stop:", key="_sweep.stop", on_click=_stop, args=(tab, sweep, tab.presses),
                 help="save and stop; Continue goes on from there",
@@ -196,11 +200,15 @@ def _time(seconds: float) -> str:
 
 def group_of(row: Summary) -> str:
     """What a run is doing, as a key of `LOOK`."""
+    if row.held:
+        return HELD
     return "running" if row.status in ALIVE else GROUPS.get(row.status, "waiting")
 
 
-def _cell(sweep: Sweep, row: Summary) -> Cell:
-    lines = [_settings(sweep, row), f"{row.status}, step {row.step:,} of {row.steps:,}"]
+def cell_of(sweep: Sweep, row: Summary) -> Cell:
+    """The cell of a run: what it is doing in colour and words, and a line while it trains."""
+    step = f"step {row.step:,} of {row.steps:,}"
+    lines = [_settings(sweep, row), f"held at {step} by the search" if row.held else f"{row.status}, {step}"]
     if row.quality is not None:
         lines.append(f"{quality_title(row.score)} {in_words(row.quality, row.score)}")
     lines += [row.reason] if row.reason else []

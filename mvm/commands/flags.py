@@ -8,15 +8,16 @@ import types
 import typing
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from mvm.config import Config
 from mvm.errors import ConfigError
 from mvm.settings import bounds, nested
-from toy_manifolds import MANIFOLDS
+
+if TYPE_CHECKING:
+    from mvm.config import Config
 
 __all__ = ["Commands", "Parser", "add_fields", "asked_defaults", "given_fields", "manifolds_told", "nested", "seeded"]
 
@@ -84,6 +85,8 @@ def add_fields(
 
 def manifolds_told() -> str:
     """A line for each toy manifold with its own settings, their defaults and bounds, and an example."""
+    from toy_manifolds import MANIFOLDS  # loads torch, which a list of runs need not
+
     lines = ["toy manifolds (--data NAME) and their settings (--settings NAME VALUE ...):"]
     for name, kind in MANIFOLDS.items():
         settings = [f"{key} {field.default:g}{_bounds(field)}" for key, field in kind.model_fields.items()]
@@ -108,6 +111,8 @@ def given_fields(options: argparse.Namespace) -> dict[str, Any]:
 
 def asked_defaults(arguments: list[str]) -> Config:
     """The config that the asked method, recipe and data begin with; that of no flags where they do not go together."""
+    from mvm.config import Config
+
     asked = {"method": "mvm", "recipe": "stabilised", "data": "circle"}
     asked = {name: _asked(arguments, f"--{name}", default) for name, default in asked.items()}
     try:

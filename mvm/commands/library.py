@@ -17,11 +17,11 @@ from mvm.commands.flags import Commands
 from mvm.commands.progress import progress_bar
 from mvm.commands.terminal import print_line
 from mvm.errors import ConfigError, RunDamaged
-from mvm.methods.method import PAIRED_KINDS
-from mvm.runs.run import Run
+from mvm.variants import PAIRED_KINDS
 from mvm.words import printable
 
 if TYPE_CHECKING:
+    from mvm.runs.run import Run
     from mvm.studies.index import Summary
 
 __all__ = ["add"]
@@ -68,11 +68,12 @@ def add(command: Commands) -> None:
 
 def runs_command(options: argparse.Namespace) -> None:
     """List every run with what it is doing."""
-    from mvm.studies.index import SORTS, summaries, unreadable
+    from mvm.studies.index import SORTS, listing
 
     if options.sort not in SORTS:
         raise ConfigError(f"sort: unknown column {options.sort!r}; known: {', '.join(SORTS)}")
-    rows = [row for row in summaries() if row.matches(options.find)]
+    listed, unreadable = listing()
+    rows = [row for row in listed if row.matches(options.find)]
     known = [row for row in rows if getattr(row, options.sort) is not None]  # the others come last, either way
     downwards = (options.sort in ("created", "step", "seconds")) != options.reverse
     ordered = sorted(known, key=lambda row: row.order(options.sort), reverse=downwards)
@@ -86,14 +87,14 @@ def runs_command(options: argparse.Namespace) -> None:
     for row in rows:
         if row.damage:
             print_line(f"mvm: run: {row.name}'s {row.damage}", error=True)
-    for name, found in unreadable().items():
+    for name, found in unreadable.items():
         advice = f"; `python -m mvm delete {name}` removes it" if found.damaged else ""
         print_line(f"mvm: {found.reason}{advice}", error=True)
 
 
 def _print_table(rows: list[Summary]) -> None:
     """One line for each run; its quality is the best variant's score by its baseline, with ~ before the run's end."""
-    from mvm.studies.compare import in_words
+    from mvm.studies.gains import in_words
 
     print(
         f"{'name':32} {'status':12} {'step':>15} {'quality':>9}  {'data':20} {'method':14} seeds  "
@@ -116,12 +117,19 @@ def _print_table(rows: list[Summary]) -> None:
         )
 
 
+def _run(name: str) -> Run:
+    """As `Run.named`, which loads torch: to list runs needs none."""
+    from mvm.runs.run import Run
+
+    return Run.named(name)
+
+
 def compare_command(options: argparse.Namespace) -> None:
     """Print last scores of every series, and the settings that are not the same in all runs."""
     from mvm.studies.compare import differences, in_words, is_gain, scoreboard
 
-    runs = [Run.named(name) for name in dict.fromkeys([*options.runs, *filter(None, [options.baseline])])]
-    baseline = runs[[run.name for run in runs].index(Run.named(options.baseline).name)] if options.baseline else None
+    runs = [_run(name) for name in dict.fromkeys([*options.runs, *filter(None, [options.baseline])])]
+    baseline = runs[[run.name for run in runs].index(_run(options.baseline).name)] if options.baseline else None
     board, differs = scoreboard(runs, baseline=baseline), differences(runs)
     if options.json:
         series = json.loads(board.to_json(orient="records"))
@@ -152,7 +160,7 @@ def compare_command(options: argparse.Namespace) -> None:
 
 def note_command(options: argparse.Namespace) -> None:
     """Write or print a note."""
-    run = Run.named(options.run)
+    run = _run(options.run)
     if options.text is None:
         for line in (run.note or f"{run.name} has no note").splitlines():
             print_line(line.expandtabs())
@@ -162,7 +170,7 @@ def note_command(options: argparse.Namespace) -> None:
 
 def rename_command(options: argparse.Namespace) -> None:
     """Give a run another name."""
-    run = Run.named(options.run)
+    run = _run(options.run)
     print_line(f"{run.name}: now {run.rename(options.name).name}")
 
 
@@ -186,7 +194,7 @@ def _removal(name: str) -> tuple[str, Callable[[], None]]:
     from mvm.runs.library import delete_unreadable
 
     try:
-        run = Run.named(name)
+        run = _run(name)
     except RunDamaged:
         return name, partial(delete_unreadable, name)
     return run.name, run.delete
@@ -196,7 +204,7 @@ def pack_command(options: argparse.Namespace) -> None:
     """Write a run into a ZIP."""
     from mvm.runs.archive import pack
 
-    run = Run.named(options.run)
+    run = _run(options.run)
     with progress_bar("B") as show:
         members = pack(run, options.out, light=options.light, on_progress=show)
     print_line(f"{options.out}: {run.name}, {len(members)} files, {options.out.stat().st_size:,} bytes")

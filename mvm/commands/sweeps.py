@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,6 +125,7 @@ def work_command(options: argparse.Namespace) -> None:
     if options.queue:
         give_way(TRAINING)
     worker = Worker(sweep, retry=options.retry_failed, queue=options.queue, say=_say)
+    is_done = False
     with worker.leave_on_signals(), present(_say):
         if options.on is None:
             is_done = worker.work()
@@ -133,6 +136,8 @@ def work_command(options: argparse.Namespace) -> None:
             is_done = hand_out(sweep, options.workers, address=address, retry=retry, leaving=lambda: worker.leaving)
     if not is_done:
         _say(f"{sweep.name}: left before the end; any worker goes on from what is saved")
+        if options.place.is_process:  # to unload torch takes a busy machine long, and its command waits for this one
+            os._exit(LEFT)
         sys.exit(LEFT)
     if worker.unreadable:
         raise RunError(f"sweep: {len(worker.unreadable)} runs of {sweep.name} cannot be read; see above")
@@ -302,6 +307,9 @@ def _print_progress(sweep: Sweep, progress: Progress, *, workers: int = 0) -> No
         print_line(f"  Slurm: {workers_there}")
     if sweep.is_searched:
         print_line("  a search goes on: it chooses further settings")
+    held = Counter(row.step for row in progress.rows if row.held)
+    for step in sorted(held):
+        print_line(f"  {held[step]} held at step {step} by the search")
     failed = [row for row in progress.rows if row.status in ("failed", "diverged")]
     for row in failed[:MOST_SHOWN]:
         print_line(f"  {row.name}: {row.status} at step {row.step}: {row.reason}")
@@ -324,7 +332,7 @@ def _states(progress: Progress) -> str:
     counts: dict[str, int] = {}
     for state, count in progress.states.items():
         counts[waiting.get(state, state)] = counts.get(waiting.get(state, state), 0) + count
-    order = ("running", "starting", "queued", "paused", "waiting", "finished", "stopped", "diverged", "failed")
+    order = ("running", "starting", "queued", "paused", "waiting", "finished", "held", "stopped", "diverged", "failed")
     return ", ".join(f"{counts[state]} {state}" for state in order if state in counts) or "no runs"
 
 

@@ -20,7 +20,7 @@ from mvm.methods.draws import Draws
 from mvm.networks.architecture import Architecture, StackedNetwork
 from mvm.networks.compiled import twice_differentiable
 from mvm.settings import Settings
-from mvm.variants import own_settings
+from mvm.variants import PAIRED_KINDS, own_settings
 
 __all__ = [
     "PAIRED_KINDS",
@@ -36,9 +36,6 @@ __all__ = [
     "peer_recipes",
     "squared_slope",
 ]
-
-PAIRED_KINDS = ("superres",)
-"""Kinds of data whose data points are targets of aligned inputs; elsewhere a generator's inputs are noise."""
 
 Network = Callable[..., Tensor]
 """`(V, B, in)` to `(V, B, out)`; networks that can do more than one thing take its name as `verb`"""

@@ -13,7 +13,7 @@ content that does not fit, and OSError for a file that cannot be read now.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -37,6 +37,7 @@ __all__ = [
     "config_in",
     "control_in",
     "fit",
+    "is_comparable",
     "scores_in",
     "text_in",
 ]
@@ -163,6 +164,11 @@ def check_rows(rows: Any, members: Members | None) -> None:
     for row, (variant, seed) in zip(found, members, strict=True):
         if row.variant not in (None, variant) or row.seed not in (None, seed):
             raise ValueError(f"it has scores of {row.variant}, seed {row.seed}, in place of {variant}, seed {seed}")
+
+
+def is_comparable(scores: Mapping[str, Any], coordinates: str) -> bool:
+    """Whether scores were measured in these coordinates of their data; earlier versions had others for files."""
+    return bool(scores.get("coordinates", "own") == coordinates)
 
 
 def scores_in(path: Path, members: Members) -> list[dict[str, Any]]:

@@ -19,11 +19,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from mvm.config import Config, Weights
 from mvm.files import append_line
 from mvm.runs.control import MOST_COUNT, MOST_STEP
 from mvm.runs.layout import RECORDS
-from mvm.settings import Settings
 
 __all__ = [
     "ALIVE",
@@ -79,6 +77,8 @@ Words = Annotated[str, Field(max_length=10_000)]
 
 def _allowed(weights: dict[str, int | float]) -> dict[str, int | float]:
     """Check the weights that this version knows against the bounds of a config's."""
+    from mvm.config import Weights  # loads torch, which only lists runs need not
+
     Weights.model_validate({name: value for name, value in weights.items() if name in Weights.model_fields})
     return weights
 
@@ -88,6 +88,9 @@ DescriptorWeights = Annotated[dict[Words, int | float], AfterValidator(_allowed)
 
 def _within_bounds(settings: dict[str, int | float]) -> dict[str, int | float]:
     """Check the settings that this version knows, by dotted name, against the bounds of a config's."""
+    from mvm.config import Config
+    from mvm.settings import Settings
+
     for dotted, value in settings.items():
         group, _, name = dotted.partition(".")
         model = Config.model_fields[group].annotation if group in Config.model_fields else None

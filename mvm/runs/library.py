@@ -6,12 +6,15 @@ import contextlib
 import os
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mvm.errors import RunDamaged, RunError
 from mvm.files import checkpoints, hide_folder, lost_target, remove_hidden, sweep
 from mvm.runs.layout import CLAIMS, CONFIG, check_name
 from mvm.runs.liveness import hold_run, sweep_run
-from mvm.runs.run import Run
+
+if TYPE_CHECKING:
+    from mvm.runs.run import Run
 
 __all__ = ["all_runs", "delete_unreadable", "opened", "run_folders", "sweep_runs"]
 
@@ -22,6 +25,8 @@ def opened(path: Path, known: MutableMapping[str, Run]) -> Run:
     Raises:
         RunError: as for `Run`.
     """
+    from mvm.runs.run import Run  # loads torch, which only lists folders need not
+
     run = known.get(str(path))
     if run is None or not run.is_there():
         run = known[str(path)] = Run(path)
@@ -56,6 +61,8 @@ def delete_unreadable(name: str) -> None:
     Raises:
         RunError: there is none, it is readable, it cannot be read now, or a trainer holds it.
     """
+    from mvm.runs.run import Run
+
     folder = checkpoints() / check_name(name)
     if folder not in run_folders():
         Run(folder)  # says so

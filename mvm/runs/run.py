@@ -36,7 +36,7 @@ from mvm.files import (
 from mvm.plain import check_plain
 from mvm.runs import layout
 from mvm.runs.control import MOST_STEP, WEIGHTS, Control, change_control
-from mvm.runs.documents import Origin, config_in, control_in, scores_in, text_in
+from mvm.runs.documents import Origin, config_in, control_in, is_comparable, scores_in, text_in
 from mvm.runs.events import ALIVE, Event, Forked, Stopped, append_event, last_state_event, reason_of, state_of
 from mvm.runs.liveness import hold_run, is_alive
 from mvm.runs.records import Records
@@ -406,7 +406,7 @@ class Run:
 
         Earlier versions scored the points of a file in the file's units.
         """
-        return bool(scores.get("coordinates", "own") == KINDS[self.config.kind].coordinates(self.config.data))
+        return is_comparable(scores, KINDS[self.config.kind].coordinates(self.config.data))
 
     def scores_are_outdated(self) -> bool:
         """Whether all scores of this run are in coordinates of an earlier version; `mvm score` measures them anew."""

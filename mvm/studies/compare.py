@@ -33,6 +33,7 @@ from mvm.runs.run import Run
 from mvm.runs.weights import settings_of
 from mvm.scoring.images import describe
 from mvm.scoring.score import ratio
+from mvm.studies.gains import in_words, is_gain
 from mvm.studies.labels import Label, acts, footnotes, label_of_variant, own_title, setting_label, trained_settings
 from mvm.variants import base_of, own_settings
 
@@ -365,11 +366,6 @@ def quality(row: dict[str, Any]) -> tuple[str, float | None]:
     return f"{key.removesuffix('_ratio')}_{end}", to_baseline(row, key)
 
 
-def is_gain(key: str) -> bool:
-    """Whether the quality under this key is a difference to its baseline, of which higher is better."""
-    return key.endswith("_gain")
-
-
 def quality_title(key: str) -> str:
     """Title of the quality under a key: "score / baseline", or "PSNR (Y) − bicubic (dB)"."""
     return f"{label_of(key.removesuffix('_gain'))} − bicubic (dB)" if is_gain(key) else "score / baseline"
@@ -401,13 +397,6 @@ def best_variant(scores: Scores) -> tuple[str, float] | None:
 def _quality_key(rows: Iterable[dict[str, Any]]) -> str:
     """Key of the quality that rows of one run have."""
     return next((key for row in rows if (key := quality(row)[0]) != "none"), "none")
-
-
-def in_words(value: float, key: str = "") -> str:
-    """Text of a quality of `scoreboard` or `matrix` under its key."""
-    if np.isinf(value):
-        return "diverged"
-    return f"{value:+.2f} dB" if is_gain(key) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def to_baseline(row: dict[str, Any], key: str) -> float | None:

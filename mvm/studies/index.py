@@ -2,8 +2,9 @@
 
     checkpoints/.index.json     what was read, by folder, with sizes and times of the files it was read from
 
-The cache may be deleted, damaged or out of date at any time: what it lacks is read anew. A run that could not be read
-is not in it: that may have been so for a moment only. Whether a trainer is alive is looked at every time.
+The cache may be deleted, damaged or out of date at any time: what it lacks is read anew (`mvm.studies.summary`). A run
+that could not be read is not in it: that may have been so for a moment only. Whether a trainer is alive is looked at
+every time. As long as no file has changed, nothing here loads torch or numpy.
 """
 
 from __future__ import annotations
@@ -13,42 +14,28 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
-from mvm.data.kinds import KINDS
 from mvm.errors import RunDamaged, RunError, line_of
 from mvm.files import checkpoints, write_atomic
 from mvm.plain import parse, read_bytes
 from mvm.runs import layout
-from mvm.runs.events import (
-    Seconds,
-    Step,
-    describe_lost_members,
-    last_state_event,
-    read_event,
-    reason_of,
-    state_of,
-    times,
-    training_device,
-)
-from mvm.runs.history import Scores
+from mvm.runs.events import Seconds, Step, Stopped, read_event, state_of
 from mvm.runs.layout import is_fresh_name
 from mvm.runs.library import run_folders
 from mvm.runs.liveness import is_alive
-from mvm.runs.records import last_records
-from mvm.runs.run import Run
-from mvm.studies.compare import beside, best_variant, data_title, is_gain, quality
-from mvm.studies.labels import own_title, title_in_words, trained_in_words
+from mvm.studies.gains import is_gain
 from mvm.words import visible
 
-__all__ = ["SORTS", "Summary", "Unreadable", "run_titles", "summaries", "unreadable"]
+__all__ = ["SORTS", "Summary", "Unreadable", "listing", "run_titles", "summaries", "unreadable"]
 
 MOST_INDEX = 64 * 2**20  # bytes of the cache that are read
+SHIPPED = ("points", "superres", "images")  # kinds of data
 FILES = (layout.CONFIG, layout.RECORDS, layout.SCORES, layout.NOTE, layout.ORIGIN)  # that a summary is made of
 
 
@@ -71,7 +58,7 @@ class Summary:
         final: whether they are a finished run's; those of a training are of fewer samples, whose baseline is another.
         coverage, recall: of that variant.
         created: seconds since the epoch.
-        seconds: of training.
+        seconds: of training, up to `seconds_step`: steps after the last record have no time yet.
         device: that it was trained on last.
         note: what a person has written about it.
         fork_of: name of the run that it was forked from, and the step.
@@ -79,6 +66,7 @@ class Summary:
         lost: how many of its generators are diverged or collapsed, in words; empty if none.
         outdated: its only scores are in coordinates of an earlier version, and rank nothing.
         damage: files that were passed over, with the reasons; empty without any.
+        held: it was stopped by a search, which decides whether it is trained on.
     """
 
     name: str
@@ -102,6 +90,7 @@ class Summary:
     recall: float | None
     created: Seconds
     seconds: Seconds
+    seconds_step: Step
     device: str | None
     note: str
     fork_of: str | None
@@ -109,10 +98,13 @@ class Summary:
     lost: str
     outdated: bool
     damage: str
+    held: bool = False
 
     @property
     def trained(self) -> str:
         """Its data, and what was trained on them."""
+        from mvm.studies.labels import trained_in_words
+
         return trained_in_words(self.title, self.titles, self.recipe)
 
     def order(self, column: str) -> Any:
@@ -122,13 +114,15 @@ class Summary:
 
     def matches(self, words: str) -> bool:
         """Whether every word is found in something that the table says, in any case."""
-        text = " ".join(map(str, asdict(self).values())).lower()
-        return all(word in text for word in words.lower().split())
+        if not (wanted := words.lower().split()):
+            return True
+        text = " ".join(map(str, vars(self).values())).lower()
+        return all(word in text for word in wanted)
 
 
 SORTS = tuple(field.name for field in fields(Summary))
 SUMMARY = TypeAdapter(Summary)
-READ = {*SORTS, "event"} - {"name", "status"}  # what is kept of a run: its folder has the name, its lock the status
+READ = {*SORTS, "event"} - {"name", "status", "held"}  # what is kept of a run: its lock has a part in the status
 
 
 @dataclass(frozen=True)
@@ -145,14 +139,23 @@ class Unreadable:
     damaged: bool
 
 
+def listing() -> tuple[list[Summary], dict[str, Unreadable]]:
+    """Every readable run under `checkpoints()`, newest first, and those that cannot be read, by name."""
+    found = _read()
+    rows = [_summary(checkpoints() / name, row) for name, row in found.items() if isinstance(row, dict)]
+    rows.sort(key=lambda row: row.created, reverse=True)
+    return rows, {name: row for name, row in found.items() if isinstance(row, Unreadable)}
+
+
 def summaries() -> list[Summary]:
     """Every readable run under `checkpoints()`, newest first."""
-    rows = [_summary(checkpoints() / name, row) for name, row in _read().items() if isinstance(row, dict)]
-    return sorted(rows, key=lambda row: row.created, reverse=True)
+    return listing()[0]
 
 
 def run_titles(rows: Iterable[Summary]) -> dict[str, str]:
     """What each run is called, by name: as `mvm.studies.labels.run_title`, and no two alike."""
+    from mvm.studies.labels import title_in_words
+
     rows = list(rows)
     titles = {row.name: visible(row.name) for row in rows}
     fresh = [row for row in rows if is_fresh_name(row.name)]
@@ -181,8 +184,7 @@ def _read() -> dict[str, dict[str, Any] | Unreadable]:
             rows[name], kept[name] = known[name]["row"], known[name]
             continue
         try:
-            run = Run(path)
-            row, lasting = _row(run)
+            row, lasting = _row(path)
         except RunError as error:
             rows[name] = Unreadable(str(error), isinstance(error, RunDamaged))
         except OSError as error:  # it is being deleted, or its disk is gone
@@ -209,13 +211,22 @@ def _read_cache(path: Path, size: int, changed: int) -> dict[str, dict[str, Any]
 
 def _is_entry(entry: Any) -> bool:
     try:
-        if {*entry} != {"stamp", "row"} or {*entry["row"]} != READ or entry["row"]["kind"] not in KINDS:
+        if {*entry} != {"stamp", "row"} or {*entry["row"]} != READ or not _is_kind(entry["row"]["kind"]):
             return False
         columns = {name: value for name, value in entry["row"].items() if name != "event"}
         SUMMARY.validate_json(json.dumps({"name": "", "status": "", **columns}), strict=True)
     except (TypeError, ValueError):
         return False
     return True
+
+
+def _is_kind(name: str) -> bool:
+    """Whether there is such a kind of data; those that come with the program are known without loading them."""
+    if name in SHIPPED:
+        return True
+    from mvm.data.kinds import KINDS
+
+    return name in KINDS
 
 
 def _stamp(path: Path | str) -> list[int] | None:
@@ -229,54 +240,15 @@ def _stamp(path: Path | str) -> list[int] | None:
 def _summary(path: Path, row: dict[str, Any]) -> Summary:
     row = dict(row)
     event = row.pop("event")
-    status = state_of(read_event(event) if isinstance(event, dict) else None, alive=is_alive(path))
-    return Summary(name=path.name, status=status, **row)
+    last = read_event(event) if isinstance(event, dict) else None
+    status = state_of(last, alive=is_alive(path))
+    held = status == "stopped" and isinstance(last, Stopped) and last.held
+    return Summary(name=path.name, status=status, held=held, **row)
 
 
-def _row(run: Run) -> tuple[dict[str, Any], bool]:
-    """The columns of a run by its files, and whether they hold until a file changes.
+def _row(path: Path) -> tuple[dict[str, Any], bool]:
+    """As `mvm.studies.summary.row_of` the run in a folder; errors as for `Run`."""
+    from mvm.runs.run import Run
+    from mvm.studies.summary import row_of
 
-    Whether its trainer is alive is not among them. A file that could not be read at this moment may be readable at the
-    next one, without a trace in its size and time.
-    """
-    config, records = run.config, last_records(run.path / layout.RECORDS, run.config.members)
-    event = last_state_event(records.events)
-    final = run.scores()
-    made, note, run.records = run.origin, run.note, records
-    scores = final or (run.quick_scores[-1]["scores"] if run.quick_scores else None)
-    row = {
-        "step": records.step,
-        "steps": config.steps,
-        "data": config.data,
-        "title": data_title(config.data),
-        "method": config.method,
-        "recipe": config.recipe,
-        "variants": list(config.variants),
-        "titles": [own_title(config, variant) for variant in config.variants],
-        "seeds": list(config.seeds),
-        "batch": config.batch,
-        "kind": config.kind,
-        "created": min(times(records.events), default=(run.path / layout.CONFIG).stat().st_mtime),
-        "seconds": records.scalars[-1].get("seconds", 0.0) if records.scalars else 0.0,
-        "device": training_device(records.events),
-        "note": note,
-        "fork_of": made.place if made else None,
-        "final": final is not None,
-        "event": event.record() if event else None,
-        "reason": reason_of(event),
-        "lost": describe_lost_members(records.events, len(config.members)),
-        "outdated": run.scores_are_outdated(),
-        "damage": run.damage,
-    }
-    lasting = not any(isinstance(error, OSError) for error in (records.problem, *run.problems.values()))
-    return row | _best(Scores(records.step, scores or [], config.members)), lasting
-
-
-def _best(scores: Scores) -> dict[str, Any]:
-    """Scores of the variant with the best quality, by the median over its seeds."""
-    found = best_variant(scores)
-    if found is None:
-        return {"score": ""} | dict.fromkeys(("quality", "best", "coverage", "recall"))
-    best, value = found
-    others = {key: scores.of(beside(scores.rows[0], key), best) for key in ("coverage", "recall")}
-    return {"score": quality(scores.rows[0])[0], "quality": value, "best": best} | others
+    return row_of(Run(path))

@@ -9,6 +9,7 @@ Ended, it asks its workers to save and leave: started again, they continue from 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from mvm.files import write_atomic
 from mvm.jobs.launch import launcher_of
@@ -17,7 +18,7 @@ from mvm.plain import read_object
 from mvm.runs.events import ALIVE
 from mvm.sweeps.sweep import Sweep
 
-__all__ = ["start", "stop", "trains_here", "why_ended"]
+__all__ = ["is_stopping", "start", "stop", "trains_here", "why_ended"]
 
 JOB, LOG = "background.json", "background.log"
 
@@ -50,7 +51,13 @@ def trains_here(sweep: Sweep) -> bool:
 def stop(sweep: Sweep) -> None:
     """Ask the training to save and leave; what it has trained is kept."""
     if (handle := _handle(sweep)) is not None:
+        write_atomic(sweep.folder / JOB, json.dumps({"job": handle.job, "stopping": True}).encode())
         handle.cancel()
+
+
+def is_stopping(sweep: Sweep) -> bool:
+    """Whether the training was asked to end, and its workers still save."""
+    return trains_here(sweep) and _job(sweep).get("stopping") is True
 
 
 def why_ended(sweep: Sweep) -> str:
@@ -64,8 +71,12 @@ def _task(sweep: Sweep, arguments: tuple[str, ...] = ()) -> Task:
 
 
 def _handle(sweep: Sweep) -> Handle | None:
-    try:
-        job = read_object(sweep.folder / JOB).get("job")
-    except (OSError, ValueError):
-        return None
+    job = _job(sweep).get("job")
     return launcher_of().attach(_task(sweep), job) if isinstance(job, str) else None
+
+
+def _job(sweep: Sweep) -> dict[str, Any]:
+    try:
+        return read_object(sweep.folder / JOB)
+    except (OSError, ValueError):
+        return {}

@@ -15,24 +15,30 @@ import json
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 from mvm.config import Config
+from mvm.data.kinds import KINDS
 from mvm.errors import RunError
 from mvm.files import checkpoints
 from mvm.look.glossary import SCORE_TERMS
 from mvm.look.palette import title_of
 from mvm.look.scales import quality_shade
 from mvm.methods import METHODS
+from mvm.runs.documents import is_comparable
+from mvm.runs.documents import scores_in as read_scores
 from mvm.runs.layout import SCORES
 from mvm.runs.run import Run
 from mvm.scoring.images import describe
 from mvm.studies.compare import NO_DIFFERENCE, data_title, in_a_word, is_gain, label_of, quality, quality_title
+from mvm.studies.index import Summary
 from mvm.studies.labels import setting_title
-from mvm.sweeps.sweep import Sweep
+from mvm.sweeps.sweep import Sweep, progress_of
 from mvm.variants import base_of, own_settings
 
 __all__ = [
@@ -111,18 +117,25 @@ class Ranked:
     loss: float
 
 
-def results_of(sweep: Sweep) -> list[Result]:
-    """Scores of the trainings of a sweep's finished runs, in the order of its runs."""
-    found = []
-    for name, settings in sweep.runs.items():
-        path = checkpoints() / name
+def results_of(sweep: Sweep, rows: Iterable[Summary] | None = None) -> list[Result]:
+    """Scores of the trainings of a sweep's finished runs, in the order of its runs.
+
+    Args:
+        sweep: whose runs.
+        rows: summaries of its runs, such as `Progress.rows`; read when None. No run is opened beside its scores.
+    """
+    found, own = [], dict[str, dict[str, Any]]()
+    for each in progress_of(sweep).rows if rows is None else rows:
+        path = checkpoints() / each.name / SCORES
         try:
-            stamp = (path / SCORES).stat().st_mtime_ns
+            stamp = path.stat().st_mtime_ns
         except OSError:
             continue
-        for variant, seed, key, score, row in _scores(path, stamp):
-            own = own_settings(variant) | {"variants": base_of(variant)}
-            found.append(Result(name, settings | own, seed, key, score, row))
+        coordinates = KINDS[each.kind].coordinates(each.data)
+        for variant, seed, key, score, row in _scores(path, stamp, (*each.variants,), (*each.seeds,), coordinates):
+            if variant not in own:
+                own[variant] = own_settings(variant) | {"variants": base_of(variant)}
+            found.append(Result(each.name, sweep.runs[each.name] | own[variant], seed, key, score, row))
     return found
 
 
@@ -219,17 +232,17 @@ def ranked(results: Sequence[Result]) -> list[Ranked]:
         groups.setdefault(json.dumps(result.settings, sort_keys=True), []).append(result)
     rows = []
     for group in groups.values():
-        low, median, high = spread_of([r.score for r in group])
+        low, middle, high = spread_of([r.score for r in group])
         runs = tuple(dict.fromkeys(r.run for r in group))
-        loss = float(np.median([r.loss for r in group]))
-        rows.append(Ranked(group[0].settings, median, low, high, len(group), runs, loss))
+        rows.append(Ranked(group[0].settings, middle, low, high, len(group), runs, median(r.loss for r in group)))
     return sorted(rows, key=lambda row: row.loss)
 
 
 def spread_of(scores: Sequence[float]) -> tuple[float, float, float]:
     """Lower quartile, median and upper quartile; the quartiles are scores among them, as some may be infinite."""
-    low, high = np.quantile(scores, (0.25, 0.75), method="nearest")
-    return float(low), float(np.median(scores)), float(high)
+    ordered = sorted(scores)  # a few seeds each, and thousands of settings: quicker than arrays
+    low, high = (ordered[round(share * (len(ordered) - 1))] for share in (0.25, 0.75))
+    return low, median(ordered), high
 
 
 def shades(results: Sequence[Result], axes: Sequence[str]) -> dict[tuple[Any, ...], float]:
@@ -242,9 +255,9 @@ def shades(results: Sequence[Result], axes: Sequence[str]) -> dict[tuple[Any, ..
     key = results[0].key
     if key == _quality(results[0].row)[0]:
         found = pooled(results, axes)
-        return {at: float(quality_shade(np.array([[np.median(v)]]), [is_gain(key)])[0, 0]) for at, v in found.items()}
+        return {at: float(quality_shade(np.array([[median(v)]]), [is_gain(key)])[0, 0]) for at, v in found.items()}
     losses = pooled([replace(result, key="", score=result.loss) for result in results], axes)
-    medians = {at: float(np.median(each)) for at, each in losses.items()}
+    medians = {at: median(each) for at, each in losses.items()}
     finite = [loss for loss in medians.values() if np.isfinite(loss)] or [0.0]
     width = max(finite) - min(finite) or 1.0
     return {at: min(1.0, (loss - min(finite)) / width) for at, loss in medians.items()}
@@ -311,15 +324,18 @@ def value_title(name: str, value: Any) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _scores(path: Path, stamp: int) -> list[tuple[str, int, str, float, dict[str, Any]]]:
-    """Variant, seed, key, score and all scores of each member of a run whose scores have this time."""
+def _scores(
+    path: Path, stamp: int, variants: tuple[str, ...], seeds: tuple[int, ...], coordinates: str
+) -> list[tuple[str, int, str, float, dict[str, Any]]]:
+    """Variant, seed, key, score and all scores of each member in a file of this time; outdated ones are left out."""
+    members = [*product(variants, seeds)]
     try:
-        run = Run(path)
-    except RunError:
+        rows = read_scores(path, members)
+    except (OSError, ValueError):
         return []
     found = []
-    for (variant, seed), row in zip(run.config.members, run.scores() or [], strict=False):
-        key, score = _quality(row)
+    for (variant, seed), row in zip(members, rows, strict=True):
+        key, score = _quality(row) if is_comparable(row, coordinates) else ("none", 0.0)
         if key != "none":
             found.append((variant, seed, key, score, row))
     return found

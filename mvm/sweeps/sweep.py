@@ -39,6 +39,7 @@ from mvm.variants import own_settings
 
 __all__ = [
     "ENDED",
+    "HELD",
     "Plan",
     "PlannedRun",
     "Progress",
@@ -53,7 +54,8 @@ __all__ = [
 
 SPEC, RUNS = "spec.toml", "runs.json"
 SEARCH = "search"  # folder within a sweep's: held by the process that searches, mvm.sweeps.search
-ENDED = ("finished", "failed", "diverged", "stopped")
+HELD = "held"  # state of a run that a search has stopped, and may train on
+ENDED = ("finished", "failed", "diverged", "stopped", HELD)
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Progress:
     """How far a sweep is.
 
     Attributes:
-        states: number of runs by state.
+        states: number of runs by state; "held" is stopped by a search.
         trainings: trainings of variants and seeds: finished ones, and all.
         steps: trained and wanted, over the runs that go on.
         seconds: of training so far, over all runs.
@@ -237,16 +239,16 @@ def progress_of(sweep: Sweep) -> Progress:
     found = {row.name: row for row in summaries() if row.name in sweep.runs}
     rows = tuple(found[name] for name in sweep.runs if name in found)
     going = [row for row in rows if row.status not in ENDED]
-    done = sum(row.step for row in rows)
+    timed = sum(row.seconds_step for row in rows)  # fewer than are trained: the last ones have no time on record yet
     seconds = sum(row.seconds for row in rows)
     members = [len(row.variants) * len(row.seeds) for row in rows]
     ended = [row.status == "finished" for row in rows]
     return Progress(
-        Counter(row.status for row in rows),
+        Counter(HELD if row.held else row.status for row in rows),
         (sum(count for count, is_ended in zip(members, ended, strict=True) if is_ended), sum(members)),
         (sum(row.step for row in going), sum(row.steps for row in going)),
         seconds,
-        seconds / done if done and seconds else None,
+        seconds / timed if timed and seconds else None,
         rows,
         tuple(name for name in sweep.runs if name not in found),
     )

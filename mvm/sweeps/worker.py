@@ -35,6 +35,10 @@ ROOM = 5.0  # seconds of waiting for room on a full disk
 HELD = Path()  # in place of a run: others hold all that are left
 
 
+class _Left(BaseException):
+    """A worker is asked to leave while it has nothing to save."""
+
+
 class Worker:
     """Takes runs of a sweep until none is left.
 
@@ -63,6 +67,7 @@ class Worker:
     ) -> None:
         self.sweep, self.retry, self.queue, self.say, self.only = sweep, retry, queue, say, only
         self.leaving = False
+        self._loses_nothing = False  # if it is interrupted now
         self._leave_file, self._looked = leave_file, 0.0
         self.unreadable: list[str] = []
         self._began = time.time()
@@ -72,6 +77,7 @@ class Worker:
         """Train until nothing is left to train, or `leaving` is set; returns whether nothing is left."""
         told, ended = False, ""
         while not self._leaves():
+            self._loses_nothing = True
             free = self._first_free()
             if free is None:
                 return True
@@ -86,26 +92,38 @@ class Worker:
                 if (run := self._take(held)) is not None:
                     told = False
                     self.say(f"{run.name}: begins at step {run.status().step} of {run.config.steps}")
-                    ended = train_held(run, slot=got, leaving=self._leaves)
+                    ended = train_held(run, slot=got, leaving=self._leaves, on_begin=self._begin)
                     self.say(f"{run.name}: {ended}")
             self._wait(ROOM if run is not None and ended.startswith(FULL) else 0.0)
         return self._first_free() is None
 
     @contextlib.contextmanager
     def leave_on_signals(self) -> Iterator[None]:
-        """Set `leaving` on SIGTERM and Ctrl-C; a second Ctrl-C interrupts at once."""
+        """Set `leaving` on SIGTERM and Ctrl-C; a second Ctrl-C interrupts at once.
+
+        A worker that waits, imports or reads is interrupted, and the block with it: on a busy machine it would take a
+        minute to come to its first step, only to leave then.
+        """
 
         def leave(number: int, frame: FrameType | None) -> None:
             if self.leaving and number == signal.SIGINT:
                 raise KeyboardInterrupt
-            self.leaving = True
+            is_told, self.leaving = self.leaving, True
+            if self._loses_nothing and not is_told:
+                raise _Left
 
         before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
+        except _Left:
+            pass
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler or signal.SIG_DFL)
+
+    def _begin(self) -> None:
+        """A run has made a step: from now on there is something to save."""
+        self._loses_nothing = False
 
     def _leaves(self) -> bool:
         """Whether to save and end; the file is looked for twice a second."""
@@ -207,13 +225,20 @@ class Worker:
         return self._read[path][1:]
 
 
-def train_held(run: Run, *, slot: Slot | None = None, leaving: Callable[[], bool] = lambda: False) -> str:
+def train_held(
+    run: Run,
+    *,
+    slot: Slot | None = None,
+    leaving: Callable[[], bool] = lambda: False,
+    on_begin: Callable[[], None] = lambda: None,
+) -> str:
     """Train a run that this process holds; returns how it ended, in words. What ended it is on record.
 
     Args:
         run: what is trained.
         slot: that is held, given back while the training pauses.
         leaving: asked at each step; once true, the run is saved and left to others.
+        on_begin: called after each step; before the first one, there is nothing to save.
     """
     from mvm.runs.recorder import train
 
@@ -221,9 +246,13 @@ def train_held(run: Run, *, slot: Slot | None = None, leaving: Callable[[], bool
     try:
         run.clear_requests(searched=True)
         for _ in train(run, slot=slot):
+            on_begin()
             if not is_leaving and leaving():
                 is_leaving = True
                 run.ask(stop=True)
+    except _Left:
+        _waits(run)  # on record, or its trainer counts as one that was killed
+        raise
     except (Diverged, TakenOver) as reason:
         return str(reason)
     except Stopped:
