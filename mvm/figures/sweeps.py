@@ -33,7 +33,7 @@ from mvm.sweeps.results import (
     spread_of,
     value_title,
 )
-from mvm.words import mathtext, tex
+from mvm.words import capital, mathtext, tex
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,7 +124,7 @@ def heatmap_latex(table: pd.DataFrame, selection: Selection) -> str:
         ]
         for row in rows
     ]
-    caption = f"{_capital(signs(tex(score_title(key))))} by {tex(down)} and {tex(across)}. {_trainings(table['n'])}"
+    caption = f"{capital(signs(tex(score_title(key))))} by {tex(down)} and {tex(across)}. {_trainings(table['n'])}"
     return latex_table("l" + "r" * len(columns), [[tex(down), *map(tex, columns)]], lines, caption=caption,
                        label="heatmap")  # fmt: skip
 
@@ -140,10 +140,6 @@ def _spread(key: str, row: Any) -> str:
         low, median, high = (in_words(row[name], key).removesuffix(" dB") for name in ("low", "median", "high"))
         return median if low == high else f"{median} [{low}, {high}]"
     return interval(row["low"], row["median"], row["high"])
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 # -- all trainings -----------------------------------------------------------------------------------------------------
