@@ -131,7 +131,7 @@ def draw_progress(tab: SweepsTab, sweep: Sweep) -> None:
     cells = [_cell(sweep, row) for row in progress.rows]
     if picked := sweep_cells(cells, LOOK, key="cells", alt=f"A cell for each run of {sweep.name}: {alt}"):
         open_run(next(row for row in progress.rows if row.name == picked))
-    shared = " The trainings of a run share a process." * (total > len(progress.rows))
+    shared = " The trainings of a run share a process." if total > len(progress.rows) else ""
     st.caption(f"Each cell is a run: press it to open it.{shared}")
     if progress.removed:
         st.caption(f"Runs that were deleted: {len(progress.removed):,}. Training the same sweep anew makes them again.")
