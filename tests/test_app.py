@@ -101,6 +101,10 @@ def test_scores_stand_below_the_titles_and_the_best_is_marked(finished: Run) -> 
         assert second["text"] == f"coverage {row['coverage']:.3g}"
         assert (first["best"], panel["best"]) == (i == best, i == best)
         assert f"baseline {row['coverage_floor']:.3g}; step 30" in second["help"]
+    page = open_page(**{"columns.ring": ["centroid", "both"][1 - best]})
+    (worse,) = drawn(page, "clouds.ring")["panels"]
+    assert worse["title"] == panels[1 - best]["title"]
+    assert not worse["best"], "the better one is hidden"
 
 
 def test_a_column_is_hidden_and_shown_again_where_it_stands(finished: Run) -> None:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-__all__ = ["FILM_FORMATS", "GROUNDS", "PANELS", "SIZES", "encode", "film", "film_frames"]
+__all__ = ["FILM_FORMATS", "GROUNDS", "PANELS", "SIZES", "encode", "film", "film_frames", "stills"]
 
 FILM_FORMATS = ("mp4", "webm", "gif")
 SIZES = {"large": (1920, 1080), "small": (960, 540), "tiny": (640, 360)}
@@ -101,12 +101,12 @@ def film(
         project_frames(selection, on_progress)
     steps = timeline(selection, MOST_SHOTS)
     columns = columns_of(selection, steps, on_progress)
-    stage = Stage(selection, steps, [*columns, *_stills(selection, columns)], SIZES[size], ground, panels)
+    stage = Stage(selection, steps, [*columns, *stills(selection, columns)], SIZES[size], ground, panels)
     return encode(film_frames(stage, RATE[kind], on_progress), kind)
 
 
-def _stills(selection: Selection, columns: Sequence[Column]) -> Iterator[Column]:
-    """Columns of what photographs are compared with: bicubic interpolation and the originals; none if these are lost."""
+def stills(selection: Selection, columns: Sequence[Column]) -> Iterator[Column]:
+    """Bicubic interpolation and the originals, which upscaled photographs are compared with; none if these are lost."""
     if {run.config.kind for run in selection.runs} != {"superres"}:
         return
     try:
@@ -224,14 +224,8 @@ class Stage:
         size = max(3.0, min(7.5, 110 / len(column.fakes[0]) ** 0.5)) * 1.1 * (side / 5.8) ** 0.7
         if panel == "umap":
             if not column.frames:
-                axes.text(
-                    0.5,
-                    0.5,
-                    "" if column.is_still else "no UMAP of this run",
-                    color=QUIET,
-                    fontsize=self._size(15),
-                    ha="center",
-                )
+                why = "" if column.is_still else "no UMAP of this run"
+                axes.text(0.5, 0.5, why, color=QUIET, fontsize=self._size(15), ha="center")
             return FlatCloud(axes, column, size, umap=True)
         if column.real is None:
             return Sheet(axes, column)
