@@ -173,7 +173,7 @@ def test_a_run_is_called_by_what_was_trained_or_as_a_person_named_it(make):
         "peer-1128-100247-0001-fork20": "cloud.csv · WGAN-GP · 12:30:05 (peer-1128-100247-0001-fork20)",
         "peer-1128-100247-0002": "cloud.csv · WGAN-GP · 12:30:05 (peer-1128-100247-0002)",
         "my-1128-run": "my-1128-run",
-        "rates-1128-100247-0003": "cloud.csv · both with 2 settings, centroid · 12:30:05",
+        "rates-1128-100247-0003": "cloud.csv · both with 2 settings, centroid · 12:30",
     }
     config = Run.named("rates-1128-100247-0003").config
     assert own_title(config, rates[0]) == own_title(config, rates[0], beside=config.variants)

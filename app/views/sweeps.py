@@ -30,6 +30,7 @@ from mvm.studies.compare import in_words, quality_title
 from mvm.studies.index import Summary
 from mvm.sweeps import background
 from mvm.sweeps.results import (
+    UNUSED,
     Result,
     axes_of,
     axis_title,
@@ -288,7 +289,7 @@ def draw_heat_map(results: Sequence[Result], axes: dict[str, list]) -> tuple[str
     styled = frame.style.format(lambda value: "" if np.isnan(value) else in_words(value, key))
     styled = styled.apply(lambda _: np.array(colours, dtype=object), axis=None)
     st.dataframe(styled, width="stretch" if len(columns) > 4 else "content", placeholder="")
-    unused = ", – stands for a setting that is not used" * ("–" in (*index, *heads))
+    unused = f", {UNUSED} stands for a setting that is not used" * (UNUSED in (*index, *heads))
     rest = [axis_title(name) for name in names if name not in (across, down)]
     st.caption(plain(f"Median {title} over seeds" + (f" and over {', '.join(rest)}" if rest else "")
                      + f"; an empty cell has no finished training{unused}."))  # fmt: skip

@@ -19,6 +19,7 @@ from mvm.look.scales import limits
 from mvm.studies.compare import in_words, is_gain
 from mvm.sweeps.parallel import parallel_axes
 from mvm.sweeps.results import (
+    UNUSED,
     Result,
     axes_of,
     axis_title,
@@ -225,7 +226,8 @@ def best_data(selection: Selection) -> pd.DataFrame:
 def draw_best(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
     """A dot for the median of each combination, with a line between its quartiles, the best on top."""
     settings = list(table.columns[: table.columns.get_loc("score")])
-    names = [", ".join(_in_words(*each) for each in row.items()) for row in table[settings].to_dict("records")]
+    rows = table[settings].to_dict("records")
+    names = [", ".join(_in_words(*each) for each in row.items() if each[1] != UNUSED) for row in rows]
     plot = _rows_plot(figure, names)
     for y, row in enumerate(table.itertuples()):
         if np.isfinite([row.low, row.high]).all():
