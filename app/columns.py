@@ -17,7 +17,7 @@ from mvm.runs.run import Run
 from mvm.scoring.images import describe
 from mvm.studies.labels import own_title, variant_label
 
-__all__ = ["Columns", "choose_columns", "columns_of", "in_words", "scored"]
+__all__ = ["MOST_COLUMNS", "Columns", "choose_columns", "columns_of", "in_words", "scored"]
 
 MOST_COLUMNS = 4  # shown at first
 UNKNOWN = "–"
@@ -60,7 +60,8 @@ def choose_columns(run: Run) -> None:
     if len(variants) > 1:
         linked(
             st.pills, "Columns", variants, selection_mode="multi", default=variants[:MOST_COLUMNS],
-            format_func=partial(own_title, run.config), key=f"columns.{run.name}", label_visibility="collapsed",
+            format_func=partial(own_title, run.config, beside=variants), key=f"columns.{run.name}",
+            label_visibility="collapsed",
             help="variants shown side by side: press one to hide its column, and again to show it; all are trained",
         )  # fmt: skip
 
@@ -84,7 +85,8 @@ def scored(
     scores = records.scores(step)
     if scores is None:
         return list(panels)
-    values = {key: [v and scores.of(key, v) for v in variants] for key in forms}
+    every = [*variants, *(variant for variant in run.config.variants if variant not in variants)]  # hidden ones last
+    values = {key: [v and scores.of(key, v) for v in every] for key in forms}
     values = {key: row for key, row in values.items() if any(value is not None for value in row)}
     best = {key: _best(row, describe(key).direction) for key, row in values.items()}
     of = f"step {scores.step:,}" + (f", median of {len(run.config.seeds)} seeds" if len(run.config.seeds) > 1 else "")

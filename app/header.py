@@ -31,7 +31,7 @@ from mvm.runs.layout import LOG, is_fresh_name
 from mvm.runs.run import Run, Status
 from mvm.studies.compare import data_title, in_a_word, is_gain, settings_changed
 from mvm.studies.index import Summary, run_titles, summaries
-from mvm.studies.labels import RECIPES, run_title
+from mvm.studies.labels import RECIPES, grouped_titles, run_title
 
 __all__ = ["KEYS", "STATES", "draw_buttons", "draw_head", "draw_status", "duration", "in_units"]
 
@@ -337,7 +337,7 @@ def _value(name: str, value: Any) -> str:
         case "size" if value is None:
             return "the dataset's own"
         case "variants":
-            return ", ".join(map(title_of, value))
+            return ", ".join(grouped_titles(map(title_of, value)))
         case "seeds" if tuple(value) == tuple(range(len(value))):
             return str(len(value))
     return f"{value:,}" if type(value) is int else in_a_word(value)

@@ -146,9 +146,8 @@ def linked_names(label: str, titles: Mapping[str, str], *, default: list[str], k
         if refused := [name for name in asked if name not in titles]:
             link.tell(_problem("multiselect", {"key": key, "options": [*titles]}, asked, refused))
     options |= {} if key in st.session_state else {"default": default}
-    chosen = st.multiselect(
-        plain(label), [*titles], key=key, format_func=lambda name: titles.get(name, name), **options
-    )
+    choose = st.multiselect  # callers answer for the label, as those of `linked`
+    chosen = choose(label, [*titles], key=key, format_func=lambda name: titles.get(name, name), **options)
     if chosen != (asked or default):
         st.query_params[key] = chosen
     return chosen

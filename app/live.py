@@ -24,7 +24,7 @@ import streamlit as st
 
 from app.caches import history
 from app.charts import training
-from app.columns import choose_columns, columns_of, in_words
+from app.columns import MOST_COLUMNS, choose_columns, columns_of, in_words
 from app.components.live_plot import live_plot
 from app.components.timeline import timeline
 from app.header import draw_status
@@ -245,9 +245,12 @@ def _draw_panel(tab: Page, run: Run, panel: Panel, *, titled: bool = True) -> No
             if titled:
                 st.markdown(f"## {panel.title}", width="content", anchors=False)
             place = st.container(width="stretch", key=f"reading-{panel.key}")
-            if panel.every == LIVE:
+            few = len(run.config.variants) <= MOST_COLUMNS  # the choice of more of them takes a line of its own
+            if panel.every == LIVE and few:
                 choose_columns(run)
             _draw_enlarge(tab, panel)
+            if panel.every == LIVE and not few:
+                choose_columns(run)
         note = None
         if step is None:
             with st.container(height=height_of(tab, panel.height), border=False):

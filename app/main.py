@@ -30,6 +30,7 @@ st.html(
     ".stMainBlockContainer > .stVerticalBlock { gap: 0.7rem } "
     ".stHorizontalBlock [data-testid=stMarkdownContainer]:has(h1) { margin: 0 } .stHorizontalBlock h1 { padding: 0 } "
     ".stApp :is([data-testid=stBaseButton-primary], [data-baseweb=tag]) { color: light-dark(#FFFFFF, #14181D) } "
+    ".stButtonGroup div:has(> button) { flex-wrap: wrap } "
     "[data-testid=stCaptionContainer] { color: inherit; opacity: 0.8 } "
     "[data-testid=stSidebarHeader] { height: 2.4rem; margin: 0 }</style>"
 )

@@ -386,7 +386,8 @@ def _counted(name: str, text: str, stamp: int) -> tuple[Spec, str]:
     """A specification, and what it asks for in words, while the sweep's list of runs has this time."""
     spec = spec_of(text, name=name)
     trainings = sum(len(point.config.members) for point in spec.points)
-    said = f"{trainings:,} training{'s' * (trainings != 1)} of {len(spec.points):,} settings"
+    count = len(spec.points)
+    said = f"{trainings:,} training{'s' * (trainings != 1)} of {count:,} setting{'s' * (count != 1)}"
     if len(spec.points) > MOST_PLANNED:
         return spec, f"{said}."
     planned = plan(spec)

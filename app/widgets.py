@@ -19,6 +19,7 @@ from mvm.look.palette import title_of
 from mvm.methods import METHODS
 from mvm.methods.pairs import TERMS
 from mvm.settings import bounds, setting_words
+from mvm.words import capital
 from toy_manifolds import MANIFOLDS
 
 __all__ = [
@@ -102,7 +103,7 @@ def unlinked(widget: Callable[..., Any], label: str, *arguments: Any, **options:
 def label_of(name: str, field: FieldInfo) -> str:
     """Label of a field's widget: its title, or its name in words."""
     label = field.title or setting_words(name)
-    return label[0].upper() + label[1:] if label[0].isascii() else label
+    return capital(label)
 
 
 def setting_title(dotted: str, *, owned: bool = True) -> str:
@@ -116,7 +117,7 @@ def setting_title(dotted: str, *, owned: bool = True) -> str:
     model = Config.model_fields[group].annotation if group in Config.model_fields else Config
     fields = model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
     if name not in fields:
-        return dotted[0].upper() + dotted[1:]
+        return capital(dotted)
     title = label_of(name, fields[name])
     if group == "weights":
         return f"{title} weight"

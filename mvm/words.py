@@ -5,13 +5,14 @@ visible(text)        the same in one line of bounded length
 mathtext(text)       the same, for matplotlib, which reads formulas between dollar signs
 tex(text)            the same, for LaTeX
 cell(text)           a cell of a CSV file that a spreadsheet does not take for a formula
+capital(text)        the same with a capital letter in front, unless with a symbol: γ is not Γ
 """
 
 from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["cell", "mathtext", "printable", "tex", "visible"]
+__all__ = ["capital", "cell", "mathtext", "printable", "tex", "visible"]
 
 LONGEST = 600  # characters
 HIDDEN = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode: controls, lone surrogates, line and paragraph separators
@@ -50,3 +51,8 @@ def cell(text: object) -> str:
     """Text of a CSV file, with an apostrophe before it where a spreadsheet would compute it."""
     line = visible(text)
     return f"'{line}" if line.startswith(FORMULA) else line
+
+
+def capital(text: str) -> str:
+    """Text that begins with a capital letter, unless with a symbol: γ is not Γ."""
+    return text[:1].upper() + text[1:] if text[:1].isascii() else text

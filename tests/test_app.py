@@ -91,7 +91,8 @@ runpy.run_path({str(MAIN)!r})
 
 def test_scores_stand_below_the_titles_and_the_best_is_marked(finished: Run) -> None:
     """Worked out from the file of scores; own points have no truth, so no distance to it."""
-    panels = drawn(open_page(), "clouds.ring")["panels"]
+    page = open_page()
+    panels = drawn(page, "clouds.ring")["panels"]
     assert [panel["title"] for panel in panels] == ["centroid only", "both"]
     rows = json.loads((finished.path / "scores.json").read_text())
     best = min((0, 1), key=lambda i: abs(np.log(rows[i]["w2_ratio"])))
@@ -101,6 +102,11 @@ def test_scores_stand_below_the_titles_and_the_best_is_marked(finished: Run) -> 
         assert second["text"] == f"coverage {row['coverage']:.3g}"
         assert (first["best"], panel["best"]) == (i == best, i == best)
         assert f"baseline {row['coverage_floor']:.3g}; step 30" in second["help"]
+    columns = next(group for group in page.button_group if group.label == "Columns")
+    columns.set_value([finished.config.variants[1 - best]]).run()
+    (worse,) = drawn(page, "clouds.ring")["panels"]
+    assert worse["title"] == panels[1 - best]["title"]
+    assert not worse["best"], "the better one is hidden"
 
 
 def test_a_column_is_hidden_and_shown_again_where_it_stands(finished: Run) -> None:

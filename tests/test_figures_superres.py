@@ -16,6 +16,9 @@ from trainers import small_config, small_held_out, small_pairs, write_cloud
 
 from mvm.figures import FIGURES, NoFigure, data, latex, render
 from mvm.figures.export import bundle
+from mvm.figures.film import stills
+from mvm.figures.over_training import columns_of
+from mvm.figures.selection import Selection
 from mvm.imaging.resize import imresize
 from mvm.look.scales import quality_shade
 from mvm.runs.recorder import train
@@ -275,6 +278,21 @@ def test_crops_that_do_not_fit_a_line_go_on_below(mvm_run, gan_run):
     ]  # fmt: skip
     assert len(figure.axes) == 3 * 6
     assert len({round(axes.get_subplotspec().get_position(figure).y0, 3) for axes in figure.axes}) == 6
+
+
+def test_a_film_shows_bicubic_and_the_originals_beside_the_upscaled(mvm_run, gan_run, larger):
+    selection = Selection.of([mvm_run, gan_run])
+    columns = columns_of(selection, [0, STEPS], lambda *call: None)
+    interpolated, originals = stills(selection, columns)
+    assert [interpolated.title, originals.title] == ["bicubic", "original"]
+    count = columns[0].fakes.shape[1]
+    for at in range(2):
+        np.testing.assert_array_equal(originals.fakes[at], mvm_run.real_view()[:count])
+    high = torch.from_numpy(np.array(originals.fakes[0][1]))
+    low = imresize(high, (high.shape[0] // 4, high.shape[1] // 4))
+    np.testing.assert_array_equal(interpolated.fakes[1][1], bicubic(low).numpy())
+    apart = Selection.of([mvm_run, larger])
+    assert not [*stills(apart, columns)], "they show other crops"
 
 
 def test_runs_of_other_crops_are_not_set_beside_each_other(mvm_run, larger):

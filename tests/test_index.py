@@ -18,7 +18,7 @@ from mvm.runs.recorder import train
 from mvm.runs.run import Run
 from mvm.studies import index
 from mvm.studies.index import run_titles, summaries, unreadable
-from mvm.studies.labels import run_title
+from mvm.studies.labels import own_title, run_title
 
 
 @pytest.fixture
@@ -154,10 +154,13 @@ def test_a_run_is_called_by_what_was_trained_or_as_a_person_named_it(make):
         "peer-1128-100247-0001-fork20": noon,
         "peer-1128-100247-0002": noon,
         "my-1128-run": noon,
+        "rates-1128-100247-0003": noon,
     }
     fields = {"circle-1128-100247-dd9c": {"data": "circle", "variants": ("both",)}}
     fields["circle-1128-100247-aaaa"] = fields["circle-1128-100247-dd9c"]
     fields["cloud-0102-030405-beef"] = {"variants": ("centroid", "diameter", "both", "hausdorff"), "recipe": "paper"}
+    rates = [f"both@optimiser.generator_lr={rate}" for rate in (0.001, 0.01)]
+    fields["rates-1128-100247-0003"] = {"variants": (*rates, "centroid")}
     fields |= {name: {"method": "wgan_gp", "variants": ("wgan_gp",)} for name in begun if "peer" in name}
     for name, when in begun.items():
         os.utime(make(name, **fields.get(name, {})).path / "config.json", (when.timestamp(),) * 2)
@@ -171,7 +174,12 @@ def test_a_run_is_called_by_what_was_trained_or_as_a_person_named_it(make):
         "peer-1128-100247-0001-fork20": "cloud.csv · WGAN-GP · 12:30:05 (peer-1128-100247-0001-fork20)",
         "peer-1128-100247-0002": "cloud.csv · WGAN-GP · 12:30:05 (peer-1128-100247-0002)",
         "my-1128-run": "my-1128-run",
+        "rates-1128-100247-0003": "cloud.csv · both with 2 settings, centroid · 12:30",
     }
+    config = Run.named("rates-1128-100247-0003").config
+    assert own_title(config, rates[0]) == own_title(config, rates[0], beside=config.variants)
+    assert own_title(config, rates[0]) == "both, generator rate 0.001"
+    assert own_title(config, rates[0], beside=rates) == "generator rate 0.001", "what they share is left out"
     assert run_title(Run.named("circle-1128-100247-dd9c")) == "Circle · both descriptors · 12:30"
     assert run_title(Run.named("my-1128-run")) == "my-1128-run"
 

@@ -196,6 +196,8 @@ def test_a_variant_has_its_colour_whatever_stands_beside_it() -> None:
         assert all(whole.get(name, colour) == colour for name, colour in zip(names, colours, strict=True))
         assert len(set(colours)) == len(names)
     assert len(set(variant_colours(["both"] * 6))) == 6
+    own = ["both@mvm.gamma=0", "both@mvm.gamma=1"]
+    assert variant_colours(own) == variant_colours(["both", "both"]), "in legends of the screen as in figures"
     assert len(variant_colours(["both"] * 20)) == 20
 
 

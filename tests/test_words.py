@@ -252,6 +252,8 @@ def unescaped(source: str) -> list[str]:
             match call:
                 case ast.Call(func=ast.Name(id="linked"), args=[_, label, *_]):
                     texts.append(label)
+                case ast.Call(func=ast.Name(id="linked_names"), args=[label, *_]):
+                    texts.append(label)
                 case ast.Call(func=ast.Attribute(attr=name), args=[label, *_]) if name in MARKDOWN:
                     texts.append(label)
             found += [f"line {call.lineno}: {word}" for text in texts for word in known.unsafe(text)]

@@ -12,6 +12,7 @@ from mvm.look.palette import SEQUENTIAL
 from mvm.look.scales import limits
 from mvm.sweeps.parallel import parallel_axes
 from mvm.sweeps.results import Result
+from mvm.words import capital
 
 __all__ = ["parallel_coordinates"]
 
@@ -28,7 +29,7 @@ def parallel_coordinates(results: Sequence[Result]) -> Figure:
     for axis in parallel_axes(results):
         places, texts = zip(*axis.ticks, strict=True)
         dimensions.append({
-            "label": plotly_text(axis.title[:1].upper() + axis.title[1:]), "values": list(axis.places), "range": [0, 1],
+            "label": plotly_text(capital(axis.title)), "values": list(axis.places), "range": [0, 1],
             "tickvals": list(places), "ticktext": [plotly_text(_short(text)) for text in texts],
         })  # fmt: skip
     line = {
@@ -40,7 +41,7 @@ def parallel_coordinates(results: Sequence[Result]) -> Figure:
     }  # fmt: skip
     layout = {
         "height": 380, "margin": {"l": 70, "r": 60, "t": 50, "b": 20},
-        "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
     }  # fmt: skip
     return {"data": [trace], "layout": layout}
 

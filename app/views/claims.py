@@ -14,6 +14,7 @@ from app.text import plain
 from mvm.geometry.spectrum import SPECTRUM_FORMS
 from mvm.look.palette import title_of
 from mvm.studies.claims import CLAIMS, RULE, Finding, Plan, findings, in_numbers, launch, shipped, stop
+from mvm.words import capital
 from toy_manifolds import MANIFOLDS
 
 __all__ = ["claims"]
@@ -160,4 +161,4 @@ def column_title(key: str) -> str:
     if words.startswith("W₂") and variant in ("centroid", "diameter", "both"):
         variant = title_of(variant)
     title = f"{words}, {variant}" if variant else words
-    return title[0].upper() + title[1:] if title[0].isascii() else title
+    return capital(title)

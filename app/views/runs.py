@@ -254,14 +254,14 @@ def frame(rows: list[Summary]) -> pd.DataFrame:
                     "status": ", ".join(
                         filter(None, [STATES[row.status][1].split(":")[0], row.lost, "damaged" if row.damage else ""])
                     ),
-                    "progress": row.step / row.steps,
-                    "data": row.title,
-                    "method": METHODS[row.method].title + RECIPES.get(row.recipe, ""),
                     "score": None if is_gain(row.score) else row.quality,
                     "gain": row.quality if is_gain(row.score) else None,
                     "best": row.titles[row.variants.index(row.best)] + ("" if row.final else ", so far")
                     if row.best
                     else OUTDATED * row.outdated,
+                    "progress": row.step / row.steps,
+                    "data": row.title,
+                    "method": METHODS[row.method].title + RECIPES.get(row.recipe, ""),
                     "coverage": row.coverage,
                     "recall": row.recall,
                     "seeds": len(row.seeds),

@@ -30,6 +30,7 @@ from mvm.studies.compare import in_words, quality_title
 from mvm.studies.index import Summary
 from mvm.sweeps import background
 from mvm.sweeps.results import (
+    UNUSED,
     Result,
     axes_of,
     axis_title,
@@ -90,6 +91,8 @@ def sweeps() -> None:
     except RunError as error:
         st.error(plain(error), icon=":material/error:")
         return
+    if tab.writing:
+        st.header(plain(name), anchor=False)
     progress = tab.progress = progress_of(sweep)
     tab.finished = progress.states["finished"]
     goes = progress.left > 0 and (progress.alive > 0 or background.trains_here(sweep))
@@ -130,11 +133,10 @@ def draw_progress(tab: SweepsTab, sweep: Sweep) -> None:
     cells = [cell_of(sweep, row) for row in progress.rows]
     if picked := sweep_cells(cells, LOOK, key="cells", alt=f"A cell for each run of {sweep.name}: {alt}"):
         open_run(next(row for row in progress.rows if row.name == picked))
-    st.caption("A cell is a run: press it to open it.")
+    shared = " The trainings of a run share a process." if total > len(progress.rows) else ""
+    st.caption(f"Each cell is a run: press it to open it.{shared}")
     if progress.removed:
-        st.caption(
-            f"{len(progress.removed):,} of its runs were deleted; training the same sweep anew makes them again."
-        )
+        st.caption(f"Runs that were deleted: {len(progress.removed):,}. Training the same sweep anew makes them again.")
     failed = [row for row in progress.rows if group_of(row) == "failed"]
     if failed:
         with st.expander(f"{len(failed):,} failed or diverged", icon=":material/error:"):
@@ -295,9 +297,10 @@ def draw_heat_map(results: Sequence[Result], axes: dict[str, list]) -> tuple[str
     styled = frame.style.format(lambda value: "" if np.isnan(value) else in_words(value, key))
     styled = styled.apply(lambda _: np.array(colours, dtype=object), axis=None)
     st.dataframe(styled, width="stretch" if len(columns) > 4 else "content", placeholder="")
+    unused = f", {UNUSED} stands for a setting that is not used" * (UNUSED in (*index, *heads))
     rest = [axis_title(name) for name in names if name not in (across, down)]
     st.caption(plain(f"Median {title} over seeds" + (f" and over {', '.join(rest)}" if rest else "")
-                     + "; an empty cell has no finished training."))  # fmt: skip
+                     + f"; an empty cell has no finished training{unused}."))  # fmt: skip
     return across, down
 
 
@@ -332,7 +335,7 @@ def draw_ranking(results: Sequence[Result]) -> None:
         row = {_title(name): value_title(name, each.settings.get(name)) for name in axes}
         spread = f"{in_words(each.low, key)} to {in_words(each.high, key)}" if each.count > 1 else "–"
         rows.append(row | {score_title(key): in_words(each.median, key), "quartiles": spread, "seeds": each.count})
-    st.dataframe(pd.DataFrame(visible_words(rows)), hide_index=True, width="stretch")
+    st.dataframe(pd.DataFrame(visible_words(rows)), hide_index=True, width="stretch", height="content")
 
 
 def draw_downloads(sweep: Sweep, quantity: str | None, over: tuple[str, ...]) -> None:

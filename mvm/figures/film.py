@@ -4,7 +4,8 @@
     webm    VP9, plays in browsers
     gif     for a README or a chat; 10 frames a second and few colours
 
-A frame shows a snapshot as it is: nothing is interpolated. Axes are fixed. Surfaces are seen from a camera that swings
+A frame shows a snapshot as it is: nothing is interpolated. Upscaled photographs stand beside bicubic interpolation and
+the originals. Axes are fixed. Surfaces are seen from a camera that swings
 gently and ends where it began, so that the film can loop. Below, the main score over training has a moving line.
 """
 
@@ -14,7 +15,7 @@ import io
 import tempfile
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,6 +35,7 @@ from mvm.figures.over_training import (
     timeline,
 )
 from mvm.figures.selection import NoFigure, Selection
+from mvm.figures.upscaling import bicubic_of, originals_of
 from mvm.geometry.descriptors import GAPS
 from mvm.look.palette import FAKE, QUIET, REAL
 from mvm.look.scales import span_of
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-__all__ = ["FILM_FORMATS", "GROUNDS", "PANELS", "SIZES", "encode", "film", "film_frames"]
+__all__ = ["FILM_FORMATS", "GROUNDS", "PANELS", "SIZES", "encode", "film", "film_frames", "stills"]
 
 FILM_FORMATS = ("mp4", "webm", "gif")
 SIZES = {"large": (1920, 1080), "small": (960, 540), "tiny": (640, 360)}
@@ -98,8 +100,22 @@ def film(
     if "umap" in panels:
         project_frames(selection, on_progress)
     steps = timeline(selection, MOST_SHOTS)
-    stage = Stage(selection, steps, columns_of(selection, steps, on_progress), SIZES[size], ground, panels)
+    columns = columns_of(selection, steps, on_progress)
+    stage = Stage(selection, steps, [*columns, *stills(selection, columns)], SIZES[size], ground, panels)
     return encode(film_frames(stage, RATE[kind], on_progress), kind)
+
+
+def stills(selection: Selection, columns: Sequence[Column]) -> Iterator[Column]:
+    """Bicubic interpolation and the originals, which upscaled photographs are compared with; none if these are lost."""
+    if {run.config.kind for run in selection.runs} != {"superres"}:
+        return
+    try:
+        originals = originals_of(selection)
+    except NoFigure:
+        return
+    for title, pictures in (("bicubic", np.stack([bicubic_of(high) for high in originals])), ("original", originals)):
+        same = np.broadcast_to(pictures, (len(columns[0].steps), *pictures.shape))
+        yield replace(columns[0], title=title, colour=QUIET, note="", fakes=same, frames={}, is_still=True)
 
 
 def film_frames(stage: Stage, rate: int, on_progress: Progress) -> Iterator[np.ndarray]:
@@ -166,7 +182,9 @@ class Stage:
         self._canvas.restore_region(self._background)
         self._step.set_text(f"step {step:,}")
         for column, text in zip(self.columns, self._scores, strict=True):
-            text.set_text(score_words(self.selection.histories[column.place], int(column.steps[place]), column.member))
+            if not column.is_still:
+                history = self.selection.histories[column.place]
+                text.set_text(score_words(history, int(column.steps[place]), column.member))
         self._cursor.set_xdata([step, step])
         moving: list[Artist] = [self._step, *self._scores, self._cursor]
         for cloud in self._clouds:
@@ -206,7 +224,8 @@ class Stage:
         size = max(3.0, min(7.5, 110 / len(column.fakes[0]) ** 0.5)) * 1.1 * (side / 5.8) ** 0.7
         if panel == "umap":
             if not column.frames:
-                axes.text(0.5, 0.5, "no UMAP of this run", color=QUIET, fontsize=self._size(15), ha="center")
+                why = "" if column.is_still else "no UMAP of this run"
+                axes.text(0.5, 0.5, why, color=QUIET, fontsize=self._size(15), ha="center")
             return FlatCloud(axes, column, size, umap=True)
         if column.real is None:
             return Sheet(axes, column)

@@ -64,6 +64,7 @@ class Column:
         principal: the number of dimensions, where the axes are principal ones; else 0.
         spectra: leading eigenvalues of the reals' distances `(s, k)`, NaN where a snapshot has none.
         frames: UMAP frames `(2m, 2)` of the run by their step, reals first.
+        is_still: the pictures are not generated: the same at every step, without scores.
     """
 
     title: str
@@ -79,6 +80,7 @@ class Column:
     principal: int = 0
     spectra: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     frames: dict[int, np.ndarray] = field(default_factory=dict)
+    is_still: bool = False
 
     @property
     def frame_span(self) -> np.ndarray | None:

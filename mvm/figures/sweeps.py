@@ -19,6 +19,7 @@ from mvm.look.scales import limits
 from mvm.studies.compare import in_words, is_gain
 from mvm.sweeps.parallel import parallel_axes
 from mvm.sweeps.results import (
+    UNUSED,
     Result,
     axes_of,
     axis_title,
@@ -33,7 +34,7 @@ from mvm.sweeps.results import (
     spread_of,
     value_title,
 )
-from mvm.words import mathtext, tex
+from mvm.words import capital, mathtext, tex
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,7 +125,7 @@ def heatmap_latex(table: pd.DataFrame, selection: Selection) -> str:
         ]
         for row in rows
     ]
-    caption = f"{_capital(signs(tex(score_title(key))))} by {tex(down)} and {tex(across)}. {_trainings(table['n'])}"
+    caption = f"{capital(signs(tex(score_title(key))))} by {tex(down)} and {tex(across)}. {_trainings(table['n'])}"
     return latex_table("l" + "r" * len(columns), [[tex(down), *map(tex, columns)]], lines, caption=caption,
                        label="heatmap")  # fmt: skip
 
@@ -140,10 +141,6 @@ def _spread(key: str, row: Any) -> str:
         low, median, high = (in_words(row[name], key).removesuffix(" dB") for name in ("low", "median", "high"))
         return median if low == high else f"{median} [{low}, {high}]"
     return interval(row["low"], row["median"], row["high"])
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 # -- all trainings -----------------------------------------------------------------------------------------------------
@@ -229,7 +226,8 @@ def best_data(selection: Selection) -> pd.DataFrame:
 def draw_best(figure: Figure, table: pd.DataFrame, selection: Selection) -> None:
     """A dot for the median of each combination, with a line between its quartiles, the best on top."""
     settings = list(table.columns[: table.columns.get_loc("score")])
-    names = [", ".join(_in_words(*each) for each in row.items()) for row in table[settings].to_dict("records")]
+    rows = table[settings].to_dict("records")
+    names = [", ".join(_in_words(*each) for each in row.items() if each[1] != UNUSED) for row in rows]
     plot = _rows_plot(figure, names)
     for y, row in enumerate(table.itertuples()):
         if np.isfinite([row.low, row.high]).all():

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from mvm.config import Config
 
 __all__ = [
+    "bicubic_of",
     "draw_settings",
     "draw_similarity",
     "draw_upscaled",
+    "originals_of",
     "settings_data",
     "settings_latex",
     "similarity_data",
@@ -48,13 +50,13 @@ LETTER = 0.47  # width of a letter over its height
 
 def upscaled_data(selection: Selection) -> pd.DataFrame:
     """PSNR and SSIM of the shown crops, beside those of bicubic interpolation."""
-    originals = _originals(selection)
+    originals = originals_of(selection)
     chosen, parts = _chosen(originals), []
     for series, place, member in selection.samples():
         fakes = selection.snapshot(place)["fake"][member]
         grid: dict[str, Any] = {"step": selection.steps[place], "crop": chosen}
         scores = [_similarity(fakes[crop], originals[crop]) for crop in chosen]
-        floors = [_similarity(_bicubic(originals[crop]), originals[crop]) for crop in chosen]
+        floors = [_similarity(bicubic_of(originals[crop]), originals[crop]) for crop in chosen]
         grid |= {key: [row[key] for row in scores] for key in SHOWN}
         grid |= {f"{key}_floor": [row[key] for row in floors] for key in SHOWN}
         parts.append(rows_of(selection, series, place, member, grid))
@@ -63,7 +65,7 @@ def upscaled_data(selection: Selection) -> pd.DataFrame:
     )
 
 
-def _originals(selection: Selection) -> np.ndarray:
+def originals_of(selection: Selection) -> np.ndarray:
     """HR crops that all runs show, `(n, 4p, 4p, 3)` uint8.
 
     Raises:
@@ -88,7 +90,7 @@ def _originals(selection: Selection) -> np.ndarray:
 
 def _chosen(originals: np.ndarray) -> list[int]:
     """Places of the crops that bicubic interpolation reproduces worst: there is something to restore in them."""
-    error = [np.square(_bicubic(high).astype(float) - high).mean() for high in originals]
+    error = [np.square(bicubic_of(high).astype(float) - high).mean() for high in originals]
     return sorted(np.argsort(error, kind="stable")[::-1][:CROPS].tolist())
 
 
@@ -99,7 +101,7 @@ def _low(high: np.ndarray) -> np.ndarray:
     return reduced
 
 
-def _bicubic(high: np.ndarray) -> np.ndarray:
+def bicubic_of(high: np.ndarray) -> np.ndarray:
     """Bicubic interpolation of a crop's LR version."""
     upscaled: np.ndarray = bicubic(torch.from_numpy(_low(high))).numpy()
     return upscaled
@@ -113,7 +115,7 @@ def draw_upscaled(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
     """Rows of crops: LR, bicubic, each series, HR, with PSNR / SSIM under each; in blocks if they do not fit a line."""
     from matplotlib import rcParams
 
-    originals, crops = _originals(selection), table["crop"].unique().tolist()
+    originals, crops = originals_of(selection), table["crop"].unique().tolist()
     fakes = [selection.snapshot(place)["fake"][member] for _, place, member in selection.samples()]
     titles = ["LR", "bicubic", *(each.title for each in selection.series()), "HR"]
     parts = [part.set_index("crop") for _, part in table.groupby("series", sort=False)]
@@ -126,7 +128,7 @@ def draw_upscaled(figure: Figure, table: pd.DataFrame, selection: Selection) -> 
         if place == len(titles) - 1:
             return high, "PSNR / SSIM" if crop == crops[0] else ""
         if place == 1:
-            return _bicubic(high), _caption(parts[0].loc[crop], "_floor")
+            return bicubic_of(high), _caption(parts[0].loc[crop], "_floor")
         return fakes[place - 2][crop], _caption(parts[place - 2].loc[crop])
 
     width = figure.get_figwidth()

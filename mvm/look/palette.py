@@ -70,12 +70,13 @@ def title_of(variant: str) -> str:
 def variant_colours(variants: Sequence[str], *, of: Sequence[str] = VARIANTS) -> list[str]:
     """One colour for each variant, in their order; colours repeat if there are more variants than colours.
 
-    Centroid, 2-diameter and both keep their colours in any company; other variants, and repeated ones, take the next
-    colour left.
+    Centroid, 2-diameter and both keep their colours in any company, whatever settings of their own they have; other
+    variants, and repeated ones, take the next colour left.
     """
-    own = {name: colour for name, colour in zip(TITLES, of, strict=False) if name in variants}
+    bases = [*map(base_of, variants)]
+    own = {name: colour for name, colour in zip(TITLES, of, strict=False) if name in bases}
     left = itertools.cycle([colour for colour in of if colour not in own.values()])
-    return [own.pop(name) if name in own else next(left) for name in variants]
+    return [own.pop(name) if name in own else next(left) for name in bases]
 
 
 def descriptor_colour(name: str) -> str:

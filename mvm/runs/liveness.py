@@ -43,5 +43,6 @@ def lock_of(run_dir: Path) -> Path:
 
 def sweep_run(run_dir: Path) -> None:
     """Remove the temporary files that killed processes left in a run."""
-    for folder in (run_dir, *(f"{run_dir}/{inner}" for inner in (SNAPSHOTS, FRAMES, KEPT))):  # quicker than paths
-        sweep(folder)
+    sweep(run_dir)
+    for inner in (SNAPSHOTS, FRAMES, KEPT):
+        sweep(f"{run_dir}/{inner}")  # quicker than a path

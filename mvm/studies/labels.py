@@ -30,7 +30,7 @@ from mvm.runs.layout import CONFIG, is_fresh_name
 from mvm.runs.run import Run
 from mvm.runs.weights import WeightFrom, settings_of
 from mvm.settings import setting_words
-from mvm.variants import own_settings
+from mvm.variants import base_of, own_settings
 from mvm.words import visible
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Label",
     "acts",
     "footnotes",
+    "grouped_titles",
     "label_of_variant",
     "own_title",
     "run_title",
@@ -71,10 +72,27 @@ class Label:
     note: str = ""
 
 
-def own_title(config: Config, variant: str) -> str:
-    """Name of a variant with its own settings; on pairs with its discriminator, or its pretrained network."""
-    words = [setting_label(name, value, config) for name, value in own_settings(variant).items()]
-    return ", ".join([_base_title(config, variant), *words])
+def own_title(config: Config, variant: str, *, beside: Sequence[str] = ()) -> str:
+    """Name of a variant with its own settings; on pairs with its discriminator, or its pretrained network.
+
+    Args:
+        config: of the run.
+        variant: one of its variants.
+        beside: variants from which it is told apart: what they all share is left out.
+    """
+    own = own_settings(variant)
+    shared = {name for name in own if len({own_settings(each).get(name) for each in (variant, *beside)}) == 1}
+    is_alike = bool(own) and len(beside) > 1 and len({base_of(each) for each in (variant, *beside)}) == 1
+    words = [setting_label(name, value, config) for name, value in own.items() if not is_alike or name not in shared]
+    return ", ".join([*([] if is_alike and words else [_base_title(config, variant)]), *words])
+
+
+def grouped_titles(titles: Iterable[str]) -> list[str]:
+    """Titles of variants, those that differ in their own settings only as one, such as "both with 6 settings"."""
+    groups: dict[str, list[str]] = {}
+    for title in titles:
+        groups.setdefault(title.partition(", ")[0], []).append(title)
+    return [f"{base} with {len(each)} settings" if len(each) > 1 else each[0] for base, each in groups.items()]
 
 
 def _base_title(config: Config, variant: str) -> str:
@@ -103,8 +121,8 @@ def trained_in_words(data: str, titles: Sequence[str], recipe: str) -> str:
     if len(titles) == 1:
         trained = "both descriptors" if titles[0] == "both" else titles[0]
     else:
-        trained = ", ".join(title.removesuffix(" only") for title in titles[:MOST_TITLES])
-        trained += f" and {len(titles) - MOST_TITLES} more" * (len(titles) > MOST_TITLES)
+        words = grouped_titles(title.removesuffix(" only") for title in titles)
+        trained = ", ".join(words[:MOST_TITLES]) + f" and {len(words) - MOST_TITLES} more" * (len(words) > MOST_TITLES)
     return visible(" · ".join(filter(None, (data, trained, RECIPES.get(recipe, "")))))
 
 

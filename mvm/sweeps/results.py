@@ -42,6 +42,7 @@ from mvm.sweeps.sweep import Sweep, progress_of
 from mvm.variants import base_of, own_settings
 
 __all__ = [
+    "UNUSED",
     "Ranked",
     "Result",
     "axes_of",
@@ -62,6 +63,7 @@ __all__ = [
 ]
 
 MOST_PLACES = 24  # of a small line
+UNUSED = "–"  # in place of the value of a setting that a training does not use
 GIVEN = ("data", "method", "recipe")  # settings that the defaults of all others depend on
 
 
@@ -308,11 +310,11 @@ def axis_title(name: str) -> str:
 def value_title(name: str, value: Any) -> str:
     """A value of a swept setting beside the setting's title; a training that does not use the setting has a dash."""
     if value is None:
-        return "–"
+        return UNUSED
     match name:
         case "variants":
             if value in METHODS:  # the one variant of a method without descriptors
-                return "–"
+                return UNUSED
             return title_of(value) if isinstance(value, str) else ", ".join(map(title_of, value))
         case "method":
             return METHODS[value].title if value in METHODS else str(value)

@@ -45,6 +45,7 @@ def chart(page, key: str):
 def tick(page, row: int) -> None:
     """The box before a row of the table, which is one canvas."""
     canvas = seen(page.get_by_test_id("stDataFrame").first.locator("canvas").first)
+    canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     page.mouse.click(box["x"] + 16, box["y"] + 35 * (row + 1) + 17)
 
@@ -55,11 +56,10 @@ def test_two_runs_are_ticked_and_compared(page, app) -> None:
     seen(page.get_by_role("button", name="Open in Lab"))
     tick(page, 1)
     seen(page.get_by_text("What differs"))
-    figure = chart(page, "curves").evaluate(
-        "node => ({ names: node.data.map((t) => t.name), x: node.layout.xaxis.title.text })"
-    )
-    assert {"both, batch 16", "both, batch 32"} <= set(figure["names"])
-    assert figure["x"] == "training step"
+    names = "node => node.data.map((trace) => trace.name)"
+    curves = chart(page, "curves")
+    until(lambda: {"both, batch 16", "both, batch 32"} <= set(curves.evaluate(names)), "the curves of both runs")
+    assert curves.evaluate("node => node.layout.xaxis.title.text") == "training step"
     before = page.viewport_size
     page.set_viewport_size({"width": 390, "height": 844})
     chart(page, "curves").scroll_into_view_if_needed()

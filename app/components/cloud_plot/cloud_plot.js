@@ -19,6 +19,7 @@ const LEFT = 40;
 const NEAR = 9; // pixels between the cursor and the point that it picks
 const THUMBNAIL = 90;
 const LEAST = 215; // pixels of a column; more columns stand in further rows
+const TIGHT = 165; // the same, where the last one would stand alone
 
 export default function ({ data, parentElement, setStateValue }) {
   const node = parentElement.querySelector(".cloud-plot");
@@ -354,10 +355,12 @@ function margins({ panels }) {
   return panels[0].ticks && panels[0].span.length === 2 ? [LEFT, BOTTOM] : [4, 4];
 }
 
-// Panels in a row: all if they are wide enough, else as many as make the rows alike.
+// Panels in a row: all if they are wide enough, else as many as make the rows alike; of three, none stands alone.
 function across({ node, data }) {
-  const most = Math.max(1, Math.floor((node.clientWidth + GAP) / (LEAST + GAP)));
-  return Math.ceil(data.panels.length / Math.ceil(data.panels.length / most));
+  const most = (least) => Math.max(1, Math.floor((node.clientWidth + GAP) / (least + GAP)));
+  const count = data.panels.length;
+  if (count === 3 && most(TIGHT) >= 3) return 3;
+  return Math.ceil(count / Math.ceil(count / most(LEAST)));
 }
 
 // Squares of the panels: as large as the row allows, evenly spaced. A panel's head is above its square.
@@ -404,6 +407,7 @@ function draw(chart) {
   const pen = canvas.getContext("2d");
   const style = getComputedStyle(node);
   const ink = style.getPropertyValue("--st-text-color") || style.color;
+  const ground = style.getPropertyValue("--st-background-color") || "#fff";
   pen.font = `13px ${style.fontFamily}`;
   if (chart.fresh) decode(data.panels);
   const marks = marksOf(chart);
@@ -431,10 +435,10 @@ function draw(chart) {
     pen.textBaseline = "alphabetic";
     chart.heads[i].style.top = `${frame.y - chart.head - 8}px`;
     draw(pen, frame, panel, view, ink, (layer) => looks(chart, marks, layer, ink));
+    if (panel.axes) nameAxes(pen, frame, panel.axes, ink, ground);
     if (data.ringed?.panel === i) ring(pen, frame, panel, view, ink, data.ringed);
   });
   rows.forEach((row, i) => legend(pen, row, room, TOP - 13 + LEGEND_ROW * i, ink));
-  const ground = style.getPropertyValue("--st-background-color") || "#fff";
   if (marks?.hovered) drawHovered(pen, chart, marks, ink, ground);
   node.dataset.hovered = marks?.hovered ? `${marks.hovered.name} ${marks.hovered.index}` : "";
   if (chart.loop) drawLoop(pen, chart.loop, ink);
@@ -670,21 +674,27 @@ function flatPanel(pen, frame, panel, view, ink, looksOf) {
   }
   for (const [dot, a, b] of front) stamp(pen, dot, a, b);
   pen.restore();
-  if (panel.axes) nameAxes(pen, frame, panel.axes, ink);
 }
 
-// Name the axes of a panel inside its frame.
-function nameAxes(pen, { x, y, side }, [across, up], ink) {
+// Name the axes of a panel inside its frame, readable over points.
+function nameAxes(pen, { x, y, side }, [across, up], ink, ground) {
+  const write = (text, at, down) => {
+    pen.strokeText(text, at, down);
+    pen.fillText(text, at, down);
+  };
   pen.font = pen.font.replace("13px", "11px");
   pen.fillStyle = ink;
+  pen.strokeStyle = ground;
+  pen.lineWidth = 4;
+  pen.lineJoin = "round";
   pen.textAlign = "right";
   pen.textBaseline = "bottom";
-  pen.fillText(`${across} →`, x + side - 5, y + side - 4);
+  write(`${across} →`, x + side - 5, y + side - 4);
   pen.save();
   pen.translate(x + 5, y + 5);
   pen.rotate(-Math.PI / 2);
   pen.textBaseline = "top";
-  pen.fillText(`${up} →`, 0, 0);
+  write(`${up} →`, 0, 0);
   pen.restore();
   pen.font = pen.font.replace("11px", "13px");
 }

@@ -47,7 +47,7 @@ function open(node) {
   const seen = new IntersectionObserver(
     (entries) => {
       chart.near = entries.at(-1).isIntersecting;
-      if (chart.near && chart.drawn !== chart.message) schedule(chart);
+      if (chart.near && (chart.drawn !== chart.message || chart.drawnWidth !== chart.width)) schedule(chart);
     },
     { scrollMargin: "50%" },
   );
@@ -108,6 +108,7 @@ async function draw(chart) {
       });
     }
     chart.drawn = message;
+    chart.drawnWidth = width;
     node.dataset.updates = ++chart.updates;
     node.dataset.step = layout.meta?.step ?? "";
   } catch (error) {
