@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mvm.__main__ import _parser
+from mvm.__main__ import FAMILIES, _parser
 from mvm.commands.flags import given_fields
 from mvm.config import Config
 from mvm.data.points import load_points
@@ -30,6 +30,13 @@ def flags(text, **names):
 
 
 # -- what it is for ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_command_is_listed_in_its_family(family):
+    """Or it would be unknown when it is called."""
+    (commands,) = (action for action in _parser([FAMILIES[family][0]])._actions if action.dest == "==SUPPRESS==")
+    assert tuple(commands.choices) == FAMILIES[family]
 
 
 def test_from_a_csv_to_scores_and_samples(cli, cloud, tmp_path):
