@@ -82,10 +82,15 @@ def main() -> None:
     parser.add_argument("--freeze", type=float, default=60, help="seconds that a worker is stopped for (default 60)")
     parser.add_argument("--pause", type=float, default=2, help="most seconds between two looks or blows (default 2)")
     parser.add_argument("--workers", type=int, default=2, help="trainings at once (default 2)")
+    parser.add_argument(
+        "--folder", type=Path, help="of both sweeps, kept; an undisturbed one that is there is not trained again"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default 0)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        line = measure(Path(folder), options)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        line = measure(folder.absolute(), options)
     print(markdown(HEAD, [line.cells(options.on)]))
     sys.exit(not line.is_right())
 
@@ -99,7 +104,7 @@ class Found:
         blows: what was done to it, counted.
         finished, resumed, equal: number of runs that finished, that had more than one trainer, and whose weights are
             those of the undisturbed sweep.
-        twice: runs with a trainer that began before the former one had let go or ended.
+        twice: runs with a trainer that began before the former one had let go or ended, in words.
         problem: why that is not known; "" if it is.
         left: processes and temporary files that are still there.
         seconds: disturbed, and undisturbed.
@@ -140,17 +145,19 @@ def measure(folder: Path, options: argparse.Namespace) -> Found:
     local = mvm("sweep", str(spec), "--on", "local", "--workers", str(options.workers))
     subprocess.run(local, check=True, stdout=subprocess.DEVNULL)
     between = time.time()
-    os.environ["MVM_CHECKPOINTS"] = str(folder / "disturbed")
-    with small_disk(folder / "disturbed"), Exits() as exits:
+    disturbed = folder / f"disturbed-{options.on}"
+    shutil.rmtree(disturbed, ignore_errors=True)
+    os.environ["MVM_CHECKPOINTS"] = str(disturbed)
+    with small_disk(disturbed), Exits() as exits:
         with RayHere() if options.on == "ray" else contextlib.nullcontext() as cluster:
             between, undisturbed = time.time(), between - began
-            blows = disturb(spec, options, cluster)
+            blows = disturb(spec, options, cluster, exits)
             found = Found(options.runs, blows, seconds=(time.time() - between, undisturbed))
         compare(found, folder, exits)
     return found
 
 
-def disturb(spec: Path, options: argparse.Namespace, cluster: RayHere | None) -> Counter[str]:
+def disturb(spec: Path, options: argparse.Namespace, cluster: RayHere | None, exits: Exits) -> Counter[str]:
     """Train a sweep under blows; returns these."""
     chance, blows = random.Random(options.seed), Counter[str]()
     engine = f"ray:{cluster.address}" if cluster else options.on
@@ -185,9 +192,9 @@ def disturb(spec: Path, options: argparse.Namespace, cluster: RayHere | None) ->
             frozen.append((time.time() + options.freeze, chance.choice(living)))
             os.kill(frozen[-1][1], signal.SIGSTOP)
         elif what in ("worker", "driver"):
-            kill([driver.pid if what == "driver" else chance.choice(living)])
+            exits.kill(driver.pid if what == "driver" else chance.choice(living))
         elif what == "command":  # that hands runs out to Ray
-            kill(handing_out())
+            kill(handing_out(), exits)
         elif what == "head" and cluster:
             cluster.restart()
         elif cluster:
@@ -196,11 +203,11 @@ def disturb(spec: Path, options: argparse.Namespace, cluster: RayHere | None) ->
             time.sleep(3)
             cluster.start(number)
         elif what == "controller":
-            kill(named("slurmctld"))
+            kill(named("slurmctld"), exits)
             time.sleep(3)
             subprocess.run(["slurmctld"], check=True)
         else:  # all that ran on the node is gone with it
-            kill([*named("slurmd"), *named("slurmstepd"), *named("slurm_script"), *workers()])
+            kill([*named("slurmd"), *named("slurmstepd"), *named("slurm_script"), *workers()], exits)
             time.sleep(3)
             subprocess.run(["slurmd"], check=True)
         print(f"{sum(blows.values())}: {what}", file=sys.stderr, flush=True)
@@ -211,11 +218,10 @@ def disturb(spec: Path, options: argparse.Namespace, cluster: RayHere | None) ->
     return blows
 
 
-def kill(processes: Iterable[int]) -> None:
+def kill(processes: Iterable[int], exits: Exits) -> None:
     """SIGKILL processes."""
     for pid in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        exits.kill(pid)
 
 
 def named(name: str) -> Iterator[int]:
@@ -241,7 +247,7 @@ def compare(found: Found, folder: Path, exits: Exits) -> None:
         time.sleep(0.1)
     found.left += [f"process {pid}" for pid in workers()]
     sweep_runs()
-    kept = folder / "disturbed"
+    kept = checkpoints()
     found.left += [str(p) for p in kept.rglob(".*") if p.name not in KEPT]
     found.left += [str(p) for place in (".slots/*/*.ticket", ".sweeps/.workers/*") for p in kept.glob(place)]
     for name in sweep_named(NAME).runs:
@@ -252,15 +258,17 @@ def compare(found: Found, folder: Path, exits: Exits) -> None:
             print(f"{name}: {status.state} at step {status.step}: {status.reason}", file=sys.stderr)
         begun = [e for e in run.records.events if isinstance(e, events.Started | events.Resumed)]
         found.resumed += len(begun) > 1
-        if any(until > later.time for until, later in zip(ends(run, exits), begun[1:], strict=False)):
-            found.twice.append(name)
+        for former, later, until in zip(begun, begun[1:], ends(run, exits), strict=False):
+            if until > later.time:
+                early = f"{until - later.time:.3f} s"
+                found.twice.append(f"{name}: process {later.pid} began {early} before process {former.pid} had ended")
         steps = [record["step"] for record in run.records.scalars]
-        if steps != sorted(set(steps)):  # two trainers write a step twice
-            found.twice.append(name)
+        if steps != sorted(set(steps)):
+            found.twice.append(f"{name}: a step is on record twice")
         wanted, got = (read_tensors(root / name / CHECKPOINT) for root in (folder / "undisturbed", kept))
         found.equal += wanted.keys() == got.keys() and all(torch.equal(wanted[key], got[key]) for key in wanted)
     found.problem = exits.problem
-    for what in (*found.left, *(f"{name}: two trainers at once" for name in found.twice)):
+    for what in (*found.left, *found.twice):
         print(what, file=sys.stderr)
 
 
