@@ -321,7 +321,7 @@ def test_a_killed_search_goes_on_and_workers_wait_for_it(mvm, cli, write, checkp
     assert worker.wait() == 0  # nobody asks for more
     before = asked()
     command = mvm("sweep", str(path), "--search", "tpe")
-    until(lambda: len(asked()) == 3, "another setting", progress=command.progress)
+    until(lambda: sweep_named("s").is_searched, "the search", progress=command.progress)
     assert mvm("work", "s").wait() == 0
     assert command.wait() == 0, command.err
     assert finished() == 3
