@@ -136,10 +136,8 @@ class Found:
 
 def measure(folder: Path, options: argparse.Namespace) -> Found:
     """Train a sweep twice, once with blows, and compare."""
-    angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 200)
-    np.savetxt(folder / "cloud.csv", np.stack([np.cos(angle), np.sin(angle)], 1), delimiter=",")
     spec = folder / f"{NAME}.toml"
-    spec.write_text(SPEC.format(runs=options.runs, steps=options.steps, cloud=folder / "cloud.csv"), encoding="utf-8")
+    spec.write_text(SPEC.format(runs=options.runs, steps=options.steps, cloud=write_cloud(folder)), encoding="utf-8")
     os.environ["MVM_CHECKPOINTS"] = str(folder / "undisturbed")
     began = time.time()
     local = mvm("sweep", str(spec), "--on", "local", "--workers", str(options.workers))
@@ -155,6 +153,13 @@ def measure(folder: Path, options: argparse.Namespace) -> Found:
             found = Found(options.runs, blows, seconds=(time.time() - between, undisturbed))
         compare(found, folder, exits)
     return found
+
+
+def write_cloud(folder: Path) -> Path:
+    """Write 200 points of a circle, which are scored at once."""
+    angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 200)
+    np.savetxt(folder / "cloud.csv", np.stack([np.cos(angle), np.sin(angle)], 1), delimiter=",")
+    return folder / "cloud.csv"
 
 
 def disturb(spec: Path, options: argparse.Namespace, cluster: RayHere | None, exits: Exits) -> Counter[str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.cells import markdown
+from benchmarks.faults import write_cloud
 from mvm.sweeps.sweep import progress_of, sweep_named
 
 NAME = "packing"
@@ -26,7 +27,7 @@ SPEC = """
 seeds = {trainings}
 together = {together}
 [base]
-data = "circle"
+data = "{cloud}"
 variants = ["both"]
 steps = {steps}
 batch = 64
@@ -73,7 +74,8 @@ def measure(engine: str, together: int, options: argparse.Namespace) -> tuple[fl
     """Seconds that a sweep takes, and those of its steps summed over its runs."""
     with tempfile.TemporaryDirectory() as folder:
         spec = Path(folder) / f"{NAME}.toml"
-        text = SPEC.format(trainings=options.trainings, together=together, steps=options.steps)
+        cloud = write_cloud(Path(folder))
+        text = SPEC.format(trainings=options.trainings, together=together, steps=options.steps, cloud=cloud)
         spec.write_text(text, encoding="utf-8")
         os.environ["MVM_CHECKPOINTS"] = f"{folder}/runs"
         workers = 1 if together > 1 else options.workers
