@@ -86,10 +86,11 @@ def _take_lab(page: Page, url: str, options: argparse.Namespace) -> None:
     if welcome.is_visible():
         welcome.click()
         welcome.wait_for(state="detached")
+    page.get_by_text("until UMAP is ready").wait_for(state="detached", timeout=120_000)
     page.wait_for_timeout(2000)
     page.screenshot(path=options.out / "lab.png")
     page.set_viewport_size({"width": 1440, "height": 1480})
-    page.goto(f"{url}/runs?compare={options.data},fork&runs.quantities=w2_ratio&runs.quantities=d_c")
+    page.goto(f"{url}/runs?compare={options.data},fork")
     for chart in ("curves", "branches", "matrix"):
         page.wait_for_selector(f"[data-live-plot^='runs.{chart}'][data-updates]", timeout=120_000)
     page.wait_for_timeout(2000)
