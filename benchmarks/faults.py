@@ -264,7 +264,7 @@ def compare(found: Found, folder: Path, exits: Exits) -> None:
         begun = [e for e in run.records.events if isinstance(e, events.Started | events.Resumed)]
         found.resumed += len(begun) > 1
         for former, later, until in zip(begun, begun[1:], ends(run, exits), strict=False):
-            if until > later.time:
+            if until > later.time and later.pid != former.pid:  # a process may take its run up again
                 early = f"{until - later.time:.3f} s"
                 found.twice.append(f"{name}: process {later.pid} began {early} before process {former.pid} had ended")
         steps = [record["step"] for record in run.records.scalars]
