@@ -20,7 +20,7 @@ from mvm.files import read_tensors
 from mvm.runs import events
 from mvm.runs.run import Run
 from mvm.sweeps.search import Halving, Tpe, Trial, best_third, rungs_of, search, suggest
-from mvm.sweeps.spec import space_of, spec_of
+from mvm.sweeps.spec import read_spec, space_of, spec_of
 from mvm.sweeps.sweep import make, progress_of, sweep_named
 from mvm.sweeps.worker import Worker
 
@@ -329,6 +329,24 @@ def test_a_killed_search_goes_on_and_workers_wait_for_it(mvm, cli, write, checkp
     assert "best settings by score / baseline" in command.out
     for run in map(Run, checkpoints.glob("s-*")):
         assert [event.event for event in run.records.poll().events if event.state] == ["started", "finished"]
+
+
+def test_runs_made_before_variants_had_rates_of_their_own_are_found(write):
+    """Each rate had a run of its own, in its settings."""
+    spec = read_spec(write("[grid]\noptimiser.generator-lr = [0.001, 0.01]"))
+    make(spec)
+    runs = sweep_named("s").runs
+    for name in runs:
+        Run.named(name).delete()
+    base = spec.points[0].config.of_variant("both")
+    old = {f"s-{rate}": {"optimiser.generator_lr": rate} for rate in (0.001, 0.01)}
+    for name, settings in old.items():
+        Run.create(base.with_changes(settings), name=name)
+    (sweep_named("s").folder / "runs.json").write_text(json.dumps(old))
+    halving = Halving(spec)
+    assert halving.advance(progress_of(sweep_named("s")).rows)
+    assert [[run.name for run in halving._runs_of(point)] for point in spec.points] == [[name] for name in old]
+    assert {*sweep_named("s").runs} == {*old}
 
 
 @pytest.mark.parametrize(

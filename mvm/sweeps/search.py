@@ -39,7 +39,7 @@ from mvm.runs.liveness import hold_run
 from mvm.runs.run import Run
 from mvm.studies.compare import is_gain, quality
 from mvm.studies.index import Summary
-from mvm.sweeps.spec import Point, Space, Spec, point_key, space_of
+from mvm.sweeps.spec import Point, Space, Spec, members_in_full, point_key, space_of, trainings_of
 from mvm.sweeps.sweep import ENDED, SEARCH, Progress, Sweep, make, progress_of, sweep_named
 
 __all__ = ["SEARCHES", "Halving", "Search", "Tpe", "Trial", "best_third", "rungs_of", "search", "suggest", "wait"]
@@ -67,7 +67,7 @@ class Search(ABC):
         self.spec, self.at_once = spec, at_once
         self.rows: dict[str, Summary] = {}
         self._runs: dict[str, Run] = {}
-        self._by_key: dict[str, list[Run]] = {}
+        self._by_key: dict[str, list[tuple[Run, set[tuple[str, int]]]]] = {}  # runs, and what they train
 
     @abstractmethod
     def in_words(self) -> str:
@@ -104,12 +104,12 @@ class Search(ABC):
                 with contextlib.suppress(RunError):
                     is_known = name in before and before[name].is_there()
                     run = self._runs[name] = before[name] if is_known else Run(checkpoints() / name)
-                    self._by_key.setdefault(point_key(run.config), []).append(run)
+                    self._by_key.setdefault(point_key(run.config), []).append((run, trainings_of(run.config)))
 
     def _runs_of(self, point: Point) -> list[Run]:
         """Runs that train a setting, with all its variants and seeds together."""
-        members = {*point.config.members}
-        return [run for run in self._by_key.get(point.key, []) if members & {*run.config.members}]
+        wanted = trainings_of(point.config)
+        return [run for run, trained in self._by_key.get(point.key, []) if wanted & trained]
 
     def _make(self, *points: Point) -> None:
         """Make runs of settings that lack some, each its own: another may be held while one goes on."""
@@ -137,8 +137,8 @@ def loss_of(rows: Mapping[tuple[str, int], Mapping[str, Any] | None]) -> float:
 def _members(point: Point, run: Run, rows: Sequence[Mapping[str, Any]] | None) -> dict[tuple[str, int], Any]:
     """Scores of the members of a run that a point trains; None where the run has none."""
     found: Sequence[Mapping[str, Any] | None] = [None] * len(run.config.members) if rows is None else rows
-    wanted = {*point.config.members}
-    return {m: row for m, row in zip(run.config.members, found, strict=True) if m in wanted}
+    wanted = trainings_of(point.config)
+    return {m: row for m, row in zip(members_in_full(run.config), found, strict=True) if m in wanted}
 
 
 # -- tree-structured Parzen estimator ----------------------------------------------------------------------------------

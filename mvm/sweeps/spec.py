@@ -50,7 +50,7 @@ from mvm.runs.layout import check_name
 from mvm.settings import nested
 from mvm.variants import base_of, own_settings, variant_named
 
-__all__ = ["Point", "Space", "Spec", "point_key", "read_spec", "space_of", "spec_of", "trainings_of"]
+__all__ = ["Point", "Space", "Spec", "members_in_full", "point_key", "read_spec", "space_of", "spec_of", "trainings_of"]
 
 TOGETHER = 16  # trainings of points that share a process, unless the file says otherwise
 MOST = 100_000  # trainings of a sweep
@@ -172,11 +172,17 @@ def point_key(config: Config) -> str:
 
 def trainings_of(config: Config) -> set[tuple[str, int]]:
     """What tells the trainings of a config from others of its `point_key`: variant, with all it may own, and seed."""
-    flat, found = config.flat(), set()
+    return {*members_in_full(config)}
+
+
+def members_in_full(config: Config) -> list[tuple[str, int]]:
+    """`config.members`, each variant with every setting that it may own."""
+    flat, found = config.flat(), []
     for variant in config.variants:
         acting = config.model_copy(update={"variants": (base_of(variant),)}).movable
         values = flat | own_settings(variant)
-        found |= {(variant_named(base_of(variant), {n: values[n] for n in acting}), seed) for seed in config.seeds}
+        name = variant_named(base_of(variant), {each: values[each] for each in acting})
+        found += [(name, seed) for seed in config.seeds]
     return found
 
 
