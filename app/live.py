@@ -157,6 +157,7 @@ def _draw_in_training(tab: Page, run: Run, panels: Sequence[Panel]) -> None:
     rows = _rows(tab, run, panels)
     live = rows.pop(0) if rows and len(rows[0]) == 1 and rows[0][0].every == LIVE else []
     st.fragment(_draw_top, run_every=LIVE)(tab, run, *live)
+    tab.let_paint()
     for row in rows:
         for place, panel in zip(st.columns(len(row)), row, strict=True):
             with place:
@@ -172,6 +173,7 @@ def _draw_at_rest(tab: Page, run: Run, panels: Sequence[Panel]) -> None:
         for place, panel in zip(st.columns(len(row)), row, strict=True):
             with place:
                 (st.fragment(_draw_panel) if panel.every == ASKED else _draw_panel)(tab, run, panel)
+        tab.let_paint()
     _draw_tabs(tab, run, panels)
     if tab.behind != before:
         st.rerun()

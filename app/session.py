@@ -18,6 +18,7 @@ from app.text import plain
 __all__ = ["MovableWidgets", "Page", "Tab", "page"]
 
 NOTICE_SECONDS = 20
+PAINT_SECONDS = 1.0  # a browser on two cores paints the clouds in it
 
 
 @dataclass
@@ -89,6 +90,7 @@ class Page(Tab):
         question: run, and what is to be confirmed for it: "stop" or "reset"; None while nothing is.
         wants_training: whether Train was pressed, and its run is still to be made, of the settings on the screen.
         sought: run, number of the wish, and step that its timeline is to go to; None for its newest step.
+        seen: whether the browser was left to paint this page.
     """
 
     kind: str = "points"
@@ -105,6 +107,16 @@ class Page(Tab):
     question: tuple[str, str] | None = None
     wants_training: bool = False
     sought: tuple[str, int, int | None] | None = None
+    seen: bool = False
+
+    def let_paint(self) -> None:
+        """Leave a browser that opens this page `PAINT_SECONDS` for what was drawn, before it gets more to draw.
+
+        It paints only once it has laid out all that it got: six charts and seventy widgets.
+        """
+        if not self.seen:
+            self.seen = True
+            time.sleep(PAINT_SECONDS)
 
     def key(self, name: str) -> str:
         """Key of a widget that the page of every kind has; it is also its parameter in the URL."""

@@ -1,4 +1,4 @@
-"""Three faults of Streamlit 1.67 that a page of fragments on timers meets, mended; each ended such a page for good.
+"""Four faults of Streamlit 1.67 that a page of fragments on timers meets, mended; each ended such a page for good.
 
 container   a fragment that ends just as a rerun of the page is asked for leaves its own container as the current
             one of the thread, and the page is drawn inside of it
@@ -6,6 +6,8 @@ queue       a fragment that begins drops what it drew before and the browser has
             of it drew stays, and goes to a block that is not there
 ended run   a rerun asked for between the end of a run and the handling of its last messages drops these: the end of
             the page, its timers among it
+cache       a rerun names the messages that the browser keeps; while it waits for its turn, the end of another run makes
+            the browser forget some of them, and what is then sent in short is unknown there
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from streamlit import config
 from streamlit.delta_generator_singletons import context_dg_stack, get_default_dg_stack_value
 from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
@@ -20,6 +23,7 @@ from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestTy
 __all__ = ["draw_from_the_top", "keep_messages"]
 
 AGAIN = 0.005  # seconds until a rerun is asked for again
+NEVER = float(2**31)  # bytes of a message; no larger one can be sent
 
 
 def draw_from_the_top() -> None:
@@ -48,3 +52,4 @@ def keep_messages() -> None:
 
     AppSession._clear_queue = clear_queue  # type: ignore[method-assign]
     AppSession.request_rerun = request_rerun  # type: ignore[method-assign]
+    config.set_option("global.minCachedMessageSize", NEVER)  # every message is sent whole

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest, local_script_runner
 from trainers import few_scored, small_held_out
 from waiting import until
 
+import app.session
 import mvm.runs.recorder
 from mvm.__main__ import main
 
@@ -47,6 +48,7 @@ def _await_script(runner: local_script_runner.LocalScriptRunner, timeout: float)
 
 
 local_script_runner.require_widgets_deltas = _await_script
+app.session.PAINT_SECONDS = 0.0  # no browser paints
 manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_component_manifests)  # looks at every package
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -299,8 +300,13 @@ def test_the_run_is_drawn_before_the_settings_of_the_next_one(finished: Run, mon
 
     for name in ("cloud_plot", "choose_data"):
         monkeypatch.setattr(lab, name, noted(name, getattr(lab, name)))
+    clock = SimpleNamespace(time=time.time, sleep=lambda _: order.append("painted"))
+    monkeypatch.setattr("app.session.time", clock)
     page = open_page(run="ring")
-    assert order.index("cloud_plot") < order.index("choose_data")
+    assert order[:2] == ["cloud_plot", "painted"]
+    assert "choose_data" in order[2:]
+    page.run()
+    assert order.count("painted") == 1, "nobody waits twice for a page"
     for app in (page, open_page("from app.views.story import story; story()")):
         levels = [len(found[1]) for text in app.main.markdown if (found := re.match(r"(#+) ", text.value))]
         assert levels[0] == 1

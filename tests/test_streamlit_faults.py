@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.app_session import AppSession, AppSessionState
+from streamlit.runtime.forward_msg_cache import populate_hash_if_needed
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
 
@@ -55,3 +56,11 @@ def test_a_rerun_waits_for_the_last_messages_of_a_run_that_has_ended() -> None:
     again(*arguments)
     assert len(served) == 1
     assert len(later) == 1
+
+
+def test_a_message_is_sent_whole_even_if_the_browser_had_it() -> None:
+    """By the time it arrives, the browser may have forgotten what it named when it asked."""
+    message = ForwardMsg()
+    message.delta.new_element.markdown.body = "x" * 100_000
+    populate_hash_if_needed(message)
+    assert not message.metadata.cacheable

@@ -5,6 +5,7 @@
 const CHARTS = new WeakMap(); // DOM node → its chart
 const FRAME_BUDGET_MS = 8; // drawing time per frame; remaining charts wait, so that the page stays responsive
 const RETRY_MS = 3000;
+const IDLE_MS = 3000; // the longest wait for an idle page
 const NARROW = 480; // pixels of a chart below which its subplots stand one below the other
 const BETWEEN = 62; // pixels between them: tick labels, the axis's title, and the next one's title
 
@@ -132,7 +133,8 @@ function library(url) {
       setTimeout(() => (loading = null), RETRY_MS);
       reject(new Error(`The chart library did not load: reload the page. (Is ${url} served?)`));
     };
-    document.head.append(script);
+    // Its five megabytes take a second to run: after what the page can draw without it.
+    requestIdleCallback(() => document.head.append(script), { timeout: IDLE_MS });
   });
   return loading;
 }
