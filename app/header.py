@@ -30,7 +30,7 @@ from mvm.runs.events import ALIVE, compiled_networks, describe_lost_members, tra
 from mvm.runs.layout import LOG, is_fresh_name
 from mvm.runs.run import Run, Status
 from mvm.studies.compare import data_title, in_a_word, is_gain, settings_changed
-from mvm.studies.index import Summary, run_titles, summaries
+from mvm.studies.index import HELD, Summary, run_titles, summaries
 from mvm.studies.labels import RECIPES, grouped_titles, run_title
 
 __all__ = ["KEYS", "STATES", "draw_buttons", "draw_head", "draw_status", "duration", "in_units"]
@@ -44,12 +44,16 @@ STATES = {  # colour and words of a badge
     "paused": ("orange", "paused"),
     "finished": ("gray", "finished"),
     "stopped": ("gray", "stopped"),
+    HELD: ("orange", "held by the search"),
     "diverged": ("red", "diverged"),
     "failed": ("red", "failed"),
     "interrupted": ("red", "interrupted"),
     "new": ("gray", "not started"),
 }
-DOTS = {"starting": "◌", "queued": "◌", "running": "●", "paused": "◐", "finished": "○", "stopped": "○", "new": "○"}
+DOTS = {
+    **{"starting": "◌", "queued": "◌", "running": "●", "paused": "◐", HELD: "◐"},
+    **{"finished": "○", "stopped": "○", "new": "○"},
+}
 KEYS = {
     "T": "train with the settings on the left",
     "P": "pause, or resume",
@@ -120,9 +124,9 @@ def _draw_runs(tab: Page, names: list[str], shown: str) -> None:
 def _in_the_list(row: Summary, title: str) -> str:
     """A run's line in the list: state, title, best score beside its baseline, and age."""
     score = in_units(row.score, row.quality) + " so far" * (not row.final) if row.quality is not None else ""
-    state = [STATES[row.status][1].split(":")[0], row.lost, score, _age(row.created)]
+    state = [STATES[row.state][1].split(":")[0], row.lost, score, _age(row.created)]
     parts = [title, "" if is_fresh_name(row.name) else row.trained, ", ".join(filter(None, state))]
-    return f"{DOTS.get(row.status, '✕')} {' — '.join(filter(None, parts))}"
+    return f"{DOTS.get(row.state, '✕')} {' — '.join(filter(None, parts))}"
 
 
 def in_units(score: str, quality: float) -> str:
@@ -224,7 +228,8 @@ def _draw_question(tab: Page, run: Run, status: Status, what: str) -> None:
 
 def draw_status(run: Run, status: Status) -> None:
     """Draw state, progress, speed, time left, device and memory in one line, and a message if the training failed."""
-    colour, words = STATES[status.state]
+    is_held = status.state == "stopped" and run.is_held()
+    colour, words = STATES[HELD if is_held else status.state]
     throughput = PAGES[run.config.kind].throughput
     noun = PAGES[run.config.kind].examples or KINDS[run.config.kind].noun
     if status.state == "queued" and (others := training_beside(run)):

@@ -44,7 +44,9 @@ NO_AXES = {  # settings that no sweep would vary: they change nothing that is le
     "checkpoints", "view_points", "data_from", "settings", "size", "ambient_dim", "patch", "flips", "header", "missing",
     "drop_columns", "points",
 }  # fmt: skip
+COMBINED = {"grid": "all combinations", "zip": "in step", "random": "at random"}  # parts of a specification
 WAYS = {"list": "Values", "range": "Equal steps", "log": "Equal ratios"}
+DRAWN = {"list": "One of these", "range": "Evenly", "log": "By ratio"}  # the same ways, for values drawn at random
 
 
 @dataclass
@@ -162,16 +164,18 @@ def _draw_settings(tab: SweepsTab) -> str:
         ConfigError: a value is no number, or an axis has none.
     """
     base, config = _draw_base(tab)
-    grid: dict[str, Any] = {}
+    axes: dict[str, dict[str, Any]] = {part: {} for part in COMBINED}
     st.markdown("**Sweep over**")
     problem = None
     for name in list(tab.axes):
         with st.container(border=True):
             try:
-                grid[name] = _draw_axis(tab, name, config)
+                part = _draw_head(tab, name)
+                axes[part][name] = _draw_axis(tab, name, config, is_drawn=part == "random")
             except ConfigError as error:
                 problem = error
-    offered = _offered(config, grid.get("method", []))
+    methods = [method for values in axes.values() for method in values.get("method", [])]
+    offered = _offered(config, methods)
     key = tab.key("add")
     st.selectbox(
         "Add a setting", [each for each in offered if each not in tab.axes], index=None, key=key, on_change=tab.add,
@@ -180,9 +184,21 @@ def _draw_settings(tab: SweepsTab) -> str:
     )  # fmt: skip
     if problem is not None:
         raise problem
-    if not grid:
+    if not tab.axes:
         st.caption("All combinations of the values that you choose are trained.")
-    return spec_text(range(int(_draw_seeds(tab))), {name: base[name] for name in base if name not in grid}, grid)
+    if axes["random"]:
+        axes["random"] = _draw_draws(tab) | axes["random"]
+    return spec_text(range(_draw_seeds(tab)), {name: base[name] for name in base if name not in tab.axes}, axes)
+
+
+def _draw_draws(tab: SweepsTab) -> dict[str, Any]:
+    """Draw how many settings are drawn, and from which seed; return them as the specification has them."""
+    a, b = st.columns(2)
+    count = a.number_input("Draws", 1, 10_000, 10, key=tab.key("draws"), help="settings drawn at random; the first "
+                           "ones stay the same when there are more")  # fmt: skip
+    seed = b.number_input("Seed of the draws", 0, 2**31 - 1, 0, key=tab.key("draw seed"),
+                          help="the same seed draws the same settings")  # fmt: skip
+    return {"count": int(count), "seed": int(seed)}
 
 
 def _draw_seeds(tab: SweepsTab) -> int:
@@ -248,16 +264,27 @@ def _offered(config: Config, methods: Sequence[str]) -> list[str]:
     return [name for name in found if name not in NO_AXES]
 
 
-def _draw_axis(tab: SweepsTab, name: str, config: Config) -> Any:
+def _draw_head(tab: SweepsTab, name: str) -> str:
+    """Draw an axis's title, and how its values meet those of the others; return the latter, a key of `COMBINED`."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{plain(setting_title(name))}**", width="stretch")
+        part = st.selectbox(
+            "Combined", list(COMBINED), key=tab.key(f"part.{name}"), format_func=COMBINED.get, width=190,
+            label_visibility="collapsed",
+            help="**all combinations** with the values of the others; **in step**: the first value with the first of "
+            "the others in step, and so on; **at random**: drawn anew for each of a number of settings",
+        )  # fmt: skip
+        st.button("", icon=":material/delete:", key=tab.key(f"remove.{name}"), type="tertiary", on_click=tab.remove,
+                  args=(name,), help=f"do not sweep over {plain(_small(setting_title(name)))}")  # fmt: skip
+    return part
+
+
+def _draw_axis(tab: SweepsTab, name: str, config: Config, *, is_drawn: bool) -> Any:
     """Draw the values of an axis by the widget of its kind; return them as the specification has them.
 
     Raises:
         ConfigError: there are none, or one is no number.
     """
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{plain(setting_title(name))}**", width="stretch")
-        st.button("", icon=":material/delete:", key=tab.key(f"remove.{name}"), type="tertiary", on_click=tab.remove,
-                  args=(name,), help=f"do not sweep over {plain(_small(setting_title(name)))}")  # fmt: skip
     field_, now = _field(name), config.flat().get(name)
     if options := _options(name, field_, config):
         chosen = unlinked(
@@ -268,7 +295,7 @@ def _draw_axis(tab: SweepsTab, name: str, config: Config) -> Any:
         if not chosen:
             raise ConfigError(f"{setting_title(name)}: choose one or more values")
         return list(chosen)
-    return _draw_numbers(tab, name, now if type(now) in (int, float) else 1, field_)
+    return _draw_numbers(tab, name, now if type(now) in (int, float) else 1, is_drawn=is_drawn)
 
 
 def _options(name: str, field_: FieldInfo, config: Config) -> list[Any]:
@@ -289,14 +316,15 @@ def _options(name: str, field_: FieldInfo, config: Config) -> list[Any]:
     return list(dict.fromkeys([*([now] if now is not None else []), *found]))
 
 
-def _draw_numbers(tab: SweepsTab, name: str, now: float, field_: FieldInfo) -> Any:
+def _draw_numbers(tab: SweepsTab, name: str, now: float, *, is_drawn: bool) -> Any:
+    """Draw numbers one by one, or the ends of a scale and, unless they are drawn at random, how many there are."""
     whole = type(now) is int
     ways = list(WAYS)
     a, b = st.columns([1.1, 1.4], vertical_alignment="bottom")
     with a:
         way = st.segmented_control(
             "How", ways, default="log" if 0 < now < 0.1 else "list", required=True, key=tab.key(f"way.{name}"),
-            format_func=WAYS.get, label_visibility="collapsed",
+            format_func=(DRAWN if is_drawn else WAYS).get, label_visibility="collapsed",
         )  # fmt: skip
     if way == "list":
         about = [max(1, now // 2), now, 2 * now] if whole else [now / 2, now, 2 * now] if now else [0.0, 0.1, 1.0]
@@ -314,9 +342,11 @@ def _draw_numbers(tab: SweepsTab, name: str, now: float, field_: FieldInfo) -> A
     ends = []
     for place, title, end in ((low_place, "From", low), (high_place, "To", high)):
         ends.append(place.text_input(title, f"{end:.2g}", key=tab.key(f"{way}.{title}.{name}")))
-    count = count_place.number_input("How many", 2, 1000, 3, key=tab.key(f"{way}.count.{name}"))
     first, last = (_number(name, end, whole=False) for end in ends)
-    return {way: [int(x) if whole and x == int(x) else x for x in (first, last)], "count": int(count)}
+    scale: dict[str, Any] = {way: [int(x) if whole and x == int(x) else x for x in (first, last)]}
+    if not is_drawn:
+        scale["count"] = int(count_place.number_input("How many", 2, 1000, 3, key=tab.key(f"{way}.count.{name}")))
+    return scale
 
 
 def _numbers(name: str, text: str, *, whole: bool) -> list[Any]:

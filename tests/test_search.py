@@ -368,12 +368,10 @@ def test_what_cannot_be_searched_is_one_line(cli, write, text, how, says):
     assert done.err.startswith(f"mvm: {says}")
 
 
-def test_a_search_needs_optuna_only_for_tpe_and_no_ray(cli, write, monkeypatch):
+def test_a_search_needs_optuna_only_for_tpe(cli, write, monkeypatch):
     path = write(RATES.format(6, 0))
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert cli("sweep", str(path), "--search", "tpe").err == (
         'mvm: search: Optuna is not installed; `pip install "mvm-lab[search]"`, or use --search halving\n'
     )
     assert cli("sweep", str(path), "--search", "halving", "--dry-run").status == 0
-    refused = cli("sweep", str(path), "--search", "halving", "--on", "ray").err
-    assert refused == "mvm: search: --on ray trains only what is there; use --on local or --on slurm\n"

@@ -463,7 +463,7 @@ def test_this_machines_workers_are_started_again_and_end_with_their_command(mvm,
     assert json.loads(cli("runs", "--json").out)[0]["status"] == "finished"
 
 
-def test_a_damaged_run_is_told_and_passed_over(cli, write, checkpoints):
+def test_a_damaged_run_is_told_and_passed_over(cli, write, checkpoints, tmp_path):
     make(read_spec(write("steps = 20\n[grid]\nbatch = [16, 32]")))
     damaged, whole = sweep_named("s").runs
     (checkpoints / damaged / "config.json").write_text("{")
@@ -473,6 +473,14 @@ def test_a_damaged_run_is_told_and_passed_over(cli, write, checkpoints):
     assert Run(checkpoints / whole).status().state == "finished"
     with pytest.raises(RunError):
         Run(checkpoints / damaged)
+    status = cli("sweep", "s", "--status").out
+    assert f"run: {damaged}'s config.json cannot be read" in status
+    assert "deleted, `python -m mvm sweep s.toml` makes them again" in status
+    assert make(read_spec(tmp_path / "s.toml")).missing == (), "nothing is made in its place, as its name is taken"
+    assert progress_of(sweep_named("s")).removed == ()
+    assert cli("delete", damaged, "--yes").status == 0
+    assert progress_of(sweep_named("s")).removed == (damaged,)
+    assert [run.name for run in make(read_spec(tmp_path / "s.toml")).missing] == [damaged]
 
 
 # -- Slurm -------------------------------------------------------------------------------------------------------------
@@ -610,6 +618,21 @@ def test_ray_trains_one_task_a_run_with_its_threads(cli, write, ray):
     assert (os.environ["RAY_USAGE_STATS_ENABLED"], os.environ["RAY_AUTH_MODE"]) == ("0", "token")
     assert cli("work", "s", "--on", "ray:auto").status == 0
     assert ray.calls[3]["address"] == "auto"
+
+
+def test_runs_that_a_search_adds_are_handed_out_to_ray_too(write, ray, monkeypatch):
+    make(read_spec(write("steps = 20\n[grid]\nbatch = [16]")))
+    added = []
+
+    def is_searched(_) -> bool:
+        if len(added) < 2:
+            added.append(make(read_spec(write(f"steps = 20\n[grid]\nbatch = [16, {32 + len(added)}]"))))
+        return len(added) < 2
+
+    monkeypatch.setattr("mvm.sweeps.sweep.Sweep.is_searched", property(is_searched))
+    assert hand_out(sweep_named("s"), 1)
+    assert [given[2] for _, given in ray.queued] == [*sweep_named("s").runs]
+    assert progress_of(sweep_named("s")).states == {"finished": 3}
 
 
 def test_tasks_of_ray_are_asked_to_save_before_they_are_cancelled(write, ray, checkpoints):

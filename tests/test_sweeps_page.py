@@ -68,6 +68,19 @@ def test_a_sweep_is_written_with_widgets_and_started(no_processes, monkeypatch):
     assert len(text()["grid"]["method"]) == 2
     assert text()["grid"]["optimiser"]["generator-lr"]["count"] == 3
     assert "12 settings, in 8 runs" in words(page)
+    box(page, "Combined").set_value("zip").run()
+    assert (text()["zip"], text()["grid"].keys()) == ({"batch": [16, 32]}, {"method", "optimiser"})
+    boxes = [each for each in page.selectbox if each.label == "Combined"]
+    boxes[1].set_value("zip").run()
+    assert "6 settings, in 4 runs" in words(page), "two of batch and method in step, by three rates"
+    boxes = [each for each in page.selectbox if each.label == "Combined"]
+    boxes[2].set_value("random").run()
+    next(each for each in page.number_input if each.label == "Draws").set_value(4).run()
+    drawn = text()["random"]
+    assert drawn["optimiser"]["generator-lr"].keys() == {"log"}, "a draw has no number of values"
+    assert (drawn["count"], drawn["seed"], "grid" in text()) == (4, 0, False)
+    assert "of 8 settings" in words(page)
+    assert not page.exception
     button(page, "Edit the text").click().run()
     shorter = "seeds = 2\n[base]\nsteps = 5\nbatch = 16\n[grid]\nnetwork.width = [8, 16]\n"
     page.text_area[0].set_value(shorter + "spoons = 3\n").run()
@@ -135,9 +148,13 @@ def test_a_draft_makes_the_same_config_again(settings):
     assert point.config == config
     defaults = Config.make(**{name: getattr(config, name) for name in ("data", "method", "recipe")}).flat()
     assert all(name in ("data", "method", "recipe") or defaults.get(name) != value for name, value in base.items())
-    written = spec_text((3, 5), base, {"batch": {"log": [16, 64], "count": 3}, "variants": ['a "b"\u007f']})
-    assert tomllib.loads(written)["seeds"] == [3, 5]
-    assert tomllib.loads(written)["grid"] == {"batch": {"log": [16, 64], "count": 3}, "variants": ['a "b"\u007f']}
+    axes = {
+        "grid": {"batch": {"log": [16, 64], "count": 3}, "variants": ['a "b"\u007f']},
+        "random": {"count": 2, "steps": [5, 6]},
+    }
+    written = tomllib.loads(spec_text((3, 5), base, {**axes, "zip": {}}))
+    assert written["seeds"] == [3, 5]
+    assert {part: written[part] for part in ("grid", "zip", "random") if part in written} == axes
 
 
 def box(page, label):

@@ -22,7 +22,7 @@ from app.charts import overlays
 from app.components.live_plot import live_plot
 from app.header import STATES, duration
 from app.kinds import PAGES
-from app.link import linked
+from app.link import keep, linked
 from app.services import continue_training, train
 from app.session import Tab, page
 from app.text import plain, visible_words
@@ -112,6 +112,7 @@ def runs_page() -> None:
     if tab.ticked or linked:  # each change is an entry of the browser's history
         st.query_params["compare"] = ",".join(tab.ticked)
     draw_actions(tab, ticked)
+    keep("runs.quantities")  # its fragment is drawn once the page is whole
     if ticked:
         alive = any(run.status().alive for run in ticked)
         st.fragment(draw_comparison, run_every=3.0 if alive else None)(ticked)
@@ -176,7 +177,7 @@ def filter_rows(tab: RunsTab, rows: list[Summary]) -> list[Summary]:
             st.text_input, "Find", key="runs.find", placeholder="words of a name, data, variant, note …",
             help="only runs whose row contains all these words",
         )  # fmt: skip
-        known = list(dict.fromkeys(row.status for row in rows))
+        known = list(dict.fromkeys(row.state for row in rows))
         states = st.multiselect(
             "State", known, format_func=lambda s: STATES[s][1], key="runs.status", help="All states if none is chosen"
         )
@@ -189,7 +190,7 @@ def filter_rows(tab: RunsTab, rows: list[Summary]) -> list[Summary]:
             key="runs.kind",
         )
         draw_import(tab)
-    kept = [row for row in rows if row.matches(words) and (not states or row.status in states)]
+    kept = [row for row in rows if row.matches(words) and (not states or row.state in states)]
     kept = [row for row in kept if kind in (ALL_KINDS, KINDS[row.kind].noun)]
     note = f"{len(kept):,} of {len(rows):,} runs, {duration(sum(row.seconds for row in kept))} of training"
     st.caption(
@@ -252,7 +253,7 @@ def frame(rows: list[Summary]) -> pd.DataFrame:
                 {
                     "name": titles[row.name],
                     "status": ", ".join(
-                        filter(None, [STATES[row.status][1].split(":")[0], row.lost, "damaged" if row.damage else ""])
+                        filter(None, [STATES[row.state][1].split(":")[0], row.lost, "damaged" if row.damage else ""])
                     ),
                     "score": None if is_gain(row.score) else row.quality,
                     "gain": row.quality if is_gain(row.score) else None,

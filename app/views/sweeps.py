@@ -27,7 +27,7 @@ from mvm.look.palette import QUIET, RATIOS, REAL
 from mvm.runs.events import ALIVE
 from mvm.runs.run import Run
 from mvm.studies.compare import in_words, quality_title
-from mvm.studies.index import Summary
+from mvm.studies.index import HELD, Summary
 from mvm.sweeps import background
 from mvm.sweeps.results import (
     UNUSED,
@@ -46,7 +46,7 @@ from mvm.sweeps.results import (
     shades,
     value_title,
 )
-from mvm.sweeps.sweep import HELD, Progress, Sweep, all_sweeps, progress_of, sweep_named
+from mvm.sweeps.sweep import Progress, Sweep, all_sweeps, progress_of, sweep_named
 
 __all__ = ["sweeps"]
 
@@ -135,6 +135,12 @@ def draw_progress(tab: SweepsTab, sweep: Sweep) -> None:
         open_run(next(row for row in progress.rows if row.name == picked))
     shared = " The trainings of a run share a process." if total > len(progress.rows) else ""
     st.caption(f"Each cell is a run: press it to open it.{shared}")
+    if progress.unreadable:
+        st.warning(
+            f"Runs that cannot be read: {len(progress.unreadable):,}. The page **Runs** says why, and deletes damaged "
+            "ones; training the same sweep anew then makes them again.",
+            icon=":material/folder_off:",
+        )
     if progress.removed:
         st.caption(f"Runs that were deleted: {len(progress.removed):,}. Training the same sweep anew makes them again.")
     failed = [row for row in progress.rows if group_of(row) == "failed"]
@@ -202,7 +208,7 @@ def _time(seconds: float) -> str:
 
 def group_of(row: Summary) -> str:
     """What a run is doing, as a key of `LOOK`."""
-    if row.held:
+    if row.state == HELD:
         return HELD
     return "running" if row.status in ALIVE else GROUPS.get(row.status, "waiting")
 

@@ -108,7 +108,7 @@ def _print_table(rows: list[Summary]) -> None:
         begun, device = time.strftime("%m-%d %H:%M", time.localtime(row.created)), (row.device or "-")[:10]
         note = f"  # {row.note.splitlines()[0]}" if row.note else ""
         print_line(
-            f"{row.name:32} {row.status:12} {progress:>15} {quality:>9}  {row.data[-20:]:20} {row.method:14} "
+            f"{row.name:32} {row.state:12} {progress:>15} {quality:>9}  {row.data[-20:]:20} {row.method:14} "
             f"{len(row.seeds):>5}  {begun:11} {row.seconds / 60:>7.1f}  {device:10} {variants}{note}"
         )
     if old := next((row.name for row in rows if row.outdated), None):

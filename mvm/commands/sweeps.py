@@ -71,8 +71,6 @@ def sweep_command(options: argparse.Namespace) -> None:
 
     if options.search is not None:
         check_known("search", options.search, SEARCHES)
-        if options.on is not None and options.on.startswith("ray"):
-            raise ConfigError(f"search: --on {options.on} trains only what is there; use --on local or --on slurm")
     _check_engine(options, ENGINES)
     if options.sbatch and options.on != "slurm":
         raise ConfigError(f"sbatch: {options.sbatch!r} is for --on slurm")
@@ -180,6 +178,7 @@ def _search(spec: Spec, options: argparse.Namespace) -> None:
     """Search through the settings of a sweep: make its runs as they are chosen, and train them if asked to."""
     from mvm.jobs.queue import device_kind, slot_count
     from mvm.sweeps.local import run_local
+    from mvm.sweeps.ray import run_ray
     from mvm.sweeps.search import SEARCHES, search, wait
     from mvm.sweeps.sweep import progress_of, sweep_named
 
@@ -196,6 +195,8 @@ def _search(spec: Spec, options: argparse.Namespace) -> None:
         nonlocal is_submitted
         if options.on == "local":
             return run_local(sweep, found.at_once, retry=options.retry_failed)
+        if options.on is not None and options.on.startswith("ray"):
+            return run_ray(sweep, found.at_once, address=options.on.partition(":")[2], retry=options.retry_failed)
         if options.on == "slurm" and not is_submitted:
             _submit(sweep, options)
             is_submitted = True
@@ -315,6 +316,13 @@ def _print_progress(sweep: Sweep, progress: Progress, *, workers: int = 0) -> No
         print_line(f"  {row.name}: {row.status} at step {row.step}: {row.reason}")
     if len(failed) > MOST_SHOWN:
         print_line(f"  and {len(failed) - MOST_SHOWN} more; `python -m mvm runs --find failed` lists them")
+    for reason in [*progress.unreadable.values()][:MOST_SHOWN]:
+        print_line(f"  {reason}")
+    if progress.unreadable:
+        print_line(
+            f"  {len(progress.unreadable)} runs cannot be read; once they are deleted, `python -m mvm sweep "
+            f"{sweep.name}{SUFFIX}` makes them again"
+        )
     if progress.removed:
         print_line(
             f"  {len(progress.removed)} runs were deleted; `python -m mvm sweep {sweep.name}{SUFFIX}` makes them again"

@@ -32,8 +32,9 @@ from mvm.runs.liveness import is_alive
 from mvm.studies.gains import is_gain
 from mvm.words import visible
 
-__all__ = ["SORTS", "Summary", "Unreadable", "listing", "run_titles", "summaries", "unreadable"]
+__all__ = ["HELD", "SORTS", "Summary", "Unreadable", "listing", "run_titles", "summaries", "unreadable"]
 
+HELD = "held"  # state of a run that a search has stopped, and may train on
 MOST_INDEX = 64 * 2**20  # bytes of the cache that are read
 SHIPPED = ("points", "superres", "images")  # kinds of data
 FILES = (layout.CONFIG, layout.RECORDS, layout.SCORES, layout.NOTE, layout.ORIGIN)  # that a summary is made of
@@ -101,6 +102,11 @@ class Summary:
     held: bool = False
 
     @property
+    def state(self) -> str:
+        """What it is doing, in a word: its status, or `HELD`."""
+        return HELD if self.held else self.status
+
+    @property
     def trained(self) -> str:
         """Its data, and what was trained on them."""
         from mvm.studies.labels import trained_in_words
@@ -116,7 +122,7 @@ class Summary:
         """Whether every word is found in something that the table says, in any case."""
         if not (wanted := words.lower().split()):
             return True
-        text = " ".join(map(str, vars(self).values())).lower()
+        text = " ".join(map(str, [*vars(self).values(), self.state])).lower()
         return all(word in text for word in wanted)
 
 

@@ -1,7 +1,7 @@
 """A specification of a sweep written from settings: the text that `mvm.sweeps.spec` reads.
 
 base_of(config)                   settings of a config that differ from the defaults of its data, method and recipe
-spec_text(seeds, base, grid)      the TOML
+spec_text(seeds, base, axes)      the TOML
 """
 
 from __future__ import annotations
@@ -40,17 +40,18 @@ def base_of(config: Config) -> dict[str, Any]:
     return found
 
 
-def spec_text(seeds: Sequence[int], base: Mapping[str, Any], grid: Mapping[str, Any]) -> str:
+def spec_text(seeds: Sequence[int], base: Mapping[str, Any], axes: Mapping[str, Mapping[str, Any]]) -> str:
     """A specification.
 
     Args:
         seeds: to train each setting with.
         base: settings of every training, by dotted name.
-        grid: values of each axis by dotted name: a list, or a table such as {"log": [0.001, 0.1], "count": 3}.
+        axes: "grid", "zip" and "random" with the values of each axis by dotted name: a list, or a table such as
+            {"log": [0.001, 0.1], "count": 3}.
     """
     is_count = list(seeds) == list(range(len(seeds)))
     parts = [f"seeds = {_toml(len(seeds) if is_count else list(seeds))}"]
-    for title, settings in (("base", base), ("grid", grid)):
+    for title, settings in {"base": base, **axes}.items():
         if settings:
             parts += [f"[{title}]", *_lines(settings)]
     return "\n".join(parts) + "\n"

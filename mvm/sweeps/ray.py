@@ -20,6 +20,7 @@ import secrets
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Generator
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,6 +79,8 @@ def hand_out(
 ) -> bool:
     """Hand the runs of a sweep to Ray, and wait for them; returns whether nothing is left.
 
+    While a search goes on, there may be more to come.
+
     Args:
         sweep, workers, address, retry: as for `run_ray`.
         leaving: asked twice a second; once true, the tasks save and return.
@@ -88,14 +91,26 @@ def hand_out(
     ray, leave = _connect(address), sweep.folder / LEAVE
     leave.unlink(missing_ok=True)
     train = ray.remote(max_retries=-1, max_calls=0)(_train)
-    waiting = [row.name for row in progress_of(sweep).rows if retry or row.status not in ENDED]
+    waiting: list[str] = []
     running: dict[Any, str] = {}
+    ended_before = () if retry else ENDED
+    is_searched = True  # in the first round they are read, too
     try:
-        while (waiting or running) and not leaving():
+        while not leaving():
+            was_searched, is_searched = is_searched, sweep.is_searched  # asked before the runs: none is missed
+            if was_searched:
+                known, rows = {*waiting, *running.values()}, progress_of(sweep_named(sweep.name)).rows
+                waiting += [row.name for row in rows if row.name not in known and row.status not in ended_before]
+                ended_before = ENDED
+            if not (waiting or running or is_searched):
+                return True
             while waiting and len(running) < min(workers or MOST, MOST):
                 name = waiting.pop(0)
                 place = str(checkpoints().absolute()), sweep.name, name
                 running[train.options(name=f"{sweep.name} {name}", **_share(name)).remote(*place, retry)] = name
+            if not running:
+                time.sleep(POLL)
+                continue
             ended, _ = ray.wait([*running], num_returns=1, timeout=POLL)
             if not _is_joined(ray):
                 running.clear()
@@ -103,7 +118,7 @@ def hand_out(
             for task in ended:
                 del running[task]
                 ray.get(task)
-        return not (waiting or running)
+        return False
     finally:
         if running:
             write_atomic(leave, b"")

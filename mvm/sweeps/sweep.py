@@ -30,16 +30,15 @@ from mvm.errors import RunError, line_of
 from mvm.files import checkpoints, locked, write_atomic
 from mvm.plain import MOST_LISTS, read_object
 from mvm.runs.events import ALIVE
-from mvm.runs.layout import check_name
+from mvm.runs.layout import CONFIG, check_name
 from mvm.runs.liveness import is_alive
 from mvm.runs.run import Run
-from mvm.studies.index import Summary, summaries
+from mvm.studies.index import HELD, Summary, listing
 from mvm.sweeps.spec import LAID_OUT, Spec, point_key, read_spec, trainings_of
 from mvm.variants import own_settings
 
 __all__ = [
     "ENDED",
-    "HELD",
     "Plan",
     "PlannedRun",
     "Progress",
@@ -54,7 +53,6 @@ __all__ = [
 
 SPEC, RUNS = "spec.toml", "runs.json"
 SEARCH = "search"  # folder within a sweep's: held by the process that searches, mvm.sweeps.search
-HELD = "held"  # state of a run that a search has stopped, and may train on
 ENDED = ("finished", "failed", "diverged", "stopped", HELD)
 
 
@@ -107,7 +105,7 @@ class Plan:
 
     Attributes:
         spec: the specification.
-        there: runs of the sweep that exist, with their swept settings.
+        there: runs of the sweep that exist, also unreadable ones, with their swept settings.
         missing: runs to make.
         trainings: number of (settings, variant, seed) that the specification asks for.
     """
@@ -130,6 +128,7 @@ class Progress:
         per_step: mean training time of a step of a run, s; None before the first.
         rows: summary of each run, in the sweep's order.
         removed: runs whose folder is gone.
+        unreadable: why each run that cannot be read cannot, by name.
     """
 
     states: Counter[str]
@@ -139,6 +138,7 @@ class Progress:
     per_step: float | None
     rows: tuple[Summary, ...]
     removed: tuple[str, ...]
+    unreadable: dict[str, str]
 
     @property
     def alive(self) -> int:
@@ -188,18 +188,20 @@ def plan(spec: Spec) -> Plan:
     there: dict[str, dict[str, Any]] = {}
     members: dict[str, set[tuple[str, int]]] = {}
     for name, listed in _known_runs(spec.name).items():
-        with contextlib.suppress(RunError):  # deleted, or damaged: trained anew
+        with contextlib.suppress(RunError):  # deleted: made anew; or unreadable, see below
             config = Run(checkpoints() / name).config
             key = point_key(config)
             if listed is not None or key in settings_of:
                 members.setdefault(key, set()).update(trainings_of(config))
                 there[name] = settings_of[key] if listed is None else listed
-    missing = [
+    planned = [
         PlannedRun(_run_name(spec.name, settings, part), settings, part)
         for key, settings, config in wanted
         for part in _runs_of(config, members.get(key, set()), spec.together(config))
     ]
-    return Plan(spec, there, tuple(missing), sum(len(config.members) for _, _, config in wanted))
+    unreadable = {run.name: run.settings for run in planned if (checkpoints() / run.name / CONFIG).exists()}
+    missing = [run for run in planned if run.name not in unreadable]
+    return Plan(spec, there | unreadable, tuple(missing), sum(len(config.members) for _, _, config in wanted))
 
 
 def make(spec: Spec, *, on_progress: Callable[[int, int], None] = lambda done, total: None) -> Plan:
@@ -236,7 +238,9 @@ def make(spec: Spec, *, on_progress: Callable[[int, int], None] = lambda done, t
 
 def progress_of(sweep: Sweep) -> Progress:
     """How far the runs of a sweep are."""
-    found = {row.name: row for row in summaries() if row.name in sweep.runs}
+    listed, others = listing()
+    found = {row.name: row for row in listed if row.name in sweep.runs}
+    unreadable = {name: others[name].reason for name in sweep.runs if name in others}
     rows = tuple(found[name] for name in sweep.runs if name in found)
     going = [row for row in rows if row.status not in ENDED]
     timed = sum(row.seconds_step for row in rows)  # fewer than are trained: the last ones have no time on record yet
@@ -244,13 +248,14 @@ def progress_of(sweep: Sweep) -> Progress:
     members = [len(row.variants) * len(row.seeds) for row in rows]
     ended = [row.status == "finished" for row in rows]
     return Progress(
-        Counter(HELD if row.held else row.status for row in rows),
+        Counter(row.state for row in rows),
         (sum(count for count, is_ended in zip(members, ended, strict=True) if is_ended), sum(members)),
         (sum(row.step for row in going), sum(row.steps for row in going)),
         seconds,
         seconds / timed if timed and seconds else None,
         rows,
-        tuple(name for name in sweep.runs if name not in found),
+        tuple(name for name in sweep.runs if name not in {*found, *unreadable}),
+        unreadable,
     )
 
 
