@@ -62,7 +62,8 @@ def _choose_axes(tab: Page) -> tuple[int, int]:
     across, up = (
         linked(
             st.number_input, label, 1, MOST_RANKS, rank, key=tab.key(key), width=180,
-            help="rank of its eigenvalue in the spectrum; the first eigenvector is nearly constant",
+            help="rank of its eigenvalue in the spectrum; the first eigenvector is nearly constant. An eigenvector's "
+            "sign means nothing: from one step to another the points may be mirrored",
         )
         for label, key, rank in (("Eigenvector across", "across", 2), ("Eigenvector up", "up", 3))
     )  # fmt: skip

@@ -554,6 +554,17 @@ def test_a_supplement_of_photographs_is_read_as_pairs(photographs):
     assert {name: said[name] for name in keys} == {name: HOW_TO_READ[key] for name, key in keys.items()}
 
 
+def test_a_supplement_of_photographs_shows_what_they_are_compared_with_once(photographs):
+    page = supplement(Selection.of([photographs], project=False)).decode()
+    found = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    *trained, interpolated, original = found["columns"]
+    assert [interpolated["title"], original["title"]] == ["bicubic", "original"]
+    for still in (interpolated, original):
+        assert (len(still["pictures"]), still["at"], still["scores"]) == (1, [0] * len(found["steps"]), [""])
+    assert all(len(column["pictures"]) == len(column["shots"]) for column in trained)
+    assert len({*original["pictures"], *interpolated["pictures"], trained[0]["pictures"][0]}) == 3
+
+
 def test_the_nearest_are_those_of_a_search_through_all_training_pictures(pictures):
     rows = data("nearest", [pictures], seed=1)
     fakes, gallery = load_file(pictures.snapshot_path(STEPS))["fake"], training_gallery(pictures.config)

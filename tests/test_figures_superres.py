@@ -16,9 +16,9 @@ from trainers import small_config, small_held_out, small_pairs, write_cloud
 
 from mvm.figures import FIGURES, NoFigure, data, latex, render
 from mvm.figures.export import bundle
-from mvm.figures.film import stills
 from mvm.figures.over_training import columns_of
 from mvm.figures.selection import Selection
+from mvm.figures.upscaling import stills
 from mvm.imaging.resize import imresize
 from mvm.look.scales import quality_shade
 from mvm.runs.recorder import train

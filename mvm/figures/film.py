@@ -15,7 +15,7 @@ import io
 import tempfile
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,7 +35,7 @@ from mvm.figures.over_training import (
     timeline,
 )
 from mvm.figures.selection import NoFigure, Selection
-from mvm.figures.upscaling import bicubic_of, originals_of
+from mvm.figures.upscaling import stills
 from mvm.geometry.descriptors import GAPS
 from mvm.look.palette import FAKE, QUIET, REAL
 from mvm.look.scales import span_of
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-__all__ = ["FILM_FORMATS", "GROUNDS", "PANELS", "SIZES", "encode", "film", "film_frames", "stills"]
+__all__ = ["FILM_FORMATS", "GROUNDS", "PANELS", "SIZES", "encode", "film", "film_frames"]
 
 FILM_FORMATS = ("mp4", "webm", "gif")
 SIZES = {"large": (1920, 1080), "small": (960, 540), "tiny": (640, 360)}
@@ -103,19 +103,6 @@ def film(
     columns = columns_of(selection, steps, on_progress)
     stage = Stage(selection, steps, [*columns, *stills(selection, columns)], SIZES[size], ground, panels)
     return encode(film_frames(stage, RATE[kind], on_progress), kind)
-
-
-def stills(selection: Selection, columns: Sequence[Column]) -> Iterator[Column]:
-    """Bicubic interpolation and the originals, which upscaled photographs are compared with; none if these are lost."""
-    if {run.config.kind for run in selection.runs} != {"superres"}:
-        return
-    try:
-        originals = originals_of(selection)
-    except NoFigure:
-        return
-    for title, pictures in (("bicubic", np.stack([bicubic_of(high) for high in originals])), ("original", originals)):
-        same = np.broadcast_to(pictures, (len(columns[0].steps), *pictures.shape))
-        yield replace(columns[0], title=title, colour=QUIET, note="", fakes=same, frames={}, is_still=True)
 
 
 def film_frames(stage: Stage, rate: int, on_progress: Progress) -> Iterator[np.ndarray]:

@@ -2,6 +2,7 @@
 // The page of a supplement: `content` of supplement.py is its data. Text from the data becomes text nodes, never markup.
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const { steps, columns } = DATA;
+const trained = columns.filter(({ still }) => !still);
 const START = { x: 0, y: 0, zoom: 1, yaw: 0.6, pitch: 0.3 };
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
 const SECONDS = 9; // of the whole timeline at speed 1
@@ -71,11 +72,11 @@ function page() {
     make("nav", {}, player, slider, stepped, speeds),
     make("main", {},
       section("data", columns.some(({ pictures }) => pictures) ? "Samples" : "Data space", DATA.reading.data, legend(), row(columns, dataPanel)),
-      columns.some(({ umap }) => umap) ? section("embeddings", "Embeddings, UMAP", DATA.reading.embeddings, row(columns, umapPanel)) : "",
-      columns.some(({ density }) => density) ? section("density", "Density along the manifold", DATA.reading.density, row(columns, densityPanel)) : "",
+      columns.some(({ umap }) => umap) ? section("embeddings", "Embeddings, UMAP", DATA.reading.embeddings, row(trained, umapPanel)) : "",
+      columns.some(({ density }) => density) ? section("density", "Density along the manifold", DATA.reading.density, row(trained, densityPanel)) : "",
       section("gaps", "Gaps over training", DATA.reading.gaps, seriesLegend(), row(DATA.curves.filter(({ gap }) => gap), curvePanel)),
       columns.some(({ spectrum }) => spectrum.some((part) => part.some((v) => v !== null)))
-        ? section("spectrum", "Spectrum of the distance matrix", DATA.reading.spectrum, row(columns, spectrumPanel)) : "",
+        ? section("spectrum", "Spectrum of the distance matrix", DATA.reading.spectrum, row(trained, spectrumPanel)) : "",
       scoreSection(),
       settingsSection()),
     make("footer", {}, ...DATA.notes.map((note) => make("p", {}, note))),
@@ -125,8 +126,8 @@ function named(column) {
 
 function dataPanel(column) {
   const words = make("span", { className: "score" });
-  const alt = `${named(column)}: generated ${column.pictures ? "pictures" : "points beside real ones"}`;
-  updates.push(() => (words.textContent = column.scores[column.at[state.place]] || "no score yet"));
+  const alt = `${named(column)}: ${column.still ? "pictures to compare with" : column.pictures ? "generated pictures" : "generated points beside real ones"}`;
+  if (!column.still) updates.push(() => (words.textContent = column.scores[column.at[state.place]] || "no score yet"));
   if (column.pictures) {
     column.images = column.pictures.map((source) => make("img", { src: source, on: { load: show } }));
     return panel(named(column), column.colour, words, alt, "1", (pen, w) => picture(pen, column, w));

@@ -1,7 +1,8 @@
 """An interactive supplement: one HTML file with the training of some runs, which opens from disk without a network.
 
     timeline     play, speed, scrub; keys as on a video
-    clouds       data space and UMAP, to turn or to move; or pictures of fixed noise
+    clouds       data space and UMAP, to turn or to move; or pictures of fixed noise; or upscaled photographs beside
+                 bicubic interpolation and the originals
     density      along the manifold, where that is known: over the data's, beside the band of real samples
     curves       d_c, d_g, d_H and scores over training, medians and quartiles over the seeds
     spectrum     leading eigenvalues at the shown step
@@ -42,6 +43,7 @@ from mvm.figures.over_training import (
     timeline,
 )
 from mvm.figures.selection import Selection
+from mvm.figures.upscaling import stills
 from mvm.geometry.descriptors import GAPS
 from mvm.look.glossary import HOW_TO_READ, TERMS
 from mvm.look.palette import DIVERGING, FAKE, QUIET, REAL
@@ -145,7 +147,8 @@ def _content(
         "subject": visible(subject_of(runs)),
         "steps": list(map(int, steps)),
         "columns": [
-            _column(selection, column) | {"density": densities.get((column.place, column.member))} for column in columns
+            *(_column(selection, each) | {"density": densities.get((each.place, each.member))} for each in columns),
+            *map(_still, stills(selection, columns)),
         ],
         "curves": _curves(selection),
         "scores": _scores(selection, steps),
@@ -174,14 +177,25 @@ def _column(selection: Selection, column: Column) -> dict[str, Any]:
         "spectrum": [[_number(abs(value)) for value in column.spectra[place]] for place in first],
     }
     if column.real is None or column.span is None:
-        count = int(min(MOST_PICTURES, len(column.fakes[0])) ** 0.5) ** 2
-        found["pictures"] = [_picture(column.fakes[place][:count]) for place in first]
+        found["pictures"] = [_pictures(column, place) for place in first]
         return found
     real, fakes = column.real[:MOST_POINTS], column.fakes[first][:, :MOST_POINTS]
     box = span_of(column.span.T, REACH)
     found |= {"dim": real.shape[1], "span": _rounded(column.span), "box": _rounded(box), "principal": column.principal}
     found |= {"real": _packed(real, box), "fake": _packed(fakes, box)}
     return found | _umap(column)
+
+
+def _still(column: Column) -> dict[str, Any]:
+    """Pictures that are the same at every step, without scores or spectrum."""
+    found = {"title": visible(column.title), "colour": column.colour, "seeds": 1, "still": True, "scores": [""]}
+    found |= {"shots": [int(column.steps[0])], "at": [0] * len(column.steps), "spectrum": []}
+    return found | {"pictures": [_pictures(column, 0)]}
+
+
+def _pictures(column: Column, place: int) -> str:
+    count = int(min(MOST_PICTURES, len(column.fakes[0])) ** 0.5) ** 2
+    return _picture(column.fakes[place][:count])
 
 
 def _umap(column: Column) -> dict[str, Any]:

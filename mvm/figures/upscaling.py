@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 
 from mvm.errors import RunError
 from mvm.figures.drawing import legend, wrapped
+from mvm.figures.over_training import Column
 from mvm.figures.selection import NoFigure, Selection, require_kind
 from mvm.figures.superres_tables import PRINTED, PROTOCOL, best_in_bold, score_text, scores_head
 from mvm.figures.tables import latex_table, rows_of, seeds_note
@@ -36,6 +39,7 @@ __all__ = [
     "settings_latex",
     "similarity_data",
     "similarity_latex",
+    "stills",
     "upscaled_data",
 ]
 
@@ -105,6 +109,20 @@ def bicubic_of(high: np.ndarray) -> np.ndarray:
     """Bicubic interpolation of a crop's LR version."""
     upscaled: np.ndarray = bicubic(torch.from_numpy(_low(high))).numpy()
     return upscaled
+
+
+def stills(selection: Selection, columns: Sequence[Column]) -> Iterator[Column]:
+    """Bicubic interpolation and the originals, which upscaled photographs are compared with; none if these are lost."""
+    if {run.config.kind for run in selection.runs} != {"superres"}:
+        return
+    try:
+        originals = originals_of(selection)
+    except NoFigure:
+        return
+    for title, pictures in (("bicubic", np.stack([bicubic_of(high) for high in originals])), ("original", originals)):
+        same = np.broadcast_to(pictures, (len(columns[0].steps), *pictures.shape))
+        steps = np.full_like(columns[0].steps, columns[0].steps[0])
+        yield replace(columns[0], title=title, colour=QUIET, note="", steps=steps, fakes=same, frames={}, is_still=True)
 
 
 def _similarity(upscaled: np.ndarray, high: np.ndarray) -> dict[str, float | None]:
