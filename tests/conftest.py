@@ -64,6 +64,18 @@ def cloud(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def write(tmp_path: Path, cloud: Path) -> Callable[..., Path]:
+    """Write a sweep's specification of small trainings on the cloud, and return its path."""
+
+    def spec(text: str = "", top: str = "seeds = 2", name: str = "s") -> Path:
+        path = tmp_path / f"{name}.toml"
+        path.write_text(f'{top}\n{trainers.SMALL_SWEEP}data = "{cloud}"\n{text}', encoding="utf-8")
+        return path
+
+    return spec
+
+
+@pytest.fixture
 def mvm(tmp_path: Path) -> Iterator[Callable[..., trainers.Command]]:
     """Start a command in a process of its own; see `trainers.start`."""
     started: list[trainers.Command] = []

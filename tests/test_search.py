@@ -24,30 +24,15 @@ from mvm.sweeps.spec import read_spec, space_of, spec_of
 from mvm.sweeps.sweep import make, progress_of, sweep_named
 from mvm.sweeps.worker import Worker
 
-SMALL = """
-[base]
-batch = 16
-view-points = 16
-network.width = 8
-network.depth = 2
-variants = ["both"]
-steps = 30
-snapshots = 2
-"""
+SHORT = 'variants = ["both"]\nsteps = 30\nsnapshots = 2\n'
 BATCHES = "[random]\ncount = {}\nseed = {}\nbatch = {{ log = [16, 4096] }}\n"
 RATES = "[random]\ncount = {}\nseed = {}\noptimiser.generator-lr = {{ log = [1e-5, 1e-1] }}\n"
 
 
 @pytest.fixture
-def write(tmp_path, cloud):
-    """Write a specification on the small cloud, and return its path."""
-
-    def spec(text: str, top: str = "", name: str = "s"):
-        path = tmp_path / f"{name}.toml"
-        path.write_text(f'{top}\n{SMALL}\ndata = "{cloud}"\n{text}')
-        return path
-
-    return spec
+def write(write):
+    """Write a specification of short trainings."""
+    return lambda text, **options: write(SHORT + text, **{"top": ""} | options)
 
 
 def loss(settings: dict) -> float:

@@ -37,13 +37,6 @@ from mvm.sweeps.spec import read_spec, spec_of
 from mvm.sweeps.sweep import make, plan, progress_of, sweep_named
 from mvm.sweeps.worker import DEATHS, Worker
 
-SMALL = """
-[base]
-batch = 16
-view-points = 16
-network.width = 8
-network.depth = 2
-"""
 FEW = 'variants = ["both"]\nsteps = 160\ncheckpoints = 8\nsnapshots = 2'
 
 
@@ -149,18 +142,6 @@ def test_a_mistake_in_the_file_is_one_line_with_the_value(text, says):
 
 
 # -- runs on disk ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def write(tmp_path, cloud):
-    """Write a specification on the small cloud, and return its path."""
-
-    def spec(text: str = "", top: str = "seeds = 2", name: str = "s"):
-        path = tmp_path / f"{name}.toml"
-        path.write_text(f'{top}\n{SMALL}\ndata = "{cloud}"\n{text}')
-        return path
-
-    return spec
 
 
 def members() -> list[tuple]:

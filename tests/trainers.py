@@ -28,6 +28,7 @@ from mvm.files import checkpoints
 from mvm.runs.run import Run
 
 __all__ = [
+    "SMALL_SWEEP",
     "Command",
     "dies",
     "few_scored",
@@ -40,6 +41,13 @@ __all__ = [
     "write_cloud",
 ]
 
+SMALL_SWEEP = """
+[base]
+batch = 16
+view-points = 16
+network.width = 8
+network.depth = 2
+"""
 forked = multiprocessing.get_context("forkserver")
 forked.set_forkserver_preload(["mvm.__main__", "mvm.runs.recorder", "mvm.runs.evaluate", "ot", "tqdm.auto"])
 

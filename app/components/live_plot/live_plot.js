@@ -7,6 +7,9 @@ const FRAME_BUDGET_MS = 8; // drawing time per frame; remaining charts wait, so 
 const RETRY_MS = 3000;
 const IDLE_MS = 3000; // the longest wait for an idle page
 const NARROW = 480; // pixels of a chart below which its subplots stand one below the other
+const TILT = 25; // degrees
+const TILTED_HEIGHT = 60; // pixels that tilted titles need more
+const SIDES = 130; // pixels left and right of parallel axes
 const BETWEEN = 62; // pixels between them: tick labels, the axis's title, and the next one's title
 
 export default function ({ data, parentElement, setStateValue }) {
@@ -102,7 +105,7 @@ async function draw(chart) {
       Plotly.purge(node); // remains of a failed first drawing
       node.replaceChildren();
     }
-    await Plotly.react(node, data, completed(chart, layout), (chart.config ??= config(chart)));
+    await Plotly.react(node, tilted(chart, data), completed(chart, layout), (chart.config ??= config(chart)));
     if (chart.updates === 0) {
       node.on("plotly_click", ({ points }) => {
         if (chart.message.pickable) chart.report({ index: points[0].pointNumber, when: Date.now() });
@@ -146,8 +149,20 @@ function completed(chart, layout) {
   // Plotly writes into its layout, and a figure may be drawn twice: pass a copy.
   const own = structuredClone(layout);
   const height = width < NARROW ? stack(own, message.height) : message.height;
+  if (message.figure.data.some((trace) => isCrowded(trace, width))) own.margin.t += TILTED_HEIGHT;
   chart.node.style.height = `${height}px`;
   return { ...own, width, height, template: theme(chart) };
+}
+
+// Titles of parallel axes that have no room beside each other are tilted.
+function tilted({ width }, data) {
+  return data.map((trace) => (isCrowded(trace, width) ? { ...trace, labelangle: -TILT } : trace));
+}
+
+function isCrowded({ type, dimensions, labelfont }, width) {
+  if (type !== "parcoords") return false;
+  const longest = Math.max(...dimensions.map(({ label }) => label.length));
+  return 0.55 * labelfont.size * longest * (dimensions.length - 1) > width - SIDES;
 }
 
 // Put subplots of a row (app/charts/axes.py) one below the other, each as high as the row; returns the height of all.
