@@ -355,6 +355,8 @@ def test_what_cannot_be_searched_is_one_line(cli, write, text, how, says):
 
 def test_a_search_needs_optuna_only_for_tpe(cli, write, monkeypatch):
     path = write(RATES.format(6, 0))
+    planned = cli("sweep", str(path), "--search", "tpe", "--workers", "3", "--dry-run").out
+    assert planned == "s: tpe tries 6 settings, with 1 seed each, 3 at a time\n"
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert cli("sweep", str(path), "--search", "tpe").err == (
         'mvm: search: Optuna is not installed; `pip install "mvm-lab[search]"`, or use --search halving\n'

@@ -196,7 +196,7 @@ def _search(spec: Spec, options: argparse.Namespace) -> None:
         if options.on == "local":
             return run_local(sweep, found.at_once, retry=options.retry_failed)
         if options.on is not None and options.on.startswith("ray"):
-            return run_ray(sweep, found.at_once, address=options.on.partition(":")[2], retry=options.retry_failed)
+            return run_ray(sweep, options.workers, address=options.on.partition(":")[2], retry=options.retry_failed)
         if options.on == "slurm" and not is_submitted:
             _submit(sweep, options)
             is_submitted = True
