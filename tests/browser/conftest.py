@@ -191,11 +191,7 @@ def serve(
             process = subprocess.Popen(
                 command,
                 cwd=cwd,
-                env={
-                    **os.environ,
-                    "MVM_NICE": "",
-                    **(env or {}),
-                },  # here background work gives way, as it does for users
+                env=os.environ | (env or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
