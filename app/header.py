@@ -44,7 +44,7 @@ STATES = {  # colour and words of a badge
     "paused": ("orange", "paused"),
     "finished": ("gray", "finished"),
     "stopped": ("gray", "stopped"),
-    HELD: ("orange", "held by the search"),
+    HELD: ("orange", "held: its search may train it on"),
     "diverged": ("red", "diverged"),
     "failed": ("red", "failed"),
     "interrupted": ("red", "interrupted"),

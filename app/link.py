@@ -145,7 +145,7 @@ def linked_names(label: str, titles: Mapping[str, str], *, default: list[str], k
         default = [name for name in asked if name in titles] or default
         if refused := [name for name in asked if name not in titles]:
             link.tell(_problem("multiselect", {"key": key, "options": [*titles]}, asked, refused))
-    options |= {} if key in st.session_state else {"default": default}
+    options |= {"wrap": True} | ({} if key in st.session_state else {"default": default})
     choose = st.multiselect  # callers answer for the label, as those of `linked`
     chosen = choose(label, [*titles], key=key, format_func=lambda name: titles.get(name, name), **options)
     if chosen != (asked or default):

@@ -166,6 +166,9 @@ def test_the_page_follows_a_sweep_and_compares_its_settings(grid, tmp_path):
     page = open_page(PAGE)
     assert not page.exception
     assert "The scores appear here as runs finish." in words(page)
+    assert Worker(grid, only=next(iter(grid.runs))).work()
+    (only,) = (frame.value for frame in page.run().dataframe)
+    assert {"Batch", "Width"} <= set(only.columns), "the settings of the first that has finished"
     assert Worker(grid).work()
 
     results = results_of(grid)

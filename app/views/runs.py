@@ -112,7 +112,7 @@ def runs_page() -> None:
     if tab.ticked or linked:  # each change is an entry of the browser's history
         st.query_params["compare"] = ",".join(tab.ticked)
     draw_actions(tab, ticked)
-    keep("runs.quantities")  # its fragment is drawn once the page is whole
+    keep("runs.quantities")  # is offered once a run is ticked
     if ticked:
         alive = any(run.status().alive for run in ticked)
         st.fragment(draw_comparison, run_every=3.0 if alive else None)(ticked)
@@ -572,8 +572,9 @@ def draw_curves(runs: list[Run], pinned: Run | None, *, axis: str, log: bool, pl
     """Draw recorded quantities over training, and their choice in a container above."""
     known = quantities([*runs, *([pinned] if pinned else [])])
     default = [key for key in (main_score(known), "d_c", "d_g") if key]
-    chosen = place.multiselect(
-        "Over training", list(known), default, format_func=known.get, max_selections=3, key="runs.quantities",
+    chosen = linked(
+        place.multiselect, "Over training", list(known), default=default, format_func=known.get,
+        max_selections=3, key="runs.quantities",
         help="median and quartiles over the seeds; runs that differ only in their seeds are pooled",
     )  # fmt: skip
     panels = {known[key]: curves(runs, key, axis=axis) for key in chosen if key in known}

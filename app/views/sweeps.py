@@ -268,7 +268,7 @@ def draw_results(sweep: Sweep, results: Sequence[Result]) -> None:
         st.caption(plain(HOW_TO_READ["parallel"]))
         st.plotly_chart(parallel_coordinates(found), key="sweep_parallel", config={"displayModeBar": False})
     else:
-        st.caption("The finished trainings differ in no setting yet.")
+        st.caption("All finished trainings have the same settings.")
     draw_ranking(found)
     if axes:
         with place:
@@ -336,7 +336,8 @@ def draw_importance(results: Sequence[Result]) -> None:
 def draw_ranking(results: Sequence[Result]) -> None:
     """Draw the best settings with their spread over seeds."""
     st.header("Best settings", anchor=False)
-    key, axes, rows = results[0].key, [*axes_of(results)], []
+    key, rows = results[0].key, []
+    axes = [*axes_of(results)] or [name for name in results[0].settings if name != "variants"]
     for each in ranked(results)[:MOST_RANKED]:
         row = {_title(name): value_title(name, each.settings.get(name)) for name in axes}
         spread = f"{in_words(each.low, key)} to {in_words(each.high, key)}" if each.count > 1 else "–"

@@ -258,7 +258,8 @@ class Tpe(Search):
         """What it is going to train, in words."""
         groups, seeds = len(self.space.others), len(self.space.seeds)
         of = f" for each of {groups} combinations" if groups > 1 else ""
-        return f"tpe tries {self.space.count} settings{of}, with {seeds} seed{'s' * (seeds > 1)} each, {self.at_once} at a time"
+        each = f"with {seeds} seed{'s' * (seeds > 1)} each, {self.at_once} at a time"
+        return f"tpe tries {self.space.count} settings{of}, {each}"
 
     def in_words(self) -> str:
         """How far it is, in words."""
