@@ -552,11 +552,13 @@ def test_a_supplement_of_photographs_is_read_as_pairs(photographs):
     said = json.loads(reading)
     keys = {"data": "upscaled", "gaps": "pair_gaps", "scores": "pair_scores"}
     assert {name: said[name] for name in keys} == {name: HOW_TO_READ[key] for name, key in keys.items()}
+    assert "d_p" in said["gaps"]
 
 
 def test_a_supplement_of_photographs_shows_what_they_are_compared_with_once(photographs):
     page = supplement(Selection.of([photographs], project=False)).decode()
     found = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    assert [curve["label"].split(",")[0] for curve in found["curves"] if curve["gap"]] == ["d_c", "d_g", "d_H", "d_p"]
     *trained, interpolated, original = found["columns"]
     assert [interpolated["title"], original["title"]] == ["bicubic", "original"]
     for still in (interpolated, original):

@@ -23,7 +23,7 @@ from mvm.methods import method_on
 from mvm.runs.frames import make_frame
 from mvm.runs.history import History, middle
 from mvm.runs.run import Run
-from mvm.studies.compare import Curve, data_title, in_words, is_gain, quality, quality_title
+from mvm.studies.compare import PAIR_DISTANCE, Curve, data_title, in_words, is_gain, quality, quality_title
 
 __all__ = [
     "MOST_FRAMES",
@@ -179,7 +179,7 @@ def subject_of(runs: Sequence[Run]) -> str:
 
 def on_log_axis(key: str, drawn: Sequence[Curve]) -> bool:
     """Whether a quantity has a logarithmic axis: gaps, ratios and distances, where all are positive."""
-    ratio = key in GAPS or key.endswith(("_ratio", ".fd"))
+    ratio = key in (*GAPS, PAIR_DISTANCE) or key.endswith(("_ratio", ".fd"))
     return ratio and all((curve.middle[np.isfinite(curve.middle)] > 0).all() for curve in drawn)
 
 

@@ -53,7 +53,7 @@ from mvm.runs.history import Scores, middle
 from mvm.runs.run import Run
 from mvm.scoring.density import MOST_OVER, density_along
 from mvm.scoring.images import describe
-from mvm.studies.compare import curves, differences, footnote_of, in_a_word, main_score, quantities
+from mvm.studies.compare import PAIR_DISTANCE, curves, differences, footnote_of, in_a_word, main_score, quantities
 from mvm.words import visible
 
 __all__ = ["MOST_BYTES", "supplement"]
@@ -260,7 +260,8 @@ def _curves(selection: Selection) -> list[dict[str, Any]]:
     first: dict[str, Any] = next((run.quick_scores[-1]["scores"][0] for run in held if run.quick_scores), {})
     main = main_score(first)
     others = [key for key in KEY_SCORES if key in known]
-    keys = [*GAPS, *dict.fromkeys([*([main] if main else []), *others])]
+    gaps = (*GAPS, PAIR_DISTANCE)
+    keys = [*gaps, *dict.fromkeys([*([main] if main else []), *others])]
     found = []
     for key in keys:
         drawn = [curve for curve in curves(held, key) if len(curve.x) > 1]
@@ -272,7 +273,7 @@ def _curves(selection: Selection) -> list[dict[str, Any]]:
                 for curve in drawn
             ]
             look = {"log": on_log_axis(key, drawn), "baseline": baseline_of(selection, key)}
-            found.append({"label": visible(known.get(key, key)), "gap": key in GAPS} | look | {"lines": lines})
+            found.append({"label": visible(known.get(key, key)), "gap": key in gaps} | look | {"lines": lines})
     return found
 
 
