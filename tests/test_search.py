@@ -311,7 +311,7 @@ def test_a_killed_search_goes_on_and_workers_wait_for_it(mvm, cli, write, checkp
     assert command.wait() == 0, command.err
     assert finished() == 3
     assert asked()[: len(before)] == before
-    assert "best settings by score / baseline" in command.out
+    assert "best settings by W₂ / baseline" in command.out
     for run in map(Run, checkpoints.glob("s-*")):
         assert [event.event for event in run.records.poll().events if event.state] == ["started", "finished"]
 
@@ -351,6 +351,13 @@ def test_what_cannot_be_searched_is_one_line(cli, write, text, how, says):
     assert done.status == 2
     assert done.err.count("\n") == 1
     assert done.err.startswith(f"mvm: {says}")
+
+
+def test_a_search_trains_here_what_it_asks_for(mvm, write, checkpoints):
+    command = mvm("sweep", str(write(RATES.format(4, 3))), "--search", "tpe", "--on", "local", "--workers", "1")
+    assert command.wait() == 0, command.err
+    assert "s: 4 finished; 4 of 4 trainings finished" in command.out
+    assert "s: 4 of 4 settings tried" in command.out
 
 
 def test_a_search_needs_optuna_only_for_tpe(cli, write, monkeypatch):

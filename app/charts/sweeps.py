@@ -40,7 +40,7 @@ def parallel_coordinates(results: Sequence[Result]) -> Figure:
         "labelfont": {"size": 13}, "tickfont": {"size": 12}, "rangefont": {"size": 1, "color": "rgba(0,0,0,0)"},
     }  # fmt: skip
     layout = {
-        "height": 380, "margin": {"l": 70, "r": 60, "t": 50, "b": 20},
+        "margin": {"l": 70, "r": 60, "t": 70, "b": 20},
         "plot_bgcolor": "rgba(0,0,0,0)",
     }  # fmt: skip
     return {"data": [trace], "layout": layout}

@@ -11,6 +11,7 @@ import streamlit as st
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 
 from app.charts.sweeps import parallel_coordinates
+from app.components.live_plot import live_plot
 from app.components.sweep_cells import Cell, sweep_cells
 from app.kinds import PAGES
 from app.link import linked
@@ -266,7 +267,9 @@ def draw_results(sweep: Sweep, results: Sequence[Result]) -> None:
             draw_importance(found)
         st.header("All trainings", anchor=False)
         st.caption(plain(HOW_TO_READ["parallel"]))
-        st.plotly_chart(parallel_coordinates(found), key="sweep_parallel", config={"displayModeBar": False})
+        along = ", ".join(map(axis_title, axes))
+        alt = f"A line for each of {len(found):,} trainings along {along} and {score_title(key)}"
+        live_plot(parallel_coordinates(found), key=f"parallel.{sweep.name}", height=400, alt=alt)
     else:
         st.caption("All finished trainings have the same settings.")
     draw_ranking(found)

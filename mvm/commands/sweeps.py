@@ -215,8 +215,8 @@ def _search(spec: Spec, options: argparse.Namespace) -> None:
 
 def _print_best(sweep: Sweep) -> None:
     """The best settings with their spread over seeds, as switches of `mvm train`."""
-    from mvm.studies.compare import in_words, quality_title
-    from mvm.sweeps.results import axes_of, ranked, results_of
+    from mvm.studies.compare import in_words
+    from mvm.sweeps.results import axes_of, ranked, results_of, score_title
 
     results = results_of(sweep)
     hidden = {"variants"} - axes_of(results).keys()
@@ -227,7 +227,7 @@ def _print_best(sweep: Sweep) -> None:
         spread = f"({in_words(each.low, results[0].key)} to {in_words(each.high, results[0].key)})"
         lines.append((in_words(each.median, results[0].key), spread, switches, " ".join(each.runs)))
     if lines:
-        print_line(f"best settings by {quality_title(results[0].key)}, median (quartiles) over seeds, and their runs:")
+        print_line(f"best settings by {score_title(results[0].key)}, median (quartiles) over seeds, and their runs:")
     widths = [max(map(len, column)) for column in [*zip(*lines, strict=True)][:3]]
     for *cells, runs in lines:
         print_line(

@@ -16,7 +16,7 @@ from mvm.jobs.launch import launcher_of
 from mvm.jobs.launcher import Handle, Task, last_line
 from mvm.jobs.queue import device_kind, slot_count
 from mvm.runs.events import ALIVE
-from mvm.sweeps.sweep import Progress, Sweep, progress_of
+from mvm.sweeps.sweep import Progress, Sweep, progress_of, sweep_named
 
 __all__ = ["default_workers", "run_local"]
 
@@ -61,7 +61,7 @@ def run_local(
     try:
         while True:
             living = {number: handle.state in ALIVE for number, handle in handles.items()}  # before the runs
-            progress = progress_of(sweep)
+            progress = progress_of(sweep_named(sweep.name))  # a search adds runs
             yield progress
             if not any(living.values()) and not progress.left:
                 return
