@@ -21,7 +21,7 @@ from mvm.runs import events
 from mvm.runs.run import Run
 from mvm.sweeps.search import Halving, Tpe, Trial, best_third, rungs_of, search, suggest
 from mvm.sweeps.spec import read_spec, space_of, spec_of
-from mvm.sweeps.sweep import make, progress_of, sweep_named
+from mvm.sweeps.sweep import ENDED, make, progress_of, sweep_named
 from mvm.sweeps.worker import Worker
 
 SHORT = 'variants = ["both"]\nsteps = 30\nsnapshots = 2\n'
@@ -223,6 +223,18 @@ def quick_losses(run: Run, step: int) -> list[float]:
     lines = map(json.loads, (run.path / "scalars.jsonl").read_text().splitlines())
     [rows] = [line["scores"] for line in lines if line["step"] == step and "scores" in line]
     return [row["w2"] / row["w2_floor"] for row in rows]
+
+
+def test_what_is_decided_as_the_last_training_ends_is_trained_too(write):
+    spec = read_spec(write("[grid]\nbatch = [8, 16, 32]"))
+
+    def train(sweep):
+        for row in progress_of(sweep_named("s")).rows:
+            if row.status not in ENDED:
+                Worker(sweep_named("s"), only=row.name).work()
+        yield progress_of(sweep_named("s"))
+
+    assert [each.states for each in search(Halving(spec), train)] == [{"held": 3}, {"finished": 1, "held": 2}]
 
 
 def test_halving_trains_the_best_on_and_holds_the_others_exactly(cli, write, checkpoints, monkeypatch):

@@ -485,7 +485,8 @@ def search(found: Search, train: Callable[[Sweep], Generator[Progress, None, Non
 
     Args:
         found: the search.
-        train: trains the runs that the sweep has, those added meanwhile, too; it may end before more are asked for.
+        train: trains the runs that the sweep has, those added meanwhile, too; it may end before more are asked for,
+            and is then called again.
 
     Raises:
         RunBusy: another process searches.
@@ -497,9 +498,9 @@ def search(found: Search, train: Callable[[Sweep], Generator[Progress, None, Non
         rows: Sequence[Summary] = ()
         with contextlib.suppress(RunError):
             rows = progress_of(sweep_named(name)).rows
-        has_more = True
-        while has_more:
-            if not (has_more := found.advance(rows)):
+        has_more = is_left = True
+        while has_more or is_left:
+            if has_more and not (has_more := found.advance(rows)):
                 searching.close()  # from now on workers leave once nothing is left
             with closing(train(sweep_named(name))) as training:
                 for progress in training:
@@ -507,7 +508,8 @@ def search(found: Search, train: Callable[[Sweep], Generator[Progress, None, Non
                     if has_more and not (has_more := found.advance(rows)):
                         searching.close()
                     yield progress
-            rows = progress_of(sweep_named(name)).rows
+            progress = progress_of(sweep_named(name))
+            rows, is_left = progress.rows, progress.left > 0
         found.advance(rows)
 
 
