@@ -46,10 +46,12 @@ def test_the_kernel_tells_when_processes_end():
 def test_packing_compares_ways_in_one_table(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["packing", "--rounds", "2", "--trainings", "6", "--workers", "2"])
     monkeypatch.setattr(packing, "find_spec", lambda name: None)
-    monkeypatch.setattr(packing, "measure", lambda engine, together, options: (12.0 / together, 3.0))
+    times = {packing.PACKED: 2.0, packing.WORKERS: 12.0, packing.PROCESSES: 24.0}
+    monkeypatch.setattr(packing, "measure", lambda way, options: (times[way], 3.0))
     packing.main()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[2:]]
     assert rows == [
-        ["one process", "1", "2.0", "1.0 x", "3.0"],
-        ["one process each", "6, 2 at once", "12.0", "6.0 x", "3.0"],
+        ["one run", "1", "2.0", "1.0 x", "3.0"],
+        ["a run each, by workers", "6, 2 at once", "12.0", "6.0 x", "3.0"],
+        ["a process each", "6, 2 at once", "24.0", "12.0 x", "3.0"],
     ]
