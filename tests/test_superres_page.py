@@ -260,7 +260,7 @@ def test_own_photographs_are_trained_on(tmp_path: Path, no_processes: list[str])
 
     def give(path: Path) -> str:
         app.text_input(key="superres.from").set_value(str(path)).run()
-        until(lambda: "decoding" not in words(app.run()), "the photographs")
+        until(lambda: not app.run().get("progress"), "the photographs")
         return words(app)
 
     assert "nothing" in give(tmp_path / "nothing")
