@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import pkgutil
+import threading
 import time
 
 from streamlit import runtime
@@ -14,6 +16,7 @@ from mvm.errors import RunError
 __all__ = ["prepare_first_visit"]
 
 PATIENCE = 60.0  # seconds that a server may take to start
+BARE = "streamlit.runtime.scriptrunner_utils.script_run_context"  # its log warns of every thread without a page
 
 
 def prepare_first_visit() -> None:
@@ -21,7 +24,8 @@ def prepare_first_visit() -> None:
 
     A demo that cannot be made is told of by the page that shows it.
     """
-    until = time.monotonic() + PATIENCE
+    own, until = threading.current_thread().name, time.monotonic() + PATIENCE
+    logging.getLogger(BARE).addFilter(lambda record: record.threadName != own)
     while not runtime.exists():  # before, Streamlit's caches complain
         if time.monotonic() > until:
             return

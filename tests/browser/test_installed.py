@@ -25,3 +25,4 @@ def test_it_shows_its_demo_in_the_working_directory_and_has_its_own_settings(lab
     assert page.locator(".stApp").evaluate("app => getComputedStyle(app).color") == "rgb(31, 41, 51)"  # of the theme
     assert "URL: http://localhost:" in lab.tail()
     assert "Network URL" not in lab.tail()
+    assert "ScriptRunContext" not in lab.tail(), "no warning that a person can do nothing about"
