@@ -39,11 +39,7 @@ def parallel_coordinates(results: Sequence[Result]) -> Figure:
     trace = {"type": "parcoords", "dimensions": dimensions, "line": line, "labelside": "top",
         "labelfont": {"size": 13}, "tickfont": {"size": 12}, "rangefont": {"size": 1, "color": "rgba(0,0,0,0)"},
     }  # fmt: skip
-    layout = {
-        "margin": {"l": 70, "r": 60, "t": 70, "b": 20},
-        "plot_bgcolor": "rgba(0,0,0,0)",
-    }  # fmt: skip
-    return {"data": [trace], "layout": layout}
+    return {"data": [trace], "layout": {"margin": {"l": 70, "r": 60, "t": 70, "b": 20}}}
 
 
 def _short(text: str) -> str:
